@@ -1,0 +1,33 @@
+"""mixwright: how much of each data source to train on, before training and during it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from mixwright._version import __version__
+
+_EXPORTS = {
+    "Constraints": "mixwright.constraints",
+    "InputError": "mixwright.errors",
+    "LikelihoodTable": "mixwright.search.table",
+    "MixMin": "mixwright.search.mixmin",
+    "MixMinResult": "mixwright.search.mixmin",
+    "MixtureFile": "mixwright.mixture_file",
+}
+
+__all__ = ["Constraints", "InputError", "LikelihoodTable", "MixMin", "MixMinResult", "MixtureFile", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import mixwright` stays light."""
+    if name in _EXPORTS:
+        value = getattr(import_module(_EXPORTS[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'mixwright' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)

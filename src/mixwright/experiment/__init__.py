@@ -1,0 +1,1 @@
+"""A search run: its configuration, its stages, the demo."""

@@ -1,0 +1,78 @@
+"""Writing files so that they are complete or absent, and naming content by fingerprint."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from mixwright.errors import InputError
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some room and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some room and run the same command again",
+    errno.EROFS: "the file system is read-only; choose a folder that can be written",
+    errno.EACCES: "permission denied; choose a folder that you may write to",
+    errno.EPERM: "permission denied; choose a folder that you may write to",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
+}
+
+
+def explain_write_error(path: Path | str, error: OSError) -> InputError:
+    """Return the InputError that explains a failed write to `path`."""
+    advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+    return InputError(f"cannot write {path}: {advice}")
+
+
+@contextmanager
+def atomic_write(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
+    """
+    Open a temporary file beside `path`; on a clean exit it replaces `path`, on any error it is removed.
+
+    Raises InputError when the folder cannot be written or the disk is full; `path` is then as it was.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    encoding = None if "b" in mode else "utf-8"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, mode, encoding=encoding) as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise explain_write_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write `value` as indented JSON, atomically. NaN and infinity are refused."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    with atomic_write(path) as handle:
+        handle.write(text + "\n")
+
+
+def fingerprint(value: Any) -> str:
+    """Return 16 hex digits that name a JSON-able value."""
+    text = json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_fingerprint(path: Path | str) -> str:
+    """Return 16 hex digits that name the bytes of a file, or of all files of a folder with their relative names."""
+    path, digest = Path(path), hashlib.sha256()
+    members = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for member in members:
+        if path.is_dir():
+            digest.update(str(member.relative_to(path)).encode() + b"\0")
+        with open(member, "rb") as handle:
+            while chunk := handle.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Search: evidence to weights, once."""

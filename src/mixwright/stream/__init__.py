@@ -1,0 +1,1 @@
+"""The stream: weights to rows."""

@@ -1,0 +1,1 @@
+"""Reference trainings of language models."""
