@@ -1,0 +1,159 @@
+import gzip
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import zstandard
+
+from mixwright.errors import InputError
+from mixwright.text import read_documents, read_questions
+
+TEXTS = ["one", "two\nlines", "日本語", "x" * 300_000]
+
+
+def lines(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def pack(suffix, data):
+    return {".gz": gzip.compress, ".zst": zstandard.compress, "": bytes}[suffix](data)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, data):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("kind", [".jsonl", ".json", ".ndjson"])
+def test_json_lines(write, kind, suffix):
+    path = write("a" + kind + suffix, pack(suffix, lines({"text": t} for t in TEXTS) + b"\n"))
+    assert list(read_documents(path)) == TEXTS
+
+
+def test_several_zst_frames(write):
+    parts = [zstandard.compress(lines([{"text": t}])) for t in TEXTS]
+    assert list(read_documents(write("a.jsonl.zst", b"".join(parts)))) == TEXTS
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_text_file_is_one_document(write, suffix):
+    path = write("a.txt" + suffix, pack(suffix, "\ufeffça\nva".encode()))
+    assert list(read_documents(path)) == ["ça\nva"]
+
+
+def test_parquet(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"body": TEXTS, "n": range(4)}), tmp_path / "a.parquet")
+    assert list(read_documents(tmp_path / "a.parquet", "body")) == TEXTS
+    with pytest.raises(InputError, match=r"column 'text' is missing, found \['body', 'n'\]"):
+        list(read_documents(tmp_path / "a.parquet"))
+    with pytest.raises(InputError, match=r"row 1: the field 'n' should be a string, found a number"):
+        list(read_documents(tmp_path / "a.parquet", "n"))
+
+
+def test_folder_is_read_in_order_and_skips_hidden_files(write, tmp_path):
+    write("d/b/two.py", b"2")
+    write("d/a.txt", b"1")
+    write("d/c.jsonl", lines([{"text": "3"}, {"text": "4"}]))
+    write("d/.git/x.txt", b"no")
+    write("d/.hidden.txt", b"no")
+    assert list(read_documents(tmp_path / "d")) == ["1", "2", "3", "4"]
+
+
+def test_empty_documents_are_left_out(write):
+    assert list(read_documents(write("a.jsonl", lines([{"text": ""}, {"text": "a"}])))) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.csv", b"x", r"a.csv: the name should end in .*found '.csv'"),
+        ("a", b"x", r"found 'no suffix'"),
+        ("a.gz", b"x", r"the name should end in"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n\n{"text": "\xff"}\n',
+            r"a.jsonl, line 3: the text should be UTF-8, found byte 0xff",
+        ),
+        ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"line 2: .*bad JSON \(Expecting value at column"),
+        ("a.jsonl", b'[{"text": "a"}]', r"line 1: each line should be one JSON object, found a list"),
+        ("a.jsonl", b'{"b": 1, "a": 2}', r"line 1: the field 'text' is missing, found \['a', 'b'\]"),
+        ("a.jsonl", b'{"text": null}', r"line 1: the field 'text' should be a string, found null"),
+        ("a.jsonl", b'{"text": "\\ud800"}', r"line 1: .*half a surrogate pair"),
+        ("a.jsonl", b"\n", r"at least one document, found none"),
+        ("a.txt", b"", r"at least one document, found none"),
+        ("a.txt", b"\xe9t\xe9", r"a.txt: the text should be UTF-8"),
+        ("a.jsonl.gz", gzip.compress(lines({"text": t * 9} for t in TEXTS))[:-9], r"a whole .gz file"),
+        ("a.jsonl.gz", b"plain", r"a whole .gz file"),
+        ("a.jsonl.zst", zstandard.compress(lines({"text": t} for t in TEXTS))[:-9], r"end of the last frame"),
+        ("a.jsonl.zst", b"plain text", r"a whole .zst file"),
+        ("a.parquet", b"no parquet", r"should be a parquet file"),
+    ],
+)
+def test_bad_files(write, name, data, message):
+    with pytest.raises(InputError, match=message):
+        list(read_documents(write(name, data)))
+
+
+def test_missing_and_unknown_files_are_found_at_once(tmp_path):
+    with pytest.raises(InputError, match="there should be a file or folder here, found nothing"):
+        read_documents(tmp_path / "none.jsonl")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="at least one document"):
+        list(read_documents(tmp_path / "empty"))
+    (tmp_path / "binary").mkdir()
+    (tmp_path / "binary" / "picture.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match=r"picture.png: .*move it out of the folder"):
+        list(read_documents(tmp_path / "binary"))
+
+
+def test_questions(write):
+    row = {"question": "Who {x}?", "choices": ["a", "darwin"], "answer": 1}
+    path = write("q.jsonl.gz", gzip.compress(lines([row])))
+    (found,) = read_questions(path)
+    assert (found.prompt, found.answer) == ("Question: Who {x}?\nAnswer:", " darwin")
+    (found,) = read_questions(path, prompt="{question}\n")
+    assert found.prompt == "Who {x}?\n"
+
+
+def test_questions_from_parquet_and_pairs(write, tmp_path):
+    table = pyarrow.table({"question": ["a"], "choices": [["x", "y"]], "answer": [0], "other": [1.5]})
+    pyarrow.parquet.write_table(table, tmp_path / "q.parquet")
+    assert [q.answer for q in read_questions(tmp_path / "q.parquet")] == [" x"]
+    path = write("p.jsonl", lines([{"prompt": "p", "answer": "\ta"}, {"prompt": "q", "answer": "b"}]))
+    assert [(q.prompt, q.answer) for q in read_questions(path, pairs=True)] == [("p", "\ta"), ("q", " b")]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answer": 2}, "line 1: 'answer' should be an index from 0 to 1, found 2"),
+        ({"answer": -1}, "found -1"),
+        ({"answer": "B"}, "found a string"),
+        ({"answer": True}, "'answer' should be an index"),
+        ({"choices": "ab"}, "'choices' should be a list of strings, found a string"),
+        ({"choices": [1, 2]}, r"'choices\[0\]' should be a string, found a number"),
+        ({"choices": ["", "b"]}, "the answer should not be empty"),
+        ({"question": None}, "'question' should be a string, found null"),
+    ],
+)
+def test_bad_questions(write, change, message):
+    row = {"question": "q", "choices": ["a", "b"], "answer": 0} | change
+    with pytest.raises(InputError, match=message):
+        list(read_questions(write("q.jsonl", lines([row]))))
+
+
+def test_bad_question_calls(write):
+    with pytest.raises(InputError, match=r"should contain \{question\}"):
+        read_questions(write("q.jsonl", b""), prompt="Q: {q}")
+    with pytest.raises(InputError, match="JSON lines or parquet"):
+        read_questions(write("q.txt", b""))
+    with pytest.raises(InputError, match=r"'choices' is missing, found \['question'\]"):
+        list(read_questions(write("r.jsonl", lines([{"question": "a"}]))))
