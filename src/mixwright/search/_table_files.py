@@ -55,8 +55,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_header(folder: Path, header: Header) -> None:
-    """Write table.json atomically."""
-    write_json(folder / HEADER, {**header, "schema": SCHEMA, "version": __version__})
+    """Write table.json atomically; the order in which columns were finished leaves no trace."""
+    ordered = {name: dict(sorted(header[name].items())) for name in ("fingerprints", "checksums")}
+    write_json(folder / HEADER, {**header, **ordered, "schema": SCHEMA, "version": __version__})
 
 
 def read_header(folder: Path) -> Header:

@@ -249,6 +249,8 @@ class LikelihoodTable(TableRows):
         """
         i, columns = self._index(source), self._writable()
         logs = real_array(f"the log-likelihoods of source {source!r}", values, 1)
+        if not len(logs):
+            return
         if columns.finished(i):
             raise InputError(f"the column of source {source!r} is finished and takes no rows; see rows_done")
         done = columns.rows_done(i)
