@@ -2,6 +2,7 @@
 
 import builtins
 import csv
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -165,6 +166,18 @@ def test_damaged_parquet_ends_in_one_error_or_none(tmp_path_factory, data):
     with pytest.raises(InputError):
         LikelihoodTable.from_file(path)
     assert path.read_bytes() == damaged
+
+
+@given(at=st.integers(0, 10_000), value=st.integers(0, 255))
+@settings(max_examples=100, deadline=None)
+def test_changed_parquet_ends_in_a_table_or_one_error(tmp_path_factory, at, value):
+    path = parquet(tmp_path_factory.mktemp("parquet"), {"web": [-1.0, -2.0], "document": ["a", "b"]})
+    changed = bytearray(path.read_bytes())
+    changed[at % len(changed)] = value
+    path.write_bytes(changed)
+    with suppress(InputError):
+        LikelihoodTable.from_file(path).check()
+    assert path.read_bytes() == changed
 
 
 @given(content=st.text(alphabet='ab,\n\r"-1.0\0é ', max_size=60))

@@ -165,7 +165,9 @@ def _read_parquet(path: Path) -> ImportedTable:
             sources = _sources(path, list(file.schema_arrow.names))
             table = file.read()
             columns = {name: _parquet_column(path, name, table.column(name)) for name in table.column_names}
-    except (pyarrow.ArrowException, OSError) as error:
+    except InputError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} should be a parquet file, found a fault ({error}); make the file again") from error
     return _assemble(path, columns, sources)
 
