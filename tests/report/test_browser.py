@@ -144,6 +144,9 @@ def test_the_colours_follow_the_system_and_print_is_light(show):
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate(colour) == light
     assert page.locator("details:not([open])").count() == 0
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.emulate_media(media="screen", color_scheme="dark")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate(colour) != light
     assert len(page.pdf()) > 20_000
