@@ -1,0 +1,170 @@
+"""The commands and their help."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mixwright._version import __version__
+from mixwright.cli import help_texts
+from mixwright.cli.output import Output, guarded, open_page
+from mixwright.cli.tables import print_mixture, print_summary
+
+app = typer.Typer(
+    name="mixwright",
+    help=help_texts.TOP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no tables; errors are still shown.")]
+Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON to stdout, and nothing else there.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mixwright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and stop.", callback=_version, is_eager=True)
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Keep what stands before the command, for the command."""
+    context.obj = (quiet, as_json)
+
+
+def _output(context: typer.Context, quiet: bool, as_json: bool) -> Output:
+    before = context.obj or (False, False)
+    return Output(quiet or before[0], as_json or before[1])
+
+
+def _command_line() -> str:
+    """Return the command as it was typed."""
+    return shlex.join(["mixwright", *sys.argv[1:]])
+
+
+@app.command(help=help_texts.DEMO)
+def demo(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Option(help="Where the run goes. An unfinished demo there goes on.")] = Path(
+        "runs/demo"
+    ),
+    open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser at the end.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Parse and do `mixwright demo`."""
+    output = _output(context, quiet, as_json)
+    with guarded(output):
+        from mixwright.experiment.demo import run_demo
+
+        with output.bars() as progress:
+            result = run_demo(folder, progress, _command_line())
+        _show_run(output, result.summary, folder, result.expectation)
+        _open(output, folder, open_it)
+
+
+@app.command(help=help_texts.SEARCH)
+def search(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG", help="The YAML file with sources, targets and budgets.")
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Where the run goes. Default: runs/NAME, NAME being that of the YAML file."),
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema of the YAML file (for editors) and stop.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Parse and do `mixwright search`."""
+    output = _output(context, quiet, as_json)
+    with guarded(output):
+        from mixwright.experiment.config import json_schema, load_config
+
+        if schema:
+            typer.echo(json.dumps(json_schema(), indent=2))
+            return
+        if config is None:
+            raise typer.BadParameter("give the YAML file of the search; see: mixwright search --help")
+        loaded = load_config(config)
+        folder = run or Path("runs") / config.stem
+        from mixwright.experiment.search_run import run_search
+
+        with output.bars() as progress:
+            summary = run_search(loaded, folder, progress, _command_line())
+        _show_run(output, summary, folder)
+
+
+@app.command(help=help_texts.SHOW)
+def show(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A mixture.json, or the folder of a finished run.")],
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Parse and do `mixwright show`."""
+    output = _output(context, quiet, as_json)
+    with guarded(output):
+        if path.is_dir():
+            from mixwright.experiment.summary import read_summary
+
+            _show_run(output, read_summary(path), path)
+            return
+        from mixwright.mixture_file import MixtureFile
+
+        mixture = MixtureFile.read(path)
+        output.json(json.loads(path.read_text(encoding="utf-8")))
+        output.show(lambda console: print_mixture(console, mixture))
+
+
+@app.command(help=help_texts.REPORT)
+def report(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Parse and do `mixwright report`."""
+    output = _output(context, quiet, as_json)
+    with guarded(output):
+        from mixwright.experiment.summary import read_summary
+        from mixwright.report import write_report
+
+        page = run / "report.html"
+        write_report(read_summary(run), page)
+        output.json({"report": str(page.resolve())})
+        output.show(lambda console: console.print(f"page: {page.resolve()}", markup=False, soft_wrap=True))
+        _open(output, run, open_it)
+
+
+def _show_run(output: Output, summary: dict[str, Any], folder: Path, expectation: str = "") -> None:
+    """Show the result of a run, as JSON or as tables."""
+    output.json(summary | ({"expectation": expectation} if expectation else {}))
+    output.show(lambda console: print_summary(console, summary, folder, expectation))
+
+
+def _open(output: Output, folder: Path, wanted: bool) -> None:
+    """Open the page if that was asked for and can be done."""
+    page = (folder / "report.html").resolve()
+    if wanted and not open_page(page):
+        output.note(f"no browser to open here; the page is {page}")

@@ -1,0 +1,60 @@
+r"""The help of the commands. A line `\b` keeps the lines of the paragraph below it as they are."""
+
+from __future__ import annotations
+
+TOP = """
+Decide how much of each data source to train on, and check by training whether that was right.
+
+New here? Run: mixwright demo
+"""
+
+DEMO = """
+Try everything on text that this machine has: about four minutes on two cores.
+
+The sources are kinds of text from the installed Python (code, docstrings, licences ...). The target is the code of
+other packages, so what a good mixture looks like is known beforehand. The demo trains one small model per source (a
+proxy), scores the target with each, searches the weights, and trains with them and with simpler mixtures to compare.
+
+\b
+Example:
+  mixwright demo --open
+"""
+
+SEARCH = """
+Find how much of each source to train on.
+
+CONFIG names the sources (what you could train on), the targets (samples of what the model should be good at) and the
+budgets. It is checked before any work. What is done is kept: stopped at any moment and started again, the same command
+goes on where it was.
+
+\b
+The smallest CONFIG.yaml:
+  sources:
+    web: data/web.jsonl
+    books: data/books.jsonl
+  targets:
+    questions: data/questions.jsonl
+
+\b
+Examples:
+  mixwright search search.yaml
+  mixwright search search.yaml --run runs/second --json > summary.json
+  mixwright search --schema > search.schema.json
+"""
+
+SHOW = """
+Show a mixture or the result of a run in the terminal.
+
+\b
+Examples:
+  mixwright show runs/demo/mixture.json
+  mixwright show runs/demo
+"""
+
+REPORT = """
+Write the page of a run (report.html) again and say where it is.
+
+\b
+Example:
+  mixwright report runs/demo --open
+"""

@@ -1,0 +1,135 @@
+"""Results as tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mixwright.mixture_file import MixtureFile
+
+_SHOWN = 15  # sources in a table; the page and mixture.json have all
+
+
+def print_summary(console: Console, summary: dict[str, Any], folder: Path, expectation: str = "") -> None:
+    """Print the result of a run: weights, held-out losses, certificate, cost, verdict, where the page is."""
+    console.print()
+    console.print(f"[bold]{escape(summary['title'])}[/]")
+    weights = {mixture["name"]: mixture["weights"] for mixture in summary["mixtures"]}
+    names = [source["name"] for source in summary["sources"]]
+    for search in summary["searches"]:
+        title = f"Weights of {search['mixture']} (target {search['target']}, likelihood per {search['unit']})"
+        console.print()
+        _print_weights(console, title, names, weights[search["mixture"]], search.get("interval"), search["level"])
+        _line(
+            console,
+            "certificate",
+            f"within {search['gap']:.1e} nats per row of the best possible objective; "
+            f"shrinkage {search['shrinkage']:g}, {search['rows']:,} rows of {search['documents']:,} documents",
+        )
+        _line(console, "from proxies", search["verdict"])
+    if summary["runs"]:
+        console.print()
+        _print_losses(console, summary)
+    _print_cost(console, summary["cost"])
+    _line(console, "verdict", summary["verdict"])
+    if expectation:
+        _line(console, "expected", expectation)
+    for note in summary.get("notes", []):
+        _line(console, "note", note)
+    _line(console, "mixture", str((folder / "mixture.json").resolve()))
+    _line(console, "page", str((folder / "report.html").resolve()))
+
+
+def print_mixture(console: Console, mixture: MixtureFile) -> None:
+    """Print a mixture.json."""
+    level = mixture.uncertainty.get("level", 0.9)
+    title = f"Weights (share of {mixture.unit})"
+    _print_weights(console, title, mixture.sources, mixture.weights, mixture.uncertainty.get("interval"), level)
+    method = ", ".join(f"{key} {_short(value)}" for key, value in mixture.method.items())
+    _line(console, "method", method or "not given")
+    evidence = mixture.evidence
+    if "rows" in evidence:
+        unit, documents = evidence.get("unit", "row"), evidence.get("documents", "?")
+        _line(console, "evidence", f"{evidence['rows']:,} rows (per {unit}) of {documents} documents")
+    if "gap" in mixture.certificate:
+        _line(console, "certificate", f"within {mixture.certificate['gap']:.1e} nats per row of the best objective")
+    _line(console, "verdict", mixture.verdict)
+
+
+def _print_weights(
+    console: Console,
+    title: str,
+    names: Sequence[str],
+    weights: Sequence[float],
+    interval: Sequence[Sequence[float]] | None,
+    level: float,
+) -> None:
+    """Print weights, the largest first."""
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    table.add_column("source")
+    table.add_column("weight", justify="right")
+    table.add_column(f"{100 * level:g} % interval", justify="right")
+    table.add_column("")
+    order = sorted(range(len(names)), key=lambda i: -weights[i])
+    for i in order[:_SHOWN]:
+        span = f"{interval[i][0]:.3f} to {interval[i][1]:.3f}" if interval else "not known"
+        table.add_row(escape(names[i]), f"{weights[i]:.3f}", span, "█" * round(20 * weights[i]))
+    if rest := order[_SHOWN:]:
+        table.add_row(f"{len(rest)} more", f"{sum(weights[i] for i in rest):.3f}", "", "")
+    console.print(table)
+
+
+def _print_losses(console: Console, summary: dict[str, Any]) -> None:
+    """Print the held-out losses of the trained mixtures, and how they compare with uniform."""
+    targets = [target["name"] for target in summary["targets"]]
+    table = Table(
+        title="Held-out loss on the target, nats per token (lower is better)", title_justify="left", title_style="bold"
+    )
+    table.add_column("trained with")
+    for target in targets:
+        table.add_column(escape(target), justify="right")
+        table.add_column("minus uniform, interval", justify="right")
+    over = {(c["target"], c["mixture"]): c for c in summary["comparisons"] if c["over"] == "uniform"}
+    best = {target: min(run["loss"][target] for run in summary["runs"]) for target in targets}
+    for run in summary["runs"]:
+        cells = [escape(run["mixture"])]
+        for target in targets:
+            loss = f"{run['loss'][target]:.4f}"
+            cells.append(f"[bold]{loss}[/]" if run["loss"][target] == best[target] else loss)
+            cells.append(_difference(over.get((target, run["mixture"]))))
+        table.add_row(*cells)
+    console.print(table)
+    tokens = {run["tokens"] for run in summary["runs"]}
+    if len(tokens) == 1:
+        console.print(f"[dim]every mixture: {tokens.pop():,} tokens, the same model, the same seed[/]", highlight=False)
+
+
+def _difference(comparison: dict[str, Any] | None) -> str:
+    if comparison is None:
+        return ""
+    if comparison["low"] is None:
+        return f"{comparison['difference']:+.4f}"
+    return f"{comparison['difference']:+.4f}  {comparison['low']:+.4f} to {comparison['high']:+.4f}"
+
+
+def _print_cost(console: Console, cost: dict[str, Any]) -> None:
+    seconds = sum(cost["seconds"].values())
+    text = (
+        f"proxies {cost['proxy_tokens']:,} tokens and scoring: {100 * cost['share']:.3g} % of one final run's compute "
+        f"({cost['final_tokens']:,} tokens); {seconds:.0f} s in all"
+    )
+    console.print()
+    _line(console, "cost", text)
+
+
+def _line(console: Console, name: str, text: str) -> None:
+    console.print(f"[bold]{name}:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,92 @@
+"""Comparing two trained mixtures on the same held-out documents, and saying in words what came out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.search._resample import paired_error, student_quantile
+
+FEWEST_DOCUMENTS = 3
+_ALONE = "(this seed alone)"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """
+    The held-out loss of a mixture minus that of another, nats per token.
+
+    Parameters
+    ----------
+    over
+        The other mixture.
+    difference
+        Below 0: the mixture is better.
+    low, high
+        The interval of the difference over documents; None with fewer than 3 documents.
+    level
+        The level of the interval.
+    """
+
+    over: str
+    difference: float
+    low: float | None
+    high: float | None
+    level: float
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: better, worse or no better, by how much, and how sure that is."""
+        if self.low is None or self.high is None:
+            return f"unverified: too few held-out documents to compare with {self.over}"
+        if self.high < 0:
+            size = f"{_figure(-self.difference)} nats per token [{_figure(-self.high)}, {_figure(-self.low)}]"
+            return f"better than {self.over} by {size} {_ALONE}"
+        if self.low > 0:
+            size = f"{_figure(self.difference)} nats per token [{_figure(self.low)}, {_figure(self.high)}]"
+            return f"worse than {self.over} by {size} {_ALONE}"
+        size = f"{_figure(self.difference)} nats per token [{_figure(self.low)}, {_figure(self.high)}]"
+        return f"no better than {self.over} on this evidence: difference {size} {_ALONE}"
+
+
+def compare(
+    nats: NDArray[np.float64],
+    other_nats: NDArray[np.float64],
+    tokens: NDArray[np.float64],
+    over: str,
+    level: float = 0.9,
+) -> Comparison:
+    """
+    Compare two mixtures on the same documents.
+
+    The difference is sum(nats - other_nats) / sum(tokens). Its standard error is that of a ratio over documents (their
+    losses are paired, their lengths differ), its interval Student's.
+
+    Parameters
+    ----------
+    nats, other_nats
+        [d], the loss of each document under the mixture and under the other.
+    tokens
+        [d], tokens of each document.
+    over
+        Name of the other mixture.
+    level
+        Level of the interval.
+    """
+    tokens = np.asarray(tokens, np.float64)
+    per_token = (np.asarray(nats, np.float64) - other_nats) / np.maximum(tokens, 1)
+    mean, error, documents = paired_error(per_token, tokens, np.arange(tokens.size))
+    if documents < FEWEST_DOCUMENTS or not math.isfinite(error):
+        return Comparison(over, mean, None, None, level)
+    half = student_quantile((1 + level) / 2, documents - 1) * error
+    return Comparison(over, mean, mean - half, mean + half, level)
+
+
+def _figure(value: float) -> str:
+    """Show a difference with as many digits as it needs."""
+    if abs(value) < 5e-5:
+        return f"{value:.1e}" if value else "0"
+    return f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"

@@ -1,0 +1,117 @@
+"""The demo: an ordinary search run over text that this machine has, with an answer that is known beforehand."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mixwright.experiment.config import SearchConfig, make_config
+from mixwright.experiment.demo_data import TARGET_PACKAGES, write_demo_data
+from mixwright.experiment.search_run import run_search
+from mixwright.experiment.stages import Progress, Stage, check_folder, silent
+
+TARGET = "package_code"
+SETTINGS: dict[str, Any] = {
+    "title": "Demo: what to train on to be good at the Python code of " + ", ".join(TARGET_PACKAGES),
+    "seed": 0,
+    "tokenizer": {"kind": "bpe", "vocab_size": 1024},
+    "model": {
+        "model_type": "gpt_neox",
+        "hidden_size": 128,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 512,
+    },
+    "proxy": {"tokens": 120_000},
+    "search": {"likelihood": "chunk"},
+    "final": {
+        "tokens": 400_000,
+        "batch_size": 16,
+        "context": 128,
+        "learning_rate": 2e-3,
+        "mixtures": ["uniform", "natural", "best_single", "search"],
+    },
+}
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """
+    What the demo found.
+
+    Parameters
+    ----------
+    summary
+        The summary of the run.
+    expectation
+        What was known beforehand, and whether it was found.
+    """
+
+    summary: dict[str, Any]
+    expectation: str
+
+
+def run_demo(folder: Path | str, progress: Progress = silent, command: str = "mixwright demo") -> DemoResult:
+    """
+    Write the demo's data into `folder`, do the search run there, and say whether the expected answer was found.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    progress
+        Called as `progress(stage, done, total, note)`.
+    command
+        What the summary says the run was made with.
+
+    Raises
+    ------
+    InputError
+        This Python has too little text.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    data = demo_data(folder, progress)
+    summary = run_search(demo_config(folder, data["sources"]), folder, progress, command)
+    return DemoResult(summary, _expectation(summary, data))
+
+
+def demo_data(folder: Path, progress: Progress = silent) -> dict[str, Any]:
+    """Write the demo's sources and target into `folder/data`, once; return what is there."""
+    installed = sorted(f"{d.metadata['Name']} {d.version}" for d in importlib.metadata.distributions())
+    stage = Stage(folder / "data", {"stage": "demo data", "python": platform.python_version(), "installed": installed})
+    result = stage.result()
+    if result is None:
+        stage.begin()
+        sources, absent, code_share = write_demo_data(stage.folder, progress)
+        result = stage.finish({"sources": sources, "absent": absent, "code_share": code_share})
+    progress("data", 1, 1)
+    return result
+
+
+def demo_config(folder: Path, sources: list[str]) -> SearchConfig:
+    """Return the demo's configuration."""
+    paths = {
+        "sources": {name: {"path": f"data/{name}.jsonl"} for name in sources},
+        "targets": {TARGET: {"path": "data/target.jsonl"}},
+    }
+    return make_config(paths | SETTINGS, folder=folder)
+
+
+def _expectation(summary: dict[str, Any], data: dict[str, Any]) -> str:
+    """Say what was known before the search, and whether the search found it."""
+    name = summary["searches"][0]["mixture"]
+    weights = next(mixture["weights"] for mixture in summary["mixtures"] if mixture["name"] == name)
+    found = dict(zip([source["name"] for source in summary["sources"]], weights, strict=True))
+    python = found.get("python_code", 0.0) + found.get("docstrings", 0.0)
+    as_expected = max(found, key=lambda source: found[source]) == "python_code" and python > 0.5
+    absent = " ".join(f"({sentence}.)" for sentence in data["absent"])
+    return (
+        f"{100 * data['code_share']:.0f} % of the target's characters are code, the rest docstrings and comments: so "
+        f"python_code should weigh most, and with docstrings more than half. Found: python_code "
+        f"{found.get('python_code', 0.0):.2f}, docstrings {found.get('docstrings', 0.0):.2f}: "
+        f"{'as expected' if as_expected else 'NOT as expected'}. {absent}".strip()
+    )

@@ -1,0 +1,270 @@
+"""Sources and targets: checked before any work, then turned into tokens."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mixwright.constraints import Constraints
+from mixwright.errors import InputError
+from mixwright.experiment.config import SearchConfig, SourceConfig, TargetConfig
+from mixwright.experiment.stages import Progress, Stage, folder_name
+from mixwright.files import file_fingerprint, fingerprint
+from mixwright.text import (
+    Question,
+    Tokenizer,
+    TokenStore,
+    byte_tokenizer,
+    is_held_out,
+    load_tokenizer,
+    read_documents,
+    read_questions,
+    train_bpe,
+    write_tokens,
+)
+
+_SOURCE_SALT, _TARGET_SALT = "source", "target"
+_BPE_CHARACTERS = 5_000_000  # of each source, from its start, that the BPE learns from
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source as tokens: what is trained on, and what is held out (None if no document fell to that part)."""
+
+    name: str
+    train: TokenStore
+    held_out: TokenStore | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """
+    A target: the documents for the search and those that are held out, none of them in both, none twice.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    config
+        What the configuration says.
+    search, held_out
+        Texts, or prompts and answers that are scored given the prompt.
+    fingerprint
+        Names the content and the split.
+    """
+
+    name: str
+    config: TargetConfig
+    search: list[str] | list[Question]
+    held_out: list[str] | list[Question]
+    fingerprint: str
+
+
+def check_inputs(config: SearchConfig) -> None:
+    """
+    Check everything that can be checked before any work; nothing is written.
+
+    Raises
+    ------
+    InputError
+        A file is missing or its first row cannot be read, a name is unknown, or no weights are allowed.
+    """
+    names = list(config.sources)
+    for name, source in config.sources.items():
+        _first(config.where("sources", name), _documents(source))
+    for name, target in config.targets.items():
+        _first(config.where("targets", name), _target_items(target))
+    with _named(config.where("search")):
+        Constraints(floors=config.search.floors or None, caps=config.search.caps or None).bounds(len(names), names)
+    if isinstance(config.search.prior, dict):
+        _check_prior(config, names)
+    for name, path in config.proxy.checkpoints.items():
+        where = config.where("proxy", "checkpoints", name)
+        if name not in config.sources:
+            raise InputError(f"{where}: should be the name of a source, found {name!r}; sources: {', '.join(names)}")
+        _check_model_folder(where, path)
+    for key, model in (("model", config.model), ("proxy", config.proxy.model)):
+        if model is not None and model.path is not None:
+            _check_model_folder(
+                config.where(*((key, "path") if key == "model" else (key, "model", "path"))), model.path
+            )
+    if config.tokenizer.path is not None and not config.tokenizer.path.is_dir():
+        where = config.where("tokenizer", "path")
+        raise InputError(f"{where}: should be a folder with a tokenizer, found nothing at {config.tokenizer.path}")
+
+
+def _check_prior(config: SearchConfig, names: list[str]) -> None:
+    prior = config.search.prior
+    assert isinstance(prior, dict)
+    where = config.where("search", "prior")
+    if set(prior) != set(names):
+        wrong = sorted(set(prior) ^ set(names))
+        raise InputError(
+            f"{where}: should give a weight to each source and to nothing else; look at {', '.join(wrong)}"
+        )
+    if abs(sum(prior.values()) - 1) > 1e-6:
+        raise InputError(f"{where}: the weights should sum to 1, found {sum(prior.values()):g}")
+
+
+def _check_model_folder(where: str, path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise InputError(f"{where}: should be a folder with a model (config.json), found none at {path}")
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Put the place in the configuration before an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _first(where: str, items: Iterator[Any]) -> None:
+    """Read the first item; an empty source is an error."""
+    with _named(where):
+        next(items)
+
+
+def _documents(source: SourceConfig) -> Iterator[str]:
+    return islice(read_documents(source.path, source.field), source.max_documents)
+
+
+def _target_items(target: TargetConfig) -> Iterator[Any]:
+    """Return the documents or questions of a target; jointly scored questions are documents."""
+    if target.kind == "documents":
+        return islice(read_documents(target.path, target.field), target.max_documents)
+    questions = islice(read_questions(target.path, prompt=target.prompt), target.max_documents)
+    return (q.prompt + q.answer for q in questions) if target.score == "joint" else questions
+
+
+def read_target(name: str, target: TargetConfig, where: str) -> Target:
+    """Read a target and split it by the content of its documents; a document that is there twice counts once."""
+    search: dict[Any, None] = {}
+    held_out: dict[Any, None] = {}
+    with _named(where):
+        for item in _target_items(target):
+            text = item if isinstance(item, str) else f"{item.prompt}\0{item.answer}"
+            part = held_out if is_held_out(text, target.held_out, _TARGET_SALT) else search
+            part[item] = None
+        for part, what in ((search, "for the search"), (held_out, "held out")):
+            if not part:
+                raise InputError(
+                    f"there should be documents in both parts of the target, found none {what} "
+                    f"(held_out: {target.held_out:g}); give more documents or change held_out"
+                )
+    digest = hashlib.sha256()
+    for item in (*search, "\0", *held_out):
+        digest.update(repr(item).encode())
+    return Target(name, target, list(search), list(held_out), digest.hexdigest()[:16])
+
+
+def make_tokenizer(config: SearchConfig, folder: Path, prints: dict[str, str], progress: Progress) -> Tokenizer:
+    """
+    Return the tokenizer of a run; it is also in `tokenizer/` of the run folder.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    folder
+        The run folder.
+    prints
+        The fingerprint of each source's files.
+    progress
+        Is told when it is done.
+    """
+    chosen = config.tokenizer
+    inputs: dict[str, Any] = {"stage": "tokenizer", "kind": chosen.kind}
+    if chosen.kind == "bpe":
+        inputs |= {"vocab_size": chosen.vocab_size, "sources": prints, "split": config.held_out}
+    elif chosen.path is not None:
+        inputs |= {"path": file_fingerprint(chosen.path)}
+    stage = Stage(folder / "tokenizer", inputs)
+    if stage.result() is None:
+        progress("tokenizer", 0, 1, chosen.kind)
+        stage.begin()
+        if chosen.kind == "bytes":
+            tokenizer = byte_tokenizer()
+        elif chosen.path is not None:
+            tokenizer = load_tokenizer(chosen.path)
+        else:
+            tokenizer = train_bpe(_bpe_texts(config), chosen.vocab_size)
+        tokenizer.save(stage.folder)
+        stage.finish({"vocab_size": tokenizer.vocab_size})
+    progress("tokenizer", 1, 1, chosen.kind)
+    return load_tokenizer(stage.folder)
+
+
+def _bpe_texts(config: SearchConfig) -> Iterator[str]:
+    """Yield the first part of each source's training documents."""
+    for source in config.sources.values():
+        size = 0
+        for text in _documents(source):
+            if is_held_out(text, config.held_out, _SOURCE_SALT):
+                continue
+            yield text
+            size += len(text)
+            if size > _BPE_CHARACTERS:
+                break
+
+
+def source_fingerprints(config: SearchConfig, progress: Progress) -> dict[str, str]:
+    """Return a fingerprint of each source's files and of how they are read."""
+    prints: dict[str, str] = {}
+    for index, (name, source) in enumerate(config.sources.items()):
+        progress("read", index, len(config.sources), name)
+        prints[name] = fingerprint([file_fingerprint(source.path), source.field, source.max_documents])
+    progress("read", len(prints), len(prints))
+    return prints
+
+
+def tokenize_sources(
+    config: SearchConfig, folder: Path, tokenizer: Tokenizer, prints: dict[str, str], progress: Progress
+) -> list[Source]:
+    """Return the sources as tokens, in order; what is done is not done again."""
+    sources: list[Source] = []
+    for index, (name, source) in enumerate(config.sources.items()):
+        progress("tokens", index, len(config.sources), name)
+        inputs = {"stage": "tokens", "source": name, "files": prints[name], "tokenizer": tokenizer.fingerprint}
+        stage = Stage(folder / "tokens" / folder_name(name), inputs | {"held_out": config.held_out})
+        if stage.result() is None:
+            with _named(config.where("sources", name)):
+                _write_source(stage, name, source, config.held_out, tokenizer)
+        store = TokenStore.open(stage.folder / "train")
+        held = stage.folder / "held_out"
+        sources.append(Source(name, store, TokenStore.open(held) if held.exists() else None))
+        with _named(config.where("sources", name)):
+            for context in {config.final.context, config.proxy_setting("context")}:
+                store.rows(context)
+    progress("tokens", len(sources), len(sources))
+    return sources
+
+
+def _write_source(stage: Stage, name: str, source: SourceConfig, fraction: float, tokenizer: Tokenizer) -> None:
+    """Write the two parts of a source; a document's content says which part it belongs to."""
+    stage.begin()
+    kept = (text for text in _documents(source) if not is_held_out(text, fraction, _SOURCE_SALT))
+    store = write_tokens(stage.folder / "train", kept, tokenizer, {"source": name})
+    rest = (text for text in _documents(source) if is_held_out(text, fraction, _SOURCE_SALT))
+    if (first := next(rest, None)) is not None:
+        write_tokens(stage.folder / "held_out", chain([first], rest), tokenizer, {"source": name})
+    stage.finish({"documents": store.documents, "tokens": store.tokens})
+
+
+def encode(tokenizer: Tokenizer, items: list[str] | list[Question]) -> list[Any]:
+    """Return the ids of each document, or of each prompt and answer."""
+    texts = [item for item in items if isinstance(item, str)]
+    if texts:
+        return list(tokenizer.encode(texts))
+    questions = [item for item in items if isinstance(item, Question)]
+    prompts: list[NDArray[Any]] = tokenizer.encode([q.prompt for q in questions])
+    answers: list[NDArray[Any]] = tokenizer.encode([q.answer for q in questions])
+    return list(zip(prompts, answers, strict=True))

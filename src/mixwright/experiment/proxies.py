@@ -1,0 +1,238 @@
+"""The proxy models and what they say about the target: one column of likelihoods per source."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixwright.experiment.config import SearchConfig
+from mixwright.experiment.inputs import Source, Target, encode
+from mixwright.experiment.stages import Progress, Stage, folder_name
+from mixwright.files import file_fingerprint, fingerprint
+from mixwright.search.table import LikelihoodTable
+from mixwright.text import Question, Tokenizer
+from mixwright.training import TargetRows, TrainingSettings, build_model, score, train, training_flops
+
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """
+    A proxy model on disk.
+
+    Parameters
+    ----------
+    source
+        The source that it knows.
+    model
+        Folder of the model.
+    fingerprint
+        Names the model.
+    tokens
+        Tokens that it was trained on in this run; 0 for an existing checkpoint.
+    seconds
+        Time of its training.
+    """
+
+    source: str
+    model: Path
+    fingerprint: str
+    tokens: int
+    seconds: float
+
+
+def settings_for(config: SearchConfig, tokens: int, proxy: bool = False) -> TrainingSettings:
+    """Return the settings of a training of at least `tokens` tokens, as a proxy or as a final run."""
+
+    def given(name: str) -> Any:
+        return config.proxy_setting(name) if proxy else getattr(config.final, name)
+
+    steps = max(1, -(-tokens // (given("batch_size") * given("context"))))
+    every = steps if proxy else config.final.evaluate_every or max(1, steps // 10)
+    return TrainingSettings(
+        steps=steps,
+        batch_size=given("batch_size"),
+        context=given("context"),
+        learning_rate=given("learning_rate"),
+        warmup=round(given("warmup") * steps),
+        weight_decay=given("weight_decay"),
+        seed=config.seed,
+        evaluate_every=every,
+    )
+
+
+def model_inputs(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what names a model that training starts from: its settings, or the files of a folder."""
+    if "path" in spec:
+        return {**spec, "path": file_fingerprint(spec["path"])}
+    return dict(spec)
+
+
+def train_proxies(
+    config: SearchConfig, folder: Path, tokenizer: Tokenizer, sources: list[Source], progress: Progress
+) -> list[Proxy]:
+    """Return one proxy per source; existing checkpoints are used as they are, trainings go on where they stopped."""
+    settings = settings_for(config, config.proxy.tokens, proxy=True)
+    spec = config.proxy_model().spec()
+    start = model_inputs(spec)
+    proxies: list[Proxy] = []
+    for index, source in enumerate(sources):
+        existing = config.proxy.checkpoints.get(source.name)
+        if existing is not None:
+            proxies.append(Proxy(source.name, existing, file_fingerprint(existing), 0, 0.0))
+            continue
+        stage = Stage(
+            folder / "proxies" / folder_name(source.name),
+            {
+                "stage": "proxy",
+                "model": start,
+                "settings": asdict(settings),
+                "tokens": {source.name: source.train.fingerprint},
+                "tokenizer": tokenizer.fingerprint,
+            },
+        )
+        result = stage.result()
+        if result is None:
+            stage.begin()
+            report = part_of(progress, "proxies", index, len(sources), source.name)
+            trained = train(spec, {source.name: source.train}, [1.0], settings, stage.folder, tokenizer, report)
+            result = stage.finish({"tokens": trained.tokens, "seconds": trained.seconds})
+        proxies.append(
+            Proxy(source.name, stage.folder / "model", stage.fingerprint, result["tokens"], result["seconds"])
+        )
+    progress("proxies", 1000 * len(sources), 1000 * len(sources))
+    return proxies
+
+
+def part_of(progress: Progress, name: str, index: int, parts: int, label: str) -> Progress:
+    """Return a progress for part `index` of the equal parts of a stage, each worth 1000."""
+
+    def report(stage: str, done: int, total: int, note: str = "") -> None:
+        progress(name, 1000 * index + round(1000 * done / max(total, 1)), 1000 * parts, f"{label} {note}".strip())
+
+    return report
+
+
+def units_of(config: SearchConfig, target: Target) -> list[str]:
+    """Return what the rows of a target's tables are; an answer that is scored alone is one row."""
+    if target.config.kind == "questions" and target.config.score == "answer":
+        return ["answer"]
+    return list(config.search.likelihood)
+
+
+def target_rows(items: list[Any], tokenizer: Tokenizer, context: int, unit: str) -> TargetRows:
+    """Return the rows of a part of a target: of texts, or of answers given their prompts."""
+    encoded = encode(tokenizer, items)
+    if items and isinstance(items[0], Question):
+        return TargetRows.from_questions(encoded, context, "answer", tokenizer.bos)
+    return TargetRows.from_documents(encoded, context, unit, tokenizer.bos)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """
+    What the proxies say about a target.
+
+    Parameters
+    ----------
+    table
+        The likelihoods.
+    losses
+        [k], the loss of the whole target under each proxy, nats.
+    tokens
+        Tokens that all proxies together scored.
+    """
+
+    table: LikelihoodTable
+    losses: list[float]
+    tokens: int
+
+
+def score_target(
+    config: SearchConfig,
+    folder: Path,
+    tokenizer: Tokenizer,
+    proxies: list[Proxy],
+    target: Target,
+    unit: str,
+    progress: Progress,
+) -> Scores:
+    """
+    Return the likelihoods of a target's rows under each proxy.
+
+    Scores are written block by block; what is written is not scored again.
+    """
+    rows = target_rows(target.search, tokenizer, config.proxy_setting("context"), unit)
+    data = fingerprint([target.fingerprint, tokenizer.fingerprint, rows.fingerprint])
+    prints = {proxy.source: proxy.fingerprint for proxy in proxies}
+    name = folder_name(target.name)
+    stage = Stage(folder / "scores" / name / unit, {"stage": "scores", "data": data, "proxies": list(prints.items())})
+    path = folder / "table" / name / unit
+    label = f"score {target.name}"
+    _drop_other(path, list(prints), data)
+    table = LikelihoodTable.create(
+        path,
+        list(prints),
+        documents=rows.documents,
+        target_names=[target.name],
+        unit=unit,
+        fingerprints=prints,
+        data_fingerprint=data,
+    )
+    result = stage.result() if table.complete else None
+    if result is None:
+        stage.begin()
+        for index, proxy in enumerate(proxies):
+            if proxy.source in table.missing:
+                report = part_of(progress, label, index, len(proxies), f"{unit}, {proxy.source}")
+                _fill_column(config, table, proxy, tokenizer, rows, report)
+        tokens = int(rows.document_tokens.sum()) * len(proxies)
+        result = stage.finish({"losses": proxy_losses(table), "tokens": tokens})
+    progress(label, 1000 * len(proxies), 1000 * len(proxies))
+    return Scores(table, result["losses"], result["tokens"])
+
+
+def proxy_losses(table: LikelihoodTable) -> list[float]:
+    """Return the loss of all rows under each proxy [k], nats."""
+    total = np.zeros(table.k)
+    for start in range(0, table.n, _BLOCK):
+        stop = min(start + _BLOCK, table.n)
+        total -= table.weights[start:stop] @ table.block(start, stop)
+    return [float(value) for value in total]
+
+
+def _drop_other(path: Path, names: list[str], data: str) -> None:
+    """Remove a table that was made of other data or for other sources."""
+    if not (path / "table.json").exists():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    table = LikelihoodTable.open(path)
+    if list(table.sources) != names or table.data_fingerprint != data:
+        del table
+        shutil.rmtree(path)
+
+
+def _fill_column(
+    config: SearchConfig, table: LikelihoodTable, proxy: Proxy, tokenizer: Tokenizer, rows: TargetRows, report: Progress
+) -> None:
+    """Score the rows of a column that are not there yet."""
+    start = table.rows_done(proxy.source)
+    if start < table.n:
+        model = build_model({"path": str(proxy.model)}, tokenizer, rows.context, config.seed)
+        done = start
+        for block in score(model, rows, config.proxy_setting("batch_size"), start):
+            table.append(proxy.source, block)
+            done += len(block)
+            report("", done, table.n)
+    table.finish(proxy.source)
+
+
+def flops_per_token(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int) -> float:
+    """Return the operations of training a model on one token."""
+    return training_flops(build_model(spec, tokenizer, context, 0), 1)

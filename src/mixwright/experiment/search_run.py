@@ -1,0 +1,135 @@
+"""A search run from beginning to end: evidence, search, check by training, summary, page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mixwright.experiment.config import SearchConfig, config_text
+from mixwright.experiment.final_runs import FinalRun, FinalRuns
+from mixwright.experiment.inputs import (
+    Source,
+    Target,
+    check_inputs,
+    make_tokenizer,
+    read_target,
+    source_fingerprints,
+    tokenize_sources,
+)
+from mixwright.experiment.mixtures import NamedMixture, baselines, search_mixture
+from mixwright.experiment.proxies import Proxy, flops_per_token, score_target, train_proxies, units_of
+from mixwright.experiment.stages import Progress, check_folder, folder_name, open_run, silent
+from mixwright.experiment.summary import make_summary, stage_seconds
+from mixwright.files import atomic_write, write_json
+from mixwright.report import write_report
+from mixwright.text import Tokenizer
+
+
+def run_search(
+    config: SearchConfig, folder: Path | str, progress: Progress = silent, command: str = "mixwright.run_search"
+) -> dict[str, Any]:
+    """
+    Do a search run, or the rest of one, and return its summary.
+
+    A run that was stopped, in whatever way, goes on where it was; a stage whose inputs did not change is not redone.
+
+    Parameters
+    ----------
+    config
+        From `load_config` or `make_config`.
+    folder
+        The run folder: a new one, an empty one or a run.
+    progress
+        Called as `progress(stage, done, total, note)`.
+    command
+        What the summary says the run was made with.
+
+    Raises
+    ------
+    InputError
+        The configuration does not fit the data. What can be checked is checked before anything is written.
+    """
+    folder = Path(folder)
+    check_inputs(config)
+    check_folder(folder)
+    targets = [read_target(name, target, config.where("targets", name)) for name, target in config.targets.items()]
+    with open_run(folder, config_text(config)):
+        return _Run(config, folder, progress, command, targets).do()
+
+
+class _Run:
+    """One search run at work."""
+
+    def __init__(
+        self, config: SearchConfig, folder: Path, progress: Progress, command: str, targets: list[Target]
+    ) -> None:
+        self.config, self.folder, self.progress, self.command, self.targets = config, folder, progress, command, targets
+        self.seconds: dict[str, float] = {}
+
+    def do(self) -> dict[str, Any]:
+        """Do all stages in order."""
+        prints = source_fingerprints(self.config, self.progress)
+        tokenizer = make_tokenizer(self.config, self.folder, prints, self.progress)
+        sources = tokenize_sources(self.config, self.folder, tokenizer, prints, self.progress)
+        proxies = train_proxies(self.config, self.folder, tokenizer, sources, self.progress)
+        searches, best, scored = self._search(tokenizer, sources, proxies)
+        self._write_mixture(searches[0])
+        mixtures = baselines(self.config, sources, best)
+        for search in searches:
+            made = NamedMixture(search["mixture"], "search", tuple(search["weights"]), search["target"])
+            mixtures.append(made)
+        cost = self._cost(tokenizer, proxies, scored)
+        trained = [mixture for mixture in mixtures if mixture.kind in self.config.final.mixtures]
+        if self.config.final.equal_cost and trained:
+            extra = round(cost["proxy_flops"] / cost["final_flops"] * self.config.final.tokens)
+            uniform = next(mixture for mixture in trained if mixture.kind == "uniform")
+            arm = NamedMixture("uniform_equal_cost", "uniform", uniform.weights, None, extra)
+            mixtures.append(arm)
+            trained.append(arm)
+        runs: list[FinalRun] = []
+        if trained:
+            runs = FinalRuns(self.config, self.folder, tokenizer, sources, self.targets, self.progress).run(trained)
+        summary = make_summary(self.config, self.command, self.targets, sources, searches, mixtures, runs)
+        summary["cost"] = {**cost, "seconds": stage_seconds(self.folder)}
+        write_json(self.folder / "summary.json", summary)
+        write_report(summary, self.folder / "report.html")
+        self.progress("report", 1, 1)
+        return summary
+
+    def _search(
+        self, tokenizer: Tokenizer, sources: list[Source], proxies: list[Proxy]
+    ) -> tuple[list[dict[str, Any]], dict[str, int], int]:
+        """Return the searches, the best single source of each target, and the tokens that were scored."""
+        searches: list[dict[str, Any]] = []
+        best: dict[str, int] = {}
+        scored = 0
+        for target in self.targets:
+            for unit in units_of(self.config, target):
+                scores = score_target(self.config, self.folder, tokenizer, proxies, target, unit, self.progress)
+                scored += scores.tokens
+                best.setdefault(target.name, scores.losses.index(min(scores.losses)))
+                found = search_mixture(self.config, self.folder, sources, scores.table, target.name, self.progress)
+                searches.append(found)
+        return searches, best, scored
+
+    def _write_mixture(self, search: dict[str, Any]) -> None:
+        """Write the first search's mixture.json where people look for it."""
+        made = self.folder / "search" / folder_name(search["target"]) / search["unit"] / "mixture.json"
+        with atomic_write(self.folder / "mixture.json") as handle:
+            handle.write(made.read_text(encoding="utf-8"))
+
+    def _cost(self, tokenizer: Tokenizer, proxies: list[Proxy], scored: int) -> dict[str, Any]:
+        """Return what the search cost beside one final run: training the proxies and scoring with them."""
+        tokens = sum(proxy.tokens for proxy in proxies)
+        per_token = flops_per_token(self.config.proxy_model().spec(), tokenizer, self.config.proxy_setting("context"))
+        final = self.config.final.tokens
+        final_flops = final * flops_per_token(self.config.model.spec(), tokenizer, self.config.final.context)
+        flops = per_token * tokens + per_token * scored / 3  # scoring is a forward pass, a third of a training step
+        return {
+            "proxy_tokens": tokens,
+            "scored_tokens": scored,
+            "proxy_flops": flops,
+            "final_tokens": final,
+            "final_flops": final_flops,
+            "share": flops / final_flops,
+        }

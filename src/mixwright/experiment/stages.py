@@ -1,0 +1,161 @@
+"""A run folder and its stages: what is done is kept, what depends on a change is done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from mixwright.errors import InputError
+from mixwright.files import explain_write_error, fingerprint, write_json
+
+_VERSION = 1  # of the stages' results; a change makes every stage start again
+_MARK = "config.yaml"  # a folder with this file is a run
+_LOCK = ".lock"
+
+
+class Progress(Protocol):
+    """How long work reports: `progress(stage, done, total, note)`."""
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Say that `done` of `total` parts of a stage are done."""
+
+
+def silent(stage: str, done: int, total: int, note: str = "") -> None:
+    """Report nothing."""
+
+
+def folder_name(name: str) -> str:
+    """Return a name that any file system takes for the folder of a source, a target or a mixture."""
+    text = quote(name, safe=" ()+,=@~").replace(".", "%2E") if name.startswith(".") else quote(name, safe=" ()+,=@~.")
+    if len(text) <= 100:
+        return text
+    return f"{text[:80]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+class Stage:
+    """
+    One step of a run: a folder that is made from inputs.
+
+    The folder belongs to the inputs with one fingerprint, which `begin.json` names; `done.json` is written last. A
+    folder that belongs to other inputs is emptied before the work starts, so that no part of it is taken for new.
+
+    Parameters
+    ----------
+    folder
+        Where the stage's files are.
+    inputs
+        Everything that the result depends on, JSON-able.
+    """
+
+    def __init__(self, folder: Path, inputs: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.inputs = dict(inputs)
+        self.fingerprint = fingerprint({"version": _VERSION, **self.inputs})
+        self._started = 0.0
+
+    def result(self) -> dict[str, Any] | None:
+        """Return what `finish` was given, or None if this stage is not done for these inputs."""
+        record = _read_record(self.folder / "done.json")
+        return record.get("result") if record.get("fingerprint") == self.fingerprint else None
+
+    def begin(self) -> None:
+        """Make the folder ready: keep what belongs to these inputs, remove what belongs to others."""
+        self._started = time.monotonic()
+        begin = self.folder / "begin.json"
+        try:
+            if _read_record(begin).get("fingerprint") != self.fingerprint:
+                begin.unlink(missing_ok=True)  # first: from here on the folder belongs to nothing
+                (self.folder / "done.json").unlink(missing_ok=True)
+                if self.folder.exists():
+                    shutil.rmtree(self.folder)
+                self.folder.mkdir(parents=True)
+                write_json(begin, {"fingerprint": self.fingerprint, "inputs": self.inputs})
+        except OSError as error:
+            raise explain_write_error(self.folder, error) from error
+
+    def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Record that the stage is done, and its result; the seconds since `begin` are added."""
+        seconds = round(time.monotonic() - self._started, 3)
+        whole = {**result, "seconds": result.get("seconds", seconds)}
+        write_json(self.folder / "done.json", {"fingerprint": self.fingerprint, "result": whole})
+        return whole
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """Return a stage's record, or an empty one if there is none or it is damaged."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+@contextmanager
+def open_run(folder: Path, config_text: str) -> Iterator[None]:
+    """
+    Make `folder` a run folder and hold it: two commands never work in the same one.
+
+    Parameters
+    ----------
+    folder
+        A new or empty folder, or one that is a run already.
+    config_text
+        Written as `config.yaml`.
+
+    Raises
+    ------
+    InputError
+        The folder holds something else, cannot be written, or another command is at work in it.
+    """
+    check_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = open(folder / _LOCK, "w")  # noqa: SIM115 - held until the end
+    except OSError as error:
+        raise explain_write_error(folder, error) from error
+    with handle:
+        if not _hold(handle.fileno()):
+            raise InputError(f"another command is at work in {folder}; wait for it, or choose another folder (--run)")
+        path = folder / _MARK
+        if not path.exists() or path.read_text(encoding="utf-8") != config_text:
+            _write_text(path, config_text)
+        yield
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError if `folder` is neither new, nor empty, nor a run."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} should be a folder for the run, found a file; choose another (--run)")
+    if folder.is_dir() and not (folder / _MARK).exists():
+        held = [path.name for path in folder.iterdir() if path.name not in (_LOCK, "data")]
+        if held:
+            found = ", ".join(sorted(held)[:3])
+            raise InputError(f"{folder} should be a run or an empty folder, found {found}; choose another (--run)")
+
+
+def _write_text(path: Path, text: str) -> None:
+    from mixwright.files import atomic_write
+
+    with atomic_write(path) as handle:
+        handle.write(text)
+
+
+def _hold(descriptor: int) -> bool:
+    """Lock an open file for this process, as long as it lives; False if another process has it."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: no lock
+        return os.name == "nt"
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,147 @@
+"""What a run found: `summary.json`, all that the page and the commands read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixwright._version import __version__
+from mixwright.errors import InputError
+from mixwright.experiment.comparison import Comparison, compare
+
+if TYPE_CHECKING:
+    from mixwright.experiment.config import SearchConfig
+    from mixwright.experiment.final_runs import FinalRun
+    from mixwright.experiment.inputs import Source, Target
+    from mixwright.experiment.mixtures import NamedMixture
+
+SCHEMA = 1
+
+
+def make_summary(
+    config: SearchConfig,
+    command: str,
+    targets: Sequence[Target],
+    sources: Sequence[Source],
+    searches: Sequence[dict[str, Any]],
+    mixtures: Sequence[NamedMixture],
+    runs: Sequence[FinalRun],
+) -> dict[str, Any]:
+    """Return the summary of a run, without its cost."""
+    comparisons = _comparisons(targets, runs, config.search.level)
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "title": config.title or "A mixture for " + ", ".join(config.targets),
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": config.seed,
+        "sources": [{"name": s.name, "documents": s.train.documents, "tokens": s.train.tokens} for s in sources],
+        "targets": [_target_entry(target, searches, runs) for target in targets],
+        "searches": [{key: value for key, value in s.items() if key not in ("weights", "seconds")} for s in searches],
+        "mixtures": [{"name": m.name, "kind": m.kind, "weights": list(m.weights)} for m in mixtures],
+        "runs": [run.entry() for run in runs],
+        "comparisons": comparisons,
+        "verdict": _verdict(searches, comparisons),
+    }
+
+
+def _target_entry(target: Target, searches: Sequence[dict[str, Any]], runs: Sequence[FinalRun]) -> dict[str, Any]:
+    """Return what the summary says about a target."""
+    return {
+        "name": target.name,
+        "documents": len(target.search),
+        "rows": next(search["rows"] for search in searches if search["target"] == target.name),
+        "held_out_documents": len(target.held_out),
+        "held_out_tokens": int(runs[0].lengths[target.name].sum()) if runs else None,
+    }
+
+
+def _comparisons(targets: Sequence[Target], runs: Sequence[FinalRun], level: float) -> list[dict[str, Any]]:
+    """Return every mixture over uniform, and what was searched over the other mixtures too."""
+    entries: list[dict[str, Any]] = []
+    for target in targets:
+        for run in runs:
+            for other in runs:
+                wanted = other.mixture.name == "uniform" or run.mixture.kind == "search" != other.mixture.kind
+                same_target = all(r.mixture.target in (None, target.name) for r in (run, other))
+                if run is other or not wanted or not same_target:
+                    continue
+                found = compare(
+                    run.nats[target.name], other.nats[target.name], run.lengths[target.name], other.mixture.name, level
+                )
+                entries.append(_comparison_entry(target.name, run.mixture.name, found))
+    return entries
+
+
+def _comparison_entry(target: str, mixture: str, found: Comparison) -> dict[str, Any]:
+    return {
+        "target": target,
+        "mixture": mixture,
+        "over": found.over,
+        "difference": found.difference,
+        "low": found.low,
+        "high": found.high,
+        "level": found.level,
+        "verdict": found.verdict,
+    }
+
+
+def _verdict(searches: Sequence[dict[str, Any]], comparisons: list[dict[str, Any]]) -> str:
+    """Return one sentence about the first search: after training if there was one."""
+    first = searches[0]
+    own = [c for c in comparisons if c["mixture"] == first["mixture"] and c["target"] == first["target"]]
+    if not own:
+        return f"{first['mixture']}: {first['verdict']} (from the proxy models; not checked by training)"
+    parts = [
+        c["verdict"] for c in sorted(own, key=lambda c: c["over"] != "uniform") if c["over"] != "uniform_equal_cost"
+    ]
+    equal = [c["verdict"] for c in own if c["over"] == "uniform_equal_cost"]
+    return f"{first['mixture']} on {first['target']}: " + "; ".join(parts + equal)
+
+
+def stage_seconds(folder: Path) -> dict[str, float]:
+    """Return the time that each kind of stage took, over all commands that worked on the run."""
+    seconds: dict[str, float] = {}
+    for kind in ("tokenizer", "tokens", "proxies", "scores", "search", "final", "evaluation"):
+        total = 0.0
+        for record in sorted((folder / kind).rglob("done.json")):
+            try:
+                total += float(json.loads(record.read_text(encoding="utf-8"))["result"]["seconds"])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        seconds[kind] = round(total, 3)
+    return seconds
+
+
+def read_summary(folder: Path | str) -> dict[str, Any]:
+    """
+    Return the summary of a finished run.
+
+    Raises
+    ------
+    InputError
+        The folder is no run, or the run is not finished.
+    """
+    folder = Path(folder)
+    path = folder / "summary.json"
+    if not folder.is_dir():
+        raise InputError(f"there should be a run folder at {folder}, found nothing; check the path")
+    if not path.exists():
+        if (folder / "config.yaml").exists():
+            raise InputError(
+                f"the run {folder} is not finished; go on with: mixwright search {folder}/config.yaml --run {folder}"
+            )
+        raise InputError(f"{folder} should be a run (a folder with summary.json), found none; check the path")
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}; run the search again to write it anew") from error
+    if not isinstance(summary, dict) or not isinstance(summary.get("schema"), int):
+        raise InputError(f"{path} is no summary of mixwright; run the search again to write it anew")
+    if summary["schema"] > SCHEMA:
+        raise InputError(f"{path} was written by a newer mixwright (schema {summary['schema']}); upgrade this one")
+    return summary

@@ -1,0 +1,131 @@
+"""Reading a YAML file so that every error can name its line, and a key written twice is an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mixwright.errors import InputError
+
+Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """
+    The value of a YAML file and the line of each key.
+
+    Parameters
+    ----------
+    path
+        The file.
+    value
+        What the file says, with every key as it is written (`no` is the text "no", not False).
+    lines
+        The line, from 1, of each key: `("sources", "web", "path") -> 3`.
+    """
+
+    path: Path
+    value: Any
+    lines: dict[Key, int] = field(default_factory=dict)
+
+    def where(self, key: Key) -> str:
+        """Return `file, line n, key a.b.c`, with the line of the nearest key that is in the file."""
+        for length in range(len(key), -1, -1):
+            if (line := self.lines.get(key[:length])) is not None:
+                break
+        place = f"{self.path}, line {line}" if line else str(self.path)
+        return f"{place}, key {dotted(key)}" if key else place
+
+
+def dotted(key: Key) -> str:
+    """Return `a.b.c` for a key."""
+    return ".".join(str(part) for part in key)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that keeps keys as text and reads 1e-3 as a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping with keys as they are written."""
+        self.flatten_mapping(node)
+        return {key.value: self.construct_object(value, deep=True) for key, value in node.value}
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def read_yaml(path: Path | str) -> YamlFile:
+    """
+    Read a YAML file.
+
+    Raises
+    ------
+    InputError
+        No such file, not UTF-8, not YAML, a key that is written twice, or a key that is not plain text.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}; give the path of a YAML file with sources and targets") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path} as UTF-8 text: {error}") from error
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        lines = dict(_lines(path, node, (), ())) if node is not None else {}
+        value = loader.construct_document(node) if node is not None else None
+    except yaml.YAMLError as error:
+        raise InputError(_explain(path, error)) from error
+    finally:
+        loader.dispose()
+    return YamlFile(path, value, lines)
+
+
+def _explain(path: Path, error: yaml.YAMLError) -> str:
+    """Say where a file stops being YAML and what usually causes it."""
+    mark = getattr(error, "problem_mark", None)
+    line = f", line {mark.line + 1}" if mark else ""
+    problem = getattr(error, "problem", None) or str(error)
+    return f"{path}{line}: this is not YAML ({problem}); check the indentation, the colons and the quotes there"
+
+
+def _lines(path: Path, node: yaml.Node, key: Key, parents: tuple[int, ...]) -> Iterator[tuple[Key, int]]:
+    """Yield the line of every key below `node`. `parents` are the nodes above it: an alias may not hold itself."""
+    if id(node) in parents:
+        raise InputError(f"{path}, line {node.start_mark.line + 1}: an alias holds itself; write the value out")
+    parents = (*parents, id(node))
+    if isinstance(node, yaml.MappingNode):
+        yield from _mapping_lines(path, node, key, parents)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield (*key, index), item.start_mark.line + 1
+            yield from _lines(path, item, (*key, index), parents)
+
+
+def _mapping_lines(path: Path, node: yaml.MappingNode, key: Key, parents: tuple[int, ...]) -> Iterator[tuple[Key, int]]:
+    """Yield the lines of a mapping's keys; a key that is there twice is an error."""
+    seen: dict[str, int] = {}
+    for name, value in node.value:
+        line = name.start_mark.line + 1
+        if not isinstance(name, yaml.ScalarNode):
+            raise InputError(f"{path}, line {line}: a key should be plain text, found a list or a mapping")
+        if name.value in seen and name.tag != "tag:yaml.org,2002:merge":
+            found = dotted((*key, name.value))
+            raise InputError(
+                f"{path}, line {line}, key {found}: the key is written twice (before in line {seen[name.value]}); "
+                "rename one or remove it"
+            )
+        seen[name.value] = line
+        yield (*key, name.value), line
+        yield from _lines(path, value, (*key, name.value), parents)

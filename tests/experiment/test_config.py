@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pytest
+
+from mixwright.errors import InputError
+from mixwright.experiment.config import config_text, json_schema, load_config, make_config
+
+SMALL = """\
+sources:
+  web: web.jsonl
+  code: {path: code, field: body}
+targets:
+  exam: {path: exam.jsonl, kind: questions}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "search.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def error_of(folder: Path, text: str) -> str:
+    with pytest.raises(InputError) as caught:
+        load_config(write(folder, text))
+    return str(caught.value)
+
+
+def test_small_file_has_defaults_and_paths_from_its_folder(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, SMALL))
+    assert list(config.sources) == ["web", "code"]
+    assert config.sources["web"].path == tmp_path / "web.jsonl"
+    assert config.sources["code"].field == "body"
+    assert config.targets["exam"].held_out == 0.5
+    assert config.search.likelihood == ["chunk"]
+    assert config.proxy_setting("context") == config.final.context
+    assert config.proxy_model() is config.model
+
+
+def test_a_written_configuration_reads_back_equal(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, SMALL + "proxy: {tokens: 5e5, learning_rate: 1e-3}\n"))
+    assert config.proxy.tokens == 500_000
+    (tmp_path / "elsewhere").mkdir()
+    again = load_config(write(tmp_path / "elsewhere", config_text(config)))
+    assert again.model_dump() == config.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (SMALL + "modle: {}\n", ["line 6", "key modle", "did you mean 'model'?"]),
+        (SMALL + "final:\n  token: 3\n", ["line 7", "key final.token", "did you mean 'tokens'?"]),
+        (SMALL.replace("field:", "feild:"), ["line 3", "sources.code.feild", "did you mean 'field'?"]),
+        (SMALL + "proxy: {batch_size: true}\n", ["line 6", "proxy.batch_size", "should be a number", "True"]),
+        (SMALL + "search: {shrinkage: much}\n", ["search.shrinkage", "cv", "'much'"]),
+        (SMALL + "search: {shrinkage: -1}\n", ["search.shrinkage", "-1"]),
+        (SMALL + "search: {prior: unifrom}\n", ["search.prior", "uniform, natural or"]),
+        (SMALL + "search: {likelihood: word}\n", ["search.likelihood", "'chunk', 'token' or 'sequence'", "'word'"]),
+        (SMALL + "search: {likelihood: [token, token]}\n", ["search.likelihood", "each unit once"]),
+        (SMALL + "search: {caps: {web: 1.5}}\n", ["search.caps.web", "1.5"]),
+        (SMALL + "final: {mixtures: [search]}\n", ["final.mixtures", "should hold uniform"]),
+        (SMALL + "final: {learning_rate: .inf}\n", ["final.learning_rate", "finite"]),
+        (SMALL + "tokenizer: {kind: path}\n", ["tokenizer", "go together"]),
+        (SMALL + "tokenizer: wordpiece\n", ["tokenizer", "'bytes', 'bpe' or 'path'"]),
+        (SMALL + "model: {hidden_size: 3}\n", ["model", "model_type"]),
+        (SMALL + "seed: -1\n", ["line 6", "seed", "-1"]),
+        ("sources: {a: x}\n", ["targets", "missing"]),
+        ("sources: {}\ntargets: {t: x}\n", ["sources", "at least 1"]),
+        ("sources: {a: {}}\ntargets: {t: x}\n", ["sources.a.path", "missing"]),
+        ("sources: {'  ': x}\ntargets: {t: x}\n", ["sources", "empty"]),
+        ("sources:\n  web: a\n  web: b\ntargets: {t: x}\n", ["line 3", "sources.web", "twice", "line 2"]),
+        ("sources: [a\n", ["is not YAML"]),
+        ("- 1\n", ["sources:", "list"]),
+        ("", ["sources:", "NoneType"]),
+        ("a: &x [*x]\n", ["alias"]),
+        ("? [a]\n: 1\n", ["plain text"]),
+        (SMALL + "search: {floors: [1]}\n", ["search.floors"]),
+    ],
+)
+def test_errors_name_the_place_and_what_to_do(tmp_path: Path, text: str, says: list[str]) -> None:
+    message = error_of(tmp_path, text)
+    for part in says:
+        assert part in message
+    assert str(tmp_path / "search.yaml") in message
+
+
+def test_names_that_yaml_takes_for_other_things(tmp_path: Path) -> None:
+    text = "sources: {no: a, 1: b, 2024-01-01: c, null: d}\ntargets: {on: x}\n"
+    config = load_config(write(tmp_path, text))
+    assert list(config.sources) == ["no", "1", "2024-01-01", "null"]
+    assert list(config.targets) == ["on"]
+
+
+def test_missing_file_and_wrong_encoding(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no file .*nothing\.yaml"):
+        load_config(tmp_path / "nothing.yaml")
+    (tmp_path / "latin.yaml").write_bytes("sources: {é: x}".encode("latin-1"))
+    with pytest.raises(InputError, match="UTF-8"):
+        load_config(tmp_path / "latin.yaml")
+
+
+def test_a_dictionary_works_as_well(tmp_path: Path) -> None:
+    config = make_config({"sources": {"a": "x.txt"}, "targets": {"t": "y.txt"}}, folder=tmp_path)
+    assert config.sources["a"].path == tmp_path / "x.txt"
+    with pytest.raises(InputError, match=r"key sources\.a\.pth"):
+        make_config({"sources": {"a": {"pth": "x"}}, "targets": {"t": "y"}})
+
+
+def test_every_key_is_documented() -> None:
+    schema = json_schema()
+    parts = {"SearchConfig": schema} | schema["$defs"]
+    for name, part in parts.items():
+        for key, entry in part.get("properties", {}).items():
+            assert entry.get("description"), f"{name}.{key}"
