@@ -1,0 +1,255 @@
+"""
+A primal-dual interior-point method for many weightings of the same rows at once.
+
+For each replicate b (a vector of row weights: the whole sample, a fold left out, a bootstrap draw) it minimises
+
+    - sum_i C_ib log(base_i + sum_k P_ik w_k) - sum_k penalty_k log w_k   over lower <= w <= upper, sum_k w_k = mass
+
+Passes over P are matrix products for all replicates together. The penalty is itself a barrier for w >= 0, so where it
+is positive no path has to be followed; elsewhere the barrier's weight mu falls until the gap is reached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.simplex import maximise_linear
+
+Array = NDArray[np.float64]
+Matrix = NDArray[np.floating]
+
+PRODUCT_ELEMENTS = 16_000_000  # up to n * k^2 of this size the column products are kept: every Hessian is one product
+OWN_WORK = 2e10  # up to this many operations an iteration, each replicate has its own Hessian; above, they share one
+LIVE_ELEMENTS = 24_000_000  # n * replicates and k^2 * replicates of one batch
+
+
+@dataclass(frozen=True)
+class Region:
+    """The weights that are allowed: bounds [k], their sum, and the penalty [k] (tau * prior)."""
+
+    lower: Array
+    upper: Array
+    penalty: Array
+    mass: float = 1.0
+
+    def interior(self, near: Array, share: float = 0.9) -> Array:
+        """Return weights strictly inside, a `share` of the way from the centre to `near` [..., k]."""
+        room = self.upper - self.lower
+        centre = self.lower + room * ((self.mass - self.lower.sum()) / room.sum())
+        return share * np.clip(near, self.lower, self.upper) + (1 - share) * centre
+
+    def gap(self, gain: Array, w: Array) -> Array:
+        """Return max over allowed v of <G, v - w> for G = gain + penalty / w; both [..., k]."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            g = np.where(self.penalty > 0, gain + self.penalty / w, gain)
+        g = np.minimum(g, 1e300)
+        best = maximise_linear(g, self.lower / self.mass, self.upper / self.mass) * self.mass
+        return (g * (best - w)).sum(-1)
+
+
+class _Barrier:
+    """The barrier terms of the live replicates: slack to the lower bound (1) and to the upper bound (2), with duals."""
+
+    def __init__(self, region: Region, w: Array, mu: Array) -> None:
+        self.region, self.mu = region, mu
+        self.floored = region.lower > 0
+        self.capped = region.upper < region.mass
+        self.extra = np.where(self.floored, region.penalty, 0.0)
+        self.z1 = self.target1() / (w - region.lower)
+        self.z2 = self.target2() / self.slack2(w)
+
+    def target1(self) -> Array:
+        own = np.where(self.floored, 0.0, self.region.penalty)
+        return np.maximum(own, self.mu[:, None])
+
+    def target2(self) -> Array:
+        return np.where(self.capped, self.mu[:, None], 0.0)
+
+    def slack2(self, w: Array) -> Array:
+        return np.where(self.capped, self.region.upper - w, 1.0)
+
+    def value(self, w: Array) -> Array:
+        logs = self.target1() * np.log(w - self.region.lower) + self.extra * np.log(w)
+        return -(logs + self.target2() * np.log(self.slack2(w))).sum(1)
+
+    def pull(self, w: Array) -> Array:
+        """Return minus the gradient of `value`."""
+        own = self.target1() / (w - self.region.lower) + self.extra / w
+        return own - self.target2() / self.slack2(w)
+
+    def curvature(self, w: Array) -> Array:
+        return self.z1 / (w - self.region.lower) + self.extra / w**2 + self.z2 / self.slack2(w)
+
+    def longest(self, w: Array, dw: Array) -> Array:
+        """Return the longest step [b] of at most 1 that stays inside."""
+        down = np.where(dw < 0, (w - self.region.lower) / np.maximum(-dw, 1e-300), np.inf).min(1)
+        up = np.where((dw > 0) & self.capped, self.slack2(w) / np.maximum(dw, 1e-300), np.inf).min(1)
+        return np.minimum(1.0, 0.99 * np.minimum(down, up))
+
+    def update_duals(self, w: Array, dw: Array, w_new: Array) -> None:
+        s1, s2 = w - self.region.lower, self.slack2(w)
+        z1 = self.z1 + _fraction(self.z1, self.target1() / s1 - self.z1 - self.z1 / s1 * dw)
+        z2 = self.z2 + _fraction(self.z2, self.target2() / s2 - self.z2 + self.z2 / s2 * dw)
+        centre1, centre2 = self.target1() / (w_new - self.region.lower), self.target2() / self.slack2(w_new)
+        self.z1 = np.clip(z1, centre1 * 1e-6, centre1 * 1e6)
+        self.z2 = np.clip(z2, centre2 * 1e-6, centre2 * 1e6)
+
+    def keep(self, live: NDArray[np.bool_]) -> None:
+        self.mu, self.z1, self.z2 = self.mu[live], self.z1[live], self.z2[live]
+
+
+def _fraction(z: Array, dz: Array) -> Array:
+    """Return the step of positive duals [b, k], shortened for each replicate so that they stay positive."""
+    longest = np.where(dz < 0, z / np.maximum(-dz, 1e-300), np.inf).min(1)
+    return np.minimum(1.0, 0.99 * longest)[:, None] * dz
+
+
+class _Hessian:
+    """sum_i v_i P_i P_i^T for each replicate's v: exact where that is cheap, one for all replicates where it is not."""
+
+    def __init__(self, P: Matrix) -> None:
+        self.P = P
+        n, k = P.shape
+        small = n * k * k <= PRODUCT_ELEMENTS
+        self.products = (P[:, :, None] * P[:, None, :]).reshape(n, k * k) if small else None
+
+    def __call__(self, V: Matrix) -> Array:
+        """Return [b, k, k] for V [n, b] (or [1, k, k], shared)."""
+        (n, k), b = self.P.shape, V.shape[1]
+        if self.products is not None:
+            return (V.T @ self.products).reshape(b, k, k).astype(np.float64)
+        if 2.0 * b * n * k * k > OWN_WORK and b > 1:
+            V, b = V.mean(1, keepdims=True), 1
+        out = np.empty((b, k, k))
+        for i in range(b):
+            root = self.P * np.sqrt(V[:, i : i + 1]).astype(self.P.dtype)
+            out[i] = root.T @ root
+        return out
+
+
+def _newton_step(H: Array, diagonal: Array, pull: Array) -> Array:
+    """Return dw [b, k] that solves (H + diag) dw = pull - lambda with sum dw = 0."""
+    b, k = pull.shape
+    M = np.broadcast_to(H, (b, k, k)).copy()
+    index = np.arange(k)
+    M[:, index, index] += diagonal
+    scale = 1 / np.sqrt(M[:, index, index])
+    M *= scale[:, :, None] * scale[:, None, :]
+    M[:, index, index] += 1e-13
+    right = np.stack([pull * scale, scale], axis=2)
+    solved = np.linalg.solve(M, right) * scale[:, :, None]
+    multiplier = solved[:, :, 0].sum(1) / solved[:, :, 1].sum(1)
+    dw = solved[:, :, 0] - multiplier[:, None] * solved[:, :, 1]
+    return dw - dw.mean(1, keepdims=True)
+
+
+def interior_point(
+    P: Matrix,
+    C: Array,
+    region: Region,
+    start: Array,
+    tolerance: float,
+    base: Matrix | None = None,
+    hessian_rows: Matrix | None = None,
+    mu: float = 1e-2,
+    max_iterations: int = 100,
+) -> Array:
+    """
+    Return the minimising weights [b, k] of each column of C [n, b], to a gap of about `tolerance` in nats.
+
+    Parameters
+    ----------
+    P
+        Likelihoods [n, k], relative within a row.
+    C
+        Row weights [n, b]; each column has sum 1.
+    start
+        Weights [b, k], strictly inside the region.
+    base
+        What sources outside P give to each row, [n].
+    hessian_rows
+        P at a lower precision, for the Hessians alone.
+    mu
+        First weight of the barrier, for all sources together.
+    """
+    n, k = P.shape
+    batch = int(max(1, min(LIVE_ELEMENTS // n, LIVE_ELEMENTS // (k * k), C.shape[1])))
+    hessian = _Hessian(P if hessian_rows is None else hessian_rows)
+    out = np.empty((C.shape[1], k))
+    for first in range(0, C.shape[1], batch):
+        part = slice(first, first + batch)
+        out[part] = _batch(P, C[:, part], region, start[part], tolerance, base, hessian, mu / k, max_iterations)
+    return out
+
+
+def _batch(
+    P: Matrix,
+    C: Array,
+    region: Region,
+    start: Array,
+    tolerance: float,
+    base: Matrix | None,
+    hessian: _Hessian,
+    mu: float,
+    max_iterations: int,
+) -> Array:
+    """Return the weights of one batch of replicates; those that are done leave the iteration."""
+    W, out = start.copy(), start.copy()
+    index = np.arange(C.shape[1])
+    barrier = _Barrier(region, W, np.full(index.size, mu))
+    mu_end = tolerance / (4 * P.shape[1])
+    noise = 1e-13 if P.dtype == np.float64 else 1e-6
+    C = C.astype(P.dtype, copy=False)
+    Y = _products(P, W) if base is None else _products(P, W) + base[:, None].astype(P.dtype)
+    for _ in range(max_iterations):
+        ratio = np.divide(C, Y, out=np.zeros_like(Y), where=C > 0)
+        gain = (ratio.T @ P).astype(np.float64)
+        live = region.gap(gain, W) > tolerance
+        out[index] = W
+        if not live.any():
+            break
+        if not live.all():
+            index, W, gain, C, Y, ratio = index[live], W[live], gain[live], C[:, live], Y[:, live], ratio[:, live]
+            barrier.keep(live)
+        pull = gain + barrier.pull(W)
+        dW = _newton_step(hessian(np.divide(ratio, Y, out=np.zeros_like(Y), where=C > 0)), barrier.curvature(W), pull)
+        dY = _products(P, dW)
+        step = _line_search(C, Y, dY, W, dW, barrier, (pull * dW).sum(1), noise)
+        W_new = W + step[:, None] * dW
+        barrier.update_duals(W, dW, W_new)
+        W = W_new
+        Y += step.astype(P.dtype) * dY
+        factor = np.where(step > 0.9, 0.05, np.where(step > 0.4, 0.3, 1.0))
+        barrier.mu = np.maximum(mu_end, barrier.mu * factor)
+    return out
+
+
+def _products(P: Matrix, W: Array) -> Matrix:
+    """Return P W^T [n, b] in P's precision."""
+    return P @ W.T.astype(P.dtype)
+
+
+def _line_search(
+    C: Matrix, Y: Matrix, dY: Matrix, W: Array, dW: Array, barrier: _Barrier, slope: Array, noise: float
+) -> Array:
+    """Return the step length [b]: the longest one inside, halved until the barrier function falls enough (Armijo)."""
+    step = barrier.longest(W, dW)
+    before = _loss(C, Y) + barrier.value(W)
+    allowance = noise * (1 + np.abs(before))
+    for _ in range(30):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            after = _loss(C, Y + step.astype(Y.dtype) * dY) + barrier.value(W + step[:, None] * dW)
+        failed = ~(after <= before - 1e-4 * step * slope + allowance)
+        if not failed.any():
+            return step
+        step = np.where(failed, step / 2, step)
+    return np.where(failed, 0.0, step)
+
+
+def _loss(C: Matrix, Y: Matrix) -> Array:
+    """Return - sum_i C_ib log Y_ib [b]; rows without weight count nothing."""
+    logs = np.log(Y, out=np.zeros_like(Y), where=C > 0)
+    return -np.einsum("nb,nb->b", C, logs, dtype=np.float64)
