@@ -1,1 +1,1 @@
-"""Reference trainings of language models."""
+"""Language models: train, evaluate, score."""

@@ -1,0 +1,72 @@
+"""A checkpoint of a training: model, optimiser and position in one file, complete or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mixwright.errors import missing_extra
+from mixwright.files import explain_write_error
+from mixwright.training.model import torch
+
+try:
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import save_file
+except ImportError:
+    raise missing_extra("safetensors", "lm") from None
+
+
+def save_checkpoint(path: Path, model: Any, optimizer: Any, position: Mapping[str, Any]) -> None:
+    """Write model, optimiser and a JSON-able position to one safetensors file, atomically."""
+    tensors = {f"model/{name}": tensor for name, tensor in _model_tensors(model).items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{name}/{key}"] = value
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, _pack(position))
+        with open(temporary, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        cause = error if isinstance(error, OSError) else OSError(str(error))
+        raise explain_write_error(path, cause) from error
+
+
+def read_position(path: Path) -> dict[str, Any] | None:
+    """Return the position that a checkpoint was written with; None if there is no readable checkpoint."""
+    try:
+        with safe_open(path, "pt") as file:
+            position: dict[str, Any] = json.loads(file.metadata()["position"])
+            return position
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def load_checkpoint(path: Path, model: Any, optimizer: Any) -> None:
+    """Copy a checkpoint's values into the model and its optimiser."""
+    with safe_open(path, "pt") as file, torch.no_grad():
+        for name, tensor in _model_tensors(model).items():
+            tensor.copy_(file.get_tensor(f"model/{name}"))
+        names = set(file.keys())
+        for name, parameter in model.named_parameters():
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                if f"optimizer/{name}/{key}" in names:
+                    value = file.get_tensor(f"optimizer/{name}/{key}")
+                    # cloned: memory of its own, aligned like that of an undisturbed run, so sums come out the same
+                    optimizer.state[parameter][key] = value.to(parameter.device, copy=True).clone()
+
+
+def _model_tensors(model: Any) -> dict[str, Any]:
+    """Return the parameters, shared ones once, and the buffers that belong to the state."""
+    saved = model.state_dict().keys()
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved}
+    return {**dict(model.named_parameters()), **buffers}
+
+
+def _pack(position: Mapping[str, Any]) -> dict[str, str]:
+    return {"format": "pt", "position": json.dumps(position, allow_nan=False)}
