@@ -1,0 +1,223 @@
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from mixwright.errors import InputError
+from mixwright.text import byte_tokenizer, train_bpe
+from mixwright.training.language_model import (
+    Batches,
+    StaticPlan,
+    TrainingResult,
+    TrainingSettings,
+    learning_rate_at,
+    train,
+)
+from mixwright.training.model import build_model
+
+SETTINGS = {"steps": 12, "batch_size": 4, "context": 16, "learning_rate": 3e-3, "warmup": 3, "evaluate_every": 5}
+SPEC = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+def digest(folder):
+    return hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def run(stores, folder, weights=(0.75, 0.25), spec=SPEC, evaluate=None, progress=None, tokenizer=None, **changes):
+    settings = TrainingSettings(**(SETTINGS | changes))
+    return train(spec, stores, weights, settings, folder, tokenizer or byte_tokenizer(), progress, evaluate)
+
+
+def test_loss_falls_on_a_trivial_source(stores, spec, tmp_path):
+    result = run(stores, tmp_path / "r", (1.0, 0.0), spec, steps=60, learning_rate=2e-2)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == 60
+    assert losses[0] > 5
+    assert losses[-1] < 1.5
+    assert result.curve[-1]["train_loss"] == pytest.approx(np.mean(losses[55:]))
+
+
+def test_result_and_curve(stores, tmp_path):
+    calls = []
+    folder = tmp_path / "r"
+    result = run(
+        stores,
+        folder,
+        evaluate=lambda model: {"x": float(next(model.parameters()).sum().detach())},
+        progress=lambda *call: calls.append(call),
+    )
+    assert (result.steps, result.tokens, result.folder) == (12, 12 * 4 * 16, folder)
+    assert [point["step"] for point in result.curve] == [5, 10, 12]
+    assert [point["tokens"] for point in result.curve] == [320, 640, 768]
+    assert all(set(point["loss"]) == {"x"} for point in result.curve)
+    assert [call[:3] for call in calls] == [("train", i + 1, 12) for i in range(12)]
+    assert TrainingResult.read(folder) == result
+    assert sorted(os.listdir(folder)) == ["metrics.jsonl", "model", "result.json"]
+    model = build_model({"path": result.model_folder}, byte_tokenizer(), 16, 0)
+    assert float(next(model.parameters()).sum().detach()) == pytest.approx(result.curve[-1]["loss"]["x"])
+
+
+def test_finished_returns_at_once_and_anything_else_starts_anew(stores, tmp_path):
+    folder, steps = tmp_path / "r", []
+    first = run(stores, folder)
+    before = digest(folder)
+    again = run(stores, folder, progress=lambda *call: steps.append(call), checkpoint_seconds=1)
+    assert again == first
+    assert not steps
+    assert run(stores, folder, (0.5, 0.5)).fingerprint != first.fingerprint
+    assert digest(folder) != before
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 12
+    assert run(stores, folder) == TrainingResult.read(folder)
+    assert digest(folder) == before
+
+
+def test_a_source_without_weight_changes_nothing(stores, tmp_path):
+    run(stores, tmp_path / "a", (1.0, 0.0))
+    run({"abc": stores["abc"]}, tmp_path / "b", (1.0,))
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
+def test_the_plan_is_delivered(stores):
+    plan = StaticPlan({name: store.rows(16) for name, store in stores.items()}, [0.6, 0.4], 10, 0)
+    batches = Batches(plan, list(stores.values()), 16)
+    for t in (0, 7, 3):
+        source, row = plan.step(t)
+        expected = [list(stores.values())[s].row(r, 16) for s, r in zip(source, row, strict=True)]
+        np.testing.assert_array_equal(batches.batch(t), expected)
+
+
+def test_one_step_by_hand(stores, tmp_path):
+    run(stores, tmp_path / "r", (0.5, 0.5), steps=1, warmup=0, weight_decay=0.5)
+    model = build_model(SPEC, byte_tokenizer(), 16, 0)
+    plan = StaticPlan({name: store.rows(16) for name, store in stores.items()}, [0.5, 0.5], 4, 0)
+    tokens = torch.from_numpy(Batches(plan, list(stores.values()), 16).batch(0))
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    trained = build_model({"path": tmp_path / "r" / "model"}, byte_tokenizer(), 16, 0)
+    scale = min(1.0, 1 / torch.nn.utils.get_total_norm([p.grad for p in model.parameters()]).item())
+    for before, after in zip(model.parameters(), trained.parameters(), strict=True):
+        gradient = before.grad * scale
+        decay = 3e-3 * 0.5 if before.ndim >= 2 else 0.0
+        expected = before * (1 - decay) - 3e-3 * gradient / (gradient.abs() + 1e-8)
+        sure = gradient.abs() > 1e-5
+        torch.testing.assert_close(after[sure], expected[sure], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5, 11, 12])
+def test_interrupted_and_resumed_is_the_same(stores, tmp_path, stop):
+    def interrupt(stage, done, total, note):
+        if done == stop:
+            raise KeyboardInterrupt
+
+    spec = SPEC | {"hidden_dropout": 0.1}
+
+    def watch(model):
+        return {"x": float(next(model.parameters()).sum().detach())}
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stores, tmp_path / "a", spec=spec, evaluate=watch, progress=interrupt)
+    assert (tmp_path / "a" / "checkpoint.safetensors").exists()
+    steps = []
+    resumed = run(stores, tmp_path / "a", spec=spec, evaluate=watch, progress=lambda *call: steps.append(call[1]))
+    assert steps == list(range(stop + 1, 13))
+    undisturbed = run(stores, tmp_path / "b", spec=spec, evaluate=watch)
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+    assert (tmp_path / "a" / "metrics.jsonl").read_text() == (tmp_path / "b" / "metrics.jsonl").read_text()
+    assert resumed.curve == undisturbed.curve
+
+
+SCRIPT = """
+import sys, torch
+from mixwright.text import TokenStore, byte_tokenizer
+from mixwright.training.language_model import TrainingSettings, train
+torch.set_num_threads(1)
+folder, tokens, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
+stores = {name: TokenStore.open(f"{tokens}/{name}") for name in ("abc", "digits")}
+spec = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+settings = TrainingSettings(steps=steps, batch_size=4, context=16, evaluate_every=50, checkpoint_seconds=0.05)
+train(spec, stores, [0.75, 0.25], settings, folder, byte_tokenizer())
+"""
+
+
+def test_killed_and_resumed_is_bitwise_the_same(stores, tmp_path):
+    command = [sys.executable, "-c", SCRIPT]
+    tokens, killed = str(tmp_path / "tokens"), tmp_path / "killed"
+    process = subprocess.Popen([*command, str(killed), tokens, "300"])
+    waited = time.monotonic()
+    while not (killed / "checkpoint.safetensors").exists():
+        assert process.poll() is None
+        assert time.monotonic() - waited < 60
+        time.sleep(0.002)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (killed / "result.json").exists()
+    changes = {"steps": 300, "evaluate_every": 50, "warmup": 0, "learning_rate": 1e-3}
+    steps = []
+    run(stores, killed, progress=lambda *call: steps.append(call[1]), **changes)
+    assert steps[0] > 1
+    run(stores, tmp_path / "whole", **changes)
+    assert digest(killed) == digest(tmp_path / "whole")
+    assert (killed / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["checkpoint", "metrics"])
+def test_damaged_leftovers_start_anew(stores, tmp_path, damage):
+    def interrupt(*call):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "a"
+    with pytest.raises(KeyboardInterrupt):
+        run(stores, folder, progress=interrupt)
+    path = folder / {"checkpoint": "checkpoint.safetensors", "metrics": "metrics.jsonl"}[damage]
+    path.write_bytes(path.read_bytes()[:20])
+    run(stores, folder)
+    run(stores, tmp_path / "b")
+    assert digest(folder) == digest(tmp_path / "b")
+
+
+def test_errors_name_what_is_wrong(stores, tmp_path):
+    with pytest.raises(InputError, match="the source 'digits' should have at least"):
+        run(stores, tmp_path / "r", context=5000)
+    with pytest.raises(InputError, match=r"one weight per source \(2\), found shape \(3,\)"):
+        run(stores, tmp_path / "r", (0.5, 0.25, 0.25))
+    with pytest.raises(InputError, match="the tokens of 'abc' were made with another tokenizer"):
+        run(stores, tmp_path / "r", tokenizer=train_bpe(["abc"], 260))
+    with pytest.raises(InputError, match=r"should stay finite, found .* at step [1-9]"):
+        run(stores, tmp_path / "r", learning_rate=1e30, warmup=0, weight_decay=0.0)
+    with pytest.raises(InputError, match="there should be a finished training"):
+        TrainingResult.read(tmp_path / "r")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        run(stores, tmp_path / "file" / "r")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps should be a whole number of at least 1, found 0"),
+        ({"batch_size": 2.5}, "batch_size should be a whole number"),
+        ({"warmup": 13}, r"warmup should be at most the number of steps \(12\), found 13"),
+        ({"learning_rate": 0.0}, "learning_rate should be a number above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate should be a number above 0"),
+        ({"weight_decay": -1}, "weight_decay should be a number of at least 0, found -1"),
+        ({"seed": -1}, "seed should be a whole number of at least 0"),
+    ],
+)
+def test_bad_settings(change, message):
+    with pytest.raises(InputError, match=message):
+        TrainingSettings(**(SETTINGS | change))
+
+
+def test_learning_rate():
+    settings = TrainingSettings(steps=110, warmup=10, learning_rate=1.0)
+    assert learning_rate_at(0, settings) == pytest.approx(0.1)
+    assert learning_rate_at(9, settings) == learning_rate_at(10, settings) == pytest.approx(1.0)
+    assert learning_rate_at(60, settings) == pytest.approx(0.55)
+    assert learning_rate_at(110, settings) == pytest.approx(0.1)
