@@ -10,7 +10,7 @@ def test_hand_computed() -> None:
     found = compare(nats, other, tokens, "uniform", 0.9)
     assert found.difference == pytest.approx(-0.1)
     assert found.low == pytest.approx(-0.1)  # every document is better by a tenth of a nat per token
-    assert found.verdict == "better than uniform by 0.100 nats per token [0.100, 0.100] (this seed alone)"
+    assert found.verdict == "better than uniform by 0.100000 nats per token [0.100000, 0.100000] (this seed alone)"
 
 
 def test_words() -> None:

@@ -14,6 +14,9 @@ def main() -> None:
     """Run the command line; one line says what to install if its packages are absent."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models come from this disk; nothing is asked of the network
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # threads that wait by spinning are ten times slower on busy cores
     try:
         from mixwright.cli.app import app
     except MissingExtraError as error:

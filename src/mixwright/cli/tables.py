@@ -32,9 +32,9 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path, expec
             f"shrinkage {search['shrinkage']:g}, {search['rows']:,} rows of {search['documents']:,} documents",
         )
         _line(console, "from proxies", search["verdict"])
-    if summary["runs"]:
+    for target in summary["targets"] if summary["runs"] else ():
         console.print()
-        _print_losses(console, summary)
+        _print_losses(console, summary, target["name"])
     _print_cost(console, summary["cost"])
     _line(console, "verdict", summary["verdict"])
     if expectation:
@@ -84,37 +84,31 @@ def _print_weights(
     console.print(table)
 
 
-def _print_losses(console: Console, summary: dict[str, Any]) -> None:
-    """Print the held-out losses of the trained mixtures, and how they compare with uniform."""
-    targets = [target["name"] for target in summary["targets"]]
-    table = Table(
-        title="Held-out loss on the target, nats per token (lower is better)", title_justify="left", title_style="bold"
-    )
-    table.add_column("trained with")
-    for target in targets:
-        table.add_column(escape(target), justify="right")
-        table.add_column("minus uniform, interval", justify="right")
-    over = {(c["target"], c["mixture"]): c for c in summary["comparisons"] if c["over"] == "uniform"}
-    best = {target: min(run["loss"][target] for run in summary["runs"]) for target in targets}
+def _print_losses(console: Console, summary: dict[str, Any], target: str) -> None:
+    """Print the held-out losses of the trained mixtures on a target, and how they compare with uniform."""
+    held = next(entry["held_out_documents"] for entry in summary["targets"] if entry["name"] == target)
+    title = f"Held-out loss on {target}, nats per token, {held:,} documents (lower is better)"
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    for name in ("trained with", "tokens", "loss", "minus uniform"):
+        table.add_column(name, justify="left" if name == "trained with" else "right")
+    level = next((c["level"] for c in summary["comparisons"]), 0.9)
+    table.add_column(f"{100 * level:g} % interval", justify="right")
+    over = {c["mixture"]: c for c in summary["comparisons"] if c["over"] == "uniform" and c["target"] == target}
+    best = min(run["loss"][target] for run in summary["runs"])
     for run in summary["runs"]:
-        cells = [escape(run["mixture"])]
-        for target in targets:
-            loss = f"{run['loss'][target]:.4f}"
-            cells.append(f"[bold]{loss}[/]" if run["loss"][target] == best[target] else loss)
-            cells.append(_difference(over.get((target, run["mixture"]))))
-        table.add_row(*cells)
+        loss = f"{run['loss'][target]:.4f}"
+        if run["loss"][target] == best:
+            loss = f"[bold]{loss}[/]"
+        table.add_row(escape(run["mixture"]), f"{run['tokens']:,}", loss, *_difference(over.get(run["mixture"])))
     console.print(table)
-    tokens = {run["tokens"] for run in summary["runs"]}
-    if len(tokens) == 1:
-        console.print(f"[dim]every mixture: {tokens.pop():,} tokens, the same model, the same seed[/]", highlight=False)
 
 
-def _difference(comparison: dict[str, Any] | None) -> str:
+def _difference(comparison: dict[str, Any] | None) -> tuple[str, str]:
     if comparison is None:
-        return ""
+        return "", ""
     if comparison["low"] is None:
-        return f"{comparison['difference']:+.4f}"
-    return f"{comparison['difference']:+.4f}  {comparison['low']:+.4f} to {comparison['high']:+.4f}"
+        return f"{comparison['difference']:+.4f}", "not known"
+    return f"{comparison['difference']:+.4f}", f"{comparison['low']:+.4f} to {comparison['high']:+.4f}"
 
 
 def _print_cost(console: Console, cost: dict[str, Any]) -> None:

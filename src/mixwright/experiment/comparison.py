@@ -43,13 +43,17 @@ class Comparison:
         if self.low is None or self.high is None:
             return f"unverified: too few held-out documents to compare with {self.over}"
         if self.high < 0:
-            size = f"{_figure(-self.difference)} nats per token [{_figure(-self.high)}, {_figure(-self.low)}]"
-            return f"better than {self.over} by {size} {_ALONE}"
+            return f"better than {self.over} by {self._figures(-self.difference, -self.high, -self.low)} {_ALONE}"
         if self.low > 0:
-            size = f"{_figure(self.difference)} nats per token [{_figure(self.low)}, {_figure(self.high)}]"
-            return f"worse than {self.over} by {size} {_ALONE}"
-        size = f"{_figure(self.difference)} nats per token [{_figure(self.low)}, {_figure(self.high)}]"
-        return f"no better than {self.over} on this evidence: difference {size} {_ALONE}"
+            return f"worse than {self.over} by {self._figures(self.difference, self.low, self.high)} {_ALONE}"
+        figures = self._figures(self.difference, self.low, self.high)
+        return f"no better than {self.over} on this evidence: difference {figures} {_ALONE}"
+
+    def _figures(self, value: float, low: float, high: float) -> str:
+        """Show a difference and its interval with as many digits as the width of the interval deserves."""
+        width = high - low
+        digits = 3 if width >= 0.01 else 4 if width >= 0.001 else 6
+        return f"{value:.{digits}f} nats per token [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def compare(
@@ -83,10 +87,3 @@ def compare(
         return Comparison(over, mean, None, None, level)
     half = student_quantile((1 + level) / 2, documents - 1) * error
     return Comparison(over, mean, mean - half, mean + half, level)
-
-
-def _figure(value: float) -> str:
-    """Show a difference with as many digits as it needs."""
-    if abs(value) < 5e-5:
-        return f"{value:.1e}" if value else "0"
-    return f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}"

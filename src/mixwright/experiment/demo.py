@@ -21,17 +21,18 @@ SETTINGS: dict[str, Any] = {
     "model": {
         "model_type": "gpt_neox",
         "hidden_size": 128,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "intermediate_size": 512,
     },
-    "proxy": {"tokens": 120_000},
+    "proxy": {"tokens": 50_000},
     "search": {"likelihood": "chunk"},
     "final": {
-        "tokens": 400_000,
+        "tokens": 600_000,
         "batch_size": 16,
         "context": 128,
         "learning_rate": 2e-3,
+        "evaluate_every": 49,
         "mixtures": ["uniform", "natural", "best_single", "search"],
     },
 }

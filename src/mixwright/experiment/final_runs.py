@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,9 @@ from mixwright.experiment.mixtures import NamedMixture
 from mixwright.experiment.proxies import model_inputs, part_of, settings_for, target_rows
 from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.text import Tokenizer, TokenStore
-from mixwright.training import TargetRows, build_model, evaluate, train
+from mixwright.training.language_model import train
+from mixwright.training.model import build_model
+from mixwright.training.scoring import TargetRows, evaluate
 
 _CURVE_TOKENS = 20_000  # of a target's held-out part, at each point of a loss curve
 _SOURCE_TOKENS = 20_000  # of a source's held-out part
@@ -104,6 +105,7 @@ class FinalRuns:
         runs: list[FinalRun] = []
         for index, mixture in enumerate(mixtures):
             stage, result = self._train(mixture, index, len(mixtures))
+            self._progress("evaluation", index, len(mixtures), mixture.name)
             nats, lengths, source_loss = self._evaluate(stage, mixture)
             runs.append(
                 FinalRun(
@@ -114,10 +116,11 @@ class FinalRuns:
                     nats=nats,
                     lengths=lengths,
                     source_loss=source_loss,
-                    curve=self._curve(stage, result["tokens"] // result["steps"]),
+                    curve=self._curve(result["curve"]),
                 )
             )
-        self._progress("final runs", 1000 * len(mixtures), 1000 * len(mixtures))
+        self._progress("final runs", 1, 1)
+        self._progress("evaluation", 1, 1)
         return runs
 
     def _train(self, mixture: NamedMixture, index: int, total: int) -> tuple[Stage, dict[str, Any]]:
@@ -127,8 +130,11 @@ class FinalRuns:
             "stage": "final",
             "model": self._start,
             "settings": asdict(settings),
-            "weights": mixture.weights,
-            "tokens": {source.name: source.train.fingerprint for source in self._sources},
+            "sources": [
+                [source.name, source.train.fingerprint, weight]
+                for source, weight in zip(self._sources, mixture.weights, strict=True)
+                if weight > 0
+            ],
             "tokenizer": self._tokenizer.fingerprint,
         }
         stage = Stage(self._folder / "final" / folder_name(mixture.name), inputs)
@@ -149,7 +155,9 @@ class FinalRuns:
                 report,
                 self._watch(),
             )
-            result = stage.finish({"tokens": trained.tokens, "steps": settings.steps, "seconds": trained.seconds})
+            result = stage.finish(
+                {"tokens": trained.tokens, "steps": trained.steps, "seconds": trained.seconds, "curve": trained.curve}
+            )
         self._done[stage.fingerprint] = (stage, result)
         return stage, result
 
@@ -185,7 +193,6 @@ class FinalRuns:
         result = own.result()
         if result is None:
             own.begin()
-            self._progress("evaluation", 0, 1, mixture.name)
             model = build_model(
                 {"path": str(stage.folder / "model")}, self._tokenizer, self._context, self._config.seed
             )
@@ -197,22 +204,20 @@ class FinalRuns:
             for name, store in held_sources.items():
                 source_loss[name] = self._mean_loss(model, _store_rows(store, self._context, self._tokenizer.bos))
             result = own.finish({"nats": nats, "tokens": tokens, "source_loss": source_loss})
-        self._progress("evaluation", 1, 1, mixture.name)
         return (
             {name: np.asarray(values, np.float64) for name, values in result["nats"].items()},
             {name: np.asarray(values, np.float64) for name, values in result["tokens"].items()},
             result["source_loss"],
         )
 
-    def _curve(self, stage: Stage, tokens_per_step: int) -> list[dict[str, Any]]:
+    def _curve(self, watched: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the loss curves on today's targets."""
         names = {f"{target.name}@{target.fingerprint}": target.name for target in self._targets}
         points = []
-        for line in (stage.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            loss = {names[key]: value for key, value in (entry.get("evaluation") or {}).items() if key in names}
+        for point in watched:
+            loss = {names[key]: value for key, value in point["loss"].items() if key in names}
             if loss:
-                points.append({"step": entry["step"], "tokens": entry["step"] * tokens_per_step, "loss": loss})
+                points.append({"step": point["step"], "tokens": point["tokens"], "loss": loss})
         return points
 
 

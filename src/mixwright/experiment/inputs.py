@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from mixwright.constraints import Constraints
 from mixwright.errors import InputError
-from mixwright.experiment.config import SearchConfig, SourceConfig, TargetConfig
+from mixwright.experiment.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig
 from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.text import (
@@ -78,9 +79,9 @@ def check_inputs(config: SearchConfig) -> None:
     """
     names = list(config.sources)
     for name, source in config.sources.items():
-        _first(config.where("sources", name), _documents(source))
+        _first(config.where("sources", name), partial(_documents, source))
     for name, target in config.targets.items():
-        _first(config.where("targets", name), _target_items(target))
+        _first(config.where("targets", name), partial(_target_items, target))
     with _named(config.where("search")):
         Constraints(floors=config.search.floors or None, caps=config.search.caps or None).bounds(len(names), names)
     if isinstance(config.search.prior, dict):
@@ -90,14 +91,23 @@ def check_inputs(config: SearchConfig) -> None:
         if name not in config.sources:
             raise InputError(f"{where}: should be the name of a source, found {name!r}; sources: {', '.join(names)}")
         _check_model_folder(where, path)
-    for key, model in (("model", config.model), ("proxy", config.proxy.model)):
-        if model is not None and model.path is not None:
-            _check_model_folder(
-                config.where(*((key, "path") if key == "model" else (key, "model", "path"))), model.path
-            )
+    _check_model(config, config.model, config.final.context, "model")
+    if config.proxy.model is not None:
+        _check_model(config, config.proxy.model, config.proxy_setting("context"), "proxy", "model")
     if config.tokenizer.path is not None and not config.tokenizer.path.is_dir():
         where = config.where("tokenizer", "path")
         raise InputError(f"{where}: should be a folder with a tokenizer, found nothing at {config.tokenizer.path}")
+
+
+def _check_model(config: SearchConfig, model: ModelConfig, context: int, *key: str) -> None:
+    """Check a model's settings, or that its folder holds a model; nothing is built."""
+    if model.path is not None:
+        _check_model_folder(config.where(*key, "path"), model.path)
+        return
+    from mixwright.training.model import model_config
+
+    with _named(config.where(*key)):
+        model_config(model.spec(), byte_tokenizer(), context)
 
 
 def _check_prior(config: SearchConfig, names: list[str]) -> None:
@@ -127,10 +137,10 @@ def _named(where: str) -> Iterator[None]:
         raise InputError(f"{where}: {error}") from error
 
 
-def _first(where: str, items: Iterator[Any]) -> None:
+def _first(where: str, items: Callable[[], Iterator[Any]]) -> None:
     """Read the first item; an empty source is an error."""
     with _named(where):
-        next(items)
+        next(items())
 
 
 def _documents(source: SourceConfig) -> Iterator[str]:

@@ -60,7 +60,7 @@ def search_mixture(
     result = stage.result()
     if result is None:
         stage.begin()
-        progress("search", 0, 1, f"{target}, {table.unit}")
+        progress("search", 0, 1, f"{target}, per {table.unit}")
         prior = chosen.prior
         weights = [prior[source.name] for source in sources] if isinstance(prior, dict) else prior
         shrinkage: Any = chosen.shrinkage
@@ -73,7 +73,7 @@ def search_mixture(
         file = found.to_file([source.name for source in sources], level=chosen.level)
         file.write(stage.folder / "mixture.json")
         result = stage.finish(_entry(config, table, found, file, target))
-    progress("search", 1, 1, f"{target}, {table.unit}")
+    progress("search", 1, 1)
     return {**result, "mixture": search_name(config, target, table.unit)}
 
 

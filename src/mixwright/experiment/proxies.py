@@ -16,7 +16,9 @@ from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.search.table import LikelihoodTable
 from mixwright.text import Question, Tokenizer
-from mixwright.training import TargetRows, TrainingSettings, build_model, score, train, training_flops
+from mixwright.training.language_model import TrainingSettings, train
+from mixwright.training.model import build_model, training_flops
+from mixwright.training.scoring import TargetRows, score
 
 _BLOCK = 1 << 16
 
@@ -36,15 +38,12 @@ class Proxy:
         Names the model.
     tokens
         Tokens that it was trained on in this run; 0 for an existing checkpoint.
-    seconds
-        Time of its training.
     """
 
     source: str
     model: Path
     fingerprint: str
     tokens: int
-    seconds: float
 
 
 def settings_for(config: SearchConfig, tokens: int, proxy: bool = False) -> TrainingSettings:
@@ -54,7 +53,7 @@ def settings_for(config: SearchConfig, tokens: int, proxy: bool = False) -> Trai
         return config.proxy_setting(name) if proxy else getattr(config.final, name)
 
     steps = max(1, -(-tokens // (given("batch_size") * given("context"))))
-    every = steps if proxy else config.final.evaluate_every or max(1, steps // 10)
+    every = 0 if proxy else config.final.evaluate_every or max(1, steps // 10)
     return TrainingSettings(
         steps=steps,
         batch_size=given("batch_size"),
@@ -85,7 +84,7 @@ def train_proxies(
     for index, source in enumerate(sources):
         existing = config.proxy.checkpoints.get(source.name)
         if existing is not None:
-            proxies.append(Proxy(source.name, existing, file_fingerprint(existing), 0, 0.0))
+            proxies.append(Proxy(source.name, existing, file_fingerprint(existing), 0))
             continue
         stage = Stage(
             folder / "proxies" / folder_name(source.name),
@@ -103,9 +102,7 @@ def train_proxies(
             report = part_of(progress, "proxies", index, len(sources), source.name)
             trained = train(spec, {source.name: source.train}, [1.0], settings, stage.folder, tokenizer, report)
             result = stage.finish({"tokens": trained.tokens, "seconds": trained.seconds})
-        proxies.append(
-            Proxy(source.name, stage.folder / "model", stage.fingerprint, result["tokens"], result["seconds"])
-        )
+        proxies.append(Proxy(source.name, stage.folder / "model", stage.fingerprint, result["tokens"]))
     progress("proxies", 1000 * len(sources), 1000 * len(sources))
     return proxies
 
@@ -174,7 +171,6 @@ def score_target(
     name = folder_name(target.name)
     stage = Stage(folder / "scores" / name / unit, {"stage": "scores", "data": data, "proxies": list(prints.items())})
     path = folder / "table" / name / unit
-    label = f"score {target.name}"
     _drop_other(path, list(prints), data)
     table = LikelihoodTable.create(
         path,
@@ -190,11 +186,11 @@ def score_target(
         stage.begin()
         for index, proxy in enumerate(proxies):
             if proxy.source in table.missing:
-                report = part_of(progress, label, index, len(proxies), f"{unit}, {proxy.source}")
+                report = part_of(progress, "", index, len(proxies), f"per {unit}, {proxy.source}")
                 _fill_column(config, table, proxy, tokenizer, rows, report)
         tokens = int(rows.document_tokens.sum()) * len(proxies)
         result = stage.finish({"losses": proxy_losses(table), "tokens": tokens})
-    progress(label, 1000 * len(proxies), 1000 * len(proxies))
+    progress("", 1, 1)
     return Scores(table, result["losses"], result["tokens"])
 
 
@@ -236,3 +232,23 @@ def _fill_column(
 def flops_per_token(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int) -> float:
     """Return the operations of training a model on one token."""
     return training_flops(build_model(spec, tokenizer, context, 0), 1)
+
+
+def proxy_cost(config: SearchConfig, tokenizer: Tokenizer, proxies: list[Proxy], scored: int) -> tuple[int, float]:
+    """
+    Return the tokens that the proxies were trained on, and the operations of training and scoring.
+
+    Scoring is a forward pass: a third of a training step.
+    """
+    context = config.proxy_setting("context")
+    trained = sum(proxy.tokens for proxy in proxies)
+    flops = 0.0
+    for proxy in proxies:  # those trained here have one size
+        if proxy.tokens == 0:
+            per_token = flops_per_token({"path": str(proxy.model)}, tokenizer, context)
+            flops += per_token * scored / len(proxies) / 3
+    if trained:
+        per_token = flops_per_token(config.proxy_model().spec(), tokenizer, context)
+        share = sum(proxy.tokens > 0 for proxy in proxies) / len(proxies)
+        flops += per_token * (trained + scored * share / 3)
+    return trained, flops

@@ -17,7 +17,15 @@ from mixwright.experiment.inputs import (
     tokenize_sources,
 )
 from mixwright.experiment.mixtures import NamedMixture, baselines, search_mixture
-from mixwright.experiment.proxies import Proxy, flops_per_token, score_target, train_proxies, units_of
+from mixwright.experiment.proxies import (
+    Proxy,
+    flops_per_token,
+    part_of,
+    proxy_cost,
+    score_target,
+    train_proxies,
+    units_of,
+)
 from mixwright.experiment.stages import Progress, check_folder, folder_name, open_run, silent
 from mixwright.experiment.summary import make_summary, stage_seconds
 from mixwright.files import atomic_write, write_json
@@ -103,13 +111,17 @@ class _Run:
         searches: list[dict[str, Any]] = []
         best: dict[str, int] = {}
         scored = 0
-        for target in self.targets:
-            for unit in units_of(self.config, target):
-                scores = score_target(self.config, self.folder, tokenizer, proxies, target, unit, self.progress)
-                scored += scores.tokens
-                best.setdefault(target.name, scores.losses.index(min(scores.losses)))
-                found = search_mixture(self.config, self.folder, sources, scores.table, target.name, self.progress)
-                searches.append(found)
+        wanted = [(target, unit) for target in self.targets for unit in units_of(self.config, target)]
+        tables = []
+        for index, (target, unit) in enumerate(wanted):
+            report = part_of(self.progress, "scores", index, len(wanted), target.name)
+            scores = score_target(self.config, self.folder, tokenizer, proxies, target, unit, report)
+            tables.append(scores.table)
+            scored += scores.tokens
+            best.setdefault(target.name, scores.losses.index(min(scores.losses)))
+        for index, ((target, _), table) in enumerate(zip(wanted, tables, strict=True)):
+            report = part_of(self.progress, "search", index, len(wanted), target.name)
+            searches.append(search_mixture(self.config, self.folder, sources, table, target.name, report))
         return searches, best, scored
 
     def _write_mixture(self, search: dict[str, Any]) -> None:
@@ -120,11 +132,9 @@ class _Run:
 
     def _cost(self, tokenizer: Tokenizer, proxies: list[Proxy], scored: int) -> dict[str, Any]:
         """Return what the search cost beside one final run: training the proxies and scoring with them."""
-        tokens = sum(proxy.tokens for proxy in proxies)
-        per_token = flops_per_token(self.config.proxy_model().spec(), tokenizer, self.config.proxy_setting("context"))
+        tokens, flops = proxy_cost(self.config, tokenizer, proxies, scored)
         final = self.config.final.tokens
         final_flops = final * flops_per_token(self.config.model.spec(), tokenizer, self.config.final.context)
-        flops = per_token * tokens + per_token * scored / 3  # scoring is a forward pass, a third of a training step
         return {
             "proxy_tokens": tokens,
             "scored_tokens": scored,

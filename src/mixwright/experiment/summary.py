@@ -61,20 +61,25 @@ def _target_entry(target: Target, searches: Sequence[dict[str, Any]], runs: Sequ
 
 
 def _comparisons(targets: Sequence[Target], runs: Sequence[FinalRun], level: float) -> list[dict[str, Any]]:
-    """Return every mixture over uniform, and what was searched over the other mixtures too."""
+    """Return every mixture over uniform; and, on its own target, what was searched over the mixtures it has to beat."""
     entries: list[dict[str, Any]] = []
     for target in targets:
         for run in runs:
             for other in runs:
-                wanted = other.mixture.name == "uniform" or run.mixture.kind == "search" != other.mixture.kind
-                same_target = all(r.mixture.target in (None, target.name) for r in (run, other))
-                if run is other or not wanted or not same_target:
+                if run is other or not _is_compared(run.mixture, other.mixture, target.name):
                     continue
-                found = compare(
-                    run.nats[target.name], other.nats[target.name], run.lengths[target.name], other.mixture.name, level
-                )
+                nats, other_nats, tokens = run.nats[target.name], other.nats[target.name], run.lengths[target.name]
+                found = compare(nats, other_nats, tokens, other.mixture.name, level)
                 entries.append(_comparison_entry(target.name, run.mixture.name, found))
     return entries
+
+
+def _is_compared(mixture: NamedMixture, other: NamedMixture, target: str) -> bool:
+    """Say whether a mixture is compared with another on a target."""
+    if other.name == "uniform":
+        return True
+    own = {mixture.target, other.target} <= {None, target}
+    return own and mixture.kind == "search" and other.kind != "search"
 
 
 def _comparison_entry(target: str, mixture: str, found: Comparison) -> dict[str, Any]:

@@ -1,0 +1,183 @@
+"""The commands as a person runs them: in a process of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixwright.mixture_file import MixtureFile
+
+
+def mixwright(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mixwright.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "120"} | environment,
+        check=False,
+    )
+
+
+@pytest.fixture
+def mixture(tmp_path: Path) -> Path:
+    path = tmp_path / "mixture.json"
+    MixtureFile(
+        sources=("web", "[bold]<script>alert(1)</script>"),
+        weights=(0.75, 0.25),
+        certificate={"loss": 2.0, "objective": 2.1, "gap": 1e-9},
+        uncertainty={"level": 0.9, "interval": [[0.7, 0.8], [0.2, 0.3]]},
+        verdict="better than uniform",
+    ).write(path)
+    return path
+
+
+def test_version_and_help() -> None:
+    assert mixwright("--version").stdout.startswith("mixwright 0.")
+    for command in ("demo", "search", "show", "report"):
+        shown = mixwright(command, "--help")
+        assert shown.returncode == 0
+        assert "mixwright " + command in shown.stdout
+        assert "--quiet" in shown.stdout
+        assert "--json" in shown.stdout
+        assert command in mixwright("--help").stdout
+
+
+def test_the_schema_is_json_and_nothing_else() -> None:
+    shown = mixwright("search", "--schema")
+    assert "sources" in json.loads(shown.stdout)["properties"]
+    assert shown.stderr == ""
+
+
+def test_show_a_mixture(mixture: Path) -> None:
+    shown = mixwright("show", str(mixture))
+    assert shown.returncode == 0, shown.stderr
+    assert "0.750" in shown.stdout
+    assert "0.700 to 0.800" in shown.stdout
+    assert "[bold]<script>alert(1)</script>" in shown.stdout
+    assert "better than uniform" in shown.stdout
+    assert json.loads(mixwright("show", str(mixture), "--json").stdout)["weights"] == [0.75, 0.25]
+    assert json.loads(mixwright("--json", "show", str(mixture)).stdout)["weights"] == [0.75, 0.25]
+    assert mixwright("show", str(mixture), "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["search", "nothing.yaml"], "there is no file nothing.yaml"),
+        (["search"], "give the YAML file"),
+        (["show", "nothing.json"], "nothing.json"),
+        (["show", "."], "should be a run"),
+        (["report", "."], "should be a run"),
+        (["report", "nothing"], "found nothing"),
+        (["serach"], "serach"),
+    ],
+)
+def test_bad_input_is_status_2_and_one_message(tmp_path: Path, arguments: list[str], says: str) -> None:
+    shown = mixwright(*arguments, cwd=tmp_path)
+    assert shown.returncode == 2
+    assert says in shown.stderr
+    assert "Traceback" not in shown.stderr
+    assert shown.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_newer_mixture_file(mixture: Path) -> None:
+    value = json.loads(mixture.read_text())
+    mixture.write_text(json.dumps(value | {"schema": 99}))
+    shown = mixwright("show", str(mixture))
+    assert shown.returncode == 2
+    assert "99" in shown.stderr
+
+
+def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("x")
+    shown = mixwright("show", str(tmp_path))
+    assert shown.returncode == 2
+    assert "is not finished; go on with: mixwright search" in shown.stderr
+
+
+@pytest.mark.parametrize("package", ["typer", "rich"])
+def test_a_missing_package_gives_one_line_to_install(tmp_path: Path, package: str) -> None:
+    hide = tmp_path / "sitecustomize.py"
+    hide.write_text(
+        "import sys\n"
+        "class Hide:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {package!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Hide())\n"
+    )
+    shown = mixwright("--version", PYTHONPATH=str(tmp_path))
+    assert shown.returncode == 1
+    assert "pip install 'mixwright[cli]'" in shown.stderr
+    assert len(shown.stderr.strip().splitlines()) == 1
+
+
+def test_showing_needs_no_torch(mixture: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['mixwright', 'show', sys.argv[1]]\n"
+        "from mixwright.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(mixture)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> Path:
+    sys.path.insert(0, str(Path(__file__).parents[1] / "experiment"))
+    try:
+        from tiny import write_tiny
+    finally:
+        sys.path.pop(0)
+    return write_tiny(tmp_path)
+
+
+def test_search_from_beginning_to_page(tiny_config: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    first = mixwright("search", str(tiny_config), "--json", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    summary = json.loads(first.stdout)
+    run = tmp_path / "runs" / "search"
+    assert json.loads((run / "summary.json").read_text()) == summary
+    assert summary["command"] == f"mixwright search {tiny_config} --json"
+    assert "final runs: done" in first.stderr
+    shown = mixwright("show", str(run))
+    for words in ("Weights of search", "<b>&/numbers", "90 % interval", "certificate:", "verdict:", "cost:", "page:"):
+        assert words in shown.stdout
+    (run / "report.html").unlink()
+    assert mixwright("report", str(run)).returncode == 0
+    assert (run / "report.html").stat().st_size > 10_000
+    quiet = mixwright("search", str(tiny_config), "--run", str(run), "--quiet", cwd=tmp_path)
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+def test_ctrl_c_says_how_to_go_on(tiny_config: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    value = json.loads(tiny_config.read_text())
+    value["proxy"]["tokens"] = 10_000_000
+    tiny_config.write_text(json.dumps(value))
+    with subprocess.Popen(
+        [sys.executable, "-m", "mixwright.cli.main", "search", str(tiny_config), "--run", str(tmp_path / "run")],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("proxies"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(60) == 130
+    assert "stopped; what is done is kept; run the same command again to go on" in rest
+    assert "Traceback" not in rest
+    value["proxy"]["tokens"] = 1500
+    tiny_config.write_text(json.dumps(value))
+    assert mixwright("search", str(tiny_config), "--run", str(tmp_path / "run"), "-q").returncode == 0

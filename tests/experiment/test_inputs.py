@@ -1,0 +1,93 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mixwright.errors import InputError
+from mixwright.experiment.config import SearchConfig, load_config, make_config
+from mixwright.experiment.inputs import check_inputs, read_target
+
+
+def jsonl(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    jsonl(tmp_path / "a.jsonl", [{"text": f"a {i}"} for i in range(50)])
+    jsonl(tmp_path / "b.jsonl", [{"text": f"b {i}"} for i in range(50)])
+    jsonl(tmp_path / "t.jsonl", [{"text": f"t {i % 60}"} for i in range(100)])
+    rows = [{"question": f"Which {i}?", "choices": ["one", "two"], "answer": i % 2} for i in range(40)]
+    jsonl(tmp_path / "q.jsonl", rows)
+    return tmp_path
+
+
+def config(folder: Path, **more: Any) -> SearchConfig:
+    value = {"sources": {"a": "a.jsonl", "b": "b.jsonl"}, "targets": {"t": "t.jsonl"}} | more
+    return make_config(value, folder=folder)
+
+
+def test_good_inputs_pass(data: Path) -> None:
+    check_inputs(config(data, targets={"t": "t.jsonl", "q": {"path": "q.jsonl", "kind": "questions"}}))
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"sources": {"a": "none.jsonl"}}, ["sources.a", "none.jsonl"]),
+        ({"sources": {"a": {"path": "a.jsonl", "field": "body"}}}, ["sources.a", "'body'", "text"]),
+        ({"sources": {"a": "empty.jsonl"}}, ["sources.a", "at least one document"]),
+        ({"sources": {"a": "latin.txt"}}, ["sources.a", "UTF-8"]),
+        ({"targets": {"t": {"path": "t.jsonl", "kind": "questions"}}}, ["targets.t", "question"]),
+        ({"search": {"floors": {"a": 0.7, "b": 0.7}}}, ["search", "floors should sum to at most 1"]),
+        ({"search": {"caps": {"a": 0.1, "b": 0.1}}}, ["search", "caps should sum to at least 1"]),
+        ({"search": {"caps": {"bb": 0.1}}}, ["search", "did you mean 'b'?"]),
+        ({"search": {"prior": {"a": 0.5, "c": 0.5}}}, ["search.prior", "b, c"]),
+        ({"search": {"prior": {"a": 0.5, "b": 0.1}}}, ["search.prior", "sum to 1"]),
+        ({"proxy": {"checkpoints": {"c": "x"}}}, ["proxy.checkpoints.c", "name of a source"]),
+        ({"proxy": {"checkpoints": {"a": "x"}}}, ["proxy.checkpoints.a", "config.json"]),
+        ({"model": {"path": "x"}}, ["model.path", "config.json"]),
+        ({"proxy": {"model": "x"}}, ["proxy.model.path", "config.json"]),
+        ({"tokenizer": {"kind": "path", "path": "x"}}, ["tokenizer.path", "folder with a tokenizer"]),
+        ({"model": {"model_type": "gpt_neoxx"}}, ["model", "did you mean 'gpt_neox'"]),
+        ({"model": {"model_type": "gpt_neox", "hiden_size": 8}}, ["model", "did you mean 'hidden_size'"]),
+    ],
+)
+def test_faults_are_found_before_any_work(data: Path, more: dict[str, Any], says: list[str]) -> None:
+    (data / "empty.jsonl").write_text("")
+    (data / "latin.txt").write_bytes("é".encode("latin-1"))
+    before = sorted(data.rglob("*"))
+    with pytest.raises(InputError) as caught:
+        check_inputs(config(data, **more))
+    for part in says:
+        assert part in str(caught.value)
+    assert sorted(data.rglob("*")) == before
+
+
+def test_the_line_is_named(data: Path) -> None:
+    (data / "s.yaml").write_text("sources:\n  a: a.jsonl\n  b: none.jsonl\ntargets:\n  t: t.jsonl\n")
+    with pytest.raises(InputError, match=r"s\.yaml, line 3, key sources\.b: .*none\.jsonl"):
+        check_inputs(load_config(data / "s.yaml"))
+
+
+def test_a_target_is_split_by_content_without_duplicates(data: Path) -> None:
+    target = read_target("t", config(data).targets["t"], "here")
+    assert len(target.search) + len(target.held_out) == 60
+    assert not set(target.search) & set(target.held_out)
+    assert 15 < len(target.held_out) < 45
+
+
+def test_questions_are_texts_or_pairs(data: Path) -> None:
+    settings = {"path": "q.jsonl", "kind": "questions"}
+    joint = read_target("q", config(data, targets={"q": settings}).targets["q"], "here")
+    assert all(isinstance(item, str) and item.endswith((" one", " two")) for item in joint.search)
+    answer = read_target("q", config(data, targets={"q": settings | {"score": "answer"}}).targets["q"], "here")
+    assert {getattr(item, "answer", None) for item in answer.search} == {" one", " two"}
+
+
+def test_a_target_of_one_document_is_an_error(data: Path) -> None:
+    jsonl(data / "one.jsonl", [{"text": "alone"}])
+    with pytest.raises(InputError, match="here: there should be documents in both parts"):
+        read_target("t", config(data, targets={"t": "one.jsonl"}).targets["t"], "here")

@@ -1,0 +1,244 @@
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import tiny
+import torch
+
+from mixwright.errors import InputError
+from mixwright.experiment.config import load_config
+from mixwright.experiment.search_run import run_search
+from mixwright.experiment.summary import read_summary
+from mixwright.mixture_file import MixtureFile
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny data, its configuration and a finished run."""
+    folder = tmp_path_factory.mktemp("tiny")
+    run_search(load_config(tiny.write_tiny(folder)), folder / "run")
+    return folder
+
+
+def lasting(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return a summary without its times."""
+    kept = copy.deepcopy(summary)
+    del kept["created"], kept["command"], kept["cost"]["seconds"]
+    for run in kept["runs"]:
+        del run["seconds"]
+    return kept
+
+
+def stamps(run: Path) -> dict[str, int]:
+    """Return when each stage was done."""
+    return {str(path.parent.relative_to(run)): path.stat().st_mtime_ns for path in run.rglob("done.json")}
+
+
+def test_a_run_has_all_its_parts(done: Path) -> None:
+    run = done / "run"
+    summary = read_summary(run)
+    assert [source["name"] for source in summary["sources"]] == list(tiny.KINDS)
+    assert [mixture["name"] for mixture in summary["mixtures"]] == ["uniform", "natural", "best_single", "search"]
+    weights = {mixture["name"]: mixture["weights"] for mixture in summary["mixtures"]}
+    assert weights["best_single"] == [1.0, 0.0, 0.0]
+    assert weights["natural"][0] < weights["natural"][2]
+    assert weights["search"][0] > weights["search"][1] > weights["search"][2]
+    assert {run["mixture"]: run["tokens"] for run in summary["runs"]} == dict.fromkeys(weights, 2560)
+    assert {(c["mixture"], c["over"]) for c in summary["comparisons"]} == {
+        ("natural", "uniform"),
+        ("best_single", "uniform"),
+        ("search", "uniform"),
+        ("search", "natural"),
+        ("search", "best_single"),
+    }
+    search = summary["searches"][0]
+    assert 0 <= search["gap"] <= search["tolerance"]
+    assert all(low <= weight <= high for weight, (low, high) in zip(weights["search"], search["interval"], strict=True))
+    assert summary["verdict"].startswith("search on mix: ")
+    assert len(summary["runs"][0]["curve"]) == 2
+    assert set(summary["runs"][0]["source_loss"]) <= set(tiny.KINDS)
+    assert 0 < summary["cost"]["share"] < 10
+    assert list(MixtureFile.read(run / "mixture.json").weights) == weights["search"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "<b>&/numbers" not in page
+
+
+def test_nothing_is_done_twice(done: Path) -> None:
+    before, summary = stamps(done / "run"), read_summary(done / "run")
+    again = run_search(load_config(done / "search.yaml"), done / "run")
+    assert stamps(done / "run") == before
+    assert lasting(again) == lasting(summary)
+    assert again["cost"] == summary["cost"]
+
+
+def test_the_copy_of_the_configuration_does_the_same(done: Path) -> None:
+    before = stamps(done / "run")
+    run_search(load_config(done / "run" / "config.yaml"), done / "run")
+    assert stamps(done / "run") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "redone"),
+    [
+        ({"search": {"level": 0.8}}, {"search"}),
+        ({"final": tiny.SETTINGS["final"] | {"tokens": 2000}}, {"final", "evaluation"}),
+        ({"final": tiny.SETTINGS["final"] | {"mixtures": ["uniform", "search"]}}, set()),
+        (
+            {"targets": {"mix": {"path": "target.jsonl", "held_out": 0.4}}},
+            {"scores", "search", "evaluation", "final/search"},
+        ),
+        ({"proxy": {"tokens": 1800}}, {"proxies", "scores", "search", "final/search", "evaluation/search"}),
+    ],
+)
+def test_a_change_redoes_what_depends_on_it(
+    done: Path, tmp_path: Path, change: dict[str, Any], redone: set[str]
+) -> None:
+    subprocess.run(["cp", "-a", f"{done}/.", str(tmp_path)], check=True)
+    before = stamps(tmp_path / "run")
+    (tmp_path / "search.yaml").write_text(json.dumps(tiny.SETTINGS | change))
+    run_search(load_config(tmp_path / "search.yaml"), tmp_path / "run")
+    after = stamps(tmp_path / "run")
+    changed = {name for name in before if after[name] != before[name]}
+    for name in before:
+        wanted = any(name == part or name.startswith(part + "/") for part in redone)
+        assert (name in changed) == wanted, name
+
+
+def test_a_new_source_keeps_the_other_proxies(done: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-a", f"{done}/.", str(tmp_path)], check=True)
+    before = stamps(tmp_path / "run")
+    tiny.write_jsonl(tmp_path / "new.jsonl", ["some other words " * 20 + str(i) for i in range(20)])
+    sources = tiny.SETTINGS["sources"] | {"new": "new.jsonl"}
+    (tmp_path / "search.yaml").write_text(json.dumps(tiny.SETTINGS | {"sources": sources}))
+    summary = run_search(load_config(tmp_path / "search.yaml"), tmp_path / "run")
+    after = stamps(tmp_path / "run")
+    assert len(summary["mixtures"][0]["weights"]) == 4
+    assert all(after[name] == before[name] for name in before if name.startswith(("proxies", "tokens")))
+    assert "proxies/new" in after
+
+
+_KILLED = """
+import os, random, signal, sys, threading
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from mixwright.experiment.config import load_config
+from mixwright.experiment.search_run import run_search
+
+config, folder, longest, seed = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+rng, kills = random.Random(seed), 0
+while True:
+    wait = rng.uniform(0.0, longest) if kills < 12 else None
+    child = os.fork()
+    if child == 0:
+        if wait is not None:
+            threading.Timer(wait, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+        try:
+            run_search(load_config(config), folder)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFEXITED(status):
+        print(kills)
+        sys.exit(os.WEXITSTATUS(status))
+    kills += 1
+"""
+
+
+def test_killed_at_random_moments_it_gives_the_same_numbers(done: Path, tmp_path: Path) -> None:
+    seconds = sum(read_summary(done / "run")["cost"]["seconds"].values())
+    command = [sys.executable, "-c", _KILLED, str(done / "search.yaml"), str(tmp_path / "run"), str(0.4 * seconds), "3"]
+    finished = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert int(finished.stdout) >= 3
+    assert lasting(read_summary(tmp_path / "run")) == lasting(read_summary(done / "run"))
+    for name in ("mixture.json", "final/search/model/model.safetensors", "proxies/greek/model/model.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (done / "run" / name).read_bytes(), name
+
+
+def test_several_targets_units_and_equal_cost(tmp_path: Path) -> None:
+    path = tiny.write_tiny(
+        tmp_path,
+        targets={
+            "mix": "target.jsonl",
+            "exam": {"path": "questions.jsonl", "kind": "questions", "score": "answer"},
+        },
+        search={"likelihood": ["token", "sequence"], "prior": "natural", "caps": {"greek": 0.4}, "level": 0.8},
+        final=tiny.SETTINGS["final"] | {"tokens": 300, "equal_cost": True},
+        tokenizer={"kind": "bpe", "vocab_size": 300},
+    )
+    summary = run_search(load_config(path), tmp_path / "run")
+    names = [mixture["name"] for mixture in summary["mixtures"]]
+    assert names == [
+        "uniform", "natural", "best_single_mix", "best_single_exam", "search_mix_token", "search_mix_sequence",
+        "search_exam", "uniform_equal_cost",
+    ]  # fmt: skip
+    for mixture in summary["mixtures"]:
+        assert mixture["kind"] != "search" or mixture["weights"][0] <= 0.4 + 1e-9
+    tokens = {run["mixture"]: run["tokens"] for run in summary["runs"]}
+    extra = round(summary["cost"]["share"] * 300)
+    assert tokens["uniform_equal_cost"] - tokens["uniform"] == pytest.approx(extra, abs=128)
+    assert MixtureFile.read(tmp_path / "run" / "mixture.json").evidence["unit"] == "token"
+
+
+def test_existing_checkpoints_are_used_as_they_are(done: Path, tmp_path: Path) -> None:
+    checkpoints = {
+        name: str(done / "run" / "proxies" / folder / "model") for name, folder in _proxy_folders(done).items()
+    }
+    path = tiny.write_tiny(tmp_path, proxy={"checkpoints": checkpoints}, final={"mixtures": [], "context": 32})
+    summary = run_search(load_config(path), tmp_path / "run")
+    assert not (tmp_path / "run" / "proxies").exists()
+    assert summary["cost"]["proxy_tokens"] == 0
+    assert summary["cost"]["proxy_flops"] > 0
+    assert summary["runs"] == []
+    assert "not checked by training" in summary["verdict"]
+    trained = read_summary(done / "run")
+    assert summary["searches"][0]["loss"] == pytest.approx(trained["searches"][0]["loss"], rel=1e-9)
+
+
+def _proxy_folders(done: Path) -> dict[str, str]:
+    from mixwright.experiment.stages import folder_name
+
+    return {name: folder_name(name) for name in tiny.KINDS}
+
+
+def test_a_source_shorter_than_a_context(tmp_path: Path) -> None:
+    path = tiny.write_tiny(tmp_path)
+    tiny.write_jsonl(tmp_path / "source1.jsonl", ["short", "words"])
+    with pytest.raises(InputError, match=r"sources\.<b>&/numbers.*at least 33 tokens"):
+        run_search(load_config(path), tmp_path / "run")
+
+
+def test_faults_write_nothing(tmp_path: Path) -> None:
+    path = tiny.write_tiny(tmp_path, search={"floors": {"greek": 0.8, "letters": 0.8}})
+    with pytest.raises(InputError, match="floors"):
+        run_search(load_config(path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_part_is_named(done: Path, tmp_path: Path) -> None:
+    subprocess.run(["cp", "-a", f"{done}/.", str(tmp_path)], check=True)
+    column = next((tmp_path / "run" / "table").rglob("0001.f64"))
+    column.write_bytes(column.read_bytes()[:-4])
+    with pytest.raises(InputError, match=r"0001\.f64"):
+        run_search(load_config(tmp_path / "search.yaml"), tmp_path / "run")
