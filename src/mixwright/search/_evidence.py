@@ -61,8 +61,8 @@ class Evidence:
             self.maximum[part] = relative.max(1)
             if (bad := np.flatnonzero(np.isneginf(self.maximum[part]))).size:
                 raise InputError(
-                    "each row should be possible under a source that is allowed; row "
-                    f"{part.start + bad[0]} is -inf under all of them; remove the row, or allow a source that explains it"
+                    f"each row should be possible under a source that is allowed; row {part.start + bad[0]} is -inf "
+                    "under all of them; remove the row, or allow a source that explains it"
                 )
             relative -= self.maximum[part, None]
             np.exp(relative, out=relative)

@@ -23,6 +23,7 @@ Matrix = NDArray[np.floating]
 
 PRODUCT_ELEMENTS = 16_000_000  # up to n * k^2 of this size the column products are kept: every Hessian is one product
 OWN_WORK = 2e10  # up to this many operations an iteration, each replicate has its own Hessian; above, they share one
+SHARED_WORK = 5e9  # n * k^2 of a shared Hessian; larger tables give it every so many rows
 LIVE_ELEMENTS = 24_000_000  # n * replicates and k^2 * replicates of one batch
 
 
@@ -58,6 +59,8 @@ class _Barrier:
         self.floored = region.lower > 0
         self.capped = region.upper < region.mass
         self.extra = np.where(self.floored, region.penalty, 0.0)
+        followed = self.floored.any() or self.capped.any()
+        self.least = 0.0 if followed else float(region.penalty.min())  # a smaller mu changes no barrier
         self.z1 = self.target1() / (w - region.lower)
         self.z2 = self.target2() / self.slack2(w)
 
@@ -103,7 +106,7 @@ class _Barrier:
 
 def _fraction(z: Array, dz: Array) -> Array:
     """Return the step of positive duals [b, k], shortened for each replicate so that they stay positive."""
-    longest = np.where(dz < 0, z / np.maximum(-dz, 1e-300), np.inf).min(1)
+    longest = np.where(dz < 0, z / np.maximum(-dz, 1e-6 * z + 1e-300), np.inf).min(1)
     return np.minimum(1.0, 0.99 * longest)[:, None] * dz
 
 
@@ -122,17 +125,21 @@ class _Hessian:
         if self.products is not None:
             return (V.T @ self.products).reshape(b, k, k).astype(np.float64)
         if 2.0 * b * n * k * k > OWN_WORK and b > 1:
-            V, b = V.mean(1, keepdims=True), 1
-        out = np.empty((b, k, k))
-        for i in range(b):
-            root = self.P * np.sqrt(V[:, i : i + 1]).astype(self.P.dtype)
-            out[i] = root.T @ root
-        return out
+            every = max(1, int(n * k * k // SHARED_WORK))
+            return self._weighted(V[::every].mean(1) * every, every)[None]
+        return np.stack([self._weighted(V[:, i]) for i in range(b)])
+
+    def _weighted(self, v: Matrix, every: int = 1) -> Array:
+        """Return sum_i v_i P_i P_i^T [k, k] over every so many rows."""
+        root = self.P[::every] * np.sqrt(v)[:, None].astype(self.P.dtype)
+        return (root.T @ root).astype(np.float64)
 
 
 def _newton_step(H: Array, diagonal: Array, pull: Array) -> Array:
-    """Return dw [b, k] that solves (H + diag) dw = pull - lambda with sum dw = 0."""
+    """Return dw [b, k] that solves (H + diag) dw = pull - lambda with sum dw = 0; H is [b, k, k] or, shared, [1, k, k]."""
     b, k = pull.shape
+    if len(H) == 1 and b > 1:
+        return _conjugate_gradients(H[0], diagonal, pull)
     M = np.broadcast_to(H, (b, k, k)).copy()
     index = np.arange(k)
     M[:, index, index] += diagonal
@@ -146,6 +153,37 @@ def _newton_step(H: Array, diagonal: Array, pull: Array) -> Array:
     return dw - dw.mean(1, keepdims=True)
 
 
+def _conjugate_gradients(H: Array, diagonal: Array, pull: Array) -> Array:
+    """
+    Return `_newton_step` for a shared H [k, k], to a relative residual of 1e-4: one product with H for all replicates.
+
+    The iteration stays on sum dw = 0 (a projected preconditioner), where H and H - 1 1^T are the same.
+    """
+    inverse = 1 / (diagonal + np.maximum(np.diag(H) - 1, 1e-3))
+    total, ridge = inverse.sum(1, keepdims=True), 1e-6 * float(np.diag(H).mean())  # a float32 H is that inexact
+
+    def precondition(r: Array) -> Array:
+        z = inverse * r
+        return z - inverse * (z.sum(1, keepdims=True) / total)
+
+    x, r = np.zeros_like(pull), pull.copy()
+    z = precondition(r)
+    p, rz = z, (r * z).sum(1)
+    end = 1e-8 * rz
+    for _ in range(min(200, 4 * len(H))):
+        Hp = p @ H + (diagonal + ridge) * p
+        curvature = (p * Hp).sum(1)
+        end = np.where(curvature > 0, end, np.inf)
+        step = np.where(rz > end, rz / np.where(curvature > 0, curvature, 1.0), 0.0)[:, None]
+        x, r = x + step * p, r - step * Hp
+        z = precondition(r)
+        previous, rz = rz, np.maximum((r * z).sum(1), 0.0)
+        if (rz <= end).all():
+            break
+        p = z + (rz / np.maximum(previous, 1e-300))[:, None] * p
+    return x - x.mean(1, keepdims=True)
+
+
 def interior_point(
     P: Matrix,
     C: Array,
@@ -156,6 +194,7 @@ def interior_point(
     hessian_rows: Matrix | None = None,
     mu: float = 1e-2,
     max_iterations: int = 100,
+    certify: bool = True,
 ) -> Array:
     """
     Return the minimising weights [b, k] of each column of C [n, b], to a gap of about `tolerance` in nats.
@@ -174,6 +213,9 @@ def interior_point(
         P at a lower precision, for the Hessians alone.
     mu
         First weight of the barrier, for all sources together.
+    certify
+        Stop on the gap; otherwise on the Newton decrement, which estimates the same distance from the minimum. The gap is
+        a far looser bound where a weight is tiny.
     """
     n, k = P.shape
     batch = int(max(1, min(LIVE_ELEMENTS // n, LIVE_ELEMENTS // (k * k), C.shape[1])))
@@ -181,7 +223,8 @@ def interior_point(
     out = np.empty((C.shape[1], k))
     for first in range(0, C.shape[1], batch):
         part = slice(first, first + batch)
-        out[part] = _batch(P, C[:, part], region, start[part], tolerance, base, hessian, mu / k, max_iterations)
+        settings = (mu / k, max_iterations, certify)
+        out[part] = _batch(P, C[:, part], region, start[part], tolerance, base, hessian, *settings)
     return out
 
 
@@ -195,6 +238,7 @@ def _batch(
     hessian: _Hessian,
     mu: float,
     max_iterations: int,
+    certify: bool,
 ) -> Array:
     """Return the weights of one batch of replicates; those that are done leave the iteration."""
     W, out = start.copy(), start.copy()
@@ -204,10 +248,11 @@ def _batch(
     noise = 1e-13 if P.dtype == np.float64 else 1e-6
     C = C.astype(P.dtype, copy=False)
     Y = _products(P, W) if base is None else _products(P, W) + base[:, None].astype(P.dtype)
+    done = np.zeros(index.size, bool)
     for _ in range(max_iterations):
         ratio = np.divide(C, Y, out=np.zeros_like(Y), where=C > 0)
         gain = (ratio.T @ P).astype(np.float64)
-        live = region.gap(gain, W) > tolerance
+        live = region.gap(gain, W) > tolerance if certify else ~done
         out[index] = W
         if not live.any():
             break
@@ -217,7 +262,9 @@ def _batch(
         pull = gain + barrier.pull(W)
         dW = _newton_step(hessian(np.divide(ratio, Y, out=np.zeros_like(Y), where=C > 0)), barrier.curvature(W), pull)
         dY = _products(P, dW)
-        step = _line_search(C, Y, dY, W, dW, barrier, (pull * dW).sum(1), noise)
+        slope = (pull * dW).sum(1)
+        step = _line_search(C, Y, dY, W, dW, barrier, slope, noise)
+        done = (slope <= tolerance / 5) & (barrier.mu <= max(mu_end, barrier.least))
         W_new = W + step[:, None] * dW
         barrier.update_duals(W, dW, W_new)
         W = W_new

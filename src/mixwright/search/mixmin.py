@@ -262,9 +262,9 @@ class MixMinResult:
         Return (estimate, low, high) of f(over) - f(weights) in the population of target rows, nats per row.
 
         Out of fold: each fold of documents is scored by weights fitted without it, the shrinkage chosen without it too.
-        The interval is that of the mean of paired differences, by document; its error is the larger one of this estimate
-        and of that with the result's shrinkage in every fold, with their difference added in quadrature, since a choice
-        that is a toss-up differs between folds. A lower end of 0 or less means: no better.
+        The interval is that of the mean of paired differences, by document; its error is the larger one of this
+        estimate and of that with the result's shrinkage in every fold, with their difference added in quadrature, since
+        a choice that is a toss-up differs between folds. A lower end of 0 or less means: no better.
 
         Raises
         ------
@@ -295,7 +295,7 @@ class MixMinResult:
 
     @cached_property
     def _out_of_fold(self) -> tuple[Array, Array]:
-        """Return the loss of each row [n] under weights fitted without its fold: shrunk without it too, and as the result."""
+        """Return the losses [n] and [n] of rows under weights fitted without their fold: shrinkage nested, and as given."""
         setting = self._setting
         _enough_documents(setting, "the improvement out of fold", "give more target rows, or their documents")
         singles = self._folds

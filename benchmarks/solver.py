@@ -1,0 +1,116 @@
+"""
+The solver against 100 steps of the official rule, a float32 pass, and a general convex solver: python benchmarks/solver.py
+
+Prints a Markdown table; with --write it also becomes benchmarks/results/solver.md. Every ratio is of two timings in this run.
+"""
+
+import argparse
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+from official import entropic_steps, loss
+
+from mixwright import LikelihoodTable, MixMin
+
+
+def simulate(n, k, seed=0, dimensions=8, spread=0.6, used=4):
+    """Return logs [n, k]: k Gaussian sources in 8 dimensions, the target a mixture of 4 of them."""
+    rng = np.random.default_rng(seed)
+    centre = rng.normal(size=(k, dimensions)) * spread
+    weights = np.zeros(k)
+    weights[rng.choice(k, used, replace=False)] = rng.dirichlet(np.full(used, 3.0))
+    x = centre[rng.choice(k, n, p=weights)] + rng.normal(size=(n, dimensions))
+    return -0.5 * ((x**2).sum(1)[:, None] - 2 * x @ centre.T + (centre**2).sum(1))
+
+
+def timed(function, repeats=1):
+    """Return the last value and the median seconds."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        value = function()
+        seconds.append(time.perf_counter() - start)
+    return value, float(np.median(seconds))
+
+
+def relative(L):
+    return np.exp(L - L.max(1, keepdims=True)).astype(np.float32)
+
+
+def against_official(n, k, repeats=3):
+    L = simulate(n, k)
+    table, P = LikelihoodTable.from_array(L), relative(L)
+    w, official = timed(lambda: entropic_steps(P), repeats)
+    result, ours = timed(lambda: MixMin(shrinkage=0.0).fit(table), repeats)
+    short = loss(P, w) - loss(P, result.weights)
+    yield f"{n:,} x {k}: MixMin(shrinkage=0.0), from logs", f"{ours:.2f} s", f"gap {result.gap:.1e} nats"
+    yield f"{n:,} x {k}: 100 entropic steps (P ready)", f"{official:.2f} s", f"still {short:.1e} nats above the optimum"
+    yield f"{n:,} x {k}: ratio official / ours", f"{official / ours:.1f}", "goal: at least 5"
+
+
+def against_a_pass(n, k):
+    L = simulate(n, k)
+    P, w = relative(L), np.full(k, 1 / k, np.float32)
+    _, one = timed(lambda: P.T @ (1 / (P @ w)), 5)
+    del P
+    table = LikelihoodTable.from_array(L)
+    result, ours = timed(lambda: MixMin(shrinkage=0.0).fit(table), 3)
+    yield f"{n:,} x {k}: one float32 pass P.T @ (1 / (P @ w))", f"{one:.3f} s", ""
+    yield f"{n:,} x {k}: MixMin(shrinkage=0.0), from logs", f"{ours:.2f} s", f"gap {result.gap:.1e} nats"
+    yield f"{n:,} x {k}: in passes", f"{ours / one:.0f}", "goal: at most 60"
+
+
+def against_general(n=2000, k=100):
+    import cvxpy as cp
+
+    L = simulate(n, k)
+    P = np.exp(L - L.max(1, keepdims=True))
+    w = cp.Variable(k, nonneg=True)
+    problem = cp.Problem(cp.Minimize(-cp.sum(cp.log(P @ w)) / n), [cp.sum(w) == 1])
+    _, general = timed(lambda: problem.solve(solver=cp.CLARABEL))
+    result, ours = timed(lambda: MixMin(shrinkage=0.0).fit(L), 3)
+    offset = float(L.max(1).mean())
+    yield f"{n:,} x {k}: cvxpy with Clarabel", f"{general:.2f} s", f"loss {problem.value - offset:.10f}"
+    yield f"{n:,} x {k}: MixMin(shrinkage=0.0)", f"{ours:.3f} s", f"loss {result.loss:.10f}, gap {result.gap:.1e}"
+    yield f"{n:,} x {k}: ratio cvxpy / ours", f"{general / ours:.0f}", ""
+
+
+def default_call(n, k, goal):
+    L = simulate(n, k)
+
+    def everything():
+        result = MixMin().fit(L)
+        return result, result.interval(), result.improvement()
+
+    (result, _, improvement), seconds = timed(everything)
+    words = ", ".join(f"{x:.4f}" for x in improvement)
+    note = f"goal: {goal} s; tau {result.shrinkage:g}, gap {result.gap:.1e}, improvement {words}"
+    yield f"{n:,} x {k}: MixMin() with intervals and improvement", f"{seconds:.1f} s", note
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/solver.md")
+    arguments = parser.parse_args()
+    parts = [
+        lambda: against_general(),
+        lambda: against_official(60_000, 500),
+        lambda: against_a_pass(1_000_000, 32),
+        lambda: default_call(10_000, 100, 30),
+        lambda: default_call(60_000, 500, 300),
+    ]
+    lines = ["| what | figure | note |", "|---|---|---|"]
+    for part in parts:
+        for row in part():
+            lines.append("| " + " | ".join(row) + " |")
+            print(lines[-1], flush=True)
+    head = f"# The solver\n\n`python benchmarks/solver.py --write`; {os.cpu_count()} cores, {platform.machine()}, numpy {np.__version__}.\n\n"
+    if arguments.write:
+        Path(__file__).with_name("results").joinpath("solver.md").write_text(head + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
