@@ -242,3 +242,14 @@ def test_a_damaged_part_is_named(done: Path, tmp_path: Path) -> None:
     column.write_bytes(column.read_bytes()[:-4])
     with pytest.raises(InputError, match=r"0001\.f64"):
         run_search(load_config(tmp_path / "search.yaml"), tmp_path / "run")
+
+
+def test_shared_documents_are_noted(done: Path, tmp_path: Path) -> None:
+    assert read_summary(done / "run")["notes"] == []
+    path = tiny.write_tiny(tmp_path, final={"mixtures": [], "context": 32})
+    with open(tmp_path / "source2.jsonl", "a") as handle:
+        handle.write((tmp_path / "target.jsonl").read_text())
+    summary = run_search(load_config(path), tmp_path / "run", annotate=lambda found: [found["title"]])
+    assert len(summary["notes"]) == 2
+    assert "held-out documents of the target mix are also in source letters" in summary["notes"][0]
+    assert read_summary(tmp_path / "run")["notes"] == summary["notes"]

@@ -74,8 +74,8 @@ def demo(
         from mixwright.experiment.demo import run_demo
 
         with output.bars() as progress:
-            result = run_demo(folder, progress, _command_line())
-        _show_run(output, result.summary, folder, result.expectation)
+            summary = run_demo(folder, progress, _command_line())
+        _show_run(output, summary, folder)
         _open(output, folder, open_it)
 
 
@@ -157,10 +157,10 @@ def report(
         _open(output, run, open_it)
 
 
-def _show_run(output: Output, summary: dict[str, Any], folder: Path, expectation: str = "") -> None:
+def _show_run(output: Output, summary: dict[str, Any], folder: Path) -> None:
     """Show the result of a run, as JSON or as tables."""
-    output.json(summary | ({"expectation": expectation} if expectation else {}))
-    output.show(lambda console: print_summary(console, summary, folder, expectation))
+    output.json(summary)
+    output.show(lambda console: print_summary(console, summary, folder))
 
 
 def _open(output: Output, folder: Path, wanted: bool) -> None:

@@ -15,10 +15,10 @@ from mixwright.mixture_file import MixtureFile
 _SHOWN = 15  # sources in a table; the page and mixture.json have all
 
 
-def print_summary(console: Console, summary: dict[str, Any], folder: Path, expectation: str = "") -> None:
+def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> None:
     """Print the result of a run: weights, held-out losses, certificate, cost, verdict, where the page is."""
     console.print()
-    console.print(f"[bold]{escape(summary['title'])}[/]")
+    console.print(f"[bold]{escape(summary['title'])}[/]", soft_wrap=True)
     weights = {mixture["name"]: mixture["weights"] for mixture in summary["mixtures"]}
     names = [source["name"] for source in summary["sources"]]
     for search in summary["searches"]:
@@ -37,8 +37,6 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path, expec
         _print_losses(console, summary, target["name"])
     _print_cost(console, summary["cost"])
     _line(console, "verdict", summary["verdict"])
-    if expectation:
-        _line(console, "expected", expectation)
     for note in summary.get("notes", []):
         _line(console, "note", note)
     _line(console, "mixture", str((folder / "mixture.json").resolve()))
@@ -70,7 +68,8 @@ def _print_weights(
     level: float,
 ) -> None:
     """Print weights, the largest first."""
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    table = Table()
     table.add_column("source")
     table.add_column("weight", justify="right")
     table.add_column(f"{100 * level:g} % interval", justify="right")
@@ -88,7 +87,8 @@ def _print_losses(console: Console, summary: dict[str, Any], target: str) -> Non
     """Print the held-out losses of the trained mixtures on a target, and how they compare with uniform."""
     held = next(entry["held_out_documents"] for entry in summary["targets"] if entry["name"] == target)
     title = f"Held-out loss on {target}, nats per token, {held:,} documents (lower is better)"
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    table = Table()
     for name in ("trained with", "tokens", "loss", "minus uniform"):
         table.add_column(name, justify="left" if name == "trained with" else "right")
     level = next((c["level"] for c in summary["comparisons"]), 0.9)

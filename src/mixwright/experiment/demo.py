@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,39 +24,22 @@ SETTINGS: dict[str, Any] = {
         "num_attention_heads": 4,
         "intermediate_size": 512,
     },
-    "proxy": {"tokens": 50_000},
+    "proxy": {"tokens": 75_000},
     "search": {"likelihood": "chunk"},
     "final": {
-        "tokens": 600_000,
+        "tokens": 450_000,
         "batch_size": 16,
         "context": 128,
         "learning_rate": 2e-3,
-        "evaluate_every": 49,
+        "evaluate_every": 44,
         "mixtures": ["uniform", "natural", "best_single", "search"],
     },
 }
 
 
-@dataclass(frozen=True)
-class DemoResult:
+def run_demo(folder: Path | str, progress: Progress = silent, command: str = "mixwright demo") -> dict[str, Any]:
     """
-    What the demo found.
-
-    Parameters
-    ----------
-    summary
-        The summary of the run.
-    expectation
-        What was known beforehand, and whether it was found.
-    """
-
-    summary: dict[str, Any]
-    expectation: str
-
-
-def run_demo(folder: Path | str, progress: Progress = silent, command: str = "mixwright demo") -> DemoResult:
-    """
-    Write the demo's data into `folder`, do the search run there, and say whether the expected answer was found.
+    Write the demo's data into `folder`, do the search run there, and note whether the expected answer was found.
 
     Parameters
     ----------
@@ -76,8 +58,8 @@ def run_demo(folder: Path | str, progress: Progress = silent, command: str = "mi
     folder = Path(folder)
     check_folder(folder)
     data = demo_data(folder, progress)
-    summary = run_search(demo_config(folder, data["sources"]), folder, progress, command)
-    return DemoResult(summary, _expectation(summary, data))
+    config = demo_config(folder, data["sources"])
+    return run_search(config, folder, progress, command, lambda summary: [*data["absent"], expectation(summary, data)])
 
 
 def demo_data(folder: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -102,17 +84,15 @@ def demo_config(folder: Path, sources: list[str]) -> SearchConfig:
     return make_config(paths | SETTINGS, folder=folder)
 
 
-def _expectation(summary: dict[str, Any], data: dict[str, Any]) -> str:
+def expectation(summary: dict[str, Any], data: dict[str, Any]) -> str:
     """Say what was known before the search, and whether the search found it."""
     name = summary["searches"][0]["mixture"]
     weights = next(mixture["weights"] for mixture in summary["mixtures"] if mixture["name"] == name)
     found = dict(zip([source["name"] for source in summary["sources"]], weights, strict=True))
-    python = found.get("python_code", 0.0) + found.get("docstrings", 0.0)
-    as_expected = max(found, key=lambda source: found[source]) == "python_code" and python > 0.5
-    absent = " ".join(f"({sentence}.)" for sentence in data["absent"])
+    code, prose = found.get("python_code", 0.0), found.get("docstrings", 0.0)
+    as_expected = max(found, key=lambda source: found[source]) == "python_code" and code + prose > 0.5
     return (
-        f"{100 * data['code_share']:.0f} % of the target's characters are code, the rest docstrings and comments: so "
-        f"python_code should weigh most, and with docstrings more than half. Found: python_code "
-        f"{found.get('python_code', 0.0):.2f}, docstrings {found.get('docstrings', 0.0):.2f}: "
-        f"{'as expected' if as_expected else 'NOT as expected'}. {absent}".strip()
+        f"known beforehand: {100 * data['code_share']:.0f} % of the target's characters are code, the rest docstrings "
+        f"and comments, so python_code should weigh most, and with docstrings more than half. Found: python_code "
+        f"{code:.2f}, docstrings {prose:.2f}: {'as expected' if as_expected else 'NOT as expected'}"
     )

@@ -21,7 +21,7 @@ from mixwright.training.model import build_model
 from mixwright.training.scoring import TargetRows, evaluate
 
 _CURVE_TOKENS = 20_000  # of a target's held-out part, at each point of a loss curve
-_SOURCE_TOKENS = 20_000  # of a source's held-out part
+_SOURCE_TOKENS = 10_000  # of a source's held-out part
 
 
 @dataclass(frozen=True)

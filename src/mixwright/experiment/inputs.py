@@ -11,6 +11,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.constraints import Constraints
@@ -32,6 +33,7 @@ from mixwright.text import (
 )
 
 _SOURCE_SALT, _TARGET_SALT = "source", "target"
+_HASHES = "hashes.npy"  # of the documents that are trained on
 _BPE_CHARACTERS = 5_000_000  # of each source, from its start, that the BPE learns from
 
 
@@ -261,12 +263,39 @@ def tokenize_sources(
 def _write_source(stage: Stage, name: str, source: SourceConfig, fraction: float, tokenizer: Tokenizer) -> None:
     """Write the two parts of a source; a document's content says which part it belongs to."""
     stage.begin()
-    kept = (text for text in _documents(source) if not is_held_out(text, fraction, _SOURCE_SALT))
-    store = write_tokens(stage.folder / "train", kept, tokenizer, {"source": name})
+    hashes: list[int] = []
+
+    def kept() -> Iterator[str]:
+        for text in _documents(source):
+            if not is_held_out(text, fraction, _SOURCE_SALT):
+                hashes.append(_hash(text))
+                yield text
+
+    store = write_tokens(stage.folder / "train", kept(), tokenizer, {"source": name})
+    np.save(stage.folder / _HASHES, np.unique(np.array(hashes, np.uint64)))
     rest = (text for text in _documents(source) if is_held_out(text, fraction, _SOURCE_SALT))
     if (first := next(rest, None)) is not None:
         write_tokens(stage.folder / "held_out", chain([first], rest), tokenizer, {"source": name})
     stage.finish({"documents": store.documents, "tokens": store.tokens})
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def overlaps(targets: list[Target], sources: list[Source]) -> list[str]:
+    """Return a sentence for each target and source that share held-out documents, word for word."""
+    notes = []
+    for target in targets:
+        held = np.array([_hash(item) for item in target.held_out if isinstance(item, str)], np.uint64)
+        for source in sources:
+            known = np.load(source.train.folder.parent / _HASHES, allow_pickle=False)
+            if shared := int(np.isin(held, known).sum()):
+                notes.append(
+                    f"{shared:,} of {held.size:,} held-out documents of the target {target.name} are also in source "
+                    f"{source.name}, word for word: mixtures with much of it look better than they are"
+                )
+    return notes
 
 
 def encode(tokenizer: Tokenizer, items: list[str] | list[Question]) -> list[Any]:

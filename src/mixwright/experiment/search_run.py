@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mixwright.experiment.inputs import (
     Target,
     check_inputs,
     make_tokenizer,
+    overlaps,
     read_target,
     source_fingerprints,
     tokenize_sources,
@@ -34,7 +36,11 @@ from mixwright.text import Tokenizer
 
 
 def run_search(
-    config: SearchConfig, folder: Path | str, progress: Progress = silent, command: str = "mixwright.run_search"
+    config: SearchConfig,
+    folder: Path | str,
+    progress: Progress = silent,
+    command: str = "mixwright.run_search",
+    annotate: Callable[[dict[str, Any]], list[str]] | None = None,
 ) -> dict[str, Any]:
     """
     Do a search run, or the rest of one, and return its summary.
@@ -51,6 +57,8 @@ def run_search(
         Called as `progress(stage, done, total, note)`.
     command
         What the summary says the run was made with.
+    annotate
+        Given the summary, returns sentences that are added to its notes.
 
     Raises
     ------
@@ -62,7 +70,12 @@ def run_search(
     check_folder(folder)
     targets = [read_target(name, target, config.where("targets", name)) for name, target in config.targets.items()]
     with open_run(folder, config_text(config)):
-        return _Run(config, folder, progress, command, targets).do()
+        summary = _Run(config, folder, progress, command, targets).do()
+        summary["notes"] += annotate(summary) if annotate else []
+        write_json(folder / "summary.json", summary)
+        write_report(summary, folder / "report.html")
+        progress("report", 1, 1)
+        return summary
 
 
 class _Run:
@@ -72,7 +85,6 @@ class _Run:
         self, config: SearchConfig, folder: Path, progress: Progress, command: str, targets: list[Target]
     ) -> None:
         self.config, self.folder, self.progress, self.command, self.targets = config, folder, progress, command, targets
-        self.seconds: dict[str, float] = {}
 
     def do(self) -> dict[str, Any]:
         """Do all stages in order."""
@@ -98,11 +110,10 @@ class _Run:
         if trained:
             runs = FinalRuns(self.config, self.folder, tokenizer, sources, self.targets, self.progress).run(trained)
         summary = make_summary(self.config, self.command, self.targets, sources, searches, mixtures, runs)
-        summary["cost"] = {**cost, "seconds": stage_seconds(self.folder)}
-        write_json(self.folder / "summary.json", summary)
-        write_report(summary, self.folder / "report.html")
-        self.progress("report", 1, 1)
-        return summary
+        names, goals, arms = list(self.config.sources), list(self.config.targets), [m.name for m in trained]
+        used = {"tokenizer": [], "tokens": names, "proxies": names, "scores": goals, "search": goals}
+        seconds = stage_seconds(self.folder, used | ({"final": arms, "evaluation": arms} if arms else {}))
+        return {**summary, "cost": {**cost, "seconds": seconds}, "notes": overlaps(self.targets, sources)}
 
     def _search(
         self, tokenizer: Tokenizer, sources: list[Source], proxies: list[Proxy]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mixwright._version import __version__
 from mixwright.errors import InputError
 from mixwright.experiment.comparison import Comparison, compare
+from mixwright.experiment.stages import folder_name
 
 if TYPE_CHECKING:
     from mixwright.experiment.config import SearchConfig
@@ -99,27 +100,43 @@ def _verdict(searches: Sequence[dict[str, Any]], comparisons: list[dict[str, Any
     """Return one sentence about the first search: after training if there was one."""
     first = searches[0]
     own = [c for c in comparisons if c["mixture"] == first["mixture"] and c["target"] == first["target"]]
-    if not own:
-        return f"{first['mixture']}: {first['verdict']} (from the proxy models; not checked by training)"
-    parts = [
-        c["verdict"] for c in sorted(own, key=lambda c: c["over"] != "uniform") if c["over"] != "uniform_equal_cost"
-    ]
-    equal = [c["verdict"] for c in own if c["over"] == "uniform_equal_cost"]
-    return f"{first['mixture']} on {first['target']}: " + "; ".join(parts + equal)
+    over_uniform = next((c["verdict"] for c in own if c["over"] == "uniform"), None)
+    if over_uniform is None:
+        return f"{first['mixture']}: {first['verdict']}; from the proxy models, not checked by training"
+    parts = [f"{first['mixture']} on {first['target']}: {over_uniform}"]
+    others: dict[str, list[str]] = {}
+    for comparison in own:
+        if comparison["over"] != "uniform":
+            word = comparison["verdict"].partition(f" {comparison['over']}")[0].removesuffix(" than").strip()
+            others.setdefault(word, []).append(comparison["over"])
+    parts += [f"{word} than {' and '.join(names)}" for word, names in others.items() if "unverified" not in word]
+    return "; ".join(parts)
 
 
-def stage_seconds(folder: Path) -> dict[str, float]:
-    """Return the time that each kind of stage took, over all commands that worked on the run."""
+def stage_seconds(folder: Path, used: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """
+    Return the time that each kind of stage took, over all commands that worked on the run.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    used
+        For each kind of stage the names (of sources, targets or mixtures) that the run has now.
+    """
     seconds: dict[str, float] = {}
-    for kind in ("tokenizer", "tokens", "proxies", "scores", "search", "final", "evaluation"):
-        total = 0.0
-        for record in sorted((folder / kind).rglob("done.json")):
-            try:
-                total += float(json.loads(record.read_text(encoding="utf-8"))["result"]["seconds"])
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-        seconds[kind] = round(total, 3)
+    for kind, names in used.items():
+        folders = [folder / kind / folder_name(name) for name in names] or [folder / kind]
+        records = sorted(record for place in folders for record in place.rglob("done.json"))
+        seconds[kind] = round(sum(map(_seconds_of, records)), 3)
     return seconds
+
+
+def _seconds_of(record: Path) -> float:
+    try:
+        return float(json.loads(record.read_text(encoding="utf-8"))["result"]["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def read_summary(folder: Path | str) -> dict[str, Any]:
