@@ -112,3 +112,12 @@ def test_every_key_is_documented() -> None:
     for name, part in parts.items():
         for key, entry in part.get("properties", {}).items():
             assert entry.get("description"), f"{name}.{key}"
+
+
+def test_the_example_is_valid() -> None:
+    path = Path(__file__).parents[2] / "examples" / "search_text.yaml"
+    config = load_config(path)
+    assert config.proxy.tokens == 50_000
+    assert config.final.learning_rate == 2e-3
+    known = set(type(config).model_fields)
+    assert known - {"held_out"} <= config.model_fields_set

@@ -18,7 +18,7 @@ from mixwright.constraints import Constraints
 from mixwright.errors import InputError
 from mixwright.experiment.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig
 from mixwright.experiment.stages import Progress, Stage, folder_name
-from mixwright.files import file_fingerprint, fingerprint
+from mixwright.files import atomic_write, file_fingerprint, fingerprint
 from mixwright.text import (
     Question,
     Tokenizer,
@@ -272,7 +272,8 @@ def _write_source(stage: Stage, name: str, source: SourceConfig, fraction: float
                 yield text
 
     store = write_tokens(stage.folder / "train", kept(), tokenizer, {"source": name})
-    np.save(stage.folder / _HASHES, np.unique(np.array(hashes, np.uint64)))
+    with atomic_write(stage.folder / _HASHES, "wb") as handle:
+        np.save(handle, np.unique(np.array(hashes, np.uint64)))
     rest = (text for text in _documents(source) if is_held_out(text, fraction, _SOURCE_SALT))
     if (first := next(rest, None)) is not None:
         write_tokens(stage.folder / "held_out", chain([first], rest), tokenizer, {"source": name})
