@@ -11,7 +11,7 @@ import sysconfig
 import textwrap
 import tokenize
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -235,7 +235,8 @@ def _if_long(text: str) -> Iterator[str]:
         yield text
 
 
-def target_documents() -> tuple[list[str], float]:
+@lru_cache(maxsize=1)
+def target_documents() -> tuple[tuple[str, ...], float]:
     """
     Return the target: an excerpt, at a random place, of each Python file of packages that mixwright itself needs.
 
@@ -255,7 +256,7 @@ def target_documents() -> tuple[list[str], float]:
                     documents.append(text[start : start + _EXCERPT].partition("\n")[2])
                     code += _ink(split_code(text)[0])
                     total += _ink(text)
-    return documents, code / max(total, 1)
+    return tuple(documents), code / max(total, 1)
 
 
 def _ink(text: str) -> int:
@@ -263,7 +264,7 @@ def _ink(text: str) -> int:
     return len("".join(text.split()))
 
 
-def write_documents(path: Path, documents: list[str]) -> None:
+def write_documents(path: Path, documents: Sequence[str]) -> None:
     """Write documents as JSON lines."""
     with atomic_write(path) as handle:
         for text in documents:

@@ -60,7 +60,7 @@ def search_mixture(
     result = stage.result()
     if result is None:
         stage.begin()
-        progress("search", 0, 1, f"{target}, per {table.unit}")
+        progress("search", 0, 1, f"per {table.unit}")
         prior = chosen.prior
         weights = [prior[source.name] for source in sources] if isinstance(prior, dict) else prior
         shrinkage: Any = chosen.shrinkage
