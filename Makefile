@@ -26,7 +26,7 @@ clean:
 	rm -rf .venv build dist runs src/*.egg-info
 
 .venv/.made:
-	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"mixwright needs Python 3.11 or newer, found {v[0]}.{v[1]}; set it with: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"mixwright needs Python 3.11 or newer, found {v[0]}.{v[1]}; set it with: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	touch $@
 
