@@ -4,7 +4,7 @@ import numpy as np
 
 
 def entropic_steps(P, steps=100, eta=1.0):
-    """Return weights [k] after entropic descent from uniform, w <- w exp(eta g) / Z, on all rows of P [n, k] in each step."""
+    """Return weights [k] after entropic descent from uniform, w <- w exp(eta g) / Z, all rows of P [n, k] a step."""
     w = np.full(P.shape[1], 1 / P.shape[1], P.dtype)
     for _ in range(steps):
         gain = P.T @ (1 / (P @ w)) / len(P)

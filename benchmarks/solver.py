@@ -1,7 +1,8 @@
 """
-The solver against 100 steps of the official rule, a float32 pass, and a general convex solver: python benchmarks/solver.py
+The solver against 100 steps of the official rule, a float32 pass and a general convex solver.
 
-Prints a Markdown table; with --write it also becomes benchmarks/results/solver.md. Every ratio is of two timings in this run.
+Run `python benchmarks/solver.py`: it prints a Markdown table; with --write it also becomes benchmarks/results/solver.md.
+Every ratio is of two timings in this run.
 """
 
 import argparse
@@ -11,9 +12,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from official import entropic_steps, loss
 
 from mixwright import LikelihoodTable, MixMin
+from official import entropic_steps, loss
 
 
 def simulate(n, k, seed=0, dimensions=8, spread=0.6, used=4):
@@ -55,7 +56,6 @@ def against_a_pass(n, k):
     L = simulate(n, k)
     P, w = relative(L), np.full(k, 1 / k, np.float32)
     _, one = timed(lambda: P.T @ (1 / (P @ w)), 5)
-    del P
     table = LikelihoodTable.from_array(L)
     result, ours = timed(lambda: MixMin(shrinkage=0.0).fit(table), 3)
     yield f"{n:,} x {k}: one float32 pass P.T @ (1 / (P @ w))", f"{one:.3f} s", ""
@@ -107,7 +107,8 @@ def main():
         for row in part():
             lines.append("| " + " | ".join(row) + " |")
             print(lines[-1], flush=True)
-    head = f"# The solver\n\n`python benchmarks/solver.py --write`; {os.cpu_count()} cores, {platform.machine()}, numpy {np.__version__}.\n\n"
+    where = f"{os.cpu_count()} cores, {platform.machine()}, numpy {np.__version__}"
+    head = f"# The solver\n\n`python benchmarks/solver.py --write`; {where}.\n\n"
     if arguments.write:
         Path(__file__).with_name("results").joinpath("solver.md").write_text(head + "\n".join(lines) + "\n")
 

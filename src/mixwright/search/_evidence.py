@@ -15,7 +15,8 @@ from mixwright.errors import InputError
 Array = NDArray[np.float64]
 Matrix = NDArray[np.floating]
 
-EXACT_ELEMENTS = 4_000_000  # up to this size the working copy is float64; above it is float32
+EXACT_ELEMENTS = 1 << 26  # up to this size (512 MB) P is float64; above it is float32
+FAST_ELEMENTS = 4_000_000  # up to this size resampling works in float64 too
 BLOCK_ELEMENTS = 1 << 18  # elements of a block: it stays in the processor's cache
 
 
@@ -45,17 +46,18 @@ class Evidence:
     P [n, k] = exp(L - row maximum) over the allowed sources, the row weights c [n] with sum 1, and the offset.
 
     Only ratios within a row matter, so each row is divided by its largest likelihood; `offset` = sum_i c_i max_k L_ik
-    gives the loss back. The working copy is float32 for large tables: it drives the solver, while `exact_columns` and
-    the exact `moments` recompute from the float64 logs, a block at a time; certificates are taken from those.
+    gives the loss back. P is float32 for very large tables: it drives the solver, while `exact_columns` and the exact
+    `moments` recompute from the float64 logs, a block at a time; certificates are taken from those.
     """
 
     def __init__(self, logs: Blocks, columns: NDArray[np.intp], row_weights: Array) -> None:
-        self.logs, self.columns = logs, columns
+        self.logs: Blocks | None = logs
+        self.columns = columns
         self.n, self.k = logs.n, columns.size
         self.c = row_weights / row_weights.sum()
         self.maximum = np.empty(self.n)
         dtype = np.float64 if self.n * self.k <= EXACT_ELEMENTS else np.float32
-        self.P: Matrix = np.empty((self.n, self.k), dtype)
+        self.P: Matrix = np.empty((self.k, self.n), dtype).T  # a column is contiguous: working sets are copied quickly
         for part in self.parts():
             relative = self._logs(part)
             self.maximum[part] = relative.max(1)
@@ -75,6 +77,7 @@ class Evidence:
             yield slice(start, min(start + step, self.n))
 
     def _logs(self, part: slice) -> Array:
+        assert self.logs is not None
         block = self.logs.block(part.start, part.stop)
         return block if self.columns.size == block.shape[1] else block[:, self.columns]
 
@@ -83,25 +86,43 @@ class Evidence:
         """Return sum_i c_i max_k L_ik in nats: f(w) = `Moments.loss` - offset."""
         return float(self.c @ self.maximum)
 
+    @cached_property
+    def fast(self) -> Matrix:
+        """Return P in the precision that resampling works in."""
+        small = self.n * self.k <= FAST_ELEMENTS
+        return self.P if small or self.P.dtype == np.float32 else self.P.astype(np.float32)
+
+    def every(self, step: int) -> Evidence:
+        """Return a sample: every so many rows, for a first guess (its `exact` is that of P)."""
+        out = object.__new__(Evidence)
+        out.logs, out.columns = None, self.columns
+        out.P, out.maximum = self.P.T[:, ::step].astype(np.float64).T, self.maximum[::step]
+        out.n, out.k = out.P.shape
+        out.c = self.c[::step] / self.c[::step].sum()
+        return out
+
     def exact_columns(self, chosen: NDArray[np.intp]) -> Array:
         """Return the float64 likelihoods [n, len(chosen)] of some columns."""
         if self.P.dtype == np.float64:
-            return np.ascontiguousarray(self.P[:, chosen])
-        out = np.empty((self.n, chosen.size))
+            return np.asarray(self.P if chosen.size == self.k else self.P.T[chosen].T, np.float64)
+        out = np.empty((chosen.size, self.n)).T
         for part in self.parts():
             np.exp(self._logs(part)[:, chosen] - self.maximum[part, None], out=out[part])
         return out
 
     def moments(self, w: Array, exact: bool = True) -> Moments:
         """Return loss and gain at `w` [k] in one pass; `exact=False` reads the working copy as it is."""
-        loss, gain = 0.0, np.zeros(self.k)
-        fast = not exact or self.P.dtype == np.float64
-        vector = w.astype(self.P.dtype) if fast else w
-        for part in self.parts():
-            block = self.P[part] if fast else np.exp(self._logs(part) - self.maximum[part, None])
-            c = self.c[part]
-            y = np.where(c > 0, (block @ vector).astype(np.float64), 1.0)
-            with np.errstate(divide="ignore"):
-                loss -= float(c @ np.log(y))
-                gain += (c / y).astype(block.dtype) @ block
-        return Moments(loss, gain)
+        if not exact or self.P.dtype == np.float64:
+            return self._moments(self.P, self.c, w)
+        parts = (
+            self._moments(np.exp(self._logs(part) - self.maximum[part, None]), self.c[part], w) for part in self.parts()
+        )
+        total = list(parts)
+        return Moments(sum(m.loss for m in total), np.sum([m.gain for m in total], axis=0))
+
+    @staticmethod
+    def _moments(P: Matrix, c: Array, w: Array) -> Moments:
+        y = (P @ w.astype(P.dtype)).astype(np.float64)
+        y[c == 0] = 1.0
+        with np.errstate(divide="ignore"):
+            return Moments(-float(c @ np.log(y)), ((c / y).astype(P.dtype) @ P).astype(np.float64))

@@ -16,14 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.search._newton import Hessian, newton_step
 from mixwright.simplex import maximise_linear
 
 Array = NDArray[np.float64]
 Matrix = NDArray[np.floating]
 
-PRODUCT_ELEMENTS = 16_000_000  # up to n * k^2 of this size the column products are kept: every Hessian is one product
-OWN_WORK = 2e10  # up to this many operations an iteration, each replicate has its own Hessian; above, they share one
-SHARED_WORK = 5e9  # n * k^2 of a shared Hessian; larger tables give it every so many rows
 LIVE_ELEMENTS = 24_000_000  # n * replicates and k^2 * replicates of one batch
 
 
@@ -110,80 +108,6 @@ def _fraction(z: Array, dz: Array) -> Array:
     return np.minimum(1.0, 0.99 * longest)[:, None] * dz
 
 
-class _Hessian:
-    """sum_i v_i P_i P_i^T for each replicate's v: exact where that is cheap, one for all replicates where it is not."""
-
-    def __init__(self, P: Matrix) -> None:
-        self.P = P
-        n, k = P.shape
-        small = n * k * k <= PRODUCT_ELEMENTS
-        self.products = (P[:, :, None] * P[:, None, :]).reshape(n, k * k) if small else None
-
-    def __call__(self, V: Matrix) -> Array:
-        """Return [b, k, k] for V [n, b] (or [1, k, k], shared)."""
-        (n, k), b = self.P.shape, V.shape[1]
-        if self.products is not None:
-            return (V.T @ self.products).reshape(b, k, k).astype(np.float64)
-        if 2.0 * b * n * k * k > OWN_WORK and b > 1:
-            every = max(1, int(n * k * k // SHARED_WORK))
-            return self._weighted(V[::every].mean(1) * every, every)[None]
-        return np.stack([self._weighted(V[:, i]) for i in range(b)])
-
-    def _weighted(self, v: Matrix, every: int = 1) -> Array:
-        """Return sum_i v_i P_i P_i^T [k, k] over every so many rows."""
-        root = self.P[::every] * np.sqrt(v)[:, None].astype(self.P.dtype)
-        return (root.T @ root).astype(np.float64)
-
-
-def _newton_step(H: Array, diagonal: Array, pull: Array) -> Array:
-    """Return dw [b, k] that solves (H + diag) dw = pull - lambda with sum dw = 0; H is [b, k, k] or, shared, [1, k, k]."""
-    b, k = pull.shape
-    if len(H) == 1 and b > 1:
-        return _conjugate_gradients(H[0], diagonal, pull)
-    M = np.broadcast_to(H, (b, k, k)).copy()
-    index = np.arange(k)
-    M[:, index, index] += diagonal
-    scale = 1 / np.sqrt(M[:, index, index])
-    M *= scale[:, :, None] * scale[:, None, :]
-    M[:, index, index] += 1e-13
-    right = np.stack([pull * scale, scale], axis=2)
-    solved = np.linalg.solve(M, right) * scale[:, :, None]
-    multiplier = solved[:, :, 0].sum(1) / solved[:, :, 1].sum(1)
-    dw = solved[:, :, 0] - multiplier[:, None] * solved[:, :, 1]
-    return dw - dw.mean(1, keepdims=True)
-
-
-def _conjugate_gradients(H: Array, diagonal: Array, pull: Array) -> Array:
-    """
-    Return `_newton_step` for a shared H [k, k], to a relative residual of 1e-4: one product with H for all replicates.
-
-    The iteration stays on sum dw = 0 (a projected preconditioner), where H and H - 1 1^T are the same.
-    """
-    inverse = 1 / (diagonal + np.maximum(np.diag(H) - 1, 1e-3))
-    total, ridge = inverse.sum(1, keepdims=True), 1e-6 * float(np.diag(H).mean())  # a float32 H is that inexact
-
-    def precondition(r: Array) -> Array:
-        z = inverse * r
-        return z - inverse * (z.sum(1, keepdims=True) / total)
-
-    x, r = np.zeros_like(pull), pull.copy()
-    z = precondition(r)
-    p, rz = z, (r * z).sum(1)
-    end = 1e-8 * rz
-    for _ in range(min(200, 4 * len(H))):
-        Hp = p @ H + (diagonal + ridge) * p
-        curvature = (p * Hp).sum(1)
-        end = np.where(curvature > 0, end, np.inf)
-        step = np.where(rz > end, rz / np.where(curvature > 0, curvature, 1.0), 0.0)[:, None]
-        x, r = x + step * p, r - step * Hp
-        z = precondition(r)
-        previous, rz = rz, np.maximum((r * z).sum(1), 0.0)
-        if (rz <= end).all():
-            break
-        p = z + (rz / np.maximum(previous, 1e-300))[:, None] * p
-    return x - x.mean(1, keepdims=True)
-
-
 def interior_point(
     P: Matrix,
     C: Array,
@@ -214,12 +138,12 @@ def interior_point(
     mu
         First weight of the barrier, for all sources together.
     certify
-        Stop on the gap; otherwise on the Newton decrement, which estimates the same distance from the minimum. The gap is
-        a far looser bound where a weight is tiny.
+        Stop on the gap; otherwise on the Newton decrement, which estimates the same distance from the minimum. The
+        gap is a far looser bound where a weight is tiny.
     """
     n, k = P.shape
     batch = int(max(1, min(LIVE_ELEMENTS // n, LIVE_ELEMENTS // (k * k), C.shape[1])))
-    hessian = _Hessian(P if hessian_rows is None else hessian_rows)
+    hessian = Hessian(P if hessian_rows is None else hessian_rows, C.shape[1])
     out = np.empty((C.shape[1], k))
     for first in range(0, C.shape[1], batch):
         part = slice(first, first + batch)
@@ -235,7 +159,7 @@ def _batch(
     start: Array,
     tolerance: float,
     base: Matrix | None,
-    hessian: _Hessian,
+    hessian: Hessian,
     mu: float,
     max_iterations: int,
     certify: bool,
@@ -249,8 +173,8 @@ def _batch(
     C = C.astype(P.dtype, copy=False)
     Y = _products(P, W) if base is None else _products(P, W) + base[:, None].astype(P.dtype)
     done = np.zeros(index.size, bool)
-    for _ in range(max_iterations):
-        ratio = np.divide(C, Y, out=np.zeros_like(Y), where=C > 0)
+    for iteration in range(max_iterations):
+        ratio = _ratio(C, Y)
         gain = (ratio.T @ P).astype(np.float64)
         live = region.gap(gain, W) > tolerance if certify else ~done
         out[index] = W
@@ -260,7 +184,7 @@ def _batch(
             index, W, gain, C, Y, ratio = index[live], W[live], gain[live], C[:, live], Y[:, live], ratio[:, live]
             barrier.keep(live)
         pull = gain + barrier.pull(W)
-        dW = _newton_step(hessian(np.divide(ratio, Y, out=np.zeros_like(Y), where=C > 0)), barrier.curvature(W), pull)
+        dW = newton_step(hessian(_ratio(ratio, Y), iteration), barrier.curvature(W), pull)
         dY = _products(P, dW)
         slope = (pull * dW).sum(1)
         step = _line_search(C, Y, dY, W, dW, barrier, slope, noise)
@@ -296,7 +220,12 @@ def _line_search(
     return np.where(failed, 0.0, step)
 
 
+def _ratio(C: Matrix, Y: Matrix) -> Matrix:
+    """Return C / Y, 0 where C is."""
+    return C / Y if C.all() else np.divide(C, Y, out=np.zeros_like(Y), where=C > 0)
+
+
 def _loss(C: Matrix, Y: Matrix) -> Array:
     """Return - sum_i C_ib log Y_ib [b]; rows without weight count nothing."""
-    logs = np.log(Y, out=np.zeros_like(Y), where=C > 0)
+    logs = np.log(Y) if C.all() else np.log(Y, out=np.zeros_like(Y), where=C > 0)
     return -np.einsum("nb,nb->b", C, logs, dtype=np.float64)

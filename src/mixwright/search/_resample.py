@@ -41,18 +41,18 @@ class Setting:
     def solve_many(self, C: Array, shrinkage: float, start: Array) -> Array:
         """Return the optimum [b, k] for each column of row weights C [n, b]."""
         region = self.region(shrinkage)
-        own = TOLERANCE if self.rows.P.dtype == np.float64 else TOLERANCE_FLOAT32
+        own = TOLERANCE if self.rows.fast.dtype == np.float64 else TOLERANCE_FLOAT32
         tolerance = own * (1 + shrinkage)
         free = self.upper > self.lower
         if np.count_nonzero(free) <= 1 or self.lower.sum() >= 1 or self.upper.sum() <= 1:
             return np.broadcast_to(start, (C.shape[1], self.rows.k)).copy()
         if free.all():
-            return interior_point(self.rows.P, C, region, region.interior(start), tolerance, certify=False)
+            return interior_point(self.rows.fast, C, region, region.interior(start), tolerance, certify=False)
         fixed = np.where(free, 0.0, self.lower)
         part = Region(self.lower[free], self.upper[free], region.penalty[free], 1 - fixed.sum())
-        base = self.rows.P @ fixed
+        base = self.rows.fast @ fixed
         W = np.broadcast_to(fixed, (C.shape[1], self.rows.k)).copy()
-        P = np.ascontiguousarray(self.rows.P[:, free])
+        P = np.ascontiguousarray(self.rows.fast[:, free])
         W[:, free] = interior_point(P, C, part, part.interior(start[..., free]), tolerance, base, certify=False)
         return W
 

@@ -295,7 +295,7 @@ class MixMinResult:
 
     @cached_property
     def _out_of_fold(self) -> tuple[Array, Array]:
-        """Return the losses [n] and [n] of rows under weights fitted without their fold: shrinkage nested, and as given."""
+        """Return the losses [n], [n] of rows under weights fitted without their fold: shrinkage nested, and given."""
         setting = self._setting
         _enough_documents(setting, "the improvement out of fold", "give more target rows, or their documents")
         singles = self._folds

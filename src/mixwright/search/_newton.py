@@ -1,0 +1,160 @@
+"""Newton steps for the search: Hessians of many weightings, steps with a fixed sum, a quadratic programme in bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Matrix = NDArray[np.floating]
+
+PRODUCT_ELEMENTS = 16_000_000  # up to n * k^2 of this size the column products are kept: every Hessian is one product
+OWN_WORK = 2e10  # up to this many operations an iteration, each replicate has its own Hessian; above, they share one
+HESSIAN_BLOCK = 1 << 18  # elements of a block of weighted rows: it stays in the processor's cache
+SAMPLED_ROWS, SAMPLED_PER_SOURCE, SAMPLED_ITERATIONS = 20_000, 250, 12  # such a Hessian is about 5 % off
+SHARED_WORK = 5e9  # n * k^2 of a shared Hessian; larger tables give it every so many rows
+
+
+class Hessian:
+    """sum_i v_i P_i P_i^T for each replicate's v: exact where that is cheap, one for all replicates where it is not."""
+
+    def __init__(self, P: Matrix, replicates: int) -> None:
+        self.P = P
+        n, k = P.shape
+        small = n * k * k <= PRODUCT_ELEMENTS and replicates > 4
+        self.products = (P[:, :, None] * P[:, None, :]).reshape(n, k * k) if small else None
+
+    def __call__(self, V: Matrix, iteration: int = 0) -> Array:
+        """Return [b, k, k] for V [n, b] (or [1, k, k], shared); early on a single one is that of a sample of rows."""
+        (n, k), b = self.P.shape, V.shape[1]
+        sampled = _sampling(n, k)
+        if b == 1 and sampled >= 2 and iteration < SAMPLED_ITERATIONS:
+            return self.weighted(V[::sampled, 0] * sampled, sampled)[None]
+        if self.products is not None:
+            return (V.T @ self.products).reshape(b, k, k).astype(np.float64)
+        if 2.0 * b * n * k * k > OWN_WORK and b > 1:
+            every = max(1, int(n * k * k // SHARED_WORK))
+            return self.weighted(V[::every].mean(1) * every, every)[None]
+        return np.stack([self.weighted(V[:, i]) for i in range(b)])
+
+    def weighted(self, v: Matrix, every: int = 1) -> Array:
+        """Return sum_i v_i P_i P_i^T [k, k] over every so many rows."""
+        k = self.P.shape[1]
+        rows, root, out = self.P[::every], np.sqrt(v).astype(self.P.dtype)[:, None], np.zeros((k, k))
+        step = max(k, HESSIAN_BLOCK // k)
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step] * root[start : start + step]
+            out += block.T @ block
+        return out
+
+
+def newton_step(H: Array, diagonal: Array, pull: Array) -> Array:
+    """Return dw [b, k] of (H + diag) dw = pull - lambda, sum dw = 0; H is [b, k, k] or, shared, [1, k, k]."""
+    b, k = pull.shape
+    if len(H) == 1 and b > 1:
+        return _conjugate_gradients(H[0], diagonal, pull)
+    M = np.broadcast_to(H, (b, k, k)).copy()
+    index = np.arange(k)
+    M[:, index, index] += diagonal
+    scale = 1 / np.sqrt(M[:, index, index])
+    M *= scale[:, :, None] * scale[:, None, :]
+    M[:, index, index] += 1e-13
+    right = np.stack([pull * scale, scale], axis=2)
+    solved = np.linalg.solve(M, right) * scale[:, :, None]
+    multiplier = solved[:, :, 0].sum(1) / solved[:, :, 1].sum(1)
+    dw = solved[:, :, 0] - multiplier[:, None] * solved[:, :, 1]
+    return dw - dw.mean(1, keepdims=True)
+
+
+def hessian_of(P: Matrix, v: Array, sampled: bool) -> tuple[Array, bool]:
+    """Return sum_i v_i P_i P_i^T [k, k], if allowed from a sample of many rows; and whether it is from all."""
+    hessian, every = Hessian(P, 1), _sampling(*P.shape)
+    if sampled and every >= 2:
+        return hessian.weighted(v[::every] * every, every), False
+    return hessian.weighted(v), True
+
+
+def _sampling(n: int, k: int) -> int:
+    """Return every how many rows a Hessian of `k` sources is sampled."""
+    return n // max(SAMPLED_ROWS, SAMPLED_PER_SOURCE * k)
+
+
+def quadratic_step(H: Array, gain: Array, w: Array, lower: Array, upper: Array) -> Array | None:
+    """
+    Return the weights v [k] that minimise (v - w) H (v - w) / 2 - gain (v - w) within the bounds, with the sum of `w`.
+
+    A small primal-dual interior-point method; a weight is put on a bound where it is nearer to it than its multiplier
+    (strict complementarity). None where it does not converge.
+    """
+    room, mass = upper - lower, w.sum()
+    if (room <= 0).any():
+        return None
+    share = (mass - lower.sum()) / room.sum()
+    if not 0 < share < 1:
+        return None
+    v = 0.9 * w + 0.1 * (lower + room * share)
+    ridge = np.full((1, w.size), 1e-12 * float(np.trace(H)))
+    z1, z2 = np.full(w.size, 1e-2), np.full(w.size, 1e-2)
+    for _ in range(60):
+        s1, s2 = v - lower, upper - v
+        if min(s1.min(), s2.min()) <= 0:
+            return None
+        mu = (z1 @ s1 + z2 @ s2) / (2 * w.size)
+        if mu < 1e-17:
+            return _onto_bounds(v, z1, z2, lower, upper)
+        target = 0.05 * mu
+        pull = gain - H @ (v - w) + target / s1 - target / s2
+        dv = newton_step(H[None], ridge + z1 / s1 + z2 / s2, pull[None])[0]
+        if not np.isfinite(dv).all():
+            return None
+        dz1, dz2 = (target - z1 * (s1 + dv)) / s1, (target - z2 * (s2 - dv)) / s2
+        primal = 0.995 * min(_longest(s1, dv), _longest(s2, -dv))
+        dual = 0.995 * min(_longest(z1, dz1), _longest(z2, dz2))
+        v, z1, z2 = v + min(1, primal) * dv, z1 + min(1, dual) * dz1, z2 + min(1, dual) * dz2
+    return None
+
+
+def _longest(x: Array, dx: Array) -> float:
+    """Return the largest step that keeps x + step * dx from being negative."""
+    return float(np.min(x[dx < 0] / -dx[dx < 0], initial=np.inf))
+
+
+def _onto_bounds(v: Array, z1: Array, z2: Array, lower: Array, upper: Array) -> Array:
+    """Return `v` with the weights that are nearer to a bound than their multiplier on it, and the same sum."""
+    out = np.where(v - lower < z1, lower, np.where(upper - v < z2, upper, v))
+    free = (out > lower) & (out < upper)
+    if not free.any():
+        return v
+    out[free] += (v.sum() - out.sum()) * out[free] / out[free].sum()
+    return np.clip(out, lower, upper)
+
+
+def _conjugate_gradients(H: Array, diagonal: Array, pull: Array) -> Array:
+    """
+    Return `newton_step` for a shared H [k, k], to a relative residual of 1e-4: one product with H for all replicates.
+
+    The iteration stays on sum dw = 0 (a projected preconditioner), where H and H - 1 1^T are the same.
+    """
+    inverse = 1 / (diagonal + np.maximum(np.diag(H) - 1, 1e-3))
+    total, ridge = inverse.sum(1, keepdims=True), 1e-6 * float(np.diag(H).mean())  # a float32 H is that inexact
+
+    def precondition(r: Array) -> Array:
+        z = inverse * r
+        return z - inverse * (z.sum(1, keepdims=True) / total)
+
+    x, r = np.zeros_like(pull), pull.copy()
+    z = precondition(r)
+    p, rz = z, (r * z).sum(1)
+    end = 1e-8 * rz
+    for _ in range(min(200, 4 * len(H))):
+        Hp = p @ H + (diagonal + ridge) * p
+        curvature = (p * Hp).sum(1)
+        end = np.where(curvature > 0, end, np.inf)
+        step = np.where(rz > end, rz / np.where(curvature > 0, curvature, 1.0), 0.0)[:, None]
+        x, r = x + step * p, r - step * Hp
+        z = precondition(r)
+        previous, rz = rz, np.maximum((r * z).sum(1), 0.0)
+        if (rz <= end).all():
+            break
+        p = z + (rz / np.maximum(previous, 1e-300))[:, None] * p
+    return x - x.mean(1, keepdims=True)
