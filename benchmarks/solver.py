@@ -1,7 +1,7 @@
 """
 The solver against 100 steps of the official rule, a float32 pass and a general convex solver.
 
-Run `python benchmarks/solver.py`: it prints a Markdown table; with --write it also becomes benchmarks/results/solver.md.
+`python benchmarks/solver.py` prints a Markdown table; with --write it becomes benchmarks/results/solver.md too.
 Every ratio is of two timings in this run.
 """
 

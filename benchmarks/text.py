@@ -1,12 +1,12 @@
 """
-Is the mixture worth it on real text? Uniform, natural, best single source and MixMin at equal tokens, over paired seeds.
+Is the mixture worth it on real text? Uniform, natural, best single source and MixMin at equal tokens, paired seeds.
 
     python benchmarks/text.py run --data ../shared/data --folder runs/text --seed 0     (one process per seed)
     python benchmarks/text.py table --folder runs/text                                  (reads what is there)
 
-Six English sources, three targets that are none of them: Kubernetes documentation, Shakespeare, and ARC-Easy (question and
-right answer as one text, as in the paper). Proxies have two layers and an eighth of the final model's parameters; `large`
-runs the search again with proxies of the final model's size, and trains with what they found.
+Six English sources, three targets that are none of them: Kubernetes documentation, Shakespeare, and ARC-Easy (question
+and right answer as one text, as in the paper). Proxies have two layers and an eighth of the final model's parameters;
+`large` runs the search again with proxies of the final model's size, and trains with what they found.
 """
 
 import argparse
@@ -62,8 +62,8 @@ def run(data, folder, seed, size):
 
     def progress(stage, done, total, note=""):
         nonlocal last
-        if (stage, note) != last:
-            last = (stage, note)
+        if stage != last:
+            last = stage
             print(stage, done, total, note, flush=True)
 
     run_search(load_config(file), folder / f"{size}-{seed}", progress)
@@ -89,9 +89,8 @@ def table(folder):
     print(f"Seeds: {[s['seed'] for s in small]}. Cost of proxies and scoring: {np.mean(share):.0%} of one final run.\n")
     for target in TARGETS:
         found = losses(small, target)
-        print(
-            f"\n## {target}\n\n| trained with | held-out loss by seed | mean | paired difference to uniform by seed | mean |"
-        )
+        print(f"\n## {target}\n")
+        print("| trained with | held-out loss by seed | mean | paired difference to uniform by seed | mean |")
         print("|---|---|---|---|---|")
         for name, values in found.items():
             if "search" in name and target not in name and len(TARGETS) > 1:
@@ -113,9 +112,8 @@ def table(folder):
             for search in summary["searches"]:
                 weights = next(m["weights"] for m in summary["mixtures"] if m["name"] == search["mixture"])
                 words = ", ".join(f"{w:.3f}" for w in weights)
-                print(
-                    f"\n{size} seed {summary['seed']} {search['mixture']} tau {search['shrinkage']:g}: [{words}]; {search['verdict']}"
-                )
+                name = f"{size} seed {summary['seed']} {search['mixture']} tau {search['shrinkage']:g}"
+                print(f"\n{name}: [{words}]; {search['verdict']}")
 
 
 def main():

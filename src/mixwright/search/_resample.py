@@ -14,7 +14,11 @@ from mixwright.search._interior import Array, Region, interior_point
 
 GRID = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 FOLDS = 10
-EVIDENCE, FULL_AT = 3.0, 50.0  # chosen on simulated tables (docs/decisions.md), checked on others (benchmarks/)
+EVIDENCE, FULL_AT, FALL = (
+    3.0,
+    50.0,
+    1.25,
+)  # chosen on simulated tables (docs/decisions.md), checked on others (benchmarks/)
 REPLICATES = 200
 TOLERANCE, TOLERANCE_FLOAT32 = 1e-6, 2e-5  # nats: far below the noise of any resampling
 
@@ -110,7 +114,7 @@ def choose(losses: Array, weight: Array, document: NDArray[np.int64]) -> int:
 
     `losses` [grid, n] are out of fold, in the order of the grid (rising shrinkage). The largest shrinkage is taken
     that gives away no more than EVIDENCE nats of paired out-of-fold log-likelihood to the best one, counted in
-    effective rows m (rows of one document are not independent); for m > FULL_AT the allowance falls as m^-1.5, since
+    effective rows m (rows of one document are not independent); for m > FULL_AT the allowance falls as m^-FALL, since
     picking too little shrinkage costs less and less.
     """
     mean = losses @ weight / weight.sum()
@@ -121,7 +125,7 @@ def choose(losses: Array, weight: Array, document: NDArray[np.int64]) -> int:
             continue
         difference = losses[position] - losses[best]
         m = effective_rows(difference, weight, document)
-        if m * (mean[position] - mean[best]) <= EVIDENCE * min(1.0, FULL_AT / m) ** 1.5:
+        if m * (mean[position] - mean[best]) <= EVIDENCE * min(1.0, FULL_AT / m) ** FALL:
             return position
     return best
 

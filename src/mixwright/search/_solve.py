@@ -108,8 +108,8 @@ def _sequential(
     """
     Return the optimum found from weights `near` it by sequential quadratic programming over a growing working set.
 
-    The bounds are part of each quadratic programme, so a weight that is zero at the optimum is zero. None, or a solution
-    without its certificate, where that does not settle.
+    The bounds are part of each quadratic programme, so a weight that is zero at the optimum is zero. None, or a
+    solution without its certificate, where that does not settle.
     """
     best: Solution | None = None
     w = near

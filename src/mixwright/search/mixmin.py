@@ -353,7 +353,7 @@ class MixMinResult:
         if low > 0:
             return f"better than uniform by {estimate:.4g} nats per row of the target {interval}"
         if high < 0:
-            return f"worse than uniform by {-estimate:.4g} nats per row of the target {interval}"
+            return f"no better than uniform on this evidence: worse by {-estimate:.4g} nats per row {interval}"
         return f"no better than uniform on this evidence {interval}"
 
     def to_file(self, sources: Sequence[str] | None = None, level: float = 0.9) -> MixtureFile:
