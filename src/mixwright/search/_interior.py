@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.search._newton import Hessian, newton_step
+from mixwright.search._newton import OWN_WORK, Hessian, newton_step
 from mixwright.simplex import maximise_linear
 
 Array = NDArray[np.float64]
@@ -142,7 +142,9 @@ def interior_point(
         gap is a far looser bound where a weight is tiny.
     """
     n, k = P.shape
-    batch = int(max(1, min(LIVE_ELEMENTS // n, LIVE_ELEMENTS // (k * k), C.shape[1])))
+    batch = max(1, min(LIVE_ELEMENTS // n, C.shape[1]))
+    if 2 * n * k * k <= OWN_WORK / 20:  # each replicate will have its own Hessian, k^2 numbers
+        batch = max(1, min(batch, LIVE_ELEMENTS // (k * k)))
     hessian = Hessian(P if hessian_rows is None else hessian_rows, C.shape[1])
     out = np.empty((C.shape[1], k))
     for first in range(0, C.shape[1], batch):
