@@ -345,3 +345,8 @@ def test_our_own_script_and_style_cannot_end_their_element():
     for name in ("page.js", "style.css"):
         text = (Path(page.__file__).parent / name).read_text(encoding="utf-8")
         assert "</" not in text
+
+
+def test_notes_of_the_run_are_shown_as_text():
+    page = render({**realistic(), "notes": ["expected: mostly <code>"]})
+    assert "expected: mostly &lt;code&gt;" in page
