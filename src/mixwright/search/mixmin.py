@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 FEWEST_DOCUMENTS = 3
+FIT_SPREAD = (
+    0.35  # the spread of a fit's excess loss as a share of its optimism: sqrt(2 / p) / 2 for p = 4 free weights
+)
 
 
 @dataclass(frozen=True)
@@ -263,8 +266,9 @@ class MixMinResult:
 
         Out of fold: each fold of documents is scored by weights fitted without it, the shrinkage chosen without it too.
         The interval is that of the mean of paired differences, by document; its error is the larger one of this
-        estimate and of that with the result's shrinkage in every fold, with their difference added in quadrature, since
-        a choice that is a toss-up differs between folds. A lower end of 0 or less means: no better.
+        estimate and of that with the result's shrinkage in every fold. In quadrature to it: their difference, since a
+        choice that is a toss-up differs between folds, and a share of the optimism (in-sample minus out-of-fold), since
+        the loss of one fit varies about the mean of the folds' fits. A lower end of 0 or less means: no better.
 
         Raises
         ------
@@ -276,7 +280,9 @@ class MixMinResult:
         losses, rows, document = self._reference_losses(reference), self._setting.rows, self._setting.document
         nested, given = (resample.paired_error(losses - own, rows.c, document) for own in self._out_of_fold)
         mean, d = nested[0], nested[2]
-        error = float(np.hypot(max(nested[1], given[1]), mean - given[0]))
+        in_sample = float(rows.c @ (losses - self._reference_losses(self.weights)))
+        own = FIT_SPREAD * max(in_sample - given[0], 0.0)
+        error = float(np.linalg.norm([max(nested[1], given[1]), mean - given[0], own]))
         half = resample.student_quantile((1 + level) / 2, d - 1) * error
         return mean, mean - half, mean + half
 
