@@ -250,6 +250,6 @@ def test_shared_documents_are_noted(done: Path, tmp_path: Path) -> None:
     with open(tmp_path / "source2.jsonl", "a") as handle:
         handle.write((tmp_path / "target.jsonl").read_text())
     summary = run_search(load_config(path), tmp_path / "run", annotate=lambda found: [found["title"]])
-    assert len(summary["notes"]) == 2
+    assert len(summary["notes"]) == 3
     assert "held-out documents of the target mix are also in source letters" in summary["notes"][0]
     assert read_summary(tmp_path / "run")["notes"] == summary["notes"]

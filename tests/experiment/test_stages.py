@@ -83,3 +83,38 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError), open_run(tmp_path / "file" / "run", "x"):
         pass
+
+
+def test_a_folder_of_the_user_is_refused_and_kept(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.txt").write_text("keep")
+    with pytest.raises(InputError, match="empty folder"):
+        check_folder(tmp_path)
+    assert (tmp_path / "data" / "mine.txt").read_text() == "keep"
+
+
+def test_a_config_of_the_user_does_not_make_a_run(tmp_path):
+    (tmp_path / "config.yaml").write_text("mine: 1\n")
+    with pytest.raises(InputError, match=r"config\.yaml"), open_run(tmp_path, "ours: 1\n"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    assert (tmp_path / "config.yaml").read_text() == "mine: 1\n"
+
+
+def test_what_an_early_kill_leaves_is_a_run(tmp_path):
+    (tmp_path / ".config.yaml.123.tmp").write_text("half")
+    Stage(tmp_path / "data", {"stage": "demo data"}).begin()
+    check_folder(tmp_path)
+    with open_run(tmp_path, "ours: 1\n"):
+        assert (tmp_path / "config.yaml").read_text() == "ours: 1\n"
+
+
+def test_begin_keeps_what_belongs_and_removes_what_does_not(tmp_path):
+    stage = Stage(tmp_path / "s", {"a": 1})
+    stage.begin()
+    (stage.folder / "part").mkdir()
+    (stage.folder / "part" / "x").write_text("1")
+    Stage(tmp_path / "s", {"a": 1}).begin()
+    assert (stage.folder / "part" / "x").exists()
+    Stage(tmp_path / "s", {"a": 2}).begin()
+    assert sorted(path.name for path in stage.folder.iterdir()) == ["begin.json"]

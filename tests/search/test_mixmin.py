@@ -1,5 +1,7 @@
 """MixMin: the certificate is a true bound, and the symmetries of the problem hold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -315,6 +317,10 @@ def test_several_targets_ask_for_one():
 
 def test_improvement_and_interval_refuse_bad_levels():
     result = MixMin(shrinkage=0.0).fit(np.zeros((5, 2)))
+    with pytest.raises(InputError, match="sum 1; found sum 2"):
+        result.improvement(over=[1, 1])
+    with pytest.raises(InputError, match="at least 3 documents"):
+        MixMin(shrinkage=0.0).fit(np.zeros((2, 2))).interval()
     for bad in (0, 1, 90, "high"):
         with pytest.raises(InputError, match="level"):
             result.interval(bad)
@@ -326,3 +332,75 @@ def test_the_least_loss_of_a_linear_programme_is_at_a_vertex():
     assert maximise_linear(np.array([1.0, 3.0, 2.0]), np.zeros(3), np.array([1, 0.4, 0.4])) == pytest.approx(
         [0.2, 0.4, 0.4]
     )
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        Constraints(floors=[0.5, 0, 0, 0, 0]),
+        Constraints(caps=[0.1, 0.1, 1, 1, 1]),
+        Constraints(floors=[0.2, 0.1, 0, 0, 0], caps=[0.2, 1, 1, 0.3, 0]),
+        Constraints(floors=[0.6, 0.1, 0.1, 0.1, 0.1]),
+    ],
+)
+@pytest.mark.parametrize("shrinkage", ["cv", 0.0])
+def test_folds_and_draws_keep_the_bounds(constraints, shrinkage):
+    L = np.log(np.random.default_rng(0).dirichlet(np.ones(5), 300))
+    result = MixMin(shrinkage=shrinkage).fit(L, constraints=constraints)
+    lower, upper = (b[result._allowed] for b in constraints.bounds(5))
+    result.improvement()
+    folds = result._folds.weights if result._folds else np.empty((0, lower.size))
+    for W in (folds.reshape(-1, lower.size), result._bootstrap):
+        assert W.sum(1) == pytest.approx(1, abs=1e-9)
+        assert (lower - 1e-9 <= W).all()
+        assert (upper + 1e-9 >= W).all()
+
+
+def test_a_floor_that_hurts_is_not_called_better():
+    """The sources are exchangeable, so half of everything on one of them cannot beat uniform."""
+    L = np.log(np.random.default_rng(0).dirichlet(np.ones(5), 300))
+    result = MixMin().fit(L, constraints=Constraints(floors=[0.5, 0, 0, 0, 0]))
+    assert result.improvement()[0] < 0
+    assert result.verdict.startswith("no better than uniform")
+
+
+def test_improvement_over_weights_that_make_a_row_hopeless():
+    L = np.random.default_rng(1).normal(size=(30, 3)) * 1000
+    estimate, low, high = MixMin(shrinkage=0.1).fit(L).improvement(over=[1, 0, 0])
+    assert np.isfinite([estimate, low, high]).all()
+    assert estimate > 100
+    L[4, 0] = -np.inf
+    with pytest.raises(InputError, match="row 4 is -inf"):
+        MixMin(shrinkage=0.1).fit(L).improvement(over=[1, 0, 0])
+
+
+def test_documents_without_weight_do_not_disturb_the_folds():
+    L = SimulatedTarget.make(3, "sparse", 1.0, seed=2).draw(30, 1)
+    weights = np.zeros(30)
+    weights[:12] = 1
+    result = MixMin().fit(L, row_weights=weights)
+    assert result.documents == 12
+    assert np.isfinite(result.improvement()).all()
+    assert result.improvement() == pytest.approx(MixMin().fit(L[:12]).improvement(), rel=0.5, abs=0.5)
+
+
+def test_the_level_of_the_verdict_is_that_of_the_file():
+    L = SimulatedTarget.make(6, "sparse", 0.5, seed=2).draw(300, 3)
+    result = MixMin().fit(L)
+    _, low, _ = result.improvement(level=0.999)
+    assert "99.9 % interval" in result.to_file(level=0.999).verdict
+    assert result.to_file(level=0.999).verdict.startswith("better") == (low > 0)
+
+
+def test_a_certificate_that_is_not_reached_is_said(monkeypatch):
+    from mixwright.search import mixmin
+
+    def stopped_early(*arguments):
+        return replace(solve(*arguments), gap=1e-3)
+
+    solve = mixmin.solve
+    monkeypatch.setattr(mixmin, "solve", stopped_early)
+    L = SimulatedTarget.make(6, "sparse", 0.5, seed=2).draw(50, 3)
+    with pytest.warns(RuntimeWarning, match="certificate was not reached"):
+        result = MixMin(shrinkage=0.1).fit(L)
+    assert "certificate was not reached" in result.verdict

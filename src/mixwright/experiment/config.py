@@ -49,6 +49,7 @@ Count = Annotated[int, BeforeValidator(_not_bool), Field(ge=1)]
 Share = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, le=1)]
 Positive = Annotated[float, BeforeValidator(_not_bool), Field(gt=0)]
 Unit = Literal["chunk", "token", "sequence"]
+Units = Annotated[list[Unit], BeforeValidator(_listed, json_schema_input_type=Unit | list[Unit]), Field(min_length=1)]
 
 
 class _Part(BaseModel):
@@ -61,6 +62,15 @@ class _Part(BaseModel):
     @classmethod
     def _from_text(cls, value: Any) -> Any:
         return {cls.shorthand: value} if cls.shorthand and isinstance(value, str | Path) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Return the schema of the part, or of the text that stands for it."""
+        whole = handler.resolve_ref_schema(handler(core_schema))
+        if not cls.shorthand:
+            return dict(whole)
+        short = {"type": "string", "description": f"Short for {{{cls.shorthand}: ...}}."}
+        return {"anyOf": [short, dict(whole)]}
 
 
 class SourceConfig(_Part):
@@ -192,7 +202,9 @@ class ProxyConfig(_Training):
 class MixMinConfig(_Part):
     """The search: from the likelihoods of the target under the proxies to weights."""
 
-    likelihood: Annotated[list[Unit], BeforeValidator(_listed), Field(min_length=1)] = Field(
+    likelihood: Annotated[
+        list[Unit], BeforeValidator(_listed, json_schema_input_type=Unit | list[Unit]), Field(min_length=1)
+    ] = Field(
         default=["chunk"],
         description="What a row of evidence is: chunk (the proxy's context), token, or sequence (a whole document). "
         "A list searches once for each; the first one is written to mixture.json.",
@@ -372,7 +384,7 @@ def load_config(path: Path | str) -> SearchConfig:
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of the YAML file, for editors."""
-    return SearchConfig.model_json_schema()
+    return SearchConfig.model_json_schema(mode="validation")
 
 
 def config_text(config: SearchConfig) -> str:

@@ -19,6 +19,7 @@ from mixwright.errors import InputError
 from mixwright.experiment.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig
 from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.files import atomic_write, file_fingerprint, fingerprint
+from mixwright.search.mixmin import FEWEST_DOCUMENTS, MixMin
 from mixwright.text import (
     Question,
     Tokenizer,
@@ -86,6 +87,8 @@ def check_inputs(config: SearchConfig) -> None:
         _first(config.where("targets", name), partial(_target_items, target))
     with _named(config.where("search")):
         Constraints(floors=config.search.floors or None, caps=config.search.caps or None).bounds(len(names), names)
+        shrinkage: Any = config.search.shrinkage
+        MixMin(shrinkage=shrinkage, tolerance=config.search.tolerance)
     if isinstance(config.search.prior, dict):
         _check_prior(config, names)
     for name, path in config.proxy.checkpoints.items():
@@ -99,6 +102,16 @@ def check_inputs(config: SearchConfig) -> None:
     if config.tokenizer.path is not None and not config.tokenizer.path.is_dir():
         where = config.where("tokenizer", "path")
         raise InputError(f"{where}: should be a folder with a tokenizer, found nothing at {config.tokenizer.path}")
+
+
+def check_enough(config: SearchConfig, target: Target) -> None:
+    """Raise InputError if a target has too few documents for what the search was asked for."""
+    if config.search.shrinkage == "cv" and len(target.search) < FEWEST_DOCUMENTS:
+        raise InputError(
+            f"{config.where('targets', target.name)}: should have at least {FEWEST_DOCUMENTS} documents for the search "
+            f"(shrinkage: cv), found {len(target.search)} and {len(target.held_out)} held out; give more documents, a "
+            "smaller held_out, or search: {shrinkage: 0}"
+        )
 
 
 def _check_model(config: SearchConfig, model: ModelConfig, context: int, *key: str) -> None:
@@ -121,6 +134,8 @@ def _check_prior(config: SearchConfig, names: list[str]) -> None:
         raise InputError(
             f"{where}: should give a weight to each source and to nothing else; look at {', '.join(wrong)}"
         )
+    if not any(weight > 0 and config.search.caps.get(name, 1) > 0 for name, weight in prior.items()):
+        raise InputError(f"{where}: should give weight to a source whose cap is not 0")
     if abs(sum(prior.values()) - 1) > 1e-6:
         raise InputError(f"{where}: the weights should sum to 1, found {sum(prior.values()):g}")
 
@@ -285,17 +300,19 @@ def _hash(text: str) -> int:
 
 
 def overlaps(targets: list[Target], sources: list[Source]) -> list[str]:
-    """Return a sentence for each target and source that share held-out documents, word for word."""
+    """Return a sentence for each target and source that share documents, word for word."""
     notes = []
+    parts = (("held-out", "mixtures with much of it look better"), ("search", "its proxy looks better"))
     for target in targets:
-        held = np.array([_hash(item) for item in target.held_out if isinstance(item, str)], np.uint64)
         for source in sources:
             known = np.load(source.train.folder.parent / _HASHES, allow_pickle=False)
-            if shared := int(np.isin(held, known).sum()):
-                notes.append(
-                    f"{shared:,} of {held.size:,} held-out documents of the target {target.name} are also in source "
-                    f"{source.name}, word for word: mixtures with much of it look better than they are"
-                )
+            for (part, effect), items in zip(parts, (target.held_out, target.search), strict=True):
+                hashes = np.array([_hash(item) for item in items if isinstance(item, str)], np.uint64)
+                if shared := int(np.isin(hashes, known).sum()):
+                    notes.append(
+                        f"{shared:,} of {hashes.size:,} {part} documents of the target {target.name} are also in "
+                        f"source {source.name}, word for word: {effect} than it should"
+                    )
     return notes
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mixwright._version import __version__
 from mixwright.constraints import Constraints
 from mixwright.experiment.config import SearchConfig
 from mixwright.experiment.inputs import Source
@@ -51,7 +52,8 @@ def search_mixture(
     inputs = {
         "stage": "search",
         "data": table.data_fingerprint,
-        "proxies": table.fingerprints,
+        "version": __version__,
+        "proxies": [[source, table.fingerprints.get(source)] for source in table.sources],
         "sizes": sizes,
         "seed": config.seed,
         "settings": chosen.model_dump(mode="json", exclude={"likelihood"}),
@@ -98,7 +100,7 @@ def _entry(
         "level": chosen.level,
         "interval": file.uncertainty.get("interval") if enough else None,
         "improvement": file.uncertainty.get("improvement") if enough else None,
-        "verdict": found.verdict,
+        "verdict": file.verdict,
         "weights": list(file.weights),
     }
 

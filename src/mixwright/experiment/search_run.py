@@ -11,6 +11,7 @@ from mixwright.experiment.final_runs import FinalRun, FinalRuns
 from mixwright.experiment.inputs import (
     Source,
     Target,
+    check_enough,
     check_inputs,
     make_tokenizer,
     overlaps,
@@ -69,6 +70,8 @@ def run_search(
     check_inputs(config)
     check_folder(folder)
     targets = [read_target(name, target, config.where("targets", name)) for name, target in config.targets.items()]
+    for target in targets:
+        check_enough(config, target)
     with open_run(folder, config_text(config)):
         summary = _Run(config, folder, progress, command, targets).do()
         summary["notes"] += annotate(summary) if annotate else []

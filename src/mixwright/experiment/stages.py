@@ -17,7 +17,7 @@ from mixwright.errors import InputError
 from mixwright.files import explain_write_error, fingerprint, write_json
 
 _VERSION = 1  # of the stages' results; a change makes every stage start again
-_MARK = "config.yaml"  # a folder with this file is a run
+_MARK = ".mixwright-run"  # a folder with this file is a run, and what is in it is ours
 _LOCK = ".lock"
 
 
@@ -72,11 +72,10 @@ class Stage:
         begin = self.folder / "begin.json"
         try:
             if _read_record(begin).get("fingerprint") != self.fingerprint:
-                begin.unlink(missing_ok=True)  # first: from here on the folder belongs to nothing
-                (self.folder / "done.json").unlink(missing_ok=True)
-                if self.folder.exists():
-                    shutil.rmtree(self.folder)
-                self.folder.mkdir(parents=True)
+                write_json(begin, {"fingerprint": ""})  # first: from here on the folder belongs to no inputs
+                for path in sorted(self.folder.iterdir(), key=lambda p: p.name != "done.json"):
+                    if path != begin:
+                        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
                 write_json(begin, {"fingerprint": self.fingerprint, "inputs": self.inputs})
         except OSError as error:
             raise explain_write_error(self.folder, error) from error
@@ -124,7 +123,9 @@ def open_run(folder: Path, config_text: str) -> Iterator[None]:
     with handle:
         if not _hold(handle.fileno()):
             raise InputError(f"another command is at work in {folder}; wait for it, or choose another folder (--run)")
-        path = folder / _MARK
+        if not (folder / _MARK).exists():
+            _write_text(folder / _MARK, "A folder of mixwright: it writes, and removes, what is in here.\n")
+        path = folder / "config.yaml"
         if not path.exists() or path.read_text(encoding="utf-8") != config_text:
             _write_text(path, config_text)
         yield
@@ -135,10 +136,16 @@ def check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} should be a folder for the run, found a file; choose another (--run)")
     if folder.is_dir() and not (folder / _MARK).exists():
-        held = [path.name for path in folder.iterdir() if path.name not in (_LOCK, "data")]
+        held = [path.name for path in folder.iterdir() if not _left_by_us(path)]
         if held:
             found = ", ".join(sorted(held)[:3])
             raise InputError(f"{folder} should be a run or an empty folder, found {found}; choose another (--run)")
+
+
+def _left_by_us(path: Path) -> bool:
+    """Whether a path in a folder without the mark is what a command that was killed early leaves."""
+    temporary = path.name.startswith(".") and path.name.endswith(".tmp")
+    return path.name == _LOCK or temporary or (path.name == "data" and (path / "begin.json").is_file())
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.search._newton import OWN_WORK, Hessian, newton_step
-from mixwright.simplex import maximise_linear
+from mixwright.simplex import maximise_linear, scale_onto_bounds
 
 Array = NDArray[np.float64]
 Matrix = NDArray[np.floating]
@@ -35,10 +35,12 @@ class Region:
     mass: float = 1.0
 
     def interior(self, near: Array, share: float = 0.9) -> Array:
-        """Return weights strictly inside, a `share` of the way from the centre to `near` [..., k]."""
+        """Return weights strictly inside: a `share` of the way from the centre to `near` [..., k]."""
         room = self.upper - self.lower
         centre = self.lower + room * ((self.mass - self.lower.sum()) / room.sum())
-        return share * np.clip(near, self.lower, self.upper) + (1 - share) * centre
+        rows = np.atleast_2d(near)
+        inside = np.stack([scale_onto_bounds(w, self.lower, self.upper, self.mass) for w in rows])
+        return (share * inside + (1 - share) * centre).reshape(np.shape(near))
 
     def gap(self, gain: Array, w: Array) -> Array:
         """Return max over allowed v of <G, v - w> for G = gain + penalty / w; both [..., k]."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixwright.search._evidence import Evidence
 from mixwright.search._interior import Array, Region, interior_point
+from mixwright.simplex import scale_onto_bounds
 
 GRID = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 FOLDS = 10
@@ -48,8 +49,10 @@ class Setting:
         own = TOLERANCE if self.rows.fast.dtype == np.float64 else TOLERANCE_FLOAT32
         tolerance = own * (1 + shrinkage)
         free = self.upper > self.lower
-        if np.count_nonzero(free) <= 1 or self.lower.sum() >= 1 or self.upper.sum() <= 1:
-            return np.broadcast_to(start, (C.shape[1], self.rows.k)).copy()
+        spare, room = 1 - self.lower.sum(), (self.upper - self.lower).sum()
+        if np.count_nonzero(free) <= 1 or spare <= 1e-14 or room - spare <= 1e-14:
+            only = scale_onto_bounds(self.prior, self.lower, self.upper)
+            return np.broadcast_to(only, (C.shape[1], self.rows.k)).copy()
         if free.all():
             return interior_point(self.rows.fast, C, region, region.interior(start), tolerance, certify=False)
         fixed = np.where(free, 0.0, self.lower)
@@ -67,9 +70,10 @@ def assign_folds(setting: Setting, seed: int) -> NDArray[np.int64]:
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(weight.size)
     order = shuffled[np.argsort(-weight[shuffled].round(12), kind="stable")]
+    order = order[weight[order] > 0]
     folds = min(FOLDS, setting.documents)
     load, count = np.zeros(folds), np.zeros(folds)
-    out = np.empty(weight.size, np.int64)
+    out = np.zeros(weight.size, np.int64)  # a document without weight counts nowhere
     for d in order:
         fold = np.lexsort((count, load.round(12)))[0]
         out[d], load[fold], count[fold] = fold, load[fold] + weight[d], count[fold] + 1

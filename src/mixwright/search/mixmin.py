@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -160,6 +161,12 @@ def _fit(
         shrinkage = float(settings.shrinkage)
     start = scale_onto_bounds(setting.prior, setting.lower, setting.upper)
     solution = solve(rows, setting.region(shrinkage), settings.tolerance, start)
+    if solution.gap > settings.tolerance:
+        warnings.warn(
+            f"the certificate was not reached: gap {solution.gap:.2g}, tolerance {settings.tolerance:.2g} nats per row",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     weights = np.zeros(table.k)
     weights[allowed] = solution.weights
     return MixMinResult(
@@ -252,8 +259,14 @@ class MixMinResult:
         Return [k, 2], the interval of each weight: percentiles over 200 bootstrap draws of whole documents.
 
         The shrinkage is that of the result in every draw. Intervals are of each weight alone, not joint.
+
+        Raises
+        ------
+        InputError
+            With fewer than 3 documents.
         """
         tail = (1 - _level(level)) / 2
+        _enough_documents(self._setting, "an interval", "give more target rows, or their documents")
         out = np.zeros((self.weights.size, 2))
         out[self._allowed] = np.quantile(self._bootstrap, [tail, 1 - tail], axis=0).T
         return np.clip(out, 0.0, 1.0)
@@ -278,9 +291,13 @@ class MixMinResult:
         level = _level(level)
         reference = self._reference(over)
         losses, rows, document = self._reference_losses(reference), self._setting.rows, self._setting.document
-        nested, given = (resample.paired_error(losses - own, rows.c, document) for own in self._out_of_fold)
+        counted = rows.c > 0
+        nested, given = (
+            resample.paired_error((losses - own)[counted], rows.c[counted], document[counted])
+            for own in self._out_of_fold
+        )
         mean, d = nested[0], nested[2]
-        in_sample = float(rows.c @ (losses - self._reference_losses(self.weights)))
+        in_sample = float(rows.c[counted] @ (losses - self._reference_losses(self.weights))[counted])
         own = FIT_SPREAD * max(in_sample - given[0], 0.0)
         error = float(np.linalg.norm([max(nested[1], given[1]), mean - given[0], own]))
         half = resample.student_quantile((1 + level) / 2, d - 1) * error
@@ -288,15 +305,20 @@ class MixMinResult:
 
     def _reference_losses(self, reference: Array) -> Array:
         """Return the loss of each row [n], nats, relative to its offset, under some weights."""
-        rows = self._setting.rows
-        with np.errstate(divide="ignore"):
-            if not reference[np.setdiff1d(np.arange(reference.size), self._allowed)].any():
-                return -np.log(rows.P.astype(np.float64) @ reference[self._allowed])
-            out = np.empty(rows.n)
-            for part in rows.parts():
-                block = self.table.block(part.start, part.stop) - rows.maximum[part, None]
-                top = block.max(1)
-                out[part] = -np.log(np.exp(block - top[:, None]) @ reference) - top
+        rows, used = self._setting.rows, np.flatnonzero(reference)
+        out, logs = np.empty(rows.n), np.log(reference[used])
+        for part in rows.parts():
+            block = self.table.block(part.start, part.stop)[:, used] + logs
+            top = block.max(1)
+            possible = np.isfinite(top)
+            top[~possible] = 0.0
+            with np.errstate(divide="ignore"):
+                out[part] = rows.maximum[part] - top - np.log(np.exp(block - top[:, None]).sum(1))
+        if not np.isfinite(out[rows.c > 0]).all():
+            row = int(np.flatnonzero(~np.isfinite(out) & (rows.c > 0))[0])
+            raise InputError(
+                f"the weights to compare with should make every row possible; row {row} is -inf under their sources"
+            )
         return out
 
     @cached_property
@@ -343,22 +365,38 @@ class MixMinResult:
             if self.natural is None:
                 raise InputError("over='natural' needs the sizes of the sources; call fit(..., sizes=...)")
             return self.natural
-        return _per_source(over, self.weights.size, "over")
+        weights = np.asarray(over, np.float64)
+        if weights.ndim == 1 and abs(float(weights.sum()) - 1) > 1e-6:
+            raise InputError(f"over should be weights with sum 1; found sum {weights.sum():g}")
+        return _per_source(weights, self.weights.size, "over")
 
     @cached_property
     def verdict(self) -> str:
-        """Return one sentence: whether the evidence says that the mixture is better than uniform."""
+        """Return one sentence: whether the evidence says that the mixture is better than uniform (90 % interval)."""
+        return self.verdict_at(0.9)
+
+    def verdict_at(self, level: float) -> str:
+        """Return `verdict` with an interval of another level."""
+        sentence = self._verdict(_level(level))
+        if self.gap <= self.settings.tolerance:
+            return sentence
+        return (
+            f"{sentence}; the certificate was not reached: gap {self.gap:.2g} > tolerance {self.settings.tolerance:.2g}"
+        )
+
+    def _verdict(self, level: float) -> str:
         if self.documents < FEWEST_DOCUMENTS:
             return (
                 f"unverified: {self.documents} target document(s) are too few to say whether it is better than uniform"
             )
         if self.weights.size == 1:
             return "no better than uniform on this evidence: there is one source"
-        estimate, low, high = self.improvement("uniform")
-        interval = f"(90 % interval {low:+.4g} to {high:+.4g} nats per row, {self.documents} documents)"
-        if low > 0:
+        estimate, low, high = self.improvement("uniform", level)
+        interval = f"({100 * level:g} % interval {low:+.4g} to {high:+.4g} nats per row, {self.documents} documents)"
+        rounding = 1e-12 * (1 + abs(self.loss))
+        if low > rounding:
             return f"better than uniform by {estimate:.4g} nats per row of the target {interval}"
-        if high < 0:
+        if high < -rounding:
             return f"no better than uniform on this evidence: worse by {-estimate:.4g} nats per row {interval}"
         return f"no better than uniform on this evidence {interval}"
 
@@ -397,7 +435,7 @@ class MixMinResult:
             },
             certificate={"loss": self.loss, "objective": self.objective, "gap": self.gap},
             uncertainty=uncertainty,
-            verdict=self.verdict,
+            verdict=self.verdict_at(level),
         )
 
     def save(self, path: str | PathLike[str], sources: Sequence[str] | None = None) -> None:
