@@ -70,50 +70,61 @@ def run(data, folder, seed, size):
 
 
 def summaries(folder, size):
-    return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{size}-*/summary.json"))]
+    """Return {seed: [summaries]}; the searches of one seed may be spread over several runs (small-2, small-2-token)."""
+    out = {}
+    for path in sorted(folder.glob(f"{size}-*/summary.json")):
+        summary = json.loads(path.read_text())
+        out.setdefault(summary["seed"], []).append(summary)
+    return out
 
 
 def losses(found, target):
-    """Return {mixture: [seeds]} of held-out losses on one target, nats per token (a token is a byte here)."""
+    """Return {mixture: {seed: held-out loss on one target}}, nats per token (a token is a byte here)."""
     out = {}
-    for summary in found:
-        for entry in summary["runs"]:
-            out.setdefault(entry["mixture"], []).append(entry["loss"][target])
-    return {name: np.array(values) for name, values in out.items() if len(values) == len(found)}
+    for seed, parts in found.items():
+        for summary in parts:
+            full = {s["mixture"]: f"search_{s['target']}_{s['unit']}" for s in summary["searches"]}
+            for entry in summary["runs"]:
+                out.setdefault(full.get(entry["mixture"], entry["mixture"]), {})[seed] = entry["loss"][target]
+    return out
+
+
+def row(name, values, uniform):
+    """Return a line of the table."""
+    difference = {seed: value - uniform[seed] for seed, value in values.items()}
+    cells = []
+    for part, form in ((values, ".4f"), (difference, "+.4f")):
+        cells += [" / ".join(f"{part[seed]:{form}}" for seed in sorted(part)), f"{np.mean(list(part.values())):{form}}"]
+    return f"| {name} | {', '.join(map(str, sorted(values)))} | " + " | ".join(cells) + " |"
 
 
 def table(folder):
     """Print the Markdown tables."""
     small, large = summaries(folder, "small"), summaries(folder, "large")
-    share = [summary["cost"]["share"] for summary in small]
-    print(f"Seeds: {[s['seed'] for s in small]}. Cost of proxies and scoring: {np.mean(share):.0%} of one final run.\n")
+    share = [parts[0]["cost"]["share"] for parts in small.values()]
+    print(f"Cost of the proxies and their scores: {np.mean(share):.0%} of the compute of one final run.")
     for target in TARGETS:
-        found = losses(small, target)
         print(f"\n## {target}\n")
-        print("| trained with | held-out loss by seed | mean | paired difference to uniform by seed | mean |")
-        print("|---|---|---|---|---|")
+        print("| trained with | seeds | held-out loss, nats per byte | mean | paired difference to uniform | mean |")
+        print("|---|---|---|---|---|---|")
+        found = losses(small, target)
         for name, values in found.items():
-            if "search" in name and target not in name and len(TARGETS) > 1:
+            if name.startswith(("search_", "best_single_")) and target not in name:
                 continue
-            if "best_single" in name and target not in name and f"best_single_{target}" in " ".join(found):
-                continue
-            difference = values - found["uniform"]
-            row = [" / ".join(f"{x:.4f}" for x in values), f"{values.mean():.4f}"]
-            row += [" / ".join(f"{x:+.4f}" for x in difference), f"{difference.mean():+.4f}"]
-            print(f"| {name} | " + " | ".join(row) + " |")
-        for name, values in losses(large, target).items():
+            print(row(name, values, found["uniform"]))
+        bigger = losses(large, target)
+        for name, values in bigger.items():
             if target in name:
-                difference = values - losses(large, target)["uniform"]
-                row = [" / ".join(f"{x:.4f}" for x in values), f"{values.mean():.4f}"]
-                row += [" / ".join(f"{x:+.4f}" for x in difference), f"{difference.mean():+.4f}"]
-                print(f"| {name}, proxies of the final size | " + " | ".join(row) + " |")
+                print(row(f"{name}, proxies of the final size", values, bigger["uniform"]))
+    print("\n## What the searches found\n")
+    print(f"Weights of {', '.join(SOURCES)}.\n")
     for size, found in (("small", small), ("large", large)):
-        for summary in found:
+        for summary in (part for parts in found.values() for part in parts):
             for search in summary["searches"]:
                 weights = next(m["weights"] for m in summary["mixtures"] if m["name"] == search["mixture"])
                 words = ", ".join(f"{w:.3f}" for w in weights)
-                name = f"{size} seed {summary['seed']} {search['mixture']} tau {search['shrinkage']:g}"
-                print(f"\n{name}: [{words}]; {search['verdict']}")
+                name = f"{size} proxies, seed {summary['seed']}, {search['target']} per {search['unit']}"
+                print(f"- {name}: tau {search['shrinkage']:g}, [{words}]; {search['verdict']}")
 
 
 def main():
