@@ -18,8 +18,8 @@ def small_samples(truth, spread, n, draws, k=99):
     """Return the mean held-out excess loss of uniform, exact, official and cv, over draws of four targets."""
     found = []
     for draw in range(draws):
-        target = SimulatedTarget.make(k, truth, spread, seed=7000 + draw % 4)
-        L = target.draw(n, 50_000 + draw)
+        target = SimulatedTarget.make(k, truth, spread, seed=27_000 + draw % 4)
+        L = target.draw(n, 250_000 + draw)
         P = np.exp(L - L.max(1, keepdims=True))
         cv = MixMin(shrinkage="cv").fit(L, seed=draw)
         weights = [np.full(k, 1 / k), MixMin(shrinkage=0.0).fit(L).weights, entropic_steps(P), cv.weights]
@@ -31,8 +31,8 @@ def coverage(k, truth, spread, n, repetitions):
     """Return the share of "no better" verdicts, the coverage of the 90 % interval, and mean estimate and truth."""
     none, inside, estimates, truths = 0, 0, [], []
     for repetition in range(repetitions):
-        target = SimulatedTarget.make(k, truth, spread, seed=9000 + repetition // 5)
-        result = MixMin().fit(target.draw(n, 60_000 + repetition), seed=repetition)
+        target = SimulatedTarget.make(k, truth, spread, seed=29_000 + repetition // 5)
+        result = MixMin().fit(target.draw(n, 260_000 + repetition), seed=repetition)
         estimate, low, high = result.improvement()
         true = target.loss(np.full(k, 1 / k)) - target.loss(result.weights)
         none += result.verdict.startswith("no better")
