@@ -22,6 +22,7 @@ _MAPS = 512  # columns whose maps stay open: each holds a file descriptor, and p
 _BINARY = getattr(os, "O_BINARY", 0)
 
 Floats = npt.NDArray[np.float64]
+Chosen = npt.NDArray[np.intp] | None
 
 
 class Columns(Protocol):
@@ -41,6 +42,10 @@ class Columns(Protocol):
 
     def rows(self, rows: RowSelection) -> Floats:
         """Return a copy of some rows, [m, k]."""
+        ...
+
+    def by_source(self, rows: RowSelection, chosen: Chosen = None) -> Floats:
+        """Return a copy of some rows of some columns (default: all), [len(chosen), m]."""
         ...
 
     def row_maximum(self, rows: RowSelection) -> npt.NDArray[Any]:
@@ -74,6 +79,12 @@ class ArrayColumns:
     def rows(self, rows: RowSelection) -> Floats:
         """Return a copy of some rows, [m, k]."""
         return np.array(self.values[rows], dtype=np.float64, order="C")
+
+    def by_source(self, rows: RowSelection, chosen: Chosen = None) -> Floats:
+        """Return a copy of some rows of some columns (default: all), [len(chosen), m]."""
+        values = self.values[rows]
+        values = values if chosen is None else np.take(values, chosen, axis=1)  # does not hold the interpreter's lock
+        return np.array(values.T, dtype=np.float64, order="C")
 
     def row_maximum(self, rows: RowSelection) -> npt.NDArray[Any]:
         """Return the largest likelihood of each row, [m]."""
@@ -219,6 +230,14 @@ class FolderColumns:
                 out[start:stop, i] = column[part]
         return out
 
+    def by_source(self, rows: RowSelection, chosen: Chosen = None) -> Floats:
+        """Return a copy of some rows of some columns (default: all), [len(chosen), m]."""
+        columns = range(self.k) if chosen is None else chosen
+        out = np.empty((len(columns), rows.stop - rows.start if isinstance(rows, slice) else len(rows)))
+        for row, i in zip(out, columns, strict=True):
+            row[:] = self.column(int(i))[rows]
+        return out
+
     def row_maximum(self, rows: RowSelection) -> npt.NDArray[Any]:
         """Return the largest likelihood of each row, [m]."""
         maximum = np.array(self.column(0)[rows])
@@ -265,6 +284,10 @@ class SelectedColumns:
     def rows(self, rows: RowSelection) -> Floats:
         """Return a copy of some rows, [m, k]."""
         return self.columns.rows(self.part(rows))
+
+    def by_source(self, rows: RowSelection, chosen: Chosen = None) -> Floats:
+        """Return a copy of some rows of some columns (default: all), [len(chosen), m]."""
+        return self.columns.by_source(self.part(rows), chosen)
 
     def row_maximum(self, rows: RowSelection) -> npt.NDArray[Any]:
         """Return the largest likelihood of each row, [m]."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.search._evidence import weighted_gram
+
 Array = NDArray[np.float64]
 Matrix = NDArray[np.floating]
 
 PRODUCT_ELEMENTS = 16_000_000  # up to n * k^2 of this size the column products are kept: every Hessian is one product
 OWN_WORK = 2e10  # up to this many operations an iteration, each replicate has its own Hessian; above, they share one
-HESSIAN_BLOCK = 1 << 18  # elements of a block of weighted rows: it stays in the processor's cache
 SAMPLED_ROWS, SAMPLED_PER_SOURCE, SAMPLED_ITERATIONS = 20_000, 250, 12  # such a Hessian is about 5 % off
 SHARED_WORK = 5e9  # n * k^2 of a shared Hessian; larger tables give it every so many rows
 
@@ -39,13 +40,7 @@ class Hessian:
 
     def weighted(self, v: Matrix, every: int = 1) -> Array:
         """Return sum_i v_i P_i P_i^T [k, k] over every so many rows."""
-        k = self.P.shape[1]
-        rows, root, out = self.P[::every], np.sqrt(v).astype(self.P.dtype)[:, None], np.zeros((k, k))
-        step = max(k, HESSIAN_BLOCK // k)
-        for start in range(0, len(rows), step):
-            block = rows[start : start + step] * root[start : start + step]
-            out += block.T @ block
-        return out
+        return weighted_gram(self.P[::every], v)
 
 
 def newton_step(H: Array, diagonal: Array, pull: Array) -> Array:
@@ -64,14 +59,6 @@ def newton_step(H: Array, diagonal: Array, pull: Array) -> Array:
     multiplier = solved[:, :, 0].sum(1) / solved[:, :, 1].sum(1)
     dw = solved[:, :, 0] - multiplier[:, None] * solved[:, :, 1]
     return dw - dw.mean(1, keepdims=True)
-
-
-def hessian_of(P: Matrix, v: Array, sampled: bool) -> tuple[Array, bool]:
-    """Return sum_i v_i P_i P_i^T [k, k], if allowed from a sample of many rows; and whether it is from all."""
-    hessian, every = Hessian(P, 1), _sampling(*P.shape)
-    if sampled and every >= 2:
-        return hessian.weighted(v[::every] * every, every), False
-    return hessian.weighted(v), True
 
 
 def _sampling(n: int, k: int) -> int:

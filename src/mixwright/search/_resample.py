@@ -46,7 +46,7 @@ class Setting:
     def solve_many(self, C: Array, shrinkage: float, start: Array) -> Array:
         """Return the optimum [b, k] for each column of row weights C [n, b]."""
         region = self.region(shrinkage)
-        own = TOLERANCE if self.rows.fast.dtype == np.float64 else TOLERANCE_FLOAT32
+        own = TOLERANCE if self.rows.P.dtype == np.float64 else TOLERANCE_FLOAT32
         tolerance = own * (1 + shrinkage)
         free = self.upper > self.lower
         spare, room = 1 - self.lower.sum(), (self.upper - self.lower).sum()
@@ -54,12 +54,12 @@ class Setting:
             only = scale_onto_bounds(self.prior, self.lower, self.upper)
             return np.broadcast_to(only, (C.shape[1], self.rows.k)).copy()
         if free.all():
-            return interior_point(self.rows.fast, C, region, region.interior(start), tolerance, certify=False)
+            return interior_point(self.rows.P, C, region, region.interior(start), tolerance, certify=False)
         fixed = np.where(free, 0.0, self.lower)
         part = Region(self.lower[free], self.upper[free], region.penalty[free], 1 - fixed.sum())
-        base = self.rows.fast @ fixed
+        base = self.rows.P @ fixed
         W = np.broadcast_to(fixed, (C.shape[1], self.rows.k)).copy()
-        P = np.ascontiguousarray(self.rows.fast[:, free])
+        P = np.ascontiguousarray(self.rows.P[:, free])
         W[:, free] = interior_point(P, C, part, part.interior(start[..., free]), tolerance, base, certify=False)
         return W
 
@@ -94,9 +94,7 @@ class FoldFits:
         """Return the rows of a fold and their losses [grid, fits, rows] under some of the fits."""
         inside = np.flatnonzero(self.fold == fold)
         W = self.weights[:, fits].reshape(-1, self.weights.shape[2])
-        with np.errstate(divide="ignore"):
-            logs = -np.log(self.setting.rows.P[inside].astype(np.float64) @ W.T)
-        return inside, logs.T.reshape(len(self.grid), len(fits), inside.size)
+        return inside, self.setting.rows.losses(inside, W).reshape(len(self.grid), len(fits), inside.size)
 
 
 def fit_folds(setting: Setting, fold: NDArray[np.int64], grid: tuple[float, ...], pairs: bool) -> FoldFits:

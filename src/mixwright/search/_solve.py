@@ -9,15 +9,22 @@ from numpy.typing import NDArray
 
 from mixwright.search._evidence import Evidence
 from mixwright.search._interior import Array, Region, interior_point
-from mixwright.search._newton import hessian_of, quadratic_step
+from mixwright.search._newton import newton_step, quadratic_step
 from mixwright.simplex import scale_onto_bounds
 
 LOOSE = 1e-4  # nats: where the search for the working set ends and the certificate begins
 CLEAR = 2e-3  # a weight that a loose optimum leaves above this is used
 WHOLE = 64  # up to this many sources the working set is all of them
-SAMPLE_ROWS = 2_000  # fewer rows than twice this are not sampled
 MAX_ROUNDS = 60
-SEQUENTIAL_ROUNDS, NEWTON_STEPS, SAMPLED_STEPS = 12, 24, 3
+MAX_STEPS = 60
+SAMPLED_ROWS, SAMPLED_PER_SOURCE = 20_000, 250  # such a Hessian is about 5 % off
+HESSIAN_WORK = 2e9  # rows * sources^2 of a Hessian; larger problems sample their rows
+PATIENCE = 8  # steps without a smaller gap before the interior-point method takes over
+BESIDE = 0.05  # nats: sources whose gain is this near to that of the used ones may move too
+TRACE = 1e-4  # weights that a loose optimum leaves below this are taken for none
+ROUGH = 1e-5  # nats: where float32 likelihoods hand over to the float64 logs
+FAST = 0.02  # after a step that leaves less than this share of the gap, its Hessian is used again
+SLOW = 0.3  # a step that leaves more than this share of the gap asks for a better Hessian
 
 
 @dataclass(frozen=True)
@@ -43,36 +50,43 @@ def solve(rows: Evidence, region: Region, tolerance: float, start: Array) -> Sol
     spare = region.mass - region.lower.sum()
     if spare <= 1e-14 or room.sum() - spare <= 1e-14 or np.count_nonzero(room > 0) <= 1:
         return _certify(rows, region, scale_onto_bounds(region.lower + 1e-300, region.lower, region.upper))
-    w, chosen, warm = _guess(rows, region, start, LOOSE)
-    sequential = not (region.penalty > 0).any()
-    if warm and sequential:
-        gain = rows.moments(w, exact=False).gain
-        chosen = np.union1d(chosen, _violators(gain, w, region, chosen, -np.inf))
-        fine = _sequential(rows, region, chosen, w, tolerance)
-        if fine is not None and fine.gap <= tolerance:
-            return fine
-    inner, best = max(tolerance / 4, LOOSE / 100), None
+    shrunk = bool((region.penalty > 0).all())
+    if shrunk and not rows.precise:
+        w = _solve_rough(rows, region, start)
+    else:
+        w, chosen, warm = _guess(rows, region, start, LOOSE)
+        if not warm:
+            w, warm = _solve_chosen(rows, region, chosen, w, LOOSE / 100, warm), True
+    best = _refine(rows, region, w, tolerance)
+    if best.gap <= tolerance:
+        return best
+    chosen = np.arange(rows.k) if shrunk else _first_choice(rows, region, best.weights)
+    return _follow(rows, region, chosen, best, tolerance)
+
+
+def _follow(rows: Evidence, region: Region, chosen: NDArray[np.intp], best: Solution, tolerance: float) -> Solution:
+    """Return the optimum by the interior-point method on a growing working set: slower, for what is degenerate."""
+    inner, w, warm = max(tolerance / 4, LOOSE / 100), best.weights, False
     for _ in range(MAX_ROUNDS):
         w, warm = _solve_chosen(rows, region, chosen, w, inner, warm), True
         rough = _certify(rows, region, w)
-        fine = _sequential(rows, region, chosen, w, tolerance) if sequential else None
-        best = min((s for s in (best, rough, fine) if s is not None), key=lambda s: s.gap)
+        fine = rough if rough.gap <= tolerance else _refine(rows, region, w, tolerance)
+        best = min(best, rough, fine, key=lambda s: s.gap)
         if best.gap <= tolerance:
-            return fine if fine is not None and fine.gap <= tolerance else best
+            return best
         entering = _violators(rough.gain, w, region, chosen, max(tolerance / 10, inner))
         if entering.size == 0 and inner < tolerance * 1e-4:
             break
         inner = inner / 30 if entering.size == 0 else inner
         chosen = np.union1d(chosen, entering)
-    return best if best is not None else _certify(rows, region, w)
+    return best
 
 
 def _guess(rows: Evidence, region: Region, start: Array, slack: float) -> tuple[Array, NDArray[np.intp], bool]:
     """Return weights to start from, a first working set, and whether they are near the optimum: that of a sample."""
-    step = min(8, rows.n // SAMPLE_ROWS)
-    sample = rows.every(step) if step >= 2 else None
-    if sample is not None and sample.c.sum() > 0:
-        w = _loose_optimum(sample, region, start, max(slack, 0.3 / sample.n))
+    sample = rows.sample()
+    if sample is not None:
+        w = _loose_optimum(sample, region, start, max(slack, 1 / sample.n))
         return w, _first_choice(rows, region, w), True
     if rows.k <= WHOLE or (region.penalty > 0).all():
         return start, np.arange(rows.k), False
@@ -83,81 +97,142 @@ def _guess(rows: Evidence, region: Region, start: Array, slack: float) -> tuple[
 def _loose_optimum(rows: Evidence, region: Region, start: Array, slack: float) -> Array:
     """Return weights within about `slack` nats of the optimum."""
     w, chosen, warm = _guess(rows, region, start, slack)
+    if not warm and not (region.penalty > 0).all():
+        w, warm = _solve_chosen(rows, region, chosen, w, 10 * slack, warm), True
+    if warm:
+        near = _steps(rows, region, _without_traces(rows, region, w), slack, _Curvature(rows))
+        if near.gap <= slack:
+            return near.weights
     while True:
         if warm:
-            entering = _violators(rows.moments(w, exact=False).gain, w, region, chosen, slack)
+            entering = _violators(rows.gains(w).gain, w, region, chosen, slack)
             if entering.size == 0:
                 return w
             chosen = np.union1d(chosen, entering)
         w, warm = _solve_chosen(rows, region, chosen, w, slack, warm), True
 
 
-def _certify(rows: Evidence, region: Region, w: Array) -> Solution:
-    """Return `w` as a Solution: one exact pass."""
-    moments = rows.moments(w)
+def _solve_rough(rows: Evidence, region: Region, start: Array) -> Array:
+    """Return weights near the optimum with a penalty on every source, from float32 likelihoods."""
+    near = region.interior(start)[None]
+    slack = max(2e-5, LOOSE / 10) * (1 + float(region.penalty.sum()))
+    return interior_point(rows.P, rows.c[:, None], region, near, slack, certify=False)[0]
+
+
+def _refine(rows: Evidence, region: Region, w: Array, tolerance: float) -> Solution:
+    """
+    Return the optimum found from weights near it by sequential quadratic programming; its gap says whether it settled.
+
+    A step is one pass that prices all sources, a Hessian of those that are used or would lower the loss (from a sample
+    of the rows: each step leaves a few per cent of the distance), and a quadratic programme in their bounds, so a
+    weight that is zero at the optimum is zero.
+    """
+    w = _without_traces(rows, region, w)
+    hessian = _Curvature(rows)
+    if not rows.precise:
+        w = _steps(rows, region, w, ROUGH, hessian, rough=True).weights
+    return _steps(rows, region, w, tolerance, hessian)
+
+
+def _without_traces(rows: Evidence, region: Region, w: Array) -> Array:
+    """Return `w` with the weights near their floor put on it, where that leaves every row possible."""
+    traces = (w - region.lower < TRACE) & (region.penalty == 0)
+    if not traces.any() or traces.all():
+        return w
+    upper = np.where(traces, region.lower, region.upper)
+    if upper.sum() < region.mass:
+        return w
+    without = scale_onto_bounds(np.where(traces, 0.0, w), region.lower, upper, region.mass)
+    return without if np.isfinite(rows.gains(without).loss) else w
+
+
+def _steps(
+    rows: Evidence, region: Region, w: Array, tolerance: float, hessian: _Curvature, rough: bool = False
+) -> Solution:
+    """Return the best weights on the way to the optimum; the gap need not fall at every step, the objective does."""
+    best = last = _certify(rows, region, w, rough)
+    sample, since = SAMPLED_ROWS if rough else rows.n, 0
+    for _ in range(MAX_STEPS):
+        if best.gap <= tolerance or since == PATIENCE:
+            break
+        chosen = _working_set(last, region)
+        if chosen.size < 2:
+            break
+        target = _quadratic(hessian(last.weights, chosen, sample), region, last, chosen)
+        if target is None:
+            break
+        for halving in range(12):
+            found = _certify(rows, region, target, rough)
+            if found.objective <= last.objective + (1e-7 if rough else 1e-13) * (1 + abs(last.objective)):
+                break
+            target = last.weights + (target - last.weights) * (0.999 if halving == 0 else 0.5)
+        if not np.isfinite(found.gap):
+            break
+        sample = 8 * sample if found.gap > SLOW * last.gap else sample
+        hessian.current = found.gap < FAST * last.gap
+        since = 0 if found.gap < 0.9 * best.gap else since + 1
+        last = found
+        best = found if found.gap < best.gap else best
+    return best
+
+
+class _Curvature:
+    """The Hessian of some sources, kept while steps with it converge quickly."""
+
+    def __init__(self, rows: Evidence) -> None:
+        self.rows, self.current = rows, False
+        self.chosen, self.H = np.empty(0, np.intp), np.empty((0, 0))
+
+    def __call__(self, w: Array, chosen: NDArray[np.intp], sample: int) -> Array:
+        """Return [len(chosen), len(chosen)] at `w` from about `sample` rows, within what is worth its time."""
+        if not (self.current and np.isin(chosen, self.chosen).all()):
+            least = SAMPLED_PER_SOURCE * chosen.size
+            most = max(least, int(HESSIAN_WORK / chosen.size**2))
+            self.chosen, self.H = chosen, self.rows.curvature(w, chosen, min(most, max(sample, least)))
+        at = np.searchsorted(self.chosen, chosen)
+        return self.H[np.ix_(at, at)]
+
+
+def _working_set(at: Solution, region: Region) -> NDArray[np.intp]:
+    """Return the sources that may move: those above their floor, and the best of those that would lower the loss."""
+    movable = region.upper > region.lower
+    used = movable & ((at.weights > region.lower) | (region.penalty > 0))
+    rest = np.flatnonzero(movable & ~used)
+    rest = rest[at.gain[rest] > _multiplier(at.gain, at.weights, region) - BESIDE]
+    rest = rest[np.argsort(-at.gain[rest], kind="stable")][: max(8, np.count_nonzero(used) // 2)]
+    return np.union1d(np.flatnonzero(used), rest)
+
+
+def _quadratic(H: Array, region: Region, at: Solution, chosen: NDArray[np.intp]) -> Array | None:
+    """Return weights [k] after a Newton step of the chosen sources within their bounds, or None."""
+    w, penalty = at.weights[chosen], region.penalty[chosen]
+    gain, lower = at.gain[chosen], region.lower[chosen]
+    if penalty.any():
+        held = penalty > 0
+        gain = gain + np.where(held, penalty / np.where(held, w, 1.0), 0.0)
+        H[np.diag_indices_from(H)] += np.where(held, penalty / np.where(held, w, 1.0) ** 2, 0.0)
+        lower = np.where(held, np.maximum(lower, 0.1 * w), lower)
+    new = None
+    if (w > lower).all() and (w < region.upper[chosen]).all():
+        new = w + newton_step(H[None], np.full((1, w.size), 1e-12 * float(np.trace(H))), gain[None])[0]
+        if not ((new >= lower) & (new <= region.upper[chosen])).all():
+            new = None
+    new = quadratic_step(H, gain, w, lower, region.upper[chosen]) if new is None else new
+    if new is None:
+        return None
+    out = at.weights.copy()
+    out[chosen] = new
+    return out
+
+
+def _certify(rows: Evidence, region: Region, w: Array, rough: bool = False) -> Solution:
+    """Return `w` as a Solution: one pass, exact for the sources that decide the certificate unless `rough`."""
+    moments = rows.gains(w) if rough else rows.moments(w)
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.where(region.penalty > 0, region.penalty * np.log(w), 0.0)
     gap = float(region.gap(moments.gain, w))
     gap = max(gap, 0.0) if np.isfinite(gap) and np.isfinite(moments.loss) else np.inf
     return Solution(w, moments.loss, moments.loss - float(logs.sum()), gap, moments.gain)
-
-
-def _sequential(
-    rows: Evidence, region: Region, chosen: NDArray[np.intp], near: Array, tolerance: float
-) -> Solution | None:
-    """
-    Return the optimum found from weights `near` it by sequential quadratic programming over a growing working set.
-
-    The bounds are part of each quadratic programme, so a weight that is zero at the optimum is zero. None, or a
-    solution without its certificate, where that does not settle.
-    """
-    best: Solution | None = None
-    w = near
-    for _ in range(SEQUENTIAL_ROUNDS):
-        settled = _newton_on(rows, region, w, chosen)
-        if settled is None:
-            return best
-        w = settled
-        found = _certify(rows, region, w)
-        best = found if best is None or found.gap < best.gap else best
-        if found.gap <= tolerance:
-            return found
-        entering = _violators(found.gain, w, region, chosen, tolerance / 10)
-        if entering.size == 0:
-            return best
-        chosen = np.union1d(chosen, entering)
-    return best
-
-
-def _newton_on(rows: Evidence, region: Region, near: Array, chosen: NDArray[np.intp]) -> Array | None:
-    """Return weights with the chosen sources at their joint optimum, the others at their floors, or None."""
-    chosen = chosen[region.upper[chosen] > region.lower[chosen]]
-    if chosen.size < 2:
-        return None
-    w = region.lower.copy()
-    w[chosen] = 0
-    base = _base(rows, w) if w.any() else np.zeros(rows.n)
-    lower, upper, mass = region.lower[chosen], region.upper[chosen], region.mass - w.sum()
-    v = scale_onto_bounds(near[chosen], lower, upper, mass)
-    P = rows.exact_columns(chosen)
-    positive = None if rows.c.all() else rows.c > 0
-    for iteration in range(NEWTON_STEPS):
-        y = P @ v + base
-        y = y if positive is None else np.where(positive, y, 1.0)
-        if not y.min() > 0:
-            return None
-        ratio = rows.c / y
-        gain = ratio @ P
-        H, full = hessian_of(P, ratio / y, sampled=iteration < SAMPLED_STEPS)
-        new = quadratic_step(H, gain, v, lower, upper)
-        if new is None:
-            return None
-        decrement = float(gain @ (new - v))
-        v = new if iteration else 0.999 * new + 0.001 * v
-        if iteration and decrement < (1e-11 if full else 1e-17):  # Newton's method squares the error
-            w[chosen] = v
-            return w
-    return None
 
 
 def _floor(region: Region, chosen: NDArray[np.intp]) -> float:
@@ -178,7 +253,7 @@ def _em(rows: Evidence, region: Region, start: Array, steps: int) -> Array:
     """Return weights after some steps of expectation-maximisation, w_k <- w_k g_k (+ penalty), kept in bounds."""
     w = region.interior(start)
     for _ in range(steps):
-        gain = rows.moments(w, exact=False).gain
+        gain = rows.gains(w).gain
         w = scale_onto_bounds(w * gain + region.penalty, region.lower, region.upper, region.mass)
     return w
 

@@ -297,10 +297,17 @@ class LikelihoodTable(TableRows):
         InputError
             A column is not finished, or there are no such rows.
         """
+        return self._columns.rows(self._rows(start, stop))
+
+    def by_source(self, start: int, stop: int, chosen: npt.NDArray[np.intp] | None = None) -> npt.NDArray[np.float64]:
+        """Return `block(start, stop)` of some sources (default: all), transposed: float64 [len(chosen), m]."""
+        return self._columns.by_source(self._rows(start, stop), chosen)
+
+    def _rows(self, start: int, stop: int) -> slice:
         self._require_complete()
         if not 0 <= start <= stop <= self.n:
             raise InputError(f"a block should lie within rows 0 to {self.n}, found {start} to {stop}; correct it")
-        return self._columns.rows(slice(start, stop))
+        return slice(start, stop)
 
     def check(self) -> None:
         """
