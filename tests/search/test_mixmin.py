@@ -1,6 +1,7 @@
 """MixMin: the certificate is a true bound, and the symmetries of the problem hold."""
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -83,6 +84,17 @@ def random_bounds(rng, k):
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from([0.0, 0.0, 1e-4, 0.1, 10.0]), st.booleans())
 @example("one-hot rows", 3, 0.0, True)
 def test_the_gap_is_a_true_bound(kind, seed, tau, bounded):
+    check_the_gap(kind, seed, tau, bounded)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from([0.0, 0.0, 1e-4, 0.1, 10.0]), st.booleans())
+def test_the_gap_is_a_true_bound_where_prices_are_float32(kind, seed, tau, bounded):
+    with patch("mixwright.search._evidence.EXACT_ELEMENTS", 0):
+        check_the_gap(kind, seed, tau, bounded)
+
+
+def check_the_gap(kind, seed, tau, bounded):
     L, c = make(kind, seed)
     k = L.shape[1]
     rng = np.random.default_rng(seed + 1)

@@ -16,7 +16,8 @@ from mixwright.errors import InputError
 
 Array = NDArray[np.float64]
 Matrix = NDArray[np.floating]
-T, R = TypeVar("T"), TypeVar("R")
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 EXACT_ELEMENTS = 4_000_000  # up to this size P is float64; above it is float32
 BLOCK_ELEMENTS = 1 << 18  # elements of a block: it stays in the processor's cache
@@ -58,7 +59,7 @@ class Moments:
     exact: NDArray[np.bool_]
 
 
-def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+def in_threads(function: Callable[[Item], Value], items: Iterable[Item]) -> list[Value]:
     """Return `function` of each item, in order; numpy releases the interpreter's lock, so blocks share the cores."""
     items = list(items)
     threads = min(os.cpu_count() or 1, 16, len(items))
@@ -295,7 +296,7 @@ def _sample_step(n: int) -> int:
     return min(SAMPLE_STEP, n // SAMPLE_ROWS)
 
 
-def weighted_gram(P: Matrix, v: Array) -> Array:
+def weighted_gram(P: Matrix, v: Matrix) -> Array:
     """Return sum_i v_i P_i P_i^T [k, k], a block of rows at a time."""
     k = P.shape[1]
     root, out = np.sqrt(v).astype(P.dtype)[:, None], np.zeros((k, k))
