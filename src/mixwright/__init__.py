@@ -8,6 +8,8 @@ from typing import Any
 from mixwright._version import __version__
 
 _EXPORTS = {
+    "AssaySearch": "mixwright.assays.search",
+    "AssayTable": "mixwright.assays.data",
     "Constraints": "mixwright.constraints",
     "InputError": "mixwright.errors",
     "LikelihoodTable": "mixwright.search.table",
@@ -16,7 +18,17 @@ _EXPORTS = {
     "MixtureFile": "mixwright.mixture_file",
 }
 
-__all__ = ["Constraints", "InputError", "LikelihoodTable", "MixMin", "MixMinResult", "MixtureFile", "__version__"]
+__all__ = [
+    "AssaySearch",
+    "AssayTable",
+    "Constraints",
+    "InputError",
+    "LikelihoodTable",
+    "MixMin",
+    "MixMinResult",
+    "MixtureFile",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,183 @@
+"""What of a target is searched and trained on, and what it is measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.assays.data import MISSING, AssayTable, Ints
+from mixwright.errors import InputError
+
+Kind = Literal["random", "scaffold", "time", "column"]
+KINDS = ("random", "scaffold", "time", "column")
+FEWEST = 2  # rows of each class, in each part
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """
+    The rows of a target: `train` for the search (and "target alone"), `test` for the metric.
+
+    `allowed` [n] are the rows of the table that any model may be trained on: none of them, whatever the assay, is of a
+    molecule (scaffold split: of a scaffold; time split: of a time) that is in `test`. `groups` int64 [n] are what is
+    kept together: molecules, or scaffolds.
+    """
+
+    target: str
+    kind: str
+    seed: int
+    train: Ints
+    test: Ints
+    allowed: NDArray[np.bool_]
+    groups: Ints
+    notes: tuple[str, ...] = ()
+
+
+def whole_target(table: AssayTable, target: str) -> Split:
+    """Return the split that holds nothing out: all rows of the target are for the search."""
+    rows = table.labelled(target)
+    _both_classes(target, table.labels[rows, table.column(target)], "its labelled rows")
+    return Split(target, "none", 0, rows, rows[:0], np.ones(table.n, bool), table.molecules)
+
+
+def split_target(
+    table: AssayTable,
+    target: str,
+    kind: Kind = "random",
+    held_out: float = 0.25,
+    seed: int = 0,
+    duplicates: Literal["error", "drop"] = "error",
+) -> Split:
+    """
+    Split the labelled rows of a target.
+
+    - random: molecules, the same share of each class.
+    - scaffold: whole Bemis-Murcko scaffolds, in random order, as near to that share of each class as they allow.
+    - time: the latest rows are held out; no model sees a row of any assay from that time on.
+    - column: what the table's column of train/test says.
+
+    Parameters
+    ----------
+    table, target
+        The assay that the model should be good at.
+    kind
+        As above.
+    held_out
+        Share of the target's rows (not for column).
+    seed
+        Of random and scaffold.
+    duplicates
+        For time and column, where a molecule (by canonical SMILES) is in both parts: an error, or its training rows
+        are dropped. Random and scaffold splits keep the rows of a molecule together.
+
+    Raises
+    ------
+    InputError
+        The table lacks what the split needs, a part would lack one of the two classes, or a molecule is in both parts.
+    """
+    if kind not in KINDS:
+        raise InputError(f"split should be one of {', '.join(KINDS)}, found {kind!r}")
+    if not 0 < held_out < 1:
+        raise InputError(f"held_out should be between 0 and 1, found {held_out!r}")
+    rows = table.labelled(target)
+    labels = table.labels[rows, table.column(target)]
+    _both_classes(target, labels, "its labelled rows")
+    notes: tuple[str, ...] = ()
+    if kind == "random":
+        groups = table.molecules
+        held = _draw(groups[rows], labels, held_out, np.random.default_rng([seed, 11]), whole_shares=False)
+        allowed = ~np.isin(groups, held)
+    elif kind == "scaffold":
+        if table.scaffolds is None:
+            raise InputError("a scaffold split needs SMILES (or scaffolds); this table has features alone")
+        groups = table.scaffolds
+        held = _draw(groups[rows], labels, held_out, np.random.default_rng([seed, 12]), whole_shares=True)
+        allowed = ~np.isin(groups, held)
+    else:
+        later = _later(table, target, rows, held_out) if kind == "time" else _given(table)
+        allowed, notes = _without_duplicates(table, rows, later, kind, duplicates)
+        test = rows[later[rows]]
+        train = rows[allowed[rows]]
+        return _checked(table, Split(target, kind, seed, train, test, allowed, table.molecules, notes))
+    train, test = rows[allowed[rows]], rows[~allowed[rows]]
+    return _checked(table, Split(target, kind, seed, train, test, allowed, groups))
+
+
+def _draw(
+    groups: Ints, labels: NDArray[np.int8], share: float, rng: np.random.Generator, whole_shares: bool
+) -> NDArray[np.int64]:
+    """Return the groups that are held out: about `share` of each class, whole groups only."""
+    names, index = np.unique(groups, return_inverse=True)
+    counts = np.stack([np.bincount(index, labels == c, len(names)) for c in (0, 1)], axis=1)
+    if not whole_shares:  # groups are molecules: draw within each class, a molecule with a 1 counts as a 1
+        active = counts[:, 1] > 0
+        drawn = [rng.permutation(np.flatnonzero(part)) for part in (~active, active)]
+        return names[np.concatenate([part[: max(1, round(share * len(part)))] for part in drawn])]
+    wanted = share * counts.sum(0)
+    held, so_far = [], np.zeros(2)
+    for group in rng.permutation(len(names)):
+        if ((so_far + counts[group]) <= wanted + 1).all():
+            held.append(group)
+            so_far += counts[group]
+    return names[held]
+
+
+def _later(table: AssayTable, target: str, rows: Ints, share: float) -> NDArray[np.bool_]:
+    if table.times is None:
+        raise InputError("a time split needs a column of dates or numbers; name it (table: time)")
+    ordered = np.sort(table.times[rows])
+    start = ordered[min(len(rows) - 1, int(np.ceil((1 - share) * len(rows))))]
+    if start == ordered[0]:
+        raise InputError(f"a time split of {target!r} should leave earlier rows, found {start:g} as the time of most")
+    return table.times >= start
+
+
+def _given(table: AssayTable) -> NDArray[np.bool_]:
+    if table.parts is None:
+        raise InputError("a split by column needs a column of train/test; name it (table: part)")
+    return np.asarray(table.parts == "test")
+
+
+def _without_duplicates(
+    table: AssayTable, rows: Ints, later: NDArray[np.bool_], kind: str, duplicates: str
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Return the rows that may be trained on, once molecules of the test rows are out of them."""
+    held = np.unique(table.molecules[rows[later[rows]]])
+    both = np.unique(table.molecules[rows[~later[rows]]])
+    leaking = np.intersect1d(held, both)
+    notes: tuple[str, ...] = ()
+    if leaking.size:
+        shown = ", ".join(table.name_of(int(m))[:60] for m in leaking[:3])
+        more = " ..." if leaking.size > 3 else ""
+        if duplicates == "error":
+            raise InputError(
+                f"no molecule should be in both parts of a split, found {leaking.size} in the {kind} split "
+                f"(leakage, by canonical SMILES: {shown}{more}); remove them, or set duplicates: drop to leave "
+                "their training rows out"
+            )
+        notes = (f"{leaking.size} molecules were in both parts of the {kind} split; they are not trained on.",)
+    return ~later & ~np.isin(table.molecules, held), notes
+
+
+def _both_classes(target: str, labels: NDArray[np.int8], where: str) -> None:
+    counts = [int((labels == c).sum()) for c in (0, 1)]
+    if min(counts) < FEWEST:
+        raise InputError(
+            f"target {target!r} should have at least {FEWEST} rows of each class in {where}, found {counts[0]} with 0 "
+            f"and {counts[1]} with 1; choose a target with more, or another split"
+        )
+
+
+def _checked(table: AssayTable, split: Split) -> Split:
+    column = table.column(split.target)
+    for rows, where in ((split.train, "its training part"), (split.test, "its held-out part")):
+        _both_classes(split.target, table.labels[rows, column], where)
+    return split
+
+
+def trainable(table: AssayTable, assay: str, allowed: NDArray[np.bool_]) -> Ints:
+    """Return the labelled rows of an assay that may be trained on."""
+    return np.flatnonzero(allowed & (table.labels[:, table.column(assay)] != MISSING))

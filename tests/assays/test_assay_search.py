@@ -1,0 +1,183 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from toys import SMALL, planted
+
+import mixwright
+from mixwright.assays import AssaySearch, AssayTable, Booster, Fingerprint, compare_arms, read_assays, split_target
+from mixwright.assays.arms import average_precision, compare, student_interval
+from mixwright.errors import InputError
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "chem" / "tox21.parquet"
+
+
+@pytest.fixture(scope="module")
+def fitted() -> AssaySearch:
+    return AssaySearch("target", classifier=SMALL).fit(planted())
+
+
+def test_the_related_assay_gets_the_weight(fitted: AssaySearch) -> None:
+    weights = dict(zip(fitted.sources_, fitted.weights_, strict=True))
+    assert weights["twin"] > 0.8
+    assert fitted.result_.gap <= 1e-8
+    assert fitted.result_.documents == len(planted().labelled("target"))
+
+
+def test_base_rate_alone_is_favoured_only_without_calibration() -> None:
+    raw = AssaySearch("target", ["base", "other"], classifier=SMALL, calibration="none", shrinkage=0.0).fit(planted())
+    level = AssaySearch("target", ["base", "other"], classifier=SMALL, shrinkage=0.0).fit(planted())
+    assert raw.weights_[0] > level.weights_[0] + 0.05  # `base` has the target's base rate and nothing else
+
+
+def test_row_weights_are_those_of_the_final_model(fitted: AssaySearch) -> None:
+    assert fitted.sample_weight_.mean() == pytest.approx(1)
+    table = planted()
+    for k, source in enumerate(fitted.sources_):
+        mine = fitted.source_ == k
+        assert fitted.sample_weight_[mine].sum() / fitted.sample_weight_.sum() == pytest.approx(fitted.weights_[k])
+        assert set(fitted.row_[mine]) == (set(table.labelled(source)) if fitted.weights_[k] > 0 else set())
+    own = SMALL.build(0).fit(table.features[fitted.row_], fitted.label_, sample_weight=fitted.sample_weight_)
+    np.testing.assert_allclose(
+        own.predict_proba(table.features), fitted.predict_proba(table.features), atol=1e-4
+    )  # merged rows or not
+
+
+def test_it_follows_the_conventions_of_scikit_learn() -> None:
+    search = AssaySearch("target", classifier=SMALL, folds=3)
+    again = clone(search)
+    assert again is not search
+    assert again.get_params()["folds"] == 3
+    table = planted()
+    one, other = search.fit(table), again.fit(table)
+    assert one is search
+    np.testing.assert_array_equal(one.weights_, other.weights_)
+    np.testing.assert_array_equal(one.predict_proba(table), other.predict_proba(table))
+    assert one.predict_proba(table).sum(1) == pytest.approx(1)
+    assert set(one.predict(table.features)) <= {0, 1}
+    assert one.set_params(random_state=1).fit(table).weights_.tolist() != other.weights_.tolist()
+
+
+def test_features_and_labels_as_arrays() -> None:
+    table = planted()
+    Y = np.where(table.labels < 0, np.nan, table.labels)
+    search = AssaySearch("assay_0", classifier=SMALL).fit(table.features, Y)
+    assert search.sources_ == ("assay_1", "assay_2", "assay_3")
+    np.testing.assert_allclose(search.weights_, AssaySearch("target", classifier=SMALL).fit(table).weights_)
+    with pytest.raises(InputError, match="an AssayTable alone"):
+        search.fit(table.features)
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(), RandomForestClassifier(10, max_depth=4)])
+def test_any_classifier_of_scikit_learn(model) -> None:
+    search = AssaySearch("target", classifier=model).fit(planted())
+    assert dict(zip(search.sources_, search.weights_, strict=True))["twin"] > 0.6
+    assert type(search.classifier_) is type(model)
+
+
+def test_given_proxies_are_used_as_they_are() -> None:
+    table = planted()
+    rows = table.labelled("twin")
+    proxy = LogisticRegression().fit(table.features[rows], table.labels[rows, 1])
+    search = AssaySearch("target", ["twin", "other"], classifier=SMALL, proxies={"twin": proxy})
+    plan = search.plan(table, split_target(table, "target"))
+    expected = proxy.predict_proba(table.features[plan.split.train])[:, 1]
+    np.testing.assert_allclose(plan.probabilities("twin", proxy), expected)
+    narrow = LogisticRegression().fit(table.features[rows, :2], table.labels[rows, 1])
+    with pytest.raises(InputError, match=r"features that the proxy of 'twin' was trained on \(2\), found 6"):
+        search.set_params(proxies={"twin": narrow}).fit(table)
+
+
+def test_a_table_with_other_fingerprints_is_refused(tmp_path) -> None:
+    smiles = ["C" * i + "O" * (i % 3) + "N" * (i % 2) for i in range(1, 41)]
+    lines = [f"{text},{i % 2},{(i // 2) % 2}" for i, text in enumerate(smiles)]
+    (tmp_path / "t.csv").write_text("smiles,a,b\n" + "\n".join(lines) + "\n")
+    one, other = (read_assays(tmp_path / "t.csv", fingerprint=Fingerprint(radius, 64)) for radius in (2, 3))
+    search = AssaySearch("a", classifier=SMALL).fit(one)
+    assert search.predict_proba(one).shape == (40, 2)
+    with pytest.raises(InputError, match=r"features that the model was trained on, found .*'radius': 3"):
+        search.predict_proba(other)
+    with pytest.raises(InputError, match="make the fingerprints with the same settings"):
+        search.predict_proba(one.features[:, :32])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"calibration": "slope"}, "calibration should be"),
+        ({"shrinkage": -1}, "shrinkage"),
+        ({"target": "targte"}, "'targte' .*nearest are 'target'"),
+        ({"sources": ["target"]}, "should not be among the sources"),
+    ],
+)
+def test_bad_settings_are_errors_before_any_work(options, says, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Booster, "build", lambda *args: pytest.fail("a model was built"))
+    with pytest.raises(InputError, match=says):
+        AssaySearch(**{"target": "target", "classifier": SMALL} | options).fit(planted())
+
+
+def test_the_comparison_trains_all_arms_alike_on_held_out_molecules() -> None:
+    found = compare_arms(AssaySearch("target", classifier=SMALL), planted(600), seeds=(0, 1, 2), held_out=0.3)
+    scores = found.average_precision
+    assert set(scores) == {"uniform", "natural", "target_alone", "best_single", "search", "search_uncalibrated"}
+    assert scores["search"] > scores["uniform"] + 0.05
+    gain = found.difference("search", "uniform")
+    assert gain.value == pytest.approx(scores["search"] - scores["uniform"])
+    assert gain.low is not None
+    assert gain.low > 0
+    assert found.verdict.startswith("better than uniform by")
+    for seed in found.seeds:
+        assert not np.isin(seed.plan.split.test, np.flatnonzero(seed.plan.split.allowed)).any()
+        assert seed.arms["search"].rows <= seed.arms["uniform"].rows
+    with pytest.raises(InputError, match="an arm should be one of"):
+        found.difference("serach")
+
+
+def test_a_comparison_of_an_arm_with_itself_is_no_better() -> None:
+    y, p = np.tile([0, 1], 30), np.random.default_rng(0).random(60)
+    same = compare([y], [np.arange(60)], [p], [p])
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    assert same.verdict("x").startswith("no better than x on this evidence")
+    best = compare([y], [np.arange(60)], [y + 0.0], [p])
+    assert best.low is not None
+    assert best.low > 0
+
+
+def test_intervals_and_average_precision_by_hand() -> None:
+    # Student with 2 degrees of freedom: 2.92 times the standard error at 90 %
+    mean, low, high = student_interval([0.1, 0.2, 0.3])
+    assert (mean, high - mean, mean - low) == pytest.approx(
+        (0.2, 2.919986 * 0.1 / 3**0.5, 2.919986 * 0.1 / 3**0.5), rel=1e-6
+    )
+    assert average_precision(np.array([1, 0, 1]), np.array([0.9, 0.8, 0.7])) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_the_core_does_not_load_boosters() -> None:
+    import subprocess
+
+    code = (
+        "import sys, mixwright, mixwright.assays\n"
+        "assert not {'xgboost', 'sklearn', 'rdkit', 'pyarrow', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert mixwright.AssaySearch is AssaySearch
+    assert mixwright.AssayTable is AssayTable
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not DATA.exists(), reason=f"needs {DATA}")
+def test_tox21_receptor_finds_its_sibling() -> None:
+    table = read_assays(DATA, labels=["NR-AR", "NR-AR-LBD", "NR-AhR", "SR-MMP"], invalid_smiles="skip")
+    assert table.n == 8006
+    booster = Booster(trees=30, depth=4, threads=1)
+    found = compare_arms(
+        AssaySearch("NR-AR-LBD", classifier=booster, folds=2), table, seeds=(0,), both_calibrations=False
+    )
+    weights = dict(zip(found.seeds[0].plan.sources, found.seeds[0].searches["intercept"].weights, strict=True))
+    assert weights["NR-AR"] > 0.5
+    scores = found.average_precision
+    assert scores["search"] > scores["uniform"] + 0.1

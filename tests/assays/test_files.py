@@ -1,0 +1,136 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from toys import SMILES, write_csv
+
+from mixwright.assays import AssayTable, Fingerprint, read_assays
+from mixwright.assays.fingerprints import read_smiles
+from mixwright.errors import InputError
+
+
+def columns(**more):
+    n = len(SMILES)
+    return {
+        "smiles": SMILES,
+        "a": [i % 2 for i in range(n)],
+        "b": [None if i % 4 == 0 else (i // 2) % 2 for i in range(n)],
+    } | more
+
+
+def test_csv_and_parquet_give_the_same_table(tmp_path) -> None:
+    data = columns()
+    one = read_assays(write_csv(tmp_path / "t.csv", data))
+    typed = {"smiles": pa.array(SMILES), "a": pa.array(data["a"], pa.int8()), "b": pa.array(data["b"], pa.int8())}
+    pq.write_table(pa.table(typed), tmp_path / "t.parquet")
+    other = read_assays(tmp_path / "t.parquet")
+    assert one.assays == other.assays == ("a", "b")
+    assert (one.labels == other.labels).all()
+    assert one.labels[:6, 1].tolist() == [-1, 0, 1, 1, -1, 0]
+    assert (one.features != other.features).nnz == 0
+    assert one.features_fingerprint() == other.features_fingerprint()
+
+
+def test_fingerprints_are_those_of_rdkit() -> None:
+    from rdkit import Chem
+    from rdkit.Chem import rdFingerprintGenerator
+
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=512)
+    found = read_smiles(SMILES, Fingerprint(2, 512))
+    for i, text in enumerate(SMILES):
+        np.testing.assert_array_equal(
+            found.features[i].toarray()[0], generator.GetFingerprintAsNumPy(Chem.MolFromSmiles(text))
+        )
+    counted = read_smiles(SMILES, Fingerprint(2, 512, counts=True))
+    assert counted.features.max() > 1
+    assert ((counted.features > 0) != (found.features > 0)).nnz == 0
+    assert len(set(found.scaffolds)) == 3  # none, benzene, pyridine
+
+
+def test_one_molecule_written_in_two_ways_is_one(tmp_path) -> None:
+    data = {"smiles": ["OCC", "CCO", "c1ccccc1C"], "a": [0, 1, 1]}
+    table = read_assays(write_csv(tmp_path / "t.csv", data))
+    assert table.molecules.tolist() == [0, 0, 1]
+    assert table.name_of(0) == "CCO"
+
+
+def test_invalid_smiles_are_counted_and_named_and_skipped_if_asked(tmp_path) -> None:
+    data = {"smiles": ["CCO", "C(C", "", "CCN"], "a": [0, 1, 1, 1]}
+    path = write_csv(tmp_path / "t.csv", data)
+    with pytest.raises(InputError, match=r"found 2 of 4 that are not \('C\(C' in row 1, '' in row 2\).*skip"):
+        read_assays(path)
+    table = read_assays(path, invalid_smiles="skip")
+    assert table.rows.tolist() == [0, 3]
+    assert table.labels[:, 0].tolist() == [0, 1]
+    assert "2 of 4 rows" in table.notes[0]
+
+
+def test_feature_columns_and_patterns(tmp_path) -> None:
+    data = {"id": [1, 1, 2], "x_1": [0.5, 1, 2], "x_2": [1, 2, 3], "a": [0, 1, None], "day": [3, 1, 2]}
+    path = write_csv(tmp_path / "t.csv", data)
+    table = read_assays(path, smiles=None, features=["x_*"], molecule="id", time="day")
+    assert table.assays == ("a",)
+    assert table.features.tolist() == [[0.5, 1], [1, 2], [2, 3]]
+    assert table.molecules.tolist() == [0, 0, 1]
+    assert table.times.tolist() == [3, 1, 2]
+    assert table.labels[:, 0].tolist() == [0, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "says"),
+    [
+        ({"a": [2] * 32}, {}, r"labels of assay 'a' should be 0, 1 or missing, found 2.0 in row 0"),
+        ({"a": [0] * 31 + ["high"]}, {}, r"labels of assay 'a'.*found 'high' in row 31|found '0' in row 0"),
+        ({"a": [0.5] * 32}, {}, r"found 0.5 in row 0"),
+        ({}, {"labels": ["a", "c"]}, "column should be one of the table's, found 'c'"),
+        ({}, {"smiles": "Smiles"}, "found 'Smiles' .*'smiles'"),
+        ({}, {"smiles": None}, "give the column of SMILES"),
+        ({}, {"features": ["x_*"]}, "feature column should be one of"),
+        ({}, {"features": ["a"], "labels": ["a"]}, "as both"),
+        ({}, {"features": ["b"], "labels": ["a"]}, "feature column 'b' should hold finite numbers, found a gap"),
+        ({}, {"time": "b"}, "time column 'b'"),
+        ({}, {"part": "a"}, "should say train or test in each row, found 0.0"),
+        ({}, {"invalid_smiles": "ignore"}, "error or skip"),
+    ],
+)
+def test_bad_tables_are_one_clear_error(tmp_path, change, options, says) -> None:
+    path = write_csv(tmp_path / "t.csv", columns(**change))
+    with pytest.raises(InputError, match=says):
+        read_assays(path, **options)
+
+
+def test_bad_files(tmp_path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_assays(tmp_path / "none.csv")
+    with pytest.raises(InputError, match=r"should end in \.parquet or \.csv"):
+        read_assays(tmp_path / "t.xlsx")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(InputError, match="cannot read"):
+        read_assays(tmp_path / "t.parquet")
+    (tmp_path / "t.csv").write_text("smiles,a,a\nC,0,1\n")
+    with pytest.raises(InputError, match="'a' twice"):
+        read_assays(tmp_path / "t.csv")
+    (tmp_path / "e.csv").write_text("smiles,a\n")
+    with pytest.raises(InputError, match="at least one row"):
+        read_assays(tmp_path / "e.csv")
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "says"),
+    [
+        ([[1.0], [np.nan]], [[0], [1]], "finite"),
+        ([[1.0], ["x"]], [[0], [1]], "numbers"),
+        ([[1.0], [2.0]], [0, 1], "shape"),
+        ([[1.0], [2.0]], [[0], [3]], "found 3 in row 1"),
+        ([], [[0]], "shape"),
+    ],
+)
+def test_bad_arrays(features, labels, says) -> None:
+    with pytest.raises(InputError, match=says):
+        AssayTable.from_arrays(features, labels)
+
+
+@pytest.mark.parametrize("settings", [{"radius": 9}, {"bits": 3}])
+def test_bad_fingerprints(settings) -> None:
+    with pytest.raises(InputError, match="of a fingerprint"):
+        Fingerprint(**settings)
