@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.search._resample import paired_error, student_quantile
+from mixwright.search.mixmin import FEWEST_DOCUMENTS
 
-FEWEST_DOCUMENTS = 3
 _ALONE = "(this seed alone)"
 
 
