@@ -31,8 +31,8 @@ def coverage(k, truth, spread, n, repetitions):
     """Return the share of "no better" verdicts, the coverage of the 90 % interval, and mean estimate and truth."""
     none, inside, estimates, truths = 0, 0, [], []
     for repetition in range(repetitions):
-        target = SimulatedTarget.make(k, truth, spread, seed=29_000 + repetition // 5)
-        result = MixMin().fit(target.draw(n, 260_000 + repetition), seed=repetition)
+        target = SimulatedTarget.make(k, truth, spread, seed=33_000 + repetition // 5)
+        result = MixMin().fit(target.draw(n, 280_000 + repetition), seed=repetition)
         estimate, low, high = result.improvement()
         true = target.loss(np.full(k, 1 / k)) - target.loss(result.weights)
         none += result.verdict.startswith("no better")

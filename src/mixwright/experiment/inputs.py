@@ -19,7 +19,8 @@ from mixwright.errors import InputError
 from mixwright.experiment.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig
 from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.files import atomic_write, file_fingerprint, fingerprint
-from mixwright.search.mixmin import FEWEST_DOCUMENTS, MixMin
+from mixwright.search._result import FEWEST_DOCUMENTS
+from mixwright.search.mixmin import MixMin
 from mixwright.text import (
     Question,
     Tokenizer,

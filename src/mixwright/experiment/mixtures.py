@@ -14,7 +14,8 @@ from mixwright.experiment.config import SearchConfig
 from mixwright.experiment.inputs import Source
 from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.mixture_file import MixtureFile
-from mixwright.search.mixmin import FEWEST_DOCUMENTS, MixMin, MixMinResult
+from mixwright.search._result import FEWEST_DOCUMENTS, MixMinResult
+from mixwright.search.mixmin import MixMin
 from mixwright.search.table import LikelihoodTable
 
 
