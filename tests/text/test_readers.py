@@ -121,14 +121,14 @@ def test_questions(write):
     assert (found.prompt, found.answer) == ("Question: Who {x}?\nAnswer:", " darwin")
     (found,) = read_questions(path, prompt="{question}\n")
     assert found.prompt == "Who {x}?\n"
+    (found,) = read_questions(write("s.jsonl", lines([row | {"answer": 0, "choices": ["\ta"]}])))
+    assert found.answer == "\ta"
 
 
-def test_questions_from_parquet_and_pairs(write, tmp_path):
+def test_questions_from_parquet(tmp_path):
     table = pyarrow.table({"question": ["a"], "choices": [["x", "y"]], "answer": [0], "other": [1.5]})
     pyarrow.parquet.write_table(table, tmp_path / "q.parquet")
     assert [q.answer for q in read_questions(tmp_path / "q.parquet")] == [" x"]
-    path = write("p.jsonl", lines([{"prompt": "p", "answer": "\ta"}, {"prompt": "q", "answer": "b"}]))
-    assert [(q.prompt, q.answer) for q in read_questions(path, pairs=True)] == [("p", "\ta"), ("q", " b")]
 
 
 @pytest.mark.parametrize(

@@ -79,14 +79,6 @@ class StaticPlan:
             rows[slots == i] = self._rows(i, int(first[i]), int(counts[i]))
         return slots, rows
 
-    def counts_before(self, t: int) -> NDArray[np.int64]:
-        """Return how many rows of each source the steps 0 .. t - 1 draw, int64 [k]."""
-        if t < self._next:
-            self._restart()
-        while self._next < t:
-            self._advance()
-        return self._cursor.copy()
-
     def _restart(self) -> None:
         self._next, self._credit = 0, np.zeros(len(self.sources))
         self._cursor = np.zeros(len(self.sources), np.int64)

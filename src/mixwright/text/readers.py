@@ -53,9 +53,7 @@ def read_documents(path: Path | str, field: str = "text") -> Iterator[str]:
     return _not_empty(path, (text for member in members for text in _documents(member, field, path.is_dir())))
 
 
-def read_questions(
-    path: Path | str, prompt: str = "Question: {question}\nAnswer:", pairs: bool = False
-) -> Iterator[Question]:
+def read_questions(path: Path | str, prompt: str = "Question: {question}\nAnswer:") -> Iterator[Question]:
     """
     Return an iterator over the questions of a JSON lines or parquet file, or of a folder of them.
 
@@ -65,8 +63,6 @@ def read_questions(
         As for `read_documents`. Rows are {question: str, choices: [str], answer: index from 0}.
     prompt
         The text before the answer; `{question}` stands for the row's question.
-    pairs
-        Rows are {prompt: str, answer: str} instead and are taken as they are.
 
     Raises
     ------
@@ -74,15 +70,14 @@ def read_questions(
         As for `read_documents`, and if an answer is not the index of a choice.
     """
     path = Path(path)
-    if not pairs and "{question}" not in prompt:
+    if "{question}" not in prompt:
         raise InputError(f"the prompt of {path} should contain {{question}}, found {prompt!r}")
     members = _members(path)
     for member in members:
         if _kind(member) == ".txt":
             raise InputError(f"{member}: questions should be in JSON lines or parquet, found a text file")
-    fields = ("prompt", "answer") if pairs else ("question", "choices", "answer")
-    rows = (row for member in members for row in _rows(member, fields))
-    return _not_empty(path, (_pair(where, row) if pairs else _question(where, row, prompt) for where, row in rows))
+    rows = (row for member in members for row in _rows(member, ("question", "choices", "answer")))
+    return _not_empty(path, (_question(where, row, prompt) for where, row in rows))
 
 
 def _not_empty(path: Path, items: Iterable[Any]) -> Iterator[Any]:
@@ -206,10 +201,6 @@ def _question(where: str, row: dict[str, Any], prompt: str) -> Question:
         raise InputError(f"{where}: 'answer' should be an index from 0 to {len(choices) - 1}, found {found}")
     chosen = _text(where, {f"choices[{answer}]": choices[answer]}, f"choices[{answer}]")
     return Question(prompt.replace("{question}", question), _spaced(where, chosen))
-
-
-def _pair(where: str, row: dict[str, Any]) -> Question:
-    return Question(_text(where, row, "prompt"), _spaced(where, _text(where, row, "answer")))
 
 
 def _spaced(where: str, answer: str) -> str:

@@ -142,9 +142,6 @@ def model_config(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int) ->
     return config
 
 
-_config = model_config  # the name that the experiment's checks still use
-
-
 def _shape(known: set[str], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return widths that follow from those given: an architecture's defaults belong to its largest model."""
     found: dict[str, Any] = {}
