@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.search._resample import paired_error, student_quantile
-from mixwright.search.mixmin import FEWEST_DOCUMENTS
+from mixwright.search._result import FEWEST_DOCUMENTS
 
 _ALONE = "(this seed alone)"
 
