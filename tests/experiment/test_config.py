@@ -64,6 +64,8 @@ def test_a_written_configuration_reads_back_equal(tmp_path: Path) -> None:
         (SMALL + "tokenizer: wordpiece\n", ["tokenizer", "'bytes', 'bpe' or 'path'"]),
         (SMALL + "model: {hidden_size: 3}\n", ["model", "model_type"]),
         (SMALL + "seed: -1\n", ["line 6", "seed", "-1"]),
+        (SMALL + "final:\n  tokens: 8191\n", ["line 7, key final.tokens: should be at least 8,192", "found 8,191"]),
+        (SMALL + "final: {mixtures: []}\nproxy: {tokens: 9, context: 2, batch_size: 5}\n", ["line 7", "proxy.tokens"]),
         ("sources: {a: x}\n", ["targets", "missing"]),
         ("sources: {}\ntargets: {t: x}\n", ["sources", "at least 1"]),
         ("sources: {a: {}}\ntargets: {t: x}\n", ["sources.a.path", "missing"]),
@@ -82,6 +84,13 @@ def test_errors_name_the_place_and_what_to_do(tmp_path: Path, text: str, says: l
     for part in says:
         assert part in message
     assert str(tmp_path / "search.yaml") in message
+
+
+def test_a_budget_of_one_step_is_enough_and_an_unused_one_does_not_matter(tmp_path: Path) -> None:
+    one = "final: {tokens: 8192}\nproxy: {tokens: 8192}\n"
+    assert load_config(write(tmp_path, SMALL + one)).final.tokens == 8192
+    unused = "final: {tokens: 1, mixtures: []}\nproxy: {tokens: 1, checkpoints: {web: x, code: y}}\n"
+    assert load_config(write(tmp_path, SMALL + unused)).proxy.tokens == 1
 
 
 def test_names_that_yaml_takes_for_other_things(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ def config(folder: Path, **more: Any) -> SearchConfig:
 
 
 def test_good_inputs_pass(data: Path) -> None:
+    before = sorted(data.rglob("*"))
     check_inputs(config(data, targets={"t": "t.jsonl", "q": {"path": "q.jsonl", "kind": "questions"}}))
+    assert sorted(data.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

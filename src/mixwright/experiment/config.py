@@ -364,7 +364,26 @@ def make_config(value: dict[str, Any], file: YamlFile | None = None, folder: Pat
     except ValidationError as error:
         raise InputError(explain(SearchConfig, error, file)) from error
     config._file = file
+    _check_budgets(config)
     return config
+
+
+def _check_budgets(config: SearchConfig) -> None:
+    """Raise InputError if a training should be shorter than one step."""
+    final, proxy = config.final, config.proxy
+    budgets = []
+    if any(name not in proxy.checkpoints for name in config.sources):
+        budgets.append(("proxy", proxy.tokens, config.proxy_setting("batch_size"), config.proxy_setting("context")))
+    if final.mixtures:
+        budgets.append(("final", final.tokens, final.batch_size, final.context))
+    faults = [
+        f"{config.where(part, 'tokens')}: should be at least {size * context:,}, one step (batch_size {size:,} x context "
+        f"{context:,}), found {tokens:,}; raise it, or lower the batch_size or the context"
+        for part, tokens, size, context in budgets
+        if tokens < size * context
+    ]
+    if faults:
+        raise InputError("\n".join(faults))
 
 
 def load_config(path: Path | str) -> SearchConfig:
