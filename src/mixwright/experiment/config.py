@@ -377,8 +377,8 @@ def _check_budgets(config: SearchConfig) -> None:
     if final.mixtures:
         budgets.append(("final", final.tokens, final.batch_size, final.context))
     faults = [
-        f"{config.where(part, 'tokens')}: should be at least {size * context:,}, one step (batch_size {size:,} x context "
-        f"{context:,}), found {tokens:,}; raise it, or lower the batch_size or the context"
+        f"{config.where(part, 'tokens')}: should be at least {size * context:,}, one step (batch_size {size:,} x "
+        f"context {context:,}), found {tokens:,}; raise it, or lower the batch_size or the context"
         for part, tokens, size, context in budgets
         if tokens < size * context
     ]
