@@ -229,6 +229,26 @@ def test_a_source_shorter_than_a_context(tmp_path: Path) -> None:
         run_search(load_config(path), tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            {"final": {"learning_rate": 1e30}},
+            "line 1, key proxy.learning_rate: the proxy of greek: .*now 1e.30, that of f",
+        ),
+        ({"proxy": {"tokens": 128, "learning_rate": 1e30}}, r"proxy\.learning_rate: .*at step 1; .*\(now 1e\+30\)"),
+        (
+            {"proxy": {"tokens": 999, "learning_rate": 1e-3}, "final": {"learning_rate": 1e30}},
+            "final.learning_rate: the f",
+        ),
+    ],
+)
+def test_a_training_that_diverges_names_the_key(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    merged = {part: {**tiny.SETTINGS[part], **values} for part, values in change.items()}
+    with pytest.raises(InputError, match=says):
+        run_search(load_config(tiny.write_tiny(tmp_path, **merged)), tmp_path / "run")
+
+
 def test_faults_write_nothing(tmp_path: Path) -> None:
     path = tiny.write_tiny(tmp_path, search={"floors": {"greek": 0.8, "letters": 0.8}})
     with pytest.raises(InputError, match="floors"):

@@ -14,6 +14,7 @@ from mixwright.errors import InputError
 from mixwright.text import byte_tokenizer, train_bpe
 from mixwright.training.language_model import (
     Batches,
+    DivergedError,
     StaticPlan,
     TrainingResult,
     TrainingSettings,
@@ -191,6 +192,10 @@ def test_errors_name_what_is_wrong(stores, tmp_path):
         run(stores, tmp_path / "r", tokenizer=train_bpe(["abc"], 260))
     with pytest.raises(InputError, match=r"should stay finite, found .* at step [1-9]"):
         run(stores, tmp_path / "r", learning_rate=1e30, warmup=0, weight_decay=0.0)
+    with pytest.raises(DivergedError, match="found a model whose answers are not at step 1;"):
+        run(stores, tmp_path / "r", steps=1, learning_rate=1e38, warmup=0, weight_decay=0.0)
+    with pytest.raises(DivergedError, match="found evaluation loss nan at step "):
+        run(stores, tmp_path / "r", evaluate=lambda model: {"t": float("nan")})
     with pytest.raises(InputError, match="there should be a finished training"):
         TrainingResult.read(tmp_path / "r")
     (tmp_path / "file").write_text("")

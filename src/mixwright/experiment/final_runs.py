@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mixwright.experiment.config import SearchConfig
 from mixwright.experiment.inputs import Source, Target
 from mixwright.experiment.mixtures import NamedMixture
-from mixwright.experiment.proxies import model_inputs, part_of, settings_for, target_rows
+from mixwright.experiment.proxies import model_inputs, named_rate, part_of, settings_for, target_rows
 from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.text import Tokenizer, TokenStore
 from mixwright.training.language_model import train
@@ -145,16 +145,9 @@ class FinalRuns:
             stage.begin()
             report = part_of(self._progress, "final runs", index, total, mixture.name)
             stores = {source.name: source.train for source in self._sources}
-            trained = train(
-                self._spec,
-                stores,
-                list(mixture.weights),
-                settings,
-                stage.folder,
-                self._tokenizer,
-                report,
-                self._watch(),
-            )
+            weights, watch = list(mixture.weights), self._watch()
+            with named_rate(self._config, f"the final run of {mixture.name}"):
+                trained = train(self._spec, stores, weights, settings, stage.folder, self._tokenizer, report, watch)
             result = stage.finish(
                 {"tokens": trained.tokens, "steps": trained.steps, "seconds": trained.seconds, "curve": trained.curve}
             )

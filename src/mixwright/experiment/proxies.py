@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mixwright.errors import InputError
 from mixwright.experiment.config import SearchConfig
 from mixwright.experiment.inputs import Source, Target, encode
 from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.search.table import LikelihoodTable
 from mixwright.text import Question, Tokenizer
-from mixwright.training.language_model import TrainingSettings, train
+from mixwright.training.language_model import DivergedError, TrainingSettings, train
 from mixwright.training.model import build_model, training_flops
 from mixwright.training.scoring import TargetRows, score
 
@@ -100,11 +102,25 @@ def train_proxies(
         if result is None:
             stage.begin()
             report = part_of(progress, "proxies", index, len(sources), source.name)
-            trained = train(spec, {source.name: source.train}, [1.0], settings, stage.folder, tokenizer, report)
+            with named_rate(config, f"the proxy of {source.name}", proxy=True):
+                trained = train(spec, {source.name: source.train}, [1.0], settings, stage.folder, tokenizer, report)
             result = stage.finish({"tokens": trained.tokens, "seconds": trained.seconds})
         proxies.append(Proxy(source.name, stage.folder / "model", stage.fingerprint, result["tokens"]))
     progress("proxies", 1000 * len(sources), 1000 * len(sources))
     return proxies
+
+
+@contextmanager
+def named_rate(config: SearchConfig, what: str, proxy: bool = False) -> Iterator[None]:
+    """Name the key of the learning rate where a training diverges."""
+    try:
+        yield
+    except DivergedError as error:
+        given = proxy and config.proxy.learning_rate is not None
+        where = config.where("proxy" if proxy else "final", "learning_rate")
+        now = config.proxy.learning_rate if given else config.final.learning_rate
+        source = ", that of final" if proxy and not given else ""
+        raise InputError(f"{where}: {what}: {error} (now {now:g}{source})") from error
 
 
 def part_of(progress: Progress, name: str, index: int, parts: int, label: str) -> Progress:

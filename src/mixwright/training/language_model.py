@@ -31,6 +31,10 @@ _CLIP = 1.0
 _FINAL_SHARE = 0.1
 
 
+class DivergedError(InputError):
+    """A training whose numbers stop being finite: the learning rate is too high."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """
@@ -325,8 +329,7 @@ class _Run:
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            found = f"loss {loss.item():.4g} and gradient norm {norm.item():.4g} at step {self.step}"
-            raise InputError(f"the training should stay finite, found {found}; lower the learning rate")
+            raise self._diverged(f"loss {loss.item():.4g} and gradient norm {norm.item():.4g}")
         return loss.item(), norm.item(), learning_rate_at(self.step, settings)
 
     def _update(self, loss: float, norm: float, rate: float) -> None:
@@ -345,11 +348,26 @@ class _Run:
 
     def _watch(self) -> None:
         """Add a point to the curve."""
+        if self.step == self.settings.steps and not self._is_finite():  # no later loss would show it
+            raise self._diverged("a model whose answers are not")
         found = dict(self.evaluate(self.model)) if self.evaluate else {}
+        if not all(math.isfinite(loss) for loss in found.values()):
+            raise self._diverged(f"evaluation loss {', '.join(f'{loss:.4g}' for loss in found.values())}")
         self.model.train()
         mean = self.loss_sum / (self.step - (self.curve[-1]["step"] if self.curve else 0))
         point = {"step": self.step, "tokens": self._tokens, "train_loss": mean, "loss": found}
         self.curve, self.loss_sum = [*self.curve, point], 0.0
+
+    def _is_finite(self) -> bool:
+        """Say whether the model gives finite numbers."""
+        self.model.eval()
+        with torch.inference_mode():
+            tokens = torch.from_numpy(self.batches.batch(0)[:1, :-1]).to(self.model.device)
+            return bool(torch.isfinite(self.model(input_ids=tokens, use_cache=False).logits).all())
+
+    def _diverged(self, found: str) -> DivergedError:
+        advice = "lower the learning rate"
+        return DivergedError(f"the training should stay finite, found {found} at step {self.step}; {advice}")
 
     def _save(self) -> None:
         self._clock()

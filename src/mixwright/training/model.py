@@ -106,6 +106,11 @@ def _checked(model: Any, spec: Mapping[str, Any]) -> Any:
     model.eval()
     with torch.inference_mode():
         logits = model(input_ids=torch.tensor([[0, 0], [0, 1]]), use_cache=False).logits
+    if not torch.isfinite(logits).all():
+        raise InputError(
+            f"{_title(spec)} should give finite numbers, found others: its training went wrong; choose another, or "
+            "train it again with a lower learning rate"
+        )
     if not torch.allclose(logits[0, 0], logits[1, 0], atol=1e-4):
         raise InputError(f"{_title(spec)} should read from left to right, but it sees later tokens; choose another")
     return model
