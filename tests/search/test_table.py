@@ -422,6 +422,51 @@ def test_kill_nine(tmp_path):
     np.testing.assert_array_equal(np.fromfile(part, "<f8"), -np.arange(done + 5.0))
 
 
+@pytest.mark.parametrize(
+    ("step", "moment"), [("_write_array", "after"), ("write_header", "after"), ("_rename", "before")]
+)
+def test_what_a_kill_in_create_leaves_is_removed_by_the_next_one(tmp_path, step, moment):
+    script = textwrap.dedent("""
+        import os, sys
+        import numpy as np
+        from mixwright.search import _table_files
+        from mixwright.search.table import LikelihoodTable
+        step = getattr(_table_files, sys.argv[2])
+        _table_files.__dict__[sys.argv[2]] = lambda *rest: (step(*rest) if sys.argv[3] == "after" else 0, os._exit(9))
+        LikelihoodTable.create(sys.argv[1], ["web"], documents=np.zeros(3, np.int64))
+    """)
+    table = tmp_path / "a[b]"
+    subprocess.run([sys.executable, "-c", script, str(table), step, moment], check=False)
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith(".a[b].")
+    LikelihoodTable.create(table, ["web"], documents=np.zeros(3, np.int64))
+    assert os.listdir(tmp_path) == ["a[b]"]
+
+
+def test_what_is_not_ours_or_at_work_is_kept(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".table.{process.pid}.tmp" / "columns").mkdir(parents=True)
+    kept = [f".other.{dead.pid}.tmp", f".table.{dead.pid}.tmp.old", ".table.x.tmp", f"table.{dead.pid}.tmp"]
+    for name in kept:
+        (tmp_path / name / "columns").mkdir(parents=True)
+    (tmp_path / f".table.{dead.pid}.tmp").mkdir()
+    (tmp_path / f".table.{dead.pid}.tmp" / "thesis.tex").write_text("mine")
+    (tmp_path / f".table.00{dead.pid}.tmp" / "columns").mkdir(parents=True)
+    held = os.open(tmp_path / f".table.00{dead.pid}.tmp", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    (tmp_path / f".table.0{dead.pid}.tmp").symlink_to(tmp_path / ".table.x.tmp")
+    before = contents(tmp_path), set(os.listdir(tmp_path))
+    start(tmp_path / "table")
+    process.communicate(b"\n")
+    os.close(held)
+    after = contents(tmp_path), set(os.listdir(tmp_path))
+    assert after[1] == before[1] | {"table"}
+    assert {name: value for name, value in after[0].items() if not name.startswith("table/")} == before[0]
+
+
 # -------------------------------------------------------------------- wrong input leaves every file as it was
 
 

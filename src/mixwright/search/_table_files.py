@@ -17,6 +17,7 @@ from mixwright._version import __version__
 from mixwright.errors import InputError
 from mixwright.files import atomic_write, explain_write_error, file_fingerprint, write_json
 from mixwright.search._rows import RowInfo, row_info
+from mixwright.search._stale import remove_stale
 
 try:
     import fcntl
@@ -96,25 +97,32 @@ def write_folder(path: Path, info: RowInfo, columns: Iterable[Iterable[npt.NDArr
     _require_free(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    remove_stale(path)
     try:
         (temporary / "columns").mkdir(parents=True)
-        arrays: tuple[npt.NDArray[Any], ...] = (info.documents, info.weights, info.targets)
-        for (name, dtype), array in zip(_ARRAYS.items(), arrays, strict=True):
-            _write_array(temporary / name, array.astype(dtype))
-        for i, blocks in enumerate(columns):
-            with atomic_write(temporary / column_name(i), "wb") as handle:
-                for block in blocks:
-                    handle.write(np.ascontiguousarray(block, dtype="<f8").data)
-        members = sorted(p for p in temporary.rglob("*") if p.is_file())
-        checksums = {member.relative_to(temporary).as_posix(): file_fingerprint(member) for member in members}
-        write_header(temporary, _header(info, checksums))
-        _rename(temporary, path)
+        with locked(temporary):  # it is at work
+            _write_files(temporary, info, columns)
+            _rename(temporary, path)
     except OSError as error:
         raise explain_write_error(path, error) from error
     except InputError as error:  # it names the temporary folder, which the reader does not know
         raise InputError(str(error).replace(str(temporary), str(path))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_files(folder: Path, info: RowInfo, columns: Iterable[Iterable[npt.NDArray[Any]]]) -> None:
+    """Write the files of a table, the header last."""
+    arrays: tuple[npt.NDArray[Any], ...] = (info.documents, info.weights, info.targets)
+    for (name, dtype), array in zip(_ARRAYS.items(), arrays, strict=True):
+        _write_array(folder / name, array.astype(dtype))
+    for i, blocks in enumerate(columns):
+        with atomic_write(folder / column_name(i), "wb") as handle:
+            for block in blocks:
+                handle.write(np.ascontiguousarray(block, dtype="<f8").data)
+    members = sorted(p for p in folder.rglob("*") if p.is_file())
+    checksums = {member.relative_to(folder).as_posix(): file_fingerprint(member) for member in members}
+    write_header(folder, _header(info, checksums))
 
 
 def _rename(temporary: Path, path: Path) -> None:
