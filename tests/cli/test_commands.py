@@ -86,6 +86,33 @@ def test_bad_input_is_status_2_and_one_message(tmp_path: Path, arguments: list[s
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["search", "empty"], "empty should be a YAML file, found a folder; there is none in it"),
+        (["search", "data"], "give the file in it: data/a.yml or data/b.yaml"),
+        (["search", "runs/one"], "it is a run; go on with it: mixwright search runs/one/config.yaml --run runs/one"),
+        (["show", "runs/one/summary.json"], "shown as a whole: mixwright show runs/one (its mixture alone"),
+        (["show", "runs/one/config.yaml"], "mixwright show runs/one "),
+        (["show", "data/a.yml"], "found a configuration; first search with it: mixwright search data/a.yml"),
+        (["show", "runs"], "there are runs in it, give one: runs/one"),
+        (["show", "empty"], "found none; check the path"),
+        (["report", "runs/one/summary.json"], "found a file; give runs/one"),
+        (["report", "data/a.yml"], "found a file; check the path"),
+    ],
+)
+def test_a_wrong_path_says_which_one_is_right(tmp_path: Path, arguments: list[str], says: str) -> None:
+    for name in ("data/a.yml", "data/b.yaml", "runs/one/.mixwright-run", "runs/one/config.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x: 1\n")
+    (tmp_path / "runs/one/summary.json").write_text('{"schema": 1}')
+    (tmp_path / "empty").mkdir()
+    shown = mixwright(*arguments, cwd=tmp_path)
+    assert shown.returncode == 2
+    assert says in shown.stderr
+    assert shown.stdout == ""
+
+
 def test_a_newer_mixture_file(mixture: Path) -> None:
     value = json.loads(mixture.read_text())
     mixture.write_text(json.dumps(value | {"schema": 99}))

@@ -14,6 +14,7 @@ from mixwright._version import __version__
 from mixwright.cli import help_texts
 from mixwright.cli.output import Output, guarded, open_page
 from mixwright.cli.tables import print_mixture, print_summary
+from mixwright.cli.wrong_paths import check_shown
 
 app = typer.Typer(
     name="mixwright",
@@ -131,6 +132,7 @@ def show(
             return
         from mixwright.mixture_file import MixtureFile
 
+        check_shown(path)
         mixture = MixtureFile.read(path)
         output.json(json.loads(path.read_text(encoding="utf-8")))
         output.show(lambda console: print_mixture(console, mixture))

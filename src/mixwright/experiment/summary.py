@@ -150,6 +150,9 @@ def read_summary(folder: Path | str) -> dict[str, Any]:
     """
     folder = Path(folder)
     path = folder / "summary.json"
+    if folder.is_file():
+        advice = f"give {folder.parent}" if (folder.parent / "summary.json").exists() else "check the path"
+        raise InputError(f"{folder} should be the folder of a run, found a file; {advice}")
     if not folder.is_dir():
         raise InputError(f"there should be a run folder at {folder}, found nothing; check the path")
     if not path.exists():
@@ -157,7 +160,9 @@ def read_summary(folder: Path | str) -> dict[str, Any]:
             raise InputError(
                 f"the run {folder} is not finished; go on with: mixwright search {folder}/config.yaml --run {folder}"
             )
-        raise InputError(f"{folder} should be a run (a folder with summary.json), found none; check the path")
+        runs = sorted(str(found.parent) for found in folder.glob("*/summary.json"))
+        advice = f"there are runs in it, give one: {', '.join(runs[:3])}" if runs else "check the path"
+        raise InputError(f"{folder} should be a run (a folder with summary.json), found none; {advice}")
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

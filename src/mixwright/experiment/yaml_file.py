@@ -71,9 +71,11 @@ def read_yaml(path: Path | str) -> YamlFile:
     Raises
     ------
     InputError
-        No such file, not UTF-8, not YAML, a key that is written twice, or a key that is not plain text.
+        No such file, a folder, not UTF-8, not YAML, a key that is written twice, or a key that is not plain text.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(_explain_folder(path))
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -90,6 +92,17 @@ def read_yaml(path: Path | str) -> YamlFile:
     finally:
         loader.dispose()
     return YamlFile(path, value, lines)
+
+
+def _explain_folder(path: Path) -> str:
+    """Say which file to give instead of a folder."""
+    if (path / ".mixwright-run").exists():
+        advice = f"it is a run; go on with it: mixwright search {path / 'config.yaml'} --run {path}"
+    elif found := sorted(str(p) for p in path.iterdir() if p.suffix in (".yaml", ".yml")):
+        advice = f"give the file in it: {' or '.join(found[:3])}"
+    else:
+        advice = "there is none in it; give the path of a YAML file with sources and targets"
+    return f"{path} should be a YAML file, found a folder; {advice}"
 
 
 def _explain(path: Path, error: yaml.YAMLError) -> str:
