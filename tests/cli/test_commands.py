@@ -49,7 +49,7 @@ def test_version_and_help() -> None:
 
 def test_the_schema_is_json_and_nothing_else() -> None:
     shown = mixwright("search", "--schema")
-    assert "sources" in json.loads(shown.stdout)["properties"]
+    assert "sources" in json.loads(shown.stdout)["$defs"]["SearchConfig"]["properties"]
     assert shown.stderr == ""
 
 

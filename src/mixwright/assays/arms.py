@@ -34,13 +34,14 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class ArmResult:
-    """What one arm did: probability of a 1 for each held-out row [n_test], average precision, seconds, rows."""
+    """What one arm did: probability of a 1 for each held-out row [n_test], figures, and its fitted model."""
 
     arm: Arm
     probability: Array
     average_precision: float
     seconds: float
     rows: int
+    fitted: Any = None
 
 
 def baseline_arms(plan: AssayPlan, log_likelihood: Array, wanted: Sequence[str] = ARMS) -> list[Arm]:
@@ -80,7 +81,9 @@ def train_arm(plan: AssayPlan, arm: Arm) -> ArmResult:
     fitted = plan.train(rows)
     seconds = time.perf_counter() - started
     probability = classifiers.positive(fitted, plan.table.features[plan.split.test], "the final model")
-    return ArmResult(arm, probability, average_precision(held_out_labels(plan), probability), seconds, len(rows.row))
+    return ArmResult(
+        arm, probability, average_precision(held_out_labels(plan), probability), seconds, len(rows.row), fitted
+    )
 
 
 def held_out_labels(plan: AssayPlan) -> NDArray[np.int8]:

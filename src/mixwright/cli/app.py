@@ -108,10 +108,8 @@ def search(
             raise typer.BadParameter("give the YAML file of the search; see: mixwright search --help")
         loaded = load_config(config)
         folder = run or Path("runs") / config.stem
-        from mixwright.experiment.search_run import run_search
-
         with output.bars() as progress:
-            summary = run_search(loaded, folder, progress, _command_line())
+            summary = _run(loaded, folder, progress)
         _show_run(output, summary, folder)
 
 
@@ -157,6 +155,17 @@ def report(
         output.json({"report": str(page.resolve())})
         output.show(lambda console: console.print(f"page: {page.resolve()}", markup=False, soft_wrap=True))
         _open(output, run, open_it)
+
+
+def _run(config: Any, folder: Path, progress: Any) -> dict[str, Any]:
+    """Do a search run of either kind: each loads what it needs, and no more."""
+    if config.kind == "assays":
+        from mixwright.experiment.assays_run import run_assays
+
+        return run_assays(config, folder, progress, _command_line())
+    from mixwright.experiment.search_run import run_search
+
+    return run_search(config, folder, progress, _command_line())
 
 
 def _show_run(output: Output, summary: dict[str, Any], folder: Path) -> None:

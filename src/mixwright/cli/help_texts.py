@@ -36,6 +36,12 @@ The smallest CONFIG.yaml:
     questions: data/questions.jsonl
 
 \b
+Or, for assays (0/1 labels of molecules in a table):
+  kind: assays
+  table: data/tox21.parquet
+  target: SR-p53
+
+\b
 Examples:
   mixwright search search.yaml
   mixwright search search.yaml --run runs/second --json > summary.json

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixwright.mixture_file import MixtureFile
+from mixwright.report.measure import Measure, measure_of
 
 _SHOWN = 15  # sources in a table; the page and mixture.json have all
 
@@ -29,7 +30,8 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
             console,
             "certificate",
             f"within {search['gap']:.1e} nats per row of the best possible objective; "
-            f"shrinkage {search['shrinkage']:g}, {search['rows']:,} rows of {search['documents']:,} documents",
+            f"shrinkage {search['shrinkage']:g}, {search['rows']:,} rows of {search['documents']:,} "
+            f"{measure_of(summary).examples}",
         )
         _line(console, "from proxies", search["verdict"])
     for target in summary["targets"] if summary["runs"] else ():
@@ -40,6 +42,8 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
     for note in summary.get("notes", []):
         _line(console, "note", note)
     _line(console, "mixture", str((folder / "mixture.json").resolve()))
+    if summary.get("kind") == "assays":
+        _line(console, "row weights", str((folder / "row_weights.parquet").resolve()))
     _line(console, "page", str((folder / "report.html").resolve()))
 
 
@@ -84,23 +88,31 @@ def _print_weights(
 
 
 def _print_losses(console: Console, summary: dict[str, Any], target: str) -> None:
-    """Print the held-out losses of the trained mixtures on a target, and how they compare with uniform."""
+    """Print the losses (or another measure) of the mixtures on a target, and how they compare with uniform."""
+    measure = measure_of(summary)
     held = next(entry["held_out_documents"] for entry in summary["targets"] if entry["name"] == target)
-    title = f"Held-out loss on {target}, nats per token, {held:,} documents (lower is better)"
+    side = "higher" if measure.higher else "lower"
+    title = f"{measure.title} on {target}{measure.in_unit}, {held:,} held-out {measure.examples} ({side} is better)"
     console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
     table = Table()
-    for name in ("trained with", "tokens", "loss", "minus uniform"):
+    for name in ("trained with", measure.amount, measure.field.replace("_", " "), "minus uniform"):
         table.add_column(name, justify="left" if name == "trained with" else "right")
     level = next((c["level"] for c in summary["comparisons"]), 0.9)
     table.add_column(f"{100 * level:g} % interval", justify="right")
     over = {c["mixture"]: c for c in summary["comparisons"] if c["over"] == "uniform" and c["target"] == target}
-    best = min(run["loss"][target] for run in summary["runs"])
-    for run in summary["runs"]:
-        loss = f"{run['loss'][target]:.4f}"
-        if run["loss"][target] == best:
-            loss = f"[bold]{loss}[/]"
-        table.add_row(escape(run["mixture"]), f"{run['tokens']:,}", loss, *_difference(over.get(run["mixture"])))
+    values = [run[measure.field][target] for run in summary["runs"]]
+    best = max(values) if measure.higher else min(values)
+    for run, value in zip(summary["runs"], values, strict=True):
+        loss = f"[bold]{value:.4f}[/]" if value == best else f"{value:.4f}"
+        table.add_row(
+            escape(run["mixture"]), f"{_amount(run, measure):,}", loss, *_difference(over.get(run["mixture"]))
+        )
     console.print(table)
+
+
+def _amount(run: dict[str, Any], measure: Measure) -> int:
+    """Return how much a run was trained on: tokens, or rows."""
+    return int(run[measure.amount])
 
 
 def _difference(comparison: dict[str, Any] | None) -> tuple[str, str]:
@@ -113,6 +125,14 @@ def _difference(comparison: dict[str, Any] | None) -> tuple[str, str]:
 
 def _print_cost(console: Console, cost: dict[str, Any]) -> None:
     seconds = sum(cost["seconds"].values())
+    if cost["proxy_tokens"] is None:
+        text = (
+            f"table, proxies and search took {cost['share']:.1f} times as long as the final trainings with the "
+            f"search's mixture; {seconds:.0f} s in all"
+        )
+        console.print()
+        _line(console, "cost", text)
+        return
     text = (
         f"proxies {cost['proxy_tokens']:,} tokens and scoring: {100 * cost['share']:.3g} % of one final run's compute "
         f"({cost['final_tokens']:,} tokens); {seconds:.0f} s in all"

@@ -3,77 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
+    TypeAdapter,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from mixwright.errors import InputError
 from mixwright.experiment.config_errors import explain
+from mixwright.experiment.config_parts import Count, FilePath, Part, Positive, Share, WeightsConfig, listed, not_bool
 from mixwright.experiment.yaml_file import YamlFile, dotted, read_yaml
 
+if TYPE_CHECKING:
+    from mixwright.experiment.assays_config import AssaysConfig
+
+Unit = Literal["chunk", "token", "sequence"]
 MIXTURES = ("uniform", "natural", "best_single", "search")
 
 
-def _resolve(path: Path, info: ValidationInfo) -> Path:
-    """Read a relative path from the folder of the YAML file."""
-    folder = (info.context or {}).get("folder", Path.cwd())
-    return (Path(folder) / path.expanduser()).resolve()
-
-
-def _not_bool(value: Any) -> Any:
-    """Refuse true and false where a number is wanted; Python takes them for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError("should be a number")
-    return value
-
-
-def _listed(value: Any) -> Any:
-    """Let one value stand for a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-FilePath = Annotated[Path, AfterValidator(_resolve)]
-Count = Annotated[int, BeforeValidator(_not_bool), Field(ge=1)]
-Share = Annotated[float, BeforeValidator(_not_bool), Field(ge=0, le=1)]
-Positive = Annotated[float, BeforeValidator(_not_bool), Field(gt=0)]
-Unit = Literal["chunk", "token", "sequence"]
-Units = Annotated[list[Unit], BeforeValidator(_listed, json_schema_input_type=Unit | list[Unit]), Field(min_length=1)]
-
-
-class _Part(BaseModel):
-    """A part of the configuration: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
-    shorthand: ClassVar[str | None] = None  # the key that a plain text stands for
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return {cls.shorthand: value} if cls.shorthand and isinstance(value, str | Path) else value
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        """Return the schema of the part, or of the text that stands for it."""
-        whole = handler.resolve_ref_schema(handler(core_schema))
-        if not cls.shorthand:
-            return dict(whole)
-        short = {"type": "string", "description": f"Short for {{{cls.shorthand}: ...}}."}
-        return {"anyOf": [short, dict(whole)]}
-
-
-class SourceConfig(_Part):
+class SourceConfig(Part):
     """A source: text to train on. A plain path is short for `{path: ...}`."""
 
     shorthand: ClassVar[str | None] = "path"
@@ -85,7 +42,7 @@ class SourceConfig(_Part):
     max_documents: Count | None = Field(default=None, description="Use only the first documents, at most this many.")
 
 
-class TargetConfig(_Part):
+class TargetConfig(Part):
     """A target: a sample of what the model should be good at. A plain path is short for `{path: ...}`."""
 
     shorthand: ClassVar[str | None] = "path"
@@ -105,7 +62,7 @@ class TargetConfig(_Part):
     prompt: str = Field(
         default="Question: {question}\nAnswer:", description="For questions: how a question is written for the model."
     )
-    held_out: Annotated[float, BeforeValidator(_not_bool), Field(gt=0, lt=1)] = Field(
+    held_out: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
         default=0.5,
         description="Share of the target's documents that the search never sees: mixtures are compared on them.",
     )
@@ -119,7 +76,7 @@ class TargetConfig(_Part):
         return value
 
 
-class TokenizerConfig(_Part):
+class TokenizerConfig(Part):
     """How text becomes tokens. `tokenizer: bytes` is short for `{kind: bytes}`."""
 
     shorthand: ClassVar[str | None] = "kind"
@@ -128,7 +85,7 @@ class TokenizerConfig(_Part):
         description="bytes: one token per byte, nothing to train. bpe: trained on the sources. path: a tokenizer of "
         "the transformers library from a folder on this disk.",
     )
-    vocab_size: Annotated[int, BeforeValidator(_not_bool), Field(ge=258)] = Field(
+    vocab_size: Annotated[int, BeforeValidator(not_bool), Field(ge=258)] = Field(
         default=4096, description="Size of the vocabulary (bpe only)."
     )
     path: FilePath | None = Field(default=None, description="Folder of the tokenizer (kind: path only).")
@@ -140,7 +97,7 @@ class TokenizerConfig(_Part):
         return self
 
 
-class ModelConfig(_Part):
+class ModelConfig(Part):
     """
     A language model: an architecture of the transformers library with its settings, or a model on disk.
 
@@ -167,14 +124,14 @@ class ModelConfig(_Part):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-class _Training(_Part):
+class _Training(Part):
     """Settings that proxies and final runs share; a proxy's default is the final run's value."""
 
     batch_size: Count | None = None
-    context: Annotated[int, BeforeValidator(_not_bool), Field(ge=2)] | None = None
+    context: Annotated[int, BeforeValidator(not_bool), Field(ge=2)] | None = None
     learning_rate: Positive | None = None
     warmup: Share | None = None
-    weight_decay: Annotated[float, BeforeValidator(_not_bool), Field(ge=0)] | None = None
+    weight_decay: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] | None = None
 
 
 class ProxyConfig(_Training):
@@ -187,59 +144,28 @@ class ProxyConfig(_Training):
     )
     tokens: Count = Field(default=1_000_000, description="Tokens that each proxy is trained on.")
     batch_size: Count | None = Field(default=None, description="Rows per step. Default: as final.")
-    context: Annotated[int, BeforeValidator(_not_bool), Field(ge=2)] | None = Field(
+    context: Annotated[int, BeforeValidator(not_bool), Field(ge=2)] | None = Field(
         default=None, description="Tokens per row, and per chunk of the target. Default: as final."
     )
     learning_rate: Positive | None = Field(default=None, description="Highest learning rate. Default: as final.")
     warmup: Share | None = Field(
         default=None, description="Share of the steps in which the rate rises. Default: as final."
     )
-    weight_decay: Annotated[float, BeforeValidator(_not_bool), Field(ge=0)] | None = Field(
+    weight_decay: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] | None = Field(
         default=None, description="Weight decay of AdamW. Default: as final."
     )
 
 
-class MixMinConfig(_Part):
+class MixMinConfig(WeightsConfig):
     """The search: from the likelihoods of the target under the proxies to weights."""
 
     likelihood: Annotated[
-        list[Unit], BeforeValidator(_listed, json_schema_input_type=Unit | list[Unit]), Field(min_length=1)
+        list[Unit], BeforeValidator(listed, json_schema_input_type=Unit | list[Unit]), Field(min_length=1)
     ] = Field(
         default=["chunk"],
         description="What a row of evidence is: chunk (the proxy's context), token, or sequence (a whole document). "
         "A list searches once for each; the first one is written to mixture.json.",
     )
-    prior: str | dict[str, Share] = Field(
-        default="uniform",
-        description="Where small evidence pulls the weights: uniform, natural (by size), or {source: weight}.",
-    )
-    shrinkage: float | str = Field(
-        default="cv",
-        description="Strength of the pull to the prior: a number >= 0 (0: none), or cv: chosen by cross-validation.",
-    )
-    tolerance: Positive = Field(
-        default=1e-8, description="Stop when the objective is proven this close to its minimum (nats)."
-    )
-    floors: dict[str, Share] = Field(default_factory=dict, description="{source: the least weight it may have}.")
-    caps: dict[str, Share] = Field(default_factory=dict, description="{source: the largest weight it may have}.")
-    level: Annotated[float, BeforeValidator(_not_bool), Field(gt=0, lt=1)] = Field(
-        default=0.9, description="Confidence level of all intervals."
-    )
-
-    @field_validator("prior", mode="before")
-    @classmethod
-    def _prior_is_known(cls, value: Any) -> Any:
-        if not isinstance(value, dict) and value not in ("uniform", "natural"):
-            raise ValueError("should be uniform, natural or {source: weight}")
-        return value
-
-    @field_validator("shrinkage", mode="before")
-    @classmethod
-    def _shrinkage_is_known(cls, value: Any) -> Any:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-        if not (number or value == "cv"):
-            raise ValueError("should be a number >= 0, or cv")
-        return value
 
     @field_validator("likelihood")
     @classmethod
@@ -264,10 +190,10 @@ class FinalConfig(_Training):
         description="Also train uniform with as much more compute as the proxies cost (uniform_equal_cost).",
     )
     batch_size: Count = Field(default=32, description="Rows per step.")
-    context: Annotated[int, BeforeValidator(_not_bool), Field(ge=2)] = Field(default=256, description="Tokens per row.")
+    context: Annotated[int, BeforeValidator(not_bool), Field(ge=2)] = Field(default=256, description="Tokens per row.")
     learning_rate: Positive = Field(default=1e-3, description="Highest learning rate (AdamW, cosine to a tenth).")
     warmup: Share = Field(default=0.05, description="Share of the steps in which the learning rate rises.")
-    weight_decay: Annotated[float, BeforeValidator(_not_bool), Field(ge=0)] = Field(
+    weight_decay: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] = Field(
         default=0.1, description="Weight decay of AdamW."
     )
     evaluate_every: Count | None = Field(
@@ -293,19 +219,20 @@ _SMALL_MODEL = {
 }
 
 
-class SearchConfig(_Part):
+class SearchConfig(Part):
     """A search run: which sources there are, what to be good at, and how much to spend on finding out."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, title="mixwright search", protected_namespaces=()
     )
+    kind: Literal["text"] = Field(default="text", description="text: sources are texts (assays is another kind).")
     title: str = Field(default="", description="Heading of the report. Default: the name of the file.")
-    seed: Annotated[int, BeforeValidator(_not_bool), Field(ge=0, lt=2**31)] = Field(
+    seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0, lt=2**31)] = Field(
         default=0, description="Seed of the models, of the order of rows and of the search."
     )
     sources: dict[str, SourceConfig] = Field(min_length=1, description="The sources by name: {name: path or {...}}.")
     targets: dict[str, TargetConfig] = Field(min_length=1, description="The targets by name: {name: path or {...}}.")
-    held_out: Annotated[float, BeforeValidator(_not_bool), Field(gt=0, lt=1)] = Field(
+    held_out: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
         default=0.05, description="Share of each source's documents that is never trained on."
     )
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="How text becomes tokens.")
@@ -386,9 +313,11 @@ def _check_budgets(config: SearchConfig) -> None:
         raise InputError("\n".join(faults))
 
 
-def load_config(path: Path | str) -> SearchConfig:
+def load_config(path: Path | str) -> SearchConfig | AssaysConfig:
     """
     Read the YAML file of a search run and check it; no data is opened.
+
+    Its key `kind` says what the sources are: text (the default) or assays.
 
     Raises
     ------
@@ -398,15 +327,29 @@ def load_config(path: Path | str) -> SearchConfig:
     file = read_yaml(path)
     if not isinstance(file.value, dict):
         raise InputError(f"{path} should hold keys such as sources: and targets:, found {type(file.value).__name__}")
+    kind = file.value.get("kind", "text")
+    if kind not in ("text", "assays"):
+        raise InputError(f"{file.where(('kind',))}: kind should be text or assays, found {kind!r}; correct it")
+    if kind == "assays":
+        from mixwright.experiment.assays_config import make_assays_config
+
+        return make_assays_config(file.value, file)
+    if "table" in file.value:
+        raise InputError(
+            f"{file.where(('table',))}: a search with a table of assays needs the key kind: assays; add it"
+        )
     return make_config(file.value, file)
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of the YAML file, for editors."""
-    return SearchConfig.model_json_schema(mode="validation")
+    """Return the JSON schema of the YAML file, for editors: of both kinds."""
+    from mixwright.experiment.assays_config import AssaysConfig
+
+    adapter: TypeAdapter[Any] = TypeAdapter(SearchConfig | AssaysConfig)
+    return {"title": "mixwright search", **adapter.json_schema(mode="validation")}
 
 
-def config_text(config: SearchConfig) -> str:
+def config_text(config: BaseModel) -> str:
     """Return the configuration as YAML, with every default and with whole paths."""
     head = (
         "# The configuration of this run, with all defaults. Go on with: mixwright search THIS_FILE --run THIS_FOLDER\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mixwright.report.measure import Measure, measure_of
 from mixwright.report.words import count, number, percent, small
 
 SHOWN_ANSWERS = 4
@@ -51,19 +52,23 @@ def _comparison(summary: Mapping[str, Any], search: Mapping[str, Any]) -> Mappin
 
 def _from_training(summary: Mapping[str, Any], comparison: Mapping[str, Any]) -> dict[str, Any]:
     difference, low, high = comparison["difference"], comparison["low"], comparison["high"]
+    measure = measure_of(summary)
     over, size = comparison["over"], number(abs(difference))
     if low is None or high is None:
         state, title = "open", "Trained and compared, without an interval"
-    elif high < 0:
+    elif measure.better(low, high):
         state, title = "better", f"Better than {over}"
-    elif low > 0:
+    elif measure.worse(low, high):
         state, title = "worse", f"Worse than {over}"
     else:
         state, title = "same", f"No better than {over} on this evidence"
     direction = "lower" if difference < 0 else "higher"
     base = next((r["loss"].get(comparison["target"]) for r in summary["runs"] if r["mixture"] == over), None)
     share = f" ({percent(abs(difference / base))} of it)" if base else ""
-    text = f"nats per token {direction} than {over}{share}: held-out loss after training{_equally(summary)}."
+    if measure.field == "loss":
+        text = f"nats per token {direction} than {over}{share}: held-out loss after training{_equally(summary)}."
+    else:
+        text = f"{direction} than {over}{share}: {measure.name} on held-out {measure.examples}, mean over seeds."
     return {"state": state, "title": title, "figure": size, "text": text}
 
 
@@ -99,18 +104,31 @@ def _sure(
     facts = []
     if comparison and comparison["low"] is not None and comparison["high"] is not None:
         words = _change(comparison["low"], comparison["high"])
+        measure = measure_of(summary)
         target = next(t for t in summary["targets"] if t["name"] == comparison["target"])
         held = target["held_out_documents"]
-        among = f", paired over {count(held)} held-out documents" if held else ""
+        among = f", paired over {count(held)} held-out {measure.examples}" if held else ""
+        if measure.field != "loss":
+            among = _among(summary, measure, held)
         facts.append((f"{percent(comparison['level'], 0)} interval", f"{words}{among}"))
     elif (improvement := search["improvement"]) and None not in (improvement["low"], improvement["high"]):
         words = _change(-improvement["high"], -improvement["low"])
         facts.append((f"{percent(search['level'], 0)} interval", f"{words}, out of fold"))
-    facts.append(("Evidence", f"{count(search['rows'])} target rows from {count(search['documents'])} documents"))
+    examples = measure_of(summary).examples
+    facts.append(("Evidence", f"{count(search['rows'])} target rows from {count(search['documents'])} {examples}"))
     facts.append(("Search", _solved(search)))
-    if comparison:
+    if comparison and len(seeds := summary.get("seeds") or []) > 1:
+        facts.append(("Seeds", f"{len(seeds)}, each with its own split and models"))
+    elif comparison:
         facts.append(("Seeds", f"one (seed {summary['seed']}): other seeds may differ by more"))
     return facts
+
+
+def _among(summary: Mapping[str, Any], measure: Measure, held: int | None) -> str:
+    """Say over what an interval of several seeds is."""
+    seeds = len(summary.get("seeds") or [0])
+    over = f"{seeds} seeds" if seeds > 2 else "molecules"
+    return f", paired over {over} with about {count(held)} held-out {measure.examples} each"
 
 
 def _change(low: float, high: float) -> str:

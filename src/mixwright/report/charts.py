@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixwright.report.looks import Look
+from mixwright.report.measure import LOSS, Measure
 from mixwright.report.words import label, number, percent, signed, span
 
 _WIDE_LABEL, _NARROW_LABEL = 26, 18
@@ -165,8 +166,8 @@ def _bars(
     }
 
 
-def loss_chart(name: str, target: str, rows: Sequence[Row], baseline: Row | None) -> Chart:
-    """Return the held-out loss of each mixture on one target as dots with their numbers."""
+def loss_chart(name: str, target: str, rows: Sequence[Row], baseline: Row | None, measure: Measure = LOSS) -> Chart:
+    """Return the held-out loss (or another measure) of each mixture on one target as dots with their numbers."""
     y, narrow, left = _name_axis([row.name for row in rows])
     x = _axis(nticks=5, tickangle=0)
     x["range"] = _padded([row.value for row in rows], 0.12, 0.42)
@@ -174,17 +175,20 @@ def loss_chart(name: str, target: str, rows: Sequence[Row], baseline: Row | None
     if baseline is not None:
         layout["shapes"], layout["annotations"] = [_line_at(baseline.value)], [_note(baseline.value, "uniform")]
     data = [
-        _dot(row, i, number(row.value), f"{label(row.name, 60)}: {number(row.value)} nats per token", "middle right")
+        _dot(row, i, number(row.value), f"{label(row.name, 60)}: {number(row.value)} {measure.unit}", "middle right")
         for i, row in enumerate(rows)
     ]
     for trace in data:
         trace["text"] = [f"  {trace['text'][0]}"]
     heard = "; ".join(f"{row.name} {number(row.value)}" for row in rows)
-    words = f"Dots: held-out loss on {target} in nats per token, lower is better. {heard}."
+    unit, side = f" in {measure.unit}" if measure.unit else "", "higher" if measure.higher else "lower"
+    words = f"Dots: {measure.name} on {target}{unit}, {side} is better. {heard}."
     return Chart(name, words, data, layout, narrow)
 
 
-def difference_chart(name: str, target: str, over: str, rows: Sequence[Row], level: float) -> Chart:
+def difference_chart(
+    name: str, target: str, over: str, rows: Sequence[Row], level: float, measure: Measure = LOSS
+) -> Chart:
     """Return each mixture's difference from the baseline on one target, with its interval."""
     y, narrow, left = _name_axis([row.name for row in rows])
     ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None] + [0.0]
@@ -193,8 +197,8 @@ def difference_chart(name: str, target: str, over: str, rows: Sequence[Row], lev
     layout = _layout(46 * len(rows) + 70, x, y, left, 26)
     layout["shapes"] = [_line_at(0.0)]
     layout["annotations"] = [
-        _note(0, "← better", xref="paper", xanchor="left"),
-        _note(1, "worse →", xref="paper", xanchor="right"),
+        _note(0, "← worse" if measure.higher else "← better", xref="paper", xanchor="left"),
+        _note(1, "better →" if measure.higher else "worse →", xref="paper", xanchor="right"),
     ]
     data = []
     for i, row in enumerate(rows):
@@ -204,8 +208,8 @@ def difference_chart(name: str, target: str, over: str, rows: Sequence[Row], lev
     others = [row for row in rows if row.name != over]
     heard = "; ".join(f"{row.name} {signed(row.value)} ({span(row.low, row.high)})" for row in others)
     words = (
-        f"Dots with {percent(level, 0)} intervals: held-out loss on {target} minus that of {over}, "
-        f"nats per token; below zero is better. {heard}."
+        f"Dots with {percent(level, 0)} intervals: {measure.name} on {target} minus that of {over}"
+        f"{measure.in_unit}; {'above' if measure.higher else 'below'} zero is better. {heard}."
     )
     return Chart(name, words, data, layout, narrow)
 

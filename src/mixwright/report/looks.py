@@ -10,12 +10,14 @@ KIND_WORDS = {
     "uniform": "every source the same",
     "natural": "in proportion to size",
     "best_single": "one source alone",
+    "target_alone": "the target's own rows alone",
     "search": "found by the search",
 }
 _OF_KIND = {
     "uniform": ("grey", "circle-open", "dash"),
     "natural": ("orange", "diamond", "dot"),
     "best_single": ("purple", "triangle-up", "dashdot"),
+    "target_alone": ("green", "x", "longdash"),
 }
 _SEARCHES = (
     ("blue", "circle", "solid"),

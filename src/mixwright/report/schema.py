@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixwright.errors import InputError
+from mixwright.report.measure import Measure, measure_of
 from mixwright.report.words import finite
 
 SCHEMA = 1
@@ -70,6 +71,7 @@ _COST = {
     "seconds": "losses?",
 }
 _IMPROVEMENT = {"over": "text", "estimate": "number", "low": "number?", "high": "number?"}
+_MEASURED = {"mixture": "text", "rows": "number", "seconds": "number", "by_seed": "list?"}  # runs with another measure
 _POINT = {"step": "number", "tokens": "number?", "loss": "losses"}
 _SAYS = {
     "text": "a text",
@@ -89,7 +91,7 @@ def check_summary(summary: Mapping[str, Any]) -> None:
     _check_version(summary)
     _check_fields(summary, _TOP, "", 0)
     k = len(summary["sources"]) if isinstance(summary.get("sources"), Sequence) else 0
-    for part, fields in _ENTRIES.items():
+    for part, fields in _fields(measure_of(summary)).items():
         for index, entry in enumerate(_entries(summary, part)):
             where = f"{part}[{index}]"
             _check_fields(entry, fields, f"{where}.", k)
@@ -105,13 +107,24 @@ def check_summary(summary: Mapping[str, Any]) -> None:
 def completed(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checked summary in which every field that may be absent is there, as null or as an empty list."""
     whole = {**summary, "cost": _filled(summary.get("cost"), _COST) or None}
+    measure = measure_of(summary)
     for part, fields in _ENTRIES.items():
         whole[part] = [_filled(entry, fields) for entry in summary.get(part) or ()]
+    if measure.field != "loss":  # the page reads the measure of a run, whatever it is, as its loss
+        for run in whole["runs"]:
+            run["loss"], run["tokens"] = run[measure.field], run["rows"]
     for search in whole["searches"]:
         search["improvement"] = _filled(search["improvement"], _IMPROVEMENT) or None
     for run in whole["runs"]:
         run["curve"] = [_filled(point, _POINT) for point in run["curve"] or ()]
     return whole
+
+
+def _fields(measure: Measure) -> dict[str, dict[str, str]]:
+    """Return the fields of all entries; those of runs depend on what they are measured by."""
+    if measure.field == "loss":
+        return _ENTRIES
+    return {**_ENTRIES, "runs": {**_MEASURED, measure.field: "losses"}}
 
 
 def _filled(entry: Mapping[str, Any] | None, fields: Mapping[str, str]) -> dict[str, Any]:

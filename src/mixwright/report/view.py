@@ -10,6 +10,7 @@ from typing import Any
 from mixwright.report.answers import answers_of
 from mixwright.report.charts import Chart, Row, curve_chart, difference_chart, loss_chart, weight_chart
 from mixwright.report.looks import KIND_WORDS, Look, looks_of
+from mixwright.report.measure import Measure, measure_of
 
 SHOWN_SOURCES = 20  # in the chart of weights; the table has all
 SHOWN_MIXTURES = 5  # in the chart of weights
@@ -36,12 +37,14 @@ def build_view(summary: Mapping[str, Any]) -> dict[str, Any]:
     by_name = {mixture.name: mixture for mixture in mixtures}
     view: dict[str, Any] = {
         "summary": summary,
+        "measure": measure_of(summary),
         "sources": [source["name"] for source in summary["sources"]],
         "mixtures": mixtures,
         "by_name": by_name,
         "answers": answers_of(summary, by_name),
         "baseline": _baseline(summary),
         "equal_tokens": len({run["tokens"] for run in summary["runs"]}) < 2,
+        "seeds": len(summary.get("seeds") or [0]),
         "losses": [_loss_view(summary, by_name, i) for i in range(len(summary["targets"])) if summary["runs"]],
         "weights": _weight_view(summary, mixtures),
         "curves": _curve_views(summary, by_name),
@@ -82,7 +85,8 @@ def _loss_view(summary: Mapping[str, Any], by_name: Mapping[str, MixtureView], i
     found = {c["mixture"]: c for c in summary["comparisons"] if c["target"] == name and c["over"] == baseline}
     runs = [run for run in summary["runs"] if name in run["loss"]]
     base = next((run["loss"][name] for run in runs if run["mixture"] == baseline), None)
-    lowest = min((run["loss"][name] for run in runs), default=None)
+    measure = measure_of(summary)
+    lowest = (max if measure.higher else min)((run["loss"][name] for run in runs), default=None)
     rows = []
     for run in runs:
         loss, comparison = run["loss"][name], found.get(run["mixture"])
@@ -93,15 +97,18 @@ def _loss_view(summary: Mapping[str, Any], by_name: Mapping[str, MixtureView], i
                 "lowest": loss == lowest and len(runs) > 1,
                 "is_baseline": run["mixture"] == baseline,
                 "comparison": comparison,
+                "by_seed": run.get("by_seed"),
                 "relative": comparison["difference"] / base if comparison and base else None,
             }
         )
-    charts = _loss_charts(index, name, baseline, rows) if index < SHOWN_TARGETS and rows else []
+    charts = _loss_charts(index, name, baseline, rows, measure) if index < SHOWN_TARGETS and rows else []
     level = next((c["level"] for c in found.values()), None)
     return {"target": target, "rows": rows, "charts": charts, "level": level}
 
 
-def _loss_charts(index: int, target: str, baseline: str | None, rows: list[dict[str, Any]]) -> list[Chart]:
+def _loss_charts(
+    index: int, target: str, baseline: str | None, rows: list[dict[str, Any]], measure: Measure
+) -> list[Chart]:
     dots, differences, base, level = [], [], None, 0.9
     for row in rows:
         dot = Row(row["mixture"].name, row["mixture"].look, row["loss"])
@@ -113,9 +120,9 @@ def _loss_charts(index: int, target: str, baseline: str | None, rows: list[dict[
             level = comparison["level"]
             ends = (comparison["low"], comparison["high"])
             differences.append(Row(dot.name, dot.look, comparison["difference"], *ends))
-    charts = [loss_chart(f"loss-{index}", target, dots, base)]
+    charts = [loss_chart(f"loss-{index}", target, dots, base, measure)]
     if any(row.low is not None or row.value for row in differences):
-        charts.append(difference_chart(f"difference-{index}", target, str(baseline), differences, level))
+        charts.append(difference_chart(f"difference-{index}", target, str(baseline), differences, level, measure))
     return charts
 
 
