@@ -89,7 +89,10 @@ def test_empty_documents_are_left_out(write):
         ("a.jsonl", b'{"text": "\\ud800"}', r"line 1: .*half a surrogate pair"),
         ("a.jsonl", b"\n", r"at least one document, found none"),
         ("a.txt", b"", r"at least one document, found none"),
-        ("a.txt", b"\xe9t\xe9", r"a.txt: the text should be UTF-8"),
+        ("a.txt", b"\xe9t\xe9", r"a.txt, line 1: the text should be UTF-8"),
+        ("a.txt", b"one\ntwo\nthr\xe9e", r"a.txt, line 3: the text should be UTF-8, found byte 0xe9; save it"),
+        ("a.jsonl", b'{"text": "a"}\n' + b"[" * 200_000, r"line 2: .*found bad JSON"),
+        ("a.jsonl", b'{"text": "a", "n": ' + b"9" * 5000 + b"}", r"line 1: .*found bad JSON"),
         ("a.jsonl.gz", gzip.compress(lines({"text": t * 9} for t in TEXTS))[:-9], r"a whole .gz file"),
         ("a.jsonl.gz", b"plain", r"a whole .gz file"),
         ("a.jsonl.zst", zstandard.compress(lines({"text": t} for t in TEXTS))[:-9], r"end of the last frame"),
@@ -100,6 +103,15 @@ def test_empty_documents_are_left_out(write):
 def test_bad_files(write, name, data, message):
     with pytest.raises(InputError, match=message):
         list(read_documents(write(name, data)))
+
+
+def test_a_parquet_file_with_other_bytes_names_the_row(tmp_path):
+    ends = pyarrow.array([*range(1502)], pyarrow.int32()).buffers()[1]
+    text = pyarrow.py_buffer(b"a" * 1400 + b"\xff" + b"a" * 100)
+    bad = pyarrow.Array.from_buffers(pyarrow.string(), 1501, [None, ends, text])
+    pyarrow.parquet.write_table(pyarrow.table({"text": bad}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a.parquet, row 1401: the text should be UTF-8, found byte 0xff"):
+        list(read_documents(tmp_path / "a.parquet"))
 
 
 def test_missing_and_unknown_files_are_found_at_once(tmp_path):

@@ -121,14 +121,18 @@ def _documents(path: Path, field: str, in_folder: bool) -> Iterator[str]:
 
 def _whole_text(path: Path, advice: str) -> str:
     with _open(path) as handle:
-        return _decode(handle.read(), str(path), advice)
+        raw = handle.read()
+    return _decode(raw, str(path), advice, many_lines=True)
 
 
-def _decode(raw: bytes, where: str, advice: str = "save it as UTF-8") -> str:
+def _decode(raw: bytes, where: str, advice: str = "save it as UTF-8", many_lines: bool = False) -> str:
     try:
         return raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         found = f"byte 0x{raw[error.start]:02x} at position {error.start}"
+        if many_lines:
+            line = raw.count(b"\n", 0, error.start) + 1
+            where, found = f"{where}, line {line}", f"byte 0x{raw[error.start]:02x}"
         raise InputError(f"{where}: the text should be UTF-8, found {found}; {advice}") from None
 
 
@@ -147,8 +151,8 @@ def _rows(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, dict[str, 
 def _json_row(line: str, where: str, fields: tuple[str, ...]) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        found = f"{error.msg} at column {error.colno}"
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and endless brackets
+        found = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
         raise InputError(f"{where}: each line should be one JSON object, found bad JSON ({found}); mend it") from None
     if not isinstance(row, dict):
         raise InputError(f"{where}: each line should be one JSON object, found {_name(row)}; write one object per line")
@@ -172,11 +176,26 @@ def _parquet_rows(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, di
                     raise InputError(f"{path}: the column {field!r} is missing, found {found}; name the right one")
             number = 0
             for batch in file.iter_batches(batch_size=1024, columns=list(fields)):
-                for row in batch.to_pylist():
+                for row in _batch_rows(path, batch, number):
                     number += 1
                     yield f"{path}, row {number}", row
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: this should be a parquet file, but reading it failed: {error}") from None
+
+
+def _batch_rows(path: Path, batch: Any, before: int) -> list[dict[str, Any]]:
+    """Return the rows of a batch, which has `before` rows before it; name the row whose text is not UTF-8."""
+    try:
+        return list(batch.to_pylist())
+    except UnicodeDecodeError:
+        for i in range(batch.num_rows):
+            try:
+                batch.slice(i, 1).to_pylist()
+            except UnicodeDecodeError as error:
+                found = f"byte 0x{error.object[error.start]:02x}"
+                where = f"{path}, row {before + i + 1}"
+                raise InputError(f"{where}: the text should be UTF-8, found {found}; write the file again") from None
+        raise
 
 
 def _text(where: str, row: dict[str, Any], field: str) -> str:
