@@ -73,6 +73,26 @@ def _bracket(weights: Array, lower: Array, upper: Array, mass: float, kinks: Arr
     return (float(kinks[low]) if low >= 0 else 0.0), float(kinks[high])
 
 
+def project_onto_bounds(weights: Array, lower: Array, upper: Array, mass: float = 1.0) -> Array:
+    """
+    Return `clip(weights + shift, lower, upper)` with the shift for which the sum is `mass`: the nearest such weights.
+
+    `weights` [k] are finite; `lower.sum() <= mass <= upper.sum()` is the caller's promise.
+    """
+    kinks = np.sort(np.concatenate([lower - weights, upper - weights]))
+    low, high = 0, kinks.size - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if np.clip(weights + kinks[middle], lower, upper).sum() >= mass:
+            high = middle
+        else:
+            low = middle
+    at_low, at_high = (np.clip(weights + kinks[i], lower, upper) for i in (low, high))
+    rise = at_high.sum() - at_low.sum()
+    share = min(max((mass - at_low.sum()) / rise, 0.0), 1.0) if rise > 0 else 1.0
+    return at_low + share * (at_high - at_low)
+
+
 def maximise_linear(gain: Array, lower: Array, upper: Array) -> Array:
     """
     Return the weights [..., k] within the bounds that maximise `(gain * weights).sum(-1)`; `gain` is [..., k].

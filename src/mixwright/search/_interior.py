@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.polytope import Polytope
+from mixwright.search._barrier import Linear
 from mixwright.search._newton import OWN_WORK, Hessian, newton_step
 from mixwright.simplex import maximise_linear, scale_onto_bounds
 
@@ -27,15 +29,25 @@ LIVE_ELEMENTS = 24_000_000  # n * replicates and k^2 * replicates of one batch
 
 @dataclass(frozen=True)
 class Region:
-    """The weights that are allowed: bounds [k], their sum, and the penalty [k] (tau * prior)."""
+    """
+    The weights that are allowed: bounds [k], their sum, and the penalty [k] (tau * prior).
+
+    `linear` is the whole set where there are limits beyond bounds, with its implied equalities explicit.
+    """
 
     lower: Array
     upper: Array
     penalty: Array
     mass: float = 1.0
+    linear: Polytope | None = None
 
     def interior(self, near: Array, share: float = 0.9) -> Array:
-        """Return weights strictly inside: a `share` of the way from the centre to `near` [..., k]."""
+        """Return weights strictly inside: a `share` of the way from the centre to `near` [..., k], which is allowed."""
+        if self.linear is not None:
+            inside = self.linear.relative_interior[1]
+            rows = np.atleast_2d(near)
+            start = np.stack([w if self.linear.contains(w, 0.0) else inside for w in rows])
+            return (share * start + (1 - share) * inside).reshape(np.shape(near))
         room = self.upper - self.lower
         centre = self.lower + room * ((self.mass - self.lower.sum()) / room.sum())
         rows = np.atleast_2d(near)
@@ -47,6 +59,8 @@ class Region:
         with np.errstate(divide="ignore", invalid="ignore"):
             g = np.where(self.penalty > 0, gain + self.penalty / w, gain)
         g = np.minimum(g, 1e300)
+        if self.linear is not None:
+            return np.asarray(self.linear.maximum(g).bound - g @ w)
         best = maximise_linear(g, self.lower / self.mass, self.upper / self.mass) * self.mass
         return (g * (best - w)).sum(-1)
 
@@ -59,7 +73,8 @@ class _Barrier:
         self.floored = region.lower > 0
         self.capped = region.upper < region.mass
         self.extra = np.where(self.floored, region.penalty, 0.0)
-        followed = self.floored.any() or self.capped.any()
+        self.linear = None if region.linear is None else Linear(region.linear, w, mu)
+        followed = self.floored.any() or self.capped.any() or self.linear is not None
         self.least = 0.0 if followed else float(region.penalty.min())  # a smaller mu changes no barrier
         self.z1 = self.target1() / (w - region.lower)
         self.z2 = self.target2() / self.slack2(w)
@@ -74,14 +89,30 @@ class _Barrier:
     def slack2(self, w: Array) -> Array:
         return np.where(self.capped, self.region.upper - w, 1.0)
 
-    def value(self, w: Array) -> Array:
-        logs = self.target1() * np.log(w - self.region.lower) + self.extra * np.log(w)
-        return -(logs + self.target2() * np.log(self.slack2(w))).sum(1)
+    def value(self, w: Array, dw: Array, step: Array) -> Array:
+        """Return the barrier function [b] at w + step dw."""
+        at = w + step[:, None] * dw
+        logs = self.target1() * np.log(at - self.region.lower) + self.extra * np.log(at)
+        own = -(logs + self.target2() * np.log(self.slack2(at))).sum(1)
+        return own if self.linear is None else own + self.linear.value(w, dw, step, self.mu)
 
     def pull(self, w: Array) -> Array:
         """Return minus the gradient of `value`."""
         own = self.target1() / (w - self.region.lower) + self.extra / w
         return own - self.target2() / self.slack2(w)
+
+    def system(self, w: Array, gain: Array) -> tuple[Array, Array, Array | None]:
+        """Return the diagonal, the right side and the vectors that Newton's system has beyond the Hessian."""
+        pull, diagonal = gain + self.pull(w), self.curvature(w)
+        if self.linear is None:
+            return diagonal, pull, None
+        more, low = self.linear.matrix(w)
+        return diagonal + more, pull + self.linear.pull(w, self.mu), low
+
+    def slope(self, w: Array, dw: Array, gain: Array) -> Array:
+        """Return minus the derivative [b] of loss and barriers along the step."""
+        own = ((gain + self.pull(w)) * dw).sum(1)
+        return own if self.linear is None else own + self.linear.slope(w, dw, self.mu)
 
     def curvature(self, w: Array) -> Array:
         return self.z1 / (w - self.region.lower) + self.extra / w**2 + self.z2 / self.slack2(w)
@@ -90,9 +121,14 @@ class _Barrier:
         """Return the longest step [b] of at most 1 that stays inside."""
         down = np.where(dw < 0, (w - self.region.lower) / np.maximum(-dw, 1e-300), np.inf).min(1)
         up = np.where((dw > 0) & self.capped, self.slack2(w) / np.maximum(dw, 1e-300), np.inf).min(1)
-        return np.minimum(1.0, 0.99 * np.minimum(down, up))
+        most = np.minimum(down, up)
+        most = most if self.linear is None else np.minimum(most, self.linear.longest(w, dw, self.mu))
+        return np.minimum(1.0, 0.99 * most)
 
-    def update_duals(self, w: Array, dw: Array, w_new: Array) -> None:
+    def update_duals(self, w: Array, dw: Array, step: Array) -> None:
+        if self.linear is not None:
+            self.linear.move(w, dw, step, self.mu)
+        w_new = w + step[:, None] * dw
         s1, s2 = w - self.region.lower, self.slack2(w)
         z1 = self.z1 + _fraction(self.z1, self.target1() / s1 - self.z1 - self.z1 / s1 * dw)
         z2 = self.z2 + _fraction(self.z2, self.target2() / s2 - self.z2 + self.z2 / s2 * dw)
@@ -102,6 +138,8 @@ class _Barrier:
 
     def keep(self, live: NDArray[np.bool_]) -> None:
         self.mu, self.z1, self.z2 = self.mu[live], self.z1[live], self.z2[live]
+        if self.linear is not None:
+            self.linear.keep(live)
 
 
 def _fraction(z: Array, dz: Array) -> Array:
@@ -173,6 +211,9 @@ def _batch(
     index = np.arange(C.shape[1])
     barrier = _Barrier(region, W, np.full(index.size, mu))
     mu_end = tolerance / (4 * P.shape[1])
+    equal = None
+    if region.linear is not None and len(region.linear.equal):
+        equal = np.vstack([np.ones((1, P.shape[1])), region.linear.equal])
     noise = 1e-13 if P.dtype == np.float64 else 1e-6
     C = C.astype(P.dtype, copy=False)
     Y = _products(P, W) if base is None else _products(P, W) + base[:, None].astype(P.dtype)
@@ -187,15 +228,14 @@ def _batch(
         if not live.all():
             index, W, gain, C, Y, ratio = index[live], W[live], gain[live], C[:, live], Y[:, live], ratio[:, live]
             barrier.keep(live)
-        pull = gain + barrier.pull(W)
-        dW = newton_step(hessian(_ratio(ratio, Y), iteration), barrier.curvature(W), pull)
+        diagonal, pull, low = barrier.system(W, gain)
+        dW = newton_step(hessian(_ratio(ratio, Y), iteration), diagonal, pull, low, equal)
         dY = _products(P, dW)
-        slope = (pull * dW).sum(1)
+        slope = barrier.slope(W, dW, gain)
         step = _line_search(C, Y, dY, W, dW, barrier, slope, noise)
         done = (slope <= tolerance / 5) & (barrier.mu <= max(mu_end, barrier.least))
-        W_new = W + step[:, None] * dW
-        barrier.update_duals(W, dW, W_new)
-        W = W_new
+        barrier.update_duals(W, dW, step)
+        W = W + step[:, None] * dW
         Y += step.astype(P.dtype) * dY
         factor = np.where(step > 0.9, 0.05, np.where(step > 0.4, 0.3, 1.0))
         barrier.mu = np.maximum(mu_end, barrier.mu * factor)
@@ -212,11 +252,11 @@ def _line_search(
 ) -> Array:
     """Return the step length [b]: the longest one inside, halved until the barrier function falls enough (Armijo)."""
     step = barrier.longest(W, dW)
-    before = _loss(C, Y) + barrier.value(W)
+    before = _loss(C, Y) + barrier.value(W, dW, np.zeros_like(step))
     allowance = noise * (1 + np.abs(before))
     for _ in range(30):
         with np.errstate(invalid="ignore", divide="ignore"):
-            after = _loss(C, Y + step.astype(Y.dtype) * dY) + barrier.value(W + step[:, None] * dW)
+            after = _loss(C, Y + step.astype(Y.dtype) * dY) + barrier.value(W, dW, step)
         failed = ~(after <= before - 1e-4 * step * slope + allowance)
         if not failed.any():
             return step

@@ -43,22 +43,42 @@ class Hessian:
         return weighted_gram(self.P[::every], v)
 
 
-def newton_step(H: Array, diagonal: Array, pull: Array) -> Array:
-    """Return dw [b, k] of (H + diag) dw = pull - lambda, sum dw = 0; H is [b, k, k] or, shared, [1, k, k]."""
+def newton_step(H: Array, diagonal: Array, pull: Array, low: Array | None = None, equal: Array | None = None) -> Array:
+    """
+    Return dw [b, k] of (H + diag + sum_r low_r low_r^T) dw = pull - equal^T lambda, equal dw = 0.
+
+    H is [b, k, k] or, shared, [1, k, k]; `low` [b, r, k]; `equal` [q, k], by default the sum alone.
+    """
     b, k = pull.shape
+    E = np.ones((1, k)) if equal is None else equal
     if len(H) == 1 and b > 1:
-        return _conjugate_gradients(H[0], diagonal, pull)
+        return _conjugate_gradients(H[0], diagonal, pull, low, E)
     M = np.broadcast_to(H, (b, k, k)).copy()
     index = np.arange(k)
     M[:, index, index] += diagonal
+    if low is not None:
+        M += np.swapaxes(low, 1, 2) @ low
     scale = 1 / np.sqrt(M[:, index, index])
     M *= scale[:, :, None] * scale[:, None, :]
     M[:, index, index] += 1e-13
-    right = np.stack([pull * scale, scale], axis=2)
+    right = np.concatenate([(pull * scale)[:, :, None], scale[:, :, None] * E.T], axis=2)
     solved = np.linalg.solve(M, right) * scale[:, :, None]
-    multiplier = solved[:, :, 0].sum(1) / solved[:, :, 1].sum(1)
-    dw = solved[:, :, 0] - multiplier[:, None] * solved[:, :, 1]
-    return dw - dw.mean(1, keepdims=True)
+    own, across = solved[:, :, 0], solved[:, :, 1:]
+    return _level(own - (across @ _multipliers(E @ across, own @ E.T)[:, :, None])[:, :, 0], E)
+
+
+def _multipliers(S: Array, right: Array) -> Array:
+    """Return S^-1 right, [b, q, q] and [b, q]; equalities may depend on each other."""
+    if S.shape[1] == 1:
+        return right / S[:, 0]
+    return (np.linalg.pinv(S, rcond=1e-11, hermitian=True) @ right[:, :, None])[:, :, 0]
+
+
+def _level(dw: Array, E: Array) -> Array:
+    """Return `dw` [b, k] without the rounding that leaves the equalities."""
+    if len(E) == 1 and (E == 1).all():
+        return dw - dw.mean(1, keepdims=True)
+    return dw - (dw @ E.T) @ np.linalg.pinv(E, rcond=1e-11).T
 
 
 def _sampling(n: int, k: int) -> int:
@@ -116,18 +136,19 @@ def _onto_bounds(v: Array, z1: Array, z2: Array, lower: Array, upper: Array) -> 
     return np.clip(out, lower, upper)
 
 
-def _conjugate_gradients(H: Array, diagonal: Array, pull: Array) -> Array:
+def _conjugate_gradients(H: Array, diagonal: Array, pull: Array, low: Array | None, E: Array) -> Array:
     """
     Return `newton_step` for a shared H [k, k], to a relative residual of 1e-4: one product with H for all replicates.
 
-    The iteration stays on sum dw = 0 (a projected preconditioner), where H and H - 1 1^T are the same.
+    The iteration stays on equal dw = 0 (a projected preconditioner); on sum dw = 0, H and H - 1 1^T are the same.
     """
     inverse = 1 / (diagonal + np.maximum(np.diag(H) - 1, 1e-3))
-    total, ridge = inverse.sum(1, keepdims=True), 1e-6 * float(np.diag(H).mean())  # a float32 H is that inexact
+    ridge = 1e-6 * float(np.diag(H).mean())  # a float32 H is that inexact
+    across = np.einsum("qk,bk,pk->bqp", E, inverse, E)
 
     def precondition(r: Array) -> Array:
         z = inverse * r
-        return z - inverse * (z.sum(1, keepdims=True) / total)
+        return z - inverse * (_multipliers(across, z @ E.T) @ E)
 
     x, r = np.zeros_like(pull), pull.copy()
     z = precondition(r)
@@ -135,6 +156,8 @@ def _conjugate_gradients(H: Array, diagonal: Array, pull: Array) -> Array:
     end = 1e-8 * rz
     for _ in range(min(200, 4 * len(H))):
         Hp = p @ H + (diagonal + ridge) * p
+        if low is not None:
+            Hp += (np.swapaxes(low, 1, 2) @ (low @ p[:, :, None]))[:, :, 0]
         curvature = (p * Hp).sum(1)
         end = np.where(curvature > 0, end, np.inf)
         step = np.where(rz > end, rz / np.where(curvature > 0, curvature, 1.0), 0.0)[:, None]
@@ -144,4 +167,4 @@ def _conjugate_gradients(H: Array, diagonal: Array, pull: Array) -> Array:
         if (rz <= end).all():
             break
         p = z + (rz / np.maximum(previous, 1e-300))[:, None] * p
-    return x - x.mean(1, keepdims=True)
+    return _level(x, E)

@@ -9,6 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.polytope import Polytope
 from mixwright.search._evidence import Evidence
 from mixwright.search._interior import Array, Region, interior_point
 from mixwright.simplex import scale_onto_bounds
@@ -33,6 +34,7 @@ class Setting:
     upper: Array
     prior: Array
     document: NDArray[np.int64]
+    space: Polytope | None = None  # the allowed weights where there are limits beyond bounds
 
     @property
     def documents(self) -> int:
@@ -41,13 +43,14 @@ class Setting:
 
     def region(self, shrinkage: float) -> Region:
         """Return the allowed weights with the penalty tau * prior."""
-        return Region(self.lower, self.upper, shrinkage * self.prior)
+        return Region(self.lower, self.upper, shrinkage * self.prior, linear=self.space)
 
     def solve_many(self, C: Array, shrinkage: float, start: Array) -> Array:
         """Return the optimum [b, k] for each column of row weights C [n, b]."""
         region = self.region(shrinkage)
-        own = TOLERANCE if self.rows.P.dtype == np.float64 else TOLERANCE_FLOAT32
-        tolerance = own * (1 + shrinkage)
+        if self.space is not None:
+            return self._solve_many(C, region, start)
+        tolerance = self._tolerance(shrinkage)
         free = self.upper > self.lower
         spare, room = 1 - self.lower.sum(), (self.upper - self.lower).sum()
         if np.count_nonzero(free) <= 1 or spare <= 1e-14 or room - spare <= 1e-14:
@@ -61,6 +64,34 @@ class Setting:
         W = np.broadcast_to(fixed, (C.shape[1], self.rows.k)).copy()
         P = np.ascontiguousarray(self.rows.P[:, free])
         W[:, free] = interior_point(P, C, part, part.interior(start[..., free]), tolerance, base, certify=False)
+        return W
+
+    def _tolerance(self, shrinkage: float) -> float:
+        own = TOLERANCE if self.rows.P.dtype == np.float64 else TOLERANCE_FLOAT32
+        return own * (1 + shrinkage)
+
+    def _solve_many(self, C: Array, region: Region, start: Array) -> Array:
+        """Return `solve_many` where there are limits beyond bounds."""
+        assert self.space is not None
+        explicit, inside = self.space.relative_interior
+        free = np.flatnonzero(explicit.upper > explicit.lower)
+        W = np.broadcast_to(
+            np.where(explicit.upper > explicit.lower, inside, explicit.lower), (C.shape[1], inside.size)
+        )
+        W = W.copy()
+        if free.size < 2:
+            return W
+        part = explicit.take(free, W[0])
+        rest = W[0].copy()
+        rest[free] = 0.0
+        own = Region(part.lower, part.upper, region.penalty[free], part.mass, part)
+        P = np.ascontiguousarray(self.rows.P[:, free])
+        near = np.broadcast_to(start, W.shape)
+        near = np.stack([w if self.space.contains(w, 1e-9) else inside for w in near])[:, free]
+        near = 0.9 * near + 0.1 * inside[free]
+        base = self.rows.P @ rest.astype(self.rows.P.dtype) if rest.any() else None
+        tolerance = self._tolerance(float(region.penalty.sum()))
+        W[:, free] = interior_point(P, C, own, near, tolerance, base, certify=False)
         return W
 
 

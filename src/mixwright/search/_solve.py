@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixwright.search._evidence import Evidence
 from mixwright.search._interior import Array, Region, interior_point
 from mixwright.search._newton import newton_step, quadratic_step
+from mixwright.search._quadratic import minimise_quadratic
 from mixwright.simplex import scale_onto_bounds
 
 LOOSE = 1e-4  # nats: where the search for the working set ends and the certificate begins
@@ -46,6 +47,8 @@ def solve(rows: Evidence, region: Region, tolerance: float, start: Array) -> Sol
     that they would lower the loss. The first guess is the optimum on a sample of the rows, found in the same way. The
     certificate is taken from the float64 logs (Evidence.moments).
     """
+    if region.linear is not None:
+        return _solve_linear(rows, region, tolerance)
     room = region.upper - region.lower
     spare = region.mass - region.lower.sum()
     if spare <= 1e-14 or room.sum() - spare <= 1e-14 or np.count_nonzero(room > 0) <= 1:
@@ -62,6 +65,22 @@ def solve(rows: Evidence, region: Region, tolerance: float, start: Array) -> Sol
         return best
     chosen = np.arange(rows.k) if shrunk else _first_choice(rows, region, best.weights)
     return _follow(rows, region, chosen, best, tolerance)
+
+
+def _solve_linear(rows: Evidence, region: Region, tolerance: float) -> Solution:
+    """Return the minimum over a set with limits beyond bounds: that of a sample of the rows first, then of all."""
+    assert region.linear is not None
+    sample = rows.sample()
+    if sample is None:
+        w = region.linear.relative_interior[1]
+    else:
+        w = _solve_linear(sample, region, max(LOOSE, 1 / sample.n)).weights
+        if not np.isfinite(rows.gains(w).loss):
+            w = 0.9 * w + 0.1 * region.linear.relative_interior[1]
+    hessian = _Curvature(rows)
+    if not rows.precise:
+        w = _steps(rows, region, w, max(ROUGH, tolerance), hessian, rough=True).weights
+    return _steps(rows, region, w, tolerance, hessian)
 
 
 def _follow(rows: Evidence, region: Region, chosen: NDArray[np.intp], best: Solution, tolerance: float) -> Solution:
@@ -195,11 +214,28 @@ class _Curvature:
 
 def _working_set(at: Solution, region: Region) -> NDArray[np.intp]:
     """Return the sources that may move: those above their floor, and the best of those that would lower the loss."""
+    if region.linear is not None:
+        return _working_set_linear(at, region)
     movable = region.upper > region.lower
     used = movable & ((at.weights > region.lower) | (region.penalty > 0))
     rest = np.flatnonzero(movable & ~used)
     rest = rest[at.gain[rest] > _multiplier(at.gain, at.weights, region) - BESIDE]
     rest = rest[np.argsort(-at.gain[rest], kind="stable")][: max(8, np.count_nonzero(used) // 2)]
+    return np.union1d(np.flatnonzero(used), rest)
+
+
+def _working_set_linear(at: Solution, region: Region) -> NDArray[np.intp]:
+    """Return `_working_set` by the prices of floors, which count all limits."""
+    assert region.linear is not None
+    explicit = region.linear.relative_interior[0]
+    movable = explicit.upper > explicit.lower
+    used = movable & ((at.weights > region.lower) | (region.penalty > 0))
+    rest = np.flatnonzero(movable & ~used)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = np.where(region.penalty > 0, at.gain + region.penalty / at.weights, at.gain)
+    price = region.linear.maximum(np.minimum(gain, 1e300)).lower
+    rest = rest[price[rest] < BESIDE]
+    rest = rest[np.argsort(price[rest], kind="stable")][: max(8, np.count_nonzero(used) // 2)]
     return np.union1d(np.flatnonzero(used), rest)
 
 
@@ -212,7 +248,12 @@ def _quadratic(H: Array, region: Region, at: Solution, chosen: NDArray[np.intp])
         gain = gain + np.where(held, penalty / np.where(held, w, 1.0), 0.0)
         H[np.diag_indices_from(H)] += np.where(held, penalty / np.where(held, w, 1.0) ** 2, 0.0)
         lower = np.where(held, np.maximum(lower, 0.1 * w), lower)
-    new = None
+    if region.linear is not None:
+        part = replace(region.linear.take(chosen, at.weights), lower=lower)
+        out = at.weights.copy()
+        out[chosen] = minimise_quadratic(H, w, part, gain)
+        return out
+    new: Array | None = None
     if (w > lower).all() and (w < region.upper[chosen]).all():
         new = w + newton_step(H[None], np.full((1, w.size), 1e-12 * float(np.trace(H))), gain[None])[0]
         if not ((new >= lower) & (new <= region.upper[chosen])).all():

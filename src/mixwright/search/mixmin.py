@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.constraints import Constraints
 from mixwright.errors import InputError
+from mixwright.polytope import Polytope
 from mixwright.search import _resample as resample
 from mixwright.search._evidence import Evidence
 from mixwright.search._result import MixMinResult, enough_documents, is_number, per_source
@@ -141,13 +142,15 @@ def _fit(
         )
     if constraints is not None and not isinstance(constraints, Constraints):
         raise TypeError(f"constraints should be a mixwright.Constraints or None; found {type(constraints).__name__}")
-    lower, upper = (constraints or Constraints()).bounds(table.k, table.sources)
+    constraints = constraints or Constraints()
     natural = None if sizes is None else per_source(sizes, table.k, "sizes")
+    lower, upper = constraints.bounds(table.k, table.sources, sizes)
     prior = _prior(settings.prior, natural, table.k, upper)
+    space = constraints.allowed(table.sources, sizes, prior)
     allowed = np.flatnonzero(upper > 0)
     rows = Evidence(table, allowed, _row_weights(row_weights, table))
     _, document = np.unique(table.documents, return_inverse=True)
-    setting = resample.Setting(rows, lower[allowed], upper[allowed], prior[allowed], document)
+    setting = resample.Setting(rows, lower[allowed], upper[allowed], prior[allowed], document, _space(space, allowed))
     folds = None
     if settings.shrinkage == "cv":
         shrinkage, folds = _cross_validate(setting, seed)
@@ -164,7 +167,7 @@ def _fit(
     weights = np.zeros(table.k)
     weights[allowed] = solution.weights
     return MixMinResult(
-        weights=weights / weights.sum(),
+        weights=weights,
         loss=solution.loss - rows.offset,
         objective=solution.objective - rows.offset,
         gap=solution.gap,
@@ -190,6 +193,11 @@ def _cross_validate(setting: resample.Setting, seed: int) -> tuple[float, resamp
         inside, loss = fits.losses([position], left)
         losses[:, inside] = loss[:, 0]
     return resample.GRID[resample.choose(losses, setting.rows.c, setting.document)], fits
+
+
+def _space(space: Polytope, allowed: NDArray[np.intp]) -> Polytope | None:
+    """Return the set of the allowed sources where it has limits beyond bounds."""
+    return None if space.simple else space.take(allowed, np.zeros(space.lower.size))
 
 
 def _seed(seed: int) -> int:

@@ -1,0 +1,295 @@
+"""
+The set of weights that linear constraints allow: its interior, its extreme points, projections, conflicts.
+
+    lower <= w <= upper,   sum w = mass,   rows w <= limits,   sum_k |w_k - centre_k| <= radius
+
+Linear programmes are solved by scipy (HiGHS), which only sets with `rows` or a `centre` need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.errors import missing_extra
+from mixwright.simplex import maximise_linear, project_onto_bounds, scale_onto_bounds
+
+Array = NDArray[np.float64]
+ROOM = 1e-7  # an inequality that can never be slack by more than this is an equality
+
+
+class Conflict(ValueError):
+    """Constraints that no weights satisfy; the text names a least set of them."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """
+    The multipliers of the constraints at a linear gain: what a unit more of each limit is worth.
+
+    lower, upper [k]; rows [m]; radius: for sum |w - centre|; bound: an upper bound of max <gain, v> over the set, which
+    is exact where the multipliers are.
+    """
+
+    lower: Array
+    upper: Array
+    rows: Array
+    radius: float
+    bound: float
+
+
+@dataclass(frozen=True)
+class Polytope:
+    """Bounds [k], rows [m, k] with limits [m], and optionally an L1 ball around `centre` [k]."""
+
+    lower: Array
+    upper: Array
+    rows: Array
+    limits: Array
+    centre: Array | None = None
+    radius: float = 2.0
+    mass: float = 1.0  # of the weights that are in the set: less where others are fixed
+    names: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    equal: Array = field(default_factory=lambda: np.empty((0, 0)))  # rows [q, k] that no weights leave slack
+
+    @classmethod
+    def box(cls, lower: Array, upper: Array, mass: float = 1.0) -> Polytope:
+        """Return the set of bounds alone."""
+        return cls(lower, upper, np.empty((0, lower.size)), np.empty(0), mass=mass)
+
+    @property
+    def simple(self) -> bool:
+        """Whether there are bounds alone."""
+        return len(self.rows) == 0 and self.centre is None and len(self.equal) == 0
+
+    def check(self) -> None:
+        """Raise Conflict, which names a least set of constraints in conflict, if nothing is allowed."""
+        if self.simple or self._feasible(self):
+            return
+        kept = list(range(len(self._named())))
+        for constraint in list(kept):
+            rest = [i for i in kept if i != constraint]
+            if not self._feasible(self._only(rest)):
+                kept = rest
+        named = [self._named()[i][0] for i in kept]
+        raise Conflict(", ".join(named[:-1]) + " and " + named[-1] if len(named) > 1 else named[0])
+
+    def take(self, chosen: NDArray[np.intp], w: Array) -> Polytope:
+        """Return the set of the chosen weights where the others stay as in `w`."""
+        others = np.ones(w.size, bool)
+        others[chosen] = False
+        fixed = np.where(others, w, 0.0)
+        centre, radius = None, self.radius
+        if self.centre is not None:
+            centre = self.centre[chosen]
+            radius = self.radius - float(np.abs(w - self.centre)[others].sum())
+        return replace(
+            self,
+            lower=self.lower[chosen],
+            upper=self.upper[chosen],
+            rows=self.rows[:, chosen],
+            limits=self.limits - self.rows @ fixed,
+            centre=centre,
+            radius=radius,
+            mass=self.mass - float(fixed.sum()),
+            names=tuple(self.names[i] for i in chosen) if self.names else (),
+            equal=self.equal[:, chosen] if len(self.equal) else self.equal,
+        )
+
+    def contains(self, w: Array, slack: float = 1e-12) -> bool:
+        """Return whether `w` [k] is allowed, up to `slack`."""
+        inside = abs(float(w.sum()) - self.mass) <= slack and (w >= self.lower - slack).all()
+        inside = inside and (w <= self.upper + slack).all() and (self.rows @ w <= self.limits + slack).all()
+        return bool(inside and (self.centre is None or np.abs(w - self.centre).sum() <= self.radius + slack))
+
+    def interior(self) -> tuple[Polytope, Array]:
+        """
+        Return the set with its implied equalities made explicit, and weights that leave all other constraints slack.
+
+        Bounds that can never be slack become equal bounds, rows become `equal`.
+        """
+        if self.simple:
+            room = self.upper - self.lower
+            return self, self.lower + room * ((self.mass - self.lower.sum()) / max(room.sum(), 1e-300))
+        sparse = _sparse()
+
+        k, m = self.lower.size, len(self.rows)
+        t = 2 * k if self.centre is not None else k
+        # homogenised: x = t w, and the sum of the slacks (each counted up to 1) is as large as it can be
+        eye = sparse.identity(k)
+        matrix, limits = [-eye, eye, sparse.csr_array(self.rows)], [-self.lower, self.upper, self.limits]
+        if self.centre is not None:
+            none, ones = sparse.csr_array((k, k)), sparse.csr_array(np.ones((1, k)))
+            matrix = [sparse.hstack([part, sparse.csr_array(part.shape)]) for part in matrix]
+            matrix += [sparse.hstack([eye, -eye]), sparse.hstack([none, -eye])]
+            matrix.append(sparse.hstack([sparse.csr_array((1, k)), ones]))
+            limits += [self.centre, np.zeros(k), np.array([self._excess()])]
+        A, b = sparse.vstack(matrix), np.concatenate(limits)
+        A = sparse.hstack([A, sparse.csr_array(-b[:, None]), sparse.identity(len(b))])
+        equal = np.zeros((1, A.shape[1]))
+        equal[0, :k], equal[0, t] = 1.0, -self.mass
+        bounds = [(None, None)] * t + [(1.0, None)] + [(0.0, 1.0)] * len(b)
+        found = _linprog(-np.r_[np.zeros(t + 1), np.ones(len(b))], A, np.zeros(len(b)), equal, bounds)
+        s = t + 1
+        w, slack = found.x[:k] / found.x[t], found.x[s:]
+        tight = slack <= ROOM
+        value = np.clip(w, self.lower, self.upper)
+        lower = np.where(tight[:k], self.lower, np.where(tight[k : 2 * k], self.upper, self.lower))
+        upper = np.where(tight[:k], self.lower, self.upper)
+        stays = ~tight[2 * k : 2 * k + m]
+        explicit = replace(
+            self, lower=lower, upper=upper, rows=self.rows[stays], limits=self.limits[stays], equal=self.rows[~stays]
+        )
+        return explicit, value
+
+    def maximum(self, gain: Array) -> Prices:
+        """Return the multipliers of max <gain, v> over the set, with a bound that holds whatever their precision."""
+        if self.simple:
+            best = maximise_linear(gain, self.lower / self.mass, self.upper / self.mass) * self.mass
+            return self._prices(gain, np.empty(0), 0.0, float(gain @ best))
+        k = self.lower.size
+        sparse = _sparse()
+
+        matrix, limits = [sparse.csr_array(self.rows)], [self.limits]
+        cost, bounds = -gain, list(zip(self.lower, self.upper, strict=True))
+        if self.centre is not None:
+            eye = sparse.identity(k)
+            matrix = [sparse.hstack([matrix[0], sparse.csr_array(self.rows.shape)]), sparse.hstack([eye, -eye])]
+            matrix.append(sparse.csr_array(np.r_[np.zeros(k), np.ones(k)][None]))
+            limits = [self.limits, self.centre, np.array([self._excess()])]
+            cost, bounds = np.r_[-gain, np.zeros(k)], bounds + [(0.0, None)] * k
+        equal = np.zeros((1, cost.size))
+        equal[0, :k] = 1.0
+        A, b = sparse.vstack(matrix), np.concatenate(limits)
+        try:
+            found = _linprog(cost, A, b, equal, bounds, self.mass)
+            dual = np.maximum(-found.ineqlin.marginals, 0.0)
+        except Conflict:  # rounding in a set that is almost empty: the bound below holds for any multipliers
+            dual = np.zeros(len(b))
+        rows = dual[: len(self.rows)]
+        radius = float(dual[-1]) if self.centre is not None else 0.0
+        return self._prices(gain, rows, radius, self._bound(gain, rows, radius))
+
+    def _prices(self, gain: Array, rows: Array, radius: float, bound: float) -> Prices:
+        """Return the prices, those of the bounds from the reduced gains at an optimum of the reduced problem."""
+        reduced = gain - rows @ self.rows if rows.size else gain
+        slopes, widths, ends = self._segments(reduced, radius)
+        order = np.argsort(-slopes, kind="stable")
+        filled = np.cumsum(widths[order])
+        at = min(int(np.searchsorted(filled, self.mass - self.lower.sum() - 1e-13)), order.size - 1)
+        level = slopes[order[at]] if order.size else 0.0
+        down, up = ends
+        return Prices(np.maximum(level - down, 0.0), np.maximum(up - level, 0.0), rows, radius / 2, bound)
+
+    def _segments(self, reduced: Array, radius: float) -> tuple[Array, Array, tuple[Array, Array]]:
+        """Return slopes and widths of the pieces of each weight's gain, and the slopes at its lower and upper end."""
+        if self.centre is None:
+            return reduced, self.upper - self.lower, (reduced, reduced)
+        middle = np.clip(self.centre, self.lower, self.upper)
+        slopes = np.concatenate([reduced, reduced - radius])
+        widths = np.concatenate([middle - self.lower, self.upper - middle])
+        at_lower = np.where(middle > self.lower, reduced, reduced - radius)
+        at_upper = np.where(self.upper > middle, reduced - radius, reduced)
+        return slopes, widths, (at_lower, at_upper)
+
+    def _bound(self, gain: Array, rows: Array, radius: float) -> float:
+        """Return an upper bound of max <gain, v>: by weak duality for any multipliers of at least 0."""
+        reduced = gain - rows @ self.rows
+        slopes, widths, _ = self._segments(reduced, radius)
+        order = np.argsort(-slopes, kind="stable")
+        widths = widths[order]
+        before = np.cumsum(widths) - widths
+        filled = np.clip(self.mass - self.lower.sum() - before, 0.0, widths)
+        bound = float(reduced @ self.lower + filled @ slopes[order] + rows @ self.limits)
+        if self.centre is not None:
+            over = np.maximum(self.lower - self.centre, 0.0).sum()
+            bound += radius * (self._excess() - float(over))
+        return bound
+
+    def _excess(self) -> float:
+        """Return the limit on sum_k max(w_k - centre_k, 0): half of the radius where both have the same sum."""
+        assert self.centre is not None
+        return (self.radius + self.mass - float(self.centre.sum())) / 2
+
+    def project(self, w: Array) -> Array:
+        """Return the allowed weights nearest to `w` [k]."""
+        if self.simple:
+            return project_onto_bounds(w, self.lower, self.upper, self.mass)
+        if self.contains(w, 0.0):
+            return w.copy()
+        from mixwright.search._quadratic import minimise_quadratic
+
+        return minimise_quadratic(np.eye(w.size), w, self)
+
+    def start(self, near: Array) -> Array:
+        """Return allowed weights near some positive ones."""
+        if self.simple:
+            return scale_onto_bounds(near, self.lower, self.upper, self.mass)
+        return near if self.contains(near, 0.0) else self.relative_interior[1]
+
+    @cached_property
+    def relative_interior(self) -> tuple[Polytope, Array]:
+        """Return `interior()`, computed once."""
+        return self.interior()
+
+    def _named(self) -> list[tuple[str, str, int]]:
+        """Return each constraint that could be left out: its name, its kind and its position."""
+        out: list[tuple[str, str, int]] = []
+        for i, name in enumerate(self.names):
+            if self.lower[i] > 0:
+                out.append((f"the floor {self.lower[i]:g} of source {name!r}", "lower", i))
+            if self.upper[i] < 1:
+                out.append((f"the cap {self.upper[i]:g} of source {name!r}", "upper", i))
+        out += [(label, "row", i) for i, label in enumerate(self.labels)]
+        if self.centre is not None:
+            out.append((f"the distance {self.radius:g} from the prior", "ball", 0))
+        return out
+
+    def _only(self, kept: list[int]) -> Polytope:
+        """Return the set with some of its named constraints alone."""
+        chosen = [self._named()[i] for i in kept]
+        at = {kind: [i for _, which, i in chosen if which == kind] for kind in ("lower", "upper", "row", "ball")}
+        lower, upper = np.zeros_like(self.lower), np.ones_like(self.upper)
+        lower[at["lower"]], upper[at["upper"]] = self.lower[at["lower"]], self.upper[at["upper"]]
+        centre = self.centre if at["ball"] else None
+        return Polytope(lower, upper, self.rows[at["row"]], self.limits[at["row"]], centre, self.radius)
+
+    @staticmethod
+    def _feasible(of: Polytope) -> bool:
+        if (of.lower > of.upper).any() or of.lower.sum() > of.mass + 1e-12 or of.upper.sum() < of.mass - 1e-12:
+            return False
+        if of.simple:
+            return True
+        try:
+            of.interior()
+        except Conflict:
+            return False
+        return True
+
+
+def _sparse() -> Any:
+    try:
+        from scipy import sparse
+    except ImportError:
+        raise missing_extra("scipy", "constraints") from None
+    return sparse
+
+
+def _linprog(
+    cost: Array, A: Any, b: Array, equal: Array, bounds: Sequence[tuple[float | None, float | None]], value: float = 0.0
+) -> Any:
+    from scipy.optimize import linprog
+
+    right = np.zeros(len(equal))
+    right[0] = value
+    tight = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+    found = linprog(cost, A, b, equal, right, bounds, method="highs", options=tight)
+    if found.status != 0:
+        raise Conflict(str(found.message))
+    return found
