@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,14 +76,28 @@ def test_two_commands_never_work_in_one_run(tmp_path: Path) -> None:
     with open_run(tmp_path / "run", "x"):
         second = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
         assert "another command is at work" in second.stderr
+        with pytest.raises(InputError, match="another command is at work"):
+            check_folder(tmp_path / "run")
     third = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
     assert third.stdout == "held\n"
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="a part of the path is a file"):
+        check_folder(tmp_path / "file" / "run")
     with pytest.raises(InputError), open_run(tmp_path / "file" / "run", "x"):
         pass
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_the_right_to_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(InputError, match="permission denied; choose a folder that you may write to"):
+            check_folder(tmp_path / "new" / "run")
+    finally:
+        tmp_path.chmod(0o700)
 
 
 def test_a_folder_of_the_user_is_refused_and_kept(tmp_path):

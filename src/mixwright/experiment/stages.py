@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -122,7 +123,7 @@ def open_run(folder: Path, config_text: str) -> Iterator[None]:
         raise explain_write_error(folder, error) from error
     with handle:
         if not _hold(handle.fileno()):
-            raise InputError(f"another command is at work in {folder}; wait for it, or choose another folder (--run)")
+            raise _at_work(folder)
         if not (folder / _MARK).exists():
             _write_text(folder / _MARK, "A folder of mixwright: it writes, and removes, what is in here.\n")
         path = folder / "config.yaml"
@@ -132,7 +133,7 @@ def open_run(folder: Path, config_text: str) -> Iterator[None]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise InputError if `folder` is neither new, nor empty, nor a run."""
+    """Raise InputError if `folder` is neither new, nor empty, nor a run; cannot be written; or a command is in it."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} should be a folder for the run, found a file; choose another (--run)")
     if folder.is_dir() and not (folder / _MARK).exists():
@@ -140,6 +141,32 @@ def check_folder(folder: Path) -> None:
         if held:
             found = ", ".join(sorted(held)[:3])
             raise InputError(f"{folder} should be a run or an empty folder, found {found}; choose another (--run)")
+    _check_writable(folder)
+    _check_free(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise InputError if a folder, or the one that it is to be made in, may not be written to."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise explain_write_error(folder, OSError(errno.ENOTDIR, ""))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise explain_write_error(folder, OSError(errno.EACCES, ""))
+
+
+def _check_free(folder: Path) -> None:
+    """Raise InputError if another command is at work in a run."""
+    try:
+        handle = open(folder / _LOCK, "r+")  # noqa: SIM115 - closed below
+    except OSError:
+        return
+    with handle:
+        if not _hold(handle.fileno()):
+            raise _at_work(folder)
+
+
+def _at_work(folder: Path) -> InputError:
+    return InputError(f"another command is at work in {folder}; wait for it, or choose another folder (--run)")
 
 
 def _left_by_us(path: Path) -> bool:
