@@ -1,4 +1,5 @@
 import copy
+import gzip
 import json
 import os
 import subprocess
@@ -14,10 +15,12 @@ import tiny
 import torch
 
 from mixwright.errors import InputError
+from mixwright.experiment import source_files, stages
 from mixwright.experiment.config import load_config
 from mixwright.experiment.search_run import run_search
 from mixwright.experiment.summary import read_summary
 from mixwright.mixture_file import MixtureFile
+from mixwright.text import byte_tokenizer, read_documents
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -222,11 +225,81 @@ def _proxy_folders(done: Path) -> dict[str, str]:
     return {name: folder_name(name) for name in tiny.KINDS}
 
 
-def test_a_source_shorter_than_a_context(tmp_path: Path) -> None:
-    path = tiny.write_tiny(tmp_path)
+@pytest.mark.parametrize("tokenizer", ["bytes", {"kind": "bpe", "vocab_size": 300}, {"kind": "path", "path": "tok"}])
+def test_a_source_shorter_than_a_context(tmp_path: Path, tokenizer: Any) -> None:
+    byte_tokenizer().save(tmp_path / "tok")
+    path = tiny.write_tiny(tmp_path, tokenizer=tokenizer)
     tiny.write_jsonl(tmp_path / "source1.jsonl", ["short", "words"])
-    with pytest.raises(InputError, match=r"sources\.<b>&/numbers.*at least 33 tokens"):
+    with pytest.raises(
+        InputError, match=r"sources\.<b>&/numbers.*at least 33 tokens .*found 12, .*lower final\.context"
+    ):
         run_search(load_config(path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_source_that_a_trained_tokenizer_makes_too_short(tmp_path: Path) -> None:
+    path = tiny.write_tiny(tmp_path, tokenizer={"kind": "bpe", "vocab_size": 400})
+    tiny.write_jsonl(tmp_path / "source1.jsonl", ["alpha alpha alpha alpha alpha alpha beta"])
+    with pytest.raises(InputError, match="should have at least 33 tokens"):
+        run_search(load_config(path), tmp_path / "run")
+    assert not (tmp_path / "run" / "tokens").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b'{"text": "a"\n', r"source2\.jsonl, line 61: each line should be one JSON object, found bad JSON"),
+        (b'{"text": "\xe9"}\n', r"source2\.jsonl, line 61: the text should be UTF-8, found byte 0xe9"),
+        (b'{"txt": "a"}\n', r"source2\.jsonl, line 61: the field 'text' is missing"),
+    ],
+)
+def test_a_fault_in_the_last_line_is_found_before_anything_is_written(tmp_path: Path, line: bytes, says: str) -> None:
+    path = tiny.write_tiny(tmp_path)
+    with open(tmp_path / "source2.jsonl", "ab") as handle:
+        handle.write(line)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=f"line 1, key sources.letters: .*{says}"):
+        run_search(load_config(path), tmp_path / "run")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_was_read_to_its_end_is_not_read_again(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counting(path: Path, field: str) -> Any:
+        for text in read_documents(path, field):
+            read.append(path.name)
+            yield text
+
+    monkeypatch.setattr(source_files, "read_documents", counting)
+    config = load_config(done / "search.yaml")
+    prints = source_files.check_sources(config, tmp_path, stages.silent)
+    assert [read.count(f"source{i}.jsonl") >= 20 + 20 * i for i in range(3)] == [True] * 3
+    read.clear()
+    assert source_files.check_sources(config, done / "run", stages.silent) == prints
+    assert len(read) < 10  # the start of each, for its length
+    subprocess.run(["cp", "-a", f"{done}/.", str(tmp_path)], check=True)
+    with open(tmp_path / "source1.jsonl", "ab") as handle:
+        handle.write(b"{")
+    with pytest.raises(InputError, match=r"source1\.jsonl, line 41: .*bad JSON"):
+        run_search(load_config(tmp_path / "search.yaml"), tmp_path / "run")
+    (tmp_path / "run" / "checked.json").write_text("[]")
+    assert "sources" not in json.loads((tmp_path / "run" / "checked.json").read_text())
+    with pytest.raises(InputError, match=r"source1\.jsonl, line 41: .*bad JSON"):
+        run_search(load_config(tmp_path / "search.yaml"), tmp_path / "run")
+
+
+def test_two_sources_that_are_the_same_are_noted(tmp_path: Path) -> None:
+    path = tiny.write_tiny(tmp_path, final={"mixtures": [], "context": 32})
+    with gzip.open(tmp_path / "source2.jsonl.gz", "wb") as handle:
+        handle.write((tmp_path / "source0.jsonl").read_bytes())
+    sources = {"a": "source0.jsonl", "b": "source1.jsonl", "c": "source0.jsonl", "d": "source2.jsonl.gz"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sources": sources}))
+    (note,) = run_search(load_config(path), tmp_path / "run")["notes"]
+    assert note.startswith("the sources a, c and d are the same text: nothing tells them apart")
+    assert note in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_missing_and_unknown_files_are_found_at_once(tmp_path):
         list(read_documents(tmp_path / "empty"))
     (tmp_path / "binary").mkdir()
     (tmp_path / "binary" / "picture.png").write_bytes(b"\x89PNG")
-    with pytest.raises(InputError, match=r"picture.png: .*move it out of the folder"):
+    with pytest.raises(InputError, match=r"picture.png, line 1: .*move it out of the folder"):
         list(read_documents(tmp_path / "binary"))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from mixwright.constraints import Constraints
 from mixwright.errors import InputError
 from mixwright.experiment.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig
+from mixwright.experiment.source_files import check_lengths, named, part_of_source, source_documents
 from mixwright.experiment.stages import Progress, Stage, folder_name
-from mixwright.files import atomic_write, file_fingerprint, fingerprint
+from mixwright.files import atomic_write, file_fingerprint
 from mixwright.search._result import FEWEST_DOCUMENTS
 from mixwright.search.mixmin import MixMin
 from mixwright.text import (
@@ -34,7 +34,7 @@ from mixwright.text import (
     write_tokens,
 )
 
-_SOURCE_SALT, _TARGET_SALT = "source", "target"
+_TARGET_SALT = "target"
 _HASHES = "hashes.npy"  # of the documents that are trained on
 _BPE_CHARACTERS = 5_000_000  # of each source, from its start, that the BPE learns from
 
@@ -83,10 +83,10 @@ def check_inputs(config: SearchConfig) -> None:
     """
     names = list(config.sources)
     for name, source in config.sources.items():
-        _first(config.where("sources", name), partial(_documents, source))
+        _first(config.where("sources", name), partial(source_documents, source))
     for name, target in config.targets.items():
         _first(config.where("targets", name), partial(_target_items, target))
-    with _named(config.where("search")):
+    with named(config.where("search")):
         Constraints(floors=config.search.floors or None, caps=config.search.caps or None).bounds(len(names), names)
         shrinkage: Any = config.search.shrinkage
         MixMin(shrinkage=shrinkage, tolerance=config.search.tolerance)
@@ -122,7 +122,7 @@ def _check_model(config: SearchConfig, model: ModelConfig, context: int, *key: s
         return
     from mixwright.training.model import model_config
 
-    with _named(config.where(*key)):
+    with named(config.where(*key)):
         model_config(model.spec(), byte_tokenizer(), context)
 
 
@@ -146,23 +146,10 @@ def _check_model_folder(where: str, path: Path) -> None:
         raise InputError(f"{where}: should be a folder with a model (config.json), found none at {path}")
 
 
-@contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Put the place in the configuration before an InputError."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
 def _first(where: str, items: Callable[[], Iterator[Any]]) -> None:
     """Read the first item; an empty source is an error."""
-    with _named(where):
+    with named(where):
         next(items())
-
-
-def _documents(source: SourceConfig) -> Iterator[str]:
-    return islice(read_documents(source.path, source.field), source.max_documents)
 
 
 def _target_items(target: TargetConfig) -> Iterator[Any]:
@@ -177,7 +164,7 @@ def read_target(name: str, target: TargetConfig, where: str) -> Target:
     """Read a target and split it by the content of its documents; a document that is there twice counts once."""
     search: dict[Any, None] = {}
     held_out: dict[Any, None] = {}
-    with _named(where):
+    with named(where):
         for item in _target_items(target):
             text = item if isinstance(item, str) else f"{item.prompt}\0{item.answer}"
             part = held_out if is_held_out(text, target.held_out, _TARGET_SALT) else search
@@ -235,41 +222,31 @@ def _bpe_texts(config: SearchConfig) -> Iterator[str]:
     """Yield the first part of each source's training documents."""
     for source in config.sources.values():
         size = 0
-        for text in _documents(source):
-            if is_held_out(text, config.held_out, _SOURCE_SALT):
-                continue
+        for text in part_of_source(source, config.held_out, held_out=False):
             yield text
             size += len(text)
             if size > _BPE_CHARACTERS:
                 break
 
 
-def source_fingerprints(config: SearchConfig, progress: Progress) -> dict[str, str]:
-    """Return a fingerprint of each source's files and of how they are read."""
-    prints: dict[str, str] = {}
-    for index, (name, source) in enumerate(config.sources.items()):
-        progress("read", index, len(config.sources), name)
-        prints[name] = fingerprint([file_fingerprint(source.path), source.field, source.max_documents])
-    progress("read", len(prints), len(prints))
-    return prints
-
-
 def tokenize_sources(
     config: SearchConfig, folder: Path, tokenizer: Tokenizer, prints: dict[str, str], progress: Progress
 ) -> list[Source]:
     """Return the sources as tokens, in order; what is done is not done again."""
+    if config.tokenizer.kind == "bpe":  # the others were there before the run
+        check_lengths(config, tokenizer)
     sources: list[Source] = []
     for index, (name, source) in enumerate(config.sources.items()):
         progress("tokens", index, len(config.sources), name)
         inputs = {"stage": "tokens", "source": name, "files": prints[name], "tokenizer": tokenizer.fingerprint}
         stage = Stage(folder / "tokens" / folder_name(name), inputs | {"held_out": config.held_out})
         if stage.result() is None:
-            with _named(config.where("sources", name)):
+            with named(config.where("sources", name)):
                 _write_source(stage, name, source, config.held_out, tokenizer)
         store = TokenStore.open(stage.folder / "train")
         held = stage.folder / "held_out"
         sources.append(Source(name, store, TokenStore.open(held) if held.exists() else None))
-        with _named(config.where("sources", name)):
+        with named(config.where("sources", name)):
             for context in {config.final.context, config.proxy_setting("context")}:
                 store.rows(context)
     progress("tokens", len(sources), len(sources))
@@ -282,15 +259,14 @@ def _write_source(stage: Stage, name: str, source: SourceConfig, fraction: float
     hashes: list[int] = []
 
     def kept() -> Iterator[str]:
-        for text in _documents(source):
-            if not is_held_out(text, fraction, _SOURCE_SALT):
-                hashes.append(_hash(text))
-                yield text
+        for text in part_of_source(source, fraction, held_out=False):
+            hashes.append(_hash(text))
+            yield text
 
     store = write_tokens(stage.folder / "train", kept(), tokenizer, {"source": name})
     with atomic_write(stage.folder / _HASHES, "wb") as handle:
         np.save(handle, np.unique(np.array(hashes, np.uint64)))
-    rest = (text for text in _documents(source) if is_held_out(text, fraction, _SOURCE_SALT))
+    rest = part_of_source(source, fraction, held_out=True)
     if (first := next(rest, None)) is not None:
         write_tokens(stage.folder / "held_out", chain([first], rest), tokenizer, {"source": name})
     stage.finish({"documents": store.documents, "tokens": store.tokens})
@@ -298,6 +274,19 @@ def _write_source(stage: Stage, name: str, source: SourceConfig, fraction: float
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def repeated(sources: list[Source]) -> list[str]:
+    """Return a sentence for the sources that are the same."""
+    same: dict[str, list[str]] = {}
+    for source in sources:
+        same.setdefault(source.train.fingerprint, []).append(source.name)
+    return [
+        f"the sources {', '.join(names[:-1])} and {names[-1]} are the same text: nothing tells them apart, and only "
+        "the sum of their weights means anything; remove all but one"
+        for names in same.values()
+        if len(names) > 1
+    ]
 
 
 def overlaps(targets: list[Target], sources: list[Source]) -> list[str]:

@@ -16,7 +16,7 @@ from mixwright.experiment.inputs import (
     make_tokenizer,
     overlaps,
     read_target,
-    source_fingerprints,
+    repeated,
     tokenize_sources,
 )
 from mixwright.experiment.mixtures import NamedMixture, baselines, search_mixture
@@ -29,6 +29,7 @@ from mixwright.experiment.proxies import (
     train_proxies,
     units_of,
 )
+from mixwright.experiment.source_files import check_sources, remember_checked
 from mixwright.experiment.stages import Progress, check_folder, folder_name, open_run, silent
 from mixwright.experiment.summary import make_summary, stage_seconds
 from mixwright.files import atomic_write, write_json
@@ -64,7 +65,8 @@ def run_search(
     Raises
     ------
     InputError
-        The configuration does not fit the data. What can be checked is checked before anything is written.
+        The configuration does not fit the data, or the data cannot be read. All of it is read before anything is
+        written.
     """
     folder = Path(folder)
     check_inputs(config)
@@ -72,8 +74,9 @@ def run_search(
     targets = [read_target(name, target, config.where("targets", name)) for name, target in config.targets.items()]
     for target in targets:
         check_enough(config, target)
+    prints = check_sources(config, folder, progress)
     with open_run(folder, config_text(config)):
-        summary = _Run(config, folder, progress, command, targets).do()
+        summary = _Run(config, folder, progress, command, targets, prints).do()
         summary["notes"] += annotate(summary) if annotate else []
         write_json(folder / "summary.json", summary)
         write_report(summary, folder / "report.html")
@@ -85,15 +88,22 @@ class _Run:
     """One search run at work."""
 
     def __init__(
-        self, config: SearchConfig, folder: Path, progress: Progress, command: str, targets: list[Target]
+        self,
+        config: SearchConfig,
+        folder: Path,
+        progress: Progress,
+        command: str,
+        targets: list[Target],
+        prints: dict[str, str],
     ) -> None:
-        self.config, self.folder, self.progress, self.command, self.targets = config, folder, progress, command, targets
+        self.config, self.folder, self.progress, self.command = config, folder, progress, command
+        self.targets, self.prints = targets, prints
 
     def do(self) -> dict[str, Any]:
         """Do all stages in order."""
-        prints = source_fingerprints(self.config, self.progress)
-        tokenizer = make_tokenizer(self.config, self.folder, prints, self.progress)
-        sources = tokenize_sources(self.config, self.folder, tokenizer, prints, self.progress)
+        remember_checked(self.folder, self.prints)
+        tokenizer = make_tokenizer(self.config, self.folder, self.prints, self.progress)
+        sources = tokenize_sources(self.config, self.folder, tokenizer, self.prints, self.progress)
         proxies = train_proxies(self.config, self.folder, tokenizer, sources, self.progress)
         searches, best, scored = self._search(tokenizer, sources, proxies)
         self._write_mixture(searches[0])
@@ -116,7 +126,11 @@ class _Run:
         names, goals, arms = list(self.config.sources), list(self.config.targets), [m.name for m in trained]
         used = {"tokenizer": [], "tokens": names, "proxies": names, "scores": goals, "search": goals}
         seconds = stage_seconds(self.folder, used | ({"final": arms, "evaluation": arms} if arms else {}))
-        return {**summary, "cost": {**cost, "seconds": seconds}, "notes": overlaps(self.targets, sources)}
+        return {
+            **summary,
+            "cost": {**cost, "seconds": seconds},
+            "notes": repeated(sources) + overlaps(self.targets, sources),
+        }
 
     def _search(
         self, tokenizer: Tokenizer, sources: list[Source], proxies: list[Proxy]
