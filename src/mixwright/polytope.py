@@ -68,6 +68,11 @@ class Polytope:
         """Whether there are bounds alone."""
         return len(self.rows) == 0 and self.centre is None and len(self.equal) == 0
 
+    @property
+    def has_inequalities(self) -> bool:
+        """Whether there are inequalities beyond bounds."""
+        return len(self.rows) > 0 or self.centre is not None
+
     def check(self) -> None:
         """Raise Conflict, which names a least set of constraints in conflict, if nothing is allowed."""
         if self.simple or self._feasible(self):

@@ -73,7 +73,8 @@ class _Barrier:
         self.floored = region.lower > 0
         self.capped = region.upper < region.mass
         self.extra = np.where(self.floored, region.penalty, 0.0)
-        self.linear = None if region.linear is None else Linear(region.linear, w, mu)
+        space = region.linear
+        self.linear = Linear(space, w, mu) if space is not None and space.has_inequalities else None
         followed = self.floored.any() or self.capped.any() or self.linear is not None
         self.least = 0.0 if followed else float(region.penalty.min())  # a smaller mu changes no barrier
         self.z1 = self.target1() / (w - region.lower)

@@ -50,7 +50,7 @@ def _solve(H: Array, at: Array, gain: Array, region: Polytope, start: Array, ins
     scale = max(float(np.abs(gain - H @ (start - at)).max()), float(np.trace(H)) / k * 1e-3, 1e-12)
     mu = np.full(1, 1e-2 * scale)
     z1, z2 = mu / (v - lower), mu / (upper - v)
-    linear = Linear(region, v, mu) if len(region.rows) or region.centre is not None else None
+    linear = Linear(region, v, mu) if region.has_inequalities else None
     ridge = 1e-13 * float(np.trace(H)) + 1e-14 * scale
     best = v
     for _ in range(100):
