@@ -6,6 +6,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 from toys import SMALL, planted
 
 import mixwright
@@ -153,6 +154,10 @@ def test_intervals_and_average_precision_by_hand() -> None:
     assert (mean, high - mean, mean - low) == pytest.approx(
         (0.2, 2.919986 * 0.1 / 3**0.5, 2.919986 * 0.1 / 3**0.5), rel=1e-6
     )
+    rng = np.random.default_rng(5)
+    for ties in (3, 1000):
+        y, score = rng.integers(2, size=200), rng.integers(ties, size=200) / ties
+        assert average_precision(y, score) == pytest.approx(average_precision_score(y, score))
     assert average_precision(np.array([1, 0, 1]), np.array([0.9, 0.8, 0.7])) == pytest.approx((1 + 2 / 3) / 2)
 
 

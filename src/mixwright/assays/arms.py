@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mixwright.assays import classifiers
 from mixwright.assays.plan import AssayPlan
 from mixwright.assays.weights import mixture_rows
-from mixwright.errors import InputError, missing_extra
+from mixwright.errors import InputError
 from mixwright.search._resample import student_quantile
 
 Array = NDArray[np.float64]
@@ -91,13 +91,19 @@ def held_out_labels(plan: AssayPlan) -> NDArray[np.int8]:
     return plan.table.labels[plan.split.test, plan.table.column(plan.split.target)]
 
 
-def average_precision(labels: NDArray[Any], score: Array, weights: Array | None = None) -> float:
+def average_precision(labels: NDArray[Any], score: Array) -> float:
     """Return the average precision of scores [n] for labels [n]: the sum of precision times the steps of recall."""
-    try:
-        from sklearn.metrics import average_precision_score
-    except ImportError as error:
-        raise missing_extra("scikit-learn", "tabular") from error
-    return float(average_precision_score(labels, score, sample_weight=weights))
+    return float(_average_precisions(labels, score, np.ones((1, len(score))))[0])
+
+
+def _average_precisions(labels: NDArray[Any], score: Array, times: Array) -> Array:
+    """Return the average precision [d] where row i counts times[d, i]; rows with equal scores come in together."""
+    order = np.argsort(-score, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    counted = times[:, order]
+    hits = np.cumsum(counted * (labels[order] == 1), axis=1)[:, ends]
+    precision = hits / np.maximum(np.cumsum(counted, axis=1)[:, ends], 1e-300)
+    return np.asarray((precision * np.diff(hits, axis=1, prepend=0.0)).sum(1) / hits[:, -1])
 
 
 @dataclass(frozen=True)
@@ -184,9 +190,9 @@ def compare(
 def _bootstrap(labels: NDArray[Any], groups: NDArray[Any], one: Array, other: Array, rng: np.random.Generator) -> Array:
     """Return differences [DRAWS] for molecules drawn with replacement; draws without a 1 are drawn again."""
     _, index = np.unique(groups, return_inverse=True)
-    size, out = int(index.max()) + 1, list[float]()
-    while len(out) < DRAWS:
-        times = np.bincount(rng.integers(size, size=size), minlength=size)[index].astype(np.float64)
-        if times[labels == 1].sum() > 0:
-            out.append(average_precision(labels, one, times) - average_precision(labels, other, times))
-    return np.array(out)
+    size, times = int(index.max()) + 1, np.empty((DRAWS, len(labels)))
+    for draw in range(DRAWS):
+        times[draw] = 0.0
+        while times[draw, labels == 1].sum() == 0:
+            times[draw] = np.bincount(rng.integers(size, size=size), minlength=size)[index]
+    return _average_precisions(labels, one, times) - _average_precisions(labels, other, times)

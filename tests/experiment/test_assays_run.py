@@ -1,0 +1,229 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from mixwright.assays import Booster
+from mixwright.errors import InputError
+from mixwright.experiment import assays_run
+from mixwright.experiment.assays_run import run_assays
+from mixwright.experiment.config import config_text, json_schema, load_config
+from mixwright.experiment.summary import read_summary
+from mixwright.mixture_file import MixtureFile
+
+MINIMAL = {"kind": "assays", "table": "t.csv", "target": "target"}
+SMALL = {
+    **MINIMAL,
+    "table": {"path": "t.csv", "features": ["x_*"]},
+    "classifier": {"trees": 10, "depth": 3},
+    "proxy": {"folds": 2},
+    "split": {"held_out": 0.3, "seeds": 2},
+    "threads": 1,
+}
+
+
+def write_table(folder: Path, n: int = 240) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 4)).round(6)
+    labels = np.stack([X[:, 0] > 0.5, X[:, 0] + 0.2 * rng.normal(size=n) > 0, X[:, 1] > 0], axis=1).astype(int)
+    lines = ["x_0,x_1,x_2,x_3,target,twin,other"]
+    lines += [",".join(map(str, [*row, *label])) for row, label in zip(X, labels, strict=True)]
+    (folder / "t.csv").write_text("\n".join(lines) + "\n")
+
+
+def write_config(folder: Path, **changes: object) -> Path:
+    path = folder / "search.yaml"
+    path.write_text(yaml.safe_dump({**SMALL, **changes}, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("assays")
+    write_table(folder)
+    run_assays(load_config(write_config(folder)), folder / "run", command="mixwright search search.yaml")
+    return folder
+
+
+def test_what_a_run_leaves(done: Path) -> None:
+    run = done / "run"
+    summary = read_summary(run)
+    assert [m["name"] for m in summary["mixtures"]] == [
+        "uniform",
+        "natural",
+        "target_alone",
+        "best_single",
+        "search",
+        "search_uncalibrated",
+    ]
+    assert [s["name"] for s in summary["sources"]] == ["twin", "other", "target"]
+    for mixture in summary["mixtures"]:
+        assert sum(mixture["weights"]) == pytest.approx(1)
+    entry = next(r for r in summary["runs"] if r["mixture"] == "search")
+    assert entry["average_precision"]["target"] == pytest.approx(np.mean(entry["by_seed"]))
+    over = {c["over"] for c in summary["comparisons"] if c["mixture"] == "search"}
+    assert over == {"uniform", "natural", "target_alone", "best_single"}
+    assert summary["verdict"].startswith("search on target: ")
+    assert any("Calibration of the proxies" in note for note in summary["notes"])
+    mixture = MixtureFile.read(run / "mixture.json")
+    assert mixture.sources == ("twin", "other")
+    assert mixture.weights[0] > 0.7
+    assert (run / ".mixwright-run").exists()
+    page = (run / "report.html").read_text()
+    assert "Average precision by mixture" in page
+    assert "Higher is better" in page
+    assert "row_weights.parquet" in page
+    assert "nats per token" not in page.replace("0.01 nats per token", "")
+
+
+def test_the_row_weights_that_are_handed_out(done: Path) -> None:
+    rows = pq.read_table(done / "run" / "row_weights.parquet").to_pydict()
+    weights = np.array(rows["sample_weight"])
+    assert weights.mean() == pytest.approx(1)
+    mixture = MixtureFile.read(done / "run" / "mixture.json")
+    for source, weight in zip(mixture.sources, mixture.weights, strict=True):
+        mine = np.array([name == source for name in rows["source"]])
+        assert weights[mine].sum() / weights.sum() == pytest.approx(weight)
+    lines = (done / "t.csv").read_text().splitlines()
+    for i in range(0, len(weights), 17):
+        cells = lines[1 + rows["row"][i]].split(",")
+        assert int(cells[4 + ["target", "twin", "other"].index(rows["source"][i])]) == rows["label"][i]
+
+
+def test_a_finished_run_trains_nothing_again(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read_summary(done / "run")
+    monkeypatch.setattr(Booster, "build", lambda *args: pytest.fail("a model was built"))
+    again = run_assays(load_config(done / "run" / "config.yaml"), done / "run")
+    for key in ("mixtures", "comparisons", "searches", "verdict", "runs"):
+        assert again[key] == before[key]
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_numbers(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(done / "t.csv", tmp_path / "t.csv")
+    config = load_config(write_config(tmp_path))
+    real, left = Booster.build, [0]
+
+    def build(self: Booster, seed: int):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return real(self, seed)
+
+    monkeypatch.setattr(Booster, "build", build)
+    stops = 0
+    while True:
+        left[0] = 7
+        try:
+            found = run_assays(config, tmp_path / "run")
+            break
+        except KeyboardInterrupt:
+            stops += 1
+            assert not (tmp_path / "run" / "summary.json").exists()
+    assert stops >= 2
+    whole = read_summary(done / "run")
+    assert found["mixtures"] == whole["mixtures"]
+    assert found["comparisons"] == whole["comparisons"]
+
+
+def test_a_change_does_again_what_depends_on_it(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(done, tmp_path / "copy")
+    folder = tmp_path / "copy"
+    built = []
+    real = Booster.build
+    monkeypatch.setattr(Booster, "build", lambda self, seed: built.append(seed) or real(self, seed))
+    found = run_assays(load_config(write_config(folder, search={"caps": {"twin": 0.5}})), folder / "run")
+    assert len(built) == 4  # two searches in each of two seeds have new weights; proxies and baselines are kept
+    assert next(m for m in found["mixtures"] if m["name"] == "search")["weights"][0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"target": "tagret"}, ["key target", "'tagret'", "'target'"]),
+        ({"sources": ["twin", "othr"]}, ["line", "'othr'", "'other'"]),
+        ({"sources": ["twin", "target"]}, ["sources should not hold the target"]),
+        ({"sources": ["twin", "twin"]}, ["named once"]),
+        ({"tabel": 1}, ["key tabel", "did you mean 'table'?"]),
+        ({"table": {"path": "t.csv", "featuers": []}}, ["table.featuers", "did you mean 'features'?"]),
+        ({"table": "none.csv"}, ["none.csv", "no such file"]),
+        ({"table": "t.csv"}, ["column should be one of the table's, found 'smiles'"]),
+        ({"split": "day"}, ["key split", "'random', 'scaffold', 'time' or 'column'"]),
+        ({"split": "scaffold"}, ["needs SMILES"]),
+        ({"split": "time"}, ["table: time"]),
+        ({"split": {"seeds": 0}}, ["split.seeds", "greater than or equal to 1"]),
+        ({"classifier": "sklearn.linear_model.Logistic"}, ["'sklearn.linear_model.Logistic'"]),
+        ({"classifier": "sklearn.neighbors.KNeighborsClassifier"}, ["sample_weight"]),
+        ({"classifier": "os.system"}, ["one of scikit-learn"]),
+        ({"classifier": {"name": "sklearn.linear_model.LogisticRegression", "trees": 3}}, ["are of xgboost"]),
+        ({"classifier": {"settings": {"n_jobs": 3}}}, ["'n_jobs'"]),
+        ({"proxy": {"folds": 1}}, ["folds should be 0 or"]),
+        ({"search": {"floors": {"twin": 0.7, "other": 0.7}}}, ["sum"]),
+        ({"search": {"prior": {"twni": 1.0}}}, ["search.prior", "'twni'"]),
+        ({"search": {"caps": {"twni": 0.5}}}, ["twni"]),
+        ({"final": {"mixtures": ["uniform"]}}, ["should hold search"]),
+        ({"kind": "assay"}, ["line 1", "kind should be text or assays"]),
+    ],
+)
+def test_bad_input_is_one_error_before_anything_is_written(
+    tmp_path: Path, changes: dict, says: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Booster, "build", lambda *args: pytest.fail("a model was built"))
+    write_table(tmp_path, 80)
+    with pytest.raises(InputError) as caught:
+        run_assays(load_config(write_config(tmp_path, **changes)), tmp_path / "run")
+    for part in says:
+        assert part in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_table_without_the_kind_says_so(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("table: t.csv\ntarget: a\n")
+    with pytest.raises(InputError, match=r"line 1, key table: .*kind: assays"):
+        load_config(tmp_path / "s.yaml")
+
+
+def test_another_classifier_and_the_targets_own_rows(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    changes = {"classifier": "sklearn.linear_model.LogisticRegression", "target_rows": "include", "split": {"seeds": 1}}
+    summary = run_assays(load_config(write_config(tmp_path, **changes)), tmp_path / "run")
+    assert [s["name"] for s in summary["sources"]] == ["twin", "other", "target"]
+    search = next(m for m in summary["mixtures"] if m["name"] == "search")
+    assert search["weights"][1] < 0.1  # the target's own rows, and its twin
+    assert "held-out molecules" in summary["comparisons"][0]["verdict"]
+
+
+def test_a_source_that_is_unusable_in_one_seed_is_dropped_in_all(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    rare = ["rare", *("1" if i in (3, 50, 120) else "0" for i in range(len(lines) - 1))]
+    (tmp_path / "t.csv").write_text("\n".join(f"{a},{b}" for a, b in zip(lines, rare, strict=True)) + "\n")
+    config = load_config(write_config(tmp_path, unusable="drop", split={"seeds": 6}))
+    plans = assays_run.check_plans(config, assays_run.read_table(config))
+    assert {plan.sources for plan in plans} == {("twin", "other")}
+    assert "1 sources were left out: 'rare'." in plans[0].notes
+    strict = load_config(write_config(tmp_path, split={"seeds": 6}))
+    table = assays_run.read_table(strict)
+    with pytest.raises(InputError, match="'rare' has one class"):
+        assays_run.check_plans(strict, table)
+
+
+def test_the_schema_and_the_written_configuration(tmp_path: Path) -> None:
+    schema = json_schema()
+    kinds = [schema["$defs"][entry["$ref"].rpartition("/")[2]] for entry in schema["anyOf"]]
+    assert [kind["properties"]["kind"]["const"] for kind in kinds] == ["text", "assays"]
+    config = load_config(write_config(tmp_path, search={"shrinkage": 0.1}))
+    (tmp_path / "again.yaml").write_text(config_text(config))
+    assert load_config(tmp_path / "again.yaml").model_dump() == config.model_dump()
+    assert json.loads(json.dumps(schema))
+
+
+def test_the_example_is_valid_and_complete() -> None:
+    config = load_config(Path(__file__).parents[2] / "examples" / "search_assays.yaml")
+    assert config.kind == "assays"
+    assert set(type(config).model_fields) <= config.model_fields_set
