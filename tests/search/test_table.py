@@ -574,7 +574,7 @@ def shorten(path):
         ("weights.npy", lambda p: np.save(p, np.full(20, np.nan)), "damaged: the weights of rows"),
         ("table.json", shorten, None),
         ("table.json", lambda p: p.write_text("{}"), "'schema' from 1"),
-        ("table.json", lambda p: p.write_text(p.read_text().replace('"schema": 1', '"schema": 2')), "newer version"),
+        ("table.json", lambda p: p.write_text(p.read_text().replace('"schema": 1', '"schema": 3')), "newer version"),
         ("table.json", lambda p: p.write_text(p.read_text().replace('"rows": 20', '"rows": true')), "field 'rows'"),
         ("table.json", lambda p: p.write_text(p.read_text().replace('"rows": 20', '"rows": 21')), "21 numbers"),
         ("table.json", lambda p: p.write_text(p.read_text().replace('"books",', '"web",')), "different names"),

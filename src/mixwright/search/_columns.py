@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,12 +13,14 @@ import numpy.typing as npt
 
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error, file_fingerprint
+from mixwright.search._column_files import ColumnFiles
 from mixwright.search._rows import RowSelection
 from mixwright.search._table_files import Header, column_name, locked, read_header, write_header
 
 FLOAT = np.dtype("<f8")
 _TILE = 4096  # rows that are turned from columns into rows at a time: they stay in the processor's cache
-_MAPS = 512  # columns whose maps stay open: each holds a file descriptor, and processes commonly may have 1,024
+_MAPS = 256  # columns whose maps stay open: each holds a file descriptor, and processes commonly may have 1,024
+_SPREAD = 16  # rows that lie within so many times their number are read in one piece
 _BINARY = getattr(os, "O_BINARY", 0)
 
 Floats = npt.NDArray[np.float64]
@@ -55,6 +57,25 @@ class Columns(Protocol):
     def row_number(self, row: int) -> int:
         """Return the number of a row in the whole table."""
         ...
+
+    def key(self, i: int) -> Hashable:
+        """Return what tells column i from all others in this process: equal keys, equal numbers."""
+        ...
+
+
+class Same:
+    """An object as a key: it equals itself alone, and it lives as long as the key does."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether it is the same object."""
+        return isinstance(other, Same) and other.value is self.value
+
+    def __hash__(self) -> int:
+        """Return the object's identity."""
+        return id(self.value)
 
 
 class ArrayColumns:
@@ -95,6 +116,10 @@ class ArrayColumns:
         """Return the row itself."""
         return row
 
+    def key(self, i: int) -> Hashable:
+        """Return the array and the position in it."""
+        return Same(self.values), i
+
 
 class FolderColumns:
     """
@@ -103,24 +128,33 @@ class FolderColumns:
     A column is finished when its checksum is recorded in table.json, its file is there and its part is not. Finishing
     records the checksum first and then renames the part, so a kill between the two leaves a part to finish again.
     Starting a column again removes the checksum and the part, records the new fingerprint, then removes the file: a
-    file without a checksum counts for nothing, so each state between is consistent.
+    file without a checksum counts for nothing, so each state between is consistent. `numbers` [k] are those in the
+    names of the files.
     """
 
-    def __init__(self, folder: Path, n: int, k: int, checksums: dict[str, str]) -> None:
-        self.folder, self.n, self.k = folder, n, k
+    def __init__(self, folder: Path, n: int, numbers: list[int], checksums: dict[str, str]) -> None:
+        self.folder, self.n, self.k = folder, n, len(numbers)
+        self.numbers = numbers
         self._maps: dict[int, npt.NDArray[np.float64]] = {}
-        self._finished = {i for i in range(k) if self._looks_finished(i, checksums)}
+        self._files = ColumnFiles()
+        self._checksums = checksums
+        self._finished = {i for i in range(self.k) if self._looks_finished(i, checksums)}
 
     def file(self, i: int) -> Path:
         """Return the path of finished column i."""
-        return self.folder / column_name(i)
+        return self.folder / self.name(i)
+
+    def name(self, i: int) -> str:
+        """Return the name of finished column i within the folder."""
+        return column_name(self.numbers[i])
 
     def part(self, i: int) -> Path:
         """Return the path of column i while it is not finished."""
-        return self.folder / f"{column_name(i)}.part"
+        return self.folder / f"{self.name(i)}.part"
 
     def _looks_finished(self, i: int, checksums: dict[str, str]) -> bool:
-        return column_name(i) in checksums and not self.part(i).exists() and self.file(i).exists()
+        self._checksums = checksums
+        return self.name(i) in checksums and not self.part(i).exists() and self.file(i).exists()
 
     def finished(self, i: int) -> bool:
         """Return whether column i is complete; another process may have finished it meanwhile."""
@@ -169,20 +203,22 @@ class FolderColumns:
                 handle.truncate(self.n * FLOAT.itemsize)
                 os.fsync(handle.fileno())
             checksum = file_fingerprint(part)
-            self._change_header(lambda header: header["checksums"].update({column_name(i): checksum}))
+            self._change_header(lambda header: header["checksums"].update({self.name(i): checksum}))
             os.replace(part, self.file(i))
         except OSError as error:
             raise explain_write_error(part, error) from error
+        self._checksums = {**self._checksums, self.name(i): checksum}
         self._finished.add(i)
 
     def restart(self, sources: tuple[str, ...], fingerprints: dict[str, str]) -> None:
         """Start the columns of the sources in `fingerprints` again, and record those fingerprints of their proxies."""
         columns = [sources.index(source) for source in fingerprints]
         try:
-            self._change_header(lambda header: [header["checksums"].pop(column_name(i), None) for i in columns])
+            self._change_header(lambda header: [header["checksums"].pop(self.name(i), None) for i in columns])
             for i in columns:
                 self._finished.discard(i)
                 self._maps.pop(i, None)
+                self._files.forget(self.file(i))
                 self.part(i).unlink(missing_ok=True)
             self._change_header(lambda header: header["fingerprints"].update(fingerprints))
             for i in columns:
@@ -210,88 +246,76 @@ class FolderColumns:
             try:
                 column = np.asarray(np.memmap(self.file(i), FLOAT, "r", shape=(self.n,)))
             except (OSError, ValueError) as error:
-                raise InputError(
-                    f"cannot read {self.file(i)} ({error}); it should hold {self.n} rows: restore it or make the "
-                    "table again"
-                ) from error
+                raise self._unreadable(i, error) from error
             if len(self._maps) < _MAPS:
                 self._maps[i] = column
         return column
 
+    def _read(self, i: int, rows: RowSelection, out: Floats) -> None:
+        """Fill `out` [m] with some rows of column i."""
+        first, last = _ends(rows)
+        try:
+            if isinstance(rows, slice):
+                self._files.read(self.file(i), first, out)
+            elif last - first < _SPREAD * len(rows):
+                near = np.empty(last - first)
+                self._files.read(self.file(i), first, near)
+                np.take(near, rows - first, out=out)
+            else:
+                out[:] = self.column(i)[rows]
+        except (OSError, EOFError) as error:
+            raise self._unreadable(i, error) from error
+
+    def _unreadable(self, i: int, error: Exception) -> InputError:
+        return InputError(
+            f"cannot read {self.file(i)} ({error}); it should hold {self.n} rows: restore it or make the table again"
+        )
+
     def rows(self, rows: RowSelection) -> Floats:
         """Return a copy of some rows, [m, k]."""
-        m = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        m = _count(rows)
         out = np.empty((m, self.k))
-        columns = [self.column(i) for i in range(self.k)]
         for start in range(0, m, _TILE):
             stop = min(start + _TILE, m)
             part = slice(rows.start + start, rows.start + stop) if isinstance(rows, slice) else rows[start:stop]
-            for i, column in enumerate(columns):
-                out[start:stop, i] = column[part]
+            out[start:stop] = self.by_source(part).T
         return out
 
     def by_source(self, rows: RowSelection, chosen: Chosen = None) -> Floats:
         """Return a copy of some rows of some columns (default: all), [len(chosen), m]."""
         columns = range(self.k) if chosen is None else chosen
-        out = np.empty((len(columns), rows.stop - rows.start if isinstance(rows, slice) else len(rows)))
+        out = np.empty((len(columns), _count(rows)))
         for row, i in zip(out, columns, strict=True):
-            row[:] = self.column(int(i))[rows]
+            self._read(int(i), rows, row)
         return out
 
     def row_maximum(self, rows: RowSelection) -> npt.NDArray[Any]:
         """Return the largest likelihood of each row, [m]."""
-        maximum = np.array(self.column(0)[rows])
+        maximum, column = np.empty(_count(rows)), np.empty(_count(rows))
+        self._read(0, rows, maximum)
         for i in range(1, self.k):
-            np.maximum(maximum, self.column(i)[rows], out=maximum)
+            self._read(i, rows, column)
+            np.maximum(maximum, column, out=maximum)
         return maximum
+
+    def key(self, i: int) -> Hashable:
+        """Return the path of the file with its checksum."""
+        return str(self.folder.resolve()), self.name(i), self._checksums.get(self.name(i))
 
     def row_number(self, row: int) -> int:
         """Return the row itself."""
         return row
 
 
-class SelectedColumns:
-    """Some rows of other columns, which it shares; it takes no rows."""
+def _ends(rows: RowSelection) -> tuple[int, int]:
+    """Return the first of some rows and the one after the last."""
+    if isinstance(rows, slice):
+        return int(rows.start), int(rows.stop)
+    return (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
 
-    def __init__(self, columns: Columns, chosen: RowSelection) -> None:
-        self.columns, self.chosen = columns, chosen
 
-    def part(self, rows: RowSelection) -> RowSelection:
-        """Return where some of its rows lie in the other columns; slices have both ends."""
-        if isinstance(self.chosen, slice):
-            first = int(self.chosen.start)
-            return slice(first + rows.start, first + rows.stop) if isinstance(rows, slice) else first + rows
-        return self.chosen[rows]
-
-    def row_number(self, row: int) -> int:
-        """Return the number of a row in the whole table."""
-        chosen = self.chosen
-        return self.columns.row_number(chosen.start + row if isinstance(chosen, slice) else int(chosen[row]))
-
-    def rows_done(self, i: int) -> int:
-        """Return how many rows of the whole column are written."""
-        return self.columns.rows_done(i)
-
-    def finished(self, i: int) -> bool:
-        """Return whether the whole column is complete."""
-        return self.columns.finished(i)
-
-    def column(self, i: int) -> npt.NDArray[Any]:
-        """Return the chosen rows of column i, [m]."""
-        column: npt.NDArray[Any] = self.columns.column(i)[self.chosen]
-        return column
-
-    def rows(self, rows: RowSelection) -> Floats:
-        """Return a copy of some rows, [m, k]."""
-        return self.columns.rows(self.part(rows))
-
-    def by_source(self, rows: RowSelection, chosen: Chosen = None) -> Floats:
-        """Return a copy of some rows of some columns (default: all), [len(chosen), m]."""
-        return self.columns.by_source(self.part(rows), chosen)
-
-    def row_maximum(self, rows: RowSelection) -> npt.NDArray[Any]:
-        """Return the largest likelihood of each row, [m]."""
-        return self.columns.row_maximum(self.part(rows))
+def _count(rows: RowSelection) -> int:
+    return rows.stop - rows.start if isinstance(rows, slice) else len(rows)
 
 
 def _write_all(descriptor: int, values: npt.NDArray[Any]) -> None:

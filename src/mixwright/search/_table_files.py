@@ -24,7 +24,7 @@ try:
 except ImportError:  # no such locks on this system
     fcntl = None  # type: ignore[assignment]
 
-SCHEMA = 1
+SCHEMA = 2
 HEADER = "table.json"
 _ARRAYS: dict[str, np.dtype[Any]] = {
     "documents.npy": np.dtype("<i8"),
@@ -36,9 +36,14 @@ _AGAIN = "restore it from a copy, or delete the folder and make the table again"
 Header = dict[str, Any]
 
 
-def column_name(i: int) -> str:
-    """Return the name of finished column i within the folder."""
-    return f"columns/{i:04d}.f64"
+def column_name(number: int) -> str:
+    """Return the name of a finished column's file within the folder."""
+    return f"columns/{number:04d}.f64"
+
+
+def column_numbers(header: Header) -> list[int]:
+    """Return the numbers [k] of the sources' files: 0, 1, ... until sources are added or removed."""
+    return list(header.get("columns") or range(len(header["sources"])))
 
 
 @contextmanager
@@ -56,9 +61,18 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_header(folder: Path, header: Header) -> None:
-    """Write table.json atomically; the order in which columns were finished leaves no trace."""
+    """
+    Write table.json atomically; the order in which columns were finished leaves no trace.
+
+    Schema 1 has no numbers of files, and is written where there is no need of them: older versions read it.
+    """
+    numbers = column_numbers(header)
+    counted = numbers == list(range(len(numbers)))
+    header = {**header, "columns": numbers}
+    if counted:
+        del header["columns"]
     ordered = {name: dict(sorted(header[name].items())) for name in ("fingerprints", "checksums")}
-    write_json(folder / HEADER, {**header, **ordered, "schema": SCHEMA, "version": __version__})
+    write_json(folder / HEADER, {**header, **ordered, "schema": 1 if counted else 2, "version": __version__})
 
 
 def read_header(folder: Path) -> Header:
@@ -85,6 +99,13 @@ def read_header(folder: Path) -> Header:
             unique_names(header[name], name)
         except InputError as error:
             raise InputError(f"{path} is damaged: {error}") from error
+    numbers = header.get("columns")
+    right = numbers is None or (
+        isinstance(numbers, list)
+        and len(numbers) == len(set(map(str, numbers))) == len(header["sources"])
+        and all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in numbers)
+    )
+    require("columns", right, "a different number for the file of each source")
     return header
 
 
@@ -199,8 +220,8 @@ def read_folder(path: Path) -> tuple[RowInfo, Header]:
         )
     except InputError as error:
         raise InputError(f"the table {path} is damaged: {error}") from error
-    for i, source in enumerate(info.sources):
-        _check_size(path, i, source, n, column_name(i) in header["checksums"])
+    for number, source in zip(column_numbers(header), info.sources, strict=True):
+        _check_size(path, number, source, n, column_name(number) in header["checksums"])
     return info, header
 
 
@@ -218,9 +239,9 @@ def _read_array(path: Path, dtype: np.dtype[Any], n: int) -> npt.NDArray[Any]:
     return array
 
 
-def _check_size(folder: Path, i: int, source: str, n: int, recorded: bool) -> None:
-    """Raise InputError unless the files of column i have sizes that they can have."""
-    part, file = folder / f"{column_name(i)}.part", folder / column_name(i)
+def _check_size(folder: Path, number: int, source: str, n: int, recorded: bool) -> None:
+    """Raise InputError unless the files of a column have sizes that they can have."""
+    part, file = folder / f"{column_name(number)}.part", folder / column_name(number)
     size = _size(part)
     if size is not None and (size > 8 * n or (recorded and size < 8 * n)):
         wanted = f"{8 * n} bytes" if recorded else f"at most {8 * n} bytes"
@@ -245,7 +266,7 @@ def _size(path: Path) -> int | None:
 def verify_checksums(folder: Path, finished: Callable[[int], bool]) -> None:
     """Compare each finished file with the checksum in table.json; raise InputError that names those that differ."""
     header = read_header(folder)
-    names = [*_ARRAYS, *(column_name(i) for i in range(len(header["sources"])) if finished(i))]
+    names = [*_ARRAYS, *(column_name(number) for i, number in enumerate(column_numbers(header)) if finished(i))]
     try:
         damaged = [name for name in names if file_fingerprint(folder / name) != header["checksums"].get(name)]
     except OSError as error:

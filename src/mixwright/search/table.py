@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from mixwright.errors import InputError
 from mixwright.files import file_fingerprint
-from mixwright.search._columns import ArrayColumns, Columns, FolderColumns, SelectedColumns
+from mixwright.search._column_views import SelectedColumns
+from mixwright.search._columns import ArrayColumns, Columns, FolderColumns
 from mixwright.search._import import read_table
 from mixwright.search._rows import RowInfo, RowSelection, factorise, real_array, row_info
-from mixwright.search._table_files import is_table, read_folder, verify_checksums, write_folder
+from mixwright.search._table_files import column_numbers, is_table, read_folder, verify_checksums, write_folder
 from mixwright.search._table_rows import TableRows, check_values, explain_row, require_same
 
 __all__ = ["LikelihoodTable", "factorise"]
@@ -121,7 +122,7 @@ class LikelihoodTable(TableRows):
         """
         path = Path(path)
         info, header = read_folder(path)
-        columns = FolderColumns(path, header["rows"], len(info.sources), header["checksums"])
+        columns = FolderColumns(path, header["rows"], column_numbers(header), header["checksums"])
         return cls(info, columns, path=path)
 
     @classmethod
