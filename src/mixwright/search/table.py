@@ -14,18 +14,19 @@ import numpy.typing as npt
 from mixwright.errors import InputError
 from mixwright.files import file_fingerprint
 from mixwright.search._column_views import SelectedColumns
-from mixwright.search._columns import ArrayColumns, Columns, FolderColumns
+from mixwright.search._columns import ArrayColumns, FolderColumns
 from mixwright.search._import import read_table
-from mixwright.search._rows import RowInfo, RowSelection, factorise, real_array, row_info
+from mixwright.search._rows import RowSelection, factorise, real_array, row_info
 from mixwright.search._table_files import column_numbers, is_table, read_folder, verify_checksums, write_folder
-from mixwright.search._table_rows import TableRows, check_values, explain_row, require_same
+from mixwright.search._table_rows import check_values, explain_row, require_same
+from mixwright.search._table_sources import TableSources
 
 __all__ = ["LikelihoodTable", "factorise"]
 
 _BLOCK = 1 << 22  # numbers that are checked or written at a time
 
 
-class LikelihoodTable(TableRows):
+class LikelihoodTable(TableSources):
     """
     n target rows x k sources of natural-log likelihoods, in a folder on disk or in memory.
 
@@ -40,12 +41,6 @@ class LikelihoodTable(TableRows):
     >>> table.block(0, 1)
     array([[-1., -2.]])
     """
-
-    def __init__(self, info: RowInfo, columns: Columns, path: Path | None = None) -> None:
-        super().__init__(info)
-        self._columns, self._path = columns, path
-        self._complete = False
-        self._checked = False
 
     @classmethod
     def create(
@@ -380,10 +375,8 @@ class LikelihoodTable(TableRows):
 
         write_folder(Path(path), self._info, (column(i) for i in range(self.k)))
 
-    def _index(self, source: str) -> int:
-        if source not in self.sources:
-            raise InputError(f"source should be one of {list(self.sources)}, found {source!r}; correct the name")
-        return self.sources.index(source)
+    def _folder(self) -> Path:
+        return self._writable().folder
 
     def _writable(self) -> FolderColumns:
         if not isinstance(self._columns, FolderColumns):
