@@ -186,6 +186,25 @@ def test_search_from_beginning_to_page(tiny_config: Path, tmp_path: Path) -> Non
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
 
 
+def test_ctrl_c_while_the_command_loads_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    shown = mixwright("--version", PYTHONPATH=str(tmp_path))
+    assert (shown.returncode, shown.stdout, shown.stderr) == (130, "", "")
+
+
+def test_what_may_not_be_opened_is_named() -> None:
+    code = (
+        "import typer\n"
+        "from mixwright.cli.output import Output, guarded\n"
+        "try:\n"
+        "    with guarded(Output(True, False)): raise PermissionError(13, 'Permission denied', 'closed/x.json')\n"
+        "except typer.Exit as stop: print(stop.exit_code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "2\n"
+    assert "cannot get at closed/x.json: permission denied; change its rights or choose another path" in done.stderr
+
+
 def test_ctrl_c_says_how_to_go_on(tiny_config: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     value = json.loads(tiny_config.read_text())

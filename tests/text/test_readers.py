@@ -1,5 +1,7 @@
 import gzip
 import json
+import os
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -124,6 +126,30 @@ def test_missing_and_unknown_files_are_found_at_once(tmp_path):
     (tmp_path / "binary" / "picture.png").write_bytes(b"\x89PNG")
     with pytest.raises(InputError, match=r"picture.png, line 1: .*move it out of the folder"):
         list(read_documents(tmp_path / "binary"))
+
+
+def test_a_folder_that_cannot_be_listed_is_not_left_out(write, tmp_path, monkeypatch):
+    write("d/a.txt", b"1")
+    write("d/closed/b.txt", b"2")
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match="closed: cannot read it: Permission denied"):
+        read_documents(tmp_path / "d")
+
+
+def test_a_path_below_a_closed_folder(tmp_path, monkeypatch):
+    def closed(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", closed)
+    with pytest.raises(InputError, match=r"x\.jsonl: cannot read it: Permission denied"):
+        read_documents(tmp_path / "x.jsonl")
 
 
 def test_questions(write):

@@ -19,6 +19,8 @@ def main() -> None:
     )  # threads that wait by spinning are ten times slower on busy cores
     try:
         from mixwright.cli.app import app
+    except KeyboardInterrupt:
+        sys.exit(130)  # nothing has begun
     except MissingExtraError as error:
         sys.exit(f"mixwright: {error}")
     except ModuleNotFoundError as error:

@@ -130,6 +130,10 @@ def guarded(output: Output) -> Iterator[None]:
     except InputError as error:
         output.error(str(error))
         raise typer.Exit(2) from None
+    except PermissionError as error:
+        found = f"cannot get at {error.filename}: permission denied" if error.filename else str(error)
+        output.error(f"{found}; change its rights or choose another path")
+        raise typer.Exit(2) from None
     except MissingExtraError as error:
         output.error(str(error))
         raise typer.Exit(1) from None

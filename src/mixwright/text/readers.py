@@ -92,15 +92,28 @@ def _not_empty(path: Path, items: Iterable[Any]) -> Iterator[Any]:
 
 def _members(path: Path) -> list[Path]:
     """Return the files to read, in order; check that they exist and are of a known kind."""
-    if path.is_dir():
-        found = [Path(folder) / name for folder, _, names in os.walk(path) for name in names]
+    try:
+        there, is_folder = path.exists(), path.is_dir()
+    except OSError as error:  # a folder above it is closed to us
+        raise _unreadable(path, error) from None
+    if is_folder:
+        found = [Path(folder) / name for folder, _, names in os.walk(path, onerror=_refuse) for name in names]
         inside = [p for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts)]
         return sorted(inside, key=lambda p: p.relative_to(path).as_posix())
-    if not path.exists():
+    if not there:
         raise InputError(f"{path}: there should be a file or folder here, found nothing; check the path")
     if _kind(path) not in (*_LINES, ".txt", ".parquet"):
         raise InputError(f"{path}: the name should end in {_KNOWN}; found {''.join(path.suffixes) or 'no suffix'!r}")
     return [path]
+
+
+def _unreadable(path: Path | str, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot read it: {error.strerror or error}")
+
+
+def _refuse(error: OSError) -> None:
+    """Raise for a folder that cannot be listed, which `os.walk` would leave out."""
+    raise _unreadable(error.filename, error) from None
 
 
 def _kind(path: Path) -> str:
@@ -247,7 +260,7 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
         advice = "it may be cut off; copy or make it again"
         raise InputError(f"{path}: this should be a whole {path.suffix} file, found {error}; {advice}") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot read it: {error.strerror or error}") from None
+        raise _unreadable(path, error) from None
 
 
 def _unpacked(path: Path, raw: IO[bytes]) -> IO[bytes]:
