@@ -39,13 +39,14 @@ class Solution:
     gain: Array
 
 
-def solve(rows: Evidence, region: Region, tolerance: float, start: Array) -> Solution:
+def solve(rows: Evidence, region: Region, tolerance: float, start: Array, near: Array | None = None) -> Solution:
     """
     Return the minimum of the penalised loss over `region` with its certificate.
 
     Only sources in the working set move; the others stay at their floor until the gain of a pass over all columns says
     that they would lower the loss. The first guess is the optimum on a sample of the rows, found in the same way. The
-    certificate is taken from the float64 logs (Evidence.moments).
+    certificate is taken from the float64 logs (Evidence.moments). With weights `near` the optimum, such as those of
+    the same rows without a source, the steps begin there; where they do not settle, that is tried from the beginning.
     """
     if region.linear is not None:
         return _solve_linear(rows, region, tolerance)
@@ -54,6 +55,10 @@ def solve(rows: Evidence, region: Region, tolerance: float, start: Array) -> Sol
     if spare <= 1e-14 or room.sum() - spare <= 1e-14 or np.count_nonzero(room > 0) <= 1:
         return _certify(rows, region, scale_onto_bounds(region.lower + 1e-300, region.lower, region.upper))
     shrunk = bool((region.penalty > 0).all())
+    if near is not None:
+        found = _refine(rows, region, _possible(rows, region, near, start), tolerance)
+        if found.gap <= tolerance:
+            return found
     if shrunk and not rows.precise:
         w = _solve_rough(rows, region, start)
     else:
@@ -65,6 +70,14 @@ def solve(rows: Evidence, region: Region, tolerance: float, start: Array) -> Sol
         return best
     chosen = np.arange(rows.k) if shrunk else _first_choice(rows, region, best.weights)
     return _follow(rows, region, chosen, best, tolerance)
+
+
+def _possible(rows: Evidence, region: Region, near: Array, start: Array) -> Array:
+    """Return allowed weights near `near` under which every row is possible, and none is zero that has a penalty."""
+    w = scale_onto_bounds(near + 1e-300, region.lower, region.upper, region.mass)
+    if (region.penalty > 0).any():
+        w = region.interior(w, 0.99)
+    return w if np.isfinite(rows.gains(w).loss) else 0.9 * w + 0.1 * region.interior(start)
 
 
 def _solve_linear(rows: Evidence, region: Region, tolerance: float) -> Solution:
