@@ -3,8 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from toys import SMALL, planted
@@ -78,6 +79,15 @@ def test_any_classifier_of_scikit_learn(model) -> None:
     search = AssaySearch("target", classifier=model).fit(planted())
     assert dict(zip(search.sources_, search.weights_, strict=True))["twin"] > 0.6
     assert type(search.classifier_) is type(model)
+
+
+def test_a_classifier_that_reads_no_sparse_features_gets_dense_ones() -> None:
+    table = planted()
+    sparse = AssayTable.from_arrays(csr_matrix(table.features), table.labels, table.assays)
+    model = HistGradientBoostingClassifier(max_iter=5)
+    found = AssaySearch("target", classifier=model).fit(sparse)
+    np.testing.assert_allclose(found.weights_, AssaySearch("target", classifier=model).fit(table).weights_)
+    assert found.predict_proba(sparse).shape == (400, 2)
 
 
 def test_given_proxies_are_used_as_they_are() -> None:

@@ -7,13 +7,13 @@ from mixwright.assays import AssayTable, split_target
 from mixwright.errors import InputError
 
 
-def random_table(seed: int, n: int = 120, molecules: int = 80) -> AssayTable:
+def random_table(seed: int, n: int = 240, molecules: int = 160) -> AssayTable:
     rng = np.random.default_rng(seed)
     labels = (rng.random((n, 3)) < [0.3, 0.5, 0.5]).astype(float)
     labels[rng.random((n, 3)) < 0.2] = np.nan
     number = rng.integers(molecules, size=n)
     return AssayTable.from_arrays(
-        rng.normal(size=(n, 2)), labels, ["t", "a", "b"], molecules=number, scaffolds=number % 30, times=np.arange(n)
+        rng.normal(size=(n, 2)), labels, ["t", "a", "b"], molecules=number, scaffolds=number % 80, times=np.arange(n)
     )
 
 

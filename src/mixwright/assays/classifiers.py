@@ -171,9 +171,19 @@ def from_name(name: str, settings: Mapping[str, Any]) -> Any:
     return made
 
 
+def suited(model: Any, features: Any) -> Any:
+    """Return features as a model takes them: dense where it does not read sparse ones."""
+    if not hasattr(features, "tocsr"):
+        return features
+    from sklearn.utils import get_tags
+
+    return features if get_tags(model).input_tags.sparse else features.toarray()
+
+
 def fit(model: Any, features: Any, labels: NDArray[Any], weights: Array | None, seed: int) -> Any:
     """Return a classifier fitted to rows with weights [n] (None: all alike)."""
     made = build(model, seed)
+    features = suited(made, features)
     made.fit(features, labels) if weights is None else made.fit(features, labels, sample_weight=weights)
     return made
 
@@ -196,4 +206,4 @@ def positive(fitted: Any, features: Any, name: str = "a proxy") -> Array:
     classes = [float(c) for c in fitted.classes_]
     if classes != [0.0, 1.0]:
         raise InputError(f"{name} should know the classes 0 and 1, found {classes}; train it on both")
-    return np.asarray(fitted.predict_proba(features)[:, 1], np.float64)
+    return np.asarray(fitted.predict_proba(suited(fitted, features))[:, 1], np.float64)

@@ -116,9 +116,10 @@ def _draw(
         active = counts[:, 1] > 0
         drawn = [rng.permutation(np.flatnonzero(part)) for part in (~active, active)]
         return names[np.concatenate([part[: max(1, round(share * len(part)))] for part in drawn])]
-    wanted = share * counts.sum(0)
+    wanted = np.maximum(share * counts.sum(0), FEWEST)
     held, so_far = [], np.zeros(2)
-    for group in rng.permutation(len(names)):
+    order = rng.permutation(len(names))
+    for group in order[np.argsort(counts[order, 1] == 0, kind="stable")]:  # those with a 1 first: they are the rarer
         if ((so_far + counts[group]) <= wanted + 1).all():
             held.append(group)
             so_far += counts[group]
