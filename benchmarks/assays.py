@@ -66,6 +66,7 @@ def one(table, assays, target, seed, kind, booster, folds, quick):
     seconds["search"] = time.perf_counter() - started
     found["search_uncalibrated"] = search_weights(plan, P, "none", MixMin())
     found["search_exact"] = search_weights(plan, P, "intercept", MixMin(shrinkage=0.0))
+    found["search_prior_natural"] = search_weights(plan, P, "intercept", MixMin(prior="natural"))
     if not quick:
         seen = make_plan(table, split, plan.sources, folds=0, **same)
         started = time.perf_counter()
@@ -143,6 +144,7 @@ SHOWN = (
     "best_single_by_ap",
     "search_uncalibrated",
     "search_exact",
+    "search_prior_natural",
     "search_seen",
 )
 OWN = ("natural_own", "uniform_own", "target_alone")
@@ -191,10 +193,10 @@ def print_targets(records):
         order.setdefault(r["target"], []).append(r)
     gain = {name: np.mean([r["ap"]["search"] - r["ap"]["natural"] for r in parts]) for name, parts in order.items()}
     for target, parts in sorted(order.items(), key=lambda item: -gain[item[0]]):
-        ap = {name: np.mean([r["ap"][name] for r in parts]) for name in parts[0]["ap"]}
+        arms = ("natural", "uniform", "target_alone", "best_single", "search")
+        cells = [f"{np.mean([r['ap'][name] for r in parts]):.3f}" for name in arms]
         seeds = " / ".join(f"{r['ap']['search'] - r['ap']['natural']:+.3f}" for r in parts)
         share = parts[0]["train_ones"] / parts[0]["train"]
-        cells = [f"{ap[name]:.3f}" for name in ("natural", "uniform", "target_alone", "best_single", "search")]
         print(f"| {target} | {parts[0]['train']:,}, {share:.3f} | {' | '.join(cells)} | {seeds} |")
     print()
 
