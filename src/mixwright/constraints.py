@@ -138,6 +138,7 @@ class Constraints:
         """
         names = tuple(sources)
         lower, upper = self.bounds(len(names), names, sizes)
+        floors, caps = self._labels(names, lower, upper, sizes)
         rows, limits, labels = self._group_rows(names)
         centre = None
         if self.max_distance is not None:
@@ -152,6 +153,8 @@ class Constraints:
             radius=float(self.max_distance) if self.max_distance is not None else 2.0,
             names=names,
             labels=tuple(labels),
+            floor_labels=floors,
+            cap_labels=caps,
         )
         try:
             polytope.check()
@@ -193,6 +196,23 @@ class Constraints:
                 )
             lower[i] = upper[i] = weight
         return lower, upper, why
+
+    def _labels(
+        self, names: tuple[str, ...], lower: Array, upper: Array, sizes: ArrayLike | None
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return what the floor and the cap of each source are called, "" where there is none."""
+        floors, caps, epochs = [], [], self._epoch_caps(names, sizes)
+        for i, name in enumerate(names):
+            if name in (self.frozen or {}):
+                label = f"the frozen weight {lower[i]:g} of source {name!r}"
+                floors.append(label)
+                caps.append(label)
+                continue
+            floors.append(f"the floor {lower[i]:g} of source {name!r}" if lower[i] > 0 else "")
+            by_epochs = f"the {self._epochs(name):g} epochs of source {name!r} (a share of {upper[i]:.4g})"
+            cap = by_epochs if epochs[i] <= upper[i] else f"the cap {upper[i]:g} of source {name!r}"
+            caps.append(cap if upper[i] < 1 else "")
+        return tuple(floors), tuple(caps)
 
     def _epochs(self, name: str) -> float:
         if isinstance(self.max_epochs, Mapping):
@@ -280,6 +300,8 @@ def _per_source(values: PerSource, default: float, names: Sequence[str], what: s
                 raise InputError(f"a {what} should name a source{_near(name, names, 'sources')}")
             out[index[name]] = _share(value, what, name)
         return out
+    if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
+        raise InputError(f"{what}s should be {{source: share}} or one number per source; found {values!r}")
     if len(values) != len(names):
         raise InputError(f"{what}s should be one number per source ({len(names)}); found {len(values)}")
     return np.array([_share(value, what, name) for name, value in zip(names, values, strict=True)])

@@ -20,11 +20,38 @@ from mixwright.errors import missing_extra
 from mixwright.simplex import maximise_linear, project_onto_bounds, scale_onto_bounds
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+TIGHT = 1e-9  # a constraint with less slack than this holds with equality
 ROOM = 1e-7  # an inequality that can never be slack by more than this is an equality
 
 
 class Conflict(ValueError):
     """Constraints that no weights satisfy; the text names a least set of them."""
+
+
+@dataclass(frozen=True)
+class Binding:
+    """
+    A constraint that holds with equality at the optimum.
+
+    price: nats per row that a relaxation saves, per unit of the limit (a share, or a distance), for small relaxations:
+    the multiplier of the constraint. 0 where the constraint is met without costing anything.
+    """
+
+    constraint: str
+    limit: float
+    price: float
+
+    def __str__(self) -> str:
+        """Return a sentence."""
+        return binding_words(self.constraint, self.price)
+
+
+def binding_words(constraint: str, price: float) -> str:
+    """Return what a constraint that binds costs, in a sentence."""
+    if price < 1e-6:
+        return f"{constraint} holds with equality and costs nothing"
+    return f"{constraint} binds: relaxing it by 0.01 would save about {0.01 * price:.3g} nats per row"
 
 
 @dataclass(frozen=True)
@@ -55,7 +82,9 @@ class Polytope:
     radius: float = 2.0
     mass: float = 1.0  # of the weights that are in the set: less where others are fixed
     names: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # of rows
+    floor_labels: tuple[str, ...] = ()  # of lower, "" where there is no floor
+    cap_labels: tuple[str, ...] = ()
     equal: Array = field(default_factory=lambda: np.empty((0, 0)))  # rows [q, k] that no weights leave slack
 
     @classmethod
@@ -104,6 +133,8 @@ class Polytope:
             radius=radius,
             mass=self.mass - float(fixed.sum()),
             names=tuple(self.names[i] for i in chosen) if self.names else (),
+            floor_labels=tuple(self.floor_labels[i] for i in chosen) if self.floor_labels else (),
+            cap_labels=tuple(self.cap_labels[i] for i in chosen) if self.cap_labels else (),
             equal=self.equal[:, chosen] if len(self.equal) else self.equal,
         )
 
@@ -181,6 +212,76 @@ class Polytope:
         radius = float(dual[-1]) if self.centre is not None else 0.0
         return self._prices(gain, rows, radius, self._bound(gain, rows, radius))
 
+    def _least_prices(self, w: Array, gain: Array) -> Prices:
+        """
+        Return the least price of each tight constraint over all multipliers that prove `w` optimal.
+
+        Where several constraints meet, multipliers are not unique, and what relaxing one of them alone saves is the
+        least. A frozen weight has one price for both of its directions: the larger.
+        """
+        at_lower, at_upper = w - self.lower <= TIGHT, self.upper - w <= TIGHT
+        frozen = self.lower == self.upper
+        tight = self.limits - self.rows @ w <= TIGHT
+        on_ball = self.centre is not None and self.radius - float(np.abs(w - self.centre).sum()) <= TIGHT
+        if not tight.any() and not on_ball:
+            inside = ~at_lower & ~at_upper
+            least = float(np.max(gain[at_lower & ~frozen], initial=-np.inf))
+            most = float(np.min(gain[at_upper & ~frozen], initial=np.inf))
+            if inside.any():
+                least = most = float(gain[inside].mean())
+            elif not np.isfinite(least) or not np.isfinite(most):  # one end of what the level may be is open
+                least = most = least if np.isfinite(least) else most
+            lower, upper = np.maximum(least - gain, 0.0), np.maximum(gain - most, 0.0)
+            lower = np.where(frozen, np.maximum(lower, upper), lower)
+            return Prices(lower * at_lower, upper * at_upper, np.zeros(len(self.rows)), 0.0, np.nan)
+        return self._linear_prices(gain, at_lower, at_upper, tight, bool(on_ball), w)
+
+    def _linear_prices(
+        self, gain: Array, at_lower: Mask, at_upper: Mask, tight: Mask, on_ball: bool, w: Array
+    ) -> Prices:
+        """Return `_least_prices` by a linear programme for each: gain = level + rows^T y + ball + upper - lower."""
+        sparse, k = _sparse(), w.size
+        kink = np.zeros(k, bool)
+        columns = [np.ones((k, 1)), self.rows[tight].T]
+        if on_ball:
+            assert self.centre is not None
+            kink = np.abs(w - self.centre) <= TIGHT
+            columns += [(w > self.centre + TIGHT).astype(np.float64)[:, None], np.eye(k)[:, kink]]
+        first = sum(part.shape[1] for part in columns)
+        columns += [np.eye(k)[:, at_upper], -np.eye(k)[:, at_lower]]
+        matrix = np.hstack(columns)
+        count = matrix.shape[1]
+        ball = 1 + int(tight.sum())
+        scale = 1e-7 * (1 + float(np.abs(gain).max()))
+        A, b = [matrix, -matrix], [gain + scale, scale - gain]
+        if on_ball and kink.any():  # the share of the ball's price at a kink lies between none and all of it
+            share = np.zeros((int(kink.sum()), count))
+            share[:, ball] = -1.0
+            share[np.arange(len(share)), ball + 1 + np.arange(len(share))] = 1.0
+            A.append(share)
+            b.append(np.zeros(len(share)))
+        bounds: list[tuple[float | None, float | None]] = [(None, None)] + [(0.0, None)] * (count - 1)
+        equations, limits = sparse.csr_array(np.vstack(A)), np.concatenate(b)
+
+        def least(column: int) -> float:
+            cost = np.zeros(count)
+            cost[column] = 1.0
+            try:
+                return float(_linprog(cost, equations, limits, np.zeros((1, count)), bounds).fun)
+            except Conflict:  # not an optimum to that precision: nothing is proven
+                return float("nan")
+
+        lower, upper, rows = np.zeros(k), np.zeros(k), np.zeros(len(self.rows))
+        rows[tight] = [least(1 + i) for i in range(int(tight.sum()))]
+        labelled = np.array([bool(x) for x in self.cap_labels] or [True] * k)
+        for i, place in enumerate(np.flatnonzero(at_upper)):
+            upper[place] = least(first + i) if labelled[place] else 0.0
+        labelled = np.array([bool(x) for x in self.floor_labels] or [True] * k)
+        for i, place in enumerate(np.flatnonzero(at_lower)):
+            lower[place] = least(first + int(at_upper.sum()) + i) if labelled[place] else 0.0
+        lower = np.where(self.lower == self.upper, np.maximum(lower, upper), lower)
+        return Prices(lower, upper, rows, least(ball) / 2 if on_ball else 0.0, np.nan)
+
     def _prices(self, gain: Array, rows: Array, radius: float, bound: float) -> Prices:
         """Return the prices, those of the bounds from the reduced gains at an optimum of the reduced problem."""
         reduced = gain - rows @ self.rows if rows.size else gain
@@ -222,11 +323,28 @@ class Polytope:
         assert self.centre is not None
         return (self.radius + self.mass - float(self.centre.sum())) / 2
 
+    def binding(self, w: Array, gain: Array) -> tuple[Binding, ...]:
+        """Return the named constraints that hold with equality at `w` [k] with gain `gain` [k], dearest first."""
+        prices, out = self._least_prices(w, gain), []
+        rows = self.limits - self.rows @ w
+        distance = np.inf if self.centre is None else self.radius - float(np.abs(w - self.centre).sum())
+        found = {
+            "lower": (w - self.lower, self.lower, prices.lower),
+            "upper": (self.upper - w, self.upper, prices.upper),
+            "row": (rows, np.abs(self.limits), prices.rows),
+            "ball": (np.array([distance]), np.array([self.radius]), np.array([prices.radius])),
+        }
+        for name, kind, i in self._named():
+            slack, limit, price = (float(values[i]) for values in found[kind])
+            if slack <= TIGHT:
+                out.append(Binding(name, limit, price))
+        return tuple(sorted(out, key=lambda b: -b.price))
+
     def project(self, w: Array) -> Array:
         """Return the allowed weights nearest to `w` [k]."""
         if self.simple:
             return project_onto_bounds(w, self.lower, self.upper, self.mass)
-        if self.contains(w, 0.0):
+        if self.contains(w):
             return w.copy()
         from mixwright.search._quadratic import minimise_quadratic
 
@@ -246,11 +364,11 @@ class Polytope:
     def _named(self) -> list[tuple[str, str, int]]:
         """Return each constraint that could be left out: its name, its kind and its position."""
         out: list[tuple[str, str, int]] = []
-        for i, name in enumerate(self.names):
-            if self.lower[i] > 0:
-                out.append((f"the floor {self.lower[i]:g} of source {name!r}", "lower", i))
-            if self.upper[i] < 1:
-                out.append((f"the cap {self.upper[i]:g} of source {name!r}", "upper", i))
+        for i in range(self.lower.size):
+            if self.floor_labels and self.floor_labels[i]:
+                out.append((self.floor_labels[i], "lower", i))
+            if self.cap_labels and self.cap_labels[i] and self.cap_labels[i] != self.floor_labels[i]:
+                out.append((self.cap_labels[i], "upper", i))
         out += [(label, "row", i) for i, label in enumerate(self.labels)]
         if self.centre is not None:
             out.append((f"the distance {self.radius:g} from the prior", "ball", 0))

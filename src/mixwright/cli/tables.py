@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixwright.mixture_file import MixtureFile
+from mixwright.polytope import binding_words
 from mixwright.report.measure import Measure, measure_of
 
 _SHOWN = 15  # sources in a table; the page and mixture.json have all
@@ -33,6 +34,8 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
             f"shrinkage {search['shrinkage']:g}, {search['rows']:,} rows of {search['documents']:,} "
             f"{measure_of(summary).examples}",
         )
+        for binding in search.get("binding") or []:
+            _line(console, "limit", binding_words(binding["constraint"], binding["price"]))
         _line(console, "from proxies", search["verdict"])
     for target in summary["targets"] if summary["runs"] else ():
         console.print()
@@ -60,6 +63,8 @@ def print_mixture(console: Console, mixture: MixtureFile) -> None:
         _line(console, "evidence", f"{evidence['rows']:,} rows (per {unit}) of {documents} documents")
     if "gap" in mixture.certificate:
         _line(console, "certificate", f"within {mixture.certificate['gap']:.1e} nats per row of the best objective")
+    for binding in mixture.certificate.get("binding", []):
+        _line(console, "limit", binding_words(str(binding["constraint"]), float(binding["price"])))
     _line(console, "verdict", mixture.verdict)
 
 

@@ -18,11 +18,11 @@ from mixwright.assays.data import AssayTable
 from mixwright.assays.files import read_assays
 from mixwright.assays.plan import AssayPlan, make_plan
 from mixwright.assays.splits import split_target
-from mixwright.constraints import Constraints
 from mixwright.errors import InputError
 from mixwright.experiment.assays_config import AssaysConfig
 from mixwright.experiment.assays_summary import make_summary, search_entry
 from mixwright.experiment.config import config_text
+from mixwright.experiment.source_files import named
 from mixwright.experiment.stages import Progress, Stage, check_folder, folder_name, open_run, silent
 from mixwright.files import atomic_write, explain_write_error, write_json
 from mixwright.report import write_report
@@ -163,8 +163,9 @@ def check_plans(config: AssaysConfig, table: AssayTable) -> list[AssayPlan]:
             break
     if not sources and config.target_rows == "exclude":
         raise InputError("no source can be used in every seed; give more, or another split")
-    k, names = len(plans[0].sources), plans[0].sources
-    Constraints(floors=config.search.floors or None, caps=config.search.caps or None).bounds(k, names)
+    names = plans[0].sources
+    with named(config.where("search")):
+        config.search.constraints().allowed(names, plans[0].sizes)
     _prior(config, names)
     plans[0] = _noted(plans[0], notes)
     return plans
@@ -280,7 +281,7 @@ class _Seed:
             found = MixMin(_prior(self.config, plan.sources), shrinkage, chosen.tolerance).fit(
                 table,
                 sizes=plan.sizes,
-                constraints=Constraints(floors=chosen.floors or None, caps=chosen.caps or None),
+                constraints=chosen.constraints(),
                 seed=plan.seed,
             )
             file = found.to_file(plan.sources, level=chosen.level)

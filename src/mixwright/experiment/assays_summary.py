@@ -45,6 +45,7 @@ def search_entry(config: AssaysConfig, found: MixMinResult, file: MixtureFile, c
         "level": config.search.level,
         "interval": file.uncertainty.get("interval"),
         "improvement": file.uncertainty.get("improvement"),
+        "binding": file.certificate.get("binding", []),
         "verdict": file.verdict,
         "weights": list(file.weights),
     }

@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from mixwright.constraints import Constraints
+
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     """Read a relative path from the folder of the YAML file."""
@@ -78,9 +80,36 @@ class WeightsConfig(Part):
     )
     floors: dict[str, Share] = Field(default_factory=dict, description="{source: the least weight it may have}.")
     caps: dict[str, Share] = Field(default_factory=dict, description="{source: the largest weight it may have}.")
+    frozen: dict[str, Share] = Field(default_factory=dict, description="{source: its weight}, fixed.")
+    groups: dict[str, list[str]] = Field(default_factory=dict, description="{group: [sources]}; they may overlap.")
+    group_floors: dict[str, Share] = Field(default_factory=dict, description="{group: the least sum of its weights}.")
+    group_caps: dict[str, Share] = Field(default_factory=dict, description="{group: the largest sum of its weights}.")
+    max_epochs: Positive | dict[str, Positive] | None = Field(
+        default=None, description="How often a source may be repeated within the budget: a number, or {source: number}."
+    )
+    budget: Positive | None = Field(
+        default=None, description="Rows or tokens that `max_epochs` is of; default: those of the final training."
+    )
+    max_distance: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=2)] | None = Field(
+        default=None, description="The largest sum of |weight - prior| over the sources."
+    )
     level: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
         default=0.9, description="Confidence level of all intervals."
     )
+
+    def constraints(self, budget: float | None = None) -> Constraints:
+        """Return the limits on the weights; `budget` is that of the final training, in the unit of the sizes."""
+        return Constraints(
+            floors=self.floors or None,
+            caps=self.caps or None,
+            frozen=self.frozen or None,
+            groups=self.groups or None,
+            group_floors=self.group_floors or None,
+            group_caps=self.group_caps or None,
+            max_epochs=self.max_epochs,
+            budget=None if self.max_epochs is None else self.budget or budget,
+            max_distance=self.max_distance,
+        )
 
     @field_validator("prior", mode="before")
     @classmethod

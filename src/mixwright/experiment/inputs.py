@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.constraints import Constraints
 from mixwright.errors import InputError
 from mixwright.experiment.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig
 from mixwright.experiment.source_files import check_lengths, named, part_of_source, source_documents
@@ -87,7 +86,8 @@ def check_inputs(config: SearchConfig) -> None:
     for name, target in config.targets.items():
         _first(config.where("targets", name), partial(_target_items, target))
     with named(config.where("search")):
-        Constraints(floors=config.search.floors or None, caps=config.search.caps or None).bounds(len(names), names)
+        plenty = [1e300] * len(names)  # epochs are checked once the tokens are counted
+        config.search.constraints(config.final.tokens).allowed(names, plenty, given_prior(config, names))
         shrinkage: Any = config.search.shrinkage
         MixMin(shrinkage=shrinkage, tolerance=config.search.tolerance)
     if isinstance(config.search.prior, dict):
@@ -103,6 +103,20 @@ def check_inputs(config: SearchConfig) -> None:
     if config.tokenizer.path is not None and not config.tokenizer.path.is_dir():
         where = config.where("tokenizer", "path")
         raise InputError(f"{where}: should be a folder with a tokenizer, found nothing at {config.tokenizer.path}")
+
+
+def check_sizes(config: SearchConfig, sources: Sequence[Source]) -> None:
+    """Raise InputError if no weights are allowed with these numbers of tokens: epochs may limit them."""
+    names = [source.name for source in sources]
+    with named(config.where("search")):
+        sizes = [source.train.tokens for source in sources]
+        config.search.constraints(config.final.tokens).allowed(names, sizes, given_prior(config, names))
+
+
+def given_prior(config: SearchConfig, names: Sequence[str]) -> list[float] | None:
+    """Return the prior that the configuration gives source by source, or None."""
+    prior = config.search.prior
+    return [prior.get(name, 0.0) for name in names] if isinstance(prior, dict) else None
 
 
 def check_enough(config: SearchConfig, target: Target) -> None:

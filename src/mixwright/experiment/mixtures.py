@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from mixwright._version import __version__
-from mixwright.constraints import Constraints
 from mixwright.experiment.config import SearchConfig
 from mixwright.experiment.inputs import Source
 from mixwright.experiment.stages import Progress, Stage, folder_name
@@ -58,6 +57,7 @@ def search_mixture(
         "sizes": sizes,
         "seed": config.seed,
         "settings": chosen.model_dump(mode="json", exclude={"likelihood"}),
+        "budget": config.final.tokens if chosen.max_epochs is not None and chosen.budget is None else None,
     }
     stage = Stage(folder / "search" / folder_name(target) / table.unit, inputs)
     result = stage.result()
@@ -70,7 +70,7 @@ def search_mixture(
         found = MixMin(prior=weights, shrinkage=shrinkage, tolerance=chosen.tolerance).fit(
             table,
             sizes=sizes,
-            constraints=Constraints(floors=chosen.floors or None, caps=chosen.caps or None),
+            constraints=chosen.constraints(config.final.tokens),
             seed=config.seed,
         )
         file = found.to_file([source.name for source in sources], level=chosen.level)
@@ -101,6 +101,7 @@ def _entry(
         "level": chosen.level,
         "interval": file.uncertainty.get("interval") if enough else None,
         "improvement": file.uncertainty.get("improvement") if enough else None,
+        "binding": file.certificate.get("binding", []),
         "verdict": file.verdict,
         "weights": list(file.weights),
     }

@@ -13,6 +13,7 @@ from mixwright.experiment.inputs import (
     Target,
     check_enough,
     check_inputs,
+    check_sizes,
     make_tokenizer,
     overlaps,
     read_target,
@@ -104,6 +105,7 @@ class _Run:
         remember_checked(self.folder, self.prints)
         tokenizer = make_tokenizer(self.config, self.folder, self.prints, self.progress)
         sources = tokenize_sources(self.config, self.folder, tokenizer, self.prints, self.progress)
+        check_sizes(self.config, sources)
         proxies = train_proxies(self.config, self.folder, tokenizer, sources, self.progress)
         searches, best, scored = self._search(tokenizer, sources, proxies)
         self._write_mixture(searches[0])

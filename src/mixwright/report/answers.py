@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mixwright.polytope import binding_words
 from mixwright.report.measure import Measure, measure_of
 from mixwright.report.words import count, number, percent, small
 
@@ -29,6 +30,7 @@ def answers_of(summary: Mapping[str, Any], mixtures: Mapping[str, Any]) -> list[
                 "sure": _sure(summary, search, comparison),
                 "improvement": improvement_words(search),
                 "certificate": certificate_words(search),
+                "limits": _limits(search),
             }
         )
     return answers
@@ -144,6 +146,16 @@ def _solved(search: Mapping[str, Any]) -> str:
     if search["gap"] <= search["tolerance"]:
         return f"solved to within {small(search['gap'])} nats per row of the optimum"
     return f"unfinished: up to {small(search['gap'])} nats per row from the optimum"
+
+
+def _limits(search: Mapping[str, Any]) -> list[str]:
+    """Return what the constraints that bind cost, a sentence each; entries that say nothing are left out."""
+    found = [b for b in search.get("binding") or () if isinstance(b, Mapping)]
+    return [
+        binding_words(str(b["constraint"]), float(b["price"]))
+        for b in found
+        if isinstance(b.get("constraint"), str) and isinstance(b.get("price"), int | float)
+    ]
 
 
 def certificate_words(search: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "level": "number",
         "interval": "intervals?",
         "improvement": "improvement?",
+        "binding": "list?",
         "verdict": "text",
     },
     "runs": {

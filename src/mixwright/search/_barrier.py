@@ -204,7 +204,8 @@ class Linear:
 
 def _longest(s: Array, ds: Array) -> Array:
     """Return the longest step [b] that keeps s + step ds [b, m] positive."""
-    return np.min(np.where(ds < 0, s / np.maximum(-ds, 1e-300), np.inf), axis=1, initial=np.inf)
+    with np.errstate(over="ignore"):
+        return np.min(np.where(ds < 0, s / np.maximum(-ds, 1e-300), np.inf), axis=1, initial=np.inf)
 
 
 def _moved(z: Array, s: Array, ds: Array, mu: Array, after: Array) -> Array:

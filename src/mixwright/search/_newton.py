@@ -101,11 +101,11 @@ def quadratic_step(H: Array, gain: Array, w: Array, lower: Array, upper: Array) 
         return None
     v = 0.9 * w + 0.1 * (lower + room * share)
     ridge = np.full((1, w.size), 1e-12 * float(np.trace(H)))
-    z1, z2 = np.full(w.size, 1e-2), np.full(w.size, 1e-2)
+    z1, z2, mu = np.full(w.size, 1e-2), np.full(w.size, 1e-2), np.inf
     for _ in range(60):
         s1, s2 = v - lower, upper - v
-        if min(s1.min(), s2.min()) <= 0:
-            return None
+        if min(s1.min(), s2.min()) <= 0:  # a slack below the spacing of numbers near its bound
+            return _onto_bounds(np.clip(v, lower, upper), z1, z2, lower, upper) if mu < 1e-12 else None
         mu = (z1 @ s1 + z2 @ s2) / (2 * w.size)
         if mu < 1e-17:
             return _onto_bounds(v, z1, z2, lower, upper)

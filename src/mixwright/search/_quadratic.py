@@ -35,7 +35,8 @@ def minimise_quadratic(H: Array, at: Array, region: Polytope, gain: Array | None
     shift = H[np.ix_(free, fixed)] @ (out - at)[fixed]
     start = 0.9 * at + 0.1 * inside if region.contains(at, 0.0) else inside
     part = explicit.take(free, np.where(explicit.upper > explicit.lower, inside, out))
-    out[free] = _solve(H[np.ix_(free, free)], at[free], gain[free] - shift, part, start[free], inside[free])
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is not finite ends the iteration
+        out[free] = _solve(H[np.ix_(free, free)], at[free], gain[free] - shift, part, start[free], inside[free])
     return out
 
 
@@ -48,10 +49,11 @@ def _solve(H: Array, at: Array, gain: Array, region: Polytope, start: Array, ins
     v = start[None]
     equal = np.vstack([np.ones((1, k)), region.equal]) if len(region.equal) else np.ones((1, k))
     scale = max(float(np.abs(gain - H @ (start - at)).max()), float(np.trace(H)) / k * 1e-3, 1e-12)
-    mu = np.full(1, 1e-2 * scale)
+    H, gain = H / scale, gain / scale
+    mu = np.full(1, 1e-2)
     z1, z2 = mu / (v - lower), mu / (upper - v)
     linear = Linear(region, v, mu) if region.has_inequalities else None
-    ridge = 1e-13 * float(np.trace(H)) + 1e-14 * scale
+    ridge = 1e-13 * float(np.trace(H)) + 1e-14
     best = v
     for _ in range(100):
         s1, s2 = v - lower, upper - v
@@ -60,9 +62,9 @@ def _solve(H: Array, at: Array, gain: Array, region: Polytope, start: Array, ins
             more, count = linear.complementarity(v)
             total, pairs = total + more, pairs + count
         best = v
-        if total[0] / pairs < END * scale:
+        if total[0] / pairs < END:
             break
-        mu = np.maximum(0.1 * total / pairs, 0.05 * END * scale)
+        mu = np.clip(0.1 * total / pairs, 0.05 * END, mu)
         pull = gain - (v - at) @ H + mu / s1 - mu / s2
         diagonal, low = z1 / s1 + z2 / s2, None
         if linear is not None:
@@ -78,11 +80,11 @@ def _solve(H: Array, at: Array, gain: Array, region: Polytope, start: Array, ins
         dz1, dz2 = (mu - z1 * (s1 + dv)) / s1, (mu - z2 * (s2 - dv)) / s2
         if linear is not None:
             linear.move(v, dv, step, mu)
-        z1 = z1 + np.minimum(1.0, 0.99 * _reach(z1, dz1)) * dz1
-        z2 = z2 + np.minimum(1.0, 0.99 * _reach(z2, dz2)) * dz2
         v = v + step * dv
         if not _slack(region, v[0]):
             break
+        z1 = _near(z1 + np.minimum(1.0, 0.99 * _reach(z1, dz1)) * dz1, mu / (v - lower))
+        z2 = _near(z2 + np.minimum(1.0, 0.99 * _reach(z2, dz2)) * dz2, mu / (upper - v))
     return _settle(best[0], z1[0], z2[0], linear, region, equal)
 
 
@@ -123,5 +125,11 @@ def _settle(v: Array, z1: Array, z2: Array, linear: Linear | None, region: Polyt
     return out if fits and np.abs(out - v).max() < 1e-6 else v
 
 
+def _near(z: Array, centre: Array) -> Array:
+    """Return duals that are not far from the central path's."""
+    return np.clip(z, centre * 1e-8, centre * 1e8)
+
+
 def _reach(s: Array, ds: Array) -> Array:
-    return np.min(np.where(ds < 0, s / np.maximum(-ds, 1e-300), np.inf), axis=1)
+    with np.errstate(over="ignore"):
+        return np.min(np.where(ds < 0, s / np.maximum(-ds, 1e-300), np.inf), axis=1)

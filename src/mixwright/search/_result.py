@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError
+from mixwright.polytope import Binding, Polytope
 from mixwright.search import _resample as resample
+from mixwright.search._sampled import FEWEST_DOCUMENTS, Sample, SearchRows
 from mixwright.search.table import LikelihoodTable
 from mixwright.simplex import normalise
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from mixwright.search.mixmin import MixMin
 
 Array = NDArray[np.float64]
-FEWEST_DOCUMENTS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,8 @@ class MixMinResult:
         The certificate: objective - its minimum over the allowed weights <= gap, nats per row.
     shrinkage
         The tau used.
+    space
+        The allowed weights, a Polytope.
     prior, natural
         [k]; `natural` is None where no sizes were given.
     """
@@ -55,7 +58,9 @@ class MixMinResult:
     table: LikelihoodTable
     settings: MixMin
     seed: int
-    _setting: resample.Setting
+    space: Polytope
+    _gain: Array
+    _search: SearchRows
     _allowed: NDArray[np.intp]
     _folds: resample.FoldFits | None
 
@@ -66,15 +71,56 @@ class MixMinResult:
             f"shrinkage={self.shrinkage:g}, weights={np.array2string(self.weights, precision=4, threshold=8)})"
         )
 
+    @cached_property
+    def gain(self) -> Array:
+        """
+        Return [k], minus the gradient of the objective at the weights: nats per row and unit of weight.
+
+        Of a source that is far from being used it may be an upper bound; of one that is not allowed it is that of the
+        loss alone.
+        """
+        out, excluded = self._gain.copy(), np.setdiff1d(np.arange(self.weights.size), self._allowed)
+        if excluded.size:
+            rows, used = self._search.whole, np.flatnonzero(self.weights)
+            for part in rows.parts():
+                logs = self.table.by_source(part.start, part.stop) - rows.maximum[part]
+                y = self.weights[used] @ np.exp(logs[used])
+                ratio = np.divide(rows.c[part], y, out=np.zeros_like(y), where=rows.c[part] > 0)
+                out[excluded] += np.exp(np.minimum(logs[excluded], 600.0)) @ ratio
+        return out
+
+    @cached_property
+    def binding(self) -> tuple[Binding, ...]:
+        """Return the constraints that hold with equality, with what relaxing each would save; dearest first."""
+        return self.space.binding(self.weights, self.gain)
+
     @property
     def rows(self) -> int:
         """Return the number of rows of evidence."""
-        return self._setting.rows.n
+        return self.table.n
 
     @property
     def documents(self) -> int:
         """Return the number of documents with a positive weight."""
-        return self._setting.documents
+        return self._search.documents
+
+    @cached_property
+    def sample(self) -> Sample | None:
+        """
+        Return the rows that intervals and improvement (with `max_rows`, the weights too) come from; None for all.
+
+        It has `rows`, `documents`, and the mean `loss` of the weights there (nats per row) with its standard `error`.
+        """
+        return self._search.sample(self.weights[self._allowed])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences that belong beside the result."""
+        return self._search.notes()
+
+    @property
+    def _setting(self) -> resample.Setting:
+        return self._search.setting
 
     @cached_property
     def _bootstrap(self) -> Array:
@@ -138,8 +184,9 @@ class MixMinResult:
         """Return the loss of each row [n], nats, relative to its offset, under some weights."""
         rows, used = self._setting.rows, np.flatnonzero(reference)
         out, logs = np.empty(rows.n), np.log(reference[used])
+        table = self._search.resampled[0]
         for part in rows.parts():
-            block = self.table.block(part.start, part.stop)[:, used] + logs
+            block = table.block(part.start, part.stop)[:, used] + logs
             top = block.max(1)
             possible = np.isfinite(top)
             top[~possible] = 0.0
@@ -211,6 +258,11 @@ class MixMinResult:
         sentence = self._verdict(checked_level(level))
         if self.gap <= self.settings.tolerance:
             return sentence
+        if self._search.partial:
+            return (
+                f"{sentence}; from {self._setting.rows.n:,} of {self.rows:,} rows: the optimum of all is at most "
+                + (f"{self.gap:.2g} nats per row better")
+            )
         return (
             f"{sentence}; the certificate was not reached: gap {self.gap:.2g} > tolerance {self.settings.tolerance:.2g}"
         )
@@ -223,7 +275,9 @@ class MixMinResult:
         if self.weights.size == 1:
             return "no better than uniform on this evidence: there is one source"
         estimate, low, high = self.improvement("uniform", level)
-        interval = f"({100 * level:g} % interval {low:+.4g} to {high:+.4g} nats per row, {self.documents} documents)"
+        interval = (
+            f"({100 * level:g} % interval {low:+.4g} to {high:+.4g} nats per row, {self._setting.documents} documents)"
+        )
         rounding = 1e-12 * (1 + abs(self.loss))
         if low > rounding:
             return f"better than uniform by {estimate:.4g} nats per row of the target {interval}"
@@ -263,11 +317,23 @@ class MixMinResult:
                 "documents": self.documents,
                 "unit": self.table.unit,
                 "fingerprints": {**self.table.fingerprints, "data": self.table.data_fingerprint},
+                **self._sampled(),
             },
-            certificate={"loss": self.loss, "objective": self.objective, "gap": self.gap},
+            certificate={"loss": self.loss, "objective": self.objective, "gap": self.gap, **self._limits()},
             uncertainty=uncertainty,
             verdict=self.verdict_at(level),
         )
+
+    def _sampled(self) -> dict[str, Any]:
+        """Return which rows were drawn, for the file; nothing where all were used."""
+        if self.sample is None:
+            return {}
+        return {"sample": asdict(self.sample), "notes": list(self.notes)}
+
+    def _limits(self) -> dict[str, Any]:
+        """Return the constraints that bind, for the file; nothing without constraints."""
+        found = [{"constraint": b.constraint, "limit": b.limit, "price": b.price} for b in self.binding]
+        return {"binding": found} if found else {}
 
     def save(self, path: str | PathLike[str], sources: Sequence[str] | None = None) -> None:
         """Write mixture.json, atomically; `sources` [k] are the names (default: the table's)."""

@@ -184,8 +184,9 @@ def _steps(
     """Return the best weights on the way to the optimum; the gap need not fall at every step, the objective does."""
     best = last = _certify(rows, region, w, rough)
     sample, since = SAMPLED_ROWS if rough else rows.n, 0
-    for _ in range(MAX_STEPS):
-        if best.gap <= tolerance or since == PATIENCE:
+    for position in range(MAX_STEPS):
+        settled = position > 0 or not rows.precise  # a step puts weights on their bounds, where they belong
+        if (best.gap <= tolerance and settled) or since == PATIENCE:
             break
         chosen = _working_set(last, region)
         if chosen.size < 2:
@@ -204,7 +205,7 @@ def _steps(
         hessian.current = found.gap < FAST * last.gap
         since = 0 if found.gap < 0.9 * best.gap else since + 1
         last = found
-        best = found if found.gap < best.gap else best
+        best = found if found.gap < max(best.gap, tolerance) else best
     return best
 
 

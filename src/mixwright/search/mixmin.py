@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,8 @@ from mixwright.polytope import Polytope
 from mixwright.search import _resample as resample
 from mixwright.search._evidence import Evidence
 from mixwright.search._result import MixMinResult, enough_documents, is_number, per_source
+from mixwright.search._reuse import starting_weights
+from mixwright.search._sampled import MEMORY, SearchRows
 from mixwright.search._solve import solve
 from mixwright.search.table import LikelihoodTable
 from mixwright.simplex import normalise, scale_onto_bounds
@@ -53,6 +56,14 @@ class MixMin:
         tau >= 0, in units of the target's total row weight, or "cv".
     tolerance
         The certificate to reach: objective - minimum <= tolerance, nats per row.
+    max_rows
+        Search on at most so many rows: whole documents, drawn at random. One pass over all rows then says what the
+        weights are worth there: `loss`, `objective` and `gap` are those of all rows, so the gap bounds what the other
+        rows could still bring, and is larger than the tolerance. By default all rows are used.
+    memory
+        Bytes. A table whose likelihoods would take more in float32 is read anew in each pass; shrinkage, intervals
+        and improvement are then those of a sample of its documents (`result.notes`). The whole process takes about
+        twice as much, apart from an array that it is given.
 
     Examples
     --------
@@ -69,6 +80,8 @@ class MixMin:
     prior: Literal["uniform", "natural"] | ArrayLike = "uniform"
     shrinkage: float | Literal["cv"] = "cv"
     tolerance: float = 1e-8
+    max_rows: int | None = None
+    memory: float = MEMORY
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -81,6 +94,11 @@ class MixMin:
             raise InputError(f"shrinkage should be 'cv' or a number from 0 to 1e6; found {self.shrinkage!r}")
         if not is_number(self.tolerance) or not 1e-12 <= self.tolerance <= 1:
             raise InputError(f"tolerance should be a number from 1e-12 to 1 (nats); found {self.tolerance!r}")
+        most = self.max_rows
+        if most is not None and not (isinstance(most, (int, np.integer)) and not isinstance(most, bool) and most >= 3):
+            raise InputError(f"max_rows should be a whole number of at least 3, or None for all rows; found {most!r}")
+        if not is_number(self.memory) or not self.memory > 0:
+            raise InputError(f"memory should be a positive number of bytes, such as 1e9; found {self.memory!r}")
 
     def fit(
         self,
@@ -90,6 +108,7 @@ class MixMin:
         constraints: Constraints | None = None,
         seed: int = 0,
         documents: ArrayLike | None = None,
+        start: MixMinResult | Mapping[str, float] | ArrayLike | None = None,
     ) -> MixMinResult:
         """
         Return the weights for a table of likelihoods.
@@ -109,12 +128,17 @@ class MixMin:
         documents
             [n] document of each row, where `log_likelihood` is an array; rows of one document are kept together in
             folds and bootstrap draws. By default each row is a document of its own.
+        start
+            Where to begin: the result of a table with other sources, weights [k], or {source: weight}. It saves time
+            and changes the answer within the tolerance only. Of a result in memory, the likelihoods of the columns that
+            both tables share (`with_source`, `add_source`, ... of one table) are not computed again. The shrinkage is
+            not taken from it.
 
         Raises
         ------
         InputError
-            For likelihoods, weights, sizes or constraints that do not fit (the message says which and what to do), and
-            for `shrinkage="cv"` with fewer than 3 documents.
+            For likelihoods, weights, sizes, constraints or a start that do not fit (the message says which and what to
+            do), for `shrinkage="cv"` with fewer than 3 documents, and for `max_rows` that hold fewer than 3.
         """
         if not isinstance(log_likelihood, LikelihoodTable):
             table = LikelihoodTable.from_array(log_likelihood, documents=documents)
@@ -122,8 +146,8 @@ class MixMin:
             raise InputError("documents should be given with an array only; this table has its own (table.documents)")
         else:
             table = log_likelihood
-            table.check()
-        return _fit(self, table, row_weights, sizes, constraints, _seed(seed))
+            table.require_complete()
+        return _fit(self, table, row_weights, sizes, constraints, _seed(seed), start)
 
 
 def _fit(
@@ -133,9 +157,10 @@ def _fit(
     sizes: ArrayLike | None,
     constraints: Constraints | None,
     seed: int,
+    start: Any,
 ) -> MixMinResult:
-    """Return the result for a checked table."""
-    if len(set(np.asarray(table.targets).tolist())) > 1:
+    """Return the result for a complete table."""
+    if table.targets.min() != table.targets.max():
         raise InputError(
             f"the rows should be those of one target; found {len(table.target_names)} "
             f"({', '.join(table.target_names[:5])}); choose one with table.select(name)"
@@ -148,36 +173,53 @@ def _fit(
     prior = _prior(settings.prior, natural, table.k, upper)
     space = constraints.allowed(table.sources, sizes, prior)
     allowed = np.flatnonzero(upper > 0)
-    rows = Evidence(table, allowed, _row_weights(row_weights, table))
-    _, document = np.unique(table.documents, return_inverse=True)
-    setting = resample.Setting(rows, lower[allowed], upper[allowed], prior[allowed], document, _space(space, allowed))
+    near = None if start is None else starting_weights(start, table.sources, allowed)
+
+    def problem(rows: Evidence, document: NDArray[np.int64]) -> resample.Setting:
+        limits = lower[allowed], upper[allowed], prior[allowed]
+        return resample.Setting(rows, *limits, document, _space(space, allowed))
+
+    previous = start._search if isinstance(start, MixMinResult) else None
+    own_weights = _row_weights(row_weights, table)
+    search = SearchRows(
+        table, allowed, own_weights, problem, settings.memory, settings.max_rows, seed, previous=previous
+    )
     folds = None
     if settings.shrinkage == "cv":
-        shrinkage, folds = _cross_validate(setting, seed)
+        shrinkage, folds = _cross_validate(search.setting, seed)
     else:
         shrinkage = float(settings.shrinkage)
-    start = scale_onto_bounds(setting.prior, setting.lower, setting.upper)
-    solution = solve(rows, setting.region(shrinkage), settings.tolerance, start)
+    setting = problem(search.fitted, np.empty(0, np.int64))
+    region = setting.region(shrinkage)
+    first = scale_onto_bounds(setting.prior, setting.lower, setting.upper)
+    solution = solve(search.fitted, region, settings.tolerance, first, near)
     if solution.gap > settings.tolerance:
         warnings.warn(
             f"the certificate was not reached: gap {solution.gap:.2g}, tolerance {settings.tolerance:.2g} nats per row",
             RuntimeWarning,
             stacklevel=3,
         )
+    solution, offset = search.of_all(solution, region)
     weights = np.zeros(table.k)
     weights[allowed] = solution.weights
+    gain = np.zeros(table.k)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        penalty = shrinkage * setting.prior
+        gain[allowed] = solution.gain + np.where(penalty > 0, penalty / solution.weights, 0.0)
     return MixMinResult(
         weights=weights,
-        loss=solution.loss - rows.offset,
-        objective=solution.objective - rows.offset,
+        loss=solution.loss - offset,
+        objective=solution.objective - offset,
         gap=solution.gap,
         shrinkage=shrinkage,
         prior=prior,
         natural=natural,
+        space=space,
+        _gain=gain,
         table=table,
         settings=settings,
         seed=seed,
-        _setting=setting,
+        _search=search,
         _allowed=allowed,
         _folds=folds,
     )
