@@ -137,6 +137,7 @@ class FolderColumns:
         self.numbers = numbers
         self._maps: dict[int, npt.NDArray[np.float64]] = {}
         self._files = ColumnFiles()
+        self._place = str(folder.resolve())
         self._checksums = checksums
         self._finished = {i for i in range(self.k) if self._looks_finished(i, checksums)}
 
@@ -300,7 +301,7 @@ class FolderColumns:
 
     def key(self, i: int) -> Hashable:
         """Return the path of the file with its checksum."""
-        return str(self.folder.resolve()), self.name(i), self._checksums.get(self.name(i))
+        return self._place, self.name(i), self._checksums.get(self.name(i))
 
     def row_number(self, row: int) -> int:
         """Return the row itself."""

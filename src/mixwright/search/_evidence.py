@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,14 @@ class Blocks(Protocol):
         ...
 
 
+class Fill(Protocol):
+    """Another way to compute P than from the logs of all columns."""
+
+    def fill(self, rows: Evidence) -> None:
+        """Compute P, its sample and the row maxima."""
+        ...
+
+
 @dataclass(frozen=True)
 class Moments:
     """
@@ -78,7 +86,7 @@ class Evidence:
     columns of the sources that are used, or nearly, are computed from the logs, and certificates are taken from those.
     """
 
-    def __init__(self, logs: Blocks, columns: NDArray[np.intp], row_weights: Array) -> None:
+    def __init__(self, logs: Blocks, columns: NDArray[np.intp], row_weights: Array, reuse: Fill | None = None) -> None:
         self.logs: Blocks | None = logs
         self.columns = columns
         self.n, self.k = logs.n, columns.size
@@ -87,25 +95,29 @@ class Evidence:
         self.precise = self.n * self.k <= EXACT_ELEMENTS
         dtype = np.float64 if self.precise else np.float32
         self.P: Matrix = np.empty((self.k, self.n), dtype).T  # a column is contiguous: working sets are copied quickly
-        self.step = _sample_step(self.n)
+        self.step = sample_step(self.n)
         self._sample = np.empty((self.k, -(-self.n // self.step)), dtype).T if self.step >= 2 else None
         self._kept = np.empty(0, np.intp)
         self._columns = np.empty((0, self.n)).T
         self._last: tuple[Array, Array] | None = None
         self._priced: tuple[Array, Array] | None = None
-        impossible = [row for row in in_threads(self._fill, self.parts()) if row >= 0]
+        if reuse is None:
+            self.fill(self._fill, self.parts())
+        else:
+            reuse.fill(self)
+
+    def fill(self, of: Callable[[slice], int], parts: Iterable[slice]) -> None:
+        """Take in blocks; raise InputError where a row is impossible or has a value that is none: `of` returns it."""
+        impossible = [row for row in in_threads(of, parts) if row >= 0]
         if impossible:
-            raise InputError(
-                f"each row should be possible under a source that is allowed; row {impossible[0]} is -inf under all of "
-                "them; remove the row, or allow a source that explains it"
-            )
+            raise_impossible(self.logs, impossible[0])
 
     def _fill(self, part: slice) -> int:
         """Compute a block of P; return the first row that is impossible, or -1."""
-        relative = self._logs(part)
+        relative = self.read_logs(part)
         top = relative.max(0)
         self.maximum[part] = top
-        if (bad := np.flatnonzero(np.isneginf(top))).size:
+        if (bad := np.flatnonzero(~np.isfinite(top))).size:
             return int(part.start + bad[0])
         relative -= top
         block = relative.astype(self.P.dtype, copy=False)
@@ -115,14 +127,41 @@ class Evidence:
             self._sample.T[:, part.start // self.step : -(-part.stop // self.step)] = block[:, :: self.step]
         return -1
 
+    def draw_sample(self) -> None:
+        """Take the sample of the rows from P."""
+        if self._sample is not None:
+            self._sample.T[:] = self.P.T[:, :: self.step]
+
+    def adopt(
+        self, there: Evidence, at: NDArray[np.intp], here: NDArray[np.intp], risen: NDArray[np.intp], scale: Array
+    ) -> None:
+        """Keep the float64 columns that another evidence keeps of its sources `at`, which are `here` in this one."""
+        if self.precise or there.precise:
+            return
+        place = {int(source): i for i, source in enumerate(there._kept)}
+        shared = [(place[int(old)], new) for old, new in zip(at, here, strict=True) if int(old) in place]
+        self._kept = np.array([new for _, new in shared], np.intp)
+        self._columns = np.empty((self._kept.size, self.n)).T
+        for column, (old, _) in zip(self._columns.T, shared, strict=True):
+            column[:] = there._columns.T[old]
+            column[risen] *= scale
+
+    def put_kept(self, chosen: NDArray[np.intp], relative: Array) -> None:
+        """Compute some rows of the float64 columns again, from the logs [k, rows] relative to the row maxima."""
+        self._columns.T[:, chosen] = np.exp(relative[self._kept])
+
     def parts(self, width: int = 0) -> Iterator[slice]:
         """Yield the row blocks of one pass over `width` columns (default: all)."""
-        step = max(SAMPLE_STEP, BLOCK_ELEMENTS // (width or self.k) // SAMPLE_STEP * SAMPLE_STEP)
+        step = max(SAMPLE_STEP, self._block_rows(width) // SAMPLE_STEP * SAMPLE_STEP)
         step = -(-step // self.step) * self.step if self.step > 1 else step
         for start in range(0, self.n, step):
             yield slice(start, min(start + step, self.n))
 
-    def _logs(self, part: slice, chosen: NDArray[np.intp] | None = None) -> Array:
+    def _block_rows(self, width: int = 0) -> int:
+        """Return about how many rows of `width` columns (default: all) a block has."""
+        return BLOCK_ELEMENTS // (width or self.k)
+
+    def read_logs(self, part: slice, chosen: NDArray[np.intp] | None = None) -> Array:
         """Return the logs [len(chosen), rows] of a block."""
         assert self.logs is not None
         if chosen is None and self.k == self.logs.k:
@@ -146,7 +185,7 @@ class Evidence:
         out.c = self.c[:: self.step] / self.c[:: self.step].sum() if self.c[:: self.step].any() else None
         if out.c is None:
             return None
-        out.step = _sample_step(out.n)
+        out.step = sample_step(out.n)
         out._last = out._priced = None
         out._sample = out.P.T[:, :: out.step].copy().T if out.step >= 2 else None
         return out
@@ -158,7 +197,7 @@ class Evidence:
         columns = np.empty((chosen.size, self.n)) if out is None else out.T
 
         def compute(part: slice) -> None:
-            np.exp(self._logs(part, chosen) - self.maximum[part], out=columns[:, part])
+            np.exp(self.read_logs(part, chosen) - self.maximum[part], out=columns[:, part])
 
         in_threads(compute, self.parts(max(chosen.size, self.k // 8)))
         return columns.T
@@ -169,7 +208,7 @@ class Evidence:
         if not self.precise and self.logs is not None:
             for at in np.flatnonzero(y.min(1) < 1e-30):  # where float32 may have lost what little there is
                 row = int(chosen[at])
-                y[at] = np.exp(self._logs(slice(row, row + 1))[:, 0] - self.maximum[row]) @ W.T
+                y[at] = np.exp(self.read_logs(slice(row, row + 1))[:, 0] - self.maximum[row]) @ W.T
         with np.errstate(divide="ignore"):
             return -np.log(y).T
 
@@ -253,7 +292,7 @@ class Evidence:
         """Return the moments at `w` from the float64 logs of all sources, a block at a time."""
 
         def of(part: slice) -> tuple[float, Array]:
-            P = np.exp(self._logs(part) - self.maximum[part])
+            P = np.exp(self.read_logs(part) - self.maximum[part])
             y = w @ P
             y[self.c[part] == 0] = 1.0
             with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
@@ -292,7 +331,19 @@ class Evidence:
         return self._last[1]
 
 
-def _sample_step(n: int) -> int:
+def raise_impossible(logs: Blocks | None, row: int) -> NoReturn:
+    """Raise the InputError that says what is wrong with a row, or with the first one that is."""
+    check = getattr(logs, "check", None)
+    if check is not None:  # a table names its sources
+        check()
+    raise InputError(
+        f"each row should be possible under a source that is allowed; row {row} is -inf under all of them; remove the "
+        "row, or allow a source that explains it"
+    )
+
+
+def sample_step(n: int) -> int:
+    """Return every how many rows are in the sample of n rows; below 2 there is none."""
     return min(SAMPLE_STEP, n // SAMPLE_ROWS)
 
 

@@ -56,7 +56,7 @@ def solve(rows: Evidence, region: Region, tolerance: float, start: Array, near: 
         return _certify(rows, region, scale_onto_bounds(region.lower + 1e-300, region.lower, region.upper))
     shrunk = bool((region.penalty > 0).all())
     if near is not None:
-        found = _refine(rows, region, _possible(rows, region, near, start), tolerance)
+        found = _steps(rows, region, _possible(rows, region, near, start), tolerance, _Curvature(rows))
         if found.gap <= tolerance:
             return found
     if shrunk and not rows.precise:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -299,8 +299,12 @@ class LikelihoodTable(TableSources):
         """Return `block(start, stop)` of some sources (default: all), transposed: float64 [len(chosen), m]."""
         return self._columns.by_source(self._rows(start, stop), chosen)
 
+    def column_keys(self) -> list[Hashable]:
+        """Return what tells each column [k] from others in this process: columns with equal keys are equal."""
+        return [self._columns.key(i) for i in range(self.k)]
+
     def _rows(self, start: int, stop: int) -> slice:
-        self._require_complete()
+        self.require_complete()
         if not 0 <= start <= stop <= self.n:
             raise InputError(f"a block should lie within rows 0 to {self.n}, found {start} to {stop}; correct it")
         return slice(start, stop)
@@ -317,7 +321,7 @@ class LikelihoodTable(TableSources):
         """
         if self._checked:
             return
-        self._require_complete()
+        self.require_complete()
         for rows in self._blocks():
             possible = np.isfinite(self._columns.row_maximum(rows))
             if not possible.all():
@@ -386,7 +390,8 @@ class LikelihoodTable(TableSources):
             )
         return self._columns
 
-    def _require_complete(self) -> None:
+    def require_complete(self) -> None:
+        """Raise InputError unless all columns are finished; those that are not are named."""
         if not self.complete:
             missing = self.missing
             names = ", ".join(repr(name) for name in missing[:5]) + (" ..." if len(missing) > 5 else "")
