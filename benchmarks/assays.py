@@ -4,7 +4,7 @@ Is the mixture worth it on assays? Average precision of MixMin and its baselines
     python benchmarks/assays.py run --data ../shared/data --folder runs/assays --pool tox21      (goes on where it was)
     python benchmarks/assays.py table --folder runs/assays                                       (reads what is there)
 
-Pools, fixed before anything was trained:
+Pools, by rules that were fixed before these runs (a trial had used the assays of `random`):
 
 - tox21: all 12 assays, each the target in turn.
 - first: the first 62 assays of the ToxCast file that have at least 300 rows and 30 of each class (the paper takes the
