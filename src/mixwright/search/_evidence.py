@@ -266,7 +266,7 @@ class Evidence:
         if self._priced is not None and np.array_equal(self._priced[0], w):  # those that will be looked at, at once
             prices = self._priced[1]
             near = np.flatnonzero(prices > (1 - 2 * MARGIN) * prices[used].max())
-            used = np.union1d(used, near) if near.size <= used.size else used
+            used = np.union1d(used, near) if near.size <= 2 * used.size + 8 else used
         self.keep(used)
         m = self._kept.size
         share = w[self._kept]

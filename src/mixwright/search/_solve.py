@@ -61,10 +61,11 @@ def solve(rows: Evidence, region: Region, tolerance: float, start: Array, near: 
             return found
     if shrunk and not rows.precise:
         w = _solve_rough(rows, region, start)
+    elif (guess := _sample_optimum(rows, region, start, LOOSE)) is not None:
+        w = guess
     else:
-        w, chosen, warm = _guess(rows, region, start, LOOSE)
-        if not warm:
-            w, warm = _solve_chosen(rows, region, chosen, w, LOOSE / 100, warm), True
+        w, chosen, _ = _guess(rows, region, start, LOOSE)
+        w = _solve_chosen(rows, region, chosen, w, LOOSE / 100, False)
     best = _refine(rows, region, w, tolerance)
     if best.gap <= tolerance:
         return best
@@ -116,14 +117,19 @@ def _follow(rows: Evidence, region: Region, chosen: NDArray[np.intp], best: Solu
 
 def _guess(rows: Evidence, region: Region, start: Array, slack: float) -> tuple[Array, NDArray[np.intp], bool]:
     """Return weights to start from, a first working set, and whether they are near the optimum: that of a sample."""
-    sample = rows.sample()
-    if sample is not None:
-        w = _loose_optimum(sample, region, start, max(slack, 1 / sample.n))
+    w = _sample_optimum(rows, region, start, slack)
+    if w is not None:
         return w, _first_choice(rows, region, w), True
     if rows.k <= WHOLE or (region.penalty > 0).all():
         return start, np.arange(rows.k), False
     w = _em(rows, region, start, 10)
     return w, _first_choice(rows, region, w), False
+
+
+def _sample_optimum(rows: Evidence, region: Region, start: Array, slack: float) -> Array | None:
+    """Return the loose optimum of a sample of the rows, None where they are too few for one."""
+    sample = rows.sample()
+    return None if sample is None else _loose_optimum(sample, region, start, max(slack, 1 / sample.n))
 
 
 def _loose_optimum(rows: Evidence, region: Region, start: Array, slack: float) -> Array:
@@ -183,7 +189,7 @@ def _steps(
 ) -> Solution:
     """Return the best weights on the way to the optimum; the gap need not fall at every step, the objective does."""
     best = last = _certify(rows, region, w, rough)
-    sample, since = SAMPLED_ROWS if rough else rows.n, 0
+    sample, since = max(SAMPLED_ROWS, rows.n // 8) if rough else rows.n, 0
     for position in range(MAX_STEPS):
         settled = position > 0 or not rows.precise  # a step puts weights on their bounds, where they belong
         if (best.gap <= tolerance and settled) or since == PATIENCE:
