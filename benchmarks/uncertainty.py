@@ -73,7 +73,8 @@ def main():
             none, inside, estimate, true = coverage(k, truth, spread, 300, arguments.repetitions)
             say(f"| {truth}, {spread} | {k} | {none:.0%} | {inside:.0%} | {estimate:.4f} | {true:.4f} |")
     if arguments.write:
-        head = "# Small samples and honest uncertainty\n\n`python benchmarks/uncertainty.py --write`. No constant was chosen on these seeds.\n\n"
+        head = "# Small samples and honest uncertainty\n\n`python benchmarks/uncertainty.py --write`. "
+        head += "No constant was chosen on these seeds.\n\n"
         Path(__file__).with_name("results").joinpath("uncertainty.md").write_text(head + "\n".join(lines) + "\n")
 
 
