@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.search._evidence import (
-    BLOCK_ELEMENTS,
     EXACT_ELEMENTS,
     SAMPLE_ROWS,
     Array,
@@ -20,17 +19,20 @@ from mixwright.search._evidence import (
     sample_step,
 )
 
+BLOCK_ELEMENTS = 1 << 20  # elements of a block: long enough to read, and short enough for the processor's cache
 SHARE = 8  # the sample of the rows takes at most such a part of the memory
 READ_ROWS = 4096  # rows of a block where there are many sources: shorter pieces of a file take as long to read
 RECENT = 2  # moments that are at hand
+TOGETHER = 16  # blocks that one thread sums
+HESSIAN_WORK = 200  # sources^2 of a Hessian of all rows, per source of the table: about four passes
 
 
 class StreamedEvidence(Evidence):
     """
     `Evidence` without P [n, k] in memory: a sample of its rows, the maxima [n] and the row weights [n] are.
 
-    Levels to start from and Hessians come from the sample, so a step leaves a small share of the way; loss, gains and
-    the certificate are exact, from the float64 logs of all rows, in one pass for each weights that are asked about.
+    A first guess comes from the sample. Loss, gains, the certificate and the Hessian of the sources that matter are
+    exact, from the float64 logs of all rows, in one pass for each weights that are asked about.
 
     Parameters
     ----------
@@ -55,6 +57,8 @@ class StreamedEvidence(Evidence):
         self._sample = np.empty((self.k, rows), dtype).T if rows else None
         self.P: Any = StreamedMatrix(self, np.arange(self.k))
         self._recent: list[tuple[Array, Moments]] = []
+        self._hessian_type = np.float64 if self.n * self.k <= EXACT_ELEMENTS else np.float32
+        self._hessian = np.empty(0), np.empty(0, np.intp), np.empty((0, 0))
         self.passes = 0
         self.fill(self._fill, self.parts())
 
@@ -94,34 +98,67 @@ class StreamedEvidence(Evidence):
         for at, found in self._recent:
             if np.array_equal(at, w):
                 return found
-        self.passes += 1
-        everything = np.arange(self.k)
-
-        def of(part: slice) -> tuple[float, Array]:
-            return block_moments(self.likelihoods(part, everything), self.c[part], w)
-
-        found = sum_moments(in_threads(of, self.parts()))
+        everything, near = np.arange(self.k), self._beside(w)
+        loss, gain, H = self._pass(w, everything, near)
+        self._hessian = w.copy(), near, H
+        found = Moments(loss, gain, np.ones(self.k, bool))
         self._recent = [(w.copy(), found), *self._recent][:RECENT]
         return found
 
+    def _pass(self, w: Array, columns: NDArray[np.intp], near: NDArray[np.intp]) -> tuple[float, Array, Array]:
+        """Return loss, gain of some columns that hold all weight, and Hessian of those at the positions `near`."""
+        self.passes += 1
+        share = w[columns]
+
+        def of(parts: list[slice]) -> tuple[float, Array, Array]:
+            loss, gain, H = 0.0, np.zeros(columns.size), np.zeros((near.size, near.size))
+            for part in parts:
+                P, c = self.likelihoods(part, columns), self.c[part]
+                y = share @ P
+                y[c == 0] = 1.0
+                with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+                    loss -= float(c @ np.log(y))
+                    gain += P @ (c / y)
+                    root = np.sqrt(c) / y
+                if near.size:
+                    block = np.empty((near.size, y.size), self._hessian_type)
+                    for row, i in zip(block, near, strict=True):
+                        np.multiply(P[i], root, out=row, casting="same_kind")
+                    H += block @ block.T
+            return loss, gain, H
+
+        parts = list(self.parts(columns.size))
+        found = in_threads(of, [parts[i : i + TOGETHER] for i in range(0, len(parts), TOGETHER)])
+        losses, gains, hessians = zip(*found, strict=True)
+        return float(sum(losses)), np.sum(gains, axis=0), np.sum(hessians, axis=0)
+
+    def _beside(self, w: Array) -> NDArray[np.intp]:
+        """Return the sources whose Hessian will be asked for: those used, and the best others in a former pass."""
+        used = np.flatnonzero(w)
+        rest = np.flatnonzero(w == 0)
+        former = self._recent[0][1] if self._recent else self._in_memory and self._in_memory.gains(w)
+        if former:
+            more = max(12 if self._recent else 16, used.size // 2 + 4)
+            used = np.union1d(used, rest[np.argsort(-former.gain[rest], kind="stable")[:more]])
+        return used if used.size**2 <= HESSIAN_WORK * self.k / 4 else np.empty(0, np.intp)
+
     def curvature(self, w: Array, chosen: NDArray[np.intp], rows: int) -> Array:
-        """Return the Hessian [len(chosen), len(chosen)] of the loss at `w`: of the sample, or of all rows."""
-        if self._in_memory is not None and rows <= self.n:
+        """
+        Return the Hessian [len(chosen), len(chosen)] of the loss at `w`, of all rows where that is worth its time.
+
+        That of a sample is no substitute: likelihood ratios have long tails, and steps with it converge slowly.
+        """
+        at, known, H = self._hessian
+        if np.array_equal(at, w) and np.isin(chosen, known).all():
+            place = np.searchsorted(known, chosen)
+            return H[np.ix_(place, place)]
+        if self._in_memory is not None and chosen.size**2 > HESSIAN_WORK * self.k:
             with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
                 found = self._in_memory.curvature(w, chosen, rows)
             if np.isfinite(found).all():
                 return found
-        self.passes += 1
         columns = np.union1d(np.flatnonzero(w), chosen)
-        at = np.searchsorted(columns, chosen)
-
-        def of(part: slice) -> Array:
-            P, c = self.likelihoods(part, columns), self.c[part]
-            y = w[columns] @ P
-            block = P[at] * np.sqrt(np.divide(c, y * y, out=np.zeros_like(y), where=c > 0))
-            return block @ block.T
-
-        return np.sum(in_threads(of, self.parts(columns.size)), axis=0)
+        return self._pass(w, columns, np.searchsorted(columns, chosen))[2]
 
     @cached_property
     def _in_memory(self) -> Evidence | None:
@@ -173,9 +210,9 @@ class StreamedMatrix:
             one = StreamedMatrix(self.rows, self.chosen[np.atleast_1d(column)])[rows]
             return (one @ np.ones(1)) if np.ndim(column) == 0 else one
         if isinstance(at, slice):
-            start, stop, step = at.indices(self.rows.n)
-            if (start, stop, step) == (0, self.rows.n, 1):
+            if at.start is None and at.stop is None and at.step in (None, 1):
                 return self
+            start, stop, step = at.indices(self.rows.n)
             if step == 1:
                 return self.rows.likelihoods(slice(start, stop), self.chosen).T
             at = np.arange(start, stop, step)

@@ -1,0 +1,161 @@
+"""
+Tables larger than memory, many sources, and a solve beside a previous one.
+
+`python benchmarks/large.py` prints a Markdown table; with --write it becomes benchmarks/results/large.md too. Tables
+are written to a temporary folder first (2.6 GB for 10,000,000 x 32, removed at the end). Each case is a process of its
+own: its memory is the largest resident size of the whole process (ru_maxrss).
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mixwright import LikelihoodTable, MixMin
+from solver import simulate
+
+ROWS = 1_000_000  # written at a time
+
+
+def write(folder, n, k, seed=0, dimensions=8, spread=0.6, used=4):
+    """Write the table of `solver.simulate`, a million rows at a time."""
+    if n * k <= 2e8:
+        LikelihoodTable.from_array(simulate(n, k, seed)).save(folder)
+        return
+    rng = np.random.default_rng(seed)
+    centre = rng.normal(size=(k, dimensions)) * spread
+    weights = np.zeros(k)
+    weights[rng.choice(k, used, replace=False)] = rng.dirichlet(np.full(used, 3.0))
+    table = LikelihoodTable.create(folder, [f"source_{i}" for i in range(k)], documents=np.arange(n), unit="row")
+    for start in range(0, n, ROWS):
+        m = min(ROWS, n - start)
+        x = centre[rng.choice(k, m, p=weights)] + rng.normal(size=(m, dimensions))
+        square = (x**2).sum(1)
+        for i in range(k):
+            table.append(f"source_{i}", -0.5 * (square - 2 * x @ centre[i] + (centre[i] ** 2).sum()))
+    for source in table.sources:
+        table.finish(source)
+
+
+def fit(folder, **settings):
+    """Return the figures of one search over a table on disk, opening it included."""
+    begin = time.perf_counter()
+    table = LikelihoodTable.open(folder)
+    result = MixMin(shrinkage=0.0, **settings).fit(table)
+    seconds = time.perf_counter() - begin
+    rows = result._search.whole if not result._search.partial else None
+    return {
+        "n": table.n,
+        "k": table.k,
+        "seconds": seconds,
+        "gap": result.gap,
+        "used": int(np.count_nonzero(result.weights)),
+        "passes": getattr(rows, "passes", None),
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+    }
+
+
+def beside(folder):
+    """Return the seconds of a search with one source more, from scratch and beside the result without it (medians)."""
+    table = LikelihoodTable.open(folder)
+    previous = MixMin(shrinkage=0.0).fit(table.without_source(table.sources[-1]))
+    seconds = {"cold": [], "warm": []}
+    for _ in range(5):
+        for name, start in (("cold", None), ("warm", previous)):
+            begin = time.perf_counter()
+            result = MixMin(shrinkage=0.0).fit(LikelihoodTable.open(folder), start=start)
+            seconds[name].append(time.perf_counter() - begin)
+    found = {name: float(np.median(values)) for name, values in seconds.items()}
+    return {"n": table.n, "k": table.k, "gap": result.gap, **found}
+
+
+def case(action, folder, *arguments, **settings):
+    """Return what an action returns in a process of its own."""
+    call = json.dumps([action, str(folder), arguments, settings])
+    output = subprocess.run([sys.executable, __file__, "--call", call], check=True, stdout=subprocess.PIPE)
+    return json.loads(output.stdout.decode().splitlines()[-1])
+
+
+def size(found):
+    return f"{found['n']:,} x {found['k']:,}"
+
+
+def fits(folder):
+    """Yield the rows of the table: what, seconds, microseconds per row, memory, note."""
+
+    def row(what, found, note=""):
+        per_row = f"{1e6 * found['seconds'] / found['n']:.2f}"
+        note = f"gap {found['gap']:.1e}, {found['used']} sources used{note}"
+        return f"{size(found)}: {what}", f"{found['seconds']:.2f}", per_row, f"{found['megabytes']:,.0f}", note
+
+    small, large, wide = folder / "small", folder / "large", folder / "wide"
+    case("write", small, 1_000_000, 32)
+    case("write", large, 10_000_000, 32)
+    yield row("held in memory (default)", case("fit", small))
+    found = case("fit", small, memory=1.2e8)
+    yield row("streamed (memory=1.2e8)", found, f", {found['passes']} passes")
+    found = case("fit", large)
+    yield row("streamed (default)", found, f", {found['passes']} passes")
+    yield row("max_rows=500,000", case("fit", large, max_rows=500_000), " (the gap bounds the loss on all rows)")
+    shutil.rmtree(large)
+    case("write", wide, 20_000, 10_000)
+    yield row("held in memory (default)", case("fit", wide))
+    shutil.rmtree(wide)
+    two = folder / "two"
+    case("write", two, 1_000_000, 2)
+    yield row("held in memory (default)", case("fit", two))
+
+
+def adds(folder):
+    """Yield the rows of the table: what, seconds from scratch, seconds beside the previous result, ratio, note."""
+    case("write", folder / "middle", 60_000, 500)
+    for name in ("middle", "small"):
+        found = case("beside", folder / name)
+        ratio = f"{found['cold'] / found['warm']:.1f}"
+        yield size(found), f"{found['cold']:.3f}", f"{found['warm']:.3f}", ratio, f"gap {found['gap']:.1e}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/large.md")
+    parser.add_argument("--call", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.call:
+        action, folder, positional, settings = json.loads(arguments.call)
+        print(json.dumps({"write": write, "fit": fit, "beside": beside}[action](folder, *positional, **settings)))
+        return
+    lines = []
+
+    def show(*cells):
+        lines.append("| " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+
+    if shutil.disk_usage(tempfile.gettempdir()).free < 6e9:
+        sys.exit("the tables need 6 GB in the temporary folder; found less; set TMPDIR")
+    with tempfile.TemporaryDirectory() as temporary:
+        show("a search over a table on disk, `shrinkage=0.0`", "seconds", "µs per row", "peak MB", "note")
+        show("---", "---:", "---:", "---:", "---")
+        for cells in fits(Path(temporary)):
+            show(*cells)
+        lines.append("")
+        show("one source more", "from scratch, s", "beside the previous result, s", "ratio", "note")
+        show("---", "---:", "---:", "---:", "---")
+        for cells in adds(Path(temporary)):
+            show(*cells)
+    where = f"{os.cpu_count()} cores, {platform.machine()}, numpy {np.__version__}"
+    head = f"# Large tables\n\n`python benchmarks/large.py --write`; {where}. Files are in the page cache.\n\n"
+    if arguments.write:
+        Path(__file__).with_name("results").joinpath("large.md").write_text(head + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
