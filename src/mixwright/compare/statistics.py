@@ -1,12 +1,13 @@
 """
 Differences between arms that were trained with the same seeds.
 
-Losses move more from seed to seed than from mixture to mixture, and arms with the same seed (the same initial model, the
-same order of rows within a source) move together. So each seed gives one difference per arm, and the seeds' spread of that
-difference is its error. With few seeds the spread is hardly known: it is shrunk towards that of all arms, as far as the
-arms' spreads agree (an empirical-Bayes variance: Smyth, 2004, "Linear models and empirical Bayes methods for assessing
-differential expression", section 6). Where one arm scatters much more than the others, its own interval is then too narrow:
-simulated with three times the spread and three seeds, a 90 % interval covered 73 to 82 %, those of the others 95 %.
+Losses move more from seed to seed than from mixture to mixture, and arms with the same seed (the same initial model,
+the same order of rows within a source) move together. So each seed gives one difference per arm, and the seeds'
+spread of that difference is its error. With few seeds the spread is hardly known: it is shrunk towards that of all
+arms, as far as the arms' spreads agree (an empirical-Bayes variance: Smyth, 2004, "Linear models and empirical Bayes
+methods for assessing differential expression", section 6). Where one arm scatters much more than the others, its own
+interval is then too narrow: simulated with three times the spread and three seeds, a 90 % interval covered 73 to 82
+%, those of the others 95 %.
 """
 
 from __future__ import annotations
