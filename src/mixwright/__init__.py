@@ -16,6 +16,9 @@ _EXPORTS = {
     "MixMin": "mixwright.search.mixmin",
     "MixMinResult": "mixwright.search.mixmin",
     "MixtureFile": "mixwright.mixture_file",
+    "WorstRegret": "mixwright.search.targets",
+    "WorstRegretResult": "mixwright.search.targets",
+    "pareto": "mixwright.search.pareto",
 }
 
 __all__ = [
@@ -27,7 +30,10 @@ __all__ = [
     "MixMin",
     "MixMinResult",
     "MixtureFile",
+    "WorstRegret",
+    "WorstRegretResult",
     "__version__",
+    "pareto",
 ]
 
 

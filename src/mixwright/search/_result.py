@@ -15,6 +15,7 @@ from mixwright.errors import InputError
 from mixwright.polytope import Binding, Polytope
 from mixwright.search import _resample as resample
 from mixwright.search._sampled import FEWEST_DOCUMENTS, Sample, SearchRows
+from mixwright.search._target_weights import losses_by_target
 from mixwright.search.table import LikelihoodTable
 from mixwright.simplex import normalise
 
@@ -93,6 +94,17 @@ class MixMinResult:
     def binding(self) -> tuple[Binding, ...]:
         """Return the constraints that hold with equality, with what relaxing each would save; dearest first."""
         return self.space.binding(self.weights, self.gain)
+
+    @cached_property
+    def target_losses(self) -> dict[str, float]:
+        """Return {target: f_t(w)}, nats per row of that target by the table's own row weights, without the penalty."""
+        return losses_by_target(self.table, self.weights)
+
+    @property
+    def target_weights(self) -> dict[str, float]:
+        """Return {target: its weight in the loss}, with sum 1."""
+        share = np.bincount(self.table.targets, self._search.row_weights, minlength=len(self.table.target_names))
+        return dict(zip(self.table.target_names, (share / share.sum()).tolist(), strict=True))
 
     @property
     def rows(self) -> int:
@@ -311,6 +323,7 @@ class MixMinResult:
                 "shrinkage_by": "cv" if self.settings.shrinkage == "cv" else "given",
                 "tolerance": self.settings.tolerance,
                 "seed": self.seed,
+                **({"target_weights": self.target_weights} if len(self.table.target_names) > 1 else {}),
             },
             evidence={
                 "rows": self.rows,

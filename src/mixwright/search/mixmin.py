@@ -19,6 +19,7 @@ from mixwright.search._result import MixMinResult, enough_documents, is_number, 
 from mixwright.search._reuse import starting_weights
 from mixwright.search._sampled import MEMORY, SearchRows
 from mixwright.search._solve import solve
+from mixwright.search._target_weights import sum_of_targets
 from mixwright.search.table import LikelihoodTable
 from mixwright.simplex import normalise, scale_onto_bounds
 
@@ -109,6 +110,7 @@ class MixMin:
         seed: int = 0,
         documents: ArrayLike | None = None,
         start: MixMinResult | Mapping[str, float] | ArrayLike | None = None,
+        target_weights: Mapping[str, float] | None = None,
     ) -> MixMinResult:
         """
         Return the weights for a table of likelihoods.
@@ -133,6 +135,9 @@ class MixMin:
             and changes the answer within the tolerance only. Of a result in memory, the likelihoods of the columns that
             both tables share (`with_source`, `add_source`, ... of one table) are not computed again. The shrinkage is
             not taken from it.
+        target_weights
+            {target: weight} where the table has rows of several targets: the loss is the weighted sum of the targets'
+            losses, each per row of that target. They are normalised; targets that are not named do not count.
 
         Raises
         ------
@@ -147,24 +152,20 @@ class MixMin:
         else:
             table = log_likelihood
             table.require_complete()
-        return _fit(self, table, row_weights, sizes, constraints, _seed(seed), start)
+        rows = sum_of_targets(table, target_weights, _row_weights(row_weights, table))
+        return _fit(self, table, rows, sizes, constraints, _seed(seed), start)
 
 
 def _fit(
     settings: MixMin,
     table: LikelihoodTable,
-    row_weights: ArrayLike | None,
+    row_weights: Array,
     sizes: ArrayLike | None,
     constraints: Constraints | None,
     seed: int,
     start: Any,
 ) -> MixMinResult:
     """Return the result for a complete table."""
-    if table.targets.min() != table.targets.max():
-        raise InputError(
-            f"the rows should be those of one target; found {len(table.target_names)} "
-            f"({', '.join(table.target_names[:5])}); choose one with table.select(name)"
-        )
     if constraints is not None and not isinstance(constraints, Constraints):
         raise TypeError(f"constraints should be a mixwright.Constraints or None; found {type(constraints).__name__}")
     constraints = constraints or Constraints()
@@ -180,9 +181,8 @@ def _fit(
         return resample.Setting(rows, *limits, document, _space(space, allowed))
 
     previous = start._search if isinstance(start, MixMinResult) else None
-    own_weights = _row_weights(row_weights, table)
     search = SearchRows(
-        table, allowed, own_weights, problem, settings.memory, settings.max_rows, seed, previous=previous
+        table, allowed, row_weights, problem, settings.memory, settings.max_rows, seed, previous=previous
     )
     folds = None
     if settings.shrinkage == "cv":
