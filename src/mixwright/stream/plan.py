@@ -1,154 +1,348 @@
-"""The plan: which rows of which sources make the batch of a step."""
+"""The plan: which rows of which sources make the batch of a step, with weights that may change."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError
+from mixwright.stream.ledger import Ledger
+from mixwright.stream.plan_settings import checked_settings, checked_weights, whole
+from mixwright.stream.plan_state import from_dict, to_dict
+from mixwright.stream.plan_steps import Ended, PlanState, careful_step, check_shares, plain_steps
+from mixwright.stream.plan_tokens import Lengths, token_step
 
-_ROUNDING = 1e-9
+if TYPE_CHECKING:
+    from mixwright.stream.plan_state import Retired
+
+Array = NDArray[np.float64]
+_BLOCK_STEPS, _BLOCK_SLOTS = 64, 1 << 16
 
 
-class StaticPlan:
+@runtime_checkable
+class Driver(Protocol):
+    """What gives weights to a plan step by step: a `Mixture`."""
+
+    def weights_for(self, step: int) -> Array:
+        """Return the weights [k] of a step, fixed once asked."""
+        ...
+
+
+class PlannedStep(NamedTuple):
     """
-    The rows of every step for weights that do not change.
+    The batch of one step.
 
-    A source's credit grows by B * w_i per step; it is paid in whole rows, and what is left is carried on. So the
-    number of rows drawn stays within one row of what was asked. Each row of a source comes once per epoch, in an order
-    that depends on the seed, the source's name and the epoch alone: two mixtures see a source's rows in the same order.
+    Attributes
+    ----------
+    step
+        From 0.
+    source, row
+        int32 [B] and int64 [B]: the source of each slot, and its row there. A source's rows stand in the order in which
+        they are drawn.
+    weights
+        [k], the shares that the rows were drawn with: those that were asked, over the sources that still give.
+    """
+
+    step: int
+    source: NDArray[np.int32]
+    row: NDArray[np.int64]
+    weights: Array
+
+    def for_rank(self, rank: int, world_size: int) -> PlannedStep:
+        """Return the slots of one rank: the ranks' slots one after another are the batch."""
+        world_size = whole(world_size, "the world size", 1)
+        rank, batch = whole(rank, "the rank", 0), len(self.source)
+        if rank >= world_size:
+            raise InputError(f"the rank should be below the world size {world_size}, found {rank}")
+        if batch % world_size:
+            raise InputError(
+                f"the batch size should be a multiple of the world size {world_size}, found {batch}; use "
+                f"{batch // world_size * world_size or world_size} rows a step or another number of ranks"
+            )
+        part = slice(rank * (batch // world_size), (rank + 1) * (batch // world_size))
+        return PlannedStep(self.step, self.source[part], self.row[part], self.weights)
+
+
+class Plan:
+    """
+    The rows of every step, on every rank the same, with weights that may change at any step that is not planned yet.
+
+    A source's credit grows by B * w_i a step and is paid in whole rows; what is left is carried on. So the number of
+    rows drawn stays within one row of what was asked while weights are constant, within two under changes that do not
+    depend on the plan, and within 2 + ln k under any. A source with weight 0 gets nothing and keeps its credit. Each
+    row of a source comes once per epoch, in an order that depends on the seed, the source's name and the epoch alone.
+    Nothing depends on ranks, workers or chance: the state is a few numbers per source.
 
     Parameters
     ----------
     sizes
-        Rows of each source, by name.
+        Rows of each source, by name; 0 for a source that never has a weight.
     weights
-        [k], the share of rows asked of each source, in the order of `sizes`; not negative, sum 1 within 1e-6.
+        [k] in the order of `sizes`, or by name: shares of rows, at least 0, sum 1 within 1e-6; or what has
+        `weights_for(step)`, a `Mixture`; None: `set_weights` comes before the first step.
     batch_size
-        B, rows per step.
+        B, rows of the global batch.
     seed
-        An integer.
+        A whole number.
+    max_epochs, exhausted
+        A number for all or by name: how often a source may be gone through, and what happens at the first row beyond:
+        "drop" (the others fill its slots), "stop" (the stream ends before that step), "error"; "repeat" has no limit.
+        Without `exhausted`, sources with max_epochs drop and the others repeat; without max_epochs the limit of "drop",
+        "stop" and "error" is one epoch.
+    draw
+        "carry", or "iid": slots are drawn independently, for estimators that assume it.
+    unit
+        "rows", or "tokens": weights are shares of tokens, and `lengths` are needed. Then a source stays within about
+        one longest row of what was asked.
+    lengths
+        By name: tokens of each row, as an array [size], a function of an int64 [m] array of rows, or one number. With
+        unit="rows" they fill the ledger's tokens.
+    co_locate
+        The slots of a source come in groups of this many side by side; a rank's slice must hold whole groups.
+    fingerprints
+        By name: what a source's content is called, checked at a resume.
+    history
+        Steps back for which `state_dict(step)` can still be asked: at least what a loader reads ahead.
+    compiled
+        Whether numba plans; None: where it is installed. The rows are the same.
 
     Raises
     ------
     InputError
-        If a size, the weights or the batch size are not as above.
+        If an argument is not as above; it names the source.
 
     Examples
     --------
-    >>> plan = StaticPlan({"web": 100, "code": 10}, [0.75, 0.25], batch_size=4, seed=0)
-    >>> source, row = plan.step(7)
-    >>> sorted(source.tolist())
+    >>> plan = Plan({"en": 100, "hi": 10}, [0.75, 0.25], batch_size=4)
+    >>> step = next(plan)
+    >>> sorted(step.source.tolist())
     [0, 0, 0, 1]
+    >>> plan.set_weights({"en": 0.5, "hi": 0.5}, at_step=2)
     """
 
-    def __init__(self, sizes: Mapping[str, int], weights: ArrayLike, batch_size: int, seed: int = 0) -> None:
-        self.sources = tuple(sizes)
-        self.sizes = np.array([_size(name, size) for name, size in sizes.items()], np.int64)
-        self.weights = _checked_weights(weights, self.sources)
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise InputError(f"the batch size should be a whole number of at least 1, found {batch_size!r}")
-        self.batch_size, self.seed = int(batch_size), int(seed)
-        self._asked = self.batch_size * self.weights
-        self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
-        self._restart()
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        weights: ArrayLike | Mapping[str, float] | Driver | None = None,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        max_epochs: float | Mapping[str, float] | None = None,
+        exhausted: str | Mapping[str, str] | None = None,
+        draw: str = "carry",
+        unit: str = "rows",
+        lengths: Mapping[str, Any] | None = None,
+        co_locate: int = 1,
+        fingerprints: Mapping[str, str] | None = None,
+        history: int = 64,
+        compiled: bool | None = None,
+    ) -> None:
+        self.settings = checked_settings(
+            sizes, batch_size, seed, max_epochs, exhausted, draw, unit, co_locate, fingerprints
+        )
+        self._lengths = Lengths(self.settings, lengths)
+        self._history_steps = whole(history, "history", 0)
+        self._compiled, self._block_steps = compiled, 1
+        self._driver = weights if isinstance(weights, Driver) else None
+        if hasattr(weights, "check_plan"):
+            weights.check_plan(self.settings)  # type: ignore[union-attr]
+        k = self.settings.k
+        start = np.zeros(k) if weights is None or self._driver else self._checked(weights)
+        zeros = np.zeros(k, np.int64)
+        state = PlanState(0, start, np.zeros(k), zeros, zeros.copy(), np.zeros(k, bool), np.zeros(k), 0)
+        self._retired: dict[str, Retired] = {}
+        self._changes: list[tuple[int, Array]] = []
+        self._restart(state)
 
-    def step(self, t: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Return the names of the sources, in order."""
+        return self.settings.names
+
+    @property
+    def batch_size(self) -> int:
+        """Return the rows of the global batch."""
+        return self.settings.batch_size
+
+    @property
+    def step(self) -> int:
+        """Return the next step to be planned."""
+        return self._state.step + self._given
+
+    def __iter__(self) -> Iterator[PlannedStep]:
+        """Return the plan: it is its own iterator."""
+        return self
+
+    def __next__(self) -> PlannedStep:
+        """Plan the next step; StopIteration at the end of the data, InputError where a source may not run out."""
+        if self._given == len(self._block):
+            self._extend()
+        self._given += 1
+        return self._block[self._given - 1]
+
+    def set_weights(self, weights: ArrayLike | Mapping[str, float], at_step: int | None = None) -> None:
         """
-        Return the batch of step t (from 0), a pure function of the plan's arguments and t.
+        Ask for other weights [k] from a step on that is not planned yet; None: from the next one that is not.
 
-        Returns
-        -------
-        source, row
-            int64 [B] each: the source of each slot, and its row in that source. A source's rows stand in the order in
-            which they are drawn.
+        Raises
+        ------
+        InputError
+            If the step is planned already, the weights are wrong or positive only for sources that have given what they
+            may, or a `Mixture` gives the weights.
         """
-        if t < 0:
-            raise InputError(f"a step should be at least 0, found {t}")
-        if t < self._next:
-            self._restart()
-        while self._next < t:
-            self._advance()
-        first, counts = self._cursor.copy(), self._advance()
-        slots = np.repeat(np.arange(len(counts)), counts)[_order(self.batch_size, self.seed, "slots", t)]
-        rows = np.empty(self.batch_size, np.int64)
-        for i in np.flatnonzero(counts).tolist():
-            rows[slots == i] = self._rows(i, int(first[i]), int(counts[i]))
-        return slots, rows
+        if self._driver is not None:
+            raise InputError("a Mixture gives this plan its weights; change them there, or make the plan without one")
+        values = self._checked(weights)
+        step = self.step if at_step is None else whole(at_step, "at_step", 0)
+        if step < self.step:
+            raise InputError(
+                f"new weights should begin at a step that is not planned yet, found {step}; the steps before "
+                f"{self.step} are (a loader plans ahead): use at_step={self.step} or later"
+            )
+        self._settle()
+        state = self._state
+        check_shares(self.settings, PlanState(**{**vars(state), "weights": values, "step": step}))
+        self._changes = sorted([c for c in self._changes if c[0] != step] + [(step, values)], key=lambda c: c[0])
 
-    def _restart(self) -> None:
-        self._next, self._credit = 0, np.zeros(len(self.sources))
-        self._cursor = np.zeros(len(self.sources), np.int64)
+    def state_dict(self, step: int | None = None) -> dict[str, Any]:
+        """
+        Return the state before `step` is planned (None: the next one), as JSON-able numbers and texts.
 
-    def _advance(self) -> NDArray[np.int64]:
-        """Go over one step; return its counts [k]."""
-        self._credit = self._credit + self._asked
-        counts = apportion(self._credit, self._asked)
-        self._credit = self._credit - counts
-        self._cursor = self._cursor + counts
-        self._next += 1
-        return counts
+        A loader that reads ahead asks for the step after the last consumed one; `history` says how far back it may be.
+        """
+        state = self._state_at(self.step if step is None else whole(step, "step", 0))
+        pending = [change for change in self._changes if change[0] >= state.step]
+        return to_dict(self.settings, state, pending, self._retired)
 
-    def _rows(self, i: int, first: int, count: int) -> NDArray[np.int64]:
-        """Return the rows of draws first .. first + count - 1 of source i."""
-        size, parts = int(self.sizes[i]), []
-        while count:
-            epoch, start = divmod(first, size)
-            if self._orders.get(i, (-1,))[0] != epoch:
-                self._orders[i] = (epoch, _order(size, self.seed, "rows", self.sources[i], epoch))
-            part = self._orders[i][1][start : start + count]
-            parts.append(part)
-            first, count = first + len(part), count - len(part)
-        return np.concatenate(parts)
+    def load_state_dict(self, state: Mapping[str, Any], *, changed: bool = False) -> None:
+        """
+        Go on where a state was taken: the steps that follow are those that followed then, bit by bit.
 
+        Parameters
+        ----------
+        state
+            From `state_dict`.
+        changed
+            Allow sources that were added, removed or are in another order, and other limits. Sources are known by
+            name: those that stay go on in their epoch, a removed one's credit is shared out, and one that comes back
+            goes on where it was. With other sources the weights of this plan hold, and pending ones are forgotten.
 
-def apportion(credit: NDArray[np.float64], asked: NDArray[np.float64]) -> NDArray[np.int64]:
-    """
-    Turn credit [k], which sums to the batch size, into whole rows [k] with the same sum.
+        Raises
+        ------
+        InputError
+            If the state is damaged, or of another seed, batch size, unit or draw; if a source has another size or
+            fingerprint (always), or sources or limits differ (without `changed`). The plan is then as it was.
+        """
+        loaded, pending, retired = from_dict(self.settings, state, self._weights_now(), changed)
+        self._changes, self._retired = pending, retired
+        self._restart(loaded)
 
-    Parameters
-    ----------
-    credit
-        Rows owed to each source, this step's `asked` included.
-    asked
-        Rows asked per step, [k], constant; a source with 0 gets nothing.
+    def ledger(self, steps: int | None = None) -> Ledger:
+        """Return what was asked and drawn so far; with `steps`, what each source can give in a run of that many."""
+        return Ledger.of(self.settings, self._state_at(self.step), self._lengths.known, steps)
 
-    Notes
-    -----
-    A source gets its whole credits. The slots that are left go to sources with some credit, those first whose next
-    whole row falls due soonest (ties: the larger remainder, then the lower index). Row j of source i may be drawn from
-    the step where more than j - 1 rows were asked, and must be by the step where j were. Rows of unit length and steps
-    of fixed capacity: earliest due first meets every date if any rule does, and the real-valued schedule does. So
-    |drawn - asked| < 1 always, which filling the largest remainders does not give (1.03 at k = 27 and B = 1).
-    """
-    counts = np.where(asked > 0, np.floor(credit + _ROUNDING), 0).clip(min=0).astype(np.int64)
-    remainder = credit - counts
-    due = (1 - remainder) / np.maximum(asked, 1e-300)
-    order = np.lexsort((-remainder, np.ceil(due - _ROUNDING), (remainder < _ROUNDING) | (asked == 0)))
-    counts[order[: round(float(credit.sum())) - counts.sum()]] += 1
-    return counts
+    def _weights_now(self) -> Array:
+        """Return the weights [k] of the next step, all 0 if there are none yet."""
+        return next((w for step, w in reversed(self._changes) if step <= self.step), self._state.weights)
 
+    def _checked(self, weights: ArrayLike | Mapping[str, float] | Driver) -> Array:
+        p = self.settings
+        if isinstance(weights, Mapping):
+            for name in weights:
+                if name not in p.names:
+                    raise InputError(
+                        f"weights should name sources of the plan, found {name!r}; known: {list(p.names)[:5]}"
+                    )
+            weights = [weights.get(name, 0.0) for name in p.names]
+        values = checked_weights(weights, p.names, p.sizes)  # type: ignore[arg-type]
+        values.flags.writeable = False
+        return values
 
-def _order(size: int, *key: object) -> NDArray[np.int64]:
-    """Return a permutation of range(size) that depends on the key alone."""
-    digest = hashlib.sha256("\0".join(map(str, key)).encode()).digest()
-    numbers = np.random.Philox(key=int.from_bytes(digest[:16], "little")).random_raw(size)
-    return np.argsort(numbers, kind="stable")
+    def _restart(self, state: PlanState) -> None:
+        self._state, self._after, self._past = state, state, [state]
+        self._block: list[PlannedStep] = []
+        self._given = 0
 
+    def _extend(self) -> None:
+        """Plan a block of steps: one, and more each time while the weights stay; what is not given is never shown."""
+        self._settle()
+        begin = self._entered(self._state)
+        if not begin.weights.any():
+            raise InputError("the plan has no weights; give them to Plan, or call set_weights before the first step")
+        try:
+            after, source, row = self._advanced(begin, self._steps_ahead(begin.step))
+        except Ended:
+            raise StopIteration from None
+        shares = begin.shares()
+        shares.flags.writeable = False
+        narrow = source.astype(np.int32)
+        self._block = [PlannedStep(begin.step + t, narrow[t], row[t], shares) for t in range(len(row))]
+        self._after = after
 
-def _size(name: str, size: int) -> int:
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        raise InputError(f"the source {name!r} should have a whole number of rows, at least 1, found {size!r}")
-    return int(size)
+    def _steps_ahead(self, step: int) -> int:
+        if self._driver is not None or self.settings.unit == "tokens":
+            return 1
+        most = max(1, min(_BLOCK_STEPS, _BLOCK_SLOTS // self.settings.batch_size))
+        self._block_steps = min(2 * self._block_steps, most)
+        return min([self._block_steps] + [later - step for later, _ in self._changes if later > step])
 
+    def _settle(self) -> None:
+        """Make the present state that of the next step, and forget what was planned beyond it."""
+        if self._given == len(self._block):
+            state = self._after
+        else:
+            state = self._advanced(self._entered(self._state), self._given)[0] if self._given else self._state
+        if state is not self._past[-1]:
+            self._past.append(state)
+        oldest = state.step - self._history_steps
+        while len(self._past) > 1 and self._past[1].step <= oldest:
+            del self._past[0]
+        self._changes = [c for c in self._changes if c[0] >= self._past[0].step]
+        self._state, self._after, self._block, self._given = state, state, [], 0
 
-def _checked_weights(weights: ArrayLike, sources: Sequence[str]) -> NDArray[np.float64]:
-    values = np.asarray(weights, np.float64)
-    if not sources or values.shape != (len(sources),):
-        raise InputError(f"there should be one weight per source ({len(sources)}), found shape {values.shape}")
-    if not np.all(np.isfinite(values)) or np.any(values < 0) or abs(values.sum() - 1) > 1e-6:
-        raise InputError(f"weights should be at least 0 and sum to 1, found {values.tolist()} (sum {values.sum():.6g})")
-    return values if abs(values.sum() - 1) < 1e-12 else values / values.sum()
+    def _state_at(self, step: int) -> PlanState:
+        """Return the state before `step`, from the nearest one that is kept."""
+        known = [s for s in self._past if s.step <= step]
+        if not known or step > self.step:
+            raise InputError(
+                f"the state of a step from {self._past[0].step} to {self.step} can be asked, found {step}; a larger "
+                "history= keeps more"
+            )
+        state = known[-1]
+        while state.step < step:
+            state = self._advanced(self._entered(state), step - state.step)[0]
+        return state
+
+    def _entered(self, state: PlanState) -> PlanState:
+        """Return the state with the weights that begin at its step."""
+        new = next((w for step, w in self._changes if step == state.step), None)
+        if new is None and self._driver is not None and state is self._state:
+            new = self._checked(self._driver.weights_for(state.step))
+            if not np.array_equal(new, state.weights):
+                self._changes.append((state.step, new))
+        if new is None or np.array_equal(new, state.weights):
+            return state
+        state = state.copy()
+        state.asked = state.asked_so_far(self.batch_size, self.settings.unit)
+        state.weights, state.since = new, state.step
+        check_shares(self.settings, state)
+        return state
+
+    def _advanced(self, state: PlanState, steps: int) -> tuple[PlanState, NDArray[np.int64], NDArray[np.int64]]:
+        """Return the state after up to `steps` steps, at least one, and their source and row [n, B]."""
+        p, state, first = self.settings, state.copy(), state.cursor
+        if p.unit == "tokens":
+            return (state, *token_step(p, state, self._lengths))
+        source, row = self._plan_steps(p, state, steps)
+        if not len(row):
+            source, row = careful_step(p, state)
+        if self._lengths.known:
+            self._lengths.count(state, first)
+        return state, source, row
+
+    @property
+    def _plan_steps(self) -> Callable[..., tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        return plain_steps

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error, file_fingerprint, fingerprint, write_json
-from mixwright.stream.plan import StaticPlan
+from mixwright.stream.static_plan import StaticPlan
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
 from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint

@@ -1,0 +1,126 @@
+"""Weights as shares of tokens: rows of different lengths, and a credit that is paid in tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.errors import InputError
+from mixwright.stream.plan_counts import arranged, draws_of
+from mixwright.stream.plan_rows import rows_of
+from mixwright.stream.plan_settings import PlanSettings, per_source
+from mixwright.stream.plan_steps import PlanState, check_shares, drop, laid_out
+
+Ints = NDArray[np.int64]
+_AHEAD = 256
+
+
+class Lengths:
+    """
+    Tokens of each row of each source, asked for in the order in which rows are drawn.
+
+    Parameters
+    ----------
+    lengths
+        By name: an array [size], a function of int64 [m] rows that returns [m] lengths, or one number for every row.
+
+    Raises
+    ------
+    InputError
+        If a source has none, or lengths that are no whole numbers of at least 1; it names the source.
+    """
+
+    def __init__(self, p: PlanSettings, lengths: Mapping[str, Any] | None) -> None:
+        self._p, self.known = p, lengths is not None
+        if p.unit == "tokens" and lengths is None:
+            raise InputError("unit='tokens' needs lengths: the tokens of each source's rows, by name")
+        given = per_source("lengths", lengths or {}, p.names)
+        if lengths is not None:
+            for i, name in enumerate(p.names):
+                if name not in given and p.sizes[i]:
+                    raise InputError(f"lengths should have every source, found none for {name!r}")
+        self._lengths = [self._check(i, given.get(name)) for i, name in enumerate(p.names)]
+        self._ahead: dict[int, tuple[int, Ints]] = {}
+
+    def of_draw(self, i: int, draw: int) -> int:
+        """Return the tokens of the row that is drawn `draw`-th from source i."""
+        first, values = self._ahead.get(i, (0, np.empty(0, np.int64)))
+        if not 0 <= draw - first < len(values):
+            first, values = draw, self.of_draws(i, draw, draw + _AHEAD)
+            self._ahead[i] = (first, values)
+        return int(values[draw - first])
+
+    def of_draws(self, i: int, first: int, stop: int) -> Ints:
+        """Return the tokens of the draws first .. stop - 1 of source i."""
+        p, known = self._p, self._lengths[i]
+        if isinstance(known, int):
+            return np.full(stop - first, known, np.int64)
+        rows = rows_of(np.full(stop - first, i), np.arange(first, stop), p.sizes, p.keys, p.a, p.b)
+        return known[rows] if isinstance(known, np.ndarray) else self._asked(i, known, rows)
+
+    def count(self, state: PlanState, before: Ints) -> None:
+        """Add the tokens of the draws since the cursors `before` [k] to the state."""
+        tokens = state.tokens.copy()
+        for i in np.flatnonzero(state.cursor > before).tolist():
+            tokens[i] += int(self.of_draws(i, int(before[i]), int(state.cursor[i])).sum())
+        state.tokens = tokens
+
+    def _check(self, i: int, lengths: Any) -> Any:
+        name, size = self._p.names[i], int(self._p.sizes[i])
+        if lengths is None or callable(lengths):
+            return lengths
+        values = np.asarray(lengths)
+        if values.shape not in ((), (size,)):
+            raise InputError(f"lengths of {name!r} should be one per row ({size}), found shape {values.shape}")
+        self._whole(i, values)
+        return int(values) if values.ndim == 0 else values
+
+    def _asked(self, i: int, lengths: Any, rows: Ints) -> Ints:
+        values = np.asarray(lengths(rows))
+        if values.shape != rows.shape:
+            raise InputError(
+                f"the lengths function of {self._p.names[i]!r} should return one number per row ({len(rows)}), found "
+                f"shape {values.shape}"
+            )
+        self._whole(i, values)
+        return values.astype(np.int64)
+
+    def _whole(self, i: int, values: NDArray[Any]) -> None:
+        if values.dtype.kind not in "iu" or (values.size and values.min() < 1):
+            found = values.dtype if values.dtype.kind not in "iu" else values.min()
+            raise InputError(f"lengths of {self._p.names[i]!r} should be whole numbers of at least 1, found {found}")
+
+
+def token_step(p: PlanSettings, state: PlanState, lengths: Lengths) -> tuple[Ints, Ints]:
+    """
+    Advance by one step in which weights are shares of tokens; return source and row [1, B].
+
+    Slot by slot, the source gives whose credit, with its share of a row of average length, is the largest (ties: the
+    lower index). Its row's length l is paid from its credit, and credit + l * share goes to all.
+    """
+    check_shares(p, state)
+    first, counts = state.cursor, np.zeros(p.k, np.int64)
+    share = state.shares()
+    credit, tokens = state.credit.copy(), state.tokens.copy()
+    drawn_tokens, drawn_rows = int(tokens.sum()), int(state.cursor.sum())
+    while counts.sum() < p.batch_size:
+        usual = drawn_tokens / drawn_rows if drawn_rows else 1.0
+        i = int(np.argmax(np.where(share > 0, credit + usual * share, -np.inf)))
+        draw = int(first[i] + counts[i])
+        if draw >= p.limits[i]:
+            state.credit = credit
+            drop(p, state, [i])
+            credit, share = state.credit, state.shares()
+            continue
+        length = lengths.of_draw(i, draw)
+        credit = credit + length * share
+        credit[i] -= length
+        counts[i], tokens[i] = counts[i] + 1, tokens[i] + length
+        drawn_tokens, drawn_rows = drawn_tokens + length, drawn_rows + 1
+    state.asked = state.asked + state.weights * (drawn_tokens - int(state.tokens.sum()))
+    state.credit, state.tokens, state.cursor, state.step = credit, tokens, first + counts, state.step + 1
+    state.since = state.step
+    return laid_out(p, arranged(counts, p.co_locate)[None], draws_of(counts, first)[None], state.step - 1)
