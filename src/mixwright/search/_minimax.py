@@ -16,7 +16,7 @@ from mixwright.search._programme import minimax_step
 from mixwright.search._solve import Solution, _working_set, solve
 
 Array = NDArray[np.float64]
-MAX_STEPS, PATIENCE = 80, 10
+MAX_STEPS, PATIENCE = 100, 10
 HESSIAN_WORK, SAMPLED_PER_SOURCE = 2e9, 250  # rows * sources^2 of a Hessian; larger problems sample their rows
 LOOK = 64  # sources that are looked at exactly, at most, where their bounds decide the certificate
 
@@ -151,7 +151,7 @@ class Targets:
             found = self._step(last, multipliers, best, tolerance)
             if found is None:
                 break
-            since = 0 if found.gap < 0.9 * end.gap else since + 1
+            since = 0 if found.gap < 0.9 * max(last.gap, end.gap) else since + 1
             last, multipliers = found, found.multipliers
             end = found if found.gap < end.gap else end
         return end
