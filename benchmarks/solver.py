@@ -16,12 +16,12 @@ import numpy as np
 from mixwright import LikelihoodTable, MixMin
 from official import entropic_steps, loss
 
-
 NOTES = """
-The ratio to the official rule is missed. The 100 steps are 100 passes over a ready float32 table, and such a pass takes 10 to 13 ms
-here, where the goal was set on a machine that needed 80 ms for it. What is left of our time is a quarter reading the float64 logs and
-their exponentials, a quarter the samples, and the rest five steps, each a pass with a Hessian of about 50 sources and a quadratic
-programme; the smallest pieces run on one thread. A compiled pass that does not store P would save perhaps another quarter.
+The ratio to the official rule is missed. The 100 steps are 100 passes over a ready float32 table, and such a pass
+takes 10 to 13 ms here, where the goal was set on a machine that needed 80 ms for it. What is left of our time is a
+quarter reading the float64 logs and their exponentials, a quarter the samples, and the rest five steps, each a pass
+with a Hessian of about 50 sources and a quadratic programme; the smallest pieces run on one thread. A compiled pass
+that does not store P would save perhaps another quarter.
 """
 
 
