@@ -1,0 +1,238 @@
+"""Several sources read as one: one gather per source and batch, and one compiled copy where all of them are arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright._checks import unique_names
+from mixwright.errors import InputError
+from mixwright.stream.sources import Rows, Source, open_source
+from mixwright.stream.sources_tokens import TokenRows
+
+_FAILURES = (Exception,)
+
+
+class Sources(Mapping[str, Source]):
+    """
+    The sources of a stream, in order, whose rows have one layout.
+
+    Parameters
+    ----------
+    sources
+        By name: Source, or anything that `open_source` opens.
+    compiled
+        Whether to copy rows with compiled code; None: if numba is installed. The rows are the same.
+
+    Raises
+    ------
+    InputError
+        If rows of two sources cannot stand in one batch (dtype, width, array or not), or a source does not open.
+    """
+
+    def __init__(self, sources: Mapping[str, Any], compiled: bool | None = None) -> None:
+        if not isinstance(sources, Mapping):
+            raise InputError(f"sources should be a mapping from names to sources, found {type(sources).__name__}")
+        self.names = unique_names(sources)
+        self._sources = tuple(_opened(name, sources[name]) for name in self.names)
+        self.sizes = {name: len(source) for name, source in self.items()}
+        self.compiled = _has_numba() if compiled is None else compiled
+        if self.compiled and not _has_numba():
+            raise InputError("compiled=True needs numba; install it with: pip install 'mixwright[stream]'")
+        self._check_layouts()
+        self._flat: tuple[Any, ...] | None = None
+
+    def __getitem__(self, name: str) -> Source:
+        """Return a source by name."""
+        return self._sources[self.names.index(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go over the names, in order."""
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        """Return the number of sources."""
+        return len(self.names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what a process makes for itself: maps, views, caches."""
+        return {**self.__dict__, "_flat": None}
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each source's content."""
+        return {name: self[name].fingerprint for name in self.names}
+
+    def read(self, source: NDArray[np.integer[Any]], row: NDArray[np.int64], note: Any = None) -> Rows:
+        """
+        Return the rows of one batch in the order of its slots.
+
+        Parameters
+        ----------
+        source, row
+            int32 or int64 [b], and int64 [b].
+        note
+            Called with (source, row) before a source is read: what is left is the last read of a process that died.
+
+        Returns
+        -------
+        rows
+            An array [b, ...] or a dict of arrays, if that is what the sources give; else a list of b rows.
+
+        Raises
+        ------
+        InputError
+            If a source fails: it names the source, the row, the file and the failure.
+        """
+        if self._flat is None:
+            self._flat = self._addresses() if self.compiled else ()
+        if self._flat:
+            return self._copied(source, row, note)
+        parts, slots = [], []
+        order = np.argsort(source, kind="stable")
+        ordered = source[order]
+        edges = np.flatnonzero(np.diff(ordered)) + 1
+        for at in np.split(order, edges):
+            i = int(source[at[0]])
+            if note is not None:
+                note(i, int(row[at[0]]))
+            parts.append(self._gather(i, row[at]))
+            slots.append(at)
+        return _joined(parts, slots, [self.names[int(source[at[0]])] for at in slots])
+
+    def _gather(self, i: int, rows: NDArray[np.int64]) -> Rows:
+        try:
+            return self._sources[i].gather(rows)
+        except _FAILURES as error:
+            raise self._failure(i, rows, error) from error
+
+    def _failure(self, i: int, rows: NDArray[np.int64], error: Exception) -> InputError:
+        """Find the first row that fails when it is read alone, and say so."""
+        source, bad = self._sources[i], int(rows[0])
+        for one in rows.tolist():
+            try:
+                source.gather(np.array([one]))
+            except _FAILURES as alone:
+                bad, error = one, alone
+                break
+        try:
+            where = source.where(bad)
+        except _FAILURES:
+            where = ""
+        place = f" ({where})" if where and where not in str(error) else ""
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        return InputError(f"the source {self.names[i]!r}, row {bad}{place}: it cannot be read: {reason}")
+
+    def _addresses(self) -> tuple[Any, ...]:
+        """Return what the compiled copy needs, or () if it does not apply."""
+        sources = [s for s in self._sources if isinstance(s, TokenRows) and not s.boundaries]
+        windows = [s.windows for s in sources]
+        if len(windows) != len(self) or any(w.dtype.hasobject or not _row_is_whole(w) for w in windows):
+            return ()
+        address = np.array([w.ctypes.data for w in windows], np.int64)
+        stride = np.array([w.strides[0] for w in windows], np.int64)
+        length = np.array([len(w) for w in windows], np.int64)
+        return address, stride, length, windows[0].shape[1:], windows[0].dtype, _compiled_copy(), windows
+
+    def _copied(self, source: NDArray[np.integer[Any]], row: NDArray[np.int64], note: Any) -> NDArray[Any]:
+        address, stride, length, shape, dtype, copy, _ = self._flat  # type: ignore[misc]
+        if note is not None and len(row):
+            note(int(source[0]), int(row[0]))
+        out = np.empty((len(row), *shape), dtype)
+        bad = copy(address, stride, length, source, row, out.ctypes.data, out.nbytes // max(len(row), 1))
+        if bad >= 0:
+            i, found = int(source[bad]), int(row[bad])
+            if not 0 <= i < len(self):
+                raise InputError(f"a source should be between 0 and {len(self) - 1}, found {i}")
+            raise self._failure(i, row[bad : bad + 1], InputError(f"found row {found} of {length[i]}"))
+        return out
+
+    def _check_layouts(self) -> None:
+        """Compare the rows of all sources that have any."""
+        known = [(name, self._layout(name)) for name in self.names if self.sizes[name]]
+        for name, layout in known[1:]:
+            first, other = known[0]
+            for key in sorted(layout.keys() | other.keys()):
+                if layout.get(key) != other.get(key) and ((key in layout and key in other) or "" in (*layout, *other)):
+                    raise InputError(
+                        f"rows of all sources should have one dtype and width, found {_told(other, key)} in {first!r} "
+                        f"and {_told(layout, key)} in {name!r}; convert one of them"
+                    )
+
+    def _layout(self, name: str) -> dict[str, str]:
+        try:
+            return self[name].layout
+        except _FAILURES as error:
+            raise self._failure(self.names.index(name), np.zeros(1, np.int64), error) from error
+
+
+def _opened(name: str, what: Any) -> Source:
+    try:
+        return open_source(what)
+    except InputError as error:
+        raise InputError(f"the source {name!r}: {error}") from None
+
+
+def _told(layout: dict[str, str], key: str) -> str:
+    named = layout.get(key)
+    return "rows that are not one array" if named is None else f"{named}" + (f" in {key!r}" if key else "")
+
+
+def _row_is_whole(windows: NDArray[Any]) -> bool:
+    """Say whether the values of one row lie side by side."""
+    return bool(windows[:1].flags.c_contiguous) if len(windows) else True
+
+
+def _joined(parts: list[Rows], slots: list[NDArray[np.int64]], names: list[str]) -> Rows:
+    """Put the rows of each source into their slots."""
+    kinds = {type(part) for part in parts}
+    if len(kinds) == 1 and isinstance(parts[0], np.ndarray):
+        return _stacked(parts, slots, names)
+    if len(kinds) == 1 and isinstance(parts[0], dict):
+        if any(part.keys() != parts[0].keys() for part in parts):
+            raise InputError(f"rows should have the same parts, found {[sorted(part) for part in parts]} in {names}")
+        return {key: _stacked([part[key] for part in parts], slots, names) for key in parts[0]}
+    out: list[Any] = [None] * sum(len(at) for at in slots)
+    for part, at in zip(parts, slots, strict=True):
+        for slot, value in zip(at.tolist(), _listed(part), strict=True):
+            out[slot] = value
+    return out
+
+
+def _listed(part: Rows) -> Iterable[Any]:
+    if isinstance(part, dict):
+        return [dict(zip(part, values, strict=True)) for values in zip(*part.values(), strict=True)]
+    return part
+
+
+def _stacked(parts: list[NDArray[Any]], slots: list[NDArray[np.int64]], names: list[str]) -> NDArray[Any]:
+    first = parts[0]
+    for part, name in zip(parts, names, strict=True):
+        if part.dtype != first.dtype or part.shape[1:] != first.shape[1:]:
+            raise InputError(
+                f"rows of all sources should have one dtype and width, found {first.dtype} {list(first.shape[1:])} in "
+                f"{names[0]!r} and {part.dtype} {list(part.shape[1:])} in {name!r}; convert one of them"
+            )
+    out = np.empty((sum(len(at) for at in slots), *first.shape[1:]), first.dtype)
+    for part, at in zip(parts, slots, strict=True):
+        out[at] = part
+    return out
+
+
+@cache
+def _has_numba() -> bool:
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _compiled_copy() -> Any:
+    from mixwright.stream.gather_compiled import copy_rows
+
+    return copy_rows

@@ -1,0 +1,342 @@
+"""Sources of rows with columns: data sets of `datasets`, parquet files, JSON lines."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.errors import InputError, missing_extra
+from mixwright.stream.sources import Rows, Source, as_rows, checked_length, file_sample, sample
+
+_PACKED = (".gz", ".zst", ".bz2", ".xz")
+
+
+class ArrowRows(Source):
+    """
+    A map-style data set of `datasets`: rows are dicts, in the format that the data set has.
+
+    Parameters
+    ----------
+    dataset
+        A `datasets.Dataset`, or the folder that `save_to_disk` wrote.
+    column
+        One column of numbers of a fixed width, handed out as one array [m, ...] instead of dicts.
+    """
+
+    def __init__(self, dataset: Any, column: str | None = None) -> None:
+        try:
+            import datasets
+        except ImportError:
+            raise missing_extra("datasets", "stream") from None
+        if isinstance(dataset, str | Path):
+            dataset = _load(datasets, Path(dataset))
+        if not isinstance(dataset, datasets.Dataset):
+            raise InputError(
+                f"there should be a datasets.Dataset (map style), found {type(dataset).__name__}; choose a split, or "
+                f"load it with streaming=False"
+            )
+        if column is not None:
+            _check_columns("the data set", [column], dataset.column_names)
+            dataset = dataset.with_format("numpy", columns=[column])
+        self.dataset, self.column = dataset, column
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.dataset)
+
+    def gather(self, rows: NDArray[np.int64]) -> Rows:
+        """Return rows [m]; see Source."""
+        rows = as_rows(rows, len(self))
+        if self.column is None:
+            return list(self.dataset.__getitems__(rows.tolist()))
+        return _one_width(self.dataset[rows.tolist()][self.column], self.column)
+
+    def _content(self) -> bytes:
+        names = json.dumps([self.dataset.column_names, str(self.dataset.features)])
+        return _table_sample(names, self.dataset.with_format(None)[sample(len(self), 16).tolist()])
+
+    def where(self, row: int) -> str:
+        """Return the file that holds a row."""
+        files = sorted({Path(entry["filename"]).name for entry in self.dataset.cache_files})
+        return ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+
+
+class ParquetRows(Source):
+    """
+    Rows of one or several parquet files, as dicts; a row group is read once for all of its rows in a batch.
+
+    Parameters
+    ----------
+    path
+        A file, a folder (its `*.parquet` in the order of their names), or a list of files.
+    columns
+        The columns to read; None: all.
+    column
+        One column of numbers of a fixed width, handed out as one array [m, ...] instead of dicts.
+    keep
+        Row groups kept in memory, those used last. Rows come in a shuffled order, so the whole file is fast only if all
+        of its row groups are kept; write small row groups, or convert to `datasets` or `.npy`, where that is too much.
+    """
+
+    def __init__(
+        self,
+        path: Path | str | Sequence[Path | str],
+        columns: Sequence[str] | None = None,
+        column: str | None = None,
+        keep: int = 16,
+    ) -> None:
+        self.files = _members(path, "*.parquet")
+        self.column, self.columns = (
+            column,
+            [column] if column is not None else None if columns is None else list(columns),
+        )
+        self.keep = checked_length("row groups to keep", keep)
+        groups, lengths = [], []
+        for number, file in enumerate(self.files):
+            metadata, names = _parquet_metadata(file)
+            if self.columns is not None:
+                _check_columns(str(file), self.columns, names)
+            for group in range(metadata.num_row_groups):
+                groups.append((number, group))
+                lengths.append(metadata.row_group(group).num_rows)
+        self._groups, self._ends = groups, np.cumsum(lengths, dtype=np.int64)
+        self._cache: OrderedDict[int, Any] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what a process makes for itself: maps, views, caches."""
+        return {**self.__dict__, "_cache": OrderedDict()}
+
+    def gather(self, rows: NDArray[np.int64]) -> Rows:
+        """Return rows [m]; see Source."""
+        rows = as_rows(rows, len(self))
+        group = np.searchsorted(self._ends, rows, side="right")
+        parts, order = [], np.argsort(group, kind="stable")
+        for g in np.unique(group).tolist():
+            inside = rows[order][group[order] == g] - (self._ends[g - 1] if g else 0)
+            parts.append(self._group(g).take(inside))
+        back = np.argsort(order, kind="stable")
+        if self.column is not None:
+            values = [_one_width(_numpy(part.column(self.column)), self.column) for part in parts]
+            return _one_width(np.concatenate(values) if values else np.empty(0), self.column)[back]
+        found = [row for part in parts for row in part.to_pylist()]
+        return [found[i] for i in back.tolist()]
+
+    def _group(self, g: int) -> Any:
+        """Return the table of a row group, read now or kept from before."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if g in self._cache:
+            self._cache.move_to_end(g)
+        else:
+            number, group = self._groups[g]
+            try:
+                with pq.ParquetFile(self.files[number]) as file:
+                    self._cache[g] = file.read_row_group(group, columns=self.columns)
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(
+                    f"{self.files[number]}: row group {group} cannot be read ({error}); copy the file again"
+                ) from None
+            while len(self._cache) > self.keep:
+                self._cache.popitem(last=False)
+        return self._cache[g]
+
+    def _content(self) -> bytes:
+        return repr(self.columns).encode() + b"".join(file_sample(file) for file in self.files)
+
+    def where(self, row: int) -> str:
+        """Return the file that holds a row."""
+        g = min(int(np.searchsorted(self._ends, row, side="right")), len(self._groups) - 1)
+        number, group = self._groups[g]
+        return f"{self.files[number]}, row group {group}"
+
+
+class JsonLines(Source):
+    """
+    Rows of one or several files of JSON lines, as the objects that they hold. Blank lines are no rows.
+
+    The file is read once at the start to find where its lines begin (8 bytes a line are kept), then row by row.
+
+    Parameters
+    ----------
+    path
+        A file, or a list of files. Packed files (`.gz`, `.zst`) cannot be read by row number and are refused.
+    field
+        One field of each object, handed out alone; None: the whole object.
+    """
+
+    def __init__(self, path: Path | str | Sequence[Path | str], field: str | None = None) -> None:
+        self.files, self.field = _members(path, "*.jsonl"), field
+        for file in self.files:
+            if file.suffix.lower() in _PACKED:
+                raise InputError(
+                    f"{file}: rows are read by number, which a packed file does not allow; unpack it (gunzip, zstd -d) "
+                    f"or convert it to parquet"
+                )
+        found = [_line_offsets(file) for file in self.files]
+        self._start, self._stop = [start for start, _ in found], [stop for _, stop in found]
+        self._ends = np.cumsum([len(start) for start in self._start], dtype=np.int64)
+        self._maps: dict[int, mmap.mmap] = {}
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self._ends[-1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what a process makes for itself: maps, views, caches."""
+        return {**self.__dict__, "_maps": {}}
+
+    def gather(self, rows: NDArray[np.int64]) -> list[Any]:
+        """Return rows [m]; see Source."""
+        rows = as_rows(rows, len(self))
+        return [self._row(*self._place(row)) for row in rows.tolist()]
+
+    def _place(self, row: int) -> tuple[int, int]:
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        return number, row - int(self._ends[number - 1] if number else 0)
+
+    def _row(self, number: int, i: int) -> Any:
+        if number not in self._maps:
+            with open(self.files[number], "rb") as handle:
+                self._maps[number] = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        text = self._maps[number][int(self._start[number][i]) : int(self._stop[number][i])]
+        try:
+            value = json.loads(text)
+            return value if self.field is None else value[self.field]
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"{self._line(number, i)}: there should be one JSON value, found {text[:60]!r} ({error})"
+            ) from None
+        except (KeyError, TypeError, IndexError):
+            raise InputError(f"{self._line(number, i)}: there should be a field {self.field!r}, found none") from None
+
+    def _line(self, number: int, i: int) -> str:
+        with open(self.files[number], "rb") as handle:
+            before = handle.read(int(self._start[number][i])).count(b"\n")
+        return f"{self.files[number]}, line {before + 1}"
+
+    def _content(self) -> bytes:
+        return repr(self.field).encode() + b"".join(file_sample(file) for file in self.files)
+
+    def where(self, row: int) -> str:
+        """Return the file that holds a row."""
+        return self._line(*self._place(row)) if 0 <= row < len(self) else str(self.files[0])
+
+    @cached_property
+    def layout(self) -> dict[str, str]:
+        """JSON has no arrays of a dtype."""
+        return {}
+
+
+def _members(path: Path | str | Sequence[Path | str], pattern: str) -> list[Path]:
+    """Return the files of a path, a folder or a list of paths; InputError if one is missing."""
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(p) for p in path]
+    files = [file for p in paths for file in (sorted(p.glob(pattern)) if p.is_dir() else [p])]
+    if not files:
+        raise InputError(
+            f"{', '.join(map(str, paths)) or 'the list of files'}: there should be a {pattern} file, found none"
+        )
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file}: there should be a file here, found nothing; check the path")
+    return files
+
+
+def _load(datasets: Any, path: Path) -> Any:
+    try:
+        return datasets.load_from_disk(str(path))
+    except Exception as error:
+        raise InputError(
+            f"{path}: there should be a folder of datasets.save_to_disk, found one that does not open ({error})"
+        ) from None
+
+
+def _parquet_metadata(path: Path) -> tuple[Any, list[str]]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise missing_extra("pyarrow", "data") from None
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.metadata, file.schema_arrow.names
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path}: there should be a parquet file, found one that does not open ({error}); copy it again"
+        ) from None
+
+
+def _check_columns(where: str, wanted: Iterable[str], found: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in found:
+            raise InputError(f"{where}: there should be a column {name!r}, found {', '.join(map(repr, found))}")
+
+
+def _numpy(column: Any) -> NDArray[Any]:
+    """Return a column of numbers, or of lists of numbers of one width, as an array."""
+    import pyarrow as pa
+
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_list(whole.type) or pa.types.is_large_list(whole.type) or pa.types.is_fixed_size_list(whole.type):
+        values, m = whole.flatten().to_numpy(zero_copy_only=False), len(whole)
+        widths = (
+            np.unique(np.asarray(whole.value_lengths()))
+            if not pa.types.is_fixed_size_list(whole.type)
+            else [whole.type.list_size]
+        )
+        if len(widths) > 1:
+            raise InputError(
+                f"rows of one width are needed for an array, found {widths[0]} to {widths[-1]}; read dicts instead"
+            )
+        return values.reshape(m, int(widths[0])) if m else values.reshape(0, 0)
+    return np.asarray(whole.to_numpy(zero_copy_only=False))
+
+
+def _one_width(values: Any, column: str) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.dtype == object:
+        raise InputError(
+            f"the column {column!r} should hold numbers of one width per row, found rows that differ; read dicts"
+        )
+    return array
+
+
+def _line_offsets(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each line that is not blank starts and stops, int64 [n] each."""
+    starts, at = [np.zeros(1, np.int64)], 0
+    blank: list[int] = []
+    with open(path, "rb") as handle:
+        while chunk := handle.read(1 << 24):
+            starts.append(np.flatnonzero(np.frombuffer(chunk, np.uint8) == 10) + at + 1)
+            at += len(chunk)
+        start = np.concatenate(starts)
+        stop = np.append(start[1:] - 1, at)
+        for i in np.flatnonzero(stop - start <= 64).tolist():  # a short line may be white space alone
+            handle.seek(int(start[i]))
+            if not handle.read(max(int(stop[i] - start[i]), 0)).strip():
+                blank.append(i)
+    keep = np.ones(len(start), bool)
+    keep[blank] = False
+    if not keep.any():
+        raise InputError(f"{path}: there should be at least one line of JSON, found none; check the file")
+    return start[keep], stop[keep]
+
+
+def _table_sample(names: str, table: Any) -> bytes:
+    text = json.dumps(
+        {str(name): [repr(value)[:4096] for value in values] for name, values in table.items()}, sort_keys=True
+    )
+    return hashlib.sha256((names + text).encode()).digest()

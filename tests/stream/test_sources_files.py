@@ -1,0 +1,174 @@
+"""Sources on disk that others wrote: Megatron, parquet, JSON lines, data sets of `datasets`."""
+
+import gzip
+import json
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mixwright.errors import InputError
+from mixwright.stream.sources import open_source
+from mixwright.stream.sources_megatron import MegatronRows, megatron_documents
+from mixwright.stream.sources_tables import JsonLines, ParquetRows
+
+CODES = {"u1": 1, "i1": 2, "<i2": 3, "<i4": 4, "<i8": 5, "<u2": 8}
+
+
+def rows(*numbers):
+    return np.array(numbers, np.int64)
+
+
+def write_megatron(prefix, sequences, dtype="<u2", documents=None, pointers=None):
+    sizes = np.array([len(s) for s in sequences], "<i4")
+    item = np.dtype(dtype).itemsize
+    pointers = (np.cumsum(sizes) - sizes) * item if pointers is None else pointers
+    documents = np.arange(len(sizes) + 1) if documents is None else documents
+    with open(f"{prefix}.idx", "wb") as out:
+        out.write(b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, CODES[dtype], len(sizes), len(documents)))
+        out.write(sizes.tobytes() + np.asarray(pointers, "<i8").tobytes() + np.asarray(documents, "<i8").tobytes())
+    np.concatenate([np.asarray(s, dtype) for s in sequences]).tofile(f"{prefix}.bin")
+
+
+@pytest.mark.parametrize("dtype", sorted(CODES))
+def test_megatron_rows_are_the_sequences_end_to_end(tmp_path, dtype):
+    write_megatron(tmp_path / "m", [[1, 2, 3], [4], [5, 6, 7, 8]], dtype, documents=[0, 2, 3])
+    for name in ("m", "m.idx", "m.bin"):
+        source = open_source(tmp_path / name, 4)
+        assert isinstance(source, MegatronRows)
+        assert source.gather(rows(1, 0)).tolist() == [[5, 6, 7, 8], [1, 2, 3, 4]]
+        assert source.gather(rows(0)).dtype == np.dtype(dtype)
+    marked = MegatronRows(tmp_path / "m", 4, boundaries=True).gather(rows(0, 1))
+    assert marked["document_ids"].tolist() == [[0] * 4, [1] * 4]
+    padded = megatron_documents(tmp_path / "m", 6, pad=0).gather(rows(0, 1))
+    assert padded["input_ids"].tolist() == [[1, 2, 3, 4, 0, 0], [5, 6, 7, 8, 0, 0]]
+
+
+def test_megatron_files_that_do_not_fit_are_refused(tmp_path):
+    prefix = tmp_path / "m"
+    sequences = [[1, 2, 3], [4, 5]]
+
+    def refused(message):
+        with pytest.raises(InputError, match=message):
+            open_source(prefix, 2)
+
+    write_megatron(prefix, sequences)
+    (tmp_path / "m.bin").write_bytes((tmp_path / "m.bin").read_bytes()[:-3])
+    refused(r"m\.bin.*10 bytes, found 7.*cut off")
+    write_megatron(prefix, sequences)
+    (tmp_path / "m.bin").write_bytes((tmp_path / "m.bin").read_bytes() + b"12")
+    refused(r"m\.bin.*5 tokens")
+    write_megatron(prefix, sequences)
+    (tmp_path / "m.idx").write_bytes((tmp_path / "m.idx").read_bytes()[:-3])
+    refused(r"m\.idx.*cut off")
+    write_megatron(prefix, sequences, documents=[0, 1, 9])
+    refused("index out of range")
+    write_megatron(prefix, sequences, pointers=[0, 900])
+    refused("out of range is|out of range")
+    write_megatron(prefix, sequences, pointers=[4, 0])
+    refused("one after the other")
+    write_megatron(prefix, sequences, pointers=[-6, 0])
+    refused("index out of range")
+    (tmp_path / "m.idx").write_bytes(b"something else")
+    refused("MMIDIDX")
+    (tmp_path / "m.idx").write_bytes(b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, 6, 0, 0))
+    refused("dtype")
+    (tmp_path / "m.idx").write_bytes(b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 2, 4, 0, 0))
+    refused("version")
+    (tmp_path / "m.bin").unlink()
+    refused(r"m\.bin.*no such file")
+
+
+@given(st.lists(st.integers(0, 19), min_size=1, max_size=12), st.integers(1, 7), st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_parquet_rows_come_in_the_order_asked(tmp_path_factory, picked, group, keep):
+    pa = pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
+    import pyarrow.parquet as pq
+
+    folder = tmp_path_factory.mktemp("parquet")
+    for part, numbers in enumerate((range(12), range(12, 20))):
+        table = pa.table({"n": list(numbers), "ids": [[i, i + 1] for i in numbers]})
+        pq.write_table(table, folder / f"{part}.parquet", row_group_size=group)
+    source = open_source(folder, keep=keep)
+    assert isinstance(source, ParquetRows)
+    assert len(source) == 20
+    assert source.gather(np.array(picked)) == [{"n": i, "ids": [i, i + 1]} for i in picked]
+    assert ParquetRows(folder, column="ids").gather(np.array(picked)).tolist() == [[i, i + 1] for i in picked]
+    assert ParquetRows(folder, columns=["n"]).gather(rows(19)) == [{"n": 19}]
+
+
+def test_damaged_parquet_is_named(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"n": np.random.default_rng(0).random(1000)}), path, row_group_size=100, compression="NONE")
+    with pytest.raises(InputError, match=r"a\.parquet.*'m'"):
+        ParquetRows(path, columns=["m"])
+    source = ParquetRows(path)
+    assert "row group 2" in source.where(250)
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[:200])
+    with pytest.raises(InputError, match=r"a\.parquet"):
+        source.gather(rows(250))
+    with pytest.raises(InputError, match=r"a\.parquet"):
+        ParquetRows(path)
+
+
+@given(
+    st.lists(st.one_of(st.just(""), st.just("   "), st.integers(0, 9).map(lambda n: json.dumps({"n": n}))), max_size=9)
+)
+def test_json_lines_are_rows_and_blank_lines_are_not(tmp_path_factory, lines):
+    path = tmp_path_factory.mktemp("lines") / "a.jsonl"
+    for end in ("", "\n", "\r\n"):
+        path.write_bytes((end or "\n").join(lines).encode() + end.encode())
+        values = [json.loads(line) for line in lines if line.strip()]
+        if not values:
+            with pytest.raises(InputError, match="at least one line"):
+                open_source(path)
+            continue
+        source = open_source(path)
+        assert source.gather(np.arange(len(values))[::-1]) == values[::-1]
+        assert JsonLines(path, field="n").gather(rows(0)) == [values[0]["n"]]
+
+
+def test_bad_json_lines_are_named(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}\n\n{"a": \n')
+    source = open_source(path)
+    with pytest.raises(InputError, match=r"a\.jsonl, line 3"):
+        source.gather(rows(1))
+    with pytest.raises(InputError, match=r"line 1.*field 'b'"):
+        JsonLines(path, field="b").gather(rows(0))
+    with gzip.open(tmp_path / "b.jsonl.gz", "wt") as out:
+        out.write("{}\n")
+    with pytest.raises(InputError, match="unpack it"):
+        open_source(tmp_path / "b.jsonl.gz")
+
+
+def test_data_sets_of_datasets(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    made = datasets.Dataset.from_dict({"text": list("abcdef"), "ids": [[i, i] for i in range(6)]})
+    made.save_to_disk(tmp_path / "saved")
+    for what in (made, tmp_path / "saved"):
+        source = open_source(what)
+        assert [row["text"] for row in source.gather(rows(5, 0, 5))] == ["f", "a", "f"]
+        assert open_source(what, column="ids").gather(rows(4, 1)).tolist() == [[4, 4], [1, 1]]
+    assert open_source(made).fingerprint == open_source(tmp_path / "saved").fingerprint
+    with pytest.raises(InputError, match="'other'"):
+        open_source(made, column="other")
+    with pytest.raises(InputError, match="streaming=False"):
+        open_source(made.to_iterable_dataset())
+
+
+@pytest.mark.parametrize("change", ["content", "length"])
+def test_fingerprints_know_content_and_length_not_time(tmp_path, change):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f'{{"n": {i}}}\n' for i in range(50)))
+    first = open_source(path).fingerprint
+    path.touch()
+    assert open_source(path).fingerprint == first
+    path.write_text("".join(f'{{"n": {i + (change == "content")}}}\n' for i in range(50 + (change == "length"))))
+    assert open_source(path).fingerprint != first
