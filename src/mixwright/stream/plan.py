@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright.errors import InputError
+from mixwright.errors import InputError, missing_extra
 from mixwright.stream.ledger import Ledger
 from mixwright.stream.plan_settings import checked_settings, checked_weights, whole
 from mixwright.stream.plan_state import from_dict, to_dict
@@ -146,6 +147,7 @@ class Plan:
         self._lengths = Lengths(self.settings, lengths)
         self._history_steps = whole(history, "history", 0)
         self._compiled, self._block_steps = compiled, 1
+        self._plan_steps: Callable[..., tuple[NDArray[Any], NDArray[np.int64]]] | None = None
         self._driver = weights if isinstance(weights, Driver) else None
         if hasattr(weights, "check_plan"):
             weights.check_plan(self.settings)  # type: ignore[union-attr]
@@ -214,7 +216,7 @@ class Plan:
         A loader that reads ahead asks for the step after the last consumed one; `history` says how far back it may be.
         """
         state = self._state_at(self.step if step is None else whole(step, "step", 0))
-        pending = [change for change in self._changes if change[0] >= state.step]
+        pending = [c for c in self._changes if c[0] >= state.step and self._driver is None]
         return to_dict(self.settings, state, pending, self._retired)
 
     def load_state_dict(self, state: Mapping[str, Any], *, changed: bool = False) -> None:
@@ -237,7 +239,7 @@ class Plan:
             fingerprint (always), or sources or limits differ (without `changed`). The plan is then as it was.
         """
         loaded, pending, retired = from_dict(self.settings, state, self._weights_now(), changed)
-        self._changes, self._retired = pending, retired
+        self._changes, self._retired = [] if self._driver else pending, retired
         self._restart(loaded)
 
     def ledger(self, steps: int | None = None) -> Ledger:
@@ -278,7 +280,7 @@ class Plan:
             raise StopIteration from None
         shares = begin.shares()
         shares.flags.writeable = False
-        narrow = source.astype(np.int32)
+        narrow = source.astype(np.int32, copy=False)
         self._block = [PlannedStep(begin.step + t, narrow[t], row[t], shares) for t in range(len(row))]
         self._after = after
 
@@ -331,11 +333,12 @@ class Plan:
         check_shares(self.settings, state)
         return state
 
-    def _advanced(self, state: PlanState, steps: int) -> tuple[PlanState, NDArray[np.int64], NDArray[np.int64]]:
+    def _advanced(self, state: PlanState, steps: int) -> tuple[PlanState, NDArray[Any], NDArray[np.int64]]:
         """Return the state after up to `steps` steps, at least one, and their source and row [n, B]."""
         p, state, first = self.settings, state.copy(), state.cursor
         if p.unit == "tokens":
             return (state, *token_step(p, state, self._lengths))
+        self._plan_steps = self._plan_steps or _planner(self._compiled)
         source, row = self._plan_steps(p, state, steps)
         if not len(row):
             source, row = careful_step(p, state)
@@ -343,6 +346,15 @@ class Plan:
             self._lengths.count(state, first)
         return state, source, row
 
-    @property
-    def _plan_steps(self) -> Callable[..., tuple[NDArray[np.int64], NDArray[np.int64]]]:
+
+def _planner(compiled: bool | None) -> Callable[..., tuple[NDArray[Any], NDArray[np.int64]]]:
+    """Return `plain_steps`, or its compiled form where numba is installed or asked for."""
+    if compiled is None:
+        compiled = find_spec("numba") is not None
+    if not compiled:
         return plain_steps
+    try:
+        from mixwright.stream.plan_compiled import compiled_steps
+    except ImportError:
+        raise missing_extra("numba", "stream") from None
+    return compiled_steps

@@ -1,0 +1,276 @@
+"""A mixture in training: sources, a strategy, its state and the log of its decisions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright._checks import unique_names
+from mixwright.errors import InputError
+from mixwright.files import atomic_write, explain_write_error
+from mixwright.observation import Observation
+from mixwright.simplex import normalise
+from mixwright.strategy import Strategy, state_from_json, state_to_json
+
+if TYPE_CHECKING:
+    from mixwright.stream.ledger import Ledger
+    from mixwright.stream.plan_settings import PlanSettings
+
+Array = NDArray[np.float64]
+VERSION = 1
+
+
+class Mixture:
+    """
+    Sources with weights that a strategy changes: the one object with a state, on every rank the same.
+
+    The weights that follow an observation of step t act from step t + lag on. So they do not depend on how far ahead
+    a loader reads, and a resumed run has those of an undisturbed one.
+
+    Parameters
+    ----------
+    sources
+        Names, or rows by name.
+    strategy
+        The rule.
+    lag
+        Steps between an observation and the first step of its weights: more than what is read ahead (`check_ahead`).
+    prior
+        [k], "uniform", or "natural" (in proportion to rows).
+    log
+        A file to which each decision is appended as a line of JSON; on one rank only.
+
+    Raises
+    ------
+    InputError
+        If an argument is not as above, or the strategy's weights do not fit the sources.
+
+    Examples
+    --------
+    >>> from mixwright import Mixture, Schedule
+    >>> mixture = Mixture(["en", "hi"], Schedule({0: [1.0, 0.0], 10: [0.5, 0.5]}))
+    >>> mixture.weights_for(10)
+    array([0.5, 0.5])
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[str] | Mapping[str, int],
+        strategy: Strategy[Any],
+        lag: int = 8,
+        prior: str | Sequence[float] | Array = "uniform",
+        log: str | PathLike[str] | None = None,
+    ) -> None:
+        if not isinstance(strategy, Strategy):
+            raise InputError(
+                f"strategy should be a Strategy, found {strategy!r}; for weights that stay: Static(weights)"
+            )
+        if isinstance(lag, bool) or not isinstance(lag, int | np.integer) or lag < 1:
+            raise InputError(f"lag should be a whole number of at least 1, found {lag!r}")
+        self.sources, self.strategy, self.lag = unique_names(sources), strategy, int(lag)
+        self.prior = _prior(prior, sources, self.sources)
+        self.log = None if log is None else Path(log)
+        self._state = strategy.init(self.prior.copy())
+        self._timeline: list[tuple[int, Array]] = [(0, self._weights())]
+        self._asked, self._last, self._decisions, self._own_log = -1, -1, 0, False
+
+    @property
+    def k(self) -> int:
+        """Return the number of sources."""
+        return len(self.sources)
+
+    @property
+    def state(self) -> Any:
+        """Return the strategy's state after the last observation."""
+        return self._state
+
+    def weights_for(self, step: int) -> Array:
+        """Return the weights [k] that the plan of a step asks; once asked, they stay."""
+        self._asked = max(self._asked, step)
+        known = self.strategy.weights_at(step)
+        if known is not None:
+            return self._checked(known)
+        if step < self._timeline[0][0]:
+            raise InputError(f"weights are kept from step {self._timeline[0][0]} on, asked was step {step}")
+        return next(w for begins, w in reversed(self._timeline) if begins <= step)
+
+    def observe(self, observation: Observation, ledger: Ledger | None = None) -> Array:
+        """
+        Update the strategy; return its weights [k], which act from observation.step + lag on.
+
+        Parameters
+        ----------
+        observation
+            The same on every rank, of a later step than the last one.
+        ledger
+            The plan's, for the log.
+
+        Raises
+        ------
+        InputError
+            If a field is absent that the strategy needs, the step is not a later one, or the plan has been asked for
+            the step from which the weights would act: the message says which lag is needed. Nothing is changed then.
+        """
+        begins = observation.step + self.lag
+        self._check_observation(observation, begins)
+        before, self._state = self._state, self.strategy.update(self._state, observation)
+        try:
+            weights = self._weights()
+            self._write(
+                {**self._decision(observation, begins, weights), **({"ledger": ledger.to_json()} if ledger else {})}
+            )
+        except BaseException:
+            self._state = before
+            raise
+        self._last, self._decisions = observation.step, self._decisions + 1
+        self._timeline.append((begins, weights))
+        while len(self._timeline) > 1 and self._timeline[1][0] <= self._last:
+            del self._timeline[0]
+        return weights.copy()
+
+    def check(self, given: Iterable[str] = (), apply: str = "sampling", draw: str = "carry") -> None:
+        """
+        Check a run before its first step: what it reports, how weights act and how rows are drawn.
+
+        Raises
+        ------
+        InputError
+            If the strategy needs a field that is not in `given`, or is not right for `apply` or `draw`.
+        """
+        name = type(self.strategy).__name__
+        if missing := sorted(self.strategy.needs - set(given)):
+            raise InputError(
+                f"{name} needs {', '.join(missing)} in each observation, this run gives {', '.join(sorted(given)) or 'none'}"
+            )
+        for what, value, allowed in (("apply", apply, self.strategy.apply), ("draw", draw, self.strategy.draw)):
+            if value not in allowed:
+                raise InputError(f"{name} works with {what}={' or '.join(map(repr, sorted(allowed)))}, found {value!r}")
+
+    def check_ahead(self, steps: int) -> None:
+        """Raise InputError if `lag` does not cover steps that are planned before the step at work is observed."""
+        if self.strategy.weights_at(0) is None and self.lag <= steps:
+            raise InputError(
+                f"{steps} steps are planned beyond the one at work (workers and prefetching), so lag should be at least "
+                f"{steps + 1}, found {self.lag}; use lag={steps + 1}"
+            )
+
+    def check_plan(self, settings: PlanSettings) -> None:
+        """Raise InputError if a plan has other sources, or draws rows as the strategy cannot use them."""
+        if settings.names != self.sources:
+            raise InputError(
+                f"the plan and the mixture should have the same sources in the same order, found {list(settings.names)[:5]} "
+                f"and {list(self.sources)[:5]}"
+            )
+        self.check(self.strategy.needs, min(self.strategy.apply), settings.draw)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state after the last observation as JSON-able numbers and texts."""
+        return {
+            "version": VERSION,
+            "sources": list(self.sources),
+            "strategy": repr(self.strategy),
+            "lag": self.lag,
+            "state": state_to_json(self._state),
+            "pending": [[begins, weights.tolist()] for begins, weights in self._timeline],
+            "last": self._last,
+            "decisions": self._decisions,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """
+        Go on where a state was taken; the log is cut back to the decisions that had been made.
+
+        Raises
+        ------
+        InputError
+            If the state is damaged, or of other sources, another strategy or lag. The mixture is then as it was.
+        """
+        if not isinstance(state, Mapping) or state.get("version") != VERSION:
+            raise InputError(f"the state of a mixture should be what Mixture.state_dict returned, version {VERSION}")
+        if missing := [name for name in self.state_dict() if name not in state]:
+            raise InputError(f"the state of the mixture is damaged: it has no {missing[0]!r}; use another checkpoint")
+        for name, now in (("sources", list(self.sources)), ("strategy", repr(self.strategy)), ("lag", self.lag)):
+            if state[name] != now:
+                raise InputError(f"the checkpoint's {name} is {state[name]!r}, this mixture's is {now!r}; use the same")
+        loaded = state_from_json(self.strategy.init(self.prior.copy()), state["state"])
+        timeline = [(int(begins), self._checked(weights)) for begins, weights in state["pending"]]
+        self._cut_log(state["decisions"])
+        self._state, self._timeline = loaded, timeline
+        self._asked, self._last, self._decisions = -1, state["last"], state["decisions"]
+
+    def _check_observation(self, observation: Observation, begins: int) -> None:
+        if len(observation.counts) != self.k:
+            raise InputError(f"an observation should have {self.k} sources, found {len(observation.counts)}")
+        if observation.step <= self._last:
+            raise InputError(f"an observation should be of a step after {self._last}, found {observation.step}")
+        self.check(observation.given, min(self.strategy.apply), min(self.strategy.draw))
+        if begins <= self._asked and self.strategy.weights_at(begins) is None:
+            raise InputError(
+                f"the weights after step {observation.step} would act from step {begins} on, but step {self._asked} is "
+                f"planned already; use lag={self._asked - observation.step + 1} or more, or read less ahead"
+            )
+
+    def _weights(self) -> Array:
+        return self._checked(self.strategy.weights(self._state))
+
+    def _checked(self, weights: Any) -> Array:
+        """Return the weights [k], read-only; InputError, which names the strategy, if they are not on the simplex."""
+        values = np.array(weights, np.float64)
+        on_simplex = values.shape == (self.k,) and np.all(values >= 0) and abs(values.sum() - 1) <= 1e-6
+        if not on_simplex:
+            raise InputError(
+                f"{type(self.strategy).__name__} should give {self.k} weights of at least 0 with the sum 1, found "
+                f"{values.tolist()}"
+            )
+        values.flags.writeable = False
+        return values
+
+    def _decision(self, observation: Observation, begins: int, weights: Array) -> dict[str, Any]:
+        fields = observation.to_json()
+        return {"decision": self._decisions, "begins": begins, "weights": weights.tolist(), "observation": fields}
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self.log is None:
+            return
+        if not self._own_log and self.log.exists() and self.log.stat().st_size:
+            raise InputError(f"{self.log} holds the decisions of another run; load its state, or choose another file")
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.log, "a", encoding="utf-8") as handle:
+                handle.write(json.dumps(line, allow_nan=False) + "\n")
+        except OSError as error:
+            raise explain_write_error(self.log, error) from error
+        self._own_log = True
+
+    def _cut_log(self, decisions: int) -> None:
+        """Keep the log's first `decisions` decisions: what was decided after the checkpoint is decided again."""
+        if self.log is not None and self.log.exists():
+            lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["decision"] < decisions]
+            if len(kept) < len(lines):
+                with atomic_write(self.log) as handle:
+                    handle.writelines(kept)
+        self._own_log = True
+
+
+def _prior(prior: Any, sources: Any, names: tuple[str, ...]) -> Array:
+    if isinstance(prior, str):
+        if prior == "uniform":
+            return np.full(len(names), 1 / len(names))
+        if prior != "natural":
+            raise InputError(f"prior should be 'uniform', 'natural' or one weight per source, found {prior!r}")
+        if not isinstance(sources, Mapping):
+            raise InputError(
+                "prior='natural' needs the rows of each source; give sources as a mapping from name to rows"
+            )
+        return normalise([sources[name] for name in names], "rows")
+    values = normalise(prior, "prior")
+    if len(values) != len(names):
+        raise InputError(f"prior should have one weight per source ({len(names)}), found {len(values)}")
+    return values

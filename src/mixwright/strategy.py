@@ -1,0 +1,114 @@
+"""A strategy: a rule that changes weights during training."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.errors import InputError
+from mixwright.observation import Observation
+
+Array = NDArray[np.float64]
+S = TypeVar("S", bound=tuple[Any, ...])
+
+
+class Strategy(ABC, Generic[S]):
+    """
+    Observations to weights, again and again: a frozen dataclass of hyperparameters with pure methods.
+
+    A strategy never sees a model, a dataset or a file, and keeps nothing: its state S, a NamedTuple of arrays, numbers
+    and texts, goes in and comes out. So a checkpoint cannot forget it, and a recorded log replays through any strategy.
+
+    Attributes
+    ----------
+    needs
+        The fields of `Observation` that it reads; checked before the first step.
+    apply
+        How its weights may act: "sampling" (rows are drawn by them), "loss" (rows are weighted), or both.
+    draw
+        The plans that its estimates are right for: "carry", "iid", or both.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    apply: ClassVar[frozenset[str]] = frozenset({"sampling", "loss"})
+    draw: ClassVar[frozenset[str]] = frozenset({"carry", "iid"})
+
+    @abstractmethod
+    def init(self, prior: Array) -> S:
+        """Return the state before any observation; `prior` [k] is not kept as it is but copied."""
+
+    @abstractmethod
+    def update(self, state: S, obs: Observation) -> S:
+        """Return the state after an observation; `state` stays as it was."""
+
+    @abstractmethod
+    def weights(self, state: S) -> Array:
+        """Return the weights [k] of a state, on the simplex; reading changes nothing."""
+
+    def weights_at(self, step: int) -> Array | None:
+        """Return the weights [k] of a step where they depend on nothing else, None where they depend on observations."""
+        return None
+
+
+def state_to_json(state: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a strategy's state, a NamedTuple of arrays, numbers and texts, as JSON-able values by field."""
+    return {name: _plain(value) for name, value in zip(_fields(state), state, strict=True)}
+
+
+def state_from_json(like: S, values: dict[str, Any]) -> S:
+    """
+    Return a state as `like` (types and shapes) with the values of `state_to_json`, bit by bit.
+
+    Raises
+    ------
+    InputError
+        If the fields or a shape differ: the state is of another strategy or of other sources.
+    """
+    names = _fields(like)
+    if set(names) != set(values):
+        raise InputError(
+            f"the strategy's state should have the fields {sorted(names)}, found {sorted(values)}; the checkpoint is of "
+            "another strategy"
+        )
+    return type(like)(*(_like(name, old, values[name]) for name, old in zip(names, like, strict=True)))
+
+
+def _fields(state: tuple[Any, ...]) -> tuple[str, ...]:
+    names = getattr(state, "_fields", None)
+    if names is None:
+        raise TypeError(f"the state of a strategy should be a NamedTuple, found {type(state).__name__}")
+    return tuple(names)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return _nan_text(value.tolist())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return state_to_json(value)
+    return _nan_text(value)
+
+
+def _nan_text(value: Any) -> Any:
+    """Return a value with nan and infinities as texts, which JSON has no numbers for."""
+    if isinstance(value, list | tuple):
+        return [_nan_text(v) for v in value]
+    return repr(value) if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _like(name: str, old: Any, value: Any) -> Any:
+    if isinstance(old, np.ndarray):
+        array = np.array(value, old.dtype)
+        if array.shape != old.shape:
+            raise InputError(
+                f"the strategy's state has {name!r} of shape {array.shape}, expected {old.shape}; the checkpoint is of "
+                "other sources"
+            )
+        return array
+    if isinstance(old, tuple) and hasattr(old, "_fields"):
+        return state_from_json(old, value)
+    if isinstance(old, tuple):
+        return tuple(value)
+    return type(old)(value) if old is not None else value
