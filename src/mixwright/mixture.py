@@ -68,9 +68,7 @@ class Mixture:
         log: str | PathLike[str] | None = None,
     ) -> None:
         if not isinstance(strategy, Strategy):
-            raise InputError(
-                f"strategy should be a Strategy, found {strategy!r}; for weights that stay: Static(weights)"
-            )
+            raise InputError(f"strategy should be a Strategy, found {strategy!r}; use Static(weights)")
         if isinstance(lag, bool) or not isinstance(lag, int | np.integer) or lag < 1:
             raise InputError(f"lag should be a whole number of at least 1, found {lag!r}")
         self.sources, self.strategy, self.lag = unique_names(sources), strategy, int(lag)
@@ -122,9 +120,7 @@ class Mixture:
         before, self._state = self._state, self.strategy.update(self._state, observation)
         try:
             weights = self._weights()
-            self._write(
-                {**self._decision(observation, begins, weights), **({"ledger": ledger.to_json()} if ledger else {})}
-            )
+            self._write(self._decision(observation, begins, weights, ledger))
         except BaseException:
             self._state = before
             raise
@@ -146,7 +142,8 @@ class Mixture:
         name = type(self.strategy).__name__
         if missing := sorted(self.strategy.needs - set(given)):
             raise InputError(
-                f"{name} needs {', '.join(missing)} in each observation, this run gives {', '.join(sorted(given)) or 'none'}"
+                f"{name} needs {', '.join(missing)} in each observation, found "
+                f"{', '.join(sorted(given)) or 'nothing'}; report it, or use another strategy"
             )
         for what, value, allowed in (("apply", apply, self.strategy.apply), ("draw", draw, self.strategy.draw)):
             if value not in allowed:
@@ -156,16 +153,16 @@ class Mixture:
         """Raise InputError if `lag` does not cover steps that are planned before the step at work is observed."""
         if self.strategy.weights_at(0) is None and self.lag <= steps:
             raise InputError(
-                f"{steps} steps are planned beyond the one at work (workers and prefetching), so lag should be at least "
-                f"{steps + 1}, found {self.lag}; use lag={steps + 1}"
+                f"{steps} steps are planned beyond the one at work (workers and prefetching), so lag should be "
+                f"at least {steps + 1}, found {self.lag}; use lag={steps + 1}"
             )
 
     def check_plan(self, settings: PlanSettings) -> None:
         """Raise InputError if a plan has other sources, or draws rows as the strategy cannot use them."""
         if settings.names != self.sources:
             raise InputError(
-                f"the plan and the mixture should have the same sources in the same order, found {list(settings.names)[:5]} "
-                f"and {list(self.sources)[:5]}"
+                f"the plan and the mixture should have the same sources in the same order, found "
+                f"{list(settings.names)[:5]} and {list(self.sources)[:5]}"
             )
         self.check(self.strategy.needs, min(self.strategy.apply), settings.draw)
 
@@ -231,9 +228,10 @@ class Mixture:
         values.flags.writeable = False
         return values
 
-    def _decision(self, observation: Observation, begins: int, weights: Array) -> dict[str, Any]:
-        fields = observation.to_json()
-        return {"decision": self._decisions, "begins": begins, "weights": weights.tolist(), "observation": fields}
+    def _decision(self, observation: Observation, begins: int, weights: Array, ledger: Ledger | None) -> dict[str, Any]:
+        line = {"decision": self._decisions, "begins": begins, "weights": weights.tolist()}
+        line["observation"] = observation.to_json()
+        return line if ledger is None else {**line, "ledger": ledger.to_json()}
 
     def _write(self, line: Mapping[str, Any]) -> None:
         if self.log is None:
@@ -266,9 +264,7 @@ def _prior(prior: Any, sources: Any, names: tuple[str, ...]) -> Array:
         if prior != "natural":
             raise InputError(f"prior should be 'uniform', 'natural' or one weight per source, found {prior!r}")
         if not isinstance(sources, Mapping):
-            raise InputError(
-                "prior='natural' needs the rows of each source; give sources as a mapping from name to rows"
-            )
+            raise InputError("prior='natural' needs the rows of each source; give sources as {name: rows}")
         return normalise([sources[name] for name in names], "rows")
     values = normalise(prior, "prior")
     if len(values) != len(names):

@@ -39,8 +39,8 @@ class Observation:
     excess_loss
         [k] mean clipped excess loss, nats per token.
     grad_sq_norm, grad_variance, gram
-        [k] unbiased estimate of |grad L_i|^2 (it may be below 0); [k] trace of the covariance of one example's gradient;
-        [k, k] inner products of the sources' mean gradients.
+        [k] unbiased estimate of |grad L_i|^2 (it may be below 0); [k] trace of the covariance of one example's
+        gradient; [k, k] inner products of the sources' mean gradients.
 
     Raises
     ------

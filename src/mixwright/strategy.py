@@ -49,7 +49,7 @@ class Strategy(ABC, Generic[S]):
         """Return the weights [k] of a state, on the simplex; reading changes nothing."""
 
     def weights_at(self, step: int) -> Array | None:
-        """Return the weights [k] of a step where they depend on nothing else, None where they depend on observations."""
+        """Return the weights [k] of a step where they depend on nothing else; None: on observations."""
         return None
 
 
@@ -70,8 +70,8 @@ def state_from_json(like: S, values: dict[str, Any]) -> S:
     names = _fields(like)
     if set(names) != set(values):
         raise InputError(
-            f"the strategy's state should have the fields {sorted(names)}, found {sorted(values)}; the checkpoint is of "
-            "another strategy"
+            f"the strategy's state should have the fields {sorted(names)}, found {sorted(values)}; the "
+            "checkpoint is of another strategy"
         )
     return type(like)(*(_like(name, old, values[name]) for name, old in zip(names, like, strict=True)))
 
