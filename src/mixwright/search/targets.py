@@ -61,7 +61,7 @@ class WorstRegret:
     >>> table = LikelihoodTable.from_array(logs, targets=[0, 0, 1], target_names=["news", "code"])
     >>> result = WorstRegret().fit(table)
     >>> result.weights.round(3)
-    array([0.558, 0.442])
+    array([0.482, 0.518])
     """
 
     tolerance: float = 1e-6

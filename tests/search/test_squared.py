@@ -1,0 +1,270 @@
+"""Squared error: the certificate against a general solver, one pass, folds, and what cannot be."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+import mixwright
+from mixwright import Constraints, InputError, MixtureFile, SquaredError
+from mixwright.search._cross_moments import cross_moments
+
+KINDS = (
+    "plain",
+    "identical sources",
+    "all the same",
+    "one source",
+    "one row",
+    "far away",
+    "constant outcomes",
+    "exact",
+)
+LIMITS = ("none", "bounds", "groups", "distance", "taken out")
+
+
+def make(kind, seed):
+    """Return predictions [n, k], outcomes [n] and row weights [n], degenerate in the way that `kind` says."""
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(2, 30)), int(rng.integers(2, 8))
+    n, k = (1 if kind == "one row" else n), (1 if kind == "one source" else k)
+    F, y = rng.normal(size=(n, k)) * rng.choice([0.01, 1.0, 100.0]), rng.normal(size=n)
+    if kind == "identical sources":
+        F[:, 0] = F[:, -1]
+    if kind == "all the same":
+        F[:] = F[:, :1]
+    if kind == "far away":
+        F, y = F + 1e6, y + 1e6
+    if kind == "constant outcomes":
+        y[:] = 3.0
+    if kind == "exact":
+        y = F @ rng.dirichlet(np.ones(k))
+    return F, y, rng.random(n) * (rng.random(n) < 0.8) + (np.arange(n) == 0)
+
+
+def limits_of(which, seed, k):
+    rng, names = np.random.default_rng([seed, 7]), [f"source_{i}" for i in range(k)]
+    inside = rng.dirichlet(np.ones(k))
+    if which == "bounds":
+        return Constraints(
+            (inside * rng.uniform(0, 1, k)).tolist(), np.minimum(1, inside + rng.uniform(0, 0.4)).tolist()
+        )
+    if which == "groups":
+        group = names[: max(1, k // 2)]
+        share = float(inside[: len(group)].sum())
+        return Constraints(groups={"g": group}, group_caps={"g": min(1.0, share + 0.05)}, group_floors={"g": share / 2})
+    if which == "distance":
+        return Constraints(max_distance=float(rng.choice([0.0, 0.2, 1.0])))
+    if which == "taken out" and k > 1:
+        return Constraints(caps={names[0]: 0.0})
+    return Constraints()
+
+
+def value(F, y, c, w, prior, weight):
+    """Return the objective, computed without the library."""
+    return float(c @ (F @ w - y) ** 2 / c.sum() + weight * ((w - prior) ** 2).sum())
+
+
+def penalty(F, c, allowed):
+    """Return s: the mean squared deviation from the mean over sources."""
+    F = F[:, allowed]
+    if F.shape[1] < 2:
+        return 0.0
+    return float(c @ ((F - F.mean(1, keepdims=True)) ** 2).sum(1) / c.sum() / (F.shape[1] - 1))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from(LIMITS), st.sampled_from([0.0, 0.0, 0.1, 10.0]))
+def test_the_gap_is_a_true_bound(kind, seed, limits, tau):
+    F, y, c = make(kind, seed)
+    k, constraints = F.shape[1], limits_of(limits, seed, F.shape[1])
+    result = SquaredError(shrinkage=tau).fit(F, y, row_weights=c, constraints=constraints)
+    space = constraints.allowed([f"source_{i}" for i in range(k)])
+    allowed = space.upper > 0
+    own = tau * penalty(F, c, allowed)
+    prior = result.prior
+    scale = result._problem.scale
+    w = result.weights
+    assert space.contains(w, 1e-9)
+    assert w.sum() == pytest.approx(1, abs=1e-12)
+    assert 0 <= result.gap <= 1e-8 * scale
+    rounding = 1e-9 * scale + (1e-4 * scale if kind == "far away" else 0)  # F and y hold 1e-10 of 1e6
+    reached = value(F - y[:, None], 0 * y, c, w, prior, own)
+    assert result.objective == pytest.approx(reached, rel=1e-9, abs=rounding)
+    assert result.loss == pytest.approx(value(F - y[:, None], 0 * y, c, w, prior, 0.0), rel=1e-9, abs=rounding)
+    R = (F - y[:, None]) * np.sqrt(c / c.sum())[:, None]
+    rows, sides = space.rows, space.limits
+    conditions = [{"type": "eq", "fun": lambda v: v.sum() - 1}]
+    if len(rows):
+        conditions.append({"type": "ineq", "fun": lambda v: sides - rows @ v})
+    if space.centre is not None:
+        conditions.append({"type": "ineq", "fun": lambda v: space.radius - np.abs(v - space.centre).sum()})
+    for start in (w, space.project(np.random.default_rng(seed).dirichlet(np.ones(k)))):
+        found = minimize(
+            lambda v: ((R @ v) @ (R @ v) + own * ((v - prior) ** 2).sum()) / scale, start, method="SLSQP",
+            bounds=list(zip(space.lower, space.upper, strict=True)), constraints=conditions, options={"ftol": 1e-14},
+        )  # fmt: skip
+        other = space.project(found.x)
+        assert reached - value(F - y[:, None], 0 * y, c, other, prior, own) <= result.gap + rounding
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6))
+def test_against_a_grid_of_three_sources(seed):
+    rng = np.random.default_rng(seed)
+    F, y = rng.normal(size=(20, 3)), rng.normal(size=20)
+    result = SquaredError(shrinkage=0.0).fit(F, y)
+    i, j = np.meshgrid(np.arange(101), np.arange(101))
+    W = np.stack([i[i + j <= 100], j[i + j <= 100], 100 - (i + j)[i + j <= 100]], axis=1) / 100
+    errors = ((F @ W.T - y[:, None]) ** 2).mean(0)
+    assert result.loss <= errors.min() + result.gap + 1e-12
+    assert np.abs(W[errors.argmin()] - result.weights).max() < 0.5
+    assert errors.min() - result.loss < 1e-2
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 17])
+def test_blocks_are_one_array(blocks, tmp_path):
+    rng = np.random.default_rng(2)
+    F, y, documents = rng.normal(size=(200, 5)), rng.normal(size=200), np.arange(200) // 4
+    whole = SquaredError().fit(F, y, documents=documents)
+    parts = SquaredError().fit(iter(np.array_split(F, blocks)), y, documents=documents)
+    np.save(tmp_path / "F.npy", F)
+    mapped = SquaredError().fit(np.load(tmp_path / "F.npy", mmap_mode="r"), y, documents=documents)
+    for other in (parts, mapped):
+        assert other.shrinkage == whole.shrinkage
+        np.testing.assert_allclose(other.weights, whole.weights, atol=1e-9)
+        assert other.improvement() == pytest.approx(whole.improvement(), abs=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(KINDS), st.integers(0, 10**6))
+def test_permuting_sources_permutes_weights(kind, seed):
+    F, y, c = make(kind, seed)
+    order = np.random.default_rng(seed).permutation(F.shape[1])
+    a = SquaredError(shrinkage=0.5).fit(F, y, row_weights=c)
+    b = SquaredError(shrinkage=0.5).fit(F[:, order], y, row_weights=c)
+    np.testing.assert_allclose(b.weights, a.weights[order], atol=1e-3 if kind == "far away" else 2e-4)
+
+
+def test_row_weights_are_repeated_rows():
+    F, y, _ = make("plain", 3)
+    c = np.random.default_rng(0).integers(1, 4, len(y))
+    a = SquaredError(shrinkage=0.1).fit(F, y, row_weights=c)
+    b = SquaredError(shrinkage=0.1).fit(np.repeat(F, c, axis=0), np.repeat(y, c))
+    np.testing.assert_allclose(a.weights, b.weights, atol=1e-6)
+
+
+def test_a_large_shrinkage_ends_at_the_prior():
+    F, y, _ = make("plain", 4)
+    prior = np.arange(1.0, F.shape[1] + 1)
+    result = SquaredError(prior=prior, shrinkage=1e5).fit(F, y)
+    np.testing.assert_allclose(result.weights, prior / prior.sum(), atol=1e-3)
+
+
+def test_sources_that_are_the_same_get_the_prior():
+    F, y, _ = make("all the same", 4)
+    k = F.shape[1]
+    result = SquaredError(shrinkage=1.0).fit(F, y)
+    np.testing.assert_allclose(result.weights, 1 / k, atol=1e-6)
+    if len(y) >= 3:
+        assert SquaredError().fit(F, y).verdict.startswith(("no better", "unverified"))
+
+
+def simulated(n, seed, k=6, truth=None):
+    rng = np.random.default_rng(seed)
+    F = rng.normal(size=(n, 1)) + rng.normal(size=(n, k))
+    truth = np.eye(k)[0] * 0.7 + 0.3 / k if truth is None else truth
+    return F, F @ truth + rng.normal(size=n)
+
+
+def test_a_clear_case_is_better_than_uniform(tmp_path):
+    F, y = simulated(600, 0)
+    result = SquaredError().fit(F, y, sources=list("abcdef"), sizes=[1, 2, 3, 4, 5, 6])
+    assert result.verdict.startswith("better than uniform by")
+    estimate, low, high = result.improvement("natural")
+    assert low < estimate < high
+    interval = result.interval()
+    assert (interval[:, 0] <= result.weights + 0.02).all()
+    assert (result.weights <= interval[:, 1] + 0.02).all()
+    result.save(tmp_path / "mixture.json")
+    written = MixtureFile.read(tmp_path / "mixture.json")
+    assert written.sources == tuple("abcdef")
+    assert written.method["name"] == "squared_error"
+    assert written.certificate["gap"] == result.gap
+
+
+def test_where_uniform_is_the_truth_the_verdict_says_so_mostly():
+    better = 0
+    for seed in range(40):
+        F, y = simulated(100, seed, truth=np.full(6, 1 / 6))
+        better += SquaredError().fit(F, y).improvement()[1] > 0
+    assert better <= 6
+
+
+def test_a_small_sample_stays_near_the_prior():
+    F, y = simulated(12, 1, truth=np.full(6, 1 / 6))
+    assert SquaredError().fit(F, y).shrinkage >= 1.0
+    F, y = simulated(5000, 1)
+    assert SquaredError().fit(F, y).shrinkage <= 0.1
+
+
+def test_documents_are_kept_whole():
+    F, y = simulated(300, 3)
+    documents = np.arange(300) // 100
+    moments = cross_moments(F, y, None, documents, 0)
+    assert len(moments.share) == 3
+    assert moments.documents.tolist() == [1, 1, 1]
+    residual = F - y[:, None]
+    np.testing.assert_allclose(moments.total, residual.T @ residual / 300, rtol=1e-12)
+    result = SquaredError().fit(F, y, documents=documents)
+    assert result.documents == 3
+    few = SquaredError(shrinkage=0.1).fit(F, y, documents=np.arange(300) // 150)
+    assert few.verdict.startswith("unverified: 2 target document(s)")
+    with pytest.raises(InputError, match="at least 3 documents; found 2"):
+        few.interval()
+
+
+def test_limits_that_bind_have_prices():
+    F, y = simulated(300, 5)
+    result = SquaredError(shrinkage=0.0).fit(F, y, constraints=Constraints(caps={"source_0": 0.3}))
+    (binding,) = [b for b in result.binding if "cap" in b.constraint]
+    looser = SquaredError(shrinkage=0.0).fit(F, y, constraints=Constraints(caps={"source_0": 0.301}))
+    assert (result.loss - looser.loss) / 0.001 == pytest.approx(binding.price, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"predictions": np.zeros((3, 2, 2))}, "found shape"),
+        ({"predictions": np.zeros((4, 2))}, "as many rows as outcomes"),
+        ({"predictions": iter([np.zeros((2, 2))])}, "found 2"),
+        ({"predictions": iter([np.zeros((2, 2)), np.zeros((2, 2))])}, "found more"),
+        ({"predictions": iter([np.zeros((2, 2)), np.zeros((1, 3))])}, "every block should have 2 columns"),
+        ({"predictions": np.array([[0, 1], [1, np.nan], [2, 2]])}, "found nan in row 1 of source 1"),
+        ({"predictions": 3}, "array or blocks"),
+        ({"outcomes": [1.0, np.inf, 2.0]}, "inf in row 1"),
+        ({"outcomes": np.zeros((3, 1))}, "found shape"),
+        ({"row_weights": [1, 1]}, "one number per row"),
+        ({"row_weights": [1, -1, 1]}, "not negative"),
+        ({"documents": [0, 1]}, "one per row"),
+        ({"sources": ["a"]}, "2 names"),
+        ({"sizes": [1, 2, 3]}, "one number per source"),
+        ({"seed": 1.5}, "seed should be"),
+    ],
+)
+def test_input_that_does_not_fit(given, message):
+    arguments = {"predictions": np.zeros((3, 2)), "outcomes": [1.0, 2.0, 3.0], **given}
+    with pytest.raises(InputError, match=message):
+        SquaredError(shrinkage=0.1).fit(**arguments)
+
+
+@pytest.mark.parametrize("given", [{"prior": "best"}, {"shrinkage": -1}, {"shrinkage": "all"}, {"tolerance": 0}])
+def test_settings_that_do_not_fit(given):
+    with pytest.raises(InputError, match=f"{next(iter(given))} should be"):
+        SquaredError(**given)
+
+
+def test_cross_validation_needs_documents():
+    with pytest.raises(InputError, match="at least 3 documents; found 2"):
+        SquaredError().fit(np.eye(2), [0.0, 1.0])
+    assert mixwright.SquaredError is SquaredError
