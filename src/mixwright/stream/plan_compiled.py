@@ -116,9 +116,9 @@ def _give_soonest(credit, asked, counts, left, heap, due, rest):  # type: ignore
         remainder = credit[i] - counts[i]
         if not (asked[i] > 0 and remainder >= ROUNDING):
             continue
-        if n == left and (1 - remainder) > (due[0] + 1.5) * asked[i]:
+        if n == left and (1 - remainder) > (due[0] + 1.5) * asked[i] * 1.000001:
             continue
-        when = math.ceil((1 - remainder) / asked[i] - ROUNDING)
+        when = np.ceil((1 - remainder) / asked[i] - ROUNDING)
         if n < left:
             heap[n], due[n], rest[n] = i, when, remainder
             n += 1

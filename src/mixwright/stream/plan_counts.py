@@ -61,7 +61,8 @@ def apportion(credit: Array, asked: Array, slots: int) -> Ints:
 
 def _soonest(candidates: Ints, remainder: Array, asked: Array, count: int) -> Ints:
     """Return the `count` candidates whose next whole row falls due soonest."""
-    due = np.ceil((1 - remainder) / asked - ROUNDING)
+    with np.errstate(over="ignore"):
+        due = np.ceil((1 - remainder) / asked - ROUNDING)
     near = np.flatnonzero(due <= np.partition(due, count - 1)[count - 1])
     return candidates[near[np.lexsort((-remainder[near], due[near]))[:count]]]
 

@@ -84,7 +84,9 @@ def from_dict(
     retired: dict[str, Retired] = dict(d["retired"])
     _check_sources(p, d, changed)
     if old == list(p.names):
-        return _state(d), [(s, checked_weights(w, p.names)) for s, w in d["pending"]], retired
+        state = _state(d)
+        state.dropped &= state.cursor >= p.limits
+        return state, [(s, checked_weights(w, p.names)) for s, w in d["pending"]], retired
     return _moved(p, d, weights, retired)
 
 

@@ -1,0 +1,50 @@
+import json
+
+import numpy as np
+import pytest
+
+from mixwright import InputError, Observation
+
+
+def test_json_gives_it_back():
+    given = Observation(
+        step=3, batch_size=8, counts=[5, 0], loss=[2.5, np.nan], target_loss=[1, 2, 3], gram=[[1, 0.1], [0.1, 2]]
+    )
+    back = Observation.from_json(json.loads(json.dumps(given.to_json(), allow_nan=False)))
+    assert (back.step, back.batch_size, back.given) == (3, 8, {"counts", "loss", "target_loss", "gram"})
+    for name in back.given:
+        np.testing.assert_array_equal(getattr(back, name), getattr(given, name))
+
+
+def test_it_keeps_no_alias():
+    loss = np.array([1.0, 2.0])
+    given = Observation(step=0, batch_size=1, counts=[1, 0], loss=loss)
+    loss[0] = 9
+    assert given.loss[0] == 1
+    with pytest.raises(ValueError, match="read-only"):
+        given.loss[0] = 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"step": -1}, "step of an observation should be a whole number of at least 0, found -1"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"counts": [1, np.nan]}, "a source that was not seen has 0"),
+        ({"counts": [1, -1]}, "counts of an observation should be at least 0"),
+        ({"loss": [1.0]}, r"loss of an observation should have the shape \(2,\), found \(1,\)"),
+        ({"loss": [1.0, np.inf]}, "should be finite"),
+        ({"gram": [1.0, 2.0]}, "gram"),
+        ({"loss": ["a", "b"]}, "should be numbers"),
+    ],
+)
+def test_bad_fields(fields, message):
+    with pytest.raises(InputError, match=message):
+        Observation(**{"step": 0, "batch_size": 4, "counts": [1, 3], **fields})
+
+
+def test_unknown_and_missing_fields():
+    with pytest.raises(InputError, match="no field 'losses'"):
+        Observation.from_json({"step": 0, "batch_size": 1, "counts": [1], "losses": [1]})
+    with pytest.raises(InputError, match="should have the field 'counts'"):
+        Observation.from_json({"step": 0, "batch_size": 1})
