@@ -45,6 +45,7 @@ class Sources(Mapping[str, Source]):
             raise InputError("compiled=True needs numba; install it with: pip install 'mixwright[stream]'")
         self._check_layouts()
         self._flat: tuple[Any, ...] | None = None
+        self._note = np.empty(2, np.int64)
 
     def __getitem__(self, name: str) -> Source:
         """Return a source by name."""
@@ -67,7 +68,9 @@ class Sources(Mapping[str, Source]):
         """The fingerprint of each source's content."""
         return {name: self[name].fingerprint for name in self.names}
 
-    def read(self, source: NDArray[np.integer[Any]], row: NDArray[np.int64], note: Any = None) -> Rows:
+    def read(
+        self, source: NDArray[np.integer[Any]], row: NDArray[np.int64], note: NDArray[np.int64] | None = None
+    ) -> Rows:
         """
         Return the rows of one batch in the order of its slots.
 
@@ -76,7 +79,7 @@ class Sources(Mapping[str, Source]):
         source, row
             int32 or int64 [b], and int64 [b].
         note
-            Called with (source, row) before a source is read: what is left is the last read of a process that died.
+            int64 [2], written with what is read now: the last read of a process that died.
 
         Returns
         -------
@@ -99,7 +102,7 @@ class Sources(Mapping[str, Source]):
         for at in np.split(order, edges):
             i = int(source[at[0]])
             if note is not None:
-                note(i, int(row[at[0]]))
+                note[:] = i, row[at[0]]
             parts.append(self._gather(i, row[at]))
             slots.append(at)
         return _joined(parts, slots, [self.names[int(source[at[0]])] for at in slots])
@@ -140,10 +143,17 @@ class Sources(Mapping[str, Source]):
 
     def _copied(self, source: NDArray[np.integer[Any]], row: NDArray[np.int64], note: Any) -> NDArray[Any]:
         address, stride, length, shape, dtype, copy, _ = self._flat  # type: ignore[misc]
-        if note is not None and len(row):
-            note(int(source[0]), int(row[0]))
         out = np.empty((len(row), *shape), dtype)
-        bad = copy(address, stride, length, source, row, out.ctypes.data, out.nbytes // max(len(row), 1))
+        bad = copy(
+            address,
+            stride,
+            length,
+            source,
+            row,
+            out.ctypes.data,
+            out.nbytes // max(len(row), 1),
+            self._note if note is None else note,
+        )
         if bad >= 0:
             i, found = int(source[bad]), int(row[bad])
             if not 0 <= i < len(self):

@@ -23,11 +23,14 @@ def _copy_bytes(typing_context: Any, target: Any, source: Any, count: Any) -> An
 
 
 @numba.njit(
-    [f"int64(int64[:], int64[:], int64[:], {kind}[:], int64[:], int64, int64)" for kind in ("int32", "int64")],
+    [
+        f"int64(int64[:], int64[:], int64[:], {kind}[:], int64[:], int64, int64, int64[:])"
+        for kind in ("int32", "int64")
+    ],
     nogil=True,
     cache=True,
 )
-def copy_rows(address: Any, stride: Any, length: Any, source: Any, row: Any, target: int, width: int) -> int:
+def copy_rows(address: Any, stride: Any, length: Any, source: Any, row: Any, target: int, width: int, note: Any) -> int:
     """
     Copy rows to `target`, one after the other.
 
@@ -39,6 +42,8 @@ def copy_rows(address: Any, stride: Any, length: Any, source: Any, row: Any, tar
         int32 or int64 [b], and int64 [b]: what to copy.
     target, width
         The address to write to, and bytes per row.
+    note
+        int64 [2]: the source and row that is copied now; read by others if this process dies.
 
     Returns
     -------
@@ -49,5 +54,6 @@ def copy_rows(address: Any, stride: Any, length: Any, source: Any, row: Any, tar
         if not 0 <= source[i] < len(length) or not 0 <= row[i] < length[source[i]]:
             return i
     for i in range(len(source)):
+        note[0], note[1] = source[i], row[i]
         _copy_bytes(target + i * width, address[source[i]] + row[i] * stride[source[i]], width)  # type: ignore[call-arg]
     return -1

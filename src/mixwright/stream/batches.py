@@ -1,0 +1,139 @@
+"""What the loader hands out, and what its workers do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, default_collate, get_worker_info
+
+from mixwright.errors import InputError
+from mixwright.stream.gather import Sources
+from mixwright.stream.slices import Slots
+from mixwright.stream.sources import Rows
+
+
+@dataclass(slots=True)
+class Batch:
+    """
+    Rows of one step, or of one part of it.
+
+    Attributes
+    ----------
+    inputs
+        The rows: a tensor [b, ...], a dict of tensors, or what `collate` made.
+    source, row
+        int64 tensors [b]: which source and row each one is.
+    weights
+        [k], the shares that the step was planned with.
+    step, piece
+        The optimiser step, and the part of it (0 without accumulation).
+    """
+
+    inputs: Any
+    source: torch.Tensor
+    row: torch.Tensor
+    weights: NDArray[np.float64]
+    step: int
+    piece: int = 0
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.row)
+
+    def to(self, device: Any, non_blocking: bool = False) -> Batch:
+        """Return the batch with its tensors on a device."""
+        inputs, source, row = _moved([self.inputs, self.source, self.row], device, non_blocking)
+        return Batch(inputs, source, row, self.weights, self.step, self.piece)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a worker says instead of a batch."""
+
+    message: str
+
+
+class SourceRows(Dataset[Any]):
+    """
+    Sources as a map-style Dataset of (source, row) pairs, for a plain DataLoader with PlanSampler.
+
+    Parameters
+    ----------
+    sources
+        By name, in the plan's order: Source, or what `open_source` opens.
+    """
+
+    def __init__(self, sources: Any) -> None:
+        self.sources = sources if isinstance(sources, Sources) else Sources(sources)
+
+    def __getitem__(self, pair: tuple[int, int]) -> Any:
+        """Return one row."""
+        return self.__getitems__([pair])[0]
+
+    def __getitems__(self, pairs: Any) -> list[Any]:
+        """Return the rows of a list of (source, row) pairs, or of Slots, in one gather per source."""
+        if isinstance(pairs, Slots):
+            source, row = pairs.source, pairs.row
+        else:
+            source, row = (np.array(numbers, np.int64) for numbers in zip(*pairs, strict=True))  # type: ignore[assignment]
+        return listed(self.sources.read(source, row))
+
+
+class Reader(Dataset[Any]):
+    """Reads and collates in a worker; a failure comes back as a message, and `notes` keep what is being read."""
+
+    def __init__(self, sources: Sources, collate: Callable[[list[Any]], Any] | None, notes: torch.Tensor) -> None:
+        self.sources, self.collate, self.notes = sources, collate, notes
+
+    def __getitems__(self, slots: Slots) -> Any:
+        """Return the inputs of a batch, or a Failure."""
+        worker = get_worker_info()
+        note = self.notes[0 if worker is None else worker.id].numpy()
+        try:
+            rows = self.sources.read(slots.source, slots.row, note)
+            note[:] = -1
+            return to_torch(rows, self.collate)
+        except InputError as error:
+            return Failure(str(error))
+
+
+def to_torch(rows: Rows, collate: Callable[[list[Any]], Any] | None = None) -> Any:
+    """Return inputs out of the rows of a batch: tensors of arrays, or what `collate` makes of the list of rows."""
+    if collate is not None:
+        return collate(listed(rows))
+    if isinstance(rows, np.ndarray):
+        return torch.from_numpy(rows)
+    if isinstance(rows, dict):
+        return {name: torch.from_numpy(values) for name, values in rows.items()}
+    try:
+        return default_collate(rows)
+    except (RuntimeError, TypeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"rows of a batch should be stackable, found rows that are not ({error}); give collate=, a function that "
+            f"takes the list of rows"
+        ) from None
+
+
+def listed(rows: Rows) -> list[Any]:
+    """Return rows as a list, arrays as tensors."""
+    if isinstance(rows, np.ndarray):
+        return list(torch.from_numpy(rows))
+    if isinstance(rows, dict):
+        tensors = {name: torch.from_numpy(values) for name, values in rows.items()}
+        return [dict(zip(tensors, values, strict=True)) for values in zip(*tensors.values(), strict=True)]
+    return rows
+
+
+def _moved(value: Any, device: Any, non_blocking: bool) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=non_blocking)
+    if isinstance(value, dict):
+        return {name: _moved(part, device, non_blocking) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_moved(part, device, non_blocking) for part in value]
+    return value

@@ -1,0 +1,277 @@
+"""The loader: batches of a mixture for a training, with exact resume."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from mixwright.errors import InputError
+from mixwright.stream.batches import Batch, Failure, Reader, to_torch
+from mixwright.stream.gather import Sources
+from mixwright.stream.plan import Plan
+from mixwright.stream.plan_settings import whole
+from mixwright.stream.slices import PlanSampler, Slots
+
+VERSION = 1
+
+
+class MixtureLoader:
+    """
+    Batches of the rows that a plan says, in the order that it says, for any number of workers.
+
+    Each rank has its own loader over the same plan. An interrupted `for` goes on with the next batch that was not
+    consumed. A checkpoint is `state_dict()`: it is the state after the last whole step that was consumed, whatever
+    was read ahead, and is the same on every rank.
+
+    Parameters
+    ----------
+    sources
+        By name, in the plan's order: Source, or what `open_source` opens.
+    plan
+        Its sizes must be those of the sources. Weights change by `plan.set_weights`, or by the Mixture in it.
+    rank, world_size
+        This process, and how many there are. The batch size of the plan is that of all of them.
+    accumulate
+        Batches per optimiser step (gradient accumulation): the rows of a step come in so many parts.
+    num_workers, ahead
+        Worker processes, and batches that each reads ahead. `loader.steps_ahead` steps are then planned beyond the one
+        at work: weights can be changed from the next one on.
+    sort_by_source
+        Whether rows of one source stand side by side in a batch.
+    co_locate
+        None, or the plan's `co_locate`, checked.
+    collate
+        Makes the inputs out of a list of rows, in the worker; None: arrays are stacked to tensors.
+    steps
+        The step before which the stream ends; None: where the plan does.
+    pin_memory, multiprocessing_context
+        As for torch's DataLoader.
+
+    Raises
+    ------
+    InputError
+        If sources and plan differ, the batch does not divide, or the lag of the plan's Mixture does not cover
+        `steps_ahead`. While reading: it names the source, the row and the file.
+
+    Examples
+    --------
+    >>> plan = Plan({"a": 4, "b": 4}, [0.5, 0.5], batch_size=2)
+    >>> tokens = np.arange(8)
+    >>> loader = MixtureLoader({"a": TokenRows(tokens, 2), "b": TokenRows(tokens, 2)}, plan)
+    >>> next(iter(loader)).inputs.shape
+    torch.Size([2, 2])
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Any],
+        plan: Plan,
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        accumulate: int = 1,
+        num_workers: int = 0,
+        ahead: int = 2,
+        sort_by_source: bool = False,
+        co_locate: int | None = None,
+        collate: Callable[[list[Any]], Any] | None = None,
+        steps: int | None = None,
+        pin_memory: bool = False,
+        multiprocessing_context: Any = None,
+    ) -> None:
+        if not isinstance(plan, Plan):
+            raise InputError(
+                f"there should be a Plan, found {type(plan).__name__}; a Mixture goes into it: Plan(sizes, mixture)"
+            )
+        self.sources = sources if isinstance(sources, Sources) else Sources(sources)
+        self.plan, self.collate, self.pin_memory = plan, collate, pin_memory
+        self._context = multiprocessing_context
+        self.num_workers, self.ahead = whole(num_workers, "the number of workers", 0), whole(ahead, "ahead", 1)
+        self._sampler = PlanSampler(plan, rank, world_size, accumulate, sort_by_source, steps)
+        check_sizes(self.sources, plan)
+        if co_locate is not None and co_locate != plan.settings.co_locate:
+            raise InputError(
+                f"co_locate should be the plan's ({plan.settings.co_locate}), found {co_locate}; the plan lays the "
+                f"slots out: Plan(..., co_locate={co_locate})"
+            )
+        self._driver = plan._driver
+        if self._driver is not None and hasattr(self._driver, "check_ahead"):
+            self._driver.check_ahead(self.steps_ahead)
+        plan._history_steps = max(plan._history_steps, self.steps_ahead + 8)
+        self._step, self._piece, self._round = plan.step, 0, 0
+
+    @property
+    def steps_ahead(self) -> int:
+        """Return how many steps are planned beyond the one whose last batch was handed out."""
+        return -(-self.num_workers * self.ahead // self._sampler.slices.accumulate)
+
+    @property
+    def step(self) -> int:
+        """Return the next step of which not every batch was consumed."""
+        return self._step
+
+    def __len__(self) -> int:
+        """Return the batches of the whole run; TypeError if `steps` was not given."""
+        return len(self._sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Go on with the first batch that was not consumed."""
+        self._rewind()
+        self._round += 1
+        skip, slots = self._piece, iter(self._sampler)
+        for _ in range(skip):
+            next(slots)
+        return self._from_workers(slots) if self.num_workers else self._here(slots)
+
+    def _here(self, slots: Iterator[Slots]) -> Iterator[Batch]:
+        at, read, collate = self._round, self.sources.read, self.collate
+        for s in slots:
+            inputs = to_torch(read(s.source, s.row), collate)
+            yield self._consumed(s, inputs, at)
+
+    def _from_workers(self, slots: Iterator[Slots]) -> Iterator[Batch]:
+        at, waiting = self._round, deque[Slots]()
+        notes = torch.full((self.num_workers, 2), -1, dtype=torch.int64).share_memory_()
+        loader = DataLoader(
+            Reader(self.sources, self.collate, notes),
+            batch_sampler=_Watched(slots, waiting),  # type: ignore[arg-type]
+            num_workers=self.num_workers,
+            prefetch_factor=self.ahead,
+            collate_fn=_as_it_is,
+            pin_memory=self.pin_memory,
+            multiprocessing_context=self._context,
+        )
+        batches = iter(loader)
+        while True:
+            try:
+                inputs = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                raise self._explained(error, batches, notes.numpy()) from error
+            if isinstance(inputs, Failure):
+                raise InputError(inputs.message)
+            yield self._consumed(waiting.popleft(), inputs, at)
+
+    def _consumed(self, slots: Slots, inputs: Any, at: int) -> Batch:
+        """Count a batch that is handed out in the iteration `at`."""
+        if at != self._round:
+            raise InputError(
+                "this iteration is over: the loader was iterated anew or took a state; use iter(loader) again"
+            )
+        done = slots.piece + 1 == self._sampler.slices.accumulate
+        self._step, self._piece = (slots.step + 1, 0) if done else (slots.step, slots.piece + 1)
+        source = torch.from_numpy(slots.source.astype(np.int64))
+        return Batch(inputs, source, torch.from_numpy(slots.row), slots.weights, slots.step, slots.piece)
+
+    def _rewind(self) -> None:
+        """Take the plan back over what was read ahead and not consumed."""
+        if self.plan.step != self._step:
+            self.plan.load_state_dict(self.plan.state_dict(self._step))
+
+    def state_dict(self, step: int | None = None) -> dict[str, Any]:
+        """
+        Return the state after the last step that was consumed whole, as JSON-able numbers and texts.
+
+        Parameters
+        ----------
+        step
+            The next step of the training, where something between loader and training reads ahead (accelerate).
+        """
+        at = self._step if step is None else whole(step, "step", 0)
+        if at > self._step:
+            raise InputError(f"the state should be of a step that was consumed (up to {self._step}), found {at}")
+        state = {"version": VERSION, "plan": self.plan.state_dict(at), "fingerprints": self.sources.fingerprints}
+        return state if self._driver is None else {**state, "mixture": self._driver.state_dict()}  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state: Mapping[str, Any], *, changed: bool = False) -> None:
+        """
+        Go on where a state was taken, with any number of workers and ranks.
+
+        Parameters
+        ----------
+        state
+            From `state_dict`.
+        changed
+            Allow sources that were added, removed or reordered; see Plan.load_state_dict.
+
+        Raises
+        ------
+        InputError
+            If the state is damaged or does not fit, or a source's content is another: it names the source. The loader
+            is then as it was.
+        """
+        if not isinstance(state, Mapping) or state.get("version") != VERSION or "plan" not in state:
+            raise InputError(
+                f"there should be a state of MixtureLoader.state_dict, version {VERSION}; found {state!r:.80}"
+            )
+        if (self._driver is None) != ("mixture" not in state):
+            raise InputError(
+                "the state should be of a loader with a Mixture exactly if this plan has one; make them alike"
+            )
+        known = state.get("fingerprints", {})
+        for name, now in self.sources.fingerprints.items():
+            if known.get(name, now) != now:
+                raise InputError(
+                    f"the source {name!r} should have the content that it had at the checkpoint (fingerprint "
+                    f"{known[name]}), found {now}; restore the data, or give the new data another name"
+                )
+        before = None if self._driver is None else self._driver.state_dict()  # type: ignore[attr-defined]
+        if self._driver is not None:
+            self._driver.load_state_dict(state["mixture"])  # type: ignore[attr-defined]
+        try:
+            self.plan.load_state_dict(state["plan"], changed=changed)
+        except BaseException:
+            if self._driver is not None:
+                self._driver.load_state_dict(before)  # type: ignore[attr-defined]
+            raise
+        self._step, self._piece, self._round = self.plan.step, 0, self._round + 1
+
+    def _explained(self, error: RuntimeError, batches: Any, notes: NDArray[np.int64]) -> Exception:
+        """Name what a dead worker was reading."""
+        dead = [i for i, worker in enumerate(getattr(batches, "_workers", [])) if not worker.is_alive()]
+        reading = [notes[i].tolist() for i in dead if notes[i, 0] >= 0]
+        if not reading:
+            return error
+        source, row = reading[0]
+        name = self.sources.names[source]
+        return InputError(
+            f"the source {name!r}, row {row} ({self.sources[name].where(row)}): a worker process died while it read it "
+            f"({error}); was the file cut off while it was in use, or is memory short?"
+        )
+
+
+class _Watched:
+    """Slots on their way to the workers, kept in order until their batch comes back."""
+
+    def __init__(self, slots: Iterator[Slots], waiting: deque[Slots]) -> None:
+        self._slots, self._waiting = slots, waiting
+
+    def __iter__(self) -> Iterator[Slots]:
+        for slots in self._slots:
+            self._waiting.append(slots)
+            yield slots
+
+
+def _as_it_is(inputs: Any) -> Any:
+    return inputs
+
+
+def check_sizes(sources: Sources, plan: Plan) -> None:
+    """Raise InputError unless the plan was made for these sources."""
+    if sources.names != plan.sources:
+        raise InputError(
+            f"the plan and the sources should have the same names in the same order, found {list(plan.sources)[:5]} "
+            f"and {list(sources.names)[:5]}; make the plan with Plan(Sources(...).sizes, ...)"
+        )
+    for name, size in zip(plan.sources, plan.settings.sizes.tolist(), strict=True):
+        if sources.sizes[name] != size:
+            raise InputError(
+                f"the source {name!r} should have the {size} rows of the plan, found {sources.sizes[name]}"
+            )

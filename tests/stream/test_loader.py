@@ -1,0 +1,297 @@
+"""The loader: one order for any number of workers and ranks, exact resume, failures that say where."""
+
+import json
+import os
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch", reason="the loader needs torch")
+
+from streams import SIZES, plan, rows_of, sources, take  # noqa: E402
+
+from mixwright.errors import InputError  # noqa: E402
+from mixwright.mixture import Mixture  # noqa: E402
+from mixwright.observation import Observation  # noqa: E402
+from mixwright.strategies.schedule import Schedule  # noqa: E402
+from mixwright.strategy import Strategy  # noqa: E402
+from mixwright.stream.gather import Sources  # noqa: E402
+from mixwright.stream.loader import MixtureLoader  # noqa: E402
+from mixwright.stream.sources_tokens import PaddedDocuments, TokenRows  # noqa: E402
+
+
+class State(NamedTuple):
+    n: int
+
+
+class Counting(Strategy[State]):
+    """A strategy that counts its observations, and moves to the first source with them."""
+
+    needs = frozenset({"counts"})
+    apply = frozenset({"sampling"})
+    draw = frozenset({"carry", "iid"})
+
+    @staticmethod
+    def share(n):
+        return 1 / 3 + n / 100
+
+    def init(self, prior):
+        return State(0)
+
+    def update(self, state, obs):
+        return State(state.n + 1)
+
+    def weights(self, state):
+        w = np.full(3, (1 - self.share(state.n)) / 2)
+        w[0] = self.share(state.n)
+        return w
+
+    def __repr__(self):
+        return "Counting()"
+
+
+def told(loader, count):
+    return [(batch.step, batch.piece, rows_of(batch), batch.weights.tolist()) for batch in take(loader, count)]
+
+
+def test_batches_are_the_plan():
+    loader, steps = MixtureLoader(sources(), plan()), take(plan(), 20)
+    for batch, step in zip(take(loader, 20), steps, strict=True):
+        assert batch.step == step.step
+        assert rows_of(batch) == list(zip(step.source.tolist(), step.row.tolist(), strict=True))
+        assert np.array_equal(batch.weights, step.weights)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_order_does_not_depend_on_workers_while_weights_change(workers):
+    def changing(n):
+        p = plan()
+        loader, found = MixtureLoader(sources(), p, num_workers=n), []
+        for batch in islice(loader, 24):
+            found.append((batch.step, rows_of(batch), batch.weights.tolist()))
+            if batch.step % 5 == 0:
+                w = np.random.default_rng(batch.step).dirichlet([1, 1, 1])
+                p.set_weights(w, at_step=batch.step + 9)
+        return found
+
+    assert changing(workers) == changing(0)
+
+
+def test_weights_for_a_step_that_was_read_ahead_are_refused_with_the_number():
+    p = plan()
+    loader = MixtureLoader(sources(), p, num_workers=2, ahead=2)
+    assert loader.steps_ahead == 4
+    next(iter(loader))
+    with pytest.raises(InputError, match="at_step=5"):
+        p.set_weights([1, 0, 0], at_step=4)
+    p.set_weights([1, 0, 0], at_step=5)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_mixture_needs_a_lag_beyond_what_is_read_ahead(workers):
+    strategy = Counting()
+    with pytest.raises(InputError, match="lag=9"):
+        MixtureLoader(sources(), plan(weights=Mixture(SIZES, strategy, lag=8)), num_workers=2, ahead=4)
+    mixture = Mixture(SIZES, strategy, lag=5)
+    loader, found = MixtureLoader(sources(), plan(weights=mixture), num_workers=workers), []
+    for batch in islice(loader, 12):
+        found.append(float(batch.weights[0]))
+        mixture.observe(Observation(batch.step, 12, np.ones(3)))
+    assert found == [1 / 3] * 5 + [Counting.share(n) for n in range(1, 8)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([1, 2, 3, 4, 8]), st.sampled_from([1, 2]), st.booleans(), st.integers(0, 30))
+def test_ranks_and_pieces_are_the_batch(world, accumulate, by_source, start):
+    def state():
+        p = plan(48)
+        take(p, start)
+        return p
+
+    whole = next(state())
+    found = []
+    for rank in range(world):
+        loader = MixtureLoader(sources(), state(), rank, world, accumulate=accumulate, sort_by_source=by_source)
+        for batch in take(loader, accumulate):
+            assert batch.step == start
+            if by_source:
+                assert batch.source.tolist() == sorted(batch.source.tolist())
+            found.append((batch.piece, rank, rows_of(batch)))
+    pairs = [pair for _, _, rows in sorted(found) for pair in rows]
+    expected = list(zip(whole.source.tolist(), whole.row.tolist(), strict=True))
+    assert sorted(pairs) == sorted(expected)
+    assert by_source or pairs == expected
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 25), st.integers(1, 15), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2]))
+def test_resume_is_exact_also_at_another_world_size(stop, change, world, accumulate):
+    def run(loader, count):
+        return [pair for b in take(loader, count) for pair in rows_of(b)]
+
+    p = plan()
+    p.set_weights([0.1, 0.1, 0.8], at_step=change)
+    first = MixtureLoader(sources(), p)
+    run(first, stop)
+    state = json.loads(json.dumps(first.state_dict()))
+    rest = run(first, 10)
+    found = []
+    for rank in range(world):
+        again = MixtureLoader(sources(), plan(weights=[1, 0, 0]), rank, world, accumulate=accumulate)
+        again.load_state_dict(state)
+        for batch in take(again, 10 * accumulate):
+            found.append((batch.step, batch.piece, rank, rows_of(batch)))
+    assert [pair for *_, rows in sorted(found) for pair in rows] == rest
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 0), (0, 2), (2, 3)])
+def test_the_state_is_that_of_the_last_consumed_step(before, after):
+    undisturbed = told(MixtureLoader(sources(), plan()), 20)
+    loader = MixtureLoader(sources(), plan(), num_workers=before)
+    assert told(loader, 7) == undisturbed[:7]
+    state = loader.state_dict()
+    assert state["plan"]["step"] == 7
+    again = MixtureLoader(sources(), plan(), num_workers=after)
+    again.load_state_dict(state)
+    assert told(again, 13) == undisturbed[7:]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_interrupted_loop_goes_on_with_the_next_batch(workers):
+    undisturbed = told(MixtureLoader(sources(), plan(), accumulate=2), 20)
+    loader = MixtureLoader(sources(), plan(), accumulate=2, num_workers=workers)
+    found = [batch for n in (1, 4, 2, 13) for batch in told(loader, n)]
+    assert found == undisturbed
+
+
+def test_an_old_iteration_is_refused_after_a_state_was_loaded():
+    loader = MixtureLoader(sources(), plan())
+    old, state = iter(loader), loader.state_dict()
+    next(old)
+    loader.load_state_dict(state)
+    with pytest.raises(InputError, match="iter"):
+        next(old)
+
+
+def test_a_half_done_step_is_done_again_after_a_resume():
+    loader = MixtureLoader(sources(), plan(), accumulate=3)
+    take(loader, 4)
+    assert loader.state_dict()["plan"]["step"] == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_mixture_and_stream_are_one_state(workers):
+    def made():
+        mixture = Mixture(SIZES, Counting(), lag=6)
+        return mixture, MixtureLoader(sources(), plan(weights=mixture), num_workers=workers)
+
+    def run(mixture, loader, count):
+        found = []
+        for batch in islice(loader, count):
+            found.append((rows_of(batch), batch.weights.tolist()))
+            mixture.observe(Observation(batch.step, 12, np.ones(3)))
+        return found
+
+    one = made()
+    first, state, rest = run(*one, 9), json.loads(json.dumps(one[1].state_dict())), run(*one, 12)
+    again = made()
+    again[1].load_state_dict(state)
+    assert run(*again, 12) == rest
+    assert first != rest
+
+
+def test_the_stream_ends_where_it_should():
+    assert len(list(MixtureLoader(sources(), plan(), steps=5, accumulate=2))) == 10
+    assert len(MixtureLoader(sources(), plan(), steps=5, accumulate=2)) == 10
+    with pytest.raises(TypeError):
+        len(MixtureLoader(sources(), plan()))
+    ending = [len(list(MixtureLoader(sources(), plan(exhausted="stop"), num_workers=n))) for n in (0, 2)]
+    assert ending[0] == ending[1] > 0
+
+
+def test_rows_of_dicts_texts_and_collate():
+    documents = {n: PaddedDocuments(np.arange(30), 5, documents=np.arange(0, 31, 3)) for n in ("a", "b")}
+    p = plan(4, [0.5, 0.5], {"a": 10, "b": 10})
+    batch = next(iter(MixtureLoader(documents, p)))
+    assert batch.inputs["input_ids"].shape == batch.inputs["attention_mask"].shape == (4, 5)
+    assert batch.to("cpu").inputs["input_ids"].shape == (4, 5)
+    texts = {"a": [f"a{i}" for i in range(10)], "b": [f"b{i}" for i in range(10)]}
+    batch = next(iter(MixtureLoader(texts, plan(4, [0.5, 0.5], {"a": 10, "b": 10}))))
+    assert batch.inputs == ["ab"[s] + str(r) for s, r in zip(batch.source.tolist(), batch.row.tolist(), strict=True)]
+    ragged = {"a": [{"x": torch.arange(i)} for i in range(10)]}
+    with pytest.raises(InputError, match="collate"):
+        next(iter(MixtureLoader(ragged, plan(4, [1.0], {"a": 10}))))
+    batch = next(
+        iter(MixtureLoader(ragged, plan(4, [1.0], {"a": 10}), collate=lambda rows: [len(r["x"]) for r in rows]))
+    )
+    assert batch.inputs == batch.row.tolist()
+
+
+def test_what_does_not_fit_is_refused_before_the_first_step():
+    with pytest.raises(InputError, match="multiple of 5"):
+        MixtureLoader(sources(), plan(), 0, 5)
+    with pytest.raises(InputError, match="multiple of 8"):
+        MixtureLoader(sources(), plan(), 0, 4, accumulate=2)
+    with pytest.raises(InputError, match="below the world size"):
+        MixtureLoader(sources(), plan(), 2, 2)
+    with pytest.raises(InputError, match="'b' should have the 12 rows"):
+        MixtureLoader(sources(), plan(sizes={**SIZES, "b": 12}))
+    with pytest.raises(InputError, match="same names"):
+        MixtureLoader({"x": [1]}, plan())
+    with pytest.raises(InputError, match="co_locate"):
+        MixtureLoader(sources(), plan(), co_locate=2)
+    with pytest.raises(InputError, match="co_locate"):
+        MixtureLoader(sources(), plan(co_locate=2), 0, 4)
+    with pytest.raises(InputError, match="there should be a Plan"):
+        MixtureLoader(sources(), Mixture(SIZES, Schedule({0: [1, 0, 0]})))
+
+
+def test_co_located_rows_stay_side_by_side_on_every_rank():
+    for rank in range(3):
+        loader = MixtureLoader(sources(), plan(co_locate=2, weights=[1 / 3] * 3), rank, 3, co_locate=2)
+        for batch in take(loader, 20):
+            assert len(rows_of(batch)) == 4
+
+
+def test_another_content_is_refused_with_the_source():
+    state = MixtureLoader(sources(), plan()).state_dict()
+    other = sources()
+    other["b"] = TokenRows(np.ones(44, np.int64), 4)
+    loader = MixtureLoader(other, plan())
+    with pytest.raises(InputError, match="'b' should have the content"):
+        loader.load_state_dict(state)
+    for bad in ({}, {"version": 1}, None, {**state, "version": 9}):
+        with pytest.raises(InputError, match="state of MixtureLoader"):
+            MixtureLoader(sources(), plan()).load_state_dict(bad)
+
+
+class Breaks:
+    def __len__(self):
+        return 11
+
+    def __getitem__(self, i):
+        if i == 7:
+            raise OSError("disk gone")
+        return torch.tensor([1, i, 0, 0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_failure_in_a_worker_names_source_and_row(workers):
+    mixed = {"a": [torch.tensor([0, i, 0, 0]) for i in range(37)], "b": Breaks()}
+    loader = MixtureLoader(mixed, plan(weights=[0.5, 0.5], sizes={"a": 37, "b": 11}), num_workers=workers)
+    with pytest.raises(InputError, match=r"^the source 'b', row 7 .*disk gone"):
+        take(loader, 10)
+
+
+def test_a_worker_that_dies_names_what_it_read(tmp_path):
+    path = tmp_path / "tokens.bin"
+    np.zeros(1 << 20, np.int32).tofile(path)
+    opened = Sources({"good": np.zeros((64, 1024), np.int32), "cut": TokenRows(path, 1024, dtype="int32")})
+    p = plan(8, [0.5, 0.5], {"good": 64, "cut": 1024})
+    os.truncate(path, 4096)
+    with pytest.raises(InputError, match=r"the source 'cut', row \d+ \(.*tokens\.bin\): a worker process died"):
+        take(MixtureLoader(opened, p, num_workers=1), 10)
