@@ -1,5 +1,8 @@
 import itertools
 import json
+import subprocess
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -205,8 +208,6 @@ def test_steps_read_ahead_inside_do_not_hide_a_change():
 
 
 def test_a_thousand_sources_of_a_billion_rows_start_without_memory_for_rows():
-    import tracemalloc
-
     tracemalloc.start()
     plan = Plan({f"s{i}": 10**6 for i in range(1000)}, np.full(1000, 1e-3), batch_size=64, compiled=False)
     step = next(plan)
@@ -254,11 +255,24 @@ def test_bad_changes():
 
 
 def test_a_missing_numba_is_one_line(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "mixwright.stream.plan_compiled", None)
     with pytest.raises(ImportError, match=r"pip install 'mixwright\[stream\]'"):
-        next(Plan({"a": 9}, [1.0], batch_size=2, compiled=True))
+        Plan({"a": 9}, [1.0], batch_size=2, compiled=True)
+
+
+def test_numba_is_not_loaded_for_the_first_rows():
+    code = """
+import sys
+from mixwright import Plan
+plan = Plan({"a": 9}, [1.0], batch_size=512)
+steps = [next(plan) for _ in range(20)]
+assert "numba" not in sys.modules
+steps += [next(plan) for _ in range(400)]
+assert "numba" in sys.modules
+plain = Plan({"a": 9}, [1.0], batch_size=512, compiled=False)
+assert all((next(plain).row == step.row).all() for step in steps)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_it_is_at_the_top():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -11,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError, missing_extra
 from mixwright.stream.ledger import Ledger
-from mixwright.stream.plan_settings import checked_settings, checked_weights, whole
+from mixwright.stream.plan_settings import PlanSettings, checked_settings, checked_weights, whole
 from mixwright.stream.plan_state import from_dict, to_dict
 from mixwright.stream.plan_steps import Ended, PlanState, careful_step, check_shares, plain_steps
 from mixwright.stream.plan_tokens import Lengths, token_step
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 _BLOCK_STEPS, _BLOCK_SLOTS = 64, 1 << 16
+_COMPILED = "mixwright.stream.plan_compiled"
+_PLAIN_ROWS = 1 << 16  # loading numba takes about a second
 
 
 @runtime_checkable
@@ -108,7 +112,8 @@ class Plan:
     history
         Steps back for which `state_dict(step)` can still be asked: at least what a loader reads ahead.
     compiled
-        Whether numba plans; None: where it is installed. The rows are the same.
+        Whether numba plans; None: where it is installed, after the first 65,536 rows, since loading it takes a second
+        (compiling it, once per installation, some seconds). The rows are the same.
 
     Raises
     ------
@@ -147,7 +152,7 @@ class Plan:
         self._lengths = Lengths(self.settings, lengths)
         self._history_steps = whole(history, "history", 0)
         self._compiled, self._block_steps = compiled, 1
-        self._plan_steps: Callable[..., tuple[NDArray[Any], NDArray[np.int64]]] | None = None
+        self._rows, self._steps = 0, _planner(compiled, 0)
         self._driver = weights if isinstance(weights, Driver) else None
         if hasattr(weights, "check_plan"):
             weights.check_plan(self.settings)  # type: ignore[union-attr]
@@ -282,7 +287,9 @@ class Plan:
         shares.flags.writeable = False
         narrow = source.astype(np.int32, copy=False)
         self._block = [PlannedStep(begin.step + t, narrow[t], row[t], shares) for t in range(len(row))]
-        self._after = after
+        self._after, self._rows = after, self._rows + row.size
+        if self._compiled is None and self._steps is plain_steps:
+            self._steps = _planner(None, self._rows)
 
     def _steps_ahead(self, step: int) -> int:
         if self._driver is not None or self.settings.unit == "tokens":
@@ -338,8 +345,7 @@ class Plan:
         p, state, first = self.settings, state.copy(), state.cursor
         if p.unit == "tokens":
             return (state, *token_step(p, state, self._lengths))
-        self._plan_steps = self._plan_steps or _planner(self._compiled)
-        source, row = self._plan_steps(p, state, steps)
+        source, row = self._steps(p, state, steps)
         if not len(row):
             source, row = careful_step(p, state)
         if self._lengths.known:
@@ -347,14 +353,16 @@ class Plan:
         return state, source, row
 
 
-def _planner(compiled: bool | None) -> Callable[..., tuple[NDArray[Any], NDArray[np.int64]]]:
-    """Return `plain_steps`, or its compiled form where numba is installed or asked for."""
+_Steps = Callable[[PlanSettings, PlanState, int], tuple[NDArray[Any], NDArray[np.int64]]]
+
+
+def _planner(compiled: bool | None, rows: int) -> _Steps:
+    """Return `plain_steps` or its compiled form; `rows` is how many a plan has given so far."""
     if compiled is None:
-        compiled = find_spec("numba") is not None
+        compiled = find_spec("numba") is not None and (rows >= _PLAIN_ROWS or _COMPILED in sys.modules)
     if not compiled:
         return plain_steps
     try:
-        from mixwright.stream.plan_compiled import compiled_steps
+        return import_module(_COMPILED).compiled_steps  # type: ignore[no-any-return]
     except ImportError:
         raise missing_extra("numba", "stream") from None
-    return compiled_steps
