@@ -371,3 +371,11 @@ def test_names_at_the_top():
     assert mixwright.WorstRegret is WorstRegret
     assert mixwright.pareto is pareto
     assert Targets.__doc__
+
+
+@pytest.mark.parametrize(("kind", "seed", "m", "limits", "target"), [("plain", 1662, 2, "distance", "t0"),
+                                                                      ("plain", 8192, 3, "groups", "t1")])  # fmt: skip
+def test_mixmin_falls_back_on_these_steps(kind, seed, m, limits, target):
+    L, targets, c = make(kind, seed, k=3 if m == 3 else None, m=m)
+    table = table_of(L, targets, c).select(target)
+    assert MixMin(shrinkage=0.0).fit(table, constraints=limits_of(limits, seed, table.k)).gap <= 1e-8

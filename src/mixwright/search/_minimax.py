@@ -75,12 +75,12 @@ class Targets:
     def best(self, tolerance: float, start: Array) -> Best:
         """Return the optimum of each target alone."""
         found = [solve(rows, self.region, tolerance, start) for rows in self.rows]
-        found = [f if f.gap <= tolerance else self._alone(t, f, tolerance) for t, f in enumerate(found)]
+        found = [f if f.gap <= tolerance else self.alone(t, f, tolerance) for t, f in enumerate(found)]
         value = np.array([f.objective for f in found])
         return Best(np.stack([f.weights for f in found]), value, value - np.array([f.gap for f in found]))
 
-    def _alone(self, t: int, found: Solution, tolerance: float) -> Solution:
-        """Return the optimum of a target whose certificate was not reached, by the method of this class."""
+    def alone(self, t: int, found: Solution, tolerance: float) -> Solution:
+        """Return the optimum of a target from where its certificate was not reached, by the method of this class."""
         end = Targets((self.rows[t],), self.region).least_sum(np.ones(1), tolerance, found.weights)
         if end.gap >= found.gap:
             return found

@@ -76,6 +76,7 @@ def solve(rows: Evidence, region: Region, tolerance: float, start: Array, near: 
 def _possible(rows: Evidence, region: Region, near: Array, start: Array) -> Array:
     """Return allowed weights near `near` under which every row is possible, and none is zero that has a penalty."""
     w = scale_onto_bounds(near + 1e-300, region.lower, region.upper, region.mass)
+    w = np.where((near == 0) & (w - region.lower < 1e-15), region.lower, w)  # rounding is no weight
     if (region.penalty > 0).any():
         w = region.interior(w, 0.99)
     return w if np.isfinite(rows.gains(w).loss) else 0.9 * w + 0.1 * region.interior(start)
@@ -94,7 +95,12 @@ def _solve_linear(rows: Evidence, region: Region, tolerance: float) -> Solution:
     hessian = _Curvature(rows)
     if not rows.precise:
         w = _steps(rows, region, w, max(ROUGH, tolerance), hessian, rough=True).weights
-    return _steps(rows, region, w, tolerance, hessian)
+    best = _steps(rows, region, w, tolerance, hessian)
+    if best.gap <= tolerance:
+        return best
+    from mixwright.search._minimax import Targets  # its quadratic programmes are more exact, and slower
+
+    return Targets((rows,), region).alone(0, best, tolerance)
 
 
 def _follow(rows: Evidence, region: Region, chosen: NDArray[np.intp], best: Solution, tolerance: float) -> Solution:
