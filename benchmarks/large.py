@@ -24,12 +24,13 @@ from mixwright import LikelihoodTable, MixMin
 from solver import simulate
 
 ROWS = 1_000_000  # written at a time
+LOAD = os.getloadavg()[0]  # other processes at work, before this one
 
 
 def write(folder, n, k, seed=0, dimensions=8, spread=0.6, used=4):
     """Write the table of `solver.simulate`, a million rows at a time."""
     if n * k <= 2e8:
-        LikelihoodTable.from_array(simulate(n, k, seed)).save(folder)
+        LikelihoodTable.from_array(simulate(n, k, seed, used=used)).save(folder)
         return
     rng = np.random.default_rng(seed)
     centre = rng.normal(size=(k, dimensions)) * spread
@@ -64,24 +65,29 @@ def fit(folder, **settings):
     }
 
 
-def beside(folder):
+def beside(folder, used):
     """Return the seconds of a search with one source more, from scratch and beside the result without it (medians)."""
     table = LikelihoodTable.open(folder)
-    previous = MixMin(shrinkage=0.0).fit(table.without_source(table.sources[-1]))
+    order = np.argsort(-MixMin(shrinkage=0.0).fit(table).weights, kind="stable")
+    source = table.sources[order[1] if used else order[-1]]
+    previous = MixMin(shrinkage=0.0).fit(table.without_source(source))
     seconds = {"cold": [], "warm": []}
-    for _ in range(5):
+    for _ in range(7):
         for name, start in (("cold", None), ("warm", previous)):
             begin = time.perf_counter()
             result = MixMin(shrinkage=0.0).fit(LikelihoodTable.open(folder), start=start)
             seconds[name].append(time.perf_counter() - begin)
     found = {name: float(np.median(values)) for name, values in seconds.items()}
-    return {"n": table.n, "k": table.k, "gap": result.gap, **found}
+    weight = float(result.weights[table.sources.index(source)])
+    return {"n": table.n, "k": table.k, "gap": result.gap, "weight": weight, **found}
 
 
 def case(action, folder, *arguments, **settings):
     """Return what an action returns in a process of its own."""
     call = json.dumps([action, str(folder), arguments, settings])
-    output = subprocess.run([sys.executable, __file__, "--call", call], check=True, stdout=subprocess.PIPE)
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    command = [sys.executable, __file__, "--call", call]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=os.environ | one)
     return json.loads(output.stdout.decode().splitlines()[-1])
 
 
@@ -111,17 +117,18 @@ def fits(folder):
     yield row("held in memory (default)", case("fit", wide))
     shutil.rmtree(wide)
     two = folder / "two"
-    case("write", two, 1_000_000, 2)
+    case("write", two, 1_000_000, 2, used=2)
     yield row("held in memory (default)", case("fit", two))
 
 
 def adds(folder):
     """Yield the rows of the table: what, seconds from scratch, seconds beside the previous result, ratio, note."""
     case("write", folder / "middle", 60_000, 500)
-    for name in ("middle", "small"):
-        found = case("beside", folder / name)
+    for name, used in (("middle", False), ("middle", True), ("small", False), ("small", True)):
+        found = case("beside", folder / name, used)
         ratio = f"{found['cold'] / found['warm']:.1f}"
-        yield size(found), f"{found['cold']:.3f}", f"{found['warm']:.3f}", ratio, f"gap {found['gap']:.1e}"
+        note = f"its weight {found['weight']:.3f}, gap {found['gap']:.1e}"
+        yield size(found), f"{found['cold']:.3f}", f"{found['warm']:.3f}", ratio, note
 
 
 def main():
@@ -152,7 +159,8 @@ def main():
         for cells in adds(Path(temporary)):
             show(*cells)
     where = f"{os.cpu_count()} cores, {platform.machine()}, numpy {np.__version__}"
-    head = f"# Large tables\n\n`python benchmarks/large.py --write`; {where}. Files are in the page cache.\n\n"
+    head = f"# Large tables\n\n`python benchmarks/large.py --write`; {where}. Files are in the page cache;\n"
+    head += f"linear algebra on one thread (blocks of rows share the cores); load at the start {LOAD:.1f}.\n\n"
     if arguments.write:
         Path(__file__).with_name("results").joinpath("large.md").write_text(head + "\n".join(lines) + "\n")
 

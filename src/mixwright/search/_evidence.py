@@ -21,6 +21,7 @@ Value = TypeVar("Value")
 
 EXACT_ELEMENTS = 4_000_000  # up to this size P is float64; above it is float32
 BLOCK_ELEMENTS = 1 << 18  # elements of a block: it stays in the processor's cache
+FEW_ROWS, MANY_ELEMENTS = 512, 1 << 22  # of many sources more is read at once: each may be a file to open
 KEPT_ELEMENTS = 1 << 25  # float64 columns are kept up to this size, or for half of the sources
 CHUNK = 1 << 14  # rows over which float32 products are summed before float64 takes over
 SAMPLE_ROWS, SAMPLE_STEP = 2_000, 8  # fewer rows than twice this are not sampled
@@ -159,7 +160,9 @@ class Evidence:
 
     def _block_rows(self, width: int = 0) -> int:
         """Return about how many rows of `width` columns (default: all) a block has."""
-        return BLOCK_ELEMENTS // (width or self.k)
+        width = width or self.k
+        few = BLOCK_ELEMENTS // width
+        return few if few >= FEW_ROWS else max(few, min(FEW_ROWS, MANY_ELEMENTS // width))
 
     def read_logs(self, part: slice, chosen: NDArray[np.intp] | None = None) -> Array:
         """Return the logs [len(chosen), rows] of a block."""
@@ -306,8 +309,9 @@ class Evidence:
         """Return the Hessian [len(chosen), len(chosen)] of the loss at `w`, from about so many rows of P."""
         every = max(1, self.n // rows)
         y, c = self._y(w)[::every], self.c[::every]
-        v = np.divide(c, y * y, out=np.zeros_like(y), where=c > 0) / (c.sum() if every > 1 and c.any() else 1.0)
-        root = np.sqrt(v).astype(self.P.dtype)
+        with np.errstate(divide="ignore", over="ignore"):
+            v = np.divide(c, y * y, out=np.zeros_like(y), where=c > 0) / (c.sum() if every > 1 and c.any() else 1.0)
+            root = np.minimum(np.sqrt(v), 1e30).astype(self.P.dtype)  # a row that is all but impossible
         step = every * max(chosen.size, 2 * BLOCK_ELEMENTS // chosen.size)
 
         def of(start: int) -> Matrix:

@@ -37,12 +37,13 @@ class Reuse:
         risen = np.flatnonzero(rows.maximum > self.there.maximum)
         scale = np.exp(self.there.maximum[risen] - rows.maximum[risen])
 
-        def copy(i: int) -> None:
-            column = rows.P.T[i]
-            column[:] = self.there.P.T[self.at[i]]
-            column[risen] *= scale.astype(column.dtype)
+        def copy(columns: NDArray[np.intp]) -> None:
+            for i in columns:
+                column = rows.P.T[i]
+                column[:] = self.there.P.T[self.at[i]]
+                column[risen] *= scale.astype(column.dtype)
 
-        in_threads(copy, old.tolist())
+        in_threads(copy, np.array_split(old, min(16, old.size)))
         low = self._low(rows, old)
         rows.adopt(self.there, np.array([self.at[i] for i in old], np.intp), old, risen, scale)
         if low.size:
