@@ -363,6 +363,6 @@ def _planner(compiled: bool | None, rows: int) -> _Steps:
     if not compiled:
         return plain_steps
     try:
-        return import_module(_COMPILED).compiled_steps  # type: ignore[no-any-return]
+        return import_module(_COMPILED).compiled_steps
     except ImportError:
         raise missing_extra("numba", "stream") from None

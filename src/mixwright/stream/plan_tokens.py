@@ -102,25 +102,29 @@ def token_step(p: PlanSettings, state: PlanState, lengths: Lengths) -> tuple[Int
     lower index). Its row's length l is paid from its credit, and credit + l * share goes to all.
     """
     check_shares(p, state)
-    first, counts = state.cursor, np.zeros(p.k, np.int64)
+    first, slots = state.cursor, p.batch_size
+    counts, tokens, credit = [0] * p.k, state.tokens.copy(), state.credit.copy()
     share = state.shares()
-    credit, tokens = state.credit.copy(), state.tokens.copy()
+    off = np.where(share > 0, 0.0, -np.inf)
     drawn_tokens, drawn_rows = int(tokens.sum()), int(state.cursor.sum())
-    while counts.sum() < p.batch_size:
+    while slots:
         usual = drawn_tokens / drawn_rows if drawn_rows else 1.0
-        i = int(np.argmax(np.where(share > 0, credit + usual * share, -np.inf)))
-        draw = int(first[i] + counts[i])
+        i = int((credit + usual * share + off).argmax())
+        draw = int(first[i]) + counts[i]
         if draw >= p.limits[i]:
             state.credit = credit
             drop(p, state, [i])
             credit, share = state.credit, state.shares()
+            off = np.where(share > 0, 0.0, -np.inf)
             continue
         length = lengths.of_draw(i, draw)
-        credit = credit + length * share
+        credit += length * share
         credit[i] -= length
-        counts[i], tokens[i] = counts[i] + 1, tokens[i] + length
+        tokens[i] += length
+        counts[i], slots = counts[i] + 1, slots - 1
         drawn_tokens, drawn_rows = drawn_tokens + length, drawn_rows + 1
+    given = np.array(counts, np.int64)
     state.asked = state.asked + state.weights * (drawn_tokens - int(state.tokens.sum()))
-    state.credit, state.tokens, state.cursor, state.step = credit, tokens, first + counts, state.step + 1
+    state.credit, state.tokens, state.cursor, state.step = credit, tokens, first + given, state.step + 1
     state.since = state.step
-    return laid_out(p, arranged(counts, p.co_locate)[None], draws_of(counts, first)[None], state.step - 1)
+    return laid_out(p, arranged(given, p.co_locate)[None], draws_of(given, first)[None], state.step - 1)
