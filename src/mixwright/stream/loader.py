@@ -144,6 +144,7 @@ class MixtureLoader:
             num_workers=self.num_workers,
             prefetch_factor=self.ahead,
             collate_fn=_as_it_is,
+            generator=torch.Generator().manual_seed(self._step),  # torch's own is the training's: it stays as it is
             pin_memory=self.pin_memory,
             multiprocessing_context=self._context,
         )

@@ -1,0 +1,153 @@
+"""The stream under transformers' Trainer: its batches are the plan's, and its checkpoints hold the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from mixwright.errors import InputError, missing_extra
+from mixwright.stream.batches import Batch
+from mixwright.stream.loader import MixtureLoader
+
+try:
+    from transformers import TrainerCallback
+    from transformers.trainer_callback import ExportableState
+except ImportError:
+    raise missing_extra("transformers", "lm") from None
+
+
+def use_stream(trainer: Any, loader: MixtureLoader, inputs: Callable[[Batch], Any] | None = None) -> MixtureCallback:
+    """
+    Let a Trainer train on a MixtureLoader, and save and resume it with its checkpoints.
+
+    Call it between making the Trainer (any train_dataset, or none) and `train()`. One optimiser step is one step of the
+    plan: gradient_accumulation_steps of the Trainer and `accumulate` of the loader must be the same, and so must the
+    rows per device. The state of the stream, with that of its Mixture, is in the checkpoint's trainer_state.json, so
+    that stream and step count cannot come from different moments.
+
+    Parameters
+    ----------
+    trainer
+        A transformers Trainer, or one of its kin (TRL). `max_steps` must be set.
+    loader
+        Made with the rank and world size of this process.
+    inputs
+        Makes the model's inputs out of a Batch; None: `language_model_inputs`.
+
+    Returns
+    -------
+    callback
+        Its `batches` are those of the optimiser step at work, one per piece: their `source` and `weights` are what a
+        loss per source needs.
+
+    Raises
+    ------
+    InputError
+        If the Trainer's settings do not fit the loader's: it names both.
+    """
+    args = trainer.args
+    slices = loader._sampler.slices
+    checks: tuple[tuple[str, Any, str, Any], ...] = (
+        ("gradient_accumulation_steps", args.gradient_accumulation_steps, "accumulate", slices.accumulate),
+        ("per_device_train_batch_size", trainer._train_batch_size, "rows per rank and piece", slices.rows),
+        ("world_size", args.world_size, "world_size", slices.world_size),
+        ("process_index", args.process_index, "rank", slices.rank),
+    )
+    for theirs, found, ours, expected in checks:
+        if found != expected:
+            raise InputError(
+                f"the Trainer's {theirs} should be the loader's {ours} ({expected}), found {found}; make them alike"
+            )
+    if args.max_steps <= 0:
+        raise InputError(f"the Trainer's max_steps should be set (the stream has no epochs), found {args.max_steps}")
+    if args.restore_callback_states_from_checkpoint:
+        raise InputError("restore_callback_states_from_checkpoint should be False: the stream restores itself")
+    callback = MixtureCallback(loader)
+    batches = _TrainerBatches(loader, inputs or language_model_inputs, callback)
+    trainer.get_train_dataloader = lambda: batches
+    args.ignore_data_skip = True  # the stream goes on by its state; skipping batches would lose them
+    trainer.add_callback(callback)
+    return callback
+
+
+def language_model_inputs(batch: Batch) -> dict[str, torch.Tensor]:
+    """Return {"input_ids", "labels", ...} int64 for a causal language model; padding is not learned from."""
+    if isinstance(batch.inputs, torch.Tensor):
+        tokens = batch.inputs.long()
+        return {"input_ids": tokens, "labels": tokens.clone()}
+    if not isinstance(batch.inputs, Mapping) or "input_ids" not in batch.inputs:
+        raise InputError(
+            f"a batch should be tokens or have 'input_ids', found {type(batch.inputs).__name__}; give inputs=, "
+            f"a function from a Batch to the model's inputs"
+        )
+    found = {k: v for k, v in batch.inputs.items() if k in ("input_ids", "attention_mask", "position_ids", "labels")}
+    tokens = found["input_ids"].long()
+    labels = found.get("labels", tokens).long().clone()
+    if "labels" not in found and "attention_mask" in found:
+        labels[found["attention_mask"] == 0] = -100
+    if "labels" not in found and "position_ids" in found:
+        labels[
+            found["position_ids"] == 0
+        ] = -100  # the first token of a document does not follow from the one before it
+    return {**found, "input_ids": tokens, "labels": labels}
+
+
+class MixtureCallback(TrainerCallback, ExportableState):
+    """Keeps the stream's state in the Trainer's, and takes it from there at a resume."""
+
+    def __init__(self, loader: MixtureLoader | None = None) -> None:
+        self.loader, self._offset = loader, 0
+        self.batches: list[Batch] = []
+        self._at: int | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Return what `trainer_state.json` keeps: JSON-able."""
+        saved = {} if self.loader is None else self.loader.state_dict(self._at)
+        return {"args": {}, "attributes": {"stream": saved, "offset": self._offset}}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Take the stream's state out of the checkpoint that the Trainer resumes from."""
+        if self.loader is None:
+            return
+        if state.global_step:
+            saved = state.stateful_callbacks.get(type(self).__name__)
+            saved = saved[0] if isinstance(saved, list) else saved
+            if not saved or not saved["attributes"].get("stream"):
+                raise InputError(
+                    "the checkpoint should hold the stream's state (trainer_state.json), found none; it was "
+                    "saved without use_stream"
+                )
+            self._offset = saved["attributes"]["offset"]
+            self.loader.load_state_dict(saved["attributes"]["stream"])
+            if self.loader.step != state.global_step + self._offset:
+                raise InputError(
+                    f"the stream's state should be of step {state.global_step + self._offset}, found "
+                    f"{self.loader.step}; the checkpoint is not whole: use an earlier one"
+                )
+        else:
+            self._offset = self.loader.step - state.global_step
+        self._at = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Remember which step was done: something may have read further."""
+        self._at = state.global_step + self._offset
+
+    def watch(self, batch: Batch) -> None:
+        """Keep the batches of the step at work."""
+        if self.batches and self.batches[0].step != batch.step:
+            self.batches = []
+        self.batches.append(batch)
+
+
+class _TrainerBatches:
+    """What the Trainer iterates over: model inputs, without a length."""
+
+    def __init__(self, loader: MixtureLoader, inputs: Callable[[Batch], Any], callback: MixtureCallback) -> None:
+        self.loader, self.inputs, self.callback = loader, inputs, callback
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.loader:
+            self.callback.watch(batch)
+            yield self.inputs(batch)

@@ -1,0 +1,97 @@
+"""
+A training that can be killed at any moment: rows are logged, and stream, mixture and log are one checkpoint.
+
+python training.py FOLDER STEPS WORKERS [KILL_AT]: under torchrun each rank has its own log, and rank 1 is killed once,
+at step KILL_AT.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch.distributed as dist
+from streams import SIZES, plan, rows_of, sources
+
+from mixwright.files import write_json
+from mixwright.mixture import Mixture
+from mixwright.observation import Observation
+from mixwright.strategy import Strategy
+from mixwright.stream.loader import MixtureLoader
+
+
+class Shares(NamedTuple):
+    logits: np.ndarray
+
+
+class Follow(Strategy[Shares]):
+    """Weights that depend on every observation, so that a lost or repeated one would show."""
+
+    needs = frozenset({"loss"})
+
+    def init(self, prior):
+        return Shares(np.log(prior))
+
+    def update(self, state, obs):
+        return Shares(0.9 * state.logits + np.where(obs.counts > 0, 0.3 * obs.loss, 0.0))
+
+    def weights(self, state):
+        w = np.exp(state.logits)
+        return w / w.sum()
+
+    def __repr__(self):
+        return "Follow()"
+
+
+def main(folder, steps, workers, kill_at=-1):
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1:
+        dist.init_process_group("gloo")
+    folder.mkdir(parents=True, exist_ok=True)
+    mixture = Mixture(SIZES, Follow(), lag=8)
+    loader = MixtureLoader(sources(), plan(weights=mixture), rank, world, num_workers=workers, steps=steps)
+    checkpoint = folder / "checkpoint.json"
+    position = 0
+    if checkpoint.exists():
+        saved = json.loads(checkpoint.read_text())
+        loader.load_state_dict(saved["stream"])
+        position = saved["logs"][rank]
+    with open(folder / f"rows{rank}.log", "ab") as log:
+        log.truncate(position)
+        log.seek(position)
+        for batch in loader:
+            rows = rows_of(batch)
+            log.write(json.dumps([batch.step, rows]).encode() + b"\n")
+            log.flush()
+            if batch.step == kill_at and rank == 1 and not (folder / "killed").exists():
+                (folder / "killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            every = together([rows, log.tell()], world)
+            seen = [pair for part, _ in every for pair in part]
+            counts = np.bincount([s for s, _ in seen], minlength=len(SIZES))
+            loss = [np.mean([r for s, r in seen if s == i] or [0]) / 37 for i in range(len(SIZES))]
+            mixture.observe(Observation(batch.step, len(seen), counts, loss=np.array(loss)))
+            if rank == 0:
+                write_json(checkpoint, {"stream": loader.state_dict(), "logs": [at for _, at in every]})
+            together(None, world)
+            time.sleep(0.002)
+    (folder / f"done{rank}").touch()
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def together(value, world):
+    """Return every rank's value."""
+    if world == 1:
+        return [value]
+    values = [None] * world
+    dist.all_gather_object(values, value)
+    return values
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
