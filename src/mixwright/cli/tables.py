@@ -62,7 +62,8 @@ def print_mixture(console: Console, mixture: MixtureFile) -> None:
         unit, documents = evidence.get("unit", "row"), evidence.get("documents", "?")
         _line(console, "evidence", f"{evidence['rows']:,} rows (per {unit}) of {documents} documents")
     if "gap" in mixture.certificate:
-        _line(console, "certificate", f"within {mixture.certificate['gap']:.1e} nats per row of the best objective")
+        per = mixture.certificate.get("unit", "nats per row")
+        _line(console, "certificate", f"within {mixture.certificate['gap']:.1e} ({per}) of the best objective")
     for binding in mixture.certificate.get("binding", []):
         _line(console, "limit", binding_words(str(binding["constraint"]), float(binding["price"])))
     _line(console, "verdict", mixture.verdict)

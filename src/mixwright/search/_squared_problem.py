@@ -83,12 +83,11 @@ class SquaredProblem:
         """
         Return the optimum for moments M [k, k] to a gap of tolerance * scale.
 
-        The certificate is max <G, v - w> over allowed v, G minus the gradient of the objective at w.
+        The certificate is max <G, v - w> over allowed v, G minus the gradient of the objective at w. The first weights
+        are the allowed ones nearest to the prior: they stay where all sources predict the same.
         """
         M = self.part(M) / self.scale
         tau = shrinkage * self.curvature / self.scale
-        if tau == 0 and shrinkage > 0:
-            tau = shrinkage * 1e-9  # sources that all predict the same: the prior decides
         H = 2 * (M + tau * np.eye(len(M)))
         w = self.space.project(self.prior) if start is None else start
         best = self._certify(M, tau, w)
