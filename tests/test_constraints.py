@@ -143,7 +143,7 @@ def test_a_conflict_names_those_that_take_part_and_no_others(given, words):
         ({"groups": {"text": "law"}}, ["group 'text'", "list"]),
         ({"group_caps": {"text": 0.2}}, ["group_caps", "text"]),
         ({"groups": {"text": ["law"]}, "group_caps": {"txet": 0.2}}, ["did you mean 'text'"]),
-        ({"groups": {"text": ["law"]}, "group_caps": {"text": 1.2}}, ["group text", "1.2"]),
+        ({"groups": {"text": ["law"]}, "group_caps": {"text": 1.2}}, ["group 'text'", "1.2"]),
         ({"frozen": {"lwa": 0.5}}, ["did you mean 'law'"]),
         ({"frozen": {"law": 0.5}, "caps": {"law": 0.4}}, ["frozen", "0.4", "0.5"]),
         ({"frozen": {"law": 0.6, "web": 0.6}}, ["sum to at most 1"]),

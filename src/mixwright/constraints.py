@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,10 @@ class Constraints:
         prior: ArrayLike | None = None,
     ) -> Array:
         """Return the allowed weights [k] nearest to `weights` [k] (Euclidean distance); see `allowed` for the rest."""
-        w = np.asarray(weights, np.float64)
+        try:
+            w = np.asarray(weights, np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f"weights should be numbers, one per source; found {weights!r}") from None
         names = tuple(sources) if sources is not None else tuple(f"source_{i}" for i in range(w.size))
         if w.shape != (len(names),) or not np.isfinite(w).all():
             raise InputError(f"weights should be {len(names)} finite numbers, one per source; found {weights!r}")
@@ -222,13 +226,12 @@ class Constraints:
     def _epoch_caps(self, names: tuple[str, ...], sizes: ArrayLike | None) -> Array:
         if self.max_epochs is None or self.budget is None:
             return np.full(len(names), np.inf)
-        if isinstance(self.max_epochs, Mapping):
-            for name in self.max_epochs:
+        given = self.max_epochs if isinstance(self.max_epochs, Mapping) else {"": self.max_epochs}
+        for name, epochs in given.items():
+            if isinstance(self.max_epochs, Mapping):
                 _position(name, names, "max_epochs")
-        for name in names:
-            epochs = self._epochs(name)
             if not (_is_number(epochs) and epochs >= 0):
-                raise InputError(f"max_epochs should be numbers of at least 0; found {epochs!r} for source {name!r}")
+                raise InputError(f"max_epochs should be numbers of at least 0; found {epochs!r}")
         if sizes is None:
             raise InputError("max_epochs needs the sizes of the sources; give them, in the unit of the budget")
         size = np.asarray(sizes, np.float64)
@@ -257,7 +260,7 @@ class Constraints:
                 member[i] = 1.0
             for sign, what, shares in ((-1, "floor", self.group_floors), (1, "cap", self.group_caps)):
                 if group in (shares or {}):
-                    value = _share((shares or {})[group], f"{what}", f"group {group}")
+                    value = _share((shares or {})[group], what, group, "group")
                     rows.append(sign * member)
                     limits.append(sign * value)
                     labels.append(f"the {what} {value:g} of group {group!r}")
@@ -267,6 +270,8 @@ class Constraints:
         if isinstance(given, Mapping):
             out = np.zeros(len(names))
             for name, value in given.items():
+                if not _is_number(value):
+                    raise InputError(f"the prior of source {name!r} should be a number; found {value!r}")
                 out[_position(name, names, "prior")] = value
             given = out
         centre = normalise(given, "prior")
@@ -277,9 +282,15 @@ class Constraints:
 
 def _position(name: object, names: Sequence[str], what: str) -> int:
     """Return where a source is."""
-    if name not in names:
+    found = _index(tuple(names)).get(name) if isinstance(name, Hashable) else None
+    if found is None:
         raise InputError(f"{what} should name a source{_near(name, names, 'sources')}")
-    return list(names).index(str(name))
+    return found
+
+
+@lru_cache(maxsize=8)
+def _index(names: tuple[str, ...]) -> dict[object, int]:
+    return {name: i for i, name in enumerate(names)}
 
 
 def _near(name: object, names: Sequence[str], what: str) -> str:
@@ -311,8 +322,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def _share(value: object, what: str, name: str) -> float:
+def _share(value: object, what: str, name: str, of: str = "source") -> float:
     """Return `value` as a float in [0, 1]."""
     if not _is_number(value) or not 0 <= value <= 1:  # type: ignore[operator]
-        raise InputError(f"the {what} of source {name!r} should be a number from 0 to 1; found {value!r}")
+        raise InputError(f"the {what} of {of} {name!r} should be a number from 0 to 1; found {value!r}")
     return float(value)  # type: ignore[arg-type]

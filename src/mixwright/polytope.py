@@ -17,12 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import missing_extra
-from mixwright.simplex import maximise_linear, project_onto_bounds, scale_onto_bounds
+from mixwright.simplex import maximise_linear, project_onto_bounds
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-TIGHT = 1e-9  # a constraint with less slack than this holds with equality
-ROOM = 1e-7  # an inequality that can never be slack by more than this is an equality
+Named = tuple[str, str, int]
+TIGHT = 1e-7  # a constraint with less slack than this holds with equality
+ROOM = 1e-9  # an inequality that can never be slack by more than this is an equality
+SCALES = (1e7, 1e4, 1e2, 1.0)
+LEAST = (
+    2e-10  # constraints that are violated by less, all together, are not in conflict: what a linear programme can tell
+)
+NAMED = 8  # constraints of a conflict that are named at most
 
 
 class Conflict(ValueError):
@@ -51,7 +57,7 @@ def binding_words(constraint: str, price: float) -> str:
     """Return what a constraint that binds costs, in a sentence."""
     if price < 1e-6:
         return f"{constraint} holds with equality and costs nothing"
-    return f"{constraint} binds: relaxing it by 0.01 would save about {0.01 * price:.3g} nats per row"
+    return f"{constraint} binds: relaxing it by 0.01 would lower the objective by about {0.01 * price:.3g} nats per row"
 
 
 @dataclass(frozen=True)
@@ -104,15 +110,63 @@ class Polytope:
 
     def check(self) -> None:
         """Raise Conflict, which names a least set of constraints in conflict, if nothing is allowed."""
-        if self.simple or self._feasible(self):
+        if self.simple:
             return
-        kept = list(range(len(self._named())))
-        for constraint in list(kept):
-            rest = [i for i in kept if i != constraint]
-            if not self._feasible(self._only(rest)):
+        named = self._named()
+        taking_part = self._violated(named)
+        if not taking_part:
+            return
+        kept = list(taking_part)
+        for constraint in taking_part:
+            rest = [one for one in kept if one != constraint]
+            if self._violated(rest):
                 kept = rest
-        named = [self._named()[i][0] for i in kept]
-        raise Conflict(", ".join(named[:-1]) + " and " + named[-1] if len(named) > 1 else named[0])
+        shown = [name for name, _, _ in kept[:NAMED]]
+        more = f" and {len(kept) - NAMED} others like these" if len(kept) > NAMED else ""
+        raise Conflict(", ".join(shown[:-1]) + " and " + shown[-1] + more if len(shown) > 1 else shown[0])
+
+    def _violated(self, named: list[Named]) -> list[Named]:
+        """Return, of some constraints, those that prove that nothing satisfies all of them; none if something does."""
+        sparse, k = _sparse(), self.lower.size
+        rows: list[Any] = []
+        limits: list[float] = []
+        unit = sparse.identity(k, format="csr")
+        ball = self.centre is not None and any(kind == "ball" for _, kind, _ in named)
+        for _, kind, i in named:
+            row = {"lower": lambda i: -unit[[i]], "upper": lambda i: unit[[i]]}.get(kind)
+            rows.append(sparse.csr_array((1, k)) if kind == "ball" else row(i) if row else self.rows[[i]])
+            limits.append({"lower": -self.lower, "upper": self.upper, "row": self.limits}.get(kind, np.zeros(1))[i])
+            if kind == "lower" and self.lower[i] == self.upper[i]:  # frozen: both bounds are one constraint
+                rows.append(unit[[i]])
+                limits.append(self.upper[i])
+        if not rows:
+            return []
+        owner = [j for j, (_, kind, i) in enumerate(named) for _ in range(1 + self._is_frozen(kind, i))]
+        A, b = sparse.vstack([sparse.csr_array(row) for row in rows]), np.array(limits, np.float64)
+        A = sparse.hstack([A, -sparse.identity(len(b))])
+        cost = np.r_[np.zeros(k), np.ones(len(b))]
+        bounds: list[tuple[float | None, float | None]] = [(0.0, None)] * (k + len(b))
+        if ball:
+            assert self.centre is not None
+            place = next(j for j, (_, kind, _) in enumerate(named) if kind == "ball")
+            place = owner.index(place)
+            over = sparse.lil_array((len(b), k))
+            over[place, :] = 1.0
+            b[place] = self._excess()
+            A = sparse.hstack([A, over.tocsr()])
+            extra = sparse.hstack([unit, sparse.csr_array((k, len(b))), -unit])
+            A, b = sparse.vstack([A, extra]), np.concatenate([b, self.centre])
+            cost, bounds = np.r_[cost, np.zeros(k)], [*bounds, *[(0.0, None)] * k]
+        equal = np.zeros((1, cost.size))
+        equal[0, :k] = 1.0
+        found = _linprog(cost, A, b, equal, bounds, self.mass)
+        if found.fun <= LEAST:
+            return []
+        dual = -found.ineqlin.marginals[: len(owner)]
+        return [named[j] for j in sorted({owner[i] for i in np.flatnonzero(dual > 1e-9)})] or named
+
+    def _is_frozen(self, kind: str, i: int) -> bool:
+        return kind == "lower" and bool(self.lower[i] == self.upper[i])
 
     def take(self, chosen: NDArray[np.intp], w: Array) -> Polytope:
         """Return the set of the chosen weights where the others stay as in `w`."""
@@ -170,19 +224,42 @@ class Polytope:
         A = sparse.hstack([A, sparse.csr_array(-b[:, None]), sparse.identity(len(b))])
         equal = np.zeros((1, A.shape[1]))
         equal[0, :k], equal[0, t] = 1.0, -self.mass
-        bounds = [(None, None)] * t + [(1.0, None)] + [(0.0, 1.0)] * len(b)
-        found = _linprog(-np.r_[np.zeros(t + 1), np.ones(len(b))], A, np.zeros(len(b)), equal, bounds)
+        cost = -np.r_[np.zeros(t + 1), np.ones(len(b))]
+        for largest in SCALES:  # a thin set is scaled up, as far as the solver bears it
+            bounds = [(None, None)] * t + [(1.0, largest)] + [(0.0, 1.0)] * len(b)
+            try:
+                found = _linprog(cost, A, np.zeros(len(b)), equal, bounds)
+                break
+            except Conflict:
+                if largest == SCALES[-1]:
+                    raise
         s = t + 1
         w, slack = found.x[:k] / found.x[t], found.x[s:]
-        tight = slack <= ROOM
+        tight = slack / found.x[t] <= ROOM
         value = np.clip(w, self.lower, self.upper)
         lower = np.where(tight[:k], self.lower, np.where(tight[k : 2 * k], self.upper, self.lower))
         upper = np.where(tight[:k], self.lower, self.upper)
         stays = ~tight[2 * k : 2 * k + m]
+        rows, centre = self.rows[~stays], self.centre
+        if centre is not None and tight[-1]:  # no weights are nearer to the centre: each stays on its side of it
+            over, under = value > centre + ROOM, value < centre - ROOM
+            lower = np.where(under, lower, np.maximum(lower, np.minimum(centre, upper)))
+            upper = np.where(over, upper, np.minimum(upper, np.maximum(centre, lower)))
+            rows, centre = np.vstack([rows, over.astype(np.float64)]), None
+            value = np.clip(value, lower, upper)
         explicit = replace(
-            self, lower=lower, upper=upper, rows=self.rows[stays], limits=self.limits[stays], equal=self.rows[~stays]
+            self, lower=lower, upper=upper, rows=self.rows[stays], limits=self.limits[stays], equal=rows, centre=centre
         )
         return explicit, value
+
+    @cached_property
+    def reach(self) -> tuple[Array, Array]:
+        """Return the bounds [k], [k], equal where a weight cannot move: a group's cap of 0 fixes its sources at 0."""
+        if not self.simple:
+            return self.relative_interior[0].lower, self.relative_interior[0].upper
+        if self.mass - self.lower.sum() <= 1e-14:
+            return self.lower, self.lower
+        return (self.upper, self.upper) if self.upper.sum() - self.mass <= 1e-14 else (self.lower, self.upper)
 
     def maximum(self, gain: Array) -> Prices:
         """Return the multipliers of max <gain, v> over the set, with a bound that holds whatever their precision."""
@@ -231,6 +308,8 @@ class Polytope:
                 least = most = float(gain[inside].mean())
             elif not np.isfinite(least) or not np.isfinite(most):  # one end of what the level may be is open
                 least = most = least if np.isfinite(least) else most
+                if not np.isfinite(least):  # both: nothing can move
+                    return Prices(np.zeros(w.size), np.zeros(w.size), np.zeros(len(self.rows)), 0.0, np.nan)
             lower, upper = np.maximum(least - gain, 0.0), np.maximum(gain - most, 0.0)
             lower = np.where(frozen, np.maximum(lower, upper), lower)
             return Prices(lower * at_lower, upper * at_upper, np.zeros(len(self.rows)), 0.0, np.nan)
@@ -252,7 +331,12 @@ class Polytope:
         matrix = np.hstack(columns)
         count = matrix.shape[1]
         ball = 1 + int(tight.sum())
-        scale = 1e-7 * (1 + float(np.abs(gain).max()))
+        gain = np.clip(np.nan_to_num(gain), -1e12, 1e12)
+        loose = 1e-4 / np.maximum(
+            w - self.lower, 1e-4
+        )  # a gap says little of the gain of a source with next to no weight
+        worst = self._residual(matrix, gain, loose, bounds_of(count))
+        scale = loose * (worst * (1 + 1e-6) + 1e-9 * (1 + float(np.abs(gain).max())))
         A, b = [matrix, -matrix], [gain + scale, scale - gain]
         if on_ball and kink.any():  # the share of the ball's price at a kink lies between none and all of it
             share = np.zeros((int(kink.sum()), count))
@@ -260,7 +344,7 @@ class Polytope:
             share[np.arange(len(share)), ball + 1 + np.arange(len(share))] = 1.0
             A.append(share)
             b.append(np.zeros(len(share)))
-        bounds: list[tuple[float | None, float | None]] = [(None, None)] + [(0.0, None)] * (count - 1)
+        bounds = bounds_of(count)
         equations, limits = sparse.csr_array(np.vstack(A)), np.concatenate(b)
 
         def least(column: int) -> float:
@@ -281,6 +365,15 @@ class Polytope:
             lower[place] = least(first + int(at_upper.sum()) + i) if labelled[place] else 0.0
         lower = np.where(self.lower == self.upper, np.maximum(lower, upper), lower)
         return Prices(lower, upper, rows, least(ball) / 2 if on_ball else 0.0, np.nan)
+
+    @staticmethod
+    def _residual(matrix: Array, gain: Array, loose: Array, bounds: list[tuple[float | None, float | None]]) -> float:
+        """Return the least e for which some multipliers explain each gain to within e times its looseness."""
+        count = matrix.shape[1]
+        A = np.vstack([np.hstack([matrix, -loose[:, None]]), np.hstack([-matrix, -loose[:, None]])])
+        cost = np.r_[np.zeros(count), 1.0]
+        found = _linprog(cost, A, np.r_[gain, -gain], np.zeros((1, count + 1)), [*bounds, (0.0, None)])
+        return float(found.x[-1])
 
     def _prices(self, gain: Array, rows: Array, radius: float, bound: float) -> Prices:
         """Return the prices, those of the bounds from the reduced gains at an optimum of the reduced problem."""
@@ -350,20 +443,14 @@ class Polytope:
 
         return minimise_quadratic(np.eye(w.size), w, self)
 
-    def start(self, near: Array) -> Array:
-        """Return allowed weights near some positive ones."""
-        if self.simple:
-            return scale_onto_bounds(near, self.lower, self.upper, self.mass)
-        return near if self.contains(near, 0.0) else self.relative_interior[1]
-
     @cached_property
     def relative_interior(self) -> tuple[Polytope, Array]:
         """Return `interior()`, computed once."""
         return self.interior()
 
-    def _named(self) -> list[tuple[str, str, int]]:
+    def _named(self) -> list[Named]:
         """Return each constraint that could be left out: its name, its kind and its position."""
-        out: list[tuple[str, str, int]] = []
+        out: list[Named] = []
         for i in range(self.lower.size):
             if self.floor_labels and self.floor_labels[i]:
                 out.append((self.floor_labels[i], "lower", i))
@@ -374,26 +461,10 @@ class Polytope:
             out.append((f"the distance {self.radius:g} from the prior", "ball", 0))
         return out
 
-    def _only(self, kept: list[int]) -> Polytope:
-        """Return the set with some of its named constraints alone."""
-        chosen = [self._named()[i] for i in kept]
-        at = {kind: [i for _, which, i in chosen if which == kind] for kind in ("lower", "upper", "row", "ball")}
-        lower, upper = np.zeros_like(self.lower), np.ones_like(self.upper)
-        lower[at["lower"]], upper[at["upper"]] = self.lower[at["lower"]], self.upper[at["upper"]]
-        centre = self.centre if at["ball"] else None
-        return Polytope(lower, upper, self.rows[at["row"]], self.limits[at["row"]], centre, self.radius)
 
-    @staticmethod
-    def _feasible(of: Polytope) -> bool:
-        if (of.lower > of.upper).any() or of.lower.sum() > of.mass + 1e-12 or of.upper.sum() < of.mass - 1e-12:
-            return False
-        if of.simple:
-            return True
-        try:
-            of.interior()
-        except Conflict:
-            return False
-        return True
+def bounds_of(count: int) -> list[tuple[float | None, float | None]]:
+    """Return the bounds of multipliers: the first is of the sum and free, the others are at least 0."""
+    return [(None, None), *[(0.0, None)] * (count - 1)]
 
 
 def _sparse() -> Any:
@@ -413,6 +484,8 @@ def _linprog(
     right[0] = value
     tight = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
     found = linprog(cost, A, b, equal, right, bounds, method="highs", options=tight)
+    if found.status == 4:  # numerical trouble with tight tolerances
+        found = linprog(cost, A, b, equal, right, bounds, method="highs")
     if found.status != 0:
-        raise Conflict(str(found.message))
+        raise Conflict(f"constraints that cannot be told apart from a conflict ({found.message})")
     return found

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from tests.test_constraints import random_constraints, violation
 
-from mixwright import Constraints, LikelihoodTable, MixMin
+from mixwright import Constraints, InputError, LikelihoodTable, MixMin
 from mixwright.search._interior import Region
 from mixwright.search._solve import solve
 from mixwright.testing import SimulatedTarget
@@ -113,7 +113,7 @@ def test_limits_that_bind_are_in_the_result_and_in_its_file(tmp_path):
     dearest = result.binding[0]
     assert dearest.constraint == f"the cap 0.2 of source '{best}'"
     assert dearest.price > 0.01
-    assert "would save about" in str(dearest)
+    assert "would lower the objective by about" in str(dearest)
     file = result.to_file()
     assert file.certificate["binding"][0] == {
         "constraint": dearest.constraint, "limit": 0.2, "price": pytest.approx(dearest.price)
@@ -176,3 +176,70 @@ def test_a_table_in_float32_under_groups_is_certified(monkeypatch):
         result = MixMin(shrinkage=tau).fit(table, constraints=limits)
         assert result.gap <= 1e-8
         assert violation(limits, names, result.weights) <= 1e-12
+
+
+NAMES = tuple("abcdef")
+THIRDS = {"x": ["a", "b"], "y": ["c", "d"], "z": ["e", "f"]}
+HALVES = {"x": ["a", "b", "c"], "y": ["d", "e", "f"]}
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 1e-3, "cv"])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"groups": HALVES, "group_caps": {"x": 0.0}},
+        {"groups": HALVES, "group_floors": {"x": 1.0}},
+        {"groups": HALVES, "group_caps": {"x": 0.4, "y": 0.6}, "max_distance": 0.7},
+        {"groups": HALVES, "group_caps": {"x": 0.3}, "group_floors": {"x": 0.3}, "max_distance": 0.9},
+        {"floors": {"a": 0.5, "b": 0.5}},
+        {"frozen": {"a": 1.0}},
+        {"frozen": dict.fromkeys(NAMES, 1 / 6)},
+        {"frozen": {"a": 0.0}, "prior": [1] * 6, "max_distance": 1 / 3},
+        {"caps": {"a": 0.0}, "prior": [1] * 6, "max_distance": 2 / 6},
+        {"max_distance": 0.0},
+        {"prior": {"a": 1.0}, "max_distance": 0.0},
+        {"groups": THIRDS, "group_caps": dict.fromkeys("xyz", 0.3333333334)},
+        {"floors": {"a": 0.5}, "max_distance": 2 * (0.5 - 1 / 6) + 1e-9},
+        {"groups": HALVES, "group_caps": {"x": 1e-3}, "caps": {"d": 1e-3}},
+    ],
+)  # fmt: skip
+def test_sets_with_little_or_no_room_are_solved_and_saved(limits, shrinkage, tmp_path):
+    table = LikelihoodTable.from_array(SimulatedTarget.make(6, "sparse", 1.0, seed=8).draw(60, 1), NAMES)
+    constraints = Constraints(**limits)
+    result = MixMin(shrinkage=shrinkage).fit(table, constraints=constraints)
+    given = (
+        replace(constraints, prior=[1 / 6] * 6) if "max_distance" in limits and "prior" not in limits else constraints
+    )
+    plain = given
+    if isinstance(given.prior, dict):
+        plain = replace(given, prior=[given.prior.get(name, 0.0) for name in NAMES])
+    elif given.prior is not None:
+        plain = replace(given, prior=(np.array(given.prior) / np.sum(given.prior)).tolist())
+    assert violation(plain, NAMES, result.weights) <= 2e-10
+    assert result.gap <= 1e-8
+    assert all(np.isfinite(b.price) for b in result.binding)
+    result.save(tmp_path / "mixture.json")
+
+
+def test_a_row_that_only_sources_that_are_shut_out_explain_is_an_error():
+    L = SimulatedTarget.make(6, "sparse", 1.0, seed=8).draw(60, 1)
+    L[5, :3] = -np.inf
+    table = LikelihoodTable.from_array(L, NAMES)
+    for limits in (
+        {"groups": HALVES, "group_caps": {"y": 0.0}},
+        {"prior": {"a": 1.0}, "max_distance": 0.0},
+        {"frozen": {"a": 0.4, "b": 0.6}},
+    ):
+        with pytest.raises(InputError, match="row 5"):
+            MixMin(shrinkage=0.0).fit(table, constraints=Constraints(**limits))
+
+
+def test_many_sources_in_conflict_are_named_quickly_and_shortly():
+    names = tuple(f"s{i}" for i in range(300))
+    limits = Constraints(
+        floors=dict.fromkeys(names, 0.001), caps=dict.fromkeys(names, 0.02), groups={"g": list(names[:200])},
+        group_caps={"g": 0.1},
+    )  # fmt: skip
+    with pytest.raises(InputError, match="others like these") as error:
+        limits.allowed(names)
+    assert len(str(error.value)) < 800

@@ -107,7 +107,7 @@ class WeightsConfig(Part):
             group_floors=self.group_floors or None,
             group_caps=self.group_caps or None,
             max_epochs=self.max_epochs,
-            budget=None if self.max_epochs is None else self.budget or budget,
+            budget=self.budget if self.max_epochs is None else self.budget or budget,
             max_distance=self.max_distance,
         )
 

@@ -71,6 +71,8 @@ def _multipliers(S: Array, right: Array) -> Array:
     """Return S^-1 right, [b, q, q] and [b, q]; equalities may depend on each other."""
     if S.shape[1] == 1:
         return right / S[:, 0]
+    if not (np.isfinite(S).all() and np.isfinite(right).all()):
+        return np.full_like(right, np.nan)  # the caller stops on it
     return (np.linalg.pinv(S, rcond=1e-11, hermitian=True) @ right[:, :, None])[:, :, 0]
 
 

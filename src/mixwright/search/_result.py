@@ -345,7 +345,10 @@ class MixMinResult:
 
     def _limits(self) -> dict[str, Any]:
         """Return the constraints that bind, for the file; nothing without constraints."""
-        found = [{"constraint": b.constraint, "limit": b.limit, "price": b.price} for b in self.binding]
+        found = [
+            {"constraint": b.constraint, "limit": b.limit, "price": b.price if np.isfinite(b.price) else None}
+            for b in self.binding
+        ]
         return {"binding": found} if found else {}
 
     def save(self, path: str | PathLike[str], sources: Sequence[str] | None = None) -> None:

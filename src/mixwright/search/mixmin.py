@@ -170,9 +170,10 @@ def _fit(
         raise TypeError(f"constraints should be a mixwright.Constraints or None; found {type(constraints).__name__}")
     constraints = constraints or Constraints()
     natural = None if sizes is None else per_source(sizes, table.k, "sizes")
-    lower, upper = constraints.bounds(table.k, table.sources, sizes)
+    _, upper = constraints.bounds(table.k, table.sources, sizes)
+    space = constraints.allowed(table.sources, sizes, _prior(settings.prior, natural, table.k, upper))
+    lower, upper = space.reach  # limits of groups may shut sources out as well
     prior = _prior(settings.prior, natural, table.k, upper)
-    space = constraints.allowed(table.sources, sizes, prior)
     allowed = np.flatnonzero(upper > 0)
     near = None if start is None else starting_weights(start, table.sources, allowed)
 

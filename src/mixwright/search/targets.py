@@ -165,9 +165,10 @@ class TargetProblem:
         chosen = _names(table, names)
         tables = tuple(table.select(name) for name in chosen)
         natural = None if sizes is None else per_source(sizes, table.k, "sizes")
-        lower, upper = constraints.bounds(table.k, table.sources, sizes)
+        _, upper = constraints.bounds(table.k, table.sources, sizes)
+        space = constraints.allowed(table.sources, sizes, _prior(prior, natural, table.k, upper))
+        lower, upper = space.reach  # limits of groups may shut sources out as well
         pi = _prior(prior, natural, table.k, upper)
-        space = constraints.allowed(table.sources, sizes, pi)
         allowed = np.flatnonzero(upper > 0)
         rows = tuple(Evidence(part, allowed, np.asarray(part.weights, np.float64)) for part in tables)
         region = Region(lower[allowed], upper[allowed], shrinkage * pi[allowed], linear=_space(space, allowed))
