@@ -65,7 +65,7 @@ def grain_mix(k):
     return grain.MapDataset.mix(parts, weights_of(k))
 
 
-def rate(work, rows, seconds=1.5):
+def rate(work, rows, seconds=2.0):
     """Return rows per second in the best of many short spells, so that other work on the machine counts little."""
     work()
     best, end = np.inf, time.perf_counter() + seconds
@@ -76,8 +76,8 @@ def rate(work, rows, seconds=1.5):
     return rows / best
 
 
-def plan_rate(steps, spell=128):
-    """Return the rate of an iterator of batches, over spells of 128 steps."""
+def plan_rate(steps, spell=64):
+    """Return the rate of an iterator of batches, over spells of 64 steps."""
     for _ in range(spell):
         next(steps)
     return rate(lambda: [next(steps) for _ in range(spell)], spell * BATCH)
@@ -119,7 +119,9 @@ def start_up():
     seconds = time.perf_counter() - start
     tracemalloc.start()
     next(Plan(sizes, np.full(1000, 1e-3), batch_size=256))
-    return seconds, tracemalloc.get_traced_memory()[1] / 1e6
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return seconds, peak / 1e6
 
 
 def main():
@@ -136,7 +138,7 @@ def main():
     text = f"""# The plan alone
 
 `python benchmarks/plan.py --write`; {where}. Batches of {BATCH}, sources of 50,000 rows (500 at
-k = 10,000). One thread; the best of many spells of 128 steps, since other work ran on the machine.
+k = 10,000). One thread; the best of many spells of 64 steps, since other work ran on the machine.
 
 {chr(10).join(lines)}
 
