@@ -21,6 +21,7 @@ MAX_STEPS = 60
 SAMPLED_ROWS, SAMPLED_PER_SOURCE = 20_000, 250  # such a Hessian is about 5 % off
 HESSIAN_WORK = 2e9  # rows * sources^2 of a Hessian; larger problems sample their rows
 PATIENCE = 8  # steps without a smaller gap before the interior-point method takes over
+FAR = 0.02  # nats: from weights whose gap is above this the first steps are those of a sample
 BESIDE = 0.05  # nats: sources whose gain is this near to that of the used ones may move too
 TRACE = 1e-4  # weights that a loose optimum leaves below this are taken for none
 ROUGH = 1e-5  # nats: where float32 likelihoods hand over to the float64 logs
@@ -56,7 +57,7 @@ def solve(rows: Evidence, region: Region, tolerance: float, start: Array, near: 
         return _certify(rows, region, scale_onto_bounds(region.lower + 1e-300, region.lower, region.upper))
     shrunk = bool((region.penalty > 0).all())
     if near is not None:
-        found = _steps(rows, region, _possible(rows, region, near, start), tolerance, _Curvature(rows))
+        found = _from_near(rows, region, _possible(rows, region, near, start), tolerance)
         if found.gap <= tolerance:
             return found
     if shrunk and not rows.precise:
@@ -80,6 +81,15 @@ def _possible(rows: Evidence, region: Region, near: Array, start: Array) -> Arra
     if (region.penalty > 0).any():
         w = region.interior(w, 0.99)
     return w if np.isfinite(rows.gains(w).loss) else 0.9 * w + 0.1 * region.interior(start)
+
+
+def _from_near(rows: Evidence, region: Region, w: Array, tolerance: float) -> Solution:
+    """Return what steps from `w` lead to; where it is far from the optimum a sample of the rows goes ahead."""
+    sample = rows.sample()
+    if sample is None or float(region.gap(rows.gains(w).gain, w)) < FAR:
+        return _steps(rows, region, w, tolerance, _Curvature(rows))
+    closer = _steps(sample, region, w, max(LOOSE, 1 / sample.n), _Curvature(sample)).weights
+    return _refine(rows, region, closer if np.isfinite(rows.gains(closer).loss) else w, tolerance)
 
 
 def _solve_linear(rows: Evidence, region: Region, tolerance: float) -> Solution:
