@@ -1,7 +1,49 @@
 """The stream: weights to rows."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from mixwright.errors import missing_extra
 from mixwright.stream.ledger import Ledger
 from mixwright.stream.plan import Plan, PlannedStep
 from mixwright.stream.static_plan import StaticPlan
 
-__all__ = ["Ledger", "Plan", "PlannedStep", "StaticPlan"]
+_LATER = {
+    "AnyRows": "sources",
+    "ArrowRows": "sources_tables",
+    "Batch": "batches",
+    "Interleaved": "adapters",
+    "JsonLines": "sources_tables",
+    "MegatronRows": "sources_megatron",
+    "MixtureLoader": "loader",
+    "PaddedDocuments": "sources_tokens",
+    "ParquetRows": "sources_tables",
+    "PlanSampler": "slices",
+    "Source": "sources",
+    "SourceRows": "batches",
+    "Sources": "gather",
+    "StreamDataset": "adapters",
+    "TokenRows": "sources_tokens",
+    "as_datasets_iterable": "adapters",
+    "megatron_documents": "sources_megatron",
+    "open_source": "sources",
+    "use_stream": "trainer",
+}
+
+__all__ = ["Ledger", "Plan", "PlannedStep", "StaticPlan", *_LATER]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use: the plan needs numpy alone, the loader torch, the Trainer transformers."""
+    if name in _LATER:
+        try:
+            value = getattr(import_module(f"mixwright.stream.{_LATER[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise missing_extra("torch", "lm") from None
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'mixwright.stream' has no attribute {name!r}")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixwright._checks import unique_names
-from mixwright.errors import InputError
+from mixwright.errors import InputError, missing_extra
 from mixwright.stream.sources import Rows, Source, open_source
 from mixwright.stream.sources_tokens import TokenRows
 
 _FAILURES = (Exception,)
+_PLAIN_ROWS = 1 << 16  # loading numba takes about a second
 
 
 class Sources(Mapping[str, Source]):
@@ -26,7 +29,8 @@ class Sources(Mapping[str, Source]):
     sources
         By name: Source, or anything that `open_source` opens.
     compiled
-        Whether to copy rows with compiled code; None: if numba is installed. The rows are the same.
+        Whether to copy rows with compiled code; None: where numba is installed, once it is loaded or 65,536 rows were
+        read, since loading it takes a second. The rows are the same.
 
     Raises
     ------
@@ -40,11 +44,12 @@ class Sources(Mapping[str, Source]):
         self.names = unique_names(sources)
         self._sources = tuple(_opened(name, sources[name]) for name in self.names)
         self.sizes = {name: len(source) for name, source in self.items()}
-        self.compiled = _has_numba() if compiled is None else compiled
-        if self.compiled and not _has_numba():
-            raise InputError("compiled=True needs numba; install it with: pip install 'mixwright[stream]'")
+        self._compiled = (None if _has_numba() else False) if compiled is None else compiled
+        if self._compiled and not _has_numba():
+            raise missing_extra("numba", "stream")
         self._check_layouts()
         self._flat: tuple[Any, ...] | None = None
+        self._read = 0
         self._note = np.empty(2, np.int64)
 
     def __getitem__(self, name: str) -> Source:
@@ -92,7 +97,9 @@ class Sources(Mapping[str, Source]):
             If a source fails: it names the source, the row, the file and the failure.
         """
         if self._flat is None:
-            self._flat = self._addresses() if self.compiled else ()
+            self._read += len(row)
+            if self._compiled or (self._compiled is None and (self._read >= _PLAIN_ROWS or "numba" in sys.modules)):
+                self._flat = self._addresses()
         if self._flat:
             return self._copied(source, row, note)
         parts, slots = [], []
@@ -235,11 +242,7 @@ def _stacked(parts: list[NDArray[Any]], slots: list[NDArray[np.int64]], names: l
 
 @cache
 def _has_numba() -> bool:
-    try:
-        import numba  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return find_spec("numba") is not None
 
 
 def _compiled_copy() -> Any:
