@@ -15,8 +15,8 @@ from mixwright import Constraints, LikelihoodTable, MixMin, SquaredError, WorstR
 from solver import timed
 
 NOTE = """
-Other work ran on the two cores at the time. Most of WorstRegret's time is the best of each target alone, where sources are many or
-constraints go beyond bounds.
+Other work ran on the two cores at the time. Most of WorstRegret's time is the best of each target alone, where sources
+are many or constraints go beyond bounds.
 """
 
 

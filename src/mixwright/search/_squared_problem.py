@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixwright.polytope import Polytope
 from mixwright.search._cross_moments import CrossMoments
+from mixwright.search._newton import newton_step
 from mixwright.search._programme import minimax_step
 from mixwright.search._quadratic import minimise_quadratic
 from mixwright.search._resample import EVIDENCE, FALL, FULL_AT
@@ -63,10 +64,8 @@ class SquaredProblem:
 
     @cached_property
     def scale(self) -> float:
-        """Return the variance of the outcomes, or where they are all the same the mean squared error of the sources."""
-        own = float(np.diag(self.moments.total).mean())
-        spread = self.moments.spread
-        return spread if spread > 1e-12 * own and spread > 0 else (own if own > 0 else 1.0)
+        """Return the variance of the outcomes, or a hundredth of the sources' mean squared error where that is larger."""
+        return max(self.moments.spread, float(np.diag(self.moments.total).mean()) / 100) or 1.0
 
     @cached_property
     def curvature(self) -> float:
@@ -91,6 +90,9 @@ class SquaredProblem:
         H = 2 * (M + tau * np.eye(len(M)))
         w = self.space.project(self.prior) if start is None else start
         best = self._certify(M, tau, w)
+        if start is not None and self.space.simple and best.gap > tolerance:
+            near = self._same_face(H, best)
+            best = best if near is None else min(best, self._certify(M, tau, near), key=lambda found: found.gap)
         for turn in range(ROUNDS):
             if best.gap <= tolerance:
                 break
@@ -108,6 +110,18 @@ class SquaredProblem:
                 break
         s = self.scale
         return Found(best.weights, best.loss * s, best.objective * s, best.gap * s, best.gain * s)
+
+    def _same_face(self, H: Array, at: Found) -> Array | None:
+        """Return the optimum over the weights that are not at a bound, or None where it leaves the bounds."""
+        w, lower, upper = at.weights.copy(), self.space.lower, self.space.upper
+        free = np.flatnonzero((w > lower) & (w < upper))
+        if free.size < 2:
+            return None
+        part = H[np.ix_(free, free)]
+        w[free] += newton_step(part[None], np.full((1, free.size), 1e-12 * float(np.trace(part))), at.gain[free][None])[
+            0
+        ]
+        return w if (w >= lower).all() and (w <= upper).all() else None
 
     def _certify(self, M: Array, tau: float, w: Array) -> Found:
         off = w - self.prior

@@ -50,7 +50,8 @@ class SquaredError:
     shrinkage
         tau >= 0, or "cv": the largest tau that gives away at most a little of the out-of-fold error, as in MixMin.
     tolerance
-        The certificate to reach, as a share of the variance of the outcomes: objective - minimum <= tolerance * var(y).
+        The certificate to reach, as a share of the variance of the outcomes (or of a hundredth of the sources' mean
+        squared error, where that is larger): objective - minimum <= tolerance * that.
 
     Examples
     --------
