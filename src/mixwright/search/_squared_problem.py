@@ -64,7 +64,7 @@ class SquaredProblem:
 
     @cached_property
     def scale(self) -> float:
-        """Return the variance of the outcomes, or a hundredth of the sources' mean squared error where that is larger."""
+        """Return the variance of outcomes, or a hundredth of the sources' mean squared error if that is larger."""
         return max(self.moments.spread, float(np.diag(self.moments.total).mean()) / 100) or 1.0
 
     @cached_property
