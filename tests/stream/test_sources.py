@@ -165,8 +165,10 @@ def test_compiled_and_numpy_gather_the_same_rows(lengths, dtype, overlap, data):
     source = np.array(data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=20)), np.int32)
     row = np.array([data.draw(st.integers(0, len(made[str(i)]) - 1)) for i in source], np.int64)
     fast, plain = (Sources(made, compiled=c).read(source, row) for c in (True, False))
-    assert fast.dtype == plain.dtype
+    slow = Sources({name: AnyRows(list(s.windows)) for name, s in made.items()}).read(source, row)
+    assert fast.dtype == plain.dtype == slow[0].dtype
     assert np.array_equal(fast, plain)
+    assert np.array_equal(fast, slow)
     for slot, (i, r) in enumerate(zip(source, row, strict=True)):
         assert np.array_equal(fast[slot], made[str(i)].gather(rows(r))[0])
 
@@ -205,3 +207,8 @@ def test_a_failure_names_source_row_and_place(compiled):
     tokens = Sources({"a": TokenRows(np.arange(10), 2)}, compiled=compiled)
     with pytest.raises(InputError, match="'a', row 5"):
         tokens.read(rows(0, 0), rows(1, 5))
+
+
+def test_an_empty_source_of_another_width_does_no_harm():
+    made = {"none": open_source(np.zeros((0, 9), np.int8)), "some": open_source(np.arange(8).reshape(4, 2))}
+    assert Sources(made).read(rows(1, 1), rows(3, 0)).tolist() == [[6, 7], [0, 1]]

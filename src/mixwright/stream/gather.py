@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -49,6 +50,7 @@ class Sources(Mapping[str, Source]):
             raise missing_extra("numba", "stream")
         self._check_layouts()
         self._flat: tuple[Any, ...] | None = None
+        self._copy: Any = None
         self._read = 0
         self._note = np.empty(2, np.int64)
 
@@ -66,7 +68,7 @@ class Sources(Mapping[str, Source]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what a process makes for itself: maps, views, caches."""
-        return {**self.__dict__, "_flat": None}
+        return {**self.__dict__, "_flat": None, "_copy": None}
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -97,9 +99,7 @@ class Sources(Mapping[str, Source]):
             If a source fails: it names the source, the row, the file and the failure.
         """
         if self._flat is None:
-            self._read += len(row)
-            if self._compiled or (self._compiled is None and (self._read >= _PLAIN_ROWS or "numba" in sys.modules)):
-                self._flat = self._addresses()
+            self._flat = self._addresses()
         if self._flat:
             return self._copied(source, row, note)
         parts, slots = [], []
@@ -138,18 +138,20 @@ class Sources(Mapping[str, Source]):
         return InputError(f"the source {self.names[i]!r}, row {bad}{place}: it cannot be read: {reason}")
 
     def _addresses(self) -> tuple[Any, ...]:
-        """Return what the compiled copy needs, or () if it does not apply."""
+        """Return what a copy by address needs, or () if it does not apply."""
         sources = [s for s in self._sources if isinstance(s, TokenRows) and not s.boundaries]
         windows = [s.windows for s in sources]
-        if len(windows) != len(self) or any(w.dtype.hasobject or not _row_is_whole(w) for w in windows):
+        alike = len({(w.dtype, w.shape[1:]) for w in windows}) == 1 and len(windows) == len(self)
+        if not alike or any(w.dtype.hasobject or not _row_is_whole(w) for w in windows):
             return ()
         address = np.array([w.ctypes.data for w in windows], np.int64)
         stride = np.array([w.strides[0] for w in windows], np.int64)
         length = np.array([len(w) for w in windows], np.int64)
-        return address, stride, length, windows[0].shape[1:], windows[0].dtype, _compiled_copy(), windows
+        return address, stride, length, windows[0].shape[1:], windows[0].dtype, windows
 
     def _copied(self, source: NDArray[np.integer[Any]], row: NDArray[np.int64], note: Any) -> NDArray[Any]:
-        address, stride, length, shape, dtype, copy, _ = self._flat  # type: ignore[misc]
+        address, stride, length, shape, dtype, _ = self._flat  # type: ignore[misc]
+        copy = self._copy or self._chosen(len(row))
         out = np.empty((len(row), *shape), dtype)
         bad = copy(
             address,
@@ -167,6 +169,13 @@ class Sources(Mapping[str, Source]):
                 raise InputError(f"a source should be between 0 and {len(self) - 1}, found {i}")
             raise self._failure(i, row[bad : bad + 1], InputError(f"found row {found} of {length[i]}"))
         return out
+
+    def _chosen(self, rows: int) -> Any:
+        """Return the compiled copy if it is wanted and pays by now, else the plain one."""
+        self._read += rows
+        if self._compiled or (self._compiled is None and (self._read >= _PLAIN_ROWS or "numba" in sys.modules)):
+            self._copy = _compiled_copy()
+        return self._copy or _copy_plainly
 
     def _check_layouts(self) -> None:
         """Compare the rows of all sources that have any."""
@@ -243,6 +252,28 @@ def _stacked(parts: list[NDArray[Any]], slots: list[NDArray[np.int64]], names: l
 @cache
 def _has_numba() -> bool:
     return find_spec("numba") is not None
+
+
+def _copy_plainly(
+    address: NDArray[np.int64],
+    stride: NDArray[np.int64],
+    length: NDArray[np.int64],
+    source: NDArray[np.integer[Any]],
+    row: NDArray[np.int64],
+    target: int,
+    width: int,
+    note: NDArray[np.int64],
+) -> int:
+    """Do what `gather_compiled.copy_rows` does, without numba."""
+    there = (source >= 0) & (source < len(length)) & (row >= 0)
+    there[there] &= row[there] < length[source[there]]
+    if not there.all():
+        return int(np.argmin(there))
+    begins = (address[source] + row * stride[source]).tolist()
+    for i, at in enumerate(begins):
+        note[0], note[1] = source[i], row[i]
+        ctypes.memmove(target + i * width, at, width)
+    return -1
 
 
 def _compiled_copy() -> Any:
