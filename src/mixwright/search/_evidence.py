@@ -311,7 +311,7 @@ class Evidence:
         y, c = self._y(w)[::every], self.c[::every]
         with np.errstate(divide="ignore", over="ignore"):
             v = np.divide(c, y * y, out=np.zeros_like(y), where=c > 0) / (c.sum() if every > 1 and c.any() else 1.0)
-            root = np.minimum(np.sqrt(v), 1e30).astype(self.P.dtype)  # a row that is all but impossible
+            root = np.minimum(np.sqrt(v), 1e15).astype(self.P.dtype)  # a row that is all but impossible
         step = every * max(chosen.size, 2 * BLOCK_ELEMENTS // chosen.size)
 
         def of(start: int) -> Matrix:
