@@ -98,3 +98,15 @@ def test_bad_input(losses, arms, over, words):
         paired_differences(losses, arms, over)
     with pytest.raises(InputError, match="level"):
         paired_differences([[1.0], [2.0]], ["a", "b"], "a", level=2)
+
+
+def test_a_metric_where_higher_is_better_is_the_mirror_image():
+    rng = np.random.default_rng(4)
+    table = rng.normal(size=(4, 3))
+    low = paired_differences(-table, names(4))
+    high = paired_differences(table, names(4), higher=True)
+    for one, other in zip(low, high, strict=True):
+        assert (one.difference, one.low, one.high) == (-other.difference, -other.high, -other.low)
+        assert (one.p, one.p_worse) == (other.p, other.p_worse)
+    better = paired_differences([[0.1, 0.2, 0.3], [0.3, 0.41, 0.5]], ["natural", "a"], "natural", higher=True)[0]
+    assert better.verdict.startswith("better than natural by 0.2033")

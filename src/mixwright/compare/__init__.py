@@ -1,5 +1,17 @@
 """Comparing mixtures honestly: the same seeds, the same budget, intervals of paired differences."""
 
+from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, csv_text
 from mixwright.compare.statistics import PairedDifference, paired_differences
+from mixwright.compare.summary import Comparison, summarise
 
-__all__ = ["PairedDifference", "paired_differences"]
+__all__ = [
+    "LOSS",
+    "ArmInfo",
+    "Cell",
+    "Comparison",
+    "PairedDifference",
+    "Quantity",
+    "csv_text",
+    "paired_differences",
+    "summarise",
+]

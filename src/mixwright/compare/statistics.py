@@ -26,14 +26,14 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True)
 class PairedDifference:
     """
-    The loss of an arm minus that of another, over paired seeds.
+    What an arm measured minus what another did, over paired seeds.
 
     Attributes
     ----------
     arm, over
         Names.
     difference
-        The mean over seeds, in the unit of the losses; below 0 the arm is better.
+        The mean over seeds, in the unit of the measure; the arm is better below 0, or above 0 where `higher` says so.
     low, high, level
         Its own interval, not corrected for the number of arms.
     unpaired
@@ -47,7 +47,9 @@ class PairedDifference:
     seeds
         How many.
     unit
-        Of the losses, for the sentence.
+        Of the measure, for the sentence.
+    higher
+        Whether higher is better.
     """
 
     arm: str
@@ -62,6 +64,7 @@ class PairedDifference:
     error: float
     seeds: int
     unit: str = "nats per token"
+    higher: bool = False
 
     @property
     def verdict(self) -> str:
@@ -72,9 +75,9 @@ class PairedDifference:
             f"{self.unit}, {100 * self.level:g} % interval {self.low:+.4g} to {self.high:+.4g}, {self.seeds} seeds"
         )
         if self.p <= self.error:
-            return f"better than {self.over} by {-self.difference:.4g} {figures}"
+            return f"better than {self.over} by {abs(self.difference):.4g} {figures}"
         if self.p_worse <= self.error:
-            return f"no better than {self.over}: worse by {self.difference:.4g} {figures}"
+            return f"no better than {self.over}: worse by {abs(self.difference):.4g} {figures}"
         return f"no better than {self.over} on this evidence: difference {self.difference:+.4g} {figures}"
 
 
@@ -85,6 +88,7 @@ def paired_differences(
     level: float = 0.9,
     error: float = 0.05,
     unit: str = "nats per token",
+    higher: bool = False,
 ) -> list[PairedDifference]:
     """
     Return the difference of each arm from the arm `over`, in the order of `arms`.
@@ -92,7 +96,7 @@ def paired_differences(
     Parameters
     ----------
     losses
-        [arms, seeds]; column s holds the runs that share seed s. Lower is better: negate a metric where higher is.
+        [arms, seeds]; column s holds the runs that share seed s. Lower is better, unless `higher`.
     arms
         Their names.
     over
@@ -103,6 +107,8 @@ def paired_differences(
         The chance, over all arms together, of calling any arm better that is not (and of calling any worse).
     unit
         Of the losses, for the verdicts.
+    higher
+        The losses are a metric where higher is better.
 
     Raises
     ------
@@ -120,8 +126,9 @@ def paired_differences(
     t = np.where(np.isnan(t), 0.0, t)
     stats = _stats()
     enough = seeds > 1
-    better = _holm(stats.t.cdf(t, freedom) if enough else np.ones(len(others)))
-    worse = _holm(stats.t.sf(t, freedom) if enough else np.ones(len(others)))
+    below = _holm(stats.t.cdf(t, freedom) if enough else np.ones(len(others)))
+    above = _holm(stats.t.sf(t, freedom) if enough else np.ones(len(others)))
+    better, worse = (above, below) if higher else (below, above)
     half = stats.t.ppf((1 + level) / 2, freedom) * spread / np.sqrt(seeds) if enough else np.full(len(others), np.nan)
     return [
         PairedDifference(
@@ -137,6 +144,7 @@ def paired_differences(
             error=error,
             seeds=seeds,
             unit=unit,
+            higher=higher,
         )
         for j, i in enumerate(others)
     ]

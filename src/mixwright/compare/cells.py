@@ -1,0 +1,164 @@
+"""What a comparison is made of: arms, and the cells that were trained (one arm, one seed, one mixture)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mixwright.errors import InputError
+
+COLUMNS = (
+    "arm", "seed", "mixture_for", "quantity", "measured_on", "value", "unit",
+    "steps", "tokens", "search_tokens", "total_tokens", "most_epochs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """
+    Something that is measured on a target or a source.
+
+    Attributes
+    ----------
+    name
+        As in reports: "held-out loss", "accuracy", "average precision".
+    unit
+        "nats per token", or "" for a share.
+    higher
+        Whether higher is better.
+    """
+
+    name: str
+    unit: str = ""
+    higher: bool = False
+
+    @property
+    def words(self) -> str:
+        """Return what stands behind a number in a sentence."""
+        return self.unit or self.name
+
+
+LOSS = Quantity("held-out loss", "nats per token")
+
+
+@dataclass(frozen=True)
+class ArmInfo:
+    """
+    An arm: what is compared.
+
+    Attributes
+    ----------
+    name
+        Of the arm.
+    kind
+        uniform, natural, best_single, target_alone, search, mixture, weights or strategy.
+    words
+        What it is, in words.
+    per_target
+        Whether it has a mixture of its own for each target.
+    """
+
+    name: str
+    kind: str
+    words: str
+    per_target: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """
+    One training: an arm with a seed, and the target that its mixture is for (None: for all).
+
+    Attributes
+    ----------
+    arm, seed, target
+        Which.
+    weights
+        {source: share} that was asked, at the end of the training.
+    values
+        {quantity: {target: value}}, of held-out rows of the targets.
+    source_loss
+        {source: held-out loss}.
+    curve
+        [{"step", "tokens", "loss": {target: value}}], on a part of the held-out rows, the same in all cells.
+    steps, tokens
+        Of the training.
+    search_tokens
+        Tokens of the same model's training that cost as much as finding this mixture did.
+    epochs
+        {source: how often it was gone through}.
+    start
+        {source: share} at the beginning, where it is not `weights`.
+    notes
+        Sentences that belong beside the result.
+    """
+
+    arm: str
+    seed: int
+    target: str | None
+    weights: Mapping[str, float]
+    values: Mapping[str, Mapping[str, float]]
+    source_loss: Mapping[str, float] = field(default_factory=dict)
+    curve: Sequence[Mapping[str, Any]] = ()
+    steps: int = 0
+    tokens: int = 0
+    search_tokens: int = 0
+    epochs: Mapping[str, float] = field(default_factory=dict)
+    start: Mapping[str, float] | None = None
+    notes: Sequence[str] = ()
+
+    @property
+    def total_tokens(self) -> int:
+        """Return the tokens of the training and of the search together."""
+        return self.tokens + self.search_tokens
+
+    @property
+    def most_epochs(self) -> float:
+        """Return how often the source that was repeated most was gone through."""
+        return max(self.epochs.values(), default=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Cell:
+        """Return the cell that `to_json` described."""
+        return cls(**{**values, "curve": tuple(values["curve"]), "notes": tuple(values["notes"])})
+
+
+def check_cells(cells: Sequence[Cell], arms: Sequence[ArmInfo], seeds: Sequence[int], targets: Sequence[str]) -> None:
+    """Raise InputError unless each arm has one cell for each seed and each of its targets."""
+    found = {(cell.arm, cell.seed, cell.target) for cell in cells}
+    if len(found) < len(cells):
+        raise InputError("each arm, seed and target should have one cell, found some twice")
+    for arm in arms:
+        for seed in seeds:
+            for target in targets if arm.per_target else [None]:
+                if (arm.name, seed, target) not in found:
+                    place = f"arm {arm.name}, seed {seed}" + (f", target {target}" if target else "")
+                    raise InputError(f"there should be a cell for {place}, found none; run the comparison again")
+
+
+def csv_text(cells: Iterable[Cell], quantities: Sequence[Quantity]) -> str:
+    """Return the cells as CSV: a row for each number, with as many digits as it takes to read it back exactly."""
+    handle = io.StringIO()
+    writer = csv.writer(handle, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for cell in cells:
+        cost = [cell.steps, cell.tokens, cell.search_tokens, cell.total_tokens, repr(float(cell.most_epochs))]
+        for quantity, on, value in _numbers(cell, quantities):
+            measured = [quantity.name, on, repr(float(value)), quantity.unit]
+            writer.writerow([cell.arm, cell.seed, cell.target or "", *measured, *cost])
+    return handle.getvalue()
+
+
+def _numbers(cell: Cell, quantities: Sequence[Quantity]) -> Iterator[tuple[Quantity, str, float]]:
+    for quantity in quantities:
+        for target, value in cell.values.get(quantity.name, {}).items():
+            yield quantity, f"target {target}", value
+    for source, value in cell.source_loss.items():
+        yield LOSS, f"source {source}", value

@@ -1,0 +1,301 @@
+"""From trained cells to what is said of them: measures, paired differences, verdicts, costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixwright._version import __version__
+from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells
+from mixwright.compare.statistics import PairedDifference, paired_differences
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """
+    All that a comparison was told and found.
+
+    Attributes
+    ----------
+    arms, seeds, targets, sources
+        What was compared, on what; `arms` in the order of reports.
+    cells
+        One for each arm, seed and target of its own.
+    quantities
+        What was measured on targets; the first one is what verdicts are about.
+    over
+        The arm that the others are compared with.
+    level, error
+        Of intervals; chance of a false "better" over all arms of a measure.
+    """
+
+    arms: Sequence[ArmInfo]
+    seeds: Sequence[int]
+    targets: Sequence[str]
+    sources: Sequence[str]
+    cells: Sequence[Cell]
+    quantities: Sequence[Quantity] = (LOSS,)
+    over: str = "uniform"
+    level: float = 0.9
+    error: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Check that no cell is missing."""
+        check_cells(self.cells, self.arms, self.seeds, self.targets)
+
+    def cell(self, arm: ArmInfo, seed: int, target: str | None) -> Cell:
+        """Return the cell of an arm for a target: its own one, where the arm has one per target."""
+        wanted = (arm.name, seed, target if arm.per_target else None)
+        return next(c for c in self.cells if (c.arm, c.seed, c.target) == wanted)
+
+
+def summarise(found: Comparison) -> dict[str, Any]:
+    """
+    Return what the page, the commands and `summary.json` say of a comparison.
+
+    Returns
+    -------
+    dict
+        "measures": for targets, their average and worst, metrics and sources, each with values by arm and seed and the
+        paired differences; "arms" with weights and costs; "curves"; "steps_to_baseline"; "verdicts".
+    """
+    measures = [*_target_measures(found), *_source_measures(found)]
+    verdicts = [
+        {"measure": m["name"], "arm": d["arm"], "verdict": d["verdict"]}
+        for m in measures
+        if m["headline"]
+        for d in m["differences"]
+    ]
+    return {
+        "schema": SCHEMA,
+        "kind": "comparison",
+        "version": __version__,
+        "seeds": list(found.seeds),
+        "over": found.over,
+        "level": found.level,
+        "error": found.error,
+        "targets": list(found.targets),
+        "sources": list(found.sources),
+        "arms": [_arm_entry(found, arm) for arm in found.arms],
+        "measures": measures,
+        "curves": _curves(found),
+        "steps_to_baseline": _steps_to_baseline(found),
+        "verdicts": verdicts,
+        "verdict": _verdict(measures),
+        "notes": list(dict.fromkeys(note for cell in found.cells for note in cell.notes)),
+    }
+
+
+def _target_measures(found: Comparison) -> list[dict[str, Any]]:
+    """Return a measure for each quantity and target, and for the average and the worst of several targets."""
+    measures = []
+    for number, quantity in enumerate(found.quantities):
+        targets = [t for t in found.targets if all(t in c.values.get(quantity.name, {}) for c in found.cells)]
+        if not targets:
+            continue
+
+        def value(arm: ArmInfo, seed: int, target: str, name: str = quantity.name) -> float:
+            return float(found.cell(arm, seed, target).values[name][target])
+
+        for target in targets:
+            table = {a.name: [value(a, seed, target) for seed in found.seeds] for a in found.arms}
+            measures.append(_measure(found, target, "target", quantity, table, headline=number == 0))
+        if len(targets) > 1:
+            for name, join in (("average of targets", _mean), ("worst target", max if not quantity.higher else min)):
+                table = {
+                    a.name: [float(join([value(a, seed, t) for t in targets])) for seed in found.seeds]
+                    for a in found.arms
+                }
+                measures.append(_measure(found, name, "all targets", quantity, table))
+    return measures
+
+
+def _source_measures(found: Comparison) -> list[dict[str, Any]]:
+    """Return a measure for the average, the worst and each source's held-out loss; an arm's mixtures apart."""
+    if not found.sources or not all(set(found.sources) <= set(c.source_loss) for c in found.cells):
+        return []
+    rows = {
+        _variant(arm, target): [found.cell(arm, seed, target) for seed in found.seeds]
+        for arm in found.arms
+        for target in (found.targets if arm.per_target else [None])
+    }
+    over = next(name for arm in found.arms if arm.name == found.over for name in [_variant(arm, _first(arm, found))])
+    joins: list[tuple[str, Callable[[Mapping[str, float]], float]]] = [
+        ("average of sources", lambda losses: _mean([losses[s] for s in found.sources])),
+        ("worst source", lambda losses: max(losses[s] for s in found.sources)),
+    ]
+    joins += [(source, lambda losses, source=source: losses[source]) for source in found.sources]  # type: ignore[misc]
+    measures = []
+    for number, (name, join) in enumerate(joins):
+        table = {arm: [float(join(cell.source_loss)) for cell in cells] for arm, cells in rows.items()}
+        kind = "source" if number > 1 else "all sources"
+        headline = number == 0 and not found.targets
+        measures.append(_measure(found, name, kind, LOSS, table, headline=headline, over=over))
+    return measures
+
+
+def _first(arm: ArmInfo, found: Comparison) -> str | None:
+    return found.targets[0] if arm.per_target else None
+
+
+def _variant(arm: ArmInfo, target: str | None) -> str:
+    return f"{arm.name} ({target})" if arm.per_target else arm.name
+
+
+def _measure(
+    found: Comparison,
+    name: str,
+    kind: str,
+    quantity: Quantity,
+    table: Mapping[str, list[float]],
+    headline: bool = False,
+    over: str | None = None,
+) -> dict[str, Any]:
+    names = list(table)
+    differences = paired_differences(
+        [table[arm] for arm in names],
+        names,
+        over or found.over,
+        found.level,
+        found.error,
+        quantity.words,
+        quantity.higher,
+    )
+    return {
+        "name": name,
+        "kind": kind,
+        "quantity": quantity.name,
+        "unit": quantity.unit,
+        "higher": quantity.higher,
+        "headline": headline,
+        "values": dict(table),
+        "differences": [_difference_entry(d) for d in differences],
+    }
+
+
+def _difference_entry(d: PairedDifference) -> dict[str, Any]:
+    known = math.isfinite(d.low)
+    return {
+        "arm": d.arm,
+        "over": d.over,
+        "difference": d.difference,
+        "low": d.low if known else None,
+        "high": d.high if known else None,
+        "unpaired": list(d.unpaired) if known else None,
+        "p": d.p if known else None,
+        "p_worse": d.p_worse if known else None,
+        "word": _word(d),
+        "verdict": d.verdict,
+    }
+
+
+def _word(d: PairedDifference) -> str:
+    """Return the verdict in one word: better, worse, no better or unverified."""
+    if not math.isfinite(d.low):
+        return "unverified"
+    return "better" if d.p <= d.error else "worse" if d.p_worse <= d.error else "no better"
+
+
+def _arm_entry(found: Comparison, arm: ArmInfo) -> dict[str, Any]:
+    """Return an arm with its mixtures, by target, over seeds, and what it cost."""
+    cells = [c for c in found.cells if c.arm == arm.name]
+    mixtures = []
+    for target in found.targets if arm.per_target else [None]:
+        own = [found.cell(arm, seed, target) for seed in found.seeds]
+        mixtures.append(
+            {
+                "target": target,
+                "weights": {s: [c.weights.get(s, 0.0) for c in own] for s in _sources_of(found, own)},
+                "start": {s: [c.start.get(s, 0.0) for c in own if c.start] for s in _sources_of(found, own)}
+                if all(c.start for c in own)
+                else None,
+                "epochs": {s: [c.epochs.get(s, 0.0) for c in own] for s in _sources_of(found, own)}
+                if any(c.epochs for c in own)
+                else None,
+            }
+        )
+    return {
+        "name": arm.name,
+        "kind": arm.kind,
+        "words": arm.words,
+        "per_target": arm.per_target,
+        "mixtures": mixtures,
+        "steps": _mean([c.steps for c in cells]),
+        "tokens": _mean([c.tokens for c in cells]),
+        "search_tokens": _mean([c.search_tokens for c in cells]),
+        "total_tokens": _mean([c.total_tokens for c in cells]),
+        "most_epochs": max(c.most_epochs for c in cells),
+    }
+
+
+def _sources_of(found: Comparison, cells: Sequence[Cell]) -> list[str]:
+    """Return the sources of the comparison, and those that only these cells have (the target's own rows)."""
+    return list(dict.fromkeys([*found.sources, *(s for c in cells for s in c.weights)]))
+
+
+def _curves(found: Comparison) -> list[dict[str, Any]]:
+    """Return the loss curves of every target, arm and seed."""
+    curves = []
+    for target in found.targets:
+        for arm in found.arms:
+            for seed in found.seeds:
+                points = _points(found.cell(arm, seed, target), target)
+                if len(points) > 1:
+                    curves.append({"target": target, "arm": arm.name, "seed": seed, "points": points})
+    return curves
+
+
+def _points(cell: Cell, target: str) -> list[dict[str, Any]]:
+    return [
+        {"step": p["step"], "tokens": p["tokens"], "loss": p["loss"][target]} for p in cell.curve if target in p["loss"]
+    ]
+
+
+def _steps_to_baseline(found: Comparison) -> list[dict[str, Any]]:
+    """
+    Return at which step each arm's curve is as low as that of `over` at its end.
+
+    Steps are those at which losses were measured; None where the arm never comes that low.
+    """
+    base = next(arm for arm in found.arms if arm.name == found.over)
+    entries = []
+    for target in found.targets:
+        ends = [_points(found.cell(base, seed, target), target) for seed in found.seeds]
+        if not all(ends):
+            continue
+        for arm in found.arms:
+            reached = []
+            for seed, end in zip(found.seeds, ends, strict=True):
+                points = _points(found.cell(arm, seed, target), target)
+                reached.append(next((p["step"] for p in points if p["loss"] <= end[-1]["loss"]), None))
+            entries.append(
+                {"target": target, "arm": arm.name, "steps": reached, "of": [end[-1]["step"] for end in ends]}
+            )
+    return entries
+
+
+def _verdict(measures: Sequence[Mapping[str, Any]]) -> str:
+    """Return one sentence for all arms and headline measures."""
+    parts = []
+    for measure in measures:
+        if measure["headline"]:
+            words: dict[str, list[str]] = {}
+            for d in measure["differences"]:
+                words.setdefault(d["word"], []).append(d["arm"])
+            over = measure["differences"][0]["over"] if measure["differences"] else ""
+            said = [
+                f"{', '.join(arms)} {'unverified against' if word == 'unverified' else word + ' than'} {over}"
+                for word, arms in words.items()
+            ]
+            parts.append(f"{measure['name']}: {'; '.join(said) or 'one arm, nothing to compare'}")
+    return ". ".join(parts)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))

@@ -1,0 +1,108 @@
+"""Cells to measures, verdicts and CSV."""
+
+import csv
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from comparisons import ACCURACY, make_comparison
+
+from mixwright import InputError
+from mixwright.compare import LOSS, Cell, csv_text, summarise
+
+
+def measures_of(summary):
+    return {(m["name"], m["quantity"]): m for m in summary["measures"]}
+
+
+def test_measures_verdicts_and_what_each_arm_cost():
+    found = make_comparison()
+    summary = json.loads(json.dumps(summarise(found), allow_nan=False))
+    measures = measures_of(summary)
+    for target in ("law", "code"):
+        entry = {d["arm"]: d for d in measures[target, "held-out loss"]["differences"]}
+        assert entry["mixmin"]["word"] == "better"
+        assert entry["mixmin"]["low"] <= -0.1 <= entry["mixmin"]["high"]
+        assert entry["natural"]["word"] == "no better"
+        low, high = entry["mixmin"]["unpaired"]
+        assert high - low > entry["mixmin"]["high"] - entry["mixmin"]["low"]
+        accuracy = {d["arm"]: d for d in measures[target, "accuracy"]["differences"]}
+        assert accuracy["mixmin"]["difference"] == pytest.approx(0.1, abs=0.02)
+        assert accuracy["mixmin"]["word"] == "better"
+    assert "mixmin better than uniform" in summary["verdict"]
+    arms = {a["name"]: a for a in summary["arms"]}
+    assert (arms["mixmin"]["search_tokens"], arms["mixmin"]["total_tokens"]) == (300, 1000)
+    assert arms["uniform"]["tokens"] == 1000
+    assert [m["target"] for m in arms["mixmin"]["mixtures"]] == ["law", "code"]
+
+
+def test_average_and_worst_over_targets_use_each_targets_own_mixture():
+    found = make_comparison()
+    measures = measures_of(summarise(found))
+    for number, seed in enumerate(found.seeds):
+        own = [
+            next(c for c in found.cells if (c.arm, c.seed, c.target) == ("mixmin", seed, t)).values[LOSS.name][t]
+            for t in found.targets
+        ]
+        assert measures["average of targets", LOSS.name]["values"]["mixmin"][number] == pytest.approx(np.mean(own))
+        assert measures["worst target", LOSS.name]["values"]["mixmin"][number] == max(own)
+        right = [
+            next(c for c in found.cells if (c.arm, c.seed, c.target) == ("mixmin", seed, t)).values["accuracy"][t]
+            for t in found.targets
+        ]
+        assert measures["worst target", "accuracy"]["values"]["mixmin"][number] == min(right)
+
+
+def test_without_targets_the_average_of_the_sources_is_what_is_judged():
+    found = make_comparison(targets=())
+    summary = summarise(found)
+    headline = [m for m in summary["measures"] if m["headline"]]
+    assert [m["name"] for m in headline] == ["average of sources"]
+    worst = measures_of(summary)["worst source", LOSS.name]
+    assert worst["values"]["uniform"][0] == max(found.cells[0].source_loss.values())
+
+
+def test_sources_losses_keep_the_mixtures_of_an_arm_apart():
+    measures = measures_of(summarise(make_comparison()))
+    names = set(measures["web", LOSS.name]["values"])
+    assert names == {"uniform", "natural", "best_single (law)", "best_single (code)", "mixmin (law)", "mixmin (code)"}
+
+
+def test_steps_to_the_baselines_final_loss():
+    found = make_comparison(gain=0.3)
+    steps = {(s["target"], s["arm"]): s for s in summarise(found)["steps_to_baseline"]}
+    assert steps["law", "uniform"]["steps"] == [10, 10, 10]
+    assert all(n in (2, 3) for n in steps["law", "mixmin"]["steps"])  # 1/n - .3 <= 1/10, seeds move it by little
+    worse = {(s["target"], s["arm"]): s for s in summarise(make_comparison(gain=-1.0))["steps_to_baseline"]}
+    assert worse["law", "mixmin"]["steps"] == [None, None, None]
+
+
+def test_one_seed_gives_no_verdict():
+    summary = json.loads(json.dumps(summarise(make_comparison(seeds=(0,))), allow_nan=False))
+    assert all(d["word"] == "unverified" and d["low"] is None for m in summary["measures"] for d in m["differences"])
+    assert "unverified against uniform" in summary["verdict"]
+
+
+def test_the_csv_gives_every_number_back_exactly():
+    found = make_comparison()
+    rows = list(csv.DictReader(io.StringIO(csv_text(found.cells, found.quantities))))
+    cell = found.cells[0]
+    loss = next(r for r in rows if r["arm"] == cell.arm and r["seed"] == "0" and r["measured_on"] == "target law")
+    assert float(loss["value"]) == cell.values[LOSS.name]["law"]
+    assert len(rows) == len(found.cells) * (2 * 2 + 3)
+    assert {r["quantity"] for r in rows} == {LOSS.name, ACCURACY.name}
+
+
+def test_a_cell_survives_json():
+    cell = make_comparison().cells[-1]
+    assert Cell.from_json(json.loads(json.dumps(cell.to_json()))) == cell
+
+
+def test_a_missing_or_doubled_cell_is_named():
+    found = make_comparison()
+    with pytest.raises(InputError, match="arm mixmin, seed 2, target code"):
+        dataclasses.replace(found, cells=found.cells[:-1])
+    with pytest.raises(InputError, match="twice"):
+        dataclasses.replace(found, cells=[*found.cells, found.cells[0]])
