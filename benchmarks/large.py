@@ -25,13 +25,13 @@ from solver import simulate
 
 ROWS = 1_000_000  # written at a time
 NOTE = """
-Goals: 1.5 GB of resident memory at 10,000,000 x 32; a time per row that is no worse there than at 1,000,000; a certificate at 20,000 x
-10,000; one source more at least 3 times faster than from scratch.
+Goals: 1.5 GB of resident memory at 10,000,000 x 32; a time per row that is no worse there than at 1,000,000; a
+certificate at 20,000 x 10,000; one source more at least 3 times faster than from scratch.
 
-The time per row does not rise with the rows among tables that are streamed. A table that fits into memory computes its exponentials
-once, and is quicker per row than a streamed one, which computes them in each pass: against that the goal is not reached. Beside a
-previous result the goal is reached where the new source is not used; one that takes a quarter of the weight moves the optimum far, and
-then only what is saved on reading counts.
+The time per row does not rise with the rows among tables that are streamed. A table that fits into memory computes
+its exponentials once, and is quicker per row than a streamed one, which computes them in each pass: against that the
+goal is not reached. Beside a previous result the goal is reached where the new source is not used; one that takes a
+quarter of the weight moves the optimum far, and then only what is saved on reading counts.
 """
 LOAD = os.getloadavg()[0]  # other processes at work, before this one
 
