@@ -12,7 +12,7 @@ from plans import arguments, counts_of, make, rows_by_source, same, simplex, tak
 
 import mixwright
 from mixwright.errors import InputError
-from mixwright.stream import Plan, StaticPlan
+from mixwright.stream import Plan
 
 
 @settings(deadline=None, max_examples=100)
@@ -23,16 +23,6 @@ def test_constant_weights_stay_within_one_row(args):
     assert (counts.sum(1) == plan.batch_size).all()
     assert np.abs(np.cumsum(counts, 0) - np.arange(1, 61)[:, None] * asked).max() < 1
     assert not counts[:, args[1] == 0].any()
-
-
-def test_counts_of_constant_weights_are_those_of_the_static_plan():
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        k, batch = int(rng.integers(1, 40)), int(rng.choice([1, 8, 32]))
-        weights, sizes = rng.dirichlet(np.full(k, 0.1)), {f"s{i}": 5 for i in range(k)}
-        old = StaticPlan(sizes, weights, batch)
-        new = counts_of(take(Plan(sizes, weights, batch_size=batch), 100), k)
-        np.testing.assert_array_equal(new, [np.bincount(old.step(t)[0], minlength=k) for t in range(100)])
 
 
 @settings(deadline=None, max_examples=60)

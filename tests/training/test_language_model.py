@@ -5,23 +5,21 @@ import signal
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
 from mixwright.errors import InputError
+from mixwright.strategies import Schedule
+from mixwright.strategy import Strategy
+from mixwright.stream import Plan
 from mixwright.text import byte_tokenizer, train_bpe
-from mixwright.training.language_model import (
-    Batches,
-    DivergedError,
-    StaticPlan,
-    TrainingResult,
-    TrainingSettings,
-    learning_rate_at,
-    train,
-)
+from mixwright.training.batches import Batches
+from mixwright.training.language_model import DivergedError, TrainingResult, train
 from mixwright.training.model import build_model
+from mixwright.training.settings import TrainingSettings, learning_rate_at
 
 SETTINGS = {"steps": 12, "batch_size": 4, "context": 16, "learning_rate": 3e-3, "warmup": 3, "evaluate_every": 5}
 SPEC = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -32,8 +30,10 @@ def digest(folder):
 
 
 def run(stores, folder, weights=(0.75, 0.25), spec=SPEC, evaluate=None, progress=None, tokenizer=None, **changes):
+    measured = changes.pop("measures", None)
     settings = TrainingSettings(**(SETTINGS | changes))
-    return train(spec, stores, weights, settings, folder, tokenizer or byte_tokenizer(), progress, evaluate)
+    tokens = tokenizer or byte_tokenizer()
+    return train(spec, stores, weights, settings, folder, tokens, progress, evaluate, measures=measured)
 
 
 def test_loss_falls_on_a_trivial_source(stores, spec, tmp_path):
@@ -86,19 +86,20 @@ def test_a_source_without_weight_changes_nothing(stores, tmp_path):
 
 
 def test_the_plan_is_delivered(stores):
-    plan = StaticPlan({name: store.rows(16) for name, store in stores.items()}, [0.6, 0.4], 10, 0)
-    batches = Batches(plan, list(stores.values()), 16)
-    for t in (0, 7, 3):
-        source, row = plan.step(t)
-        expected = [list(stores.values())[s].row(r, 16) for s, r in zip(source, row, strict=True)]
-        np.testing.assert_array_equal(batches.batch(t), expected)
+    sizes = {name: store.rows(16) for name, store in stores.items()}
+    batches = Batches(stores, [0.6, 0.4], TrainingSettings(**(SETTINGS | {"batch_size": 10})))
+    for planned, _ in zip(Plan(sizes, [0.6, 0.4], batch_size=10), range(9), strict=False):
+        expected = [list(stores.values())[s].row(r, 16) for s, r in zip(planned.source, planned.row, strict=True)]
+        batch = batches.next()
+        np.testing.assert_array_equal(batch.tokens, expected)
+        np.testing.assert_array_equal(batch.source, planned.source)
 
 
 def test_one_step_by_hand(stores, tmp_path):
-    run(stores, tmp_path / "r", (0.5, 0.5), steps=1, warmup=0, weight_decay=0.5)
+    changes = {"steps": 1, "warmup": 0, "weight_decay": 0.5}
+    run(stores, tmp_path / "r", (0.5, 0.5), **changes)
     model = build_model(SPEC, byte_tokenizer(), 16, 0)
-    plan = StaticPlan({name: store.rows(16) for name, store in stores.items()}, [0.5, 0.5], 4, 0)
-    tokens = torch.from_numpy(Batches(plan, list(stores.values()), 16).batch(0))
+    tokens = torch.from_numpy(Batches(stores, [0.5, 0.5], TrainingSettings(**(SETTINGS | changes))).next().tokens)
     model(input_ids=tokens, labels=tokens).loss.backward()
     trained = build_model({"path": tmp_path / "r" / "model"}, byte_tokenizer(), 16, 0)
     scale = min(1.0, 1 / torch.nn.utils.get_total_norm([p.grad for p in model.parameters()]).item())
@@ -110,8 +111,42 @@ def test_one_step_by_hand(stores, tmp_path):
         torch.testing.assert_close(after[sure], expected[sure], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("stop", [1, 4, 5, 11, 12])
-def test_interrupted_and_resumed_is_the_same(stores, tmp_path, stop):
+class ByLoss(Strategy):
+    """Weights in proportion to the last loss of each source, held-out where it is told."""
+
+    needs = frozenset({"loss", "eval_loss"})
+
+    def init(self, prior):
+        return State(prior.copy())
+
+    def update(self, state, obs):
+        return State(obs.loss * obs.eval_loss / (obs.loss * obs.eval_loss).sum())
+
+    def weights(self, state):
+        return state.weights
+
+    def __repr__(self):
+        return "ByLoss()"
+
+
+class State(NamedTuple):
+    weights: np.ndarray
+
+
+def measures(calls=None):
+    def held_out(model):
+        if calls is not None:
+            calls.append(model.training)
+        return np.array([1.0, 2.0])
+
+    return {"eval_loss": held_out}
+
+
+@pytest.mark.parametrize(
+    ("weights", "stop"),
+    [((0.75, 0.25), 1), ((0.75, 0.25), 4), ((0.75, 0.25), 11), ((0.75, 0.25), 12), (ByLoss(), 5), (ByLoss(), 12)],
+)
+def test_interrupted_and_resumed_is_the_same(stores, tmp_path, weights, stop):
     def interrupt(stage, done, total, note):
         if done == stop:
             raise KeyboardInterrupt
@@ -121,22 +156,68 @@ def test_interrupted_and_resumed_is_the_same(stores, tmp_path, stop):
     def watch(model):
         return {"x": float(next(model.parameters()).sum().detach())}
 
+    same = {"spec": spec, "evaluate": watch, "observe_every": 3, "lag": 2, "measures": measures()}
     with pytest.raises(KeyboardInterrupt):
-        run(stores, tmp_path / "a", spec=spec, evaluate=watch, progress=interrupt)
+        run(stores, tmp_path / "a", weights, progress=interrupt, **same)
     assert (tmp_path / "a" / "checkpoint.safetensors").exists()
     steps = []
-    resumed = run(stores, tmp_path / "a", spec=spec, evaluate=watch, progress=lambda *call: steps.append(call[1]))
+    resumed = run(stores, tmp_path / "a", weights, progress=lambda *call: steps.append(call[1]), **same)
     assert steps == list(range(stop + 1, 13))
-    undisturbed = run(stores, tmp_path / "b", spec=spec, evaluate=watch)
+    undisturbed = run(stores, tmp_path / "b", weights, **same)
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     assert (tmp_path / "a" / "metrics.jsonl").read_text() == (tmp_path / "b" / "metrics.jsonl").read_text()
-    assert resumed.curve == undisturbed.curve
+    assert (resumed.curve, resumed.ledger) == (undisturbed.curve, undisturbed.ledger)
+    if isinstance(weights, Strategy):
+        assert (tmp_path / "a" / "decisions.jsonl").read_text() == (tmp_path / "b" / "decisions.jsonl").read_text()
+
+
+def test_a_strategy_is_told_each_sources_loss_and_its_weights_act(stores, tmp_path):
+    calls = []
+    result = run(stores, tmp_path / "r", ByLoss(), observe_every=4, lag=1, measures=measures(calls))
+    lines = [json.loads(line) for line in (tmp_path / "r" / "decisions.jsonl").read_text().splitlines()]
+    assert [line["observation"]["step"] for line in lines] == [3, 7, 11]
+    assert [line["begins"] for line in lines] == [4, 8, 12]
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    first = lines[0]["observation"]
+    assert sum(first["counts"]) == 16
+    assert np.dot(first["counts"], first["loss"]) / 16 == pytest.approx(np.mean(losses[:4]))
+    assert first["planned"] == [0.5, 0.5]
+    assert lines[1]["observation"]["planned"] == pytest.approx(lines[0]["weights"])
+    assert list(result.weights.values()) == pytest.approx(lines[1]["weights"])
+    drawn = {line["source"]: line["rows"] for line in result.ledger["sources"]}
+    asked = 4 * 4 * (np.array([0.5, 0.5]) + lines[0]["weights"] + lines[1]["weights"])
+    assert list(drawn.values()) == pytest.approx(asked, abs=2)
+    assert len(calls) == 3
+
+
+def test_a_schedule_needs_no_observation(stores, tmp_path):
+    result = run(stores, tmp_path / "r", Schedule({0: [1.0, 0.0], 6: [0.0, 1.0]}))
+    assert {line["source"]: line["rows"] for line in result.ledger["sources"]} == {"abc": 24, "digits": 24}
+    assert result.weights == {"abc": 0.0, "digits": 1.0}
+
+
+def test_a_strategy_that_cannot_be_fed_is_refused_before_the_first_step(stores, tmp_path):
+    with pytest.raises(InputError, match="ByLoss needs eval_loss"):
+        run(stores, tmp_path / "r", ByLoss())
+    assert not (tmp_path / "r").exists()
+
+
+def test_epochs_are_limited(stores, tmp_path):
+    rows = {name: store.rows(16) for name, store in stores.items()}
+    steps = sum(rows.values()) // 4
+    result = run(stores, tmp_path / "r", (0.99, 0.01), steps=steps, max_epochs=1.0)
+    epochs = {line["source"]: line["epochs"] for line in result.ledger["sources"]}
+    assert epochs["abc"] == 1
+    assert epochs["digits"] > 0.5
+    with pytest.raises(InputError, match=r"should give .* rows within max_epochs 1, found"):
+        run(stores, tmp_path / "s", (0.99, 0.01), steps=steps + 1, max_epochs=1.0)
 
 
 SCRIPT = """
 import sys, torch
 from mixwright.text import TokenStore, byte_tokenizer
-from mixwright.training.language_model import TrainingSettings, train
+from mixwright.training.language_model import train
+from mixwright.training.settings import TrainingSettings
 torch.set_num_threads(1)
 folder, tokens, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
 stores = {name: TokenStore.open(f"{tokens}/{name}") for name in ("abc", "digits")}

@@ -18,9 +18,10 @@ from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.search.table import LikelihoodTable
 from mixwright.text import Question, Tokenizer
-from mixwright.training.language_model import DivergedError, TrainingSettings, train
+from mixwright.training.language_model import DivergedError, train
 from mixwright.training.model import build_model, training_flops
 from mixwright.training.scoring import TargetRows, score
+from mixwright.training.settings import TrainingSettings
 
 _BLOCK = 1 << 16
 

@@ -8,7 +8,6 @@ from typing import Any
 from mixwright.errors import missing_extra
 from mixwright.stream.ledger import Ledger
 from mixwright.stream.plan import Plan, PlannedStep
-from mixwright.stream.static_plan import StaticPlan
 
 _LATER = {
     "AnyRows": "sources",
@@ -32,7 +31,7 @@ _LATER = {
     "use_stream": "trainer",
 }
 
-__all__ = ["Ledger", "Plan", "PlannedStep", "StaticPlan", *_LATER]
+__all__ = ["Ledger", "Plan", "PlannedStep", *_LATER]
 
 
 def __getattr__(name: str) -> Any:

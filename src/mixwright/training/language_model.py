@@ -17,70 +17,26 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error, file_fingerprint, fingerprint, write_json
-from mixwright.stream.static_plan import StaticPlan
+from mixwright.mixture import Mixture
+from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
+from mixwright.training.batches import Batch, Batches
 from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint
 from mixwright.training.model import build_model, no_bars, torch, training_flops
+from mixwright.training.observing import Measure, Observer
+from mixwright.training.settings import TrainingSettings, learning_rate_at
 
 Progress = Callable[[str, int, int, str], None]
 Evaluate = Callable[[Any], Mapping[str, float]]
 
 _BETAS = (0.9, 0.95)
 _CLIP = 1.0
-_FINAL_SHARE = 0.1
+_DECISIONS = "decisions.jsonl"
 
 
 class DivergedError(InputError):
     """A training whose numbers stop being finite: the learning rate is too high."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """
-    How to train.
-
-    Parameters
-    ----------
-    steps, batch_size, context
-        Optimiser steps, rows per step, tokens per row.
-    learning_rate, warmup, weight_decay
-        AdamW's largest learning rate, reached after `warmup` steps and lowered along a cosine to a tenth at the end;
-        decay of matrices (not of biases, gains and other vectors).
-    seed
-        Names the new weights and the order of the rows.
-    evaluate_every
-        Steps between evaluations; 0: at the end only.
-    checkpoint_seconds
-        Longest time between checkpoints. It does not change the result.
-    """
-
-    steps: int
-    batch_size: int = 32
-    context: int = 128
-    learning_rate: float = 1e-3
-    warmup: int = 0
-    weight_decay: float = 0.1
-    seed: int = 0
-    evaluate_every: int = 0
-    checkpoint_seconds: float = 20.0
-
-    def __post_init__(self) -> None:
-        """Check each value."""
-        for name, least in (("steps", 1), ("batch_size", 1), ("context", 1), ("warmup", 0), ("evaluate_every", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"{name} should be a whole number of at least {least}, found {value!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise InputError(f"seed should be a whole number of at least 0, found {self.seed!r}")
-        if self.warmup > self.steps:
-            raise InputError(f"warmup should be at most the number of steps ({self.steps}), found {self.warmup}")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise InputError(f"learning_rate should be a number above 0, found {self.learning_rate!r}")
-        for name in ("weight_decay", "checkpoint_seconds"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{name} should be a number of at least 0, found {value!r}")
 
 
 @dataclass(frozen=True)
@@ -99,6 +55,10 @@ class TrainingResult:
         returned}.
     fingerprint
         Names all that the training was made from.
+    weights
+        {source: share of rows}, those of the last step.
+    ledger
+        What was asked of each source and what it gave (`Ledger.to_json`).
     """
 
     folder: Path
@@ -108,6 +68,8 @@ class TrainingResult:
     flops: float
     curve: list[dict[str, Any]]
     fingerprint: str
+    weights: dict[str, float] = field(default_factory=dict)
+    ledger: dict[str, Any] = field(default_factory=dict)
 
     @property
     def model_folder(self) -> Path:
@@ -125,23 +87,18 @@ class TrainingResult:
             raise InputError(f"{folder}: there should be a finished training (result.json), found none") from None
 
 
-def learning_rate_at(step: int, settings: TrainingSettings) -> float:
-    """Return the learning rate of a step (from 0): linear warm-up, then a cosine down to a tenth."""
-    if step < settings.warmup:
-        return settings.learning_rate * (step + 1) / settings.warmup
-    share = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return settings.learning_rate * (_FINAL_SHARE + (1 - _FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * share)))
-
-
 def train(
     spec: Mapping[str, Any],
     stores: Mapping[str, TokenStore],
-    weights: Sequence[float] | NDArray[np.float64],
+    weights: Sequence[float] | NDArray[np.float64] | Strategy[Any],
     settings: TrainingSettings,
     folder: Path | str,
     tokenizer: Tokenizer,
     progress: Progress | None = None,
     evaluate: Evaluate | None = None,
+    *,
+    prior: str | Sequence[float] = "uniform",
+    measures: Mapping[str, Measure] | None = None,
 ) -> TrainingResult:
     """
     Train a language model on a mixture of token stores, or return the result if `folder` already holds it.
@@ -157,7 +114,8 @@ def train(
     stores
         The sources; those with weight 0 are not read.
     weights
-        [k], shares of rows in the order of `stores`.
+        [k], shares of rows in the order of `stores`; or a strategy, which is told the training loss of each source
+        every `settings.observe_every` steps. Its decisions are in `decisions.jsonl`.
     settings, folder, tokenizer
         How; where to; what the stores were made with.
     progress
@@ -165,6 +123,10 @@ def train(
     evaluate
         Model -> {name: loss}, called every `settings.evaluate_every` steps and at the end. An attribute
         `fingerprint` of it, if there is one, is part of what the training is made from.
+    prior
+        Where a strategy starts: [k], "uniform", or "natural" (in proportion to rows).
+    measures
+        {field of Observation: model -> array}: what a strategy is told besides, such as "eval_loss".
 
     Raises
     ------
@@ -173,40 +135,32 @@ def train(
         cannot be written. On KeyboardInterrupt a checkpoint is written first.
     """
     folder = Path(folder)
-    values = np.asarray(weights, np.float64)
-    if values.shape != (len(stores),):
-        raise InputError(f"there should be one weight per source ({len(stores)}), found shape {values.shape}")
-    used = [(name, store, w) for (name, store), w in zip(stores.items(), values.tolist(), strict=True) if w != 0]
-    _check_tokenizer(used, tokenizer)
-    sizes = {name: store.rows(settings.context) for name, store, _ in used}
-    plan = StaticPlan(sizes, [w for _, _, w in used], settings.batch_size, settings.seed)
-    name = _fingerprint(spec, used, settings, tokenizer, evaluate)
-    result = _finished(folder, name)
-    if result is None:
-        batches = Batches(plan, [store for _, store, _ in used], settings.context)
-        result = _Run(spec, batches, settings, folder, tokenizer, progress, evaluate, name).run()
-    return result
-
-
-def _check_tokenizer(used: Sequence[tuple[str, TokenStore, float]], tokenizer: Tokenizer) -> None:
-    for name, store, _ in used:
+    for name, store in stores.items():
         if store.tokenizer_fingerprint != tokenizer.fingerprint:
             raise InputError(f"the tokens of {name!r} were made with another tokenizer; write them again")
+    used, asked = dict(stores), weights
+    if not isinstance(weights, Strategy):
+        values = np.asarray(weights, np.float64)
+        if values.shape != (len(stores),):
+            raise InputError(f"there should be one weight per source ({len(stores)}), found shape {values.shape}")
+        used = {name: store for (name, store), w in zip(stores.items(), values.tolist(), strict=True) if w != 0}
+        asked = values[values != 0]
+    run = _Run(spec, used, asked, settings, folder, tokenizer, progress, evaluate, prior, dict(measures or {}))
+    return _finished(folder, run.fingerprint) or run.run()
 
 
-def _fingerprint(
-    spec: Mapping[str, Any],
-    used: Sequence[tuple[str, TokenStore, float]],
-    settings: TrainingSettings,
-    tokenizer: Tokenizer,
-    evaluate: Evaluate | None,
-) -> str:
+def _fingerprint(run: _Run) -> str:
     """Name what a training is made from."""
-    how = {key: value for key, value in asdict(settings).items() if key != "checkpoint_seconds"}
-    model = {**spec, "path": file_fingerprint(spec["path"])} if "path" in spec else dict(spec)
-    sources = [[name, store.fingerprint, weight] for name, store, weight in used]
-    watch = getattr(evaluate, "fingerprint", None) if evaluate else None
-    return fingerprint([model, how, sources, tokenizer.fingerprint, watch])
+    how = {key: value for key, value in asdict(run.settings).items() if key != "checkpoint_seconds"}
+    model = {**run.spec, "path": file_fingerprint(run.spec["path"])} if "path" in run.spec else dict(run.spec)
+    sources = [[name, store.fingerprint] for name, store in run.stores.items()]
+    if isinstance(run.weights, Strategy):
+        weights: Any = [repr(run.weights), run.prior if isinstance(run.prior, str) else list(run.prior)]
+        weights.append(sorted(run.measures))
+    else:
+        weights = np.asarray(run.weights).tolist()
+    watch = getattr(run.evaluate, "fingerprint", None) if run.evaluate else None
+    return fingerprint([model, how, sources, weights, run.tokenizer.fingerprint, watch])
 
 
 def _finished(folder: Path, name: str) -> TrainingResult | None:
@@ -217,35 +171,20 @@ def _finished(folder: Path, name: str) -> TrainingResult | None:
     return result if result.fingerprint == name and result.model_folder.is_dir() else None
 
 
-@dataclass(frozen=True)
-class Batches:
-    """The rows of each step, read from token stores with one gather per source."""
-
-    plan: StaticPlan
-    stores: Sequence[TokenStore]
-    context: int
-
-    def batch(self, step: int) -> NDArray[np.int64]:
-        """Return the token ids of a step, int64 [B, context + 1]."""
-        source, row = self.plan.step(step)
-        tokens = np.empty((len(source), self.context + 1), np.int64)
-        for i in np.unique(source).tolist():
-            tokens[source == i] = self.stores[i].gather(row[source == i], self.context)
-        return tokens
-
-
 @dataclass
 class _Run:
     """One training in progress: what is fixed, then what a checkpoint holds."""
 
     spec: Mapping[str, Any]
-    batches: Batches
+    stores: Mapping[str, TokenStore]
+    weights: Any
     settings: TrainingSettings
     folder: Path
     tokenizer: Tokenizer
     progress: Progress | None
     evaluate: Evaluate | None
-    fingerprint: str
+    prior: str | Sequence[float]
+    measures: Mapping[str, Measure]
 
     step: int = 0
     seconds: float = 0.0
@@ -253,10 +192,23 @@ class _Run:
     loss_sum: float = 0.0  # over the steps since the last evaluation
 
     metrics: IO[bytes] = field(init=False)
+    fingerprint: str = field(init=False)
+    batches: Batches = field(init=False)
+    observer: Observer | None = field(init=False, default=None)
     model: Any = field(init=False)
     optimizer: Any = field(init=False)
     before: float = field(init=False, default=0.0)  # seconds of earlier calls
     started: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        """Make the plan, and the mixture where a strategy gives the weights; check both."""
+        weights, settings = self.weights, self.settings
+        if isinstance(weights, Strategy):
+            rows = {name: store.rows(settings.context) for name, store in self.stores.items()}
+            weights = Mixture(rows, weights, settings.lag, self.prior, self.folder / _DECISIONS)
+            self.observer = Observer(weights, settings.observe_every, settings.batch_size, self.measures)
+        self.batches = Batches(self.stores, weights, settings)
+        self.fingerprint = _fingerprint(self)
 
     def run(self) -> TrainingResult:
         settings = self.settings
@@ -281,8 +233,12 @@ class _Run:
         if position is None or position["fingerprint"] != self.fingerprint or length < position["metrics"]:
             self._checkpoint.unlink(missing_ok=True)
             metrics.unlink(missing_ok=True)
+            (self.folder / _DECISIONS).unlink(missing_ok=True)
             return
         load_checkpoint(self._checkpoint, self.model, self.optimizer)
+        self.batches.load_state_dict(position["plan"])
+        if self.observer:
+            self.observer.load_state_dict(position["observer"])
         self.step, self.seconds = position["step"], position["seconds"]
         self.curve, self.loss_sum = position["curve"], position["loss_sum"]
         os.truncate(metrics, position["metrics"])
@@ -302,35 +258,42 @@ class _Run:
                     self._watch()
                 if self.step == self.settings.steps:
                     break
-                loss, norm, rate = self._gradient()
+                batch = self.batches.next()
+                losses, norm, rate = self._gradient(batch)
                 whole = False
-                self._update(loss, norm, rate)
+                self._update(float(losses.mean()), norm, rate)
+                if self.observer:
+                    self.observer.step(self.step - 1, batch, losses, self.model, self.batches.ledger)
+                    self.model.train()
                 whole = True
                 if time.monotonic() - saved >= self.settings.checkpoint_seconds:
                     self._save()
                     saved = time.monotonic()
                 if self.progress:
-                    self.progress("train", self.step, self.settings.steps, f"loss {loss:.3f}")
+                    self.progress("train", self.step, self.settings.steps, f"loss {losses.mean():.3f}")
         except KeyboardInterrupt:
             if whole:
                 self._save()
             raise
         self._clock()
 
-    def _gradient(self) -> tuple[float, float, float]:
-        """Compute the gradient of the next step; return loss (nats per token), gradient norm and learning rate."""
+    def _gradient(self, batch: Batch) -> tuple[NDArray[np.float64], float, float]:
+        """Compute the gradient of a step; return the rows' losses (nats per token), gradient norm and learning rate."""
         settings, device = self.settings, self.model.device
         torch.manual_seed(settings.seed * 1_000_003 + self.step)  # for dropout: a function of seed and step
-        tokens = torch.from_numpy(self.batches.batch(self.step)).to(device)
+        tokens = torch.from_numpy(batch.tokens).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             logits = self.model(input_ids=tokens[:, :-1], use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+        answers = tokens[:, 1:].flatten()
+        losses = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), answers, reduction="none")
+        loss = losses.mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise self._diverged(f"loss {loss.item():.4g} and gradient norm {norm.item():.4g}")
-        return loss.item(), norm.item(), learning_rate_at(self.step, settings)
+        rows = losses.detach().view(len(batch.source), -1).double().mean(1)
+        return rows.cpu().numpy(), norm.item(), learning_rate_at(self.step, settings)
 
     def _update(self, loss: float, norm: float, rate: float) -> None:
         """Apply the gradient and write down the step."""
@@ -362,7 +325,7 @@ class _Run:
         """Say whether the model gives finite numbers."""
         self.model.eval()
         with torch.inference_mode():
-            tokens = torch.from_numpy(self.batches.batch(0)[:1, :-1]).to(self.model.device)
+            tokens = torch.from_numpy(self.batches.probe()).to(self.model.device)
             return bool(torch.isfinite(self.model(input_ids=tokens, use_cache=False).logits).all())
 
     def _diverged(self, found: str) -> DivergedError:
@@ -375,6 +338,8 @@ class _Run:
         os.fsync(self.metrics.fileno())
         written = {"metrics": os.fstat(self.metrics.fileno()).st_size, "fingerprint": self.fingerprint}
         state = {"step": self.step, "seconds": self.seconds, "curve": self.curve, "loss_sum": self.loss_sum}
+        state |= {"plan": self.batches.state_dict(self.step)}
+        state |= {"observer": self.observer.state_dict()} if self.observer else {}
         save_checkpoint(self._checkpoint, self.model, self.optimizer, {**state, **written})
 
     def _clock(self) -> None:
@@ -392,10 +357,16 @@ class _Run:
             self.model.save_pretrained(partial)
         partial.rename(self.folder / "model")
         values = {"steps": self.step, "tokens": self._tokens, "seconds": self.seconds, "curve": self.curve}
-        flops = training_flops(self.model, self._tokens)
-        write_json(self.folder / "result.json", {**values, "flops": flops, "fingerprint": self.fingerprint})
+        values |= {"flops": training_flops(self.model, self._tokens), "fingerprint": self.fingerprint}
+        write_json(self.folder / "result.json", {**values, **self._given()})
         self._checkpoint.unlink(missing_ok=True)
         return TrainingResult.read(self.folder)
+
+    def _given(self) -> dict[str, Any]:
+        """Return the weights of the last step and the account of the sources."""
+        last = self.observer.mixture.weights_for(self.step - 1) if self.observer else np.asarray(self.weights)
+        weights = dict(zip(self.stores, last.tolist(), strict=True))
+        return {"weights": weights, "ledger": self.batches.ledger().to_json()}
 
 
 def _optimizer(model: Any, weight_decay: float) -> Any:

@@ -1,0 +1,98 @@
+"""The rows of each step of a training: a plan over token stores, with weights that are given or follow a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.errors import InputError
+from mixwright.mixture import Mixture
+from mixwright.stream.ledger import Ledger
+from mixwright.stream.plan import Plan
+from mixwright.text.tokens import TokenStore
+from mixwright.training.settings import TrainingSettings
+
+
+class Batch(NamedTuple):
+    """The rows of a step: `source` int32 [B], `tokens` int64 [B, context + 1], `weights` [k] that drew them."""
+
+    source: NDArray[np.int32]
+    tokens: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+
+@dataclass
+class Batches:
+    """
+    The rows of each step, read from token stores with one gather per source.
+
+    Parameters
+    ----------
+    stores
+        The sources.
+    weights
+        [k], or the `Mixture` that gives them.
+    settings
+        Batch size, context, seed and limits.
+
+    Raises
+    ------
+    InputError
+        A source is shorter than a context, or all together give fewer rows than the training takes.
+    """
+
+    stores: Mapping[str, TokenStore]
+    weights: Sequence[float] | NDArray[np.float64] | Mixture
+    settings: TrainingSettings
+    plan: Plan = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the plan."""
+        wanted = self.settings
+        sizes = {name: store.rows(wanted.context) for name, store in self.stores.items()}
+        if wanted.max_epochs is not None:
+            rows, needed = sum(int(n * wanted.max_epochs) for n in sizes.values()), wanted.steps * wanted.batch_size
+            if rows < needed:
+                raise InputError(
+                    f"the sources should give {needed:,} rows within max_epochs {wanted.max_epochs:g}, found {rows:,}; "
+                    "train for fewer tokens, raise max_epochs or add sources"
+                )
+        self.plan = Plan(
+            sizes,
+            self.weights,
+            batch_size=wanted.batch_size,
+            seed=wanted.seed,
+            max_epochs=wanted.max_epochs,
+            fingerprints={name: store.fingerprint for name, store in self.stores.items()},
+        )
+        self._stores = list(self.stores.values())
+
+    def next(self) -> Batch:
+        """Return the rows of the next step."""
+        planned = next(self.plan)
+        tokens = np.empty((len(planned.source), self.settings.context + 1), np.int64)
+        for i in np.unique(planned.source).tolist():
+            here = planned.source == i
+            tokens[here] = self._stores[i].gather(planned.row[here], self.settings.context)
+        return Batch(planned.source, tokens, planned.weights)
+
+    def probe(self) -> NDArray[np.int64]:
+        """Return one row of tokens [1, context], to try a model on."""
+        store = max(self._stores, key=lambda s: s.rows(self.settings.context))
+        return np.asarray(store.gather(np.zeros(1, np.int64), self.settings.context), np.int64)[:, :-1]
+
+    def ledger(self) -> Ledger:
+        """Return what was asked of each source and what it gave so far."""
+        return self.plan.ledger()
+
+    def state_dict(self, step: int) -> dict[str, Any]:
+        """Return the state before a step, as JSON-able values."""
+        return self.plan.state_dict(step)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a state was taken."""
+        self.plan.load_state_dict(state)

@@ -1,0 +1,85 @@
+"""How to train: settings that are checked, and the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mixwright.errors import InputError
+
+_FINAL_SHARE = 0.1
+_LEAST = {
+    "steps": 1,
+    "batch_size": 1,
+    "context": 1,
+    "warmup": 0,
+    "evaluate_every": 0,
+    "observe_every": 1,
+    "lag": 1,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """
+    How to train.
+
+    Parameters
+    ----------
+    steps, batch_size, context
+        Optimiser steps, rows per step, tokens per row.
+    learning_rate, warmup, weight_decay
+        AdamW's largest learning rate, reached after `warmup` steps and lowered along a cosine to a tenth at the end;
+        decay of matrices (not of biases, gains and other vectors).
+    seed
+        Names the new weights and the order of the rows.
+    evaluate_every
+        Steps between evaluations; 0: at the end only.
+    checkpoint_seconds
+        Longest time between checkpoints. It does not change the result.
+    max_epochs
+        How often a source may be gone through; what it cannot give goes to the others. None: no limit.
+    observe_every, lag
+        Where a strategy gives the weights: steps between its observations, and from one to the first step of the
+        weights that follow.
+    """
+
+    steps: int
+    batch_size: int = 32
+    context: int = 128
+    learning_rate: float = 1e-3
+    warmup: int = 0
+    weight_decay: float = 0.1
+    seed: int = 0
+    evaluate_every: int = 0
+    checkpoint_seconds: float = 20.0
+    max_epochs: float | None = None
+    observe_every: int = 10
+    lag: int = 8
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InputError(f"{name} should be a whole number of at least {least}, found {value!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise InputError(f"seed should be a whole number of at least 0, found {self.seed!r}")
+        if self.warmup > self.steps:
+            raise InputError(f"warmup should be at most the number of steps ({self.steps}), found {self.warmup}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise InputError(f"learning_rate should be a number above 0, found {self.learning_rate!r}")
+        for name in ("weight_decay", "checkpoint_seconds"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"{name} should be a number of at least 0, found {value!r}")
+        if self.max_epochs is not None and not (math.isfinite(self.max_epochs) and self.max_epochs > 0):
+            raise InputError(f"max_epochs should be a number above 0, found {self.max_epochs!r}")
+
+
+def learning_rate_at(step: int, settings: TrainingSettings) -> float:
+    """Return the learning rate of a step (from 0): linear warm-up, then a cosine down to a tenth."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    share = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * (_FINAL_SHARE + (1 - _FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * share)))
