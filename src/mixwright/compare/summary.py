@@ -14,6 +14,7 @@ from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells
 from mixwright.compare.statistics import PairedDifference, paired_differences
 
 SCHEMA = 1
+AVERAGE_OF_SOURCES = "average of sources"  # what is judged where there are no targets
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Comparison:
     def __post_init__(self) -> None:
         """Check that no cell is missing."""
         check_cells(self.cells, self.arms, self.seeds, self.targets)
+
+    @property
+    def goals(self) -> Sequence[str]:
+        """Return the names of the loss curves: the targets, or without any the average of the sources."""
+        return self.targets or (AVERAGE_OF_SOURCES,)
 
     def cell(self, arm: ArmInfo, seed: int, target: str | None) -> Cell:
         """Return the cell of an arm for a target: its own one, where the arm has one per target."""
@@ -127,7 +133,7 @@ def _source_measures(found: Comparison) -> list[dict[str, Any]]:
     }
     over = next(name for arm in found.arms if arm.name == found.over for name in [_variant(arm, _first(arm, found))])
     joins: list[tuple[str, Callable[[Mapping[str, float]], float]]] = [
-        ("average of sources", lambda losses: _mean([losses[s] for s in found.sources])),
+        (AVERAGE_OF_SOURCES, lambda losses: _mean([losses[s] for s in found.sources])),
         ("worst source", lambda losses: max(losses[s] for s in found.sources)),
     ]
     joins += [(source, lambda losses, source=source: losses[source]) for source in found.sources]  # type: ignore[misc]
@@ -242,7 +248,7 @@ def _sources_of(found: Comparison, cells: Sequence[Cell]) -> list[str]:
 def _curves(found: Comparison) -> list[dict[str, Any]]:
     """Return the loss curves of every target, arm and seed."""
     curves = []
-    for target in found.targets:
+    for target in found.goals:
         for arm in found.arms:
             for seed in found.seeds:
                 points = _points(found.cell(arm, seed, target), target)
@@ -265,7 +271,7 @@ def _steps_to_baseline(found: Comparison) -> list[dict[str, Any]]:
     """
     base = next(arm for arm in found.arms if arm.name == found.over)
     entries = []
-    for target in found.targets:
+    for target in found.goals:
         ends = [_points(found.cell(base, seed, target), target) for seed in found.seeds]
         if not all(ends):
             continue

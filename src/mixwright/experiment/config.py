@@ -291,15 +291,15 @@ def make_config(value: dict[str, Any], file: YamlFile | None = None, folder: Pat
     except ValidationError as error:
         raise InputError(explain(SearchConfig, error, file)) from error
     config._file = file
-    _check_budgets(config)
+    check_budgets(config)
     return config
 
 
-def _check_budgets(config: SearchConfig) -> None:
-    """Raise InputError if a training should be shorter than one step."""
+def check_budgets(config: SearchConfig, proxies: bool = True) -> None:
+    """Raise InputError if a training should be shorter than one step; `proxies`: whether there are any."""
     final, proxy = config.final, config.proxy
     budgets = []
-    if any(name not in proxy.checkpoints for name in config.sources):
+    if proxies and any(name not in proxy.checkpoints for name in config.sources):
         budgets.append(("proxy", proxy.tokens, config.proxy_setting("batch_size"), config.proxy_setting("context")))
     if final.mixtures:
         budgets.append(("final", final.tokens, final.batch_size, final.context))

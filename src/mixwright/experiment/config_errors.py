@@ -43,7 +43,7 @@ def nearest(word: str, known: list[str]) -> str:
 def _sentence(model: type[BaseModel], detail: ErrorDetails, file: YamlFile | None) -> str:
     """Say one fault."""
     key = _in_file(detail["loc"], detail["type"], file)
-    place = file.where(key) if file else f"key {dotted(key)}"
+    place = file.where(key) if file else f"key {dotted(key)}" if key else "the configuration"
     if detail["type"] == "extra_forbidden":
         known = _known_keys(model, key[:-1])
         listed = ", ".join(known)

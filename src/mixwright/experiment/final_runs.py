@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.experiment.config import SearchConfig
+from mixwright.experiment.evaluation import HeldOut
 from mixwright.experiment.inputs import Source, Target
 from mixwright.experiment.mixtures import NamedMixture
-from mixwright.experiment.proxies import model_inputs, named_rate, part_of, settings_for, target_rows
+from mixwright.experiment.proxies import model_inputs, named_rate, part_of, settings_for
 from mixwright.experiment.stages import Progress, Stage, folder_name
-from mixwright.text import Tokenizer, TokenStore
+from mixwright.text import Tokenizer
 from mixwright.training.language_model import train
 from mixwright.training.model import build_model
-from mixwright.training.scoring import TargetRows, evaluate
-
-_CURVE_TOKENS = 20_000  # of a target's held-out part, at each point of a loss curve
-_SOURCE_TOKENS = 10_000  # of a source's held-out part
 
 
 @dataclass(frozen=True)
@@ -91,13 +87,10 @@ class FinalRuns:
         progress: Progress,
     ) -> None:
         self._config, self._folder, self._tokenizer = config, folder, tokenizer
-        self._sources, self._targets, self._progress = sources, targets, progress
-        self._context = config.final.context
+        self._sources, self._progress = sources, progress
         self._spec = config.model.spec()
         self._start = model_inputs(self._spec)
-        self._held = {
-            target.name: target_rows(target.held_out, tokenizer, self._context, "chunk") for target in targets
-        }
+        self._held = HeldOut(targets, sources, tokenizer, config.final.context, config.final.batch_size)
         self._done: dict[str, tuple[Stage, dict[str, Any]]] = {}
 
     def run(self, mixtures: list[NamedMixture]) -> list[FinalRun]:
@@ -116,7 +109,7 @@ class FinalRuns:
                     nats=nats,
                     lengths=lengths,
                     source_loss=source_loss,
-                    curve=self._curve(result["curve"]),
+                    curve=self._held.curve(result["curve"]),
                 )
             )
         self._progress("final runs", 1, 1)
@@ -145,7 +138,7 @@ class FinalRuns:
             stage.begin()
             report = part_of(self._progress, "final runs", index, total, mixture.name)
             stores = {source.name: source.train for source in self._sources}
-            weights, watch = list(mixture.weights), self._watch()
+            weights, watch = list(mixture.weights), self._held.watch
             with named_rate(self._config, f"the final run of {mixture.name}"):
                 trained = train(self._spec, stores, weights, settings, stage.folder, self._tokenizer, report, watch)
             result = stage.finish(
@@ -154,72 +147,27 @@ class FinalRuns:
         self._done[stage.fingerprint] = (stage, result)
         return stage, result
 
-    def _watch(self) -> Callable[[Any], dict[str, float]]:
-        """Return what measures a model on the way: on the first held-out documents of each target."""
-        parts = {}
-        for target in self._targets:
-            share = _CURVE_TOKENS / max(int(self._held[target.name].document_tokens.sum()), 1)
-            items = target.held_out[: max(1, round(min(share, 1) * len(target.held_out)))]
-            name = f"{target.name}@{target.fingerprint}"
-            parts[name] = target_rows(items, self._tokenizer, self._context, "chunk")
-
-        def measure(model: Any) -> dict[str, float]:
-            return {name: self._mean_loss(model, rows) for name, rows in parts.items()}
-
-        return measure
-
-    def _mean_loss(self, model: Any, rows: TargetRows) -> float:
-        return evaluate(model, rows, self._config.final.batch_size).loss
-
     def _evaluate(
         self, stage: Stage, mixture: NamedMixture
     ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]], dict[str, float]]:
         """Return nats and tokens per held-out document of each target, and the held-out loss of each source."""
-        held_sources = {source.name: source.held_out for source in self._sources if source.held_out is not None}
-        inputs = {
-            "stage": "evaluation",
-            "run": stage.fingerprint,
-            "targets": {target.name: target.fingerprint for target in self._targets},
-            "sources": {name: store.fingerprint for name, store in held_sources.items()},
-        }
+        inputs = {"stage": "evaluation", "run": stage.fingerprint, **self._held.fingerprints}
         own = Stage(self._folder / "evaluation" / folder_name(mixture.name), inputs)
         result = own.result()
         if result is None:
             own.begin()
-            model = build_model(
-                {"path": str(stage.folder / "model")}, self._tokenizer, self._context, self._config.seed
+            path, context = str(stage.folder / "model"), self._config.final.context
+            model = build_model({"path": path}, self._tokenizer, context, self._config.seed)
+            nats, tokens = self._held.documents(model)
+            result = own.finish(
+                {
+                    "nats": {name: values.tolist() for name, values in nats.items()},
+                    "tokens": {name: values.tolist() for name, values in tokens.items()},
+                    "source_loss": self._held.source_losses(model),
+                }
             )
-            nats, tokens = {}, {}
-            for name, rows in self._held.items():
-                losses = evaluate(model, rows, self._config.final.batch_size)
-                nats[name], tokens[name] = losses.nats.tolist(), losses.tokens.tolist()
-            source_loss = {}
-            for name, store in held_sources.items():
-                source_loss[name] = self._mean_loss(model, _store_rows(store, self._context, self._tokenizer.bos))
-            result = own.finish({"nats": nats, "tokens": tokens, "source_loss": source_loss})
         return (
             {name: np.asarray(values, np.float64) for name, values in result["nats"].items()},
             {name: np.asarray(values, np.float64) for name, values in result["tokens"].items()},
             result["source_loss"],
         )
-
-    def _curve(self, watched: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the loss curves on today's targets."""
-        names = {f"{target.name}@{target.fingerprint}": target.name for target in self._targets}
-        points = []
-        for point in watched:
-            loss = {names[key]: value for key, value in point["loss"].items() if key in names}
-            if loss:
-                points.append({"step": point["step"], "tokens": point["tokens"], "loss": loss})
-        return points
-
-
-def _store_rows(store: TokenStore, context: int, bos: int) -> TargetRows:
-    """Return rows of the first documents of a store."""
-    documents, size = [], 0
-    for index in range(store.documents):
-        documents.append(np.asarray(store.document(index)))
-        size += documents[-1].size
-        if size >= _SOURCE_TOKENS:
-            break
-    return TargetRows.from_documents(documents, context, "chunk", bos)

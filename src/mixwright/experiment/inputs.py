@@ -180,7 +180,7 @@ def read_target(name: str, target: TargetConfig, where: str) -> Target:
     held_out: dict[Any, None] = {}
     with named(where):
         for item in _target_items(target):
-            text = item if isinstance(item, str) else f"{item.prompt}\0{item.answer}"
+            text = item if isinstance(item, str) else _question_text(target, item)
             part = held_out if is_held_out(text, target.held_out, _TARGET_SALT) else search
             part[item] = None
         for part, what in ((search, "for the search"), (held_out, "held out")):
@@ -193,6 +193,25 @@ def read_target(name: str, target: TargetConfig, where: str) -> Target:
     for item in (*search, "\0", *held_out):
         digest.update(repr(item).encode())
     return Target(name, target, list(search), list(held_out), digest.hexdigest()[:16])
+
+
+def held_out_questions(target: Target) -> list[Question]:
+    """Return the held-out questions of a target, with their choices; none where it is made of documents."""
+    config = target.config
+    if config.kind != "questions":
+        return []
+    kept: dict[str, Question] = {}
+    for question in islice(read_questions(config.path, prompt=config.prompt), config.max_documents):
+        text = _question_text(config, question)
+        if is_held_out(text, config.held_out, _TARGET_SALT):
+            kept[text] = question
+    return list(kept.values())
+
+
+def _question_text(config: TargetConfig, question: Question) -> str:
+    """Return the text whose content says which part of the target a question belongs to."""
+    between = "" if config.score == "joint" else "\0"
+    return f"{question.prompt}{between}{question.answer}"
 
 
 def make_tokenizer(config: SearchConfig, folder: Path, prints: dict[str, str], progress: Progress) -> Tokenizer:
@@ -257,13 +276,21 @@ def tokenize_sources(
         if stage.result() is None:
             with named(config.where("sources", name)):
                 _write_source(stage, name, source, config.held_out, tokenizer)
-        store = TokenStore.open(stage.folder / "train")
-        held = stage.folder / "held_out"
-        sources.append(Source(name, store, TokenStore.open(held) if held.exists() else None))
+        sources += open_sources([name], folder)
         with named(config.where("sources", name)):
             for context in {config.final.context, config.proxy_setting("context")}:
-                store.rows(context)
+                sources[-1].train.rows(context)
     progress("tokens", len(sources), len(sources))
+    return sources
+
+
+def open_sources(names: Sequence[str], folder: Path) -> list[Source]:
+    """Return the sources of a run whose tokens are written."""
+    sources = []
+    for name in names:
+        place = folder / "tokens" / folder_name(name)
+        held = place / "held_out"
+        sources.append(Source(name, TokenStore.open(place / "train"), TokenStore.open(held) if held.exists() else None))
     return sources
 
 

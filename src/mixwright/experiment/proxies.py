@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,35 +80,44 @@ def train_proxies(
     config: SearchConfig, folder: Path, tokenizer: Tokenizer, sources: list[Source], progress: Progress
 ) -> list[Proxy]:
     """Return one proxy per source; existing checkpoints are used as they are, trainings go on where they stopped."""
-    settings = settings_for(config, config.proxy.tokens, proxy=True)
-    spec = config.proxy_model().spec()
-    start = model_inputs(spec)
-    proxies: list[Proxy] = []
-    for index, source in enumerate(sources):
-        existing = config.proxy.checkpoints.get(source.name)
-        if existing is not None:
-            proxies.append(Proxy(source.name, existing, file_fingerprint(existing), 0))
-            continue
-        stage = Stage(
-            folder / "proxies" / folder_name(source.name),
-            {
-                "stage": "proxy",
-                "model": start,
-                "settings": asdict(settings),
-                "tokens": {source.name: source.train.fingerprint},
-                "tokenizer": tokenizer.fingerprint,
-            },
-        )
-        result = stage.result()
-        if result is None:
-            stage.begin()
-            report = part_of(progress, "proxies", index, len(sources), source.name)
-            with named_rate(config, f"the proxy of {source.name}", proxy=True):
-                trained = train(spec, {source.name: source.train}, [1.0], settings, stage.folder, tokenizer, report)
-            result = stage.finish({"tokens": trained.tokens, "seconds": trained.seconds})
-        proxies.append(Proxy(source.name, stage.folder / "model", stage.fingerprint, result["tokens"]))
+    proxies = [
+        train_proxy(config, folder, tokenizer, source, part_of(progress, "proxies", index, len(sources), source.name))
+        for index, source in enumerate(sources)
+    ]
     progress("proxies", 1000 * len(sources), 1000 * len(sources))
     return proxies
+
+
+def train_proxy(config: SearchConfig, folder: Path, tokenizer: Tokenizer, source: Source, progress: Progress) -> Proxy:
+    """Return the proxy of a source: an existing checkpoint as it is, or a training, which goes on where it stopped."""
+    existing = config.proxy.checkpoints.get(source.name)
+    if existing is not None:
+        return Proxy(source.name, existing, file_fingerprint(existing), 0)
+    settings, spec = settings_for(config, config.proxy.tokens, proxy=True), config.proxy_model().spec()
+    stage = Stage(
+        folder / "proxies" / folder_name(source.name),
+        {
+            "stage": "proxy",
+            "model": model_inputs(spec),
+            "settings": asdict(settings),
+            "tokens": {source.name: source.train.fingerprint},
+            "tokenizer": tokenizer.fingerprint,
+        },
+    )
+    result = stage.result()
+    if result is None:
+        stage.begin()
+        with named_rate(config, f"the proxy of {source.name}", proxy=True):
+            trained = train(spec, {source.name: source.train}, [1.0], settings, stage.folder, tokenizer, progress)
+        result = stage.finish({"tokens": trained.tokens, "seconds": trained.seconds})
+    return Proxy(source.name, stage.folder / "model", stage.fingerprint, result["tokens"])
+
+
+def planned_proxies(config: SearchConfig, names: Sequence[str]) -> list[Proxy]:
+    """Return what the proxies will be, as far as their cost goes, before any is trained."""
+    settings, known = settings_for(config, config.proxy.tokens, proxy=True), config.proxy.checkpoints
+    tokens = settings.steps * settings.batch_size * settings.context
+    return [Proxy(n, known.get(n, Path()), "", 0 if n in known else tokens) for n in names]
 
 
 @contextmanager

@@ -23,10 +23,11 @@ _CHUNK = 1 << 17
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt and its correct answer; the answer starts with white space, so that prompt + answer reads well."""
+    """A prompt, its correct answer and the other choices; both start with white space, to read well after it."""
 
     prompt: str
     answer: str
+    others: tuple[str, ...] = ()
 
 
 def read_documents(path: Path | str, field: str = "text") -> Iterator[str]:
@@ -231,8 +232,10 @@ def _question(where: str, row: dict[str, Any], prompt: str) -> Question:
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
         found = answer if isinstance(answer, int) else _name(answer)
         raise InputError(f"{where}: 'answer' should be an index from 0 to {len(choices) - 1}, found {found}")
-    chosen = _text(where, {f"choices[{answer}]": choices[answer]}, f"choices[{answer}]")
-    return Question(prompt.replace("{question}", question), _spaced(where, chosen))
+    texts = [_text(where, {f"choices[{i}]": choice}, f"choices[{i}]") for i, choice in enumerate(choices)]
+    spaced = [_spaced(where, text) for text in texts]
+    others = tuple(dict.fromkeys(text for text in spaced if text != spaced[answer]))
+    return Question(prompt.replace("{question}", question), spaced[answer], others)
 
 
 def _spaced(where: str, answer: str) -> str:
