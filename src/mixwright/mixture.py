@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -12,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright._checks import unique_names
-from mixwright.errors import InputError
+from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write, explain_write_error
 from mixwright.observation import Observation
-from mixwright.simplex import normalise
+from mixwright.simplex import entropy, normalise
 from mixwright.strategy import Strategy, state_from_json, state_to_json
 
 if TYPE_CHECKING:
@@ -114,6 +115,11 @@ class Mixture:
         InputError
             If a field is absent that the strategy needs, the step is not a later one, or the plan has been asked for
             the step from which the weights would act: the message says which lag is needed. Nothing is changed then.
+
+        Warns
+        -----
+        AlarmWarning
+            If the strategy's remarks on its new state hold an alarm; the log has it, too.
         """
         begins = observation.step + self.lag
         self._check_observation(observation, begins)
@@ -128,6 +134,8 @@ class Mixture:
         self._timeline.append((begins, weights))
         while len(self._timeline) > 1 and self._timeline[1][0] <= self._last:
             del self._timeline[0]
+        if alarm := self.strategy.remarks(self._state).get("alarm"):
+            warnings.warn(f"after step {observation.step}: {alarm}", AlarmWarning, stacklevel=2)
         return weights.copy()
 
     def check(self, given: Iterable[str] = (), apply: str = "sampling", draw: str = "carry") -> None:
@@ -230,6 +238,12 @@ class Mixture:
 
     def _decision(self, observation: Observation, begins: int, weights: Array, ledger: Ledger | None) -> dict[str, Any]:
         line = {"decision": self._decisions, "begins": begins, "weights": weights.tolist()}
+        line["entropy"] = entropy(weights)  # nats
+        if remarks := self.strategy.remarks(self._state):
+            line["remarks"] = remarks
+        if self._decisions == 0:  # what a replay needs to know of the run
+            about = {"sources": list(self.sources), "prior": self.prior.tolist(), "lag": self.lag}
+            line["run"] = {**about, "strategy": repr(self.strategy)}
         line["observation"] = observation.to_json()
         return line if ledger is None else {**line, "ledger": ledger.to_json()}
 

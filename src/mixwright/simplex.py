@@ -107,3 +107,54 @@ def maximise_linear(gain: Array, lower: Array, upper: Array) -> Array:
     out = np.empty_like(gain)
     np.put_along_axis(out, order, filled, -1)
     return out + lower
+
+
+def raise_to_floor(weights: Array, lower: Array, mass: float = 1.0) -> Array:
+    """
+    Return the weights [k] of at least `lower` with the sum `mass` that keep the ratios of those above their floor.
+
+    `weights` are not negative; `lower.sum() <= mass` is the caller's promise. No weight is below its floor afterwards, as
+    one would be that is raised first and divided by the sum then.
+    """
+    room = mass - float(lower.sum())
+    if room <= 1e-12 * mass:
+        return lower * (mass / lower.sum()) if mass > 0 else lower.copy()
+    return scale_onto_bounds(weights, lower, np.full(weights.size, mass), mass)
+
+
+def exponentiated_step(weights: Array, exponent: Array, lower: Array, mass: float = 1.0) -> Array:
+    """Return `weights * exp(exponent)` [k], normalised to the sum `mass` with no weight below `lower`."""
+    held = weights > 0
+    if not held.any() or mass <= 0:
+        return raise_to_floor(weights, lower, mass)
+    moved = np.zeros(weights.size)
+    moved[held] = weights[held] * np.exp(exponent[held] - exponent[held].max())
+    return raise_to_floor(moved * (mass / moved.sum()), lower, mass)
+
+
+def minimise_separable(linear: Array, curvature: Array, lower: Array, mass: float = 1.0) -> Array:
+    """
+    Return the weights [k] of at least `lower` with the sum `mass` that minimise `linear @ w + curvature @ w**2 / 2`.
+
+    Water-filling: w_i = max(lower_i, (level - linear_i) / curvature_i), the level found by sorting. `curvature` is not
+    negative; where it is 0 the level cannot rise above `linear_i`, and what is left of the mass goes there (in equal
+    parts where several are lowest). `lower.sum() <= mass` is the caller's promise.
+    """
+    room = mass - float(lower.sum())
+    start = linear + curvature * lower
+    start = start - start.min()
+    curved = curvature > 1e-30 * float(curvature.max(initial=0.0))
+    order = np.flatnonzero(curved)[np.argsort(start[curved], kind="stable")]
+    slope = 1 / curvature[order]
+    levels = (room + np.cumsum(slope * start[order])) / np.cumsum(slope)
+    level = min(float(levels.min(initial=np.inf)), float(start[~curved].min(initial=np.inf)))
+    over = np.zeros(linear.size)
+    over[order] = np.maximum(level - start[order], 0.0) * slope
+    left = room - float(over.sum())
+    if not np.isfinite(level) or room <= 0:
+        return lower + room / linear.size
+    flat = ~curved & (start <= level)
+    if flat.any():
+        over[flat] = max(left, 0.0) / int(flat.sum())
+    total = float(over.sum())
+    return lower + (over * (room / total) if total > 0 else room / linear.size)

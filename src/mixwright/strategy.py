@@ -26,6 +26,8 @@ class Strategy(ABC, Generic[S]):
     ----------
     needs
         The fields of `Observation` that it reads; checked before the first step.
+    uses
+        Fields that it reads too where they are given.
     apply
         How its weights may act: "sampling" (rows are drawn by them), "loss" (rows are weighted), or both.
     draw
@@ -33,6 +35,7 @@ class Strategy(ABC, Generic[S]):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
+    uses: ClassVar[frozenset[str]] = frozenset()
     apply: ClassVar[frozenset[str]] = frozenset({"sampling", "loss"})
     draw: ClassVar[frozenset[str]] = frozenset({"carry", "iid"})
 
@@ -51,6 +54,18 @@ class Strategy(ABC, Generic[S]):
     def weights_at(self, step: int) -> Array | None:
         """Return the weights [k] of a step where they depend on nothing else; None: on observations."""
         return None
+
+    def starts_at(self, prior: Array) -> Array:
+        """Return the weights [k] of the first step: the prior, unless the strategy's definition says otherwise."""
+        return prior.copy()
+
+    def remarks(self, state: S) -> dict[str, Any]:
+        """
+        Return what the decision log should say of a state beside its weights: JSON-able values by name.
+
+        A text under "alarm" is about the last update; `Mixture` raises it as an `AlarmWarning`, too.
+        """
+        return {}
 
 
 def state_to_json(state: tuple[Any, ...]) -> dict[str, Any]:
@@ -101,6 +116,8 @@ def _nan_text(value: Any) -> Any:
 def _like(name: str, old: Any, value: Any) -> Any:
     if isinstance(old, np.ndarray):
         array = np.array(value, old.dtype)
+        if array.size == old.size == 0:  # a list of no lists does not say how long they would be
+            return old.copy()
         if array.shape != old.shape:
             raise InputError(
                 f"the strategy's state has {name!r} of shape {array.shape}, expected {old.shape}; the checkpoint is of "
@@ -110,5 +127,5 @@ def _like(name: str, old: Any, value: Any) -> Any:
     if isinstance(old, tuple) and hasattr(old, "_fields"):
         return state_from_json(old, value)
     if isinstance(old, tuple):
-        return tuple(value)
+        return tuple(float(v) if v in ("nan", "inf", "-inf") else v for v in value)
     return type(old)(value) if old is not None else value

@@ -1,4 +1,12 @@
-"""Problems with a known answer, for tests and benchmarks: yours too."""
+"""
+Problems with a known answer, and what every strategy keeps to: for tests and benchmarks, yours too.
+
+A strategy of your own is checked with `check_strategy(lambda k: Mine())`, or one property per test:
+
+    @pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=lambda check: check.__name__)
+    def test_mine(check):
+        check(StrategyCase(lambda k: Mine()))
+"""
 
 from __future__ import annotations
 
@@ -6,6 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mixwright.conformance import STRATEGY_CHECKS, StrategyCase, check_strategy, observations
+
+__all__ = ["STRATEGY_CHECKS", "SimulatedTarget", "StrategyCase", "check_strategy", "observations"]
 
 Array = NDArray[np.float64]
 

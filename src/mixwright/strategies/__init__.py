@@ -1,6 +1,30 @@
-"""Strategies, one file each."""
+"""Strategies, one file each, and the wrappers that hold one."""
 
+from mixwright.strategies.balanced_pike import BalancedPiKE
+from mixwright.strategies.every import Every
+from mixwright.strategies.floor import Floor
+from mixwright.strategies.guard import Guard
+from mixwright.strategies.pike import PiKE
+from mixwright.strategies.registry import by_name, from_config
 from mixwright.strategies.schedule import Schedule
+from mixwright.strategies.smooth import Smooth
 from mixwright.strategies.static import Static
+from mixwright.strategies.temperature import Temperature
+from mixwright.strategies.unimax import UniMax
+from mixwright.strategies.warmup import Warmup
 
-__all__ = ["Schedule", "Static"]
+__all__ = [
+    "BalancedPiKE",
+    "Every",
+    "Floor",
+    "Guard",
+    "PiKE",
+    "Schedule",
+    "Smooth",
+    "Static",
+    "Temperature",
+    "UniMax",
+    "Warmup",
+    "by_name",
+    "from_config",
+]

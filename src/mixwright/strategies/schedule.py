@@ -82,6 +82,9 @@ class Schedule(Strategy[ScheduleState]):
     def weights(self, state: ScheduleState) -> Array:
         return self.weights_at(state.step)
 
+    def starts_at(self, prior: Array) -> Array:
+        return self.weights_at(0)
+
     def weights_at(self, step: int) -> Array:
         """Return the weights [k] of a step."""
         i = bisect_right(self.steps, step) - 1

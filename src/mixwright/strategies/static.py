@@ -50,13 +50,16 @@ class Static(Strategy[StaticState]):
         return f"Static({None if self.shares is None else list(self.shares)})"
 
     def init(self, prior: Array) -> StaticState:
-        return StaticState(np.array(prior if self.shares is None else matching(self.shares, len(prior)), np.float64))
+        return StaticState(self.starts_at(prior))
 
     def update(self, state: StaticState, obs: Observation) -> StaticState:
         return state
 
     def weights(self, state: StaticState) -> Array:
         return state.weights.copy()
+
+    def starts_at(self, prior: Array) -> Array:
+        return np.array(prior if self.shares is None else matching(self.shares, len(prior)), np.float64)
 
 
 def simplex_tuple(weights: Sequence[float] | Array, what: str = "weights") -> tuple[float, ...]:

@@ -1,0 +1,202 @@
+"""The decision log of a run, and what another strategy would have decided on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.errors import InputError
+from mixwright.observation import Observation
+from mixwright.simplex import normalise
+from mixwright.strategy import Strategy
+
+Array = NDArray[np.float64]
+LOG = "decisions.jsonl"
+Records = str | PathLike[str] | Iterable[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class DecisionLog:
+    """
+    What a `Mixture` wrote down, checked.
+
+    Attributes
+    ----------
+    observations
+        One per update, in order.
+    weights
+        [updates, k]: those of the run's strategy that followed each (before constraints, where there are some).
+    begins
+        [updates]: the first step of each.
+    prior
+        [k], or None in a log that does not say.
+    sources
+        Names; source_0, ... in a log that does not say.
+    strategy
+        The repr of the run's strategy, or "".
+    """
+
+    observations: tuple[Observation, ...]
+    weights: Array
+    begins: NDArray[np.int64]
+    prior: Array | None
+    sources: tuple[str, ...]
+    strategy: str
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Return the fields that every observation has."""
+        return frozenset.intersection(*(obs.given for obs in self.observations))
+
+
+def read_decisions(records: Records) -> DecisionLog:
+    """
+    Return a decision log.
+
+    Parameters
+    ----------
+    records
+        The path of `decisions.jsonl`, the folder of a run that has one, or the lines as mappings.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it holds no decision, or a line is no decision that fits the others: the message has the
+        line. A last line that was cut off (the run was killed, or is writing it) is not read.
+    """
+    path = Path(records) if isinstance(records, str | PathLike) else None
+    lines = list(records) if path is None else _lines(path)  # type: ignore[arg-type]
+    if path is not None and path.is_dir():
+        path = path / LOG
+    if not lines:
+        raise InputError(f"{path or 'the log'} should have at least one decision, found none; has the run observed yet?")
+    decisions = [_decision(line, f"{path or 'the log'}, line {i + 1}") for i, line in enumerate(lines)]
+    _check_order(decisions, str(path or "the log"))
+    about, k = decisions[0][3], len(decisions[0][1])
+    sources = about.get("sources") or [f"source_{i}" for i in range(k)]
+    prior = about.get("prior")
+    if len(sources) != k or (prior is not None and len(prior) != k):
+        raise InputError(f"{path or 'the log'}, line 1: the run should have {k} sources as its weights, found {sources}")
+    return DecisionLog(
+        tuple(obs for obs, *_ in decisions),
+        np.array([weights for _, weights, *_ in decisions]),
+        np.array([begins for *_, begins, _ in decisions], np.int64),
+        None if prior is None else normalise(prior, "prior"),
+        tuple(map(str, sources)),
+        str(about.get("strategy", "")),
+    )
+
+
+def replay(
+    records: Records | DecisionLog, strategy: Strategy[Any], prior: Sequence[float] | Array | None = None
+) -> Array:
+    """
+    Return the weights [updates, k] that a strategy would have given after each observation of a log.
+
+    A dry run: the observations are those of the run, which was trained with its own weights. What a training with the
+    other strategy would have observed is not known, so differences say what the rule makes of the same evidence, and
+    nothing of the loss.
+
+    Parameters
+    ----------
+    records
+        A decision log, as for `read_decisions`.
+    strategy
+        The strategy to ask.
+    prior
+        [k]; None: the run's, or uniform where the log does not say.
+
+    Raises
+    ------
+    InputError
+        As `read_decisions`; and if the strategy needs a field that the log does not have throughout, or the prior is wrong.
+
+    Examples
+    --------
+    >>> from mixwright import BalancedPiKE, replay
+    >>> seen = {"step": 9, "batch_size": 8, "counts": [4, 4], "loss": [1.0, 2.0], "grad_sq_norm": [1.0, 1.0]}
+    >>> record = {"decision": 0, "begins": 17, "weights": [0.5, 0.5], "observation": seen}
+    >>> replay([record], BalancedPiKE(1.0, variance=False)).round(3)
+    array([[0.477, 0.523]])
+    """
+    log = records if isinstance(records, DecisionLog) else read_decisions(records)
+    if missing := sorted(strategy.needs - log.given):
+        raise InputError(
+            f"{type(strategy).__name__} needs {', '.join(missing)} in each observation; the log has "
+            f"{', '.join(sorted(log.given))}; replay a strategy that needs no more, or record it in the next run"
+        )
+    k = log.weights.shape[1]
+    start = normalise(prior, "prior") if prior is not None else np.full(k, 1 / k) if log.prior is None else log.prior
+    if len(start) != k:
+        raise InputError(f"prior should have one weight per source ({k}), found {len(start)}")
+    state, out = strategy.init(start.copy()), np.empty_like(log.weights)
+    for i, (obs, begins) in enumerate(zip(log.observations, log.begins, strict=True)):
+        state = strategy.update(state, obs)
+        known = strategy.weights_at(int(begins))
+        out[i] = strategy.weights(state) if known is None else known
+    return out
+
+
+def _lines(path: Path) -> list[Any]:
+    file = path / LOG if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(
+            f"{file} should be the decision log of a run (what Mixture(log=...) writes), found no such file; check the path"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{file} should be a decision log, found bytes that are not UTF-8; check the path") from None
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+    out = []
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        if not line.endswith("\n"):
+            break
+        try:
+            out.append(json.loads(line))
+        except (ValueError, RecursionError):
+            raise InputError(f"{file}, line {number}: should be a JSON object, found {line.strip()[:60]!r}") from None
+    return out
+
+
+def _decision(line: Any, where: str) -> tuple[Observation, Array, int, Mapping[str, Any]]:
+    """Return observation, weights [k], first step and what is said of the run, of one line."""
+    if not isinstance(line, Mapping):
+        raise InputError(f"{where}: a decision should be a mapping, found {type(line).__name__}")
+    for name in ("begins", "weights", "observation"):
+        if name not in line:
+            raise InputError(f"{where}: a decision should have {name!r}, found {', '.join(map(str, line)) or 'nothing'}")
+    begins, run = line["begins"], line.get("run", {})
+    if isinstance(begins, bool) or not isinstance(begins, int) or not isinstance(run, Mapping):
+        raise InputError(f"{where}: 'begins' should be a step and 'run' a mapping, found {begins!r} and {run!r}")
+    if not isinstance(line["observation"], Mapping):
+        raise InputError(f"{where}: an observation should be a mapping, found {line['observation']!r}")
+    try:
+        obs = Observation.from_json(line["observation"])
+        weights = normalise(line.get("strategy_weights", line["weights"]))
+    except (InputError, TypeError, ValueError) as error:
+        raise InputError(f"{where}: {error}") from None
+    if len(weights) != len(obs.counts):
+        raise InputError(f"{where}: found {len(weights)} weights and counts of {len(obs.counts)} sources")
+    return obs, weights, begins, run
+
+
+def _check_order(decisions: Sequence[tuple[Observation, Array, int, Any]], where: str) -> None:
+    k = len(decisions[0][1])
+    for i in range(1, len(decisions)):
+        before, now = decisions[i - 1], decisions[i]
+        if len(now[1]) != k:
+            raise InputError(f"{where}, line {i + 1}: should have {k} sources as the first line, found {len(now[1])}")
+        if now[0].step <= before[0].step:
+            raise InputError(
+                f"{where}, line {i + 1}: should be of a step after {before[0].step}, found {now[0].step}; the file holds "
+                "more than one run, or lines out of order"
+            )

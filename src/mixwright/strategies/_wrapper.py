@@ -1,0 +1,69 @@
+"""What all wrappers share: they hold a strategy and declare what it declares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.errors import InputError
+from mixwright.strategy import Strategy
+
+Array = NDArray[np.float64]
+S = TypeVar("S", bound=tuple[Any, ...])
+
+
+@dataclass(frozen=True)
+class Wrapper(Strategy[S], Generic[S]):
+    """
+    A strategy that holds another one; its state has the other's in the field `inner`.
+
+    What it needs, how its weights act, which draws it is right for, where it starts and what it remarks are those of the
+    strategy inside, unless a wrapper says otherwise.
+
+    Parameters
+    ----------
+    strategy
+        The strategy inside, which may be a wrapper too.
+    """
+
+    strategy: Strategy[Any]
+
+    def __post_init__(self) -> None:
+        """Check the strategy inside."""
+        if not isinstance(self.strategy, Strategy):
+            raise InputError(
+                f"{type(self).__name__} should hold a Strategy, found {self.strategy!r}; use Static(weights)"
+            )
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """The fields that the strategy inside reads."""
+        return self.strategy.needs
+
+    @property
+    def uses(self) -> frozenset[str]:  # type: ignore[override]
+        """The fields that the strategy inside reads where they are given."""
+        return self.strategy.uses
+
+    @property
+    def apply(self) -> frozenset[str]:  # type: ignore[override]
+        """How weights may act."""
+        return self.strategy.apply
+
+    @property
+    def draw(self) -> frozenset[str]:  # type: ignore[override]
+        """The plans that the strategy inside is right for."""
+        return self.strategy.draw
+
+    def starts_at(self, prior: Array) -> Array:
+        return self.strategy.starts_at(prior)
+
+    def remarks(self, state: Any) -> dict[str, Any]:
+        return self.strategy.remarks(state.inner)
+
+    def reads(self) -> frozenset[str]:
+        """Return all fields that the strategy inside may read."""
+        return self.strategy.needs | self.strategy.uses

@@ -1,0 +1,152 @@
+"""Strategies by name, as a configuration has them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mixwright.errors import InputError
+from mixwright.strategies._wrapper import Wrapper
+from mixwright.strategy import Strategy
+
+_PER_SOURCE = {"weights", "sizes"}
+
+
+def known() -> dict[str, type[Strategy[Any]]]:
+    """Return the strategies and wrappers of the library by name."""
+    room = importlib.import_module("mixwright.strategies")
+    found = {name: getattr(room, name) for name in room.__all__}
+    return {name: value for name, value in found.items() if isinstance(value, type) and issubclass(value, Strategy)}
+
+
+def by_name(name: str, **parameters: Any) -> Strategy[Any]:
+    """
+    Return the strategy of a name with its parameters.
+
+    Parameters
+    ----------
+    name
+        Its class's name; capitals, hyphens, underscores and spaces do not matter ("pike", "balanced-pike").
+    parameters
+        Those of the class.
+
+    Raises
+    ------
+    InputError
+        If there is no such strategy or parameter (the message has the nearest one), one is missing, or a value is wrong.
+
+    Examples
+    --------
+    >>> by_name("unimax", sizes=[10, 90], budget=50)
+    UniMax(sizes=(10.0, 90.0), budget=50.0, max_epochs=1.0)
+    """
+    made, classes = _plain(name), known()
+    names = {_plain(each): each for each in classes}
+    if made not in names:
+        raise InputError(f"there is no strategy {name!r}{_near(made, names)}")
+    cls = classes[names[made]]
+    signature = inspect.signature(cls)
+    takes = {each: p for each, p in signature.parameters.items() if each != "self"}
+    for each in parameters:
+        if each not in takes:
+            raise InputError(f"{cls.__name__} has no parameter {each!r}{_near(each, {p: p for p in takes})}")
+    for each, parameter in takes.items():
+        if parameter.default is inspect.Parameter.empty and each not in parameters:
+            raise InputError(f"{cls.__name__} needs the parameter {each!r}, found {sorted(parameters) or 'none'}; give it")
+    return cls(**parameters)
+
+
+def from_config(config: str | Mapping[str, Any] | Strategy[Any], sources: Sequence[str] | None = None) -> Strategy[Any]:
+    """
+    Return the strategy that a configuration describes.
+
+    Parameters
+    ----------
+    config
+        A name, or a mapping with `name` and the parameters. A wrapper has the strategy inside under `strategy`, or any
+        strategy has its wrappers under `wrap`, from the inside to the outside: {name: PiKE, floor: 0.03,
+        wrap: [{name: Every, steps: 20}, Guard]}. Numbers per source are lists, or, where `sources` is given,
+        {source: number}. A strategy is returned as it is.
+    sources
+        Names in their order.
+
+    Raises
+    ------
+    InputError
+        As from `by_name`; the message says where in the configuration.
+
+    Examples
+    --------
+    >>> from_config({"name": "Static", "weights": {"hi": 0.25, "en": 0.75}}, sources=["en", "hi"])
+    Static([0.75, 0.25])
+    """
+    return _made(config, tuple(sources) if sources is not None else None, "strategy")
+
+
+def _made(config: Any, sources: tuple[str, ...] | None, where: str) -> Strategy[Any]:
+    if isinstance(config, Strategy):
+        return config
+    if isinstance(config, str):
+        config = {"name": config}
+    if not isinstance(config, Mapping):
+        raise InputError(f"{where} should be a name, or a mapping with a name and parameters, found {config!r}")
+    values = dict(config)
+    name, wraps = values.pop("name", None), values.pop("wrap", [])
+    if not isinstance(name, str):
+        raise InputError(f"{where}.name should be the name of a strategy, found {name!r}")
+    if not isinstance(wraps, list | tuple):
+        raise InputError(f"{where}.wrap should be a list of wrappers, from the inside to the outside, found {wraps!r}")
+    if "strategy" in values:
+        values["strategy"] = _made(values["strategy"], sources, f"{where}.strategy")
+    values = {each: _in_order(value, each, sources, where) for each, value in values.items()}
+    strategy = _call(name, values, where)
+    for i, wrap in enumerate(wraps):
+        strategy = _wrapped(strategy, wrap, f"{where}.wrap[{i}]")
+    return strategy
+
+
+def _wrapped(strategy: Strategy[Any], wrap: Any, where: str) -> Strategy[Any]:
+    values = {"name": wrap} if isinstance(wrap, str) else dict(wrap) if isinstance(wrap, Mapping) else {}
+    name = values.pop("name", None)
+    if not isinstance(name, str) or "strategy" in values:
+        raise InputError(f"{where} should be the name of a wrapper, with its parameters, found {wrap!r}")
+    wrappers = {_plain(each): each for each, cls in known().items() if issubclass(cls, Wrapper)}
+    if _plain(name) not in wrappers and _plain(name) in {_plain(each) for each in known()}:
+        raise InputError(f"{where} should be a wrapper ({', '.join(sorted(wrappers.values()))}), found {name!r}")
+    return _call(name, {"strategy": strategy, **values}, where)
+
+
+def _call(name: str, values: dict[str, Any], where: str) -> Strategy[Any]:
+    try:
+        return by_name(name, **{str(each): value for each, value in values.items()})
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _in_order(value: Any, name: str, sources: tuple[str, ...] | None, where: str) -> Any:
+    """Return numbers by source as a list in the sources' order; also in each step of a schedule."""
+    if name not in _PER_SOURCE or not isinstance(value, Mapping):
+        return value
+    if value and all(isinstance(key, int) and not isinstance(key, bool) for key in value):
+        return {step: _in_order(inner, name, sources, f"{where}.{name}[{step}]") for step, inner in value.items()}
+    if sources is None:
+        raise InputError(f"{where}.{name} should be a list in source order here, found {dict(value)!r}")
+    for key in value:
+        if key not in sources:
+            raise InputError(f"{where}.{name} names {key!r}, which is no source{_near(key, {s: s for s in sources})}")
+    if missing := [each for each in sources if each not in value]:
+        raise InputError(f"{where}.{name} should have a number for each source, found none for {missing[0]!r}; add it")
+    return [value[each] for each in sources]
+
+
+def _plain(name: Any) -> str:
+    return "".join(c for c in str(name).lower() if c not in "-_ ")
+
+
+def _near(word: Any, names: Mapping[str, str]) -> str:
+    close = difflib.get_close_matches(str(word), list(names), 1)
+    hint = f"; did you mean {names[close[0]]!r}?" if close else "."
+    return f"{hint} Known: {', '.join(names.values())}"
