@@ -1,4 +1,4 @@
-"""Every strategy, and every wrapper around every strategy, keeps to what the suite checks; the suite finds what does not."""
+"""Every strategy, and every wrapper around each, keeps to what the suite checks; the suite finds what does not."""
 
 import re
 from dataclasses import dataclass

@@ -31,8 +31,8 @@ class StrategyCase:
     make
         From a number of sources to the strategy.
     permute
-        From a strategy and an order [k] to the strategy whose hyperparameters per source are in that order; leave it out
-        where there are none.
+        From a strategy and an order [k] to the strategy whose hyperparameters per source are in that order; leave it
+        out where there are none.
     names
         Names that the strategy's repr uses, beside the public ones of its own module and of `mixwright`.
 

@@ -76,14 +76,18 @@ def read_decisions(records: Records) -> DecisionLog:
     if path is not None and path.is_dir():
         path = path / LOG
     if not lines:
-        raise InputError(f"{path or 'the log'} should have at least one decision, found none; has the run observed yet?")
+        raise InputError(
+            f"{path or 'the log'} should have at least one decision, found none; has the run observed yet?"
+        )
     decisions = [_decision(line, f"{path or 'the log'}, line {i + 1}") for i, line in enumerate(lines)]
     _check_order(decisions, str(path or "the log"))
     about, k = decisions[0][3], len(decisions[0][1])
     sources = about.get("sources") or [f"source_{i}" for i in range(k)]
     prior = about.get("prior")
     if len(sources) != k or (prior is not None and len(prior) != k):
-        raise InputError(f"{path or 'the log'}, line 1: the run should have {k} sources as its weights, found {sources}")
+        raise InputError(
+            f"{path or 'the log'}, line 1: the run should have {k} sources as its weights, found {sources}"
+        )
     return DecisionLog(
         tuple(obs for obs, *_ in decisions),
         np.array([weights for _, weights, *_ in decisions]),
@@ -116,7 +120,8 @@ def replay(
     Raises
     ------
     InputError
-        As `read_decisions`; and if the strategy needs a field that the log does not have throughout, or the prior is wrong.
+        As `read_decisions`; and if the strategy needs a field that the log does not have throughout, or the prior is
+        wrong.
 
     Examples
     --------
@@ -150,7 +155,8 @@ def _lines(path: Path) -> list[Any]:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(
-            f"{file} should be the decision log of a run (what Mixture(log=...) writes), found no such file; check the path"
+            f"{file} should be the decision log of a run (what Mixture(log=...) writes), found no such file; "
+            "check the path"
         ) from None
     except UnicodeDecodeError:
         raise InputError(f"{file} should be a decision log, found bytes that are not UTF-8; check the path") from None
@@ -173,7 +179,9 @@ def _decision(line: Any, where: str) -> tuple[Observation, Array, int, Mapping[s
         raise InputError(f"{where}: a decision should be a mapping, found {type(line).__name__}")
     for name in ("begins", "weights", "observation"):
         if name not in line:
-            raise InputError(f"{where}: a decision should have {name!r}, found {', '.join(map(str, line)) or 'nothing'}")
+            raise InputError(
+                f"{where}: a decision should have {name!r}, found {', '.join(map(str, line)) or 'nothing'}"
+            )
     begins, run = line["begins"], line.get("run", {})
     if isinstance(begins, bool) or not isinstance(begins, int) or not isinstance(run, Mapping):
         raise InputError(f"{where}: 'begins' should be a step and 'run' a mapping, found {begins!r} and {run!r}")
@@ -197,6 +205,6 @@ def _check_order(decisions: Sequence[tuple[Observation, Array, int, Any]], where
             raise InputError(f"{where}, line {i + 1}: should have {k} sources as the first line, found {len(now[1])}")
         if now[0].step <= before[0].step:
             raise InputError(
-                f"{where}, line {i + 1}: should be of a step after {before[0].step}, found {now[0].step}; the file holds "
-                "more than one run, or lines out of order"
+                f"{where}, line {i + 1}: should be of a step after {before[0].step}, found {now[0].step}; the file "
+                "holds more than one run, or lines out of order"
             )

@@ -22,7 +22,8 @@ class Pool(NamedTuple):
 
     - counts: summed. `planned`: averaged by the examples of each observation, so by its steps.
     - loss, excess_loss, grad_sq_norm, grad_variance: of each source, averaged by its examples; where the value is
-      unknown (nan) its examples do not count. So a mean over unbiased estimates stays unbiased; nan if it never was known.
+      unknown (nan) its examples do not count. So a mean over unbiased estimates stays unbiased; nan if it never was
+      known.
     - gram: averaged by sqrt(n_i n_j), which on the diagonal is the weighting of grad_sq_norm.
     - eval_loss, target_loss: the latest that was known: an older model's is no better for being averaged in.
 

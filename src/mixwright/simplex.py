@@ -113,8 +113,8 @@ def raise_to_floor(weights: Array, lower: Array, mass: float = 1.0) -> Array:
     """
     Return the weights [k] of at least `lower` with the sum `mass` that keep the ratios of those above their floor.
 
-    `weights` are not negative; `lower.sum() <= mass` is the caller's promise. No weight is below its floor afterwards, as
-    one would be that is raised first and divided by the sum then.
+    `weights` are not negative; `lower.sum() <= mass` is the caller's promise. No weight is below its floor afterwards,
+    as one would be that is raised first and divided by the sum then.
     """
     room = mass - float(lower.sum())
     if room <= 1e-12 * mass:

@@ -12,7 +12,10 @@ import typer
 
 from mixwright._version import __version__
 from mixwright.cli import help_texts
+from mixwright.cli.options import Json, Quiet
+from mixwright.cli.options import output_of as _output
 from mixwright.cli.output import Output, guarded, open_page
+from mixwright.cli.replay import replay
 from mixwright.cli.tables import print_mixture, print_summary
 from mixwright.cli.wrong_paths import check_shown
 
@@ -25,9 +28,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no tables; errors are still shown.")]
-Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON to stdout, and nothing else there.")]
 
 
 def _version(wanted: bool) -> None:
@@ -47,11 +47,6 @@ def options(
 ) -> None:
     """Keep what stands before the command, for the command."""
     context.obj = (quiet, as_json)
-
-
-def _output(context: typer.Context, quiet: bool, as_json: bool) -> Output:
-    before = context.obj or (False, False)
-    return Output(quiet or before[0], as_json or before[1])
 
 
 def _command_line() -> str:
@@ -155,6 +150,9 @@ def report(
         output.json({"report": str(page.resolve())})
         output.show(lambda console: console.print(f"page: {page.resolve()}", markup=False, soft_wrap=True))
         _open(output, run, open_it)
+
+
+app.command(help=help_texts.REPLAY)(replay)
 
 
 def _run(config: Any, folder: Path, progress: Any) -> dict[str, Any]:

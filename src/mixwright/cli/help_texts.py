@@ -64,3 +64,19 @@ Write the page of a run (report.html) again and say where it is.
 Example:
   mixwright report runs/demo --open
 """
+
+REPLAY = """
+Say which weights another strategy would have given on what a run observed.
+
+RUN is the folder of a run or its decisions.jsonl. Nothing is trained: the observations are those of the run, so this
+shows what a rule makes of the same evidence, not what a training with it would have reached.
+
+STRATEGY is a name, or parameters in YAML, or a YAML file with them.
+
+\b
+Examples:
+  mixwright replay runs/first --strategy pike
+  mixwright replay runs/first --strategy balanced-pike
+  mixwright replay runs/first --strategy '{name: PiKE, rule: restoring, floor: 0.03, wrap: [Guard]}'
+  mixwright replay runs/first/decisions.jsonl --strategy strategy.yaml --json > weights.json
+"""

@@ -151,9 +151,10 @@ class PiKERule:
 
 def _averaged(total: Array, examples: Array, value: Array | None, counts: Array, decay: float) -> tuple[Array, Array]:
     """Return numerators and denominators of a mean over updates, by examples, that forgets."""
-    known = (counts > 0) & ~np.isnan(value)  # type: ignore[operator]
+    assert value is not None  # it is in `needs`
+    known = (counts > 0) & ~np.isnan(value)
     new = (1 - decay) * np.where(known, counts, 0.0)
-    return decay * total + new * np.where(known, value, 0.0), decay * examples + new  # type: ignore[operator]
+    return decay * total + new * np.where(known, value, 0.0), decay * examples + new
 
 
 def _mean(total: Array, examples: Array) -> Array:
@@ -162,7 +163,7 @@ def _mean(total: Array, examples: Array) -> Array:
 
 
 def _optimal(bound: Bound, zeta1: float, zeta2: float, weights: Array, lower: Array) -> Array:
-    """Return the minimum of the bound; sources without a gradient get the floor, and all of them stay if none has one."""
+    """Return the minimum of the bound; sources without a gradient get the floor, and all stay if none has one."""
     steep = (bound.gain > 0) | (bound.curvature > 0)
     if not steep.any():
         return weights

@@ -29,21 +29,21 @@ class BalancedPiKEState(NamedTuple):
 @dataclass(frozen=True)
 class BalancedPiKE(PiKERule, Strategy[BalancedPiKEState]):
     r"""
-    PiKE for the objective (1/tau) log sum_i exp(tau L_i), which lies between the sum and the worst source (Balanced-PiKE).
+    PiKE for the objective (1/tau) log sum_i exp(tau L_i), between the mean and the worst source (Balanced-PiKE).
 
     Observes what `PiKE` does, and the sources' losses. The objective's dual weights and PiKE on y_i L_i take turns:
 
         y_i = k softmax(tau L)_i
 
-    - L [k]: loss of each source, nats per token; y has the mean 1, so that zeta keeps its scale and tau = 0 is PiKE (the
-      paper's y sums to tau)
+    - L [k]: loss of each source, nats per token; y has the mean 1, so that zeta keeps its scale and tau = 0 is PiKE
+      (the paper's y sums to tau)
     - reading "sampling" (the default): the model's own gradient stays unweighted, exponent
       zeta_1 y_i |g_i|^2 - zeta_2 sigma_i^2 / (2 b)
     - reading "steps": for trainings that multiply a row of source i by y_i (`dual_weights`), exponent
       zeta_1 y_i^2 |g_i|^2 - zeta_2 y_i^2 sigma_i^2 / (2 b), with the statistics of the unweighted losses
 
-    The paper (as far as it could be read) leaves open which of the two is meant. In the rules "restoring" and "optimal" the
-    second-order term is that of the step, too: gamma |g_i|^2, times y_i^2 in the second reading.
+    The paper (as far as it could be read) leaves open which of the two is meant. In the rules "restoring" and
+    "optimal" the second-order term is that of the step, too: gamma |g_i|^2, times y_i^2 in the second reading.
 
     Parameters
     ----------
@@ -53,7 +53,8 @@ class BalancedPiKE(PiKERule, Strategy[BalancedPiKEState]):
         "sampling" or "steps".
     loss
         Which L: "loss" (training), "eval_loss" (held out), or "auto": the latest held-out losses once every source that
-        was trained on has one, until then the training losses. The two are never mixed in one update. A source without a loss has y_i = 1.
+        was trained on has one, until then the training losses. The two are never mixed in one update. A source without
+        a loss has y_i = 1.
     zeta1, zeta2, rule, floor, gamma, variance, rate, ratio, move, decay
         As in `PiKE`.
 

@@ -35,14 +35,14 @@ class Guard(Wrapper[GuardState]):
 
     An alarm goes off at an update
 
-    - whose observation cannot be used: a loss or excess loss is nan for a source that was seen, whether the strategy reads
-      it or not (gradient statistics may be nan: steps that are not sampled have none);
+    - whose observation cannot be used: a loss or excess loss is nan for a source that was seen, whether the strategy
+      reads it or not (gradient statistics may be nan: steps that are not sampled have none);
     - after which the weights are not finite numbers on the simplex, their entropy is below a share of the greatest
       possible one, or a weight is below `lower` or above `upper`.
 
-    The update is then undone: with fallback "last" the strategy is as if the observation had not been made; with "prior" it
-    starts anew where weights were at fault. It goes on from the next observation. The alarm is announced: it stands in the
-    state and in the decision log ("remarks"), and `Mixture` raises it as an `AlarmWarning`.
+    The update is then undone: with fallback "last" the strategy is as if the observation had not been made; with
+    "prior" it starts anew where weights were at fault. It goes on from the next observation. The alarm is announced:
+    it stands in the state and in the decision log ("remarks"), and `Mixture` raises it as an `AlarmWarning`.
 
     Parameters
     ----------
@@ -126,8 +126,8 @@ class Guard(Wrapper[GuardState]):
         bound = self.entropy * math.log(max(k, 1))
         if entropy(weights) < bound:
             return (
-                f"weights collapse: their entropy is {entropy(weights):.3g} nats, below {bound:.3g} ({self.entropy:g} of "
-                f"ln {k}); source {most} has {weights[most]:.3g}"
+                f"weights collapse: their entropy is {entropy(weights):.3g} nats, below {bound:.3g} ({self.entropy:g} "
+                f"of ln {k}); source {most} has {weights[most]:.3g}"
             )
         if weights[least] < self.lower - 1e-12:
             return f"weights collapse: source {least} has {weights[least]:.3g}, below {self.lower:g}"

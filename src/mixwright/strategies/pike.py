@@ -20,8 +20,8 @@ class PiKE(PiKERule, Strategy[PiKEState]):
     r"""
     More weight to sources with a large gradient, less to those with a noisy one (PiKE).
 
-    Observes the squared norm of each source's gradient and the variance of its examples' gradients, and lowers a bound on
-    the loss after a step, sum_i lambda_i w_i + kappa_i w_i^2 / 2 (times a constant), with
+    Observes the squared norm of each source's gradient and the variance of its examples' gradients, and lowers a bound
+    on the loss after a step, sum_i lambda_i w_i + kappa_i w_i^2 / 2 (times a constant), with
 
         lambda_i = zeta_2 sigma_i^2 / (2 b) - zeta_1 |g_i|^2,    kappa_i = zeta_2 gamma |g_i|^2
 
@@ -33,12 +33,13 @@ class PiKE(PiKERule, Strategy[PiKEState]):
 
     The rules, from the paper's Algorithm 1 on:
 
-    - "exponentiated": w_i <- w_i exp(zeta_1 |g_i|^2 - zeta_2 sigma_i^2 / (2 b)), normalised. It has no fixed point inside
-      the simplex: as long as one source's exponent is the largest, that source gains, until the others are at the floor.
+    - "exponentiated": w_i <- w_i exp(zeta_1 |g_i|^2 - zeta_2 sigma_i^2 / (2 b)), normalised. It has no fixed point
+      inside the simplex: as long as one source's exponent is the largest, that source gains, until the others are at
+      the floor.
     - "restoring": the exact mirror step, with the term that the paper drops for small steps:
       w_i <- w_i exp((zeta_1 - zeta_2 gamma w_i) |g_i|^2 - zeta_2 sigma_i^2 / (2 b)).
-    - "optimal": the minimum of the bound, w_i = max(floor_i, -(mu + lambda_i) / kappa_i), found by sorting. It jumps with
-      its statistics; `Smooth(PiKE(rule="optimal"), 0.2)` does not.
+    - "optimal": the minimum of the bound, w_i = max(floor_i, -(mu + lambda_i) / kappa_i), found by sorting. It jumps
+      with its statistics; `Smooth(PiKE(rule="optimal"), 0.2)` does not.
 
     Parameters
     ----------
@@ -47,31 +48,31 @@ class PiKE(PiKERule, Strategy[PiKEState]):
     rule
         One of the three.
     floor
-        The least weight, part of the step (the projection of mirror descent). None: a tenth of the prior, so that training
-        starts at the prior and what the prior leaves out stays out. 0: none; a source whose weight is 0 is never
-        observed again.
+        The least weight, part of the step (the projection of mirror descent). None: a tenth of the prior, so that
+        training starts at the prior and what the prior leaves out stays out. 0: none; a source whose weight is 0 is
+        never observed again.
     gamma
         Of the second-order term. 1: gradients of different sources are orthogonal at worst (c_hi = 0).
     variance
         Whether the variance term is there. Without, only `grad_sq_norm` is needed.
     rate, ratio, move
-        Of the scale-free form: the mean exponent, zeta_2 / zeta_1, and the most that an update may change the logarithm of
-        the ratio of two weights.
+        Of the scale-free form: the mean exponent, zeta_2 / zeta_1, and the most that an update may change the
+        logarithm of the ratio of two weights.
     decay
         Share of the old averages of statistics that an update keeps. None: 0 with numbers given, .7 without.
 
     Notes
     -----
-    Scale-free: zeta_1 = rate / S, zeta_2 = ratio zeta_1, with S the mean over sources of |g_i|^2 + ratio sigma_i^2 / (2 b)
-    (or their mean under the weights, if that is larger). So gradients that are c times as large give the same weights. The
-    ratio is Lip eta / beta: 1 is a step size at about the edge of stability. At .2 even the exact optimum gives one
-    source most of the weight, at .1 all of it.
+    Scale-free: zeta_1 = rate / S, zeta_2 = ratio zeta_1, with S the mean over sources of |g_i|^2 + ratio sigma_i^2 /
+    (2 b) (or their mean under the weights, if that is larger). So gradients that are c times as large give the same
+    weights. The ratio is Lip eta / beta: 1 is a step size at about the edge of stability. At .2 even the exact optimum
+    gives one source most of the weight, at .1 all of it.
 
     Averages: numerators and denominators are averaged apart, by examples, and the mean is clipped: single estimates are
     noisy and often negative, and clipping each would reward noise.
 
-    Unknown statistics (nan, or a source that was not seen, where no average is left): the source keeps its weight, and the
-    others share the rest by the rule. An exponent of 0 would let it sink below sources with a positive one.
+    Unknown statistics (nan, or a source that was not seen, where no average is left): the source keeps its weight, and
+    the others share the rest by the rule. An exponent of 0 would let it sink below sources with a positive one.
 
     A source with |g_i|^2 <= 0 after averaging has kappa = 0. The optimal rule gives it the floor; where all are like
     that, weights stay. In the other rules its first-order term is 0.

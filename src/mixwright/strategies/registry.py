@@ -36,7 +36,8 @@ def by_name(name: str, **parameters: Any) -> Strategy[Any]:
     Raises
     ------
     InputError
-        If there is no such strategy or parameter (the message has the nearest one), one is missing, or a value is wrong.
+        If there is no such strategy or parameter (the message has the nearest one), one is missing, or a value is
+        wrong.
 
     Examples
     --------
@@ -55,7 +56,9 @@ def by_name(name: str, **parameters: Any) -> Strategy[Any]:
             raise InputError(f"{cls.__name__} has no parameter {each!r}{_near(each, {p: p for p in takes})}")
     for each, parameter in takes.items():
         if parameter.default is inspect.Parameter.empty and each not in parameters:
-            raise InputError(f"{cls.__name__} needs the parameter {each!r}, found {sorted(parameters) or 'none'}; give it")
+            raise InputError(
+                f"{cls.__name__} needs the parameter {each!r}, found {sorted(parameters) or 'none'}; give it"
+            )
     return cls(**parameters)
 
 

@@ -27,8 +27,8 @@ class Smooth(Wrapper[SmoothState]):
     """
     The running mean of a strategy's weights: m <- (1 - rate) m + rate v at each update, v being the weights inside.
 
-    For strategies that jump, such as the closed form of PiKE on noisy statistics. A mean of weights within convex limits
-    is within them: `Smooth(Floor(...))` keeps the floor.
+    For strategies that jump, such as the closed form of PiKE on noisy statistics. A mean of weights within convex
+    limits is within them: `Smooth(Floor(...))` keeps the floor.
 
     Parameters
     ----------

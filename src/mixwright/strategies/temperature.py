@@ -25,8 +25,8 @@ class Temperature(Strategy[StaticState]):
 
     Observes nothing. w_i = n_i^(1/T) / sum_j n_j^(1/T)
 
-    - n [k]: the sources' sizes in rows or tokens; without them the prior, so that with the prior "natural" nothing needs
-      to be written twice. A source of size 0 has the weight 0.
+    - n [k]: the sources' sizes in rows or tokens; without them the prior, so that with the prior "natural" nothing
+      needs to be written twice. A source of size 0 has the weight 0.
     - T > 0: the temperature. Below 1 large sources get more than their share.
 
     Parameters
@@ -44,8 +44,8 @@ class Temperature(Strategy[StaticState]):
 
     Notes
     -----
-    Papers of multilingual pre-training write alpha = 1/T (XLM-R, arXiv 1911.02116: alpha = .3) or T (mT5's ancestors, arXiv
-    1907.05019: T = 5). Starts at its weights, not at the prior.
+    Papers of multilingual pre-training write alpha = 1/T (XLM-R, arXiv 1911.02116: alpha = .3) or T (mT5's ancestors,
+    arXiv 1907.05019: T = 5). Starts at its weights, not at the prior.
     """
 
     temperature: float

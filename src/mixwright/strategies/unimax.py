@@ -23,8 +23,9 @@ class UniMax(Strategy[StaticState]):
     r"""
     Weights that stay, as uniform as a cap on epochs allows (UniMax).
 
-    Observes nothing. From the smallest source to the largest, each gets an equal part of what is left of the budget, but
-    at most N epochs of its own rows: u_i = min(N n_i, (C - sum of the smaller ones' u) / (sources left)), w_i = u_i / C
+    Observes nothing. From the smallest source to the largest, each gets an equal part of what is left of the budget,
+    but at most N epochs of its own rows: u_i = min(N n_i, (C - sum of the smaller ones' u) / (sources left)), w_i =
+    u_i / C
 
     - n [k]: the sources' sizes, in the unit of the weights (rows or tokens)
     - C: the budget of the whole training in the same unit
@@ -58,8 +59,8 @@ class UniMax(Strategy[StaticState]):
 
     References
     ----------
-    Chung et al., "UniMax: Fairer and More Effective Language Sampling for Large-Scale Multilingual Pretraining", ICLR 2023,
-    arXiv 2304.09151.
+    Chung et al., "UniMax: Fairer and More Effective Language Sampling for Large-Scale Multilingual Pretraining", ICLR
+    2023, arXiv 2304.09151.
     """
 
     sizes: tuple[float, ...]
@@ -73,8 +74,8 @@ class UniMax(Strategy[StaticState]):
         most = self.max_epochs * sum(self.sizes)
         if self.budget > most * (1 + 1e-9):
             raise InputError(
-                f"budget should be at most {self.max_epochs:g} epochs of all sources ({most:g}), found {self.budget:g}; "
-                f"lower it, or use max_epochs={self.budget / sum(self.sizes):.3g} or more"
+                f"budget should be at most {self.max_epochs:g} epochs of all sources ({most:g}), found "
+                f"{self.budget:g}; lower it, or use max_epochs={self.budget / sum(self.sizes):.3g} or more"
             )
 
     def init(self, prior: Array) -> StaticState:

@@ -1,0 +1,18 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mixwright.cli.output import Output
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no tables; errors are still shown.")]
+Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON to stdout, and nothing else there.")]
+
+
+def output_of(context: typer.Context, quiet: bool, as_json: bool) -> Output:
+    """Return where a command's words go; options may stand before the command, too."""
+    before = context.obj or (False, False)
+    return Output(quiet or before[0], as_json or before[1])

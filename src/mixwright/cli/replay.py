@@ -1,0 +1,99 @@
+"""The command `mixwright replay`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mixwright.cli.options import Json, Quiet, output_of
+from mixwright.cli.output import guarded
+from mixwright.decisions import DecisionLog
+from mixwright.decisions import replay as replayed_weights
+from mixwright.errors import InputError
+
+_SHOWN = 20  # sources in the table; JSON has all
+
+
+def replay(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or its decisions.jsonl.")],
+    strategy: Annotated[
+        str, typer.Option(metavar="STRATEGY", help="A name, parameters in YAML, or a YAML file with them.")
+    ],
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Parse and do `mixwright replay`."""
+    output = output_of(context, quiet, as_json)
+    with guarded(output):
+        from mixwright.decisions import read_decisions
+        from mixwright.strategies import from_config
+
+        log = read_decisions(run)
+        made = from_config(_config(strategy), log.sources)
+        weights = replayed_weights(log, made)
+        output.json(_result(log, repr(made), weights))
+        output.show(lambda console: _print(console, log, repr(made), weights))
+
+
+def _config(text: str) -> Any:
+    """Return what was given after --strategy: a name, or a mapping."""
+    import yaml
+
+    is_file = text.endswith((".yaml", ".yml"))
+    where = text if is_file else "--strategy"
+    try:
+        value = yaml.safe_load(Path(text).read_text(encoding="utf-8") if is_file else text)
+    except FileNotFoundError:
+        raise InputError(f"--strategy should be a name or a YAML file, found no file {text}; check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{where} should be a name or a mapping in YAML, found {text!r} ({error})") from None
+    if is_file and isinstance(value, dict) and set(value) == {"strategy"}:
+        value = value["strategy"]
+    return value
+
+
+def _result(log: DecisionLog, strategy: str, weights: Any) -> dict[str, Any]:
+    return {
+        "sources": list(log.sources),
+        "recorded_strategy": log.strategy,
+        "strategy": strategy,
+        "steps": [obs.step for obs in log.observations],
+        "begins": log.begins.tolist(),
+        "recorded": log.weights.tolist(),
+        "replayed": weights.tolist(),
+        "distance": _distance(log, weights).tolist(),
+    }
+
+
+def _distance(log: DecisionLog, weights: Any) -> Any:
+    """Return how much of a batch would have been of other sources, at each update."""
+    return np.abs(weights - log.weights).sum(1) / 2
+
+
+def _print(console: Console, log: DecisionLog, strategy: str, weights: Any) -> None:
+    first, last = log.observations[0].step, log.observations[-1].step
+    table = Table(title=f"Weights on {len(weights)} observations (steps {first} to {last})", title_justify="left")
+    table.add_column("source", overflow="fold")
+    for name in ("recorded mean", "replayed mean", "recorded last", "replayed last"):
+        table.add_column(name, justify="right")
+    means = log.weights.mean(0), weights.mean(0), log.weights[-1], weights[-1]
+    for i in np.argsort(-weights[-1], kind="stable")[:_SHOWN]:
+        table.add_row(escape(log.sources[i]), *(f"{column[i]:.3f}" for column in means))
+    console.print(table)
+    if len(log.sources) > _SHOWN:
+        console.print(f"... and {len(log.sources) - _SHOWN} more sources; --json has all")
+    distance = _distance(log, weights)
+    for name, value in (
+        ("recorded", log.strategy or "not said in the log"),
+        ("replayed", strategy),
+        ("difference", f"{distance.mean():.1%} of a batch on average, at most {distance.max():.1%}"),
+        ("note", "a dry run: the observations are those of the recorded weights"),
+    ):
+        console.print(f"{name:<11} {value}", markup=False, highlight=False, soft_wrap=True)
