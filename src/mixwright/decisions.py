@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mixwright.errors import InputError
 from mixwright.observation import Observation
 from mixwright.simplex import normalise
+from mixwright.strategies.static import simplex_tuple
 from mixwright.strategy import Strategy
 
 Array = NDArray[np.float64]
@@ -92,7 +93,7 @@ def read_decisions(records: Records) -> DecisionLog:
         tuple(obs for obs, *_ in decisions),
         np.array([weights for _, weights, *_ in decisions]),
         np.array([begins for *_, begins, _ in decisions], np.int64),
-        None if prior is None else normalise(prior, "prior"),
+        None if prior is None else np.array(simplex_tuple(prior, "prior")),
         tuple(map(str, sources)),
         str(about.get("strategy", "")),
     )
@@ -189,7 +190,7 @@ def _decision(line: Any, where: str) -> tuple[Observation, Array, int, Mapping[s
         raise InputError(f"{where}: an observation should be a mapping, found {line['observation']!r}")
     try:
         obs = Observation.from_json(line["observation"])
-        weights = normalise(line.get("strategy_weights", line["weights"]))
+        weights = np.array(simplex_tuple(line.get("strategy_weights", line["weights"])))
     except (InputError, TypeError, ValueError) as error:
         raise InputError(f"{where}: {error}") from None
     if len(weights) != len(obs.counts):

@@ -119,7 +119,12 @@ def raise_to_floor(weights: Array, lower: Array, mass: float = 1.0) -> Array:
     room = mass - float(lower.sum())
     if room <= 1e-12 * mass:
         return lower * (mass / lower.sum()) if mass > 0 else lower.copy()
-    return scale_onto_bounds(weights, lower, np.full(weights.size, mass), mass)
+    if np.all(weights >= lower) and abs(float(weights.sum()) - mass) <= 1e-12:
+        return weights.copy()
+    held = (weights > 0) | (lower > 0)
+    return scale_onto_bounds(
+        weights, lower, np.where(held, mass, 0.0) if held.any() else np.full(weights.size, mass), mass
+    )
 
 
 def exponentiated_step(weights: Array, exponent: Array, lower: Array, mass: float = 1.0) -> Array:

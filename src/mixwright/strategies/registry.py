@@ -150,6 +150,6 @@ def _plain(name: Any) -> str:
 
 
 def _near(word: Any, names: Mapping[str, str]) -> str:
-    close = difflib.get_close_matches(str(word), list(names), 1)
+    close = difflib.get_close_matches(str(word), list(names), 1, cutoff=0.5)
     hint = f"; did you mean {names[close[0]]!r}?" if close else "."
     return f"{hint} Known: {', '.join(names.values())}"

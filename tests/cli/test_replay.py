@@ -1,0 +1,73 @@
+"""`mixwright replay` as a person runs it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mixwright import BalancedPiKE, Mixture, PiKE, replay
+from mixwright.testing import observations
+
+
+def mixwright(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "mixwright.cli.main", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "120"},
+        check=False,
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    mixture = Mixture(["en", "[bold]hi", "sw"], PiKE(), log=tmp_path / "decisions.jsonl")
+    for obs in observations(3, 6):
+        mixture.observe(obs)
+    return tmp_path
+
+
+def test_replay(run):
+    shown = mixwright("replay", run, "--strategy", "balanced-pike")
+    assert shown.returncode == 0, shown.stderr
+    assert "Weights on 6 observations (steps 6 to 41)" in shown.stdout
+    assert "[bold]hi" in shown.stdout
+    assert "a dry run" in shown.stdout
+    (run / "strategy.yaml").write_text("strategy: {name: BalancedPiKE, tau: 3, wrap: [{name: Every, steps: 10}]}\n")
+    as_json = mixwright("replay", run / "decisions.jsonl", "--strategy", run / "strategy.yaml", "--json")
+    found = json.loads(as_json.stdout)
+    assert found["strategy"].startswith("Every(strategy=BalancedPiKE(")
+    assert found["steps"] == [6, 13, 20, 27, 34, 41]
+    assert found["recorded_strategy"] == repr(PiKE())
+    inline = mixwright("replay", run, "--strategy", "{name: BalancedPiKE, tau: 3}", "--json")
+    found = json.loads(inline.stdout)
+    np.testing.assert_allclose(found["replayed"], replay(run, BalancedPiKE(3)))
+    differences = np.abs(np.array(found["replayed"]) - np.array(found["recorded"])).sum(1) / 2
+    np.testing.assert_allclose(found["distance"], differences)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "says"),
+    [
+        ("pyke", "did you mean 'PiKE'"),
+        ("{name: PiKE, flor: 1}", "did you mean 'floor'"),
+        ("{name: PiKE", "--strategy should be a name or a mapping in YAML"),
+        ("none.yaml", "found no file none.yaml"),
+    ],
+)
+def test_bad_strategies(run, strategy, says):
+    shown = mixwright("replay", run, "--strategy", strategy)
+    assert shown.returncode == 2
+    assert says in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_bad_runs(tmp_path):
+    shown = mixwright("replay", tmp_path / "nothing", "--strategy", "pike")
+    assert shown.returncode == 2
+    assert "decision log of a run" in shown.stderr
+    assert mixwright("replay", tmp_path).returncode == 2
+    assert "mixwright replay" in mixwright("replay", "--help").stdout
