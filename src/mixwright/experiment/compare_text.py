@@ -126,6 +126,11 @@ class TextComparison:
         ]
 
     @property
+    def source_names(self) -> list[str]:
+        """Return the sources, where all have held-out documents."""
+        return list(self.config.sources) if all(s.held_out is not None for s in self.sources) else []
+
+    @property
     def quantities(self) -> list[Quantity]:
         """Return what is measured on targets."""
         questions = any(target.config.kind == "questions" for target in self.targets)
