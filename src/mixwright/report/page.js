@@ -57,6 +57,7 @@
     const family = getComputedStyle(document.body).fontFamily;
     for (const figure of figures) {
       const box = document.getElementById(figure.name);
+      if (!box.clientWidth) continue; // within a closed <details>: drawn when that opens
       const layout = coloured(narrowNow() ? changed(figure.layout, figure.narrow) : figure.layout, style, "");
       layout.font.family = family;
       layout.width = box.clientWidth;
@@ -76,6 +77,8 @@
       waiting = setTimeout(again, 120);
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+    const opened = (event) => event.target.open && event.target.querySelector(".chart") && again();
+    document.addEventListener("toggle", opened, true); // does not bubble
     let closed = [];
     window.addEventListener("beforeprint", () => {
       closed = [...document.querySelectorAll("details:not([open])")];

@@ -78,11 +78,15 @@ def render(summary: Mapping[str, Any]) -> str:
         When jinja2 or plotly is not installed.
     """
     check_summary(summary)
+    return document("page.html", build_view(completed(summary)))
+
+
+def document(template: str, view: Mapping[str, Any]) -> str:
+    """Return a page: a template with what it shows, whose `charts` are drawn by the page's own script."""
     environment = _environment()
     library, library_hash = _library()
     script = _file("page.js")
-    view = build_view(completed(summary))
-    text = environment.get_template("page.html").render(
+    text = environment.get_template(template).render(
         view,
         library_version=__version__,
         style=_literal(_file("style.css")),
@@ -125,6 +129,7 @@ def _environment() -> Any:
         "duration",
         "moment",
         "shorten",
+        "address",
     ):
         environment.filters[name] = getattr(words, name)
     return environment

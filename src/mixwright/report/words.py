@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 NOTHING = "–"
 _MINUS = "\u2212"
@@ -102,6 +103,11 @@ def moment(text: str) -> str:
 def shorten(text: str, limit: int = 80) -> str:
     """Return `text` cut to `limit` characters, with an ellipsis where something was left out."""
     return text if len(text) <= limit else text[: max(limit - 1, 1)].rstrip() + "…"
+
+
+def address(name: str) -> str:
+    """Return the relative address of a file beside the page: never one with a scheme, a host or another folder."""
+    return f"./{quote(name.replace(chr(92), '/').rsplit('/', 1)[-1], safe='', errors='replace')}"
 
 
 def tidy(text: str) -> str:

@@ -1,0 +1,135 @@
+"""What the page of a comparison says in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mixwright.report.looks import Look
+from mixwright.report.words import number, percent
+
+STATES = {"better": "better", "worse": "worse", "no better": "same", "unverified": "open"}  # classes of the style
+VERDICT_LOOKS = {
+    "better": Look("green", "circle", "solid"),
+    "no better": Look("grey", "square-open", "solid"),
+    "worse": Look("vermillion", "x", "solid"),
+    "unverified": Look("grey", "diamond-open", "solid"),
+}
+_NAMED_TARGETS = 3  # in the headline; of more, their number is said
+
+
+def lead(summary: Mapping[str, Any]) -> str:
+    """Return the verdict over all arms and headline measures in a few words."""
+    over, found = summary["over"], [m for m in summary["measures"] if m["headline"]]
+    entries = [d for m in found for d in m["differences"]]
+    if not entries:
+        return "One arm, nothing to compare"
+    if all(d["word"] == "unverified" for d in entries):
+        return f"No verdict: one seed does not tell whether an arm is better than {over}"
+    arms = list(dict.fromkeys(d["arm"] for d in entries))
+    where = {word: {arm: _measures(found, arm, word) for arm in arms} for word in ("better", "worse")}
+    better = [f"{arm}{_on(where['better'][arm], found)}" for arm in arms if where["better"][arm]]
+    worse = [f"{arm}{_on(where['worse'][arm], found)}" for arm in arms if where["worse"][arm]]
+    rest = [arm for arm in arms if not where["better"][arm] and not where["worse"][arm]]
+    if not better and not worse:
+        return f"No arm is better than {over} on this evidence"
+    parts = [f"Better than {over}: {_joined(better)}" if better else f"No arm is better than {over} on this evidence"]
+    parts += [f"Worse: {_joined(worse)}"] if worse else []
+    parts += [f"No better: {_joined(rest)}"] if rest else []
+    return ". ".join(parts)
+
+
+def _measures(found: Sequence[Mapping[str, Any]], arm: str, word: str) -> list[str]:
+    return [m["name"] for m in found if any(d["arm"] == arm and d["word"] == word for d in m["differences"])]
+
+
+def _on(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> str:
+    """Say on which of the measures, unless there is one only."""
+    if len(found) == 1:
+        return ""
+    if len(names) == len(found):
+        return f" on {'both' if len(found) == 2 else f'all {len(found)}'} targets"
+    return f" on {_joined(names)}" if len(names) <= _NAMED_TARGETS else f" on {len(names)} of {len(found)} targets"
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def verdict_words(entry: Mapping[str, Any], unit: str, digits: int, level: float, seeds: int) -> tuple[str, str]:
+    """Return the verdict of one arm on one measure: a title, and the figures behind it."""
+    over, word, difference = entry["over"], entry["word"], entry["difference"]
+    if word == "unverified":
+        text = f"difference {_plus(difference, digits)}{unit}, no interval: one seed"
+        return f"Unverified against {over}", text
+    ends = (
+        f"{percent(level, 0)} interval {_plus(entry['low'], digits)} to {_plus(entry['high'], digits)}, {seeds} seeds"
+    )
+    if word == "no better":
+        return f"No better than {over} on this evidence", f"difference {_plus(difference, digits)}{unit}, {ends}"
+    title = f"{word.capitalize()} than {over}"
+    return title, f"by {number(abs(difference), digits)}{unit}, {ends}"
+
+
+def _plus(value: float, digits: int) -> str:
+    text = number(value, digits)
+    return f"+{text}" if value > 0 and text.strip("0.,") else text
+
+
+def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return how to read the verdicts, as (term, sentence)."""
+    over, seeds, others = summary["over"], len(summary["seeds"]), len(summary["arms"]) - 1
+    if seeds < 2:
+        why = (
+            "One seed gives one difference for each arm and nothing that tells how far such differences move, and seeds "
+            "often move a loss by more than mixtures do: run at least 2 seeds, better 3 or more."
+        )
+        return [("Why there is no verdict", why)]
+    level, error = percent(summary["level"], 0), percent(summary["error"], 0)
+    return [
+        (
+            "Paired seeds",
+            f"Arms with the same seed start from the same model and read each source in the same order, so each of the "
+            f"{seeds} seeds gives one difference from {over}, in which what moved both runs alike has fallen out.",
+        ),
+        (
+            "Interval",
+            f"The {level} interval of an arm says where its mean difference lies, judged by how far its differences move "
+            "from seed to seed.",
+        ),
+        (
+            "Verdict",
+            f"“Better” is corrected for the number of arms (Holm): the chance to call any of {_arms(others)} better where "
+            f"none is stays at or below {error} for each measure; so with several arms an interval may lie beside zero "
+            "and the verdict be “no better”.",
+        ),
+        (
+            f"No better than {over}",
+            "No difference was shown on this evidence; the interval says how large one could still be.",
+        ),
+        (
+            "Unpaired",
+            "The thin interval is what the same runs would say without their pairing (Welch): the gap between both is what "
+            "shared seeds were worth.",
+        ),
+    ]
+
+
+def _arms(others: int) -> str:
+    return "the one other arm" if others == 1 else f"these {others} arms"
+
+
+def budget_words(summary: Mapping[str, Any]) -> str:
+    """Return what the arms were given, in one sentence; nothing where that is not known."""
+    budget, amount = summary.get("budget"), amount_of(summary)
+    if not budget:
+        return ""
+    given = f"{budget['tokens']:,} {amount}"
+    if budget["charged"]:
+        return f"Every arm had {given}; what finding its mixture cost is taken off its training."
+    return f"Every arm was trained on {given}; what finding its mixture cost comes on top."
+
+
+def amount_of(summary: Mapping[str, Any]) -> str:
+    """Return what a training is counted in."""
+    return "rows" if summary.get("setting") == "assays" else "tokens"
