@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mixwright.report.comparison_charts import Arm, Course, course_chart
+from mixwright.report.comparison_charts import Arm
+from mixwright.report.comparison_courses import Course, course_chart
 from mixwright.report.words import count
 
 SHOWN_POINTS = 60  # of a curve

@@ -112,8 +112,8 @@ def source_groups(
     """
     Return tables of held-out losses of the sources, with the average and the worst.
 
-    Each has the columns of one group of mixtures (those for all targets, those for one), the baseline always among them;
-    few columns make one table.
+    Each has the columns of one group of mixtures (those for all targets, those for one), the baseline always among
+    them; few columns make one table.
     """
     if not measures:
         return []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.files import atomic_write
-from mixwright.report.comparison_schema import check_comparison
+from mixwright.report.comparison_schema import check_comparison, completed_comparison
 from mixwright.report.comparison_view import build_comparison
 from mixwright.report.page import document
 
@@ -33,8 +33,8 @@ def write_comparison(summary: Mapping[str, Any], path: Path | str) -> Path:
     Raises
     ------
     InputError
-        When the summary is of a newer schema or of another kind, or lacks a field (which is named), or the file cannot be
-        written.
+        When the summary is of a newer schema or of another kind, or lacks a field (which is named), or the file cannot
+        be written.
     MissingExtraError
         When jinja2 or plotly is not installed.
     """
@@ -48,8 +48,8 @@ def render_comparison(summary: Mapping[str, Any]) -> str:
     """
     Return the page of a comparison as HTML; see `write_comparison`.
 
-    Like the page of a run it is self-contained, asks the network for nothing and forbids that, and the same summary gives
-    the same text.
+    Like the page of a run it is self-contained, asks the network for nothing and forbids that, and the same summary
+    gives the same text.
     """
     check_comparison(summary)
-    return document("comparison.html", build_comparison(summary))
+    return document("comparison.html", build_comparison(completed_comparison(summary)))

@@ -54,6 +54,17 @@ def check_comparison(summary: Mapping[str, Any]) -> None:
     _check_courses(summary)
 
 
+def completed_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checked summary in which every field that may be absent is there, as null."""
+    whole = dict.fromkeys(("title", "command", "setting", "budget", "cost", "csv")) | dict(summary)
+    ends = dict.fromkeys(("low", "high", "unpaired"))
+    whole["measures"] = [
+        {**measure, "differences": [{**ends, **entry} for entry in measure["differences"]]}
+        for measure in summary["measures"]
+    ]
+    return whole
+
+
 def variants(summary: Mapping[str, Any]) -> dict[str, tuple[str, str | None]]:
     """Return (arm, target) for each name under which measures list an arm: an arm has a name for each own mixture."""
     found: dict[str, tuple[str, str | None]] = {}

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixwright.report.charts import Chart
-from mixwright.report.comparison_charts import Arm, Gain, Shown, forest_chart, gain_chart, seeds_chart
+from mixwright.report.comparison_charts import Arm, Shown, forest_chart, seeds_chart
+from mixwright.report.comparison_courses import Gain, gain_chart
 from mixwright.report.comparison_curves import curve_views, steps_views
 from mixwright.report.comparison_mixtures import source_groups, weight_groups
 from mixwright.report.comparison_schema import variants

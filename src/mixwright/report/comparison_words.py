@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixwright.report.looks import Look
-from mixwright.report.words import number, percent
+from mixwright.report.words import number, percent, signed
 
 STATES = {"better": "better", "worse": "worse", "no better": "same", "unverified": "open"}  # classes of the style
 VERDICT_LOOKS = {
@@ -16,6 +16,7 @@ VERDICT_LOOKS = {
     "unverified": Look("grey", "diamond-open", "solid"),
 }
 _NAMED_TARGETS = 3  # in the headline; of more, their number is said
+_NAMED_ARMS = 5
 
 
 def lead(summary: Mapping[str, Any]) -> str:
@@ -53,6 +54,8 @@ def _on(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _joined(names: Sequence[str]) -> str:
+    if len(names) > _NAMED_ARMS + 1:
+        return f"{', '.join(names[:_NAMED_ARMS])} and {len(names) - _NAMED_ARMS} more"
     return ", ".join(names)
 
 
@@ -60,20 +63,15 @@ def verdict_words(entry: Mapping[str, Any], unit: str, digits: int, level: float
     """Return the verdict of one arm on one measure: a title, and the figures behind it."""
     over, word, difference = entry["over"], entry["word"], entry["difference"]
     if word == "unverified":
-        text = f"difference {_plus(difference, digits)}{unit}, no interval: one seed"
+        text = f"difference {signed(difference, digits)}{unit}, no interval: one seed"
         return f"Unverified against {over}", text
     ends = (
-        f"{percent(level, 0)} interval {_plus(entry['low'], digits)} to {_plus(entry['high'], digits)}, {seeds} seeds"
+        f"{percent(level, 0)} interval {signed(entry['low'], digits)} to {signed(entry['high'], digits)}, {seeds} seeds"
     )
     if word == "no better":
-        return f"No better than {over} on this evidence", f"difference {_plus(difference, digits)}{unit}, {ends}"
+        return f"No better than {over} on this evidence", f"difference {signed(difference, digits)}{unit}, {ends}"
     title = f"{word.capitalize()} than {over}"
     return title, f"by {number(abs(difference), digits)}{unit}, {ends}"
-
-
-def _plus(value: float, digits: int) -> str:
-    text = number(value, digits)
-    return f"+{text}" if value > 0 and text.strip("0.,") else text
 
 
 def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -81,27 +79,27 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     over, seeds, others = summary["over"], len(summary["seeds"]), len(summary["arms"]) - 1
     if seeds < 2:
         why = (
-            "One seed gives one difference for each arm and nothing that tells how far such differences move, and seeds "
-            "often move a loss by more than mixtures do: run at least 2 seeds, better 3 or more."
+            "One seed gives one difference for each arm and nothing that tells how far such differences move, and "
+            "seeds often move a loss by more than mixtures do: run at least 2 seeds, better 3 or more."
         )
         return [("Why there is no verdict", why)]
     level, error = percent(summary["level"], 0), percent(summary["error"], 0)
     return [
         (
             "Paired seeds",
-            f"Arms with the same seed start from the same model and read each source in the same order, so each of the "
+            "Arms with the same seed start from the same model and read each source in the same order, so each of the "
             f"{seeds} seeds gives one difference from {over}, in which what moved both runs alike has fallen out.",
         ),
         (
             "Interval",
-            f"The {level} interval of an arm says where its mean difference lies, judged by how far its differences move "
-            "from seed to seed.",
+            f"The {level} interval of an arm says where its mean difference lies, judged by how far such differences "
+            "move from seed to seed.",
         ),
         (
             "Verdict",
-            f"“Better” is corrected for the number of arms (Holm): the chance to call any of {_arms(others)} better where "
-            f"none is stays at or below {error} for each measure; so with several arms an interval may lie beside zero "
-            "and the verdict be “no better”.",
+            f"“Better” is corrected for the number of arms (Holm): the chance to call any of {_arms(others)} better "
+            f"where none is stays at or below {error} for each measure; so with several arms an interval may lie beside "
+            "zero and the verdict be “no better”.",
         ),
         (
             f"No better than {over}",
@@ -109,8 +107,8 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "Unpaired",
-            "The thin interval is what the same runs would say without their pairing (Welch): the gap between both is what "
-            "shared seeds were worth.",
+            "The thin interval is what the same runs would say without their pairing (Welch): the gap between both is "
+            "what shared seeds were worth.",
         ),
     ]
 

@@ -29,6 +29,9 @@ _SEARCHES = (
     ("blue", "square-open", "dash"),
     ("vermillion", "diamond-open", "dot"),
     ("green", "triangle-up-open", "solid"),
+    ("sky", "star-open", "longdash"),
+    ("purple", "cross-open", "solid"),
+    ("orange", "hexagon-open", "longdashdot"),
 )
 
 
