@@ -86,8 +86,8 @@ def run_assays(
     reading = time.perf_counter() - started
     plans = check_plans(config, table)
     with open_run(folder, config_text(config)):
-        digest = _digest(table)
-        runs = [_Seed(config, folder, plan, digest, progress, i, len(plans)).do() for i, plan in enumerate(plans)]
+        digest = table_digest(table)
+        runs = [SeedWork(config, folder, plan, digest, progress, i, len(plans)).do() for i, plan in enumerate(plans)]
         _hand_out(folder, runs[0])
         summary = make_summary(config, command, table, runs, reading)
         write_json(folder / "summary.json", summary)
@@ -187,7 +187,7 @@ def _prior(config: AssaysConfig, names: tuple[str, ...]) -> Any:
     return [prior.get(name, 0.0) for name in names]
 
 
-def _digest(table: AssayTable) -> str:
+def table_digest(table: AssayTable) -> str:
     """Return 16 hex digits that name the table's content."""
     digest = hashlib.sha256(repr((table.assays, sorted(table.described.items()))).encode())
     parts: list[Any] = [table.labels, table.molecules, table.scaffolds, table.times]
@@ -198,8 +198,8 @@ def _digest(table: AssayTable) -> str:
     return digest.hexdigest()[:16]
 
 
-class _Seed:
-    """One seed at work."""
+class SeedWork:
+    """One seed at work: proxies, searches, final models, each kept once it is done."""
 
     def __init__(
         self, config: AssaysConfig, folder: Path, plan: AssayPlan, digest: str, progress: Progress, index: int, of: int
@@ -220,11 +220,11 @@ class _Seed:
 
     def do(self) -> SeedRun:
         """Do all stages."""
-        probabilities, scored = self._proxies()
+        probabilities, scored = self.proxies()
         calibrations: list[Any] = [self.config.proxy.calibration]
         if self.config.final.both_calibrations:
             calibrations.append("none" if calibrations[0] == "intercept" else "intercept")
-        searches: dict[str, dict[str, Any]] = {c: self._search(probabilities, c) for c in calibrations}
+        searches: dict[str, dict[str, Any]] = {c: self.search(probabilities, c) for c in calibrations}
         logs = self.plan.log_likelihood(probabilities, calibrations[0])
         arms = baseline_arms(self.plan, logs, self.config.final.mixtures)
         for calibration, found in searches.items():
@@ -233,7 +233,7 @@ class _Seed:
         trained = {}
         for number, arm in enumerate(arms):
             self._report("final", number, len(arms), arm.name)
-            trained[arm.name] = self._final(arm)
+            trained[arm.name] = self.final(arm)
         self._report("final", len(arms), len(arms))
         seconds = {"proxies": scored, "search": searches[calibrations[0]]["seconds"]}
         return SeedRun(self.plan.seed, self.plan, searches, trained, seconds)
@@ -242,7 +242,7 @@ class _Seed:
         """Report how far a stage is, over all seeds."""
         self.progress(stage, self.index * total + done, self.of * total, note)
 
-    def _proxies(self) -> tuple[np.ndarray, float]:
+    def proxies(self) -> tuple[np.ndarray, float]:
         """Return the probability of a 1 under each proxy [n_train, k], and the seconds that training took."""
         plan, k = self.plan, len(self.plan.sources)
         stage = Stage(self.folder / "proxies" / self.name, {"stage": "proxies", **self.inputs})
@@ -264,8 +264,8 @@ class _Seed:
         likelihood = np.exp(LikelihoodTable.open(stage.folder / "table").block(0, len(plan.labels)))
         return np.where(plan.labels[:, None] == 1, likelihood, 1 - likelihood), float(done["seconds"])
 
-    def _search(self, probabilities: np.ndarray, calibration: Any) -> dict[str, Any]:
-        """Return a search's entry in the summary, with its weights; `mixture.json` is beside it."""
+    def search(self, probabilities: np.ndarray, calibration: Any) -> dict[str, Any]:
+        """Return a search's entry in the summary, with its weights; `mixture.json` is beside it in its folder."""
         plan, chosen = self.plan, self.config.search
         settings = chosen.model_dump(mode="json")
         inputs = {"stage": "search", **self.inputs, "settings": settings, "calibration": calibration}
@@ -290,8 +290,8 @@ class _Seed:
         self._report("search", 1, 1)
         return result
 
-    def _final(self, arm: Arm) -> TrainedArm:
-        """Return a trained arm."""
+    def final(self, arm: Arm) -> TrainedArm:
+        """Return a trained arm, with its probabilities for the held-out rows."""
         inputs = {"stage": "final", **self.inputs, "arm": [list(arm.sources), list(arm.weights)]}
         stage = Stage(self.folder / "final" / self.name / folder_name(arm.name), inputs)
         result = stage.result()

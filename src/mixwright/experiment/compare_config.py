@@ -282,6 +282,12 @@ class CompareAssaysConfig(AssaysConfig, _Shared):
                 raise ValueError(f"the arm {arm.title}: charge is for texts, whose budgets are tokens; remove it")
         return self
 
+    def whole(self) -> CompareAssaysConfig:
+        """Return this configuration for reading the table once: with the columns of all sources and targets."""
+        first, *others = self.targets
+        names = [name for name in [*self.sources, *others] if name != first]
+        return self.model_copy(update={"target": first, "sources": names if self.sources else []})
+
     def for_target(self, target: str) -> CompareAssaysConfig:
         """Return this configuration for one target; the other targets stay sources."""
         return self.model_copy(
@@ -335,6 +341,19 @@ def make_compare_config(
     if isinstance(config, CompareConfig):
         check_budgets(config, proxies=any(arm.searches for arm in config.arms))
     return config
+
+
+def dumped(config: CompareConfig | CompareAssaysConfig) -> dict[str, Any]:
+    """Return the configuration as JSON-able values, with every default, as it can be read again."""
+    values = config.model_dump(
+        mode="json",
+        exclude_none=True,
+        exclude={"target": True, "final": {"mixtures", "equal_cost", "both_calibrations"}},
+    )
+    if isinstance(config, CompareAssaysConfig):
+        values["split"].pop("seeds", None)
+        values.pop("final", None)
+    return values
 
 
 def compare_schema() -> dict[str, Any]:

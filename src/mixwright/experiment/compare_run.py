@@ -10,14 +10,21 @@ import yaml
 
 from mixwright.compare import ArmInfo, Cell, Comparison, Quantity, csv_text, summarise
 from mixwright.errors import InputError
-from mixwright.experiment.compare_config import CompareAssaysConfig, CompareConfig
-from mixwright.experiment.config import config_text
+from mixwright.experiment.compare_config import CompareAssaysConfig, CompareConfig, dumped
 from mixwright.experiment.stages import Progress, check_folder, open_run, silent
 from mixwright.files import atomic_write, write_json
 from mixwright.report import write_comparison
 
 CSV = "cells.csv"
-_FREE = ("arms", "seeds", "over", "error", "compute", "title", "charge_search")  # may change in a folder: cells are kept
+_FREE = (
+    "arms",
+    "seeds",
+    "over",
+    "error",
+    "compute",
+    "title",
+    "charge_search",
+)  # may change in a folder: cells are kept
 
 
 class Setting(Protocol):
@@ -93,7 +100,7 @@ def run_compare(
     _check_same(config, folder)
     setting = _setting(config, folder)
     setting.check(progress)
-    with open_run(folder, config_text(config, "compare")):
+    with open_run(folder, _text(config)):
         setting.prepare(progress)
         cells = setting.run(progress)
         found = Comparison(
@@ -135,6 +142,13 @@ def _setting(config: CompareConfig | CompareAssaysConfig, folder: Path) -> Setti
     return TextComparison(config, folder)
 
 
+def _text(config: CompareConfig | CompareAssaysConfig) -> str:
+    """Return the configuration as YAML."""
+    head = "# The configuration of this comparison, with all defaults. Go on with: "
+    head += "mixwright compare THIS_FILE --run THIS_FOLDER\n"
+    return head + yaml.safe_dump(dumped(config), sort_keys=False, allow_unicode=True)
+
+
 def _check_same(config: CompareConfig | CompareAssaysConfig, folder: Path) -> None:
     """Raise InputError if a folder holds another run: other data, models or budgets."""
     path = folder / "config.yaml"
@@ -144,7 +158,7 @@ def _check_same(config: CompareConfig | CompareAssaysConfig, folder: Path) -> No
         before = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
         before = None
-    now = config.model_dump(mode="json", exclude_none=True)
+    now = dumped(config)
     if not isinstance(before, dict) or "arms" not in before:
         raise InputError(f"{folder} should be a folder of this comparison, found another run; choose another (--run)")
     differs = [key for key in dict.fromkeys([*now, *before]) if key not in _FREE and before.get(key) != now.get(key)]

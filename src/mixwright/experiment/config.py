@@ -349,10 +349,11 @@ def json_schema() -> dict[str, Any]:
     return {"title": "mixwright search", **adapter.json_schema(mode="validation")}
 
 
-def config_text(config: BaseModel, command: str = "search") -> str:
+def config_text(config: BaseModel) -> str:
     """Return the configuration as YAML, with every default and with whole paths."""
-    again = f"mixwright {command} THIS_FILE --run THIS_FOLDER"
-    head = f"# The configuration of this run, with all defaults. Go on with: {again}\n"
+    head = (
+        "# The configuration of this run, with all defaults. Go on with: mixwright search THIS_FILE --run THIS_FOLDER\n"
+    )
     return head + yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
 
 
