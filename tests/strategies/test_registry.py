@@ -76,3 +76,10 @@ def test_errors_say_where(config, message):
 def test_names_need_sources():
     with pytest.raises(InputError, match=r"strategy.weights should be a list in source order here"):
         from_config({"name": "Static", "weights": {"en": 1.0}})
+
+
+def test_steps_of_a_schedule_may_be_texts_as_yaml_and_json_give_them():
+    made = from_config({"name": "schedule", "weights": {"0": {"a": 1, "b": 0}, "5": [0, 1]}}, sources=["a", "b"])
+    assert made == Schedule({0: [1, 0], 5: [0, 1]})
+    numbered = from_config({"name": "Static", "weights": {"0": 0.75, "5": 0.25}}, sources=["0", "5"])
+    assert numbered == Static([0.75, 0.25])

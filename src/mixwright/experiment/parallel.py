@@ -146,7 +146,8 @@ def _in_processes(works: Sequence[Work], limits: Limits, shown: _Shown) -> list[
     except BrokenProcessPool:
         raise InputError(
             f"a process that worked on {_unfinished(works, futures)} was ended from outside, most often since memory "
-            "ran out; use fewer processes or smaller batches, then run the same command again: what is done is kept"
+            "ran out (compute: fewer cores, smaller batches), or since a script that calls this from Python does it "
+            'outside `if __name__ == "__main__":`; then run it again: what is done is kept'
         ) from None
     finally:
         _stop(pool)

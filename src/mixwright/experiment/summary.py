@@ -157,8 +157,10 @@ def read_summary(folder: Path | str) -> dict[str, Any]:
         raise InputError(f"there should be a run folder at {folder}, found nothing; check the path")
     if not path.exists():
         if (folder / "config.yaml").exists():
+            text = (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
+            command = "compare" if "\narms:" in text else "search"
             raise InputError(
-                f"the run {folder} is not finished; go on with: mixwright search {folder}/config.yaml --run {folder}"
+                f"the run {folder} is not finished; go on with: mixwright {command} {folder}/config.yaml --run {folder}"
             )
         runs = sorted(str(found.parent) for found in folder.glob("*/summary.json"))
         advice = f"there are runs in it, give one: {', '.join(runs[:3])}" if runs else "check the path"

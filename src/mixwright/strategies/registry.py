@@ -133,8 +133,8 @@ def _in_order(value: Any, name: str, sources: tuple[str, ...] | None, where: str
     """Return numbers by source as a list in the sources' order; also in each step of a schedule."""
     if name not in _PER_SOURCE or not isinstance(value, Mapping):
         return value
-    if value and all(isinstance(key, int) and not isinstance(key, bool) for key in value):
-        return {step: _in_order(inner, name, sources, f"{where}.{name}[{step}]") for step, inner in value.items()}
+    if value and all(_is_step(key) for key in value) and not all(key in (sources or ()) for key in value):
+        return {int(step): _in_order(inner, name, sources, f"{where}.{name}[{step}]") for step, inner in value.items()}
     if sources is None:
         raise InputError(f"{where}.{name} should be a list in source order here, found {dict(value)!r}")
     for key in value:
@@ -143,6 +143,11 @@ def _in_order(value: Any, name: str, sources: tuple[str, ...] | None, where: str
     if missing := [each for each in sources if each not in value]:
         raise InputError(f"{where}.{name} should have a number for each source, found none for {missing[0]!r}; add it")
     return [value[each] for each in sources]
+
+
+def _is_step(key: Any) -> bool:
+    """Whether a key of a schedule is a step: a whole number, which YAML and JSON may give as text."""
+    return (isinstance(key, int) and not isinstance(key, bool)) or (isinstance(key, str) and key.isdecimal())
 
 
 def _plain(name: Any) -> str:

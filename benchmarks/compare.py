@@ -1,0 +1,156 @@
+"""
+Comparisons with paired seeds on real text and assays, and what the pairing brings.
+
+    python benchmarks/compare.py run text|assays --data ../shared/data --folder runs/compare    (goes on where it was)
+    python benchmarks/compare.py table --folder runs/compare --write
+
+Text: six English sources, two targets that are none of them (Kubernetes documentation, ARC-Easy: question and right
+answer as one text; accuracy over the choices); uniform, natural, best single source and MixMin per chunk. What finding
+a mixture costs comes out of its tokens. Assays: the 62 largest assays of ToxCast, five targets among them.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+from text import FINAL, SMALL, SOURCES, TARGETS
+
+ARMS = ["uniform", "natural", "best_single", {"search": "mixmin", "likelihood": "chunk", "name": "mixmin"}]
+
+
+def text_config(data, cores):
+    """Return the configuration of the comparison of texts."""
+    targets = {n: {**TARGETS[n], "path": str(data / TARGETS[n]["path"])} for n in ("kubernetes_docs", "arc_easy")}
+    return {
+        "title": "Six English sources, two targets",
+        "sources": {name: str(data / f"text/{name}.jsonl.gz") for name in SOURCES},
+        "targets": targets,
+        "held_out": 0.02,
+        "model": FINAL,
+        "proxy": {"model": SMALL, "tokens": 150_000, "learning_rate": 3e-3},
+        "final": {"tokens": 1_000_000, "context": 128, "learning_rate": 2e-3, "evaluate_every": 24},
+        "arms": ARMS,
+        "seeds": 3,
+        "compute": {"cores": cores},
+    }
+
+
+def assay_config(data, cores):
+    """Return the configuration of the comparison of assays."""
+    from assays import pool_of
+    from mixwright.assays.files import read_assays
+
+    path = data / "chem/toxcast.parquet"
+    pool, targets = pool_of(read_assays(path), "large")
+    return {
+        "kind": "assays",
+        "title": "The 62 largest assays of ToxCast, five of them as targets",
+        "table": str(path),
+        "sources": pool,
+        "targets": targets[::2],
+        "unusable": "drop",
+        "proxy": {"folds": 3},
+        "classifier": {"trees": 100, "depth": 6},
+        "threads": 1,
+        "arms": ["uniform", "natural", "target_alone", "best_single", "mixmin"],
+        "seeds": 3,
+        "compute": {"cores": cores},
+    }
+
+
+def run(what, data, folder, cores):
+    """Do a comparison, or the rest of one."""
+    from mixwright.experiment.compare_config import make_compare_config
+    from mixwright.experiment.compare_run import run_compare
+
+    made = make_compare_config((text_config if what == "text" else assay_config)(data.resolve(), cores))
+    shown = {}
+
+    def progress(stage, done, total, note=""):
+        if 20 * done // total != shown.get(stage):
+            shown[stage] = 20 * done // total
+            print(f"{stage}: {100 * done // total} % {note}", flush=True)
+
+    summary = run_compare(made, folder / what, progress, f"python benchmarks/compare.py run {what}")
+    print(summary["verdict"])
+
+
+def table(folder):
+    """Return the Markdown tables."""
+    lines = []
+    for what in ("text", "assays"):
+        path = folder / what / "summary.json"
+        if path.exists():
+            summary = json.loads(path.read_text())
+            lines += [f"## {summary['title']}", "", *_costs(summary), *_measures(summary), summary["verdict"] + ".", ""]
+    return "\n".join(lines)
+
+
+def _costs(summary):
+    if not summary["budget"]:
+        return []
+    keys = ("tokens", "search_tokens", "total_tokens")
+    rows = [
+        " | ".join([f"| {a['name']}", *(f"{a[k]:,.0f}" for k in keys), f"{a['most_epochs']:.2f} |"])
+        for a in summary["arms"]
+    ]
+    head = ["| arm | tokens trained | tokens that the search cost | together | most epochs |", "|---|---|---|---|---|"]
+    return [*head, *rows, ""]
+
+
+def _measures(summary):
+    lines = []
+    for m in summary["measures"]:
+        if m["kind"] not in ("target", "all targets"):
+            continue
+        unit = f", {m['unit']}" if m["unit"] else ""
+        lines += [
+            f"### {m['quantity']} on {m['name']}{unit} ({'higher' if m['higher'] else 'lower'} is better)",
+            "",
+            f"| arm | by seed | mean | minus {summary['over']} | paired 90 % | unpaired 90 % | widths | verdict |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        found = {d["arm"]: d for d in m["differences"]}
+        for arm, values in m["values"].items():
+            cells = [arm, " / ".join(f"{v:.4f}" for v in values), f"{statistics.mean(values):.4f}"]
+            d = found.get(arm)
+            if d is None:
+                lines.append(f"| {' | '.join(cells)} | | | | | |")
+                continue
+            low, high = d["unpaired"]
+            ratio = (d["high"] - d["low"]) / (high - low)
+            cells += [f"{d['difference']:+.4f}", f"{d['low']:+.4f} to {d['high']:+.4f}", f"{low:+.4f} to {high:+.4f}"]
+            lines.append(f"| {' | '.join(cells)} | {ratio:.2f} | {d['word']} |")
+        lines.append("")
+    return lines
+
+
+def main():
+    """Parse and do."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("do", choices=["run", "table"])
+    parser.add_argument("what", choices=["text", "assays"], nargs="?")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/compare"))
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="also write results/compare.md")
+    arguments = parser.parse_args()
+    if arguments.do == "run":
+        run(
+            arguments.what or parser.error("run what: text or assays?"),
+            arguments.data,
+            arguments.folder,
+            arguments.cores,
+        )
+        return
+    text = table(arguments.folder)
+    print(text)
+    if arguments.write:
+        head = "# Comparisons with paired seeds\n\n`python benchmarks/compare.py run text`, `... run assays`, "
+        head += "`... table --write`; two shared cores of an x86-64 CPU, one thread a training.\n\n"
+        Path(__file__).with_name("results").joinpath("compare.md").write_text(head + text)
+
+
+if __name__ == "__main__":
+    main()
