@@ -1,0 +1,197 @@
+"""A comparison of texts from beginning to end."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from comparing import FIRST, SECOND, SMALL, THIRD, make, rows_of
+from tiny import write_jsonl
+
+from mixwright.errors import InputError
+from mixwright.experiment import compare_work
+from mixwright.experiment.compare_run import run_compare
+from mixwright.mixture_file import MixtureFile
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison")
+    summary = run_compare(make(folder), folder / "run")
+    return folder, summary
+
+
+def trainings(run: Path) -> list[dict]:
+    return [json.loads(p.read_text())["result"] for p in sorted(run.glob("trainings/*/done.json"))]
+
+
+def test_every_arm_is_measured_on_every_target_and_source(done):
+    folder, summary = done
+    rows = rows_of(folder / "run")
+    assert {(r["arm"], r["seed"]) for r in rows} == {(a, s) for a in SMALL["arms"] for s in "01"}
+    assert {r["measured_on"] for r in rows if r["quantity"] == "held-out loss"} == {
+        "target mix",
+        "target quiz",
+        *(f"source {name}" for name in (FIRST, SECOND, THIRD)),
+    }
+    accuracy = [float(r["value"]) for r in rows if r["quantity"] == "accuracy"]
+    assert accuracy
+    assert all(0 <= value <= 1 for value in accuracy)
+    measures = {(m["name"], m["quantity"]): m for m in summary["measures"]}
+    own = [r for r in rows if (r["arm"], r["mixture_for"], r["measured_on"]) == ("mixmin", "quiz", "target quiz")]
+    own = [float(r["value"]) for r in own if r["quantity"] == "held-out loss"]
+    assert measures["quiz", "held-out loss"]["values"]["mixmin"] == own
+    assert (folder / "run" / "report.html").stat().st_size > 10_000
+
+
+def test_budgets_are_equal_with_what_the_search_cost_and_counted(done):
+    folder, summary = done
+    step, budget = 4 * 32, SMALL["final"]["tokens"]
+    arms = {arm["name"]: arm for arm in summary["arms"]}
+    assert arms["uniform"]["search_tokens"] == 0
+    assert arms["mixmin"]["search_tokens"] > 0
+    for arm in arms.values():
+        assert abs(arm["total_tokens"] - budget) < step
+    for result in trainings(folder / "run"):
+        assert result["tokens"] == result["steps"] * step
+    for path in (folder / "run" / "trainings").glob("*/metrics.jsonl"):
+        steps = json.loads((path.parent / "done.json").read_text())["result"]["steps"]
+        assert len(path.read_text().splitlines()) == steps
+        ledger = json.loads((path.parent / "result.json").read_text())["ledger"]
+        assert sum(line["rows"] for line in ledger["sources"]) == 4 * steps
+
+
+def test_arms_of_a_seed_begin_alike_and_the_search_differs_by_seed(done):
+    folder, summary = done
+    first: dict = {}
+    for path in (folder / "run" / "trainings").glob("*/begin.json"):
+        inputs = json.loads(path.read_text())["inputs"]
+        first.setdefault(inputs["settings"]["seed"], []).append(inputs)
+    assert set(first) == {0, 1}
+    mixmin = next(arm for arm in summary["arms"] if arm["name"] == "mixmin")
+    weights = mixmin["mixtures"][0]["weights"]
+    assert any(values[0] != values[1] for values in weights.values())
+    assert sum(values[0] for values in weights.values()) == pytest.approx(1)
+
+
+def test_again_gives_the_same_and_trains_nothing(done, monkeypatch):
+    folder, summary = done
+    csv, page = (folder / "run" / "cells.csv").read_bytes(), (folder / "run" / "report.html").read_bytes()
+    monkeypatch.setattr(compare_work, "train", None)
+    assert run_compare(make(folder), folder / "run") == summary
+    assert (folder / "run" / "cells.csv").read_bytes() == csv
+    assert (folder / "run" / "report.html").read_bytes() == page
+
+
+def test_arms_and_seeds_can_be_added_and_what_is_trained_is_kept(done, tmp_path, monkeypatch):
+    folder, summary = done
+    shutil.copytree(folder / "run", tmp_path / "run")
+    made = MixtureFile([THIRD, FIRST, SECOND], [0.2, 0.5, 0.3])
+    made.write(folder / "mine.json")
+    trained = []
+    train = compare_work.train
+    monkeypatch.setattr(compare_work, "train", lambda *a, **k: trained.append(a[2]) or train(*a, **k))
+    schedule = {"name": "Schedule", "weights": {"0": {FIRST: 1, SECOND: 0, THIRD: 0}, "9": [0, 0, 1]}}
+    new = [
+        "mine.json",
+        {"name": "same", "weights": {FIRST: 0.5, SECOND: 0.3, THIRD: 0.2}},
+        {"name": "turn", "strategy": schedule},
+        "worst_regret",
+    ]
+    added = run_compare(make(folder, arms=[*SMALL["arms"], *new]), tmp_path / "run")
+    assert len(trained) == 2 + 2 + 2  # mine and same are one training; the schedule; worst_regret, where it is new
+    values = {m["name"]: m["values"] for m in added["measures"] if m["quantity"] == "held-out loss"}
+    assert values["mix"]["mine"] == values["mix"]["same"]
+    before = {m["name"]: m["values"] for m in summary["measures"] if m["quantity"] == "held-out loss"}
+    assert values["mix"]["mixmin"] == before["mix"]["mixmin"]
+    turn = next(arm for arm in added["arms"] if arm["name"] == "turn")
+    assert turn["mixtures"][0]["start"][FIRST] == [1 / 3, 1 / 3]
+    assert turn["mixtures"][0]["weights"][THIRD] == [1.0, 1.0]
+    steps = 5000 // 128 + 1
+    assert turn["mixtures"][0]["epochs"][FIRST][0] > 0
+    assert turn["steps"] == steps
+
+
+def test_an_arm_that_is_not_charged_trains_as_long_as_the_others(tmp_path):
+    config = make(
+        tmp_path, arms=["uniform", {"search": "mixmin", "charge": False}], seeds=1, targets={"mix": "target.jsonl"}
+    )
+    summary = run_compare(config, tmp_path / "run")
+    arms = {arm["name"]: arm for arm in summary["arms"]}
+    assert arms["mixmin"]["tokens"] == arms["uniform"]["tokens"]
+    assert arms["mixmin"]["total_tokens"] > arms["uniform"]["total_tokens"]
+    assert summary["budget"] == {"tokens": 5000, "charged": False}
+    assert {d["word"] for m in summary["measures"] for d in m["differences"]} == {"unverified"}  # one seed
+
+
+def test_without_targets_sources_are_judged_and_strategies_are_told_losses(tmp_path):
+    pike = {
+        "name": "told",
+        "strategy": {"name": "Smooth", "rate": 0.5, "strategy": {"name": "Temperature", "temperature": 2}},
+    }
+    config = make(tmp_path, targets={}, arms=["natural", pike], over="natural")
+    summary = run_compare(config, tmp_path / "run")
+    assert [m["name"] for m in summary["measures"] if m["headline"]] == ["average of sources"]
+    assert summary["curves"][0]["target"] == "average of sources"
+    assert [s["arm"] for s in summary["steps_to_baseline"]] == ["natural", "told"]
+
+
+def test_one_limit_of_epochs_for_all_arms(tmp_path):
+    only = {"weights": {FIRST: 1.0}}
+    config = make(tmp_path, arms=["uniform", only], seeds=1, targets={"mix": "target.jsonl"})
+    free = run_compare(config, tmp_path / "free")
+    final = SMALL["final"] | {"max_epochs": 0.5}
+    config = make(tmp_path, arms=["uniform", only], seeds=1, targets={"mix": "target.jsonl"}, final=final)
+    with pytest.raises(InputError, match=r"should give .* rows within max_epochs 0\.5"):
+        run_compare(config, tmp_path / "run")
+    assert max(arm["most_epochs"] for arm in free["arms"]) > 0.5
+
+
+BAD = [
+    ({"arms": ["uniform", {"weights": {"nobody": 1.0}}]}, r"arms\.1.* should name the sources .*, found 'nobody'"),
+    ({"arms": ["uniform", {"weights": {FIRST: 0.6}}]}, r"arms\.1.* should sum to 1, found 0\.6"),
+    ({"arms": ["uniform", "other.json"]}, r"arms\.1.*other\.json should name the sources .*, found 'web'"),
+    ({"arms": ["uniform", "none.json"]}, r"arms\.1.*none\.json"),
+    ({"arms": ["uniform", "pikee"]}, r"arms\.1.*no strategy 'pikee'.*[Pp]i[Kk][Ee]"),
+    ({"arms": ["uniform", "pike"]}, r"arms\.1.*PiKE needs grad_sq_norm, grad_variance"),
+    ({"arms": ["mixmin"], "proxy": {"tokens": 90_000}}, r"arms\.0.*has 5,000 tokens, but finding its mixture costs"),
+    ({"arms": ["uniform", {"search": "mixmin", "settings": {"caps": {"nobody": 0.5}}}]}, r"arms\.1.*nobody"),
+    ({"final": {**SMALL["final"], "tokens": 10}}, "should be at least 128, one step"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD)
+def test_bad_arms_are_said_before_anything_is_trained(tmp_path, change, message, monkeypatch):
+    MixtureFile(["web"], [1.0]).write(tmp_path / "other.json")
+    monkeypatch.setattr(compare_work, "train", None)
+    monkeypatch.setattr(compare_work, "train_proxy", None)
+    with pytest.raises(InputError, match=message):
+        run_compare(make(tmp_path, **change), tmp_path / "run")
+    assert not (tmp_path / "run" / "proxies").exists()
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_a_folder_of_another_configuration_is_refused_and_left_as_it_was(done, tmp_path):
+    folder, _ = done
+    before = {p: p.read_bytes() for p in (folder / "run").rglob("*") if p.is_file() and p.name != ".lock"}
+    with pytest.raises(InputError, match=r"holds the results of another configuration: proxy differs"):
+        run_compare(make(folder, proxy={"tokens": 700}), folder / "run")
+    assert before == {p: p.read_bytes() for p in (folder / "run").rglob("*") if p.is_file() and p.name != ".lock"}
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="should be a run or an empty folder"):
+        run_compare(make(folder), tmp_path)
+
+
+def test_a_source_that_changed_is_trained_anew(tmp_path):
+    config = make(tmp_path, arms=["uniform", "natural"], seeds=1, targets={"mix": "target.jsonl"})
+    first = run_compare(config, tmp_path / "run")
+    write_jsonl(tmp_path / "source0.jsonl", ["alpha beta gamma " * 12] * 1 + [f"delta {i} " * 20 for i in range(40)])
+    second = run_compare(config, tmp_path / "run")
+    values = [next(m for m in s["measures"] if m["name"] == "mix")["values"]["uniform"][0] for s in (first, second)]
+    assert values[0] != values[1]
+    assert np.isfinite(values).all()
