@@ -130,7 +130,7 @@ def replay(
     >>> seen = {"step": 9, "batch_size": 8, "counts": [4, 4], "loss": [1.0, 2.0], "grad_sq_norm": [1.0, 1.0]}
     >>> record = {"decision": 0, "begins": 17, "weights": [0.5, 0.5], "observation": seen}
     >>> replay([record], BalancedPiKE(1.0, variance=False)).round(3)
-    array([[0.477, 0.523]])
+    array([[0.454, 0.546]])
     """
     log = records if isinstance(records, DecisionLog) else read_decisions(records)
     if missing := sorted(strategy.needs - log.given):

@@ -7,8 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from mixwright import BalancedPiKE, Mixture, PiKE, replay
+from mixwright.cli.app import app
 from mixwright.testing import observations
 
 
@@ -37,13 +39,13 @@ def test_replay(run):
     assert "[bold]hi" in shown.stdout
     assert "a dry run" in shown.stdout
     (run / "strategy.yaml").write_text("strategy: {name: BalancedPiKE, tau: 3, wrap: [{name: Every, steps: 10}]}\n")
-    as_json = mixwright("replay", run / "decisions.jsonl", "--strategy", run / "strategy.yaml", "--json")
-    found = json.loads(as_json.stdout)
+    arguments = ["replay", str(run / "decisions.jsonl"), "--strategy", str(run / "strategy.yaml"), "--json"]
+    found = json.loads(CliRunner().invoke(app, arguments).stdout)
     assert found["strategy"].startswith("Every(strategy=BalancedPiKE(")
     assert found["steps"] == [6, 13, 20, 27, 34, 41]
     assert found["recorded_strategy"] == repr(PiKE())
-    inline = mixwright("replay", run, "--strategy", "{name: BalancedPiKE, tau: 3}", "--json")
-    found = json.loads(inline.stdout)
+    inline = ["--json", "replay", str(run), "--strategy", "{name: BalancedPiKE, tau: 3}"]
+    found = json.loads(CliRunner().invoke(app, inline).stdout)
     np.testing.assert_allclose(found["replayed"], replay(run, BalancedPiKE(3)))
     differences = np.abs(np.array(found["replayed"]) - np.array(found["recorded"])).sum(1) / 2
     np.testing.assert_allclose(found["distance"], differences)
@@ -59,15 +61,15 @@ def test_replay(run):
     ],
 )
 def test_bad_strategies(run, strategy, says):
-    shown = mixwright("replay", run, "--strategy", strategy)
-    assert shown.returncode == 2
+    shown = CliRunner().invoke(app, ["replay", str(run), "--strategy", strategy])
+    assert shown.exit_code == 2
     assert says in shown.stderr
-    assert "Traceback" not in shown.stderr
 
 
 def test_bad_runs(tmp_path):
     shown = mixwright("replay", tmp_path / "nothing", "--strategy", "pike")
     assert shown.returncode == 2
     assert "decision log of a run" in shown.stderr
-    assert mixwright("replay", tmp_path).returncode == 2
-    assert "mixwright replay" in mixwright("replay", "--help").stdout
+    assert "Traceback" not in shown.stderr
+    assert CliRunner().invoke(app, ["replay", str(tmp_path)]).exit_code == 2
+    assert "mixwright replay" in CliRunner().invoke(app, ["replay", "--help"]).stdout

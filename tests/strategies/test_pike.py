@@ -88,12 +88,12 @@ def test_the_restoring_rule_by_hand():
 
 
 def test_the_restoring_rule_settles_at_the_optimum():
-    numbers = {"zeta1": 0.05, "zeta2": 0.05, "variance": False, "floor": 0.0}
+    numbers = {"zeta1": 0.3, "zeta2": 0.3, "variance": False, "floor": 0.0}
     norms = np.array([1.0, 0.9, 0.8])
-    path = [seen(norms, None, step) for step in range(3000)]
+    path = [seen(norms, None, step) for step in range(500)]
     settled = after(PiKE(rule="restoring", **numbers), *path)
     optimum = after(PiKE(rule="optimal", **numbers), path[0])
-    np.testing.assert_allclose(optimum, [0.413, 0.348, 0.239], atol=0.02)  # pike: Lip eta = 1 gives .41/.34/.26
+    np.testing.assert_allclose(optimum, [0.405, 0.339, 0.256], atol=1e-3)
     np.testing.assert_allclose(settled, optimum, atol=1e-6)
     exponentiated = after(PiKE(**numbers), *path)
     assert exponentiated[0] > 0.999
@@ -101,9 +101,9 @@ def test_the_restoring_rule_settles_at_the_optimum():
 
 def test_known_optima_of_the_bound():
     norms = np.array([1.0, 0.9, 0.8])
-    for ratio, expected in ((1.0, [0.41, 0.35, 0.24]), (0.2, [0.74, 0.26, 0.0]), (0.1, [1.0, 0.0, 0.0])):
+    for ratio, expected in ((1.0, [0.41, 0.34, 0.26]), (0.2, [0.74, 0.26, 0.0]), (0.1, [1.0, 0.0, 0.0])):
         rule = PiKE(zeta1=1.0, zeta2=ratio, rule="optimal", variance=False, floor=0.0)
-        np.testing.assert_allclose(after(rule, seen(norms, None)), expected, atol=0.03)
+        np.testing.assert_allclose(after(rule, seen(norms, None)), expected, atol=0.006)
 
 
 def test_the_optimal_rule_with_floors_against_a_general_solver():
