@@ -75,8 +75,9 @@ def test_only_fields_that_are_asked_for():
     assert out.given == {"counts", "loss"}
     assert pooled(seen, {"loss"}).gram.size == 0
     bare = pooled([Observation(0, 4, [1, 1])], {"loss", "target_loss", "planned"}).observation()
-    assert np.isnan(bare.loss).all()
-    assert bare.given == {"counts", "loss"}
+    assert bare.given == {"counts"}
+    unknown = pooled([Observation(0, 4, [1, 1], loss=[np.nan] * 2), Observation(1, 4, [1, 1])], {"loss"}).observation()
+    assert np.isnan(unknown.loss).all()
 
 
 def test_it_is_a_state():

@@ -92,7 +92,7 @@ def declarations(case: StrategyCase) -> None:
     _that(dataclasses.is_dataclass(strategy), "should be a dataclass")
     _that(type(strategy).__dataclass_params__.frozen, "should be a frozen dataclass")  # type: ignore[attr-defined]
     for name, known in (
-        ("needs", OPTIONAL),
+        ("needs", (*OPTIONAL, "counts")),
         ("uses", OPTIONAL),
         ("apply", ("sampling", "loss")),
         ("draw", ("carry", "iid")),
@@ -229,7 +229,7 @@ def reads_what_it_declares(case: StrategyCase) -> None:
             not undeclared,
             f"update should read {sorted(strategy.needs | strategy.uses)} alone, found {sorted(undeclared)}",
         )
-        given = {name: getattr(obs, name) for name in strategy.needs}
+        given = {name: getattr(obs, name) for name in strategy.needs - {"counts"}}
         bare = strategy.update(bare, Observation(obs.step, obs.batch_size, obs.counts, **given))
         _simplex(strategy.weights(bare), 3)
 

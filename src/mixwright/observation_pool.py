@@ -40,6 +40,7 @@ class Pool(NamedTuple):
     batch_size: int
     counts: Array
     fields: tuple[str, ...]
+    given: tuple[str, ...]
     total: Array
     weight: Array
     gram: Array
@@ -55,7 +56,7 @@ class Pool(NamedTuple):
         kept = tuple(name for name in POOLED if name in fields)
         means, none = np.zeros((len(MEANS), k)), np.zeros((k, k) if "gram" in kept else (0, 0))
         unknown = np.full(k, np.nan)
-        return cls(-1, 1, np.zeros(k), kept, means, means, none, none, np.zeros(k), 0.0, unknown, ())
+        return cls(-1, 1, np.zeros(k), kept, (), means, means, none, none, np.zeros(k), 0.0, unknown, ())
 
     def add(self, obs: Observation) -> Pool:
         """Return the pool with one more observation."""
@@ -67,7 +68,8 @@ class Pool(NamedTuple):
                 known = seen & ~np.isnan(value)
                 total[i] += np.where(known, obs.counts * np.where(known, value, 0.0), 0.0)
                 weight[i] += np.where(known, obs.counts, 0.0)
-        changes: dict[str, Any] = {"total": total, "weight": weight, "counts": self.counts + obs.counts}
+        given = tuple(name for name in self.fields if name in self.given or getattr(obs, name) is not None)
+        changes: dict[str, Any] = {"total": total, "weight": weight, "counts": self.counts + obs.counts, "given": given}
         for name, change in (("gram", self._gram), ("planned", self._planned), ("eval_loss", self._eval_loss)):
             if name in self.fields and getattr(obs, name) is not None:
                 changes |= change(obs, seen)
@@ -76,19 +78,19 @@ class Pool(NamedTuple):
         return self._replace(step=obs.step, batch_size=obs.batch_size, **changes)
 
     def observation(self) -> Observation:
-        """Return what was pooled as one observation; a field that none of them gave is nan."""
+        """Return what was pooled as one observation, with the fields that at least one of them gave."""
         values: dict[str, Any] = {}
         with np.errstate(invalid="ignore", divide="ignore"):
             for i, name in enumerate(MEANS):
-                if name in self.fields:
+                if name in self.given:
                     values[name] = np.where(self.weight[i] > 0, self.total[i] / self.weight[i], np.nan)
-            if "gram" in self.fields:
+            if "gram" in self.given:
                 values["gram"] = np.where(self.pairs > 0, self.gram / self.pairs, np.nan)
-        if "planned" in self.fields and self.rows > 0:
+        if self.rows > 0:
             values["planned"] = self.planned / self.rows
-        if "eval_loss" in self.fields:
+        if "eval_loss" in self.given:
             values["eval_loss"] = self.eval_loss
-        if "target_loss" in self.fields and self.target_loss:
+        if self.target_loss:
             values["target_loss"] = self.target_loss
         return Observation(step=max(self.step, 0), batch_size=self.batch_size, counts=self.counts, **values)
 

@@ -232,7 +232,9 @@ def test_the_alarm_is_announced_once_and_logged(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     alarms = [line["decision"] for line in lines if "remarks" in line]
     assert len(alarms) == 1
-    assert f"after step {alarms[0]}: winner takes all: every source but 0 is at its floor" in str(caught[0].message)
+    assert f"after step {alarms[0]}: winner takes all: source 0 has 0.9, the others are at their floors" in str(
+        caught[0].message
+    )
     assert lines[-1]["entropy"] == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.05))
     assert lines[0]["run"] == {
         "sources": ["a", "b", "c"],
@@ -241,6 +243,18 @@ def test_the_alarm_is_announced_once_and_logged(tmp_path):
         "strategy": repr(mixture.strategy),
     }
     assert "run" not in lines[1]
+
+
+def test_the_alarm_needs_no_floor():
+    strategy = PiKE(zeta1=1.0, zeta2=0.0, floor=0.0)
+    state, alarms = strategy.init(PRIOR), []
+    for step in range(30):
+        state = strategy.update(state, seen([1.0, 0.0, 0.0], None, step))
+        alarms += [step] if strategy.remarks(state) else []
+    assert len(alarms) == 1
+    assert 1 - 2e-3 < strategy.weights(state)[0]
+    with pytest.raises(InputError, match="PiKE should be given its gradient statistics"):
+        strategy.update(state, Observation(30, 4, [4, 4, 4]))
 
 
 @pytest.mark.parametrize(

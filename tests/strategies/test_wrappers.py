@@ -193,7 +193,7 @@ def test_alarms_reach_the_user_and_the_log_through_all_wrappers(tmp_path):
             weights = mixture.observe(obs)
     assert weights.tolist() == [0.5, 0.5]
     assert [str(w.message)[:12] for w in caught] == ["after step 3", "after step 5", "after step 7"]
-    assert all(w.category is AlarmWarning for w in caught)
+    assert all(w.category is AlarmWarning and "source 0 has" in str(w.message) for w in caught)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["decision"] for line in lines if "alarm" in line.get("remarks", {})] == [3, 5, 7]
     again = Mixture(["a", "b"], mixture.strategy)

@@ -18,6 +18,7 @@ Mask = NDArray[np.bool_]
 RULES = ("exponentiated", "restoring", "optimal")
 FLOOR_OF_PRIOR = 0.1
 DECAY = 0.7
+NOTHING = 1e-3
 GONE = 1e-9  # of one example: what is left of an average that nothing was added to
 
 
@@ -119,10 +120,10 @@ class PiKERule:
         if known.any():
             part = Bound(bound.gain[known], bound.curvature[known], bound.noise[known])
             weights[known] = self._rule(part, state.weights[known], state.floor[known])
-        at_floor = weights <= state.floor * (1 + 1e-9)
-        won = len(weights) > 1 and int(at_floor.sum()) >= len(weights) - 1
-        was = int((state.weights <= state.floor * (1 + 1e-9)).sum()) >= len(weights) - 1
-        alarm = f"winner takes all: every source but {int(weights.argmax())} is at its floor" if won and not was else ""
+        alarm = ""
+        if _one_is_left(weights, state.floor) and not _one_is_left(state.weights, state.floor):
+            most = int(weights.argmax())
+            alarm = f"winner takes all: source {most} has {weights[most]:.3g}, the others are at their floors"
         return state._replace(weights=weights / weights.sum(), alarm=alarm)
 
     def _rule(self, bound: Bound, weights: Array, lower: Array) -> Array:
@@ -149,9 +150,15 @@ class PiKERule:
         return zeta1, self.ratio * zeta1
 
 
+def _one_is_left(weights: Array, floor: Array) -> bool:
+    """Return whether all sources but one are at their floors, or next to nothing where there is none."""
+    return len(weights) > 1 and int((weights <= np.maximum(floor * (1 + 1e-9), NOTHING)).sum()) >= len(weights) - 1
+
+
 def _averaged(total: Array, examples: Array, value: Array | None, counts: Array, decay: float) -> tuple[Array, Array]:
     """Return numerators and denominators of a mean over updates, by examples, that forgets."""
-    assert value is not None  # it is in `needs`
+    if value is None:
+        raise InputError("PiKE should be given its gradient statistics in each observation, found none; see its needs")
     known = (counts > 0) & ~np.isnan(value)
     new = (1 - decay) * np.where(known, counts, 0.0)
     return decay * total + new * np.where(known, value, 0.0), decay * examples + new
