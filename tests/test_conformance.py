@@ -224,6 +224,37 @@ class Half(Good):
         return super().weights(state) * (1.0 if len(state.logits) > 1 else 0.5)
 
 
+UPDATES = []
+
+
+@dataclass(frozen=True)
+class Hidden(Good):
+    def update(self, state, obs):
+        UPDATES.append(obs.step)
+        return Logits(super().update(state, obs).logits, len(UPDATES))
+
+
+@dataclass(frozen=True)
+class NoneFirst(Good):
+    """A field that is None at first comes back from JSON as a list."""
+
+    def init(self, prior):
+        return Second(super().init(prior).logits, None)
+
+    def update(self, state, obs):
+        return Second(super().update(Logits(state.logits, 0), obs).logits, obs.counts / obs.counts.sum())
+
+    def weights(self, state):
+        if state.shares is None:
+            return super().weights(state)
+        return 0.5 * (super().weights(state) + state.shares.reshape(-1))
+
+
+class Second(NamedTuple):
+    logits: np.ndarray
+    shares: np.ndarray | None
+
+
 @dataclass
 class Thawed:
     pass
@@ -244,6 +275,8 @@ class Thawed:
         (Positions, "permuted weights should be"),
         (Short, "the repr should give an equal strategy"),
         (Half, "sum 1"),
+        (Hidden, "update should give the same state from the same arguments"),
+        (NoneFirst, "'list' object has no attribute 'reshape'"),
         (lambda: Thawed(), r"should be a mixwright.Strategy"),
     ],
 )

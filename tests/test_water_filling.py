@@ -75,3 +75,16 @@ def test_a_floor_is_one_after_normalising():
     np.testing.assert_allclose(w, [0.98, 0.02])
     w = exponentiated_step(np.array([0.0, 1.0]), np.array([1000.0, -1000.0]), np.zeros(2))
     assert w.tolist() == [0.0, 1.0]
+
+
+def test_what_is_left_out_stays_out_to_the_last_bit():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        k = int(rng.integers(2, 8))
+        weights = rng.dirichlet(np.full(k, 0.3))
+        lower = np.full(k, 0.5 / k)
+        weights[0] = lower[0] = 0.0
+        raised = raise_to_floor(weights / weights.sum(), lower)
+        assert raised[0] == 0
+        assert abs(raised.sum() - 1) < 1e-12
+        assert np.all(raised >= lower * (1 - 1e-12))

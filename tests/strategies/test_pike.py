@@ -135,6 +135,19 @@ def test_without_numbers_the_scale_of_gradients_does_not_matter(rule):
         np.testing.assert_allclose(scaled, plain, rtol=1e-12)
 
 
+@pytest.mark.parametrize("k", [3, 10, 100])
+def test_without_numbers_the_restoring_rule_settles_for_any_number_of_sources(k):
+    """Also where two of them have next to all the gradient."""
+    norms, zeros = np.r_[5.0 * k, 4.5 * k, np.ones(k - 2)], np.zeros(k)
+    strategy, optimal = PiKE(rule="restoring"), PiKE(rule="optimal")
+    state, best = strategy.init(np.full(k, 1 / k)), optimal.init(np.full(k, 1 / k))
+    for step in range(600):
+        obs = Observation(step, 512, np.full(k, 5), grad_sq_norm=norms, grad_variance=zeros)
+        state = strategy.update(state, obs)
+    best = optimal.update(best, obs)
+    np.testing.assert_allclose(strategy.weights(state), optimal.weights(best), atol=1e-6)
+
+
 @pytest.mark.parametrize("rule", RULES[:2])
 def test_without_numbers_one_update_moves_little(rule):
     rng = np.random.default_rng(3)

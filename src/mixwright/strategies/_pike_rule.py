@@ -128,7 +128,7 @@ class PiKERule:
 
     def _rule(self, bound: Bound, weights: Array, lower: Array) -> Array:
         """Return the new weights of the known sources, which share what they had."""
-        zeta1, zeta2 = self._zetas(bound, weights)
+        zeta1, zeta2 = self._zetas(bound)
         mass = float(weights.sum())
         if self.rule == "optimal":
             return _optimal(bound, zeta1, zeta2, weights, lower)
@@ -140,12 +140,11 @@ class PiKERule:
             exponent = exponent * (self.move / spread)
         return exponentiated_step(weights, exponent, lower, mass)
 
-    def _zetas(self, bound: Bound, weights: Array) -> tuple[float, float]:
+    def _zetas(self, bound: Bound) -> tuple[float, float]:
         """Return the numbers given; without, those relative to the size of the terms."""
         if self.zeta1 is not None and self.zeta2 is not None:
             return self.zeta1, self.zeta2
-        size = bound.gain + self.ratio * bound.noise
-        scale = max(float(size.mean()), float(size @ weights) / max(float(weights.sum()), 1e-300))
+        scale = float((bound.gain + self.ratio * bound.noise).mean())
         zeta1 = self.rate / scale if scale > 0 else 0.0
         return zeta1, self.ratio * zeta1
 

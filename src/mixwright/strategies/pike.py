@@ -64,9 +64,9 @@ class PiKE(PiKERule, Strategy[PiKEState]):
     Notes
     -----
     Scale-free: zeta_1 = rate / S, zeta_2 = ratio zeta_1, with S the mean over sources of |g_i|^2 + ratio sigma_i^2 /
-    (2 b) (or their mean under the weights, if that is larger). So gradients that are c times as large give the same
-    weights. The ratio is Lip eta / beta: 1 is a step size at about the edge of stability. At .2 even the exact optimum
-    gives one source most of the weight, at .1 all of it.
+    (2 b), both averaged as below. So gradients that are c times as large give the same weights. The ratio is Lip eta
+    / beta: 1 is a step size at about the edge of stability. At .2 even the exact optimum gives one source most of the
+    weight, at .1 all of it.
 
     Averages: numerators and denominators are averaged apart, by examples, and the mean is clipped: single estimates are
     noisy and often negative, and clipping each would reward noise.
