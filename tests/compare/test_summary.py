@@ -106,3 +106,16 @@ def test_a_missing_or_doubled_cell_is_named():
         dataclasses.replace(found, cells=found.cells[:-1])
     with pytest.raises(InputError, match="twice"):
         dataclasses.replace(found, cells=[*found.cells, found.cells[0]])
+
+
+def test_a_mixture_for_one_target_need_not_be_measured_on_the_others():
+    found = make_comparison()
+    cells = [
+        dataclasses.replace(
+            c, values={q: {t: v for t, v in by.items() if c.target in (None, t)} for q, by in c.values.items()}
+        )
+        for c in found.cells
+    ]
+    assert measures_of(summarise(dataclasses.replace(found, cells=cells))) == measures_of(summarise(found))
+    del cells[0].values[LOSS.name]["law"]
+    assert ("law", LOSS.name) not in measures_of(summarise(dataclasses.replace(found, cells=cells)))

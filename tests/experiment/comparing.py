@@ -12,6 +12,7 @@ QUIZ = {"path": "questions.jsonl", "kind": "questions"}
 SMALL: dict[str, Any] = {
     **SETTINGS,
     "targets": {"mix": "target.jsonl", "quiz": QUIZ},
+    "held_out": 0.2,
     "proxy": {"tokens": 600},
     "search": {"shrinkage": 0.05},
     "final": {**SETTINGS["final"], "tokens": 5000},

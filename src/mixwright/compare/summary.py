@@ -102,7 +102,7 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
     """Return a measure for each quantity and target, and for the average and the worst of several targets."""
     measures = []
     for number, quantity in enumerate(found.quantities):
-        targets = [t for t in found.targets if all(t in c.values.get(quantity.name, {}) for c in found.cells)]
+        targets = [t for t in found.targets if _everywhere(found, quantity, t)]
         if not targets:
             continue
 
@@ -120,6 +120,12 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
                 }
                 measures.append(_measure(found, name, "all targets", quantity, table))
     return measures
+
+
+def _everywhere(found: Comparison, quantity: Quantity, target: str) -> bool:
+    """Whether every arm and seed measured a quantity on a target, with the mixture that is for it."""
+    cells = [found.cell(arm, seed, target) for arm in found.arms for seed in found.seeds]
+    return all(target in cell.values.get(quantity.name, {}) for cell in cells)
 
 
 def _source_measures(found: Comparison) -> list[dict[str, Any]]:

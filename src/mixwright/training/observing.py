@@ -42,7 +42,8 @@ class Observer:
     def __init__(self, mixture: Mixture, every: int, batch_size: int, measures: Mapping[str, Measure]) -> None:
         mixture.check({*GIVEN, *measures}, apply="sampling", draw="carry")
         self.mixture, self._every, self._batch_size = mixture, every, batch_size
-        self._measures = {name: measure for name, measure in measures.items() if name in mixture.strategy.needs}
+        read = mixture.strategy.needs | mixture.strategy.uses
+        self._measures = {name: measure for name, measure in measures.items() if name in read}
         self._clear()
 
     def step(self, step: int, batch: Batch, losses: Array, model: Any, ledger: Callable[[], Ledger]) -> bool:

@@ -1,0 +1,108 @@
+"""A comparison of assays from beginning to end."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("xgboost")
+pytest.importorskip("sklearn")
+
+from mixwright.errors import InputError
+from mixwright.experiment import compare_assays
+from mixwright.experiment.compare_config import load_compare_config, make_compare_config
+from mixwright.experiment.compare_run import run_compare
+from mixwright.mixture_file import MixtureFile
+
+SMALL = {
+    "kind": "assays",
+    "table": {"path": "t.csv", "features": ["x_*"]},
+    "targets": ["target", "other"],
+    "classifier": {"trees": 10, "depth": 3},
+    "proxy": {"folds": 2},
+    "search": {"shrinkage": 0.05},
+    "threads": 1,
+    "arms": ["uniform", "natural", "target_alone", "best_single", "mixmin"],
+    "seeds": 2,
+    "compute": {"cores": 1},
+}
+
+
+def write_assays(folder, n=240):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 4)).round(6)
+    rules = [X[:, 0] > 0.5, X[:, 0] + 0.2 * rng.normal(size=n) > 0, X[:, 1] > 0, X[:, 1] + X[:, 2] > 0.2]
+    lines = ["x_0,x_1,x_2,x_3,target,twin,other,near"]
+    lines += [",".join(map(str, [*row, *map(int, label)])) for row, *label in zip(X, *rules, strict=True)]
+    (folder / "t.csv").write_text("\n".join(lines) + "\n")
+
+
+def make_assays(folder, **changes):
+    write_assays(folder)
+    return make_compare_config(SMALL | changes, folder=folder)
+
+
+def test_a_comparison_of_assays(tmp_path):
+    summary = run_compare(make_assays(tmp_path), tmp_path / "run")
+    with open(tmp_path / "run" / "cells.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == 2 * 2 * 5 * 2  # targets, seeds, arms, quantities
+    measures = {(m["name"], m["quantity"]): m for m in summary["measures"]}
+    precision = measures["target", "average precision"]
+    assert precision["higher"]
+    assert precision["headline"]
+    assert np.mean(precision["values"]["mixmin"]) > np.mean(precision["values"]["uniform"])
+    arms = {arm["name"]: arm for arm in summary["arms"]}
+    mixtures = {m["target"]: m["weights"] for m in arms["mixmin"]["mixtures"]}
+    assert min(mixtures["target"]["twin"]) > 0.5
+    assert "target" not in {s for s, w in mixtures["target"].items() if max(w) > 0}
+    assert mixtures["other"]["near"][0] > 0.5
+    assert arms["target_alone"]["mixtures"][0]["weights"] == {"target": [1.0, 1.0]}
+    assert summary["budget"] is None
+
+    before = (tmp_path / "run" / "cells.csv").read_bytes()
+    again = load_compare_config(tmp_path / "run" / "config.yaml")
+    assert run_compare(again, tmp_path / "run") == summary
+    assert (tmp_path / "run" / "cells.csv").read_bytes() == before
+
+
+def test_arms_of_ones_own_and_named_sources(tmp_path):
+    MixtureFile(["near", "twin"], [0.25, 0.75]).write(tmp_path / "mine.json")
+    changes = {"targets": ["target"], "sources": ["twin", "near"], "arms": ["uniform", "mine.json"], "seeds": 1}
+    summary = run_compare(make_assays(tmp_path, **changes), tmp_path / "run")
+    arms = {arm["name"]: arm for arm in summary["arms"]}
+    assert arms["mine"]["mixtures"][0]["weights"] == {"twin": [0.75], "near": [0.25]}
+    assert not (tmp_path / "run" / "targets" / "target" / "proxies").exists()  # no arm needs proxies
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": ["uniform", "pike"]}, "the arm pike changes weights during training, which a classifier"),
+        ({"arms": ["uniform", "worst_regret"]}, "assays have search: mixmin"),
+        ({"target": "target"}, "write targets"),
+        ({"split": {"seeds": 3}}, "the number of seeds is the key seeds"),
+        ({"targets": ["target", "target"]}, "found target twice"),
+        ({"targets": ["target", "nothing"]}, "nothing"),
+        ({"arms": ["uniform", {"weights": {"nothing": 1.0}}]}, "should name the sources .*, found 'nothing'"),
+        ({"final": {"mixtures": ["uniform", "search"]}}, "there is no key mixtures in a comparison"),
+        ({"compute": {"cores": 1, "threads": 2}}, "threads should be at most cores"),
+    ],
+)
+def test_bad_configurations(tmp_path, changes, message, monkeypatch):
+    monkeypatch.setattr(compare_assays, "assay_work", None)
+    with pytest.raises(InputError, match=message):
+        run_compare(make_assays(tmp_path, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_yaml_names_the_line(tmp_path):
+    write_assays(tmp_path)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(SMALL | {"arms": ["uniform", "uniform"]}))
+    with pytest.raises(InputError, match=r"c\.yaml.*found uniform twice"):
+        load_compare_config(tmp_path / "c.yaml")
+    (tmp_path / "d.yaml").write_text(json.dumps(SMALL | {"kind": "images"}))
+    with pytest.raises(InputError, match="kind should be text or assays, found 'images'"):
+        load_compare_config(tmp_path / "d.yaml")
