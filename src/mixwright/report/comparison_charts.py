@@ -51,7 +51,7 @@ class Shown:
 
 
 def forest_chart(name: str, shown: Shown, over: str, rows: Sequence[tuple[Arm, Mapping[str, Any]]]) -> Chart:
-    """Return each arm's paired difference with its interval, thin beneath it the unpaired one; a row is (arm, entry)."""
+    """Return each arm's paired difference with its interval, beneath it the unpaired one; a row is (arm, entry)."""
     y, narrow, left = _name_axis([arm.name for arm, _ in rows])
     low, high = _extent([entry for _, entry in rows])
     x = _axis(nticks=5, tickangle=0, range=[low, high])
@@ -178,8 +178,9 @@ def seeds_chart(
         })  # fmt: skip
     means = [sum(row) / len(row) for row in values]
     data.append({
-        "type": "scatter", "mode": "markers", "x": means, "y": rows, "hoverinfo": "text", "name": "mean", "cliponaxis": False,
-        "hovertext": [f"{label(a.name, 60)}, mean: {number(m, shown.digits)}" for a, m in zip(arms, means, strict=True)],
+        "type": "scatter", "mode": "markers", "x": means, "y": rows, "hoverinfo": "text", "name": "mean",
+        "hovertext": [f"{label(a.name)}, mean: {number(m, shown.digits)}" for a, m in zip(arms, means, strict=True)],
+        "cliponaxis": False,
         "marker": {"symbol": "line-ns-open", "size": 20, "color": "--ink", "line": {"width": 3, "color": "--ink"}},
     })  # fmt: skip
     heard = "; ".join(

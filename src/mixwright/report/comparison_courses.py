@@ -115,8 +115,8 @@ def gain_chart(name: str, shown: Shown, over: str, gains: Sequence[Gain], cost: 
         gained = f"gain {signed(g.gain, shown.digits)} ({span(g.low, g.high, shown.digits)})"
         hover = f"{label(g.arm.name, 60)}: {gained}<br>{cost}: {spent}"
         trace: dict[str, Any] = {
-            "type": "scatter", "mode": "markers", "x": [place], "y": [g.gain], "hoverinfo": "text", "hovertext": [hover],
-            "name": label(g.arm.name), "cliponaxis": False, "marker": _marker(g.arm.look, 11),
+            "type": "scatter", "mode": "markers", "x": [place], "y": [g.gain], "hoverinfo": "text",
+            "hovertext": [hover], "name": label(g.arm.name), "cliponaxis": False, "marker": _marker(g.arm.look, 11),
         }  # fmt: skip
         if g.low is not None and g.high is not None:
             trace["error_y"] = _bars([g.gain], [(g.low, g.high)], g.arm.look, 2)

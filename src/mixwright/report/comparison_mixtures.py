@@ -64,8 +64,8 @@ def weight_groups(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> list[d
     groups = []
     for index, target in enumerate(t for t in order if t in columns):
         own = columns[target]
-        sources = _by_weight([*summary["sources"], *(s for c in own for s in c.weights)], own)
         drawn = [column for column in own if column.arm.kind != "uniform"][:SHOWN_MIXTURES]
+        sources = _by_weight([*summary["sources"], *(s for c in own for s in c.weights)], drawn or own)
         groups.append(
             {
                 "target": target,
@@ -82,9 +82,9 @@ def weight_groups(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> list[d
 
 
 def _by_weight(names: Iterable[str], columns: Sequence[Column]) -> list[str]:
-    """Return the sources, those first that some mixture gives most; baselines count only among themselves."""
+    """Return the sources, those first that some mixture gives most; the natural one counts only alone."""
     sources = list(dict.fromkeys(names))
-    found = [c for c in columns if c.arm.kind not in ("uniform", "natural")] or columns
+    found = [c for c in columns if c.arm.kind != "natural"] or columns
     return sorted(sources, key=lambda s: (-max(c.average(s) for c in found), sources.index(s)))
 
 

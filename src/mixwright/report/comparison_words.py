@@ -84,6 +84,8 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         )
         return [("Why there is no verdict", why)]
     level, error = percent(summary["level"], 0), percent(summary["error"], 0)
+    judged = sum(measure["headline"] for measure in summary["measures"])
+    each = "" if judged == 1 else f" on each of the {judged} targets, which are judged one by one"
     return [
         (
             "Paired seeds",
@@ -98,8 +100,8 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "Verdict",
             f"“Better” is corrected for the number of arms (Holm): the chance to call any of {_arms(others)} better "
-            f"where none is stays at or below {error} for each measure; so with several arms an interval may lie beside "
-            "zero and the verdict be “no better”.",
+            f"where none is stays at or below {error}{each}; so with several arms an interval may lie beside zero and "
+            "the verdict be “no better”.",
         ),
         (
             f"No better than {over}",

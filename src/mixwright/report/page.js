@@ -52,12 +52,12 @@
     return copy;
   };
 
-  const draw = (plotly) => {
+  const draw = (plotly, part = document) => {
     const style = getComputedStyle(root);
     const family = getComputedStyle(document.body).fontFamily;
     for (const figure of figures) {
       const box = document.getElementById(figure.name);
-      if (!box.clientWidth) continue; // within a closed <details>: drawn when that opens
+      if (!box.clientWidth || !part.contains(box)) continue; // within a closed <details>: drawn when that opens
       const layout = coloured(narrowNow() ? changed(figure.layout, figure.narrow) : figure.layout, style, "");
       layout.font.family = family;
       layout.width = box.clientWidth;
@@ -77,8 +77,8 @@
       waiting = setTimeout(again, 120);
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-    const opened = (event) => event.target.open && event.target.querySelector(".chart") && again();
-    document.addEventListener("toggle", opened, true); // does not bubble
+    const opened = (event) => event.target.open && draw(plotly, event.target);
+    document.addEventListener("toggle", opened, true); // it does not bubble
     let closed = [];
     window.addEventListener("beforeprint", () => {
       closed = [...document.querySelectorAll("details:not([open])")];
