@@ -55,7 +55,7 @@ def test_charts_are_drawn(show):
     assert page.locator("#forest-0 .errorbars .xerror").count() == 4
     assert page.locator("#forest-0 .annotation-text").count() == 4 + 2
     assert page.locator("#seeds-0 .js-line").count() == 3
-    assert page.locator("#curve-0 .js-line").count() == 2 * 5
+    assert page.locator("#curve-0 .js-line").count() == 5 + 5 * 3  # means, and the seeds behind
     assert page.locator("#gain .errorbars .yerror").count() == 4
 
 

@@ -57,7 +57,7 @@ def forest_chart(name: str, shown: Shown, over: str, rows: Sequence[tuple[Arm, M
     x = _axis(nticks=5, tickangle=0, range=[low, high])
     layout = _layout(60 * len(rows) + 66, x, y, left, 26)
     better = (0.0, high) if shown.higher else (low, 0.0)
-    layout["shapes"] = [_band(*better), {**_line_at(0.0), "layer": "between"}]
+    layout["shapes"] = [_band(*better), _line_at(0.0)]
     layout["annotations"] = [
         _note(0, "← worse" if shown.higher else "← better", xref="paper", xanchor="left"),
         _note(1, "better →" if shown.higher else "worse →", xref="paper", xanchor="right"),

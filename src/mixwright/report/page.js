@@ -57,7 +57,7 @@
     const family = getComputedStyle(document.body).fontFamily;
     for (const figure of figures) {
       const box = document.getElementById(figure.name);
-      if (!box.clientWidth || !part.contains(box)) continue; // within a closed <details>: drawn when that opens
+      if (!part.contains(box) || box.closest("details:not([open])")) continue; // those are drawn when they open
       const layout = coloured(narrowNow() ? changed(figure.layout, figure.narrow) : figure.layout, style, "");
       layout.font.family = family;
       layout.width = box.clientWidth;
