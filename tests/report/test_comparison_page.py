@@ -320,6 +320,17 @@ def test_what_the_command_adds_may_be_absent():
     assert "Held-out loss on each source" not in plain(text)
 
 
+def test_what_was_not_counted_is_not_shown_as_nothing():
+    summary = comparison(setting="assays", targets=1) | {"budget": None, "cost": None}
+    for arm in summary["arms"]:
+        arm |= dict.fromkeys(("steps", "tokens", "search_tokens", "total_tokens", "most_epochs"), 0)
+    text = render_comparison(summary)
+    assert "What trainings and searches cost was not counted." in plain(text)
+    assert all(len(row) == 2 for row in Tables(text).tables["cost-table"])
+    assert '"name":"gain"' not in text
+    assert "hold out the same rows" in plain(text)
+
+
 def test_one_arm_has_nothing_to_compare():
     said = plain(render_comparison(comparison(arms=1)))
     assert "One arm, nothing to compare" in said

@@ -13,7 +13,7 @@ from rich.table import Table
 from mixwright.cli.tables import _line
 from mixwright.report.comparison_schema import completed_comparison
 from mixwright.report.comparison_view import digits_of
-from mixwright.report.comparison_words import amount_of, lead
+from mixwright.report.comparison_words import amount_of, counted, lead
 
 PAGE = "report.html"
 _STYLES = {"better": "bold green", "worse": "bold red", "no better": "", "unverified": "dim"}
@@ -40,7 +40,8 @@ def print_comparison(console: Console, summary: Mapping[str, Any], folder: Path)
             console.print()
             _print_measure(console, measure, summary)
     console.print()
-    _print_costs(console, summary)
+    if counted(summary):
+        _print_costs(console, summary)
     _line(console, "verdict", lead(summary))
     for name, text in _explained(summary):
         _line(console, name, text)

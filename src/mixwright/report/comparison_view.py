@@ -17,6 +17,7 @@ from mixwright.report.comparison_words import (
     VERDICT_LOOKS,
     amount_of,
     budget_words,
+    counted,
     lead,
     reading,
     verdict_words,
@@ -199,6 +200,7 @@ def _cost(summary: Mapping[str, Any], arms: Mapping[str, Arm], measures: Sequenc
         "rows": rows,
         "measure": measure,
         "amount": amount,
+        "counted": counted(summary),
         "budget": budget_words(summary),
         "extra": _extra_columns(rows),
         "chart": _gain_chart(rows, measure, summary, amount),
@@ -230,7 +232,7 @@ def _gain_chart(
     """Draw gain against all that was spent or, where that is the same for all, against the search's share of it."""
     compared = [row for row in rows if row["gain"]]
     totals = [row["entry"]["total_tokens"] for row in rows]
-    if not compared or not max(totals):
+    if not compared or not counted(summary):
         return None
     shares = max(totals) - min(totals) <= 0.01 * max(totals)
     gains = [

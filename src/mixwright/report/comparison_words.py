@@ -89,8 +89,8 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (
             "Paired seeds",
-            "Arms with the same seed start from the same model and read each source in the same order, so each of the "
-            f"{seeds} seeds gives one difference from {over}, in which what moved both runs alike has fallen out.",
+            f"Arms with the same seed {_shared(summary)}, so each of the {seeds} seeds gives one difference from "
+            f"{over}, in which what moved both runs alike has fallen out.",
         ),
         (
             "Interval",
@@ -115,6 +115,12 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _shared(summary: Mapping[str, Any]) -> str:
+    if summary.get("setting") == "assays":
+        return "hold out the same rows and train with the same random numbers"
+    return "start from the same model and read each source in the same order"
+
+
 def _arms(others: int) -> str:
     return "the one other arm" if others == 1 else f"these {others} arms"
 
@@ -128,6 +134,11 @@ def budget_words(summary: Mapping[str, Any]) -> str:
     if budget["charged"]:
         return f"Every arm had {given}; what finding its mixture cost is taken off its training."
     return f"Every arm was trained on {given}; what finding its mixture cost comes on top."
+
+
+def counted(summary: Mapping[str, Any]) -> bool:
+    """Say whether what trainings and searches cost was counted."""
+    return any(arm["total_tokens"] > 0 for arm in summary["arms"])
 
 
 def amount_of(summary: Mapping[str, Any]) -> str:

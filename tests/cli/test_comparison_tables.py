@@ -1,0 +1,85 @@
+"""A comparison in the terminal: the numbers, the verdict and the places of the files."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from mixwright.cli.comparison_tables import print_comparison
+from mixwright.compare import ArmInfo, Cell, Comparison, Quantity, summarise
+
+PRECISION = Quantity("average precision", "", higher=True)
+
+
+def summary_of(seeds=3, gain=0.1, arm="mixmin", higher=False, tokens=1000):
+    """Return the summary of two arms on one target, the second better by `gain`."""
+    rng = np.random.default_rng(1)
+    quantity = PRECISION if higher else Quantity("held-out loss", "nats per token")
+    arms = [ArmInfo("uniform", "uniform", "equal weights"), ArmInfo(arm, "search", "MixMin")]
+    cells = [
+        Cell(
+            arm=info.name,
+            seed=seed,
+            target=None,
+            weights={"web": 1.0},
+            values={quantity.name: {"law": 0.5 + 0.01 * rng.random() + number * (gain if higher else -gain)}},
+            tokens=tokens,
+            search_tokens=number * tokens // 4,
+            epochs={"web": 2.5},
+            notes=["a note with [brackets]"] if number else [],
+        )
+        for number, info in enumerate(arms)
+        for seed in range(seeds)
+    ]
+    return summarise(Comparison(arms, range(seeds), ["law"], ["web"], cells, (quantity,)))
+
+
+def printed(summary, width=160):
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_comparison(console, summary, Path("runs/first"))
+    return console.export_text()
+
+
+def test_numbers_verdicts_and_costs():
+    summary = summary_of() | {"title": "Law", "csv": "cells.csv"}
+    text = printed(summary)
+    (d,) = summary["measures"][0]["differences"]
+    row = next(line for line in text.splitlines() if "mixmin" in line and "better" in line)
+    for part in (
+        f"{d['difference']:+.4f}",
+        f"{d['low']:+.4f} to {d['high']:+.4f}",
+        f"{d['unpaired'][0]:+.4f} to {d['unpaired'][1]:+.4f}",
+        "better",
+    ):
+        assert part in row
+    cost = next(line for line in text.splitlines() if "mixmin" in line and "1,250" in line)
+    assert "1,000" in cost
+    assert "250" in cost
+    assert "2.50" in cost
+    assert "verdict: Better than uniform: mixmin" in text
+    assert "3 seeds" in text
+    assert "corrected for the number of arms" in text
+    assert "note: a note with [brackets]" in text
+    assert str(Path("runs/first/report.html").resolve()) in text
+    assert str(Path("runs/first/cells.csv").resolve()) in text
+
+
+def test_no_better_and_one_seed_are_said():
+    assert "verdict: No arm is better than uniform on this evidence" in printed(summary_of(gain=0.0))
+    text = printed(summary_of(seeds=1))
+    assert "verdict: No verdict: one seed" in text
+    assert "run at least 2 seeds" in text
+    assert "not known" in text
+
+
+def test_higher_is_better_and_costs_may_be_unknown():
+    text = printed(summary_of(higher=True, tokens=0))
+    assert "(higher is better)" in text
+    assert "verdict: Better than uniform: mixmin" in text
+    assert "Tokens of each arm" not in text
+
+
+def test_names_are_no_markup():
+    text = printed(summary_of(arm="[bold]x[/] [link=u]"))
+    assert "[bold]x[/] [link=u]" in text
