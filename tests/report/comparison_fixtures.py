@@ -45,7 +45,7 @@ def comparison(
     if name:
         infos[1] = ArmInfo(name, "search", name, per_target=True)
         wanted, names = [name, *wanted[1:]], [name, *names[1:]]
-    found = _cells(infos, list(range(seeds)), wanted, names, gain, bool(name))
+    found = _cells(infos, list(range(seeds)), wanted, names, gain, charged)
     quantities = (Quantity("average precision", "", higher=True),) if setting == "assays" else (LOSS, ACCURACY)
     summary = summarise(Comparison(infos, range(seeds), wanted, names, found, quantities))
     arm_cost = {info.name: {"seconds": 71.25 + i} for i, info in enumerate(infos)}
@@ -60,7 +60,7 @@ def comparison(
 
 
 def _cells(
-    arms: list[ArmInfo], seeds: list[int], targets: list[str], sources: list[str], gain: float, named: bool
+    arms: list[ArmInfo], seeds: list[int], targets: list[str], sources: list[str], gain: float, charged: bool
 ) -> list[Cell]:
     rng, cells = np.random.default_rng(5), []
     moved = rng.normal(size=len(seeds)) * 0.04
@@ -71,7 +71,7 @@ def _cells(
             for target in targets if arm.per_target else [None]:
                 better = gain if number == 1 else _GAINS.get(arm.name, 0.0)
                 loss = {t: 2.6 + 0.2 * j + moved[seed] - better + 0.004 * rng.normal() for j, t in enumerate(targets)}
-                cells.append(_cell(arm, seed, target, loss, shares[arm.name], sources, rng, number))
+                cells.append(_cell(arm, seed, target, loss, shares[arm.name], sources, rng, number, charged))
     return cells
 
 
@@ -84,6 +84,7 @@ def _cell(
     sources: list[str],
     rng: np.random.Generator,
     number: int,
+    charged: bool,
 ) -> Cell:
     weights = share + 0.02 * rng.random(len(sources)) * (arm.kind != "uniform")
     shown = dict(zip(sources, (weights / weights.sum()).tolist(), strict=True))
@@ -109,7 +110,7 @@ def _cell(
         },
         curve=tuple(curve),
         steps=800,
-        tokens=3_276_800 - searched,
+        tokens=3_276_800 - searched * charged,
         search_tokens=searched,
         epochs=gone,
         start={s: 1 / len(sources) for s in sources} if arm.kind == "strategy" else None,

@@ -252,7 +252,17 @@ def test_it_says_what_was_found_and_how_to_read_it():
     d = headline(summary)[0]["differences"][0]
     ends = f"90 % interval {signed(d['low'])} to {signed(d['high'])}, 3 seeds"
     assert f"by {number(-d['difference'])} nats per token, {ends}" in said
-    assert "comes on top" in plain(render_comparison(comparison(charged=False)))
+
+
+def test_what_the_arms_could_spend_is_said_from_what_they_spent():
+    free = comparison(charged=False)
+    assert "trained on 3,276,800 tokens; what finding its mixture cost comes on top." in plain(render_comparison(free))
+    mixed = comparison()
+    mixed["arms"][1] |= {"tokens": 3_276_800, "total_tokens": 3_636_800}
+    said = plain(render_comparison(mixed))
+    assert "is taken off its training, save for mixmin-chunk, where it comes on top." in said
+    none = comparison(arms=1)
+    assert "Every arm was trained on 3,276,800 tokens." in plain(render_comparison(none))
 
 
 def test_nothing_better_is_said_plainly():
@@ -334,6 +344,16 @@ def test_what_was_not_counted_is_not_shown_as_nothing():
 def test_one_arm_has_nothing_to_compare():
     said = plain(render_comparison(comparison(arms=1)))
     assert "One arm, nothing to compare" in said
+
+
+def test_sources_without_losses_are_known_from_the_weights():
+    summary = comparison(sources=4)
+    summary["measures"] = [m for m in summary["measures"] if m["kind"] in ("target", "all targets")]
+    summary["sources"] = []
+    reader = Reader(render_comparison(summary))
+    figures = json.loads(next(s for s in reader.scripts if s.startswith('[{"name"')))
+    line = next(f for f in figures if f["name"] == "weights-0")["layout"]["shapes"][0]
+    assert line["x0"] == line["x1"] == 0.25
 
 
 def test_the_target_own_rows_are_a_source_of_some_mixtures_alone():

@@ -72,7 +72,9 @@ def weight_groups(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> list[d
                 "columns": own,
                 "sources": sources,
                 "drawn": [column.arm for column in drawn],
-                "chart": _chart(f"weights-{index}", sources, drawn, len(summary["sources"])) if drawn else None,
+                "chart": _chart(f"weights-{index}", sources, drawn, len(summary["sources"] or sources))
+                if drawn
+                else None,
                 "shown": min(len(sources), SHOWN_SOURCES),
                 "epochs": any(column.epochs for column in own),
                 "adapts": any(column.start for column in own),

@@ -19,6 +19,7 @@ from mixwright.report.comparison_words import (
     budget_words,
     counted,
     lead,
+    paying_arms,
     reading,
     verdict_words,
 )
@@ -60,6 +61,7 @@ def build_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
         "headline": headline,
         "others": [m for m in measures if not m["headline"] and m["kind"] in ("target", "all targets")],
         "open": _open(len(headline)),
+        "shorter": bool(summary.get("budget") and paying_arms(summary)[0]),
         "curves": curve_views(summary, arms),
         "steps": steps_views(summary, arms),
         "cost": _cost(summary, arms, measures),

@@ -127,13 +127,25 @@ def _arms(others: int) -> str:
 
 def budget_words(summary: Mapping[str, Any]) -> str:
     """Return what the arms were given, in one sentence; nothing where that is not known."""
-    budget, amount = summary.get("budget"), amount_of(summary)
-    if not budget:
+    if not summary.get("budget"):
         return ""
-    given = f"{budget['tokens']:,} {amount}"
-    if budget["charged"]:
-        return f"Every arm had {given}; what finding its mixture cost is taken off its training."
-    return f"Every arm was trained on {given}; what finding its mixture cost comes on top."
+    given = f"{summary['budget']['tokens']:,} {amount_of(summary)}"
+    charged, on_top = paying_arms(summary)
+    if not charged:
+        extra = "; what finding its mixture cost comes on top" if on_top else ""
+        return f"Every arm was trained on {given}{extra}."
+    besides = f", save for {_joined(on_top)}, where it comes on top" if on_top else ""
+    return f"Every arm had {given}; what finding its mixture cost is taken off its training{besides}."
+
+
+def paying_arms(summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the arms whose search is within the budget, and those where it comes on top."""
+    tokens = summary["budget"]["tokens"]
+    found: tuple[list[str], list[str]] = ([], [])
+    for arm in summary["arms"]:
+        if arm["search_tokens"] > 0:  # trainings are whole batches: the total is near the budget, or near both together
+            found[arm["total_tokens"] - tokens > arm["search_tokens"] / 2].append(arm["name"])
+    return found
 
 
 def counted(summary: Mapping[str, Any]) -> bool:
