@@ -95,7 +95,11 @@ class MixtureFile:
         InputError
             The file cannot be written; what was there before is unchanged.
         """
-        write_json(Path(path), {"schema": SCHEMA, "version": __version__, **asdict(self)})
+        write_json(Path(path), self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the file holds."""
+        return {"schema": SCHEMA, "version": __version__, **asdict(self)}
 
     @classmethod
     def read(cls, path: str | PathLike[str]) -> MixtureFile:

@@ -12,6 +12,7 @@ import typer
 
 from mixwright._version import __version__
 from mixwright.cli import help_texts
+from mixwright.cli.formats import add_formats
 from mixwright.cli.options import Json, Quiet
 from mixwright.cli.options import output_of as _output
 from mixwright.cli.output import Output, guarded, open_page
@@ -153,6 +154,7 @@ def report(
 
 
 app.command(help=help_texts.REPLAY)(replay)
+add_formats(app)
 
 
 def _run(config: Any, folder: Path, progress: Any) -> dict[str, Any]:

@@ -80,3 +80,38 @@ Examples:
   mixwright replay runs/first --strategy '{name: PiKE, rule: restoring, floor: 0.03, wrap: [Guard]}'
   mixwright replay runs/first/decisions.jsonl --strategy strategy.yaml --json > weights.json
 """
+
+EXPORT = """
+Write a mixture as another tool reads it: Megatron-LM, datasets, TRL, mosaicml-streaming, litdata, OLMo-core, JSON.
+
+Sources need paths there (json excepted): --path SOURCE=PATH for each, or --paths with a YAML file of them. What the
+tool cannot express is an error, or a note on stderr where the drawn shares stay the same. Without --out the text goes
+to stdout.
+
+\b
+A file for --paths:
+  web: data/web.jsonl
+  law: [data/law-0.parquet, data/law-1.parquet]
+  books: {path: org/books, name: english, split: train, max_epochs: 4}
+
+\b
+Examples:
+  mixwright export runs/demo/mixture.json --to json
+  mixwright export mixture.json --to trl --paths paths.yaml --out mixture.yaml
+  mixwright export mixture.json --to megatron --path web=/data/web_text_document --path law=/data/law_text_document
+"""
+
+IMPORT = """
+Read a mixture from another tool's file into mixture.json.
+
+FILE is a Megatron-LM blend, the YAML of TRL, datasets, streaming or OLMo-core, a Python file that `mixwright export`
+wrote, a CSV of names and weights, or JSON {source: weight}; - reads stdin. A blend may be given itself, in quotes. The
+format is recognised by the content, or said with --from. Weights that do not sum to 1 are divided by their sum. Without
+--out mixture.json goes to stdout.
+
+\b
+Examples:
+  mixwright import blend.txt --out mixture.json
+  mixwright import "0.3 data/web 0.7 data/books" --out mixture.json
+  mixwright import sft.yaml --from trl --paths paths.yaml --out mixture.json
+"""

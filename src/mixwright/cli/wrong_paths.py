@@ -22,3 +22,15 @@ def check_shown(path: Path) -> None:
             f"{path} should be a mixture file or the folder of a run, found a configuration; first search with it: "
             f"mixwright search {path}"
         )
+
+
+def check_exported(path: Path) -> None:
+    """Raise InputError if `mixwright export` was given a run or a configuration instead of the mixture."""
+    if path.is_dir() and (path / "mixture.json").is_file():
+        raise InputError(f"{path} should be a mixture file, found a folder; give {path / 'mixture.json'}")
+    if path.is_dir():
+        raise InputError(f"{path} should be a mixture file, found a folder; give a mixture.json")
+    if path.suffix in (".yaml", ".yml"):
+        raise InputError(
+            f"{path} should be a mixture file, found a configuration; first search with it: mixwright search {path}"
+        )

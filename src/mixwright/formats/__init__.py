@@ -1,0 +1,15 @@
+"""
+Mixtures in the words of other tools: what mixture.json asks for, written as each trainer reads it, and read back.
+
+`export` writes for Megatron-LM, datasets, TRL, mosaicml-streaming (llm-foundry), litdata, OLMo-core, or as plain JSON;
+`read` reads those, and a CSV of names and weights. What a tool cannot express is an error or a note, never silence.
+"""
+
+from __future__ import annotations
+
+from mixwright.formats._export import Export, export
+from mixwright.formats._places import Place, read_places
+from mixwright.formats._read import READABLE, read
+from mixwright.formats._registry import FORMATS
+
+__all__ = ["FORMATS", "READABLE", "Export", "Place", "export", "read", "read_places"]

@@ -1,0 +1,242 @@
+"""From a mixture and the places of its sources to a tool's own text, with a word for everything that is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mixwright.errors import InputError
+from mixwright.files import atomic_write
+from mixwright.formats._job import Job
+from mixwright.formats._places import Place, places_of
+from mixwright.formats._registry import FORMATS, Format
+from mixwright.mixture_file import MixtureFile
+
+_SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".py": "py", ".json": "json"}
+_EPOCHS = re.compile(r"the ([-+.\deE]+) epochs of source ")
+
+
+@dataclass(frozen=True)
+class Export:
+    """
+    A mixture in a tool's format.
+
+    Parameters
+    ----------
+    text
+        What the tool reads; `str(export)` is the same.
+    notes
+        Sentences that say what the tool does not hold, and what was done about it.
+    format, form
+        Which it is: ("megatron", "args"), ("streaming", "yaml") ...
+    """
+
+    text: str
+    notes: tuple[str, ...]
+    format: str
+    form: str
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+    def write(self, path: str | PathLike[str], force: bool = False) -> None:
+        """
+        Write the text, atomically.
+
+        Raises
+        ------
+        InputError
+            The file is there already and `force` is False, or it cannot be written.
+        """
+        path = Path(path)
+        check_free(path, force)
+        with atomic_write(path) as handle:
+            handle.write(self.text)
+
+
+def check_free(path: Path, force: bool) -> None:
+    """Raise InputError if a file should not be written at `path`."""
+    if os.path.isdir(path):
+        raise InputError(f"{path} should be a file to write, found a folder; add a file name")
+    if os.path.lexists(path) and not force:
+        raise InputError(f"{path} is there already; choose another name, or replace it (--force, or force=True)")
+
+
+def form_of(path: Path | None, to: str) -> str | None:
+    """Return the form that an output file's suffix asks for, or None; InputError if the format has no such form."""
+    made = _format(to)
+    form = _SUFFIXES.get(path.suffix.lower()) if path else None
+    if form is None or form in made.forms:
+        return form
+    raise InputError(
+        f"{made.name} is written as {' or '.join(made.forms)}, found the file {path}; choose another suffix"
+    )
+
+
+def export(
+    mixture: MixtureFile | str | PathLike[str],
+    to: str,
+    paths: Mapping[str, Any] | None = None,
+    *,
+    form: str | None = None,
+    seed: int = 0,
+    allow_loss: bool = False,
+) -> Export:
+    """
+    Return a mixture as another tool reads it.
+
+    Parameters
+    ----------
+    mixture
+        A MixtureFile, or the path of a mixture.json.
+    to : str
+        One of `FORMATS`.
+    paths : mapping
+        {source: where it lives}: a path or name, a list of files, or a mapping with "path", "max_epochs" and arguments
+        of the tool. Needed for every source with a weight above 0, except for "json".
+    form : str or None
+        Where a tool has several: "args" or "json" for megatron, "py" or "yaml" for datasets and streaming.
+    seed : int
+        For generated Python files and the YAML of datasets.
+    allow_loss : bool
+        Write although the tool cannot express all of it, and say what was lost in `notes`.
+
+    Raises
+    ------
+    InputError
+        An unknown format, missing or wrong paths, or something that the tool cannot express.
+
+    Examples
+    --------
+    >>> from mixwright import MixtureFile
+    >>> mixture = MixtureFile(sources=["web", "law"], weights=[0.75, 0.25], unit="tokens")
+    >>> print(export(mixture, "megatron", {"web": "data/web_text", "law": "data/law_text"}), end="")
+    0.75 data/web_text
+    0.25 data/law_text
+    """
+    if not isinstance(mixture, MixtureFile):
+        mixture = MixtureFile.read(mixture)
+    made = _format(to)
+    chosen = _form(made, form)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed should be a whole number of at least 0, found {seed!r}")
+    places = {} if made.keys is None else places_of(paths, mixture.sources, made.keys)
+    notes: list[str] = []
+    kept = _kept(mixture, made, places, notes)
+    job = Job(
+        tuple(mixture.sources[i] for i in kept),
+        tuple(mixture.weights[i] for i in kept),
+        () if made.keys is None else tuple(places[mixture.sources[i]] for i in kept),
+        mixture.unit,
+        seed,
+    )
+    _check_places(job)
+    lost = _lost(job, made, mixture, notes)
+    if lost and not allow_loss:
+        raise InputError(f"{'; '.join(lost)}; to write it all the same: --allow-loss, or allow_loss=True")
+    job = _without_epochs(job, made)
+    return Export(made.forms[chosen](job), (*lost, *notes), made.name, chosen)
+
+
+def _format(to: str) -> Format:
+    if to not in FORMATS:
+        nearest = get_close_matches(str(to), FORMATS, n=1)
+        advice = f"did you mean {nearest[0]!r}? " if nearest else ""
+        raise InputError(f"a format should be one of {', '.join(FORMATS)}, found {to!r}; {advice}choose one")
+    return FORMATS[to]
+
+
+def _form(made: Format, form: str | None) -> str:
+    if form is None:
+        return next(iter(made.forms))
+    if form not in made.forms:
+        raise InputError(
+            f"{made.name} is written as {' or '.join(made.forms)}, found the form {form!r}; choose another"
+        )
+    return form
+
+
+def _kept(mixture: MixtureFile, made: Format, places: Mapping[str, Place], notes: list[str]) -> list[int]:
+    """Return the positions of the sources that are written; InputError names those without a path."""
+    positions = list(range(len(mixture.sources)))
+    if made.keys is None:
+        return positions
+    zero = [i for i in positions if mixture.weights[i] == 0]
+    if missing := [
+        mixture.sources[i] for i in positions if mixture.weights[i] > 0 and mixture.sources[i] not in places
+    ]:
+        shown = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+        raise InputError(
+            f"{made.tool} needs a path for every source with a weight, found none for {shown}; give --path "
+            "SOURCE=PATH, or a file of them with --paths"
+        )
+    gone = zero if made.zeros else [i for i in zero if mixture.sources[i] not in places]
+    if gone:
+        names = ", ".join(repr(mixture.sources[i]) for i in gone[:10]) + (" ..." if len(gone) > 10 else "")
+        why = made.zeros or "no path was given"
+        notes.append(f"left out, with weight 0: {names} ({why}); the shares of the others are the same")
+    return [i for i in positions if i not in set(gone)]
+
+
+def _check_places(job: Job) -> None:
+    """Raise InputError if two sources live at the same place."""
+    seen: list[Place] = []
+    for position, place in enumerate(job.places):
+        alike = Place(place.files, place.options)
+        if alike in seen:
+            raise InputError(
+                f"sources should live at different places, found the same for {job.sources[seen.index(alike)]!r} and "
+                f"{job.sources[position]!r}; correct one path, or add their weights up"
+            )
+        seen.append(alike)
+
+
+def _lost(job: Job, made: Format, mixture: MixtureFile, notes: list[str]) -> list[str]:
+    """Return what the tool cannot express; what is only to be known goes to the notes."""
+    lost = []
+    if mixture.unit == "tokens" and made.shares == "rows":
+        lost.append(
+            f"the weights are shares of tokens, those of {made.tool} are of rows: they agree only where all rows have "
+            "the same length"
+        )
+    elif mixture.unit == "rows" and made.shares == "tokens":
+        notes.append(
+            f"the weights are shares of rows, those of {made.tool} are of tokens: they agree where all rows have the "
+            "same length, as sequences packed to the context have"
+        )
+    elif mixture.unit == "tokens" and made.shares == "any":
+        notes.append(f"{made.tool} does not say that the weights are shares of tokens; remember it")
+    for name, _, place in job if job.places else ():
+        reason = made.epochs(place.max_epochs) if place.max_epochs is not None else None
+        if reason:
+            lost.append(f"{name!r} should be used for {place.max_epochs:g} epochs at most, but {made.tool} {reason}")
+    _note_recorded(mixture, notes)
+    return lost
+
+
+def _note_recorded(mixture: MixtureFile, notes: list[str]) -> None:
+    """Note limits of epochs that the weights rest on: they are kept within the budget of the search alone."""
+    binding = mixture.certificate.get("binding")
+    labels = (
+        [str(b.get("constraint", "")) for b in binding if isinstance(b, Mapping)] if isinstance(binding, list) else []
+    )
+    if found := [label for label in labels if _EPOCHS.match(label)]:
+        notes.append(
+            f"the weights rest on {'; '.join(found)}, for the budget of the search; a longer training repeats more "
+            "unless a path says max_epochs"
+        )
+
+
+def _without_epochs(job: Job, made: Format) -> Job:
+    """Return the job without the limits of epochs that the tool cannot hold (they were allowed to be lost)."""
+    places = tuple(
+        Place(p.files, p.options) if p.max_epochs is not None and made.epochs(p.max_epochs) else p for p in job.places
+    )
+    return Job(job.sources, job.weights, places, job.unit, job.seed)
