@@ -39,6 +39,7 @@ _EXPORTS = {
     "WorstRegret": "mixwright.search.targets",
     "WorstRegretResult": "mixwright.search.targets",
 }
+_ROOMS = ("formats",)
 
 __all__ = [
     "AlarmWarning",
@@ -70,6 +71,7 @@ __all__ = [
     "WorstRegret",
     "WorstRegretResult",
     "__version__",
+    "formats",
     "pareto",
     "replay",
 ]
@@ -77,6 +79,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that `import mixwright` stays light."""
+    if name in _ROOMS:
+        return import_module(f"mixwright.{name}")
     if name in _EXPORTS:
         value = getattr(import_module(_EXPORTS[name]), name)
         globals()[name] = value

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError
+from mixwright.formats._job import Job
 from mixwright.formats._places import Place, places_of, read_text
 from mixwright.formats._readers import READERS, Found, detect
-from mixwright.formats._registry import FORMATS
+from mixwright.formats._registry import FORMATS, Format
 from mixwright.formats._text import to_number
 from mixwright.mixture_file import SUM_TOLERANCE, MixtureFile
 from mixwright.simplex import normalise
@@ -84,6 +86,10 @@ def _source(path_or_text: str | PathLike[str]) -> tuple[Path | None, str]:
     if isinstance(path_or_text, str) and _is_text(path_or_text):
         return None, path_or_text
     path = Path(path_or_text)
+    if isinstance(path_or_text, str) and len(path_or_text.split()) > 1 and not os.path.lexists(path):
+        raise InputError(
+            f"there should be a file {path_or_text!r:.60}, found none; a blend itself begins with a weight: 0.3 a 0.7 b"
+        )
     return path, read_text(path, "a file with a mixture")
 
 
@@ -142,12 +148,20 @@ def _known(name: str, paths: Mapping[str, Any]) -> dict[str, str]:
         return {}
     known: dict[str, str] = {}
     for source, place in places_of(paths, paths, made.keys).items():
-        from mixwright.formats._export import export
-
-        alone = MixtureFile(sources=(source,), weights=(1.0,))
-        written = export(alone, name, {source: Place(place.files, place.options)}, allow_loss=True).text
-        known[READERS[name](written).names[0]] = source
+        known[_called(Job((source,), (1.0,), (Place(place.files, place.options),), "rows", 0), made)] = source
     return known
+
+
+def _called(job: Job, made: Format) -> str:
+    """Return what the format calls the only source of a job, in the last of its forms that can hold it."""
+    refused = None
+    for write in reversed(list(made.forms.values())):
+        try:
+            return str(READERS[made.name](write(job)).names[0])
+        except InputError as error:
+            refused = error
+    assert refused is not None
+    raise refused
 
 
 def _weights(names: tuple[str, ...], found: Found) -> tuple[tuple[float, ...], list[str]]:

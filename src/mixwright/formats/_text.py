@@ -37,13 +37,13 @@ def dump_yaml(value: Any) -> str:
     yaml = _yaml()
 
     class Dumper(yaml.SafeDumper):  # type: ignore[name-defined]
-        """SafeDumper without anchors, with quotes around texts that look like numbers to some reader."""
+        """SafeDumper without anchors, with quotes around texts that some reader would take for something else."""
 
         def ignore_aliases(self, data: Any) -> bool:
             return True
 
     def text(dumper: Any, data: str) -> Any:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style='"' if _looks_like_a_number(data) else None)
+        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style='"' if _needs_quotes(data) else None)
 
     Dumper.add_representer(str, text)
     return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**9))
@@ -108,8 +108,10 @@ def _refuse(text: str) -> None:
     raise InputError(f"every weight should be a finite number of at least 0, found {text}; correct it")
 
 
-def _looks_like_a_number(text: str) -> bool:
-    """Return whether some reader would take an unquoted text for a number: `1e5`, `0o17`, `1_000`."""
+def _needs_quotes(text: str) -> bool:
+    """Return whether a text has line breaks or the like, or looks like a number to some reader: `1e5`, `0o17`."""
+    if not text.isprintable():
+        return True
     plain = text.replace("_", "").strip()
     if plain[:2].lower() in ("0o", "0x", "0b"):
         return True

@@ -1,0 +1,364 @@
+"""Exports: what is written is read as the same, and what a tool cannot express is said."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mixwright
+from mixwright.errors import InputError
+from mixwright.formats import FORMATS, Place, export, read, read_places
+from mixwright.mixture_file import MixtureFile
+
+PATHS = {"web": "data/web_text", "law": "data/law_text", "never": "data/never_text"}
+ROWS = MixtureFile(sources=["web", "law", "never"], weights=[0.7, 0.3, 0.0])
+TOKENS = MixtureFile(sources=["web", "law", "never"], weights=[0.7, 0.3, 0.0], unit="tokens")
+FORMS = [(name, form) for name, made in FORMATS.items() for form in made.forms]
+KEEPS_ZEROS = {"trl", "litdata", "json"}
+NO_NAMES = {"megatron", "trl"}
+
+names = st.lists(
+    st.text(min_size=1, max_size=20).filter(lambda s: s.strip()),
+    min_size=1,
+    max_size=6,
+    unique=True,
+)
+places = st.text(max_size=10).filter(str.isprintable)
+numbers = st.sampled_from([0.0, 5e-324, 1e-300, 1e-16, 1e-5, 1 / 3, 1.0]) | st.floats(0, 1)
+
+
+def weights_of(raw):
+    raw = np.array(raw)
+    return raw / raw.sum() if raw.sum() > 0 else np.eye(len(raw))[0]
+
+
+@given(sources=names, data=st.data())
+@settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize(("to", "form"), FORMS)
+def test_what_is_written_is_read_as_the_same(to, form, sources, data):
+    weights = weights_of(data.draw(st.lists(numbers, min_size=len(sources), max_size=len(sources))))
+    unit = "tokens" if FORMATS[to].shares == "tokens" else "rows"
+    mixture = MixtureFile(sources=sources, weights=weights, unit=unit)
+    drawn = data.draw(st.lists(places, min_size=len(sources), max_size=len(sources), unique=True))
+    if (to, form) == ("megatron", "args"):
+        drawn = ["".join(path.split()) for path in drawn]
+    paths = dict(zip(sources, (f"s3://{i}{path}{i}" for i, path in enumerate(drawn)), strict=True))
+    made = export(mixture, to, paths, form=form)
+    again = read(made.text, paths=paths if to in NO_NAMES else None)  # detected by content
+    kept = [i for i, w in enumerate(mixture.weights) if w > 0 or to in KEEPS_ZEROS]
+    assert again.method["format"] == to
+    assert again.sources == tuple(mixture.sources[i] for i in kept)
+    assert again.weights == tuple(mixture.weights[i] for i in kept)
+    assert again.unit == unit
+    assert any("left out" in note for note in made.notes) == (len(kept) < len(sources))
+
+
+@pytest.mark.parametrize(
+    ("to", "form", "expected"),
+    [
+        ("megatron", "args", "0.7 data/web_text\n0.3 data/law_text\n"),
+        ("json", "json", '{\n  "web": 0.7,\n  "law": 0.3,\n  "never": 0.0\n}\n'),
+        (
+            "streaming",
+            "yaml",
+            "streams:\n  web:\n    local: data/web_text\n    proportion: 0.7\n"
+            "  law:\n    local: data/law_text\n    proportion: 0.3\n",
+        ),
+        (
+            "olmo-core",
+            "yaml",
+            "sources:\n- source_name: web\n  target_ratio: 0.7\n  paths:\n  - data/web_text\n"
+            "- source_name: law\n  target_ratio: 0.3\n  paths:\n  - data/law_text\n",
+        ),
+    ],
+)
+def test_the_text_of_each_tool(to, form, expected):
+    assert str(export(TOKENS, to, PATHS, form=form, allow_loss=True)) == expected
+
+
+def test_trl_and_datasets_load_files_by_their_suffix():
+    paths = {
+        "a": "x/a.jsonl.gz",
+        "b": ["b0.parquet", "b1.parquet"],
+        "c": {"path": "org/name", "name": "en", "split": "test"},
+        "d": {"path": "d.csv", "split": "train[:5%]"},
+    }
+    mixture = MixtureFile(sources=list("abcd"), weights=[0.25] * 4)
+    import yaml
+
+    loads = yaml.safe_load(export(mixture, "trl", paths).text)["datasets"]
+    assert [{k: v for k, v in load.items() if k != "fraction"} for load in loads] == [
+        {"path": "json", "data_files": "x/a.jsonl.gz", "split": "train"},
+        {"path": "parquet", "data_files": ["b0.parquet", "b1.parquet"], "split": "train"},
+        {"path": "org/name", "name": "en", "split": "test"},
+        {"path": "csv", "data_files": "d.csv", "split": "train[:5%]"},
+    ]
+    assert yaml.safe_load(export(mixture, "datasets", paths, form="yaml").text)["datasets"] == [
+        {k: v for k, v in load.items() if k != "fraction"} for load in loads
+    ]
+
+
+@pytest.mark.parametrize(("to", "form"), [f for f in FORMS if f[1] == "yaml"])
+@pytest.mark.parametrize(
+    "name", ["1e5", "0x1f", "1_000", "no", "null", "", "~", ": ", "#x", "-", "é\u2028\x85", "'\"", "=", "1:30"]
+)
+def test_names_and_tiny_weights_are_what_they_are_in_plain_yaml(to, form, name):
+    import yaml
+
+    name = name or "x: y"
+    mixture = MixtureFile(sources=[name, "b"], weights=[1e-05, 1 - 1e-05], unit="rows")
+    text = export(mixture, to, {name: "s3://x", "b": "s3://y"}, form=form).text
+    for loaded in (yaml.safe_load(text), yaml.load(text, Loader=yaml.BaseLoader)):
+        value = loaded.get("streams") or loaded.get("sources") or loaded["datasets"]
+        if to == "streaming":
+            assert list(value) == [name, "b"]
+            weight = value[name]["proportion"]
+        elif to == "olmo-core":
+            assert value[0]["source_name"] == name
+            weight = value[0]["target_ratio"]
+        elif to == "datasets":
+            assert value == [name, "b"]
+            weight = loaded["probabilities"][0]
+        else:
+            weight = value[0]["fraction"]
+        assert float(weight) == 1e-05
+    assert yaml.safe_load(text) != yaml.load(text, Loader=yaml.BaseLoader)  # weights are numbers without further ado
+
+
+def test_probabilities_of_the_yaml_of_datasets_sum_to_one_as_numpy_asks():
+    import yaml
+
+    mixture = MixtureFile(sources=["a", "b"], weights=[0.5, 0.5 + 9e-7])
+    value = yaml.safe_load(export(mixture, "datasets", {"a": "a.txt", "b": "b.txt"}, form="yaml").text)
+    np.random.default_rng(0).choice(2, p=value["probabilities"])
+
+
+@pytest.mark.parametrize(
+    ("mixture", "to", "paths", "options", "message"),
+    [
+        (ROWS, "megtron", PATHS, {}, "one of megatron, .* found 'megtron'; did you mean 'megatron'"),
+        (ROWS, "trl", PATHS, {"form": "py"}, "trl is written as yaml, found the form 'py'"),
+        (ROWS, "trl", None, {}, "a path for every source with a weight, found none for 'web', 'law'; give --path"),
+        (ROWS, "trl", {"web": "a"}, {}, "found none for 'law'; give"),
+        (
+            ROWS,
+            "trl",
+            {**PATHS, "lwa": "a"},
+            {},
+            "a path for 'lwa', which is no source of the mixture; did you mean 'law'",
+        ),
+        (ROWS, "trl", {**PATHS, "law": ""}, {}, "path of 'law' should be a text"),
+        (ROWS, "trl", {**PATHS, "law": "a\nb"}, {}, "path of 'law' should be a text"),
+        (ROWS, "trl", {**PATHS, "law": "\ud800"}, {}, "path of 'law' should be a text"),
+        (ROWS, "trl", {**PATHS, "law": []}, {}, "path of 'law' should be a text or a list of texts, found"),
+        (
+            ROWS,
+            "trl",
+            {**PATHS, "law": {"file": "x"}},
+            {},
+            "'law' has a key 'file', .* it knows path, max_epochs, name",
+        ),
+        (ROWS, "trl", {**PATHS, "law": {"max_epochs": 3}}, {}, "place of 'law' should have a path"),
+        (ROWS, "trl", {**PATHS, "law": {"name": "en"}}, {}, "place of 'law' should have a path, found name alone"),
+        (
+            ROWS,
+            "trl",
+            {**PATHS, "law": {"path": "x", "max_epochs": "four"}},
+            {},
+            "max_epochs of 'law' should be a finite",
+        ),
+        (ROWS, "trl", {**PATHS, "law": {"path": "x", "max_epochs": 0}}, {}, "max_epochs of 'law' should be above 0"),
+        (ROWS, "trl", {**PATHS, "law": ["a.csv", "b.json"]}, {}, "should all have one of the suffixes"),
+        (ROWS, "trl", {**PATHS, "law": {"path": "x", "columns": "text"}}, {}, "columns of 'law' should be a list"),
+        (ROWS, "trl", {**PATHS, "law": "data/web_text"}, {}, "the same for 'web' and 'law'; correct one path"),
+        (ROWS, "trl", ["a"], {}, "paths should be a mapping"),
+        (TOKENS, "trl", PATHS, {}, "shares of tokens, those of TRL are of rows.*--allow-loss"),
+        (TOKENS, "streaming", PATHS, {}, "shares of tokens, those of mosaicml-streaming are of rows"),
+        (TOKENS, "litdata", PATHS, {}, "shares of tokens"),
+        (TOKENS, "datasets", PATHS, {}, "shares of tokens"),
+        (
+            ROWS,
+            "megatron",
+            {**PATHS, "law": {"path": "x", "max_epochs": 4}},
+            {},
+            "'law' should be used for 4 epochs at most",
+        ),
+        (ROWS, "streaming", {**PATHS, "law": {"path": "x", "max_epochs": 4}}, {}, "'law' should be used for 4 epochs"),
+        (ROWS, "trl", {**PATHS, "law": {"path": "x", "max_epochs": 0.5}}, {}, "'law' should be used for 0.5 epochs"),
+        (
+            ROWS,
+            "datasets",
+            {**PATHS, "law": {"path": "x", "max_epochs": 1.5}},
+            {},
+            "'law' should be used for 1.5 epochs",
+        ),
+        (
+            ROWS,
+            "megatron",
+            {**PATHS, "law": "the law"},
+            {},
+            "white space, but the path of 'law' holds some.*--form json",
+        ),
+        (ROWS, "megatron", {**PATHS, "law": " law"}, {"form": "json"}, "strips white space around the path of 'law'"),
+        (ROWS, "megatron", {**PATHS, "law": ["a", "b"]}, {}, "one path for a source, found 2 for 'law'"),
+        (ROWS, "litdata", {**PATHS, "law": ["a", "b"]}, {}, "one path for a source, found 2 for 'law'"),
+        (ROWS, "streaming", {**PATHS, "law": {"split": "train"}}, {}, "'law' should have a local or a remote folder"),
+        (ROWS, "streaming", {**PATHS, "law": {"path": "x", "local": "y"}}, {}, "a path or local, found both"),
+        (
+            ROWS,
+            "datasets",
+            {**PATHS, "law": {"path": "x", "load_from_disk": "y"}},
+            {},
+            "load_from_disk of 'law' should stand",
+        ),
+        (ROWS, "datasets", {**PATHS, "law": {"load_from_disk": "y"}}, {"form": "yaml"}, "write the Python file"),
+        (ROWS, "json", None, {"seed": -1}, "seed should be a whole number"),
+    ],
+)
+def test_what_cannot_be_written_is_one_error(mixture, to, paths, options, message):
+    with pytest.raises(InputError, match=message):
+        export(mixture, to, paths, **options)
+
+
+@pytest.mark.parametrize(("to", "why"), [("megatron", "above 0"), ("streaming", "rounding"), ("olmo-core", "rounding")])
+def test_zero_weights_are_left_out_with_a_note_where_a_tool_refuses_them(to, why):
+    notes = export(ROWS, to, PATHS).notes
+    assert "left out, with weight 0: 'never' (" in notes[0]
+    assert why in notes[0]
+
+
+def test_a_source_of_weight_zero_needs_no_path():
+    made = export(ROWS, "litdata", {"web": "a", "law": "b"})
+    assert "(no path was given)" in made.notes[0]
+    assert "never" not in made.text
+
+
+def test_what_may_be_lost_is_lost_with_a_note():
+    made = export(TOKENS, "trl", PATHS | {"law": {"path": "x", "max_epochs": 0.5}}, allow_loss=True)
+    assert "shares of tokens" in made.notes[0]
+    assert "0.5 epochs" in made.notes[1]
+    made = export(ROWS, "datasets", PATHS | {"law": {"path": "x", "max_epochs": 1.5}}, allow_loss=True)
+    assert "epochs'" not in made.text
+    made = export(ROWS, "megatron", PATHS | {"law": {"path": "x", "max_epochs": 4}}, allow_loss=True)
+    assert made.text.endswith("0.3 x\n")
+
+
+def test_units_that_agree_for_packed_rows_are_a_note():
+    assert any("shares of rows, those of Megatron-LM are of tokens" in n for n in export(ROWS, "megatron", PATHS).notes)
+    assert not any("shares of rows" in note for note in export(TOKENS, "megatron", PATHS).notes)
+    assert any("shares of tokens; remember" in note for note in export(TOKENS, "json").notes)
+    assert export(ROWS, "json").notes == ()
+
+
+def test_epochs_that_the_weights_rest_on_are_noted(tmp_path):
+    table = mixwright.LikelihoodTable.from_array(-np.random.default_rng(0).random((200, 2)) * [1, 3], ["a", "b'c"])
+    limits = mixwright.Constraints(max_epochs=4, budget=100)
+    result = mixwright.MixMin(shrinkage=0.0).fit(table, sizes=[10, 100], constraints=limits)
+    result.save(tmp_path / "mixture.json")
+    made = export(tmp_path / "mixture.json", "json")
+    assert "the weights rest on the 4 epochs of source 'a'" in made.notes[0]
+
+
+def test_epochs_become_a_limit_of_repetition_in_olmo_core():
+    text = export(TOKENS, "olmo-core", PATHS | {"law": {"path": "x", "max_epochs": 4}}).text
+    assert "paths:\n  - x\n  max_repetition_ratio: 4.0\n" in text
+    text = export(TOKENS, "olmo-core", PATHS | {"law": {"path": "x", "max_epochs": 0.5}}).text
+    assert "max_source_fraction: 0.5\n" in text
+
+
+def test_suffixes_of_megatron_files_are_taken_off():
+    assert export(TOKENS, "megatron", PATHS | {"law": "x/law.bin", "web": "x.idx"}).text == "0.7 x\n0.3 x/law\n"
+
+
+def test_a_mixture_may_be_a_file_and_a_place_an_object(tmp_path):
+    ROWS.write(tmp_path / "mixture.json")
+    places = {"web": Place(("a",)), "law": tmp_path / "b"}
+    assert export(tmp_path / "mixture.json", "megatron", places).text == f"0.7 a\n0.3 {tmp_path / 'b'}\n"
+
+
+def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
+    made = export(ROWS, "json")
+    made.write(tmp_path / "new" / "m.json")
+    with pytest.raises(InputError, match="is there already; choose another name, or replace it"):
+        made.write(tmp_path / "new" / "m.json")
+    (tmp_path / "new" / "m.json").write_text("old")
+    made.write(tmp_path / "new" / "m.json", force=True)
+    assert (tmp_path / "new" / "m.json").read_text() == made.text
+    with pytest.raises(InputError, match="found a folder"):
+        made.write(tmp_path, force=True)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match="disk is full"):
+        export(TOKENS, "json").write(tmp_path / "new" / "m.json", force=True)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["m.json"]
+    assert json.loads((tmp_path / "new" / "m.json").read_text())["web"] == 0.7
+
+
+def test_paths_from_a_file(tmp_path):
+    (tmp_path / "paths.yaml").write_text("web: a\nno: [b, c]\nlaw: {path: x, max_epochs: 2}\n")
+    assert read_places(tmp_path / "paths.yaml") == {
+        "web": "a",
+        "no": ["b", "c"],
+        "law": {"path": "x", "max_epochs": "2"},
+    }
+    (tmp_path / "paths.json").write_text('{"web": "a"}')
+    assert read_places(tmp_path / "paths.json") == {"web": "a"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "should map each source to its path, found nothing"),
+        ("- a", "should map each source to its path, found a list"),
+        ("a: b\na: c", "line 2: the name 'a' is there twice"),
+        ("a: [", "this is not YAML, line 1"),
+        ("? [a]\n: b", "keys should be plain texts"),
+    ],
+)
+def test_a_wrong_file_of_paths(tmp_path, text, message):
+    (tmp_path / "paths.yaml").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_places(tmp_path / "paths.yaml")
+    assert str(tmp_path / "paths.yaml") in str(caught.value)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=4) | st.sampled_from(["a.json", "b.csv", "s3://x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["path", "max_epochs", "split", "data_files", "local", "columns", "x"]), inner
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@given(place=anything, format=st.sampled_from(FORMS), allow_loss=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_any_place_is_written_or_is_one_error(place, format, allow_loss):
+    try:
+        made = export(ROWS, format[0], {"web": place, "law": "x"}, form=format[1], allow_loss=allow_loss)
+    except InputError:
+        return
+    assert read(made.text, format[0]).weights[:2] == (0.7, 0.3)
+
+
+def test_formats_need_numpy_alone():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, mixwright; f = mixwright.formats\n"
+        "from mixwright import MixtureFile\n"
+        "m = MixtureFile(sources=['a'], weights=[1])\n"
+        "f.read(f.export(m, 'megatron', {'a': 'x'}).text), f.export(m, 'litdata', {'a': 'x'}), f.export(m, 'json')\n"
+        "assert not {'yaml', 'torch', 'datasets', 'typer'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
