@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,3 +118,23 @@ def test_force_replaces(folder: Path) -> None:
         == 0
     )
     assert json.loads((folder / "mixture.json").read_text()) == {"a": 1.0}
+
+
+def test_the_examples_of_the_documentation_give_what_it_shows(folder: Path) -> None:
+    MixtureFile(sources=("web", "law", "never"), weights=(0.7, 0.3, 0.0)).write(folder / "mixture.json")
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```console\n\$ mixwright (.*?)\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 6
+    for command, shown in examples:
+        done = mixwright(*shlex.split(command), cwd=folder)
+        assert (done.returncode, done.stdout) == (0, shown), command
+
+
+def test_the_paths_of_the_documentation_are_read(folder: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    (paths,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (folder / "paths.yaml").write_text(paths)
+    MixtureFile(sources=("web", "law", "books"), weights=(0.5, 0.3, 0.2)).write(folder / "mixture.json")
+    done = mixwright("export", "mixture.json", "--to", "trl", "--paths", "paths.yaml", cwd=folder)
+    assert "- data/law-1.jsonl" in done.stdout
+    assert "name: english" in done.stdout

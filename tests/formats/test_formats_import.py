@@ -162,6 +162,12 @@ def test_what_cannot_be_read_is_one_error(text, format, message):
         read(text, format)
 
 
+def test_a_file_whose_name_begins_with_a_number_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("0.5 a 0.5 b").write_text("x,1\n")
+    assert read("0.5 a 0.5 b").sources == ("x",)
+
+
 def test_a_wrong_unit():
     with pytest.raises(InputError, match="unit should be 'rows' or 'tokens', found 'bytes'"):
         read("1 a", unit="bytes")

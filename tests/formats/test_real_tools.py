@@ -80,6 +80,18 @@ def test_datasets_script_repeats_a_source_up_to_max_epochs(offline, tmp_path):
     assert 1 < max(web.values()) <= 3
 
 
+def test_datasets_script_loads_what_was_saved_to_disk(offline, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    for i, name in enumerate(NAMES):
+        datasets.Dataset.from_dict({"source": [name] * 2000}).save_to_disk(tmp_path / f"{i}")
+    places = {name: {"load_from_disk": str(tmp_path / f"{i}")} for i, name in enumerate(NAMES)}
+    export(MIXTURE, "datasets", places).write(tmp_path / "m.py")
+    build = run_script(tmp_path / "m.py")["build"]
+    for streaming in (False, True):
+        drawn = Counter(row["source"] for row in build(streaming=streaming))
+        check_shares(drawn, drawn.total())
+
+
 def test_datasets_yaml(offline, tmp_path):
     datasets = pytest.importorskip("datasets")
     yaml = pytest.importorskip("yaml")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -151,7 +150,7 @@ def _epochs(source: str, value: Any) -> float | None:
     if value is None:
         return None
     epochs = to_number(value, f"max_epochs of {source!r}")
-    if epochs == 0 or math.isinf(epochs):
+    if epochs == 0:
         raise InputError(
             f"max_epochs of {source!r} should be above 0, found {value!r}; leave the source out with weight 0"
         )

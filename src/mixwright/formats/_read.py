@@ -37,7 +37,7 @@ def read(
     Parameters
     ----------
     path_or_text
-        A path, or the text itself: a str with a line break, a brace or words that begin with a number.
+        A path, or the text itself: a str that is no file, with a line break, a brace, or words that begin with a number.
     format : str or None
         One of `READABLE`; None: by what the text looks like.
     paths : mapping
@@ -96,6 +96,8 @@ def _source(path_or_text: str | PathLike[str]) -> tuple[Path | None, str]:
 def _is_text(value: str) -> bool:
     """Return whether a str is a mixture and not its path."""
     words = value.split()
+    if os.path.isfile(value):
+        return False
     if not words or "\n" in value or value.lstrip().startswith("{"):
         return True
     try:

@@ -16,6 +16,8 @@ from mixwright.formats._hub import label
 from mixwright.formats._text import NOTHING, parse_json, parse_yaml
 
 _SCRIPT = re.compile(r"^SOURCES = \{", re.MULTILINE)
+_NAME_COLUMNS = ("source", "name", "dataset", "domain", "path")
+_WEIGHT_COLUMNS = ("weight", "weights", "share", "proportion", "probability", "fraction", "ratio")
 _DEEPEST = 4  # of the section `streams` in a configuration
 
 
@@ -157,8 +159,8 @@ def _csv(text: str) -> Found:
         raise InputError("there should be rows of a name and a weight, found none")
     columns, header = (0, 1), False
     lowered = [cell.strip().lower() for cell in rows[0]]
-    name = next((i for i, cell in enumerate(lowered) if cell in ("source", "name", "dataset", "domain")), None)
-    weight = next((i for i, cell in enumerate(lowered) if cell in ("weight", "weights", "share", "proportion")), None)
+    name = next((i for i, cell in enumerate(lowered) if cell in _NAME_COLUMNS), None)
+    weight = next((i for i, cell in enumerate(lowered) if cell in _WEIGHT_COLUMNS), None)
     if name is not None and weight is not None:
         columns, header = (name, weight), True
     elif len(rows[0]) != 2 or not _is_number(rows[0][1]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from mixwright.formats import hub_datasets, json_weights, litdata, megatron, olmo_core, streaming, trl
 from mixwright.formats._job import Job
@@ -97,8 +96,3 @@ FORMATS: dict[str, Format] = {
     )
 }
 """Every format by its name, in the order of the documentation."""
-
-
-def described() -> dict[str, Any]:
-    """Return each format's forms, for the help of the command."""
-    return {name: tuple(made.forms) for name, made in FORMATS.items()}
