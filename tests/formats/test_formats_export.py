@@ -202,6 +202,13 @@ def test_probabilities_of_the_yaml_of_datasets_sum_to_one_as_numpy_asks():
             "white space, but the path of 'law' holds some.*--form json",
         ),
         (ROWS, "megatron", {**PATHS, "law": " law"}, {"form": "json"}, "strips white space around the path of 'law'"),
+        (
+            ROWS,
+            "megatron",
+            {**PATHS, "law": "data/web_text.idx"},
+            {},
+            "different prefixes, found 'data/web_text' for 'web'",
+        ),
         (ROWS, "megatron", {**PATHS, "law": ["a", "b"]}, {}, "one path for a source, found 2 for 'law'"),
         (ROWS, "litdata", {**PATHS, "law": ["a", "b"]}, {}, "one path for a source, found 2 for 'law'"),
         (ROWS, "streaming", {**PATHS, "law": {"split": "train"}}, {}, "'law' should have a local or a remote folder"),

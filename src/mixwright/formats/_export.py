@@ -187,15 +187,15 @@ def _kept(mixture: MixtureFile, made: Format, places: Mapping[str, Place], notes
 
 def _check_places(job: Job) -> None:
     """Raise InputError if two sources live at the same place."""
-    seen: list[Place] = []
-    for position, place in enumerate(job.places):
-        alike = Place(place.files, place.options)
+    seen: dict[str, str] = {}
+    for name, _, place in job if job.places else ():
+        alike = repr((place.files, sorted(place.options.items())))
         if alike in seen:
             raise InputError(
-                f"sources should live at different places, found the same for {job.sources[seen.index(alike)]!r} and "
-                f"{job.sources[position]!r}; correct one path, or add their weights up"
+                f"sources should live at different places, found the same for {seen[alike]!r} and {name!r}; correct "
+                "one path, or add their weights up"
             )
-        seen.append(alike)
+        seen[alike] = name
 
 
 def _lost(job: Job, made: Format, mixture: MixtureFile, notes: list[str]) -> list[str]:

@@ -46,6 +46,11 @@ def label(arguments: dict[str, Any]) -> str:
     return "/".join(str(part) for part in parts if part)
 
 
+def label_of(source: str, place: Place) -> str:
+    """Return what a source is called by a file that holds its place alone."""
+    return label(load_arguments(source, place))
+
+
 def _builder(source: str, files: str | list[str]) -> str:
     suffixes = {_suffix(file) for file in ([files] if isinstance(files, str) else files)}
     if len(suffixes) != 1 or not suffixes <= set(_BUILDERS):

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError
-from mixwright.formats._job import Job
-from mixwright.formats._places import Place, places_of, read_text
+from mixwright.formats._hub import label_of
+from mixwright.formats._places import places_of, read_text
 from mixwright.formats._readers import READERS, Found, detect
-from mixwright.formats._registry import FORMATS, Format
+from mixwright.formats._registry import FORMATS
 from mixwright.formats._text import to_number
+from mixwright.formats.megatron import prefix
 from mixwright.mixture_file import SUM_TOLERANCE, MixtureFile
 from mixwright.simplex import normalise
 
 READABLE = tuple(READERS)
 """The names of the formats that `read` knows."""
+
+_CALLED = {"megatron": prefix, "trl": label_of, "datasets": label_of}
 
 
 def read(
@@ -37,7 +40,7 @@ def read(
     Parameters
     ----------
     path_or_text
-        A path, or the text itself: a str that is no file, with a line break, a brace, or words that begin with a number.
+        A path, or the text itself: a str that is no file, with a line break, a brace, or a number as its first word.
     format : str or None
         One of `READABLE`; None: by what the text looks like.
     paths : mapping
@@ -129,41 +132,28 @@ def _names(found: Found, name: str, paths: Mapping[str, Any] | None) -> tuple[st
     if paths is not None:
         known = _known(name, paths)
         names = tuple(known.get(own, own) for own in names)
+    seen: dict[str, int] = {}
     for position, own in enumerate(names):
         if not isinstance(own, str) or not own.strip():
             raise InputError(f"every source should have a name, found {own!r} at position {position}; give it one")
-        if own in names[:position]:
-            first = names.index(own)
+        if own in seen:
             raise InputError(
-                f"sources should have different names, found {own!r} at positions {first} and {position}; rename one, "
-                "or add their weights up"
+                f"sources should have different names, found {own!r} at positions {seen[own]} and {position}; rename "
+                "one, or add their weights up"
             )
+        seen[own] = position
     if not names:
         raise InputError("there should be at least one source with a weight, found none; add one")
     return names
 
 
 def _known(name: str, paths: Mapping[str, Any]) -> dict[str, str]:
-    """Return {what the format calls a place: the source's name}, by writing the places and reading them back."""
-    made = FORMATS.get(name)
-    if made is None or made.keys is None:
+    """Return {what the format calls a place: the source's name}, for formats that hold places alone."""
+    if name not in _CALLED:
         return {}
-    known: dict[str, str] = {}
-    for source, place in places_of(paths, paths, made.keys).items():
-        known[_called(Job((source,), (1.0,), (Place(place.files, place.options),), "rows", 0), made)] = source
-    return known
-
-
-def _called(job: Job, made: Format) -> str:
-    """Return what the format calls the only source of a job, in the last of its forms that can hold it."""
-    refused = None
-    for write in reversed(list(made.forms.values())):
-        try:
-            return str(READERS[made.name](write(job)).names[0])
-        except InputError as error:
-            refused = error
-    assert refused is not None
-    raise refused
+    places = places_of(paths, paths, FORMATS[name].keys or ())
+    held = {source: place for source, place in places.items() if "load_from_disk" not in place.options}
+    return {_CALLED[name](source, place): source for source, place in held.items()}
 
 
 def _weights(names: tuple[str, ...], found: Found) -> tuple[tuple[float, ...], list[str]]:

@@ -69,10 +69,12 @@ def parse_yaml(text: str) -> Any:
                 raise InputError(
                     f"line {node.start_mark.line + 1}: keys should be plain texts, found a list or mapping"
                 )
+            seen: set[str] = set()
             for position, key in enumerate(keys):
-                if key in keys[:position]:
+                if key in seen:
                     line = node.value[position][0].start_mark.line + 1
                     raise InputError(f"line {line}: the name {key!r} is there twice; rename or remove one")
+                seen.add(key)
             made: dict[Any, Any] = super().construct_mapping(node, deep=True)
             return made
 

@@ -12,6 +12,7 @@ import json
 
 from mixwright.errors import InputError
 from mixwright.formats._job import Job
+from mixwright.formats._places import Place
 
 _TOOL = "Megatron-LM"
 
@@ -19,28 +20,37 @@ _TOOL = "Megatron-LM"
 def write_args(job: Job) -> str:
     """Return a line `weight prefix` per source."""
     prefixes = _prefixes(job)
-    for name, prefix in zip(job.sources, prefixes, strict=True):
-        if prefix.split() != [prefix]:
+    for name, path in zip(job.sources, prefixes, strict=True):
+        if path.split() != [path]:
             raise InputError(
-                f"{_TOOL} parts its blend at white space, but the path of {name!r} holds some: {prefix!r}; write JSON "
+                f"{_TOOL} parts its blend at white space, but the path of {name!r} holds some: {path!r}; write JSON "
                 "for --per-split-data-args-path instead (--form json), or rename the file"
             )
-    return "".join(f"{weight!r} {prefix}\n" for weight, prefix in zip(job.weights, prefixes, strict=True))
+    return "".join(f"{weight!r} {path}\n" for weight, path in zip(job.weights, prefixes, strict=True))
 
 
 def write_json(job: Job) -> str:
     """Return JSON with the blend as the training split; validation and test are left to you."""
     prefixes = _prefixes(job)
-    for name, prefix in zip(job.sources, prefixes, strict=True):
-        if prefix.strip() != prefix:
-            raise InputError(
-                f"{_TOOL} strips white space around the path of {name!r}, found {prefix!r}; rename the file"
-            )
-    blend = [word for weight, prefix in zip(job.weights, prefixes, strict=True) for word in (repr(weight), prefix)]
+    for name, path in zip(job.sources, prefixes, strict=True):
+        if path.strip() != path:
+            raise InputError(f"{_TOOL} strips white space around the path of {name!r}, found {path!r}; rename the file")
+    blend = [word for weight, path in zip(job.weights, prefixes, strict=True) for word in (repr(weight), path)]
     return json.dumps({"train": blend, "valid": None, "test": None}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _prefixes(job: Job) -> list[str]:
-    """Return each source's prefix: the path without .bin or .idx."""
-    paths = [place.one_path(name, _TOOL) for name, _, place in job]
-    return [path[:-4] if path.endswith((".bin", ".idx")) else path for path in paths]
+    """Return each source's prefix; InputError if two are the same once .bin and .idx are off."""
+    seen: dict[str, str] = {}
+    for name, _, place in job:
+        path = prefix(name, place)
+        if path in seen:
+            raise InputError(f"sources should have different prefixes, found {path!r} for {seen[path]!r} and {name!r}")
+        seen[path] = name
+    return list(seen)
+
+
+def prefix(source: str, place: Place) -> str:
+    """Return a source's path without .bin or .idx."""
+    path = place.one_path(source, _TOOL)
+    return path[:-4] if path.endswith((".bin", ".idx")) else path
