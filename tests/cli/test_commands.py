@@ -38,7 +38,7 @@ def mixture(tmp_path: Path) -> Path:
 
 def test_version_and_help() -> None:
     assert mixwright("--version").stdout.startswith("mixwright 0.")
-    for command in ("demo", "search", "show", "report"):
+    for command in ("demo", "search", "compare", "show", "report"):
         shown = mixwright(command, "--help")
         assert shown.returncode == 0
         assert "mixwright " + command in shown.stdout

@@ -106,6 +106,8 @@ def test_a_missing_or_doubled_cell_is_named():
         dataclasses.replace(found, cells=found.cells[:-1])
     with pytest.raises(InputError, match="twice"):
         dataclasses.replace(found, cells=[*found.cells, found.cells[0]])
+    with pytest.raises(InputError, match="best_single has a mixture for each target, but there are no targets"):
+        dataclasses.replace(found, targets=())
 
 
 def test_a_mixture_for_one_target_need_not_be_measured_on_the_others():

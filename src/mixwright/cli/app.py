@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +10,10 @@ import typer
 
 from mixwright._version import __version__
 from mixwright.cli import help_texts
+from mixwright.cli.compare import compare
+from mixwright.cli.comparison_tables import print_comparison
 from mixwright.cli.formats import add_formats
-from mixwright.cli.options import Json, Quiet
+from mixwright.cli.options import Json, Quiet, command_line
 from mixwright.cli.options import output_of as _output
 from mixwright.cli.output import Output, guarded, open_page
 from mixwright.cli.replay import replay
@@ -50,11 +50,6 @@ def options(
     context.obj = (quiet, as_json)
 
 
-def _command_line() -> str:
-    """Return the command as it was typed."""
-    return shlex.join(["mixwright", *sys.argv[1:]])
-
-
 @app.command(help=help_texts.DEMO)
 def demo(
     context: typer.Context,
@@ -71,7 +66,7 @@ def demo(
         from mixwright.experiment.demo import run_demo
 
         with output.bars() as progress:
-            summary = run_demo(folder, progress, _command_line())
+            summary = run_demo(folder, progress, command_line())
         _show_run(output, summary, folder)
         _open(output, folder, open_it)
 
@@ -144,15 +139,16 @@ def report(
     output = _output(context, quiet, as_json)
     with guarded(output):
         from mixwright.experiment.summary import read_summary
-        from mixwright.report import write_report
+        from mixwright.report import write_comparison, write_report
 
-        page = run / "report.html"
-        write_report(read_summary(run), page)
+        page, summary = run / "report.html", read_summary(run)
+        (write_comparison if summary.get("kind") == "comparison" else write_report)(summary, page)
         output.json({"report": str(page.resolve())})
         output.show(lambda console: console.print(f"page: {page.resolve()}", markup=False, soft_wrap=True))
         _open(output, run, open_it)
 
 
+app.command(help=help_texts.COMPARE)(compare)
 app.command(help=help_texts.REPLAY)(replay)
 add_formats(app)
 
@@ -162,16 +158,17 @@ def _run(config: Any, folder: Path, progress: Any) -> dict[str, Any]:
     if config.kind == "assays":
         from mixwright.experiment.assays_run import run_assays
 
-        return run_assays(config, folder, progress, _command_line())
+        return run_assays(config, folder, progress, command_line())
     from mixwright.experiment.search_run import run_search
 
-    return run_search(config, folder, progress, _command_line())
+    return run_search(config, folder, progress, command_line())
 
 
 def _show_run(output: Output, summary: dict[str, Any], folder: Path) -> None:
     """Show the result of a run, as JSON or as tables."""
     output.json(summary)
-    output.show(lambda console: print_summary(console, summary, folder))
+    shown = print_comparison if summary.get("kind") == "comparison" else print_summary
+    output.show(lambda console: shown(console, summary, folder))
 
 
 def _open(output: Output, folder: Path, wanted: bool) -> None:

@@ -48,6 +48,29 @@ Examples:
   mixwright search --schema > search.schema.json
 """
 
+COMPARE = """
+Train several mixtures with the same seeds and budgets, and say which is better and how sure that is.
+
+CONFIG is that of a search and says besides which arms there are: uniform, natural, best_single, mixmin, a mixture.json,
+a strategy that changes weights in training. All is checked before any work. What is done is kept: stopped at any
+moment and started again, the same command goes on where it was, and ends with the same numbers.
+
+\b
+The smallest CONFIG.yaml:
+  sources:
+    web: data/web.jsonl
+    books: data/books.jsonl
+  targets:
+    questions: data/questions.jsonl
+  arms: [uniform, natural, best_single, mixmin]
+
+\b
+Examples:
+  mixwright compare compare.yaml
+  mixwright compare compare.yaml --run runs/second --json > summary.json
+  mixwright compare --schema > compare.schema.json
+"""
+
 SHOW = """
 Show a mixture or the result of a run in the terminal.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from typing import Annotated
 
 import typer
@@ -16,3 +18,8 @@ def output_of(context: typer.Context, quiet: bool, as_json: bool) -> Output:
     """Return where a command's words go; options may stand before the command, too."""
     before = context.obj or (False, False)
     return Output(quiet or before[0], as_json or before[1])
+
+
+def command_line() -> str:
+    """Return the command as it was typed."""
+    return shlex.join(["mixwright", *sys.argv[1:]])

@@ -12,6 +12,7 @@ import numpy as np
 from mixwright._version import __version__
 from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells
 from mixwright.compare.statistics import PairedDifference, paired_differences
+from mixwright.errors import InputError
 
 SCHEMA = 1
 AVERAGE_OF_SOURCES = "average of sources"  # what is judged where there are no targets
@@ -48,6 +49,9 @@ class Comparison:
 
     def __post_init__(self) -> None:
         """Check that no cell is missing."""
+        for arm in self.arms:
+            if arm.per_target and not self.targets:
+                raise InputError(f"the arm {arm.name} has a mixture for each target, but there are no targets")
         check_cells(self.cells, self.arms, self.seeds, self.targets)
 
     @property

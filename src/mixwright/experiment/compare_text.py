@@ -91,9 +91,19 @@ class TextComparison:
         self.tokenizer = make_tokenizer(config, self.folder, self._prints, progress)
         self.sources = tokenize_sources(config, self.folder, self.tokenizer, self._prints, progress)
         check_sizes(config, self.sources)
+        self._check_held_out()
         for number, arm in enumerate(config.arms):
             for goal in self._goals(arm):
                 self._steps(number, arm, goal)
+
+    def _check_held_out(self) -> None:
+        """Raise InputError if a source should be measured and has nothing to measure it on."""
+        missing = [source.name for source in self.sources if source.held_out is None]
+        if missing and not self.targets:
+            raise InputError(
+                f"{self.config.where('sources', missing[0])}: without targets each source should have held-out "
+                f"documents, found none (held_out: {self.config.held_out:g}); raise held_out, or give more documents"
+            )
 
     def run(self, progress: Progress) -> list[Cell]:
         """Train proxies, search, train each arm with each seed; return the cells."""
@@ -127,8 +137,8 @@ class TextComparison:
 
     @property
     def source_names(self) -> list[str]:
-        """Return the sources, where all have held-out documents."""
-        return list(self.config.sources) if all(s.held_out is not None for s in self.sources) else []
+        """Return the sources that have held-out documents."""
+        return [source.name for source in self.sources if source.held_out is not None]
 
     @property
     def quantities(self) -> list[Quantity]:
@@ -139,6 +149,8 @@ class TextComparison:
     def notes(self, cells: Sequence[Cell]) -> list[str]:
         """Return sentences that belong beside the result."""
         said = repeated(self.sources) + overlaps(self.targets, self.sources)
+        if missing := [source.name for source in self.sources if source.held_out is None]:
+            said.append(f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured")
         for arm in self.config.arms:
             own = [(c.epochs[s], s) for c in cells if c.arm == arm.title for s in c.epochs]
             most, source = max(own, default=(0.0, ""))
@@ -153,7 +165,7 @@ class TextComparison:
 
     def budget(self) -> dict[str, object]:
         """Return the budget of each arm, in tokens."""
-        charged = all(self.config.charged(arm) for arm in self.config.arms if arm.searches)
+        charged = any(self.config.charged(arm) for arm in self.config.arms)
         return {"tokens": self.config.final.tokens, "charged": charged}
 
     def _arm(self, title: str) -> ArmConfig:
