@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixwright import InputError, Mixture, Observation, Plan, Schedule, Static, Strategy
+from mixwright import Constraints, InputError, Mixture, Observation, Plan, Schedule, Static, Strategy
 
 
 class Sums(NamedTuple):
@@ -197,3 +197,86 @@ def test_a_strategy_that_leaves_the_simplex_is_named():
 
     with pytest.raises(InputError, match="Wrong should give 2 weights of at least 0 with the sum 1"):
         Mixture(["a", "b"], Wrong())
+
+
+LIMITS = Constraints(
+    floors={"sw": 0.2}, max_epochs={"hi": 2}, budget=200, groups={"big": ["en", "hi"]}, group_caps={"big": 0.7}
+)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 14), st.integers(0, 3))
+def test_constraints_hold_at_every_step_and_after_a_stop(stop, ahead):
+    def limited():
+        mixture = Mixture(SIZES, ByLoss(0.5), lag=4, constraints=LIMITS)
+        return mixture, Plan(SIZES, mixture, batch_size=8)
+
+    whole = train(*limited(), 15)
+    free = train(*pair(), 15)
+    assert any(not np.array_equal(a.weights, b.weights) for a, b in zip(whole, free, strict=True))
+    for step in whole:
+        w = step.weights
+        assert w[2] >= 0.2 - 1e-12
+        assert w[1] <= 0.2 + 1e-12
+        assert w[0] + w[1] <= 0.7 + 1e-12
+        assert abs(w.sum() - 1) < 1e-12
+    mixture, plan = limited()
+    train(mixture, plan, stop, ahead)
+    states = json.loads(json.dumps([mixture.state_dict(), plan.state_dict(stop)], allow_nan=False))
+    mixture, plan = limited()
+    mixture.load_state_dict(states[0])
+    plan.load_state_dict(states[1])
+    same(train(mixture, plan, 15), whole[stop:])
+
+
+def test_the_projection_is_the_nearest_allowed_and_is_logged(tmp_path):
+    log = tmp_path / "log.jsonl"
+    mixture = Mixture(["a", "b", "c"], ByLoss(1.0), lag=1, log=log, constraints=Constraints(caps={"a": 0.4}))
+    assert mixture.weights_for(0).tolist() == [1 / 3] * 3
+    weights = mixture.observe(Observation(step=0, batch_size=3, counts=[1, 1, 1], loss=[2.0, 1.0, 0.0]))
+    line = json.loads(log.read_text())
+    given = np.array(line["strategy_weights"])
+    np.testing.assert_array_equal(given, mixture.strategy.weights(mixture.state))
+    assert given[0] > 0.6
+    excess = (given[0] - 0.4) / 2
+    np.testing.assert_allclose(weights, [0.4, given[1] + excess, given[2] + excess], atol=1e-12)
+    assert line["weights"] == weights.tolist() == mixture.weights_for(1).tolist()
+
+
+def test_constraints_hold_for_static_weights_and_schedules():
+    limits = Constraints(frozen={"a": 0.25})
+    assert Mixture(["a", "b", "c"], Static([1, 0, 0]), constraints=limits).weights_for(7).tolist() == [
+        0.25,
+        0.375,
+        0.375,
+    ]
+    mixture = Mixture(["a", "b"], Schedule({0: [1, 0], 5: [0, 1]}), constraints=limits)
+    assert [mixture.weights_for(t).tolist() for t in (0, 9)] == [[0.25, 0.75], [0.25, 0.75]]
+    near = Mixture(["a", "b"], Static([1, 0]), prior=[0.2, 0.8], constraints=Constraints(max_distance=0.2))
+    np.testing.assert_allclose(near.weights_for(0), [0.3, 0.7], atol=1e-12)
+
+
+def test_bad_constraints_end_before_the_first_step():
+    for sources, limits, message in (
+        (["a", "b"], Constraints(caps={"aa": 0.5}), "cap should name a source; found 'aa'; did you mean 'a'"),
+        (["a", "b"], Constraints(caps=[0.2, 0.2]), "caps should sum to at least 1"),
+        (["a", "b"], Constraints(max_epochs=1, budget=10), "give sources as {name: rows}"),
+        ({"a": 3, "b": 3}, Constraints(max_epochs=1, budget=10), "within max_epochs they give 6"),
+        ({"a": "x", "b": 3}, Constraints(max_epochs=1, budget=1), "sizes should be 2 numbers"),
+        (["a", "b"], {"caps": {"a": 0.5}}, "constraints should be mixwright.Constraints"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Mixture(sources, Static(), constraints=limits)
+
+
+def test_a_state_of_other_constraints_is_refused():
+    limits = Constraints(caps={"a": 0.5}, max_epochs=float("inf"), budget=5)
+    sizes = {"a": 3, "b": 4}
+    state = json.loads(json.dumps(Mixture(sizes, ByLoss(), constraints=limits).state_dict(), allow_nan=False))
+    for other in (None, Constraints(caps={"a": 0.6}, max_epochs=float("inf"), budget=5)):
+        with pytest.raises(InputError, match=r"checkpoint's constraints is \{'caps': \{'a': 0.5\}"):
+            Mixture(sizes, ByLoss(), constraints=other).load_state_dict(state)
+    Mixture(sizes, ByLoss(), constraints=limits).load_state_dict(state)
+    bare = Mixture(sizes, ByLoss()).state_dict()
+    del bare["constraints"]  # as versions without constraints wrote it
+    Mixture(sizes, ByLoss(), constraints=Constraints()).load_state_dict(bare)

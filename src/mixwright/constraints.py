@@ -89,6 +89,11 @@ class Constraints:
         """Whether everything is allowed."""
         return all(getattr(self, field.name) is None for field in fields(self))
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the limits that are given as JSON-able values by name; infinity is "inf"."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: _plain(value) for name, value in given.items() if value is not None}
+
     def bounds(
         self, k: int, sources: Sequence[str] | None = None, sizes: ArrayLike | None = None
     ) -> tuple[Array, Array]:
@@ -234,7 +239,10 @@ class Constraints:
                 raise InputError(f"max_epochs should be numbers of at least 0; found {epochs!r}")
         if sizes is None:
             raise InputError("max_epochs needs the sizes of the sources; give them, in the unit of the budget")
-        size = np.asarray(sizes, np.float64)
+        try:
+            size = np.asarray(sizes, np.float64)
+        except (TypeError, ValueError):
+            size = np.empty(0)
         if size.shape != (len(names),) or not (np.isfinite(size).all() and (size >= 0).all()):
             raise InputError(f"sizes should be {len(names)} numbers of at least 0, one per source; found {sizes!r}")
         most = np.array([self._epochs(name) for name in names])
@@ -278,6 +286,16 @@ class Constraints:
         if centre.size != len(names):
             raise InputError(f"prior should be one number per source ({len(names)}); found {centre.size}")
         return centre
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Sequence | np.ndarray):
+        return [_plain(part) for part in value]
+    return float(value) if np.isfinite(value) else str(float(value))
 
 
 def _position(name: object, names: Sequence[str], what: str) -> int:

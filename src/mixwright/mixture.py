@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright._checks import unique_names
+from mixwright.constraints import Constraints
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write, explain_write_error
 from mixwright.observation import Observation
@@ -20,6 +21,7 @@ from mixwright.simplex import entropy, normalise
 from mixwright.strategy import Strategy, state_from_json, state_to_json
 
 if TYPE_CHECKING:
+    from mixwright.polytope import Polytope
     from mixwright.stream.ledger import Ledger
     from mixwright.stream.plan_settings import PlanSettings
 
@@ -46,11 +48,14 @@ class Mixture:
         [k], "uniform", or "natural" (in proportion to rows).
     log
         A file to which each decision is appended as a line of JSON; on one rank only.
+    constraints
+        What weights are allowed: the strategy's are projected onto it (the nearest allowed ones), also the first. The
+        strategy itself sees nothing of it. `max_epochs` needs sources as {name: rows}; `max_distance` is from `prior`.
 
     Raises
     ------
     InputError
-        If an argument is not as above, or the strategy's weights do not fit the sources.
+        If an argument is not as above, the strategy's weights do not fit the sources, or nothing is allowed.
 
     Examples
     --------
@@ -67,6 +72,7 @@ class Mixture:
         lag: int = 8,
         prior: str | Sequence[float] | Array = "uniform",
         log: str | PathLike[str] | None = None,
+        constraints: Constraints | None = None,
     ) -> None:
         if not isinstance(strategy, Strategy):
             raise InputError(f"strategy should be a Strategy, found {strategy!r}; use Static(weights)")
@@ -75,8 +81,9 @@ class Mixture:
         self.sources, self.strategy, self.lag = unique_names(sources), strategy, int(lag)
         self.prior = _prior(prior, sources, self.sources)
         self.log = None if log is None else Path(log)
+        self.constraints = _Limits.of(constraints, sources, self.sources, self.prior)
         self._state = strategy.init(self.prior.copy())
-        self._timeline: list[tuple[int, Array]] = [(0, self._weights())]
+        self._timeline: list[tuple[int, Array]] = [(0, self._allowed(self._given()))]
         self._asked, self._last, self._decisions, self._own_log = -1, -1, 0, False
 
     @property
@@ -94,7 +101,7 @@ class Mixture:
         self._asked = max(self._asked, step)
         known = self.strategy.weights_at(step)
         if known is not None:
-            return self._checked(known)
+            return self._allowed(self._checked(known))
         if step < self._timeline[0][0]:
             raise InputError(f"weights are kept from step {self._timeline[0][0]} on, asked was step {step}")
         return next(w for begins, w in reversed(self._timeline) if begins <= step)
@@ -125,8 +132,9 @@ class Mixture:
         self._check_observation(observation, begins)
         before, self._state = self._state, self.strategy.update(self._state, observation)
         try:
-            weights = self._weights()
-            self._write(self._decision(observation, begins, weights, ledger))
+            given = self._given()
+            weights = self._allowed(given)
+            self._write(self._decision(observation, begins, weights, given, ledger))
         except BaseException:
             self._state = before
             raise
@@ -185,6 +193,7 @@ class Mixture:
             "pending": [[begins, weights.tolist()] for begins, weights in self._timeline],
             "last": self._last,
             "decisions": self._decisions,
+            "constraints": None if self.constraints is None else self.constraints.described,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -198,11 +207,15 @@ class Mixture:
         """
         if not isinstance(state, Mapping) or state.get("version") != VERSION:
             raise InputError(f"the state of a mixture should be what Mixture.state_dict returned, version {VERSION}")
-        if missing := [name for name in self.state_dict() if name not in state]:
+        now = self.state_dict()
+        state = {"constraints": None, **state}  # a state of a version that had none
+        if missing := [name for name in now if name not in state]:
             raise InputError(f"the state of the mixture is damaged: it has no {missing[0]!r}; use another checkpoint")
-        for name, now in (("sources", list(self.sources)), ("strategy", repr(self.strategy)), ("lag", self.lag)):
-            if state[name] != now:
-                raise InputError(f"the checkpoint's {name} is {state[name]!r}, this mixture's is {now!r}; use the same")
+        for name in ("sources", "strategy", "lag", "constraints"):
+            if state[name] != now[name]:
+                raise InputError(
+                    f"the checkpoint's {name} is {state[name]!r}, this mixture's is {now[name]!r}; use the same"
+                )
         loaded = state_from_json(self.strategy.init(self.prior.copy()), state["state"])
         timeline = [(int(begins), self._checked(weights)) for begins, weights in state["pending"]]
         self._cut_log(state["decisions"])
@@ -221,8 +234,12 @@ class Mixture:
                 f"planned already; use lag={self._asked - observation.step + 1} or more, or read less ahead"
             )
 
-    def _weights(self) -> Array:
+    def _given(self) -> Array:
         return self._checked(self.strategy.weights(self._state))
+
+    def _allowed(self, given: Array) -> Array:
+        """Return the allowed weights [k] nearest to the strategy's, read-only."""
+        return given if self.constraints is None else self.constraints.project(given)
 
     def _checked(self, weights: Any) -> Array:
         """Return the weights [k], read-only; InputError, which names the strategy, if they are not on the simplex."""
@@ -236,8 +253,12 @@ class Mixture:
         values.flags.writeable = False
         return values
 
-    def _decision(self, observation: Observation, begins: int, weights: Array, ledger: Ledger | None) -> dict[str, Any]:
+    def _decision(
+        self, observation: Observation, begins: int, weights: Array, given: Array, ledger: Ledger | None
+    ) -> dict[str, Any]:
         line = {"decision": self._decisions, "begins": begins, "weights": weights.tolist()}
+        if self.constraints is not None:
+            line["strategy_weights"] = given.tolist()  # before the projection
         line["entropy"] = entropy(weights)  # nats
         if remarks := self.strategy.remarks(self._state):
             line["remarks"] = remarks
@@ -269,6 +290,42 @@ class Mixture:
                 with atomic_write(self.log) as handle:
                     handle.writelines(kept)
         self._own_log = True
+
+
+class _Limits:
+    """Constraints resolved for the sources of a mixture: the set of allowed weights and how it is written down."""
+
+    def __init__(self, space: Polytope, described: dict[str, Any]) -> None:
+        self.space, self.described = space, described
+        self._last: tuple[Array, Array] | None = None
+
+    @classmethod
+    def of(cls, constraints: Any, sources: Any, names: tuple[str, ...], prior: Array) -> _Limits | None:
+        """Return the limits; None where everything is allowed. InputError, which names what is wrong, otherwise."""
+        if constraints is not None and not isinstance(constraints, Constraints):
+            raise InputError(f"constraints should be mixwright.Constraints, found {constraints!r}")
+        if constraints is None or constraints.empty:
+            return None
+        sizes = None
+        if constraints.max_epochs is not None:
+            if not isinstance(sources, Mapping):
+                raise InputError("max_epochs needs the rows of each source; give sources as {name: rows}")
+            sizes = [sources[name] for name in names]
+        space = constraints.allowed(names, sizes, prior)
+        described = constraints.to_json()
+        if sizes is not None:
+            described["sizes"] = [float(size) for size in sizes]
+        if constraints.max_distance is not None and constraints.prior is None:
+            described["prior"] = prior.tolist()
+        return cls(space, described)
+
+    def project(self, weights: Array) -> Array:
+        """Return the nearest allowed weights [k], read-only; those of the last call where the weights are the same."""
+        if self._last is None or not np.array_equal(self._last[0], weights):
+            nearest = self.space.project(weights)
+            nearest.flags.writeable = False
+            self._last = weights, nearest
+        return self._last[1]
 
 
 def _prior(prior: Any, sources: Any, names: tuple[str, ...]) -> Array:
