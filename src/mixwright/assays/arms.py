@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 ARMS = ("uniform", "natural", "target_alone", "best_single", "search")
 DRAWS = 400  # bootstrap draws of held-out molecules
 FEWEST_SEEDS = 3  # for an interval over seeds; with fewer it is over molecules
+MOST_SHARED = 0.5  # of held-out molecules: seeds whose splits share more are repeats of one measurement
 
 
 @dataclass(frozen=True)
@@ -108,19 +109,26 @@ def _average_precisions(labels: NDArray[Any], score: Array, times: Array) -> Arr
 
 @dataclass(frozen=True)
 class Difference:
-    """An average precision minus another, with its interval (None where there is none), and over what it is."""
+    """
+    An average precision minus another, with its interval (None where there is none).
+
+    `among` says what the interval is over, `drawn` whether that is "seeds" or "molecules".
+    """
 
     value: float
     low: float | None
     high: float | None
     level: float
     among: str
+    drawn: str = "molecules"
 
     def verdict(self, over: str) -> str:
         """Return one sentence: better, worse or no better, by how much, and how sure that is."""
         figures = f"{abs(self.value):.3f} in average precision"
         if self.low is None or self.high is None:
             return f"unverified: {self.value:+.3f} in average precision over {over}, without an interval"
+        if self.low == self.high != 0:
+            return f"unverified: {self.value:+.3f} in average precision over {over}, the same in every repetition"
         interval = f"({100 * self.level:g} % interval {self.low:+.3f} to {self.high:+.3f}, {self.among})"
         if self.low > 0:
             return f"better than {over} by {figures} {interval}"
@@ -160,8 +168,10 @@ def compare(
     """
     Compare two arms on the same held-out rows, over one or more seeds.
 
-    With three seeds or more the interval is Student's over the seeds' differences (each seed has its own split). With
-    fewer it is a bootstrap over held-out molecules, paired; the spread of seeds is not in it then.
+    With three seeds or more, each with a split of its own, the interval is Student's over the seeds' differences.
+    Otherwise, also where two of the splits share more than half of their held-out molecules (a time or column split is
+    the same for every seed), the seeds are repeats of one measurement: the interval is then a paired bootstrap over
+    held-out molecules, the same draw for all seeds; how far other splits differ is not in it.
 
     Parameters
     ----------
@@ -173,26 +183,60 @@ def compare(
         Of the bootstrap.
     """
     values = [average_precision(y, a) - average_precision(y, b) for y, a, b in zip(labels, one, other, strict=True)]
-    if len(values) >= FEWEST_SEEDS:
+    held = [np.unique(part) for part in groups]
+    shared, seeds = _most_shared(held), len(values)
+    each = f"{'about ' if len({len(part) for part in held}) > 1 else ''}{mean_count(held):,} held-out molecules"
+    if seeds >= FEWEST_SEEDS and shared <= MOST_SHARED:
         mean, low, high = student_interval(values, level)
-        return Difference(mean, low, high, level, f"{len(values)} seeds")
-    drawn = [
-        _bootstrap(*part, np.random.default_rng([seed, 15, i]))
-        for i, part in enumerate(zip(labels, groups, one, other, strict=True))
-    ]
-    value = float(np.mean(values))
+        return Difference(mean, low, high, level, f"{seeds} seeds with {each} each", "seeds")
+    drawn = _bootstrap(labels, groups, one, other, np.random.default_rng([seed, 15]))
     tail = (1 - level) / 2
-    low, high = np.quantile(np.mean(drawn, axis=0), [tail, 1 - tail])
-    among = f"{len(np.unique(groups[0]))} held-out molecules, {len(values)} seed{'s' if len(values) > 1 else ''}"
-    return Difference(value, float(low), float(high), level, among)
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    same = all(np.array_equal(part, held[0]) for part in held)
+    among = (
+        each if seeds == 1 else f"{each}, {seeds} seeds on one split" if same else f"{each} in each of {seeds} seeds"
+    )
+    return Difference(float(np.mean(values)), float(low), float(high), level, among)
 
 
-def _bootstrap(labels: NDArray[Any], groups: NDArray[Any], one: Array, other: Array, rng: np.random.Generator) -> Array:
-    """Return differences [DRAWS] for molecules drawn with replacement; draws without a 1 are drawn again."""
-    _, index = np.unique(groups, return_inverse=True)
-    size, times = int(index.max()) + 1, np.empty((DRAWS, len(labels)))
+def mean_count(held: Sequence[NDArray[Any]]) -> int:
+    """Return the number of different held-out molecules, the mean over seeds, from those of each seed."""
+    return round(sum(len(np.unique(part)) for part in held) / len(held))
+
+
+def _most_shared(held: Sequence[NDArray[Any]]) -> float:
+    """Return the largest share of a split's held-out molecules that another split holds out too; 1: the same split."""
+    pairs = ((a, b) for i, a in enumerate(held) for b in held[:i])
+    return max((len(np.intersect1d(a, b, assume_unique=True)) / max(len(a), len(b)) for a, b in pairs), default=0.0)
+
+
+def _bootstrap(
+    labels: Sequence[NDArray[Any]],
+    groups: Sequence[NDArray[Any]],
+    one: Sequence[Array],
+    other: Sequence[Array],
+    rng: np.random.Generator,
+) -> Array:
+    """
+    Return the mean difference over seeds for molecules drawn with replacement, [DRAWS].
+
+    A molecule that several seeds hold out is drawn for all of them: repeats of a split do not narrow the interval.
+    Draws that leave a seed without a 1 are drawn again.
+    """
+    _, index = np.unique(np.concatenate(groups), return_inverse=True)
+    seed_of = np.repeat(np.arange(len(groups)), [len(part) for part in groups])
+    active, size = np.concatenate(labels) == 1, int(index.max()) + 1
+    times = np.empty((DRAWS, len(index)))
     for draw in range(DRAWS):
-        times[draw] = 0.0
-        while times[draw, labels == 1].sum() == 0:
+        while True:
             times[draw] = np.bincount(rng.integers(size, size=size), minlength=size)[index]
-    return _average_precisions(labels, one, times) - _average_precisions(labels, other, times)
+            if np.bincount(seed_of[active], times[draw, active], len(groups)).all():
+                break
+    parts = [times[:, seed_of == i] for i in range(len(groups))]
+    return np.mean(
+        [
+            _average_precisions(y, a, part) - _average_precisions(y, b, part)
+            for y, a, b, part in zip(labels, one, other, parts, strict=True)
+        ],
+        axis=0,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -229,7 +230,7 @@ def score_proxies(plan: AssayPlan, proxies: Mapping[str, Any] | None = None) -> 
 def evidence(plan: AssayPlan, probabilities: Any, calibration: Literal["none", "intercept"]) -> LikelihoodTable:
     """Return the likelihoods [n_train, k] of the target's training rows as a table for MixMin."""
     logs = plan.log_likelihood(probabilities, calibration)
-    return LikelihoodTable.from_array(logs, plan.sources, documents=plan.documents, unit="molecule")
+    return LikelihoodTable.from_array(logs, plan.sources, documents=plan.documents, unit="row")
 
 
 def search_weights(
@@ -241,4 +242,5 @@ def search_weights(
 ) -> MixMinResult:
     """Return MixMin's result for the probabilities [n_train, k] of the proxies."""
     table = evidence(plan, probabilities, calibration)
-    return settings.fit(table, sizes=plan.sizes, constraints=constraints, seed=plan.seed)
+    found = settings.fit(table, sizes=plan.sizes, constraints=constraints, seed=plan.seed)
+    return replace(found, documents_are="scaffolds" if plan.split.kind == "scaffold" else "molecules")

@@ -32,7 +32,8 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
             "certificate",
             f"within {search['gap']:.1e} nats per row of the best possible objective; "
             f"shrinkage {search['shrinkage']:g}, {search['rows']:,} rows of {search['documents']:,} "
-            f"{measure_of(summary).examples}",
+            f"{measure_of(summary).examples}"
+            + (f" in {search['scaffolds']:,} scaffolds" if search.get("scaffolds") else ""),
         )
         for binding in search.get("binding") or []:
             _line(console, "limit", binding_words(binding["constraint"], binding["price"]))
@@ -60,7 +61,8 @@ def print_mixture(console: Console, mixture: MixtureFile) -> None:
     evidence = mixture.evidence
     if "rows" in evidence:
         unit, documents = evidence.get("unit", "row"), evidence.get("documents", "?")
-        _line(console, "evidence", f"{evidence['rows']:,} rows (per {unit}) of {documents} documents")
+        words = evidence.get("documents_are", "documents")
+        _line(console, "evidence", f"{evidence['rows']:,} rows (per {unit}) of {documents} {words}")
     if "gap" in mixture.certificate:
         per = mixture.certificate.get("unit", "nats per row")
         _line(console, "certificate", f"within {mixture.certificate['gap']:.1e} ({per}) of the best objective")

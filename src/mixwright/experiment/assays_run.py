@@ -17,6 +17,7 @@ from mixwright.assays.compare import search_arm_name
 from mixwright.assays.data import AssayTable
 from mixwright.assays.files import read_assays
 from mixwright.assays.plan import AssayPlan, make_plan
+from mixwright.assays.search import search_weights
 from mixwright.assays.splits import split_target
 from mixwright.errors import InputError
 from mixwright.experiment.assays_config import AssaysConfig
@@ -245,13 +246,11 @@ class SeedWork:
     def proxies(self) -> tuple[np.ndarray, float]:
         """Return the probability of a 1 under each proxy [n_train, k], and the seconds that training took."""
         plan, k = self.plan, len(self.plan.sources)
-        stage = Stage(self.folder / "proxies" / self.name, {"stage": "proxies", **self.inputs})
+        stage = Stage(self.folder / "proxies" / self.name, {"stage": "proxies", "unit": "row", **self.inputs})
         done = stage.result()
         if done is None:
             stage.begin()
-            table = LikelihoodTable.create(
-                stage.folder / "table", plan.sources, documents=plan.documents, unit="molecule"
-            )
+            table = LikelihoodTable.create(stage.folder / "table", plan.sources, documents=plan.documents, unit="row")
             for source in table.missing:
                 self._report("proxies", k - len(table.missing), k, source)
                 started = time.perf_counter()
@@ -268,25 +267,18 @@ class SeedWork:
         """Return a search's entry in the summary, with its weights; `mixture.json` is beside it in its folder."""
         plan, chosen = self.plan, self.config.search
         settings = chosen.model_dump(mode="json")
-        inputs = {"stage": "search", **self.inputs, "settings": settings, "calibration": calibration}
+        inputs = {"stage": "search", "unit": "row", **self.inputs, "settings": settings, "calibration": calibration}
         stage = Stage(self.folder / "search" / self.name / calibration, inputs)
         result = stage.result()
         if result is None:
             stage.begin()
             self._report("search", 0, 1, calibration)
             shrinkage: Any = chosen.shrinkage
-            table = LikelihoodTable.from_array(
-                plan.log_likelihood(probabilities, calibration), plan.sources, documents=plan.documents, unit="molecule"
-            )
-            found = MixMin(_prior(self.config, plan.sources), shrinkage, chosen.tolerance).fit(
-                table,
-                sizes=plan.sizes,
-                constraints=chosen.constraints(),
-                seed=plan.seed,
-            )
+            mixmin = MixMin(_prior(self.config, plan.sources), shrinkage, chosen.tolerance)
+            found = search_weights(plan, probabilities, calibration, mixmin, chosen.constraints())
             file = found.to_file(plan.sources, level=chosen.level)
             file.write(stage.folder / "mixture.json")
-            result = stage.finish(search_entry(self.config, found, file, calibration))
+            result = stage.finish(search_entry(self.config, plan, found, file, calibration))
         self._report("search", 1, 1)
         return result
 

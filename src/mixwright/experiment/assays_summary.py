@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixwright._version import __version__
-from mixwright.assays.arms import Difference, compare, held_out_labels
+from mixwright.assays.arms import Difference, compare, held_out_labels, mean_count
 from mixwright.assays.compare import CALIBRATION_WORDS
-from mixwright.assays.data import AssayTable
+from mixwright.assays.data import AssayTable, Ints
+from mixwright.assays.plan import AssayPlan
 from mixwright.assays.splits import trainable
 from mixwright.experiment.summary import SCHEMA
 from mixwright.mixture_file import MixtureFile
@@ -27,11 +28,13 @@ _NEXT = (
 )
 
 
-def search_entry(config: AssaysConfig, found: MixMinResult, file: MixtureFile, calibration: str) -> dict[str, Any]:
-    """Return what the summary says about a search, with its weights."""
+def search_entry(
+    config: AssaysConfig, plan: AssayPlan, found: MixMinResult, file: MixtureFile, calibration: str
+) -> dict[str, Any]:
+    """Return what the summary says about a search, with its weights; `documents` are molecules."""
     return {
         "target": config.target,
-        "unit": "molecule",
+        "unit": "row",
         "method": f"MixMin, proxies {CALIBRATION_WORDS[calibration]}",
         "calibration": calibration,
         "prior": config.search.prior if isinstance(config.search.prior, str) else "given",
@@ -41,7 +44,8 @@ def search_entry(config: AssaysConfig, found: MixMinResult, file: MixtureFile, c
         "gap": float(found.gap),
         "tolerance": config.search.tolerance,
         "rows": int(found.rows),
-        "documents": int(found.documents),
+        "documents": len(np.unique(plan.table.molecules[plan.split.train])),
+        "scaffolds": int(found.documents) if plan.split.kind == "scaffold" else None,
         "level": config.search.level,
         "interval": file.uncertainty.get("interval"),
         "improvement": file.uncertainty.get("improvement"),
@@ -59,7 +63,7 @@ def make_summary(
     plan, target = first.plan, config.target
     names = [*plan.sources, *([target] if target not in plan.sources else [])]
     comparisons = _comparisons(config, runs)
-    held = [len(run.plan.split.test) for run in runs]
+    held = mean_count([_held_out_molecules(run) for run in runs])
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -80,7 +84,7 @@ def make_summary(
                 "documents": len(np.unique(table.molecules[plan.split.train])),
                 "rows": len(plan.split.train),
                 "positives": int(plan.labels.sum()),
-                "held_out_documents": round(sum(held) / len(held)),
+                "held_out_documents": held,
                 "held_out_positives": int(held_out_labels(plan).sum()),
                 "held_out_tokens": None,
             }
@@ -141,16 +145,23 @@ def _comparisons(config: AssaysConfig, runs: Sequence[SeedRun]) -> list[dict[str
                         "low": found.low,
                         "high": found.high,
                         "level": found.level,
+                        "among": found.among,
+                        "drawn": found.drawn,
                         "verdict": found.verdict(over),
                     }
                 )
     return entries
 
 
+def _held_out_molecules(run: SeedRun) -> Ints:
+    """Return the molecule of each held-out row, [n_test]."""
+    return run.plan.table.molecules[run.plan.split.test]
+
+
 def _compare(runs: Sequence[SeedRun], name: str, over: str, level: float) -> Difference:
     return compare(
         [held_out_labels(run.plan) for run in runs],
-        [run.plan.table.molecules[run.plan.split.test] for run in runs],
+        [_held_out_molecules(run) for run in runs],
         [run.arms[name].probability for run in runs],
         [run.arms[over].probability for run in runs],
         level,
@@ -178,7 +189,7 @@ def _notes(config: AssaysConfig, table: AssayTable, runs: Sequence[SeedRun]) -> 
         weights = np.array([next(iter(run.searches.values()))["weights"] for run in runs])
         moved = float(np.abs(weights - weights.mean(0)).max())
         notes.append(
-            f"Average precision is the mean over {len(runs)} seeds, each with its own split; the weights shown and "
+            f"Average precision is the mean over {len(runs)} seeds, {_splits(runs)}; the weights shown and "
             f"handed out are those of seed {runs[0].seed}. Over the seeds no weight is more than {moved:.3f} from its "
             "mean."
         )
@@ -191,6 +202,14 @@ def _notes(config: AssaysConfig, table: AssayTable, runs: Sequence[SeedRun]) -> 
             "Proxies were not trained out of fold: where assays share molecules they have seen those that they score."
         )
     return [*notes, _NEXT]
+
+
+def _splits(runs: Sequence[SeedRun]) -> str:
+    """Say whether the seeds differ in what they hold out."""
+    first = runs[0].plan.split.test
+    if all(np.array_equal(run.plan.split.test, first) for run in runs):
+        return "all on the same split (they differ in folds and models alone)"
+    return "each with its own split"
 
 
 def _verdict(target: str, comparisons: Sequence[dict[str, Any]]) -> str:

@@ -111,26 +111,32 @@ def _sure(
         held = target["held_out_documents"]
         among = f", paired over {count(held)} held-out {measure.examples}" if held else ""
         if measure.field != "loss":
-            among = _among(summary, measure, held)
+            among = _among(comparison, measure, held)
         facts.append((f"{percent(comparison['level'], 0)} interval", f"{words}{among}"))
     elif (improvement := search["improvement"]) and None not in (improvement["low"], improvement["high"]):
         words = _change(-improvement["high"], -improvement["low"])
         facts.append((f"{percent(search['level'], 0)} interval", f"{words}, out of fold"))
     examples = measure_of(summary).examples
-    facts.append(("Evidence", f"{count(search['rows'])} target rows from {count(search['documents'])} {examples}"))
+    among = f" in {count(search['scaffolds'])} scaffolds" if search["scaffolds"] else ""
+    facts.append(
+        ("Evidence", f"{count(search['rows'])} target rows from {count(search['documents'])} {examples}{among}")
+    )
     facts.append(("Search", _solved(search)))
     if comparison and len(seeds := summary.get("seeds") or []) > 1:
-        facts.append(("Seeds", f"{len(seeds)}, each with its own split and models"))
+        own = (
+            "each with its own split and models" if comparison["drawn"] == "seeds" else "other seeds may differ by more"
+        )
+        facts.append(("Seeds", f"{len(seeds)}, {own}"))
     elif comparison:
         facts.append(("Seeds", f"one (seed {summary['seed']}): other seeds may differ by more"))
     return facts
 
 
-def _among(summary: Mapping[str, Any], measure: Measure, held: int | None) -> str:
-    """Say over what an interval of several seeds is."""
-    seeds = len(summary.get("seeds") or [0])
-    over = f"{seeds} seeds" if seeds > 2 else "molecules"
-    return f", paired over {over} with about {count(held)} held-out {measure.examples} each"
+def _among(comparison: Mapping[str, Any], measure: Measure, held: int | None) -> str:
+    """Say over what an interval is: seeds, or held-out examples."""
+    if comparison["among"]:
+        return f", paired over {comparison['among']}"
+    return f", paired over {count(held)} held-out {measure.examples}" if held else ""
 
 
 def _change(low: float, high: float) -> str:

@@ -36,6 +36,7 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "tolerance": "number",
         "rows": "number",
         "documents": "number",
+        "scaffolds": "number?",
         "level": "number",
         "interval": "intervals?",
         "improvement": "improvement?",
@@ -59,6 +60,8 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "low": "number?",
         "high": "number?",
         "level": "number",
+        "among": "text?",
+        "drawn": "text?",
         "verdict": "text",
     },
 }

@@ -45,6 +45,7 @@ def build_view(summary: Mapping[str, Any]) -> dict[str, Any]:
         "baseline": _baseline(summary),
         "equal_tokens": len({run["tokens"] for run in summary["runs"]}) < 2,
         "seeds": len(summary.get("seeds") or [0]),
+        "over_seeds": any(comparison["drawn"] == "seeds" for comparison in summary["comparisons"]),
         "losses": [_loss_view(summary, by_name, i) for i in range(len(summary["targets"])) if summary["runs"]],
         "weights": _weight_view(summary, mixtures),
         "curves": _curve_views(summary, by_name),

@@ -47,6 +47,8 @@ class MixMinResult:
         The allowed weights, a Polytope.
     prior, natural
         [k]; `natural` is None where no sizes were given.
+    documents_are
+        What is kept together in folds and bootstrap draws, for sentences: documents, molecules, scaffolds.
     """
 
     weights: Array
@@ -64,6 +66,7 @@ class MixMinResult:
     _search: SearchRows
     _allowed: NDArray[np.intp]
     _folds: resample.FoldFits | None
+    documents_are: str = "documents"
 
     def __repr__(self) -> str:
         """Return a line with the figures."""
@@ -288,7 +291,8 @@ class MixMinResult:
             return "no better than uniform on this evidence: there is one source"
         estimate, low, high = self.improvement("uniform", level)
         interval = (
-            f"({100 * level:g} % interval {low:+.4g} to {high:+.4g} nats per row, {self._setting.documents} documents)"
+            f"({100 * level:g} % interval {low:+.4g} to {high:+.4g} nats per row, {self._setting.documents} "
+            f"{self.documents_are})"
         )
         rounding = 1e-12 * (1 + abs(self.loss))
         if low > rounding:
@@ -329,6 +333,7 @@ class MixMinResult:
                 "rows": self.rows,
                 "documents": self.documents,
                 "unit": self.table.unit,
+                **({} if self.documents_are == "documents" else {"documents_are": self.documents_are}),
                 "fingerprints": {**self.table.fingerprints, "data": self.table.data_fingerprint},
                 **self._sampled(),
             },
