@@ -158,6 +158,58 @@ def test_a_comparison_of_an_arm_with_itself_is_no_better() -> None:
     assert best.low > 0
 
 
+def repeats(seeds: int, rows: int = 80):
+    """Return labels, and probabilities of two arms, the same for each seed: one arm is a little better."""
+    rng = np.random.default_rng(1)
+    y = np.tile([0, 1], rows // 2)
+    good, bad = y + rng.normal(size=rows), 0.9 * y + rng.normal(size=rows)
+    return [y] * seeds, [good] * seeds, [bad] * seeds
+
+
+def test_repeats_of_one_split_are_no_evidence() -> None:
+    y, good, bad = repeats(5)
+    molecules = np.arange(80)
+    once = compare(y[:1], [molecules], good[:1], bad[:1])
+    often = compare(y, [molecules] * 5, good, bad)
+    assert (often.low, often.high) == (once.low, once.high)  # no narrower for being said five times
+    assert often.low < often.value < often.high
+    assert often.drawn == "molecules"
+    assert often.among == "80 held-out molecules, 5 seeds on one split"
+    assert once.among == "80 held-out molecules"
+    apart = compare(y, [molecules + 80 * i for i in range(5)], good, bad)  # five splits with the same difference
+    assert apart.drawn == "seeds"
+    assert apart.verdict("uniform").startswith("unverified")
+    one = [molecules, molecules, molecules + 80]
+    assert compare(y[:3], one, good[:3], bad[:3]).among == "80 held-out molecules in each of 3 seeds"
+
+
+def test_seeds_whose_splits_share_most_molecules_are_repeats() -> None:
+    y, good, bad = repeats(3)
+    for shift, drawn in ((30, "molecules"), (50, "seeds")):
+        found = compare(y, [np.arange(80) + shift * i for i in range(3)], good, bad)
+        assert found.drawn == drawn
+
+
+@pytest.mark.parametrize("kind", ["scaffold", "time"])
+def test_a_verdict_never_rests_on_the_same_split_again(kind: str) -> None:
+    table = planted(300)
+    few = AssayTable.from_arrays(
+        table.features,
+        table.labels,
+        table.assays,
+        scaffolds=np.searchsorted([60, 180], np.arange(300), "right"),  # the large ones are never held out
+        times=np.arange(300),
+    )
+    search = AssaySearch("target", classifier=LogisticRegression(), folds=2, shrinkage=0.1)
+    found = compare_arms(search, few, split=kind, held_out=0.3, seeds=(0, 1, 2), both_calibrations=False)
+    tests = [seed.plan.split.test for seed in found.seeds]
+    assert all((test == tests[0]).all() for test in tests)
+    gain = found.difference("search", "uniform")
+    assert gain.drawn == "molecules"
+    assert gain.high - gain.low > 0.01
+    assert "3 seeds on one split" in found.verdict
+
+
 def test_intervals_and_average_precision_by_hand() -> None:
     # Student with 2 degrees of freedom: 2.92 times the standard error at 90 %
     mean, low, high = student_interval([0.1, 0.2, 0.3])

@@ -90,7 +90,7 @@ def test_feature_columns_and_patterns(tmp_path) -> None:
         ({}, {"features": ["b"], "labels": ["a"]}, "feature column 'b' should hold finite numbers, found a gap"),
         ({}, {"time": "b"}, "time column 'b'"),
         ({}, {"part": "a"}, "should say train or test in each row, found 0.0"),
-        ({}, {"invalid_smiles": "ignore"}, "error or skip"),
+        ({}, {"invalid_smiles": "ignore"}, "'error' or 'skip'"),
     ],
 )
 def test_bad_tables_are_one_clear_error(tmp_path, change, options, says) -> None:

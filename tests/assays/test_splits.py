@@ -80,6 +80,14 @@ def test_what_a_split_needs(kind: str, says: str) -> None:
         split_target(table, "t", kind)
 
 
+def test_scaffolds_that_are_too_large_to_be_held_out() -> None:
+    table = AssayTable.from_arrays(
+        np.arange(40)[:, None], np.tile([[0.0], [1.0]], (20, 1)), ["t"], scaffolds=np.arange(40) // 20
+    )
+    with pytest.raises(InputError, match=r"only larger scaffolds \(2, the smallest of 20 of 40 rows\); raise held_out"):
+        split_target(table, "t", "scaffold")
+
+
 def test_a_target_with_too_few_of_a_class() -> None:
     labels = np.zeros((50, 1))
     labels[0] = 1

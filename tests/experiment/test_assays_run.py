@@ -80,6 +80,38 @@ def test_what_a_run_leaves(done: Path) -> None:
     assert "nats per token" not in page.replace("0.01 nats per token", "")
 
 
+def test_molecules_are_counted_once_and_the_same_everywhere(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    lines = (tmp_path / "t.csv").read_text().splitlines()
+    again = [line.rpartition(",")[0] + "," for line in lines[1:61]]  # the same molecules, with fewer labels
+    rows = [f"{line},{1000 - i if i < 240 else 1000 - (i - 240)}" for i, line in enumerate([*lines[1:], *again])]
+    (tmp_path / "t.csv").write_text("\n".join([lines[0] + ",day", *rows]) + "\n")
+    config = load_config(
+        write_config(
+            tmp_path,
+            table={"path": "t.csv", "features": ["x_*"], "time": "day"},
+            split={"kind": "time", "seeds": 3, "duplicates": "drop"},
+        )
+    )
+    summary = run_assays(config, tmp_path / "run")
+    plan = assays_run.check_plans(config, assays_run.read_table(config))[0]
+    held = np.unique(plan.table.molecules[plan.split.test])
+    assert len(held) < len(plan.split.test)  # rows are not molecules here
+    target, search = summary["targets"][0], summary["searches"][0]
+    assert target["held_out_documents"] == len(held)
+    assert target["documents"] == search["documents"] < search["rows"] == len(plan.split.train)
+    words = f"{len(held)} held-out molecules, 3 seeds on one split"
+    assert all(words in c["verdict"] and c["among"] == words for c in summary["comparisons"] if c["low"] != c["high"])
+    assert f"{search['documents']} molecules)" in search["verdict"]
+    assert any("all on the same split" in note for note in summary["notes"])
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"paired over {words}" in page
+    assert "each with its own split" not in page
+    assert f"{len(plan.split.test)} held-out" not in page
+    mixture = MixtureFile.read(tmp_path / "run" / "mixture.json")
+    assert mixture.evidence["documents_are"] == "molecules"
+
+
 def test_the_row_weights_that_are_handed_out(done: Path) -> None:
     rows = pq.read_table(done / "run" / "row_weights.parquet").to_pydict()
     weights = np.array(rows["sample_weight"])

@@ -188,6 +188,24 @@ def fit(model: Any, features: Any, labels: NDArray[Any], weights: Array | None, 
     return made
 
 
+def check_fitted(fitted: Any, features: Any, name: str) -> None:
+    """Raise InputError unless a model is fitted to such features and to the classes 0 and 1."""
+    if not hasattr(fitted, "predict_proba") or not hasattr(fitted, "classes_"):
+        raise InputError(f"{name} should be a fitted classifier with predict_proba, found {type(fitted).__name__}")
+    width = getattr(fitted, "n_features_in_", features.shape[1])
+    if width != features.shape[1]:
+        raise InputError(
+            f"the table should have the features that {name} was trained on ({width}), found {features.shape[1]}; "
+            "make the fingerprints with the same settings"
+        )
+    try:
+        classes = [float(c) for c in fitted.classes_]
+    except (TypeError, ValueError):
+        classes = list(fitted.classes_)
+    if classes != [0.0, 1.0]:
+        raise InputError(f"{name} should know the classes 0 and 1, found {classes}; train it on both")
+
+
 def positive(fitted: Any, features: Any, name: str = "a proxy") -> Array:
     """
     Return the probability of a 1, [n].
@@ -197,13 +215,5 @@ def positive(fitted: Any, features: Any, name: str = "a proxy") -> Array:
     InputError
         The model was trained on other features than these, or on one class.
     """
-    width = getattr(fitted, "n_features_in_", features.shape[1])
-    if width != features.shape[1]:
-        raise InputError(
-            f"the table should have the features that {name} was trained on ({width}), found {features.shape[1]}; "
-            "make the fingerprints with the same settings"
-        )
-    classes = [float(c) for c in fitted.classes_]
-    if classes != [0.0, 1.0]:
-        raise InputError(f"{name} should know the classes 0 and 1, found {classes}; train it on both")
+    check_fitted(fitted, features, name)
     return np.asarray(fitted.predict_proba(suited(fitted, features))[:, 1], np.float64)

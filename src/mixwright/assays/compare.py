@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from mixwright.assays.arms import ARMS, Arm, ArmResult, Difference, baseline_arms, compare, held_out_labels, train_arm
-from mixwright.assays.data import AssayTable
+from mixwright.assays.data import AssayTable, check_choice
 from mixwright.assays.plan import AssayPlan
 from mixwright.assays.search import AssaySearch, score_proxies, search_weights
-from mixwright.assays.splits import Kind, split_target
+from mixwright.assays.splits import Kind, check_seed, split_target
 from mixwright.errors import InputError
+from mixwright.search._result import checked_level
 from mixwright.search.mixmin import MixMinResult
 
 CALIBRATION_WORDS = {"none": "uncalibrated", "intercept": "calibrated"}
@@ -124,8 +125,10 @@ def compare_arms(
     InputError
         Before any work, for data or settings that are not as they should be.
     """
-    if not seeds:
-        raise InputError("there should be at least one seed, found none")
+    own_seeds = _seeds(seeds)
+    checked_level(level)
+    for arm in (arms := [arms] if isinstance(arms, str) else arms):
+        check_choice(arm, ARMS, "an arm")
     from sklearn.base import clone
 
     calibrations = [search.calibration]
@@ -133,11 +136,23 @@ def compare_arms(
         calibrations.append("none" if search.calibration == "intercept" else "intercept")
     wanted = list(dict.fromkeys(["uniform", *arms]))
     plans = []
-    for seed in seeds:
-        own = clone(search).set_params(random_state=int(seed))
-        plans.append(own.plan(table, split_target(table, search.target, split, held_out, int(seed), duplicates)))
+    for seed in own_seeds:
+        own = clone(search).set_params(random_state=seed)
+        plans.append(own.plan(table, split_target(table, search.target, split, held_out, seed, duplicates)))
     results = [_one_seed(search, plan, calibrations, wanted) for plan in plans]
-    return AssayComparison(search.target, tuple(results), level)
+    return AssayComparison(table.name(search.target), tuple(results), level)
+
+
+def _seeds(seeds: Sequence[int]) -> list[int]:
+    """Return different seeds of at least 0."""
+    if isinstance(seeds, int | np.integer):
+        raise InputError(f"seeds should be a list of different numbers, found {seeds!r}; write [{seeds!r}] for one")
+    checked = [check_seed(seed, "a seed") for seed in seeds]
+    if not checked:
+        raise InputError("there should be at least one seed, found none")
+    if len(set(checked)) < len(checked):
+        raise InputError(f"seeds should differ, found {checked}: the same seed again is no new evidence")
+    return checked
 
 
 def _one_seed(search: AssaySearch, plan: AssayPlan, calibrations: list[Any], wanted: list[str]) -> SeedResult:

@@ -126,13 +126,24 @@ class AssayTable:
         """Return the number of rows."""
         return int(self.labels.shape[0])
 
-    def column(self, assay: str) -> int:
-        """Return the position of an assay; InputError names the nearest one if there is none."""
-        if assay not in self.assays:
+    def column(self, assay: str | int) -> int:
+        """Return the position of an assay, given by name or position; InputError names the nearest if there is none."""
+        if isinstance(assay, int | np.integer) and not isinstance(assay, bool):
+            if not 0 <= assay < len(self.assays):
+                raise InputError(
+                    f"an assay should be a name, or a column from 0 to {len(self.assays) - 1}, found {assay!r}; "
+                    "correct the number"
+                )
+            return int(assay)
+        if not isinstance(assay, str) or assay not in self.assays:
             raise InputError(f"{missing_name(assay, self.assays, 'assay')}; correct the name")
         return self.assays.index(assay)
 
-    def labelled(self, assay: str) -> Ints:
+    def name(self, assay: str | int) -> str:
+        """Return the name of an assay, given by name or position."""
+        return self.assays[self.column(assay)]
+
+    def labelled(self, assay: str | int) -> Ints:
         """Return the rows that have a label in an assay."""
         return np.flatnonzero(self.labels[:, self.column(assay)] != MISSING)
 
@@ -200,9 +211,18 @@ def _first_wrong(values: list[Any]) -> int:
     return 0
 
 
-def missing_name(name: str, known: Sequence[str], what: str) -> str:
+def check_choice(value: object, choices: Sequence[str], what: str) -> None:
+    """Raise InputError, which names the choices, unless `value` is one of them."""
+    if not isinstance(value, str) or value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "choose one of them"
+        one = f"one of {', '.join(map(repr, choices))}" if len(choices) > 2 else " or ".join(map(repr, choices))
+        raise InputError(f"{what} should be {one}, found {value!r}; {hint}")
+
+
+def missing_name(name: object, known: Sequence[str], what: str) -> str:
     """Return the beginning of a message about a name that is not there, with the nearest ones."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f"the nearest are {', '.join(map(repr, close))}" if close else f"there are {len(known)}: {listed(known)}"
     return f"{what} should be one of the table's, found {name!r} ({hint})"
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.assays.data import check_choice
 from mixwright.errors import InputError, missing_extra
 
 
@@ -33,10 +34,12 @@ class Fingerprint:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not 0 <= self.radius <= 6:
-            raise InputError(f"radius of a fingerprint should be from 0 to 6, found {self.radius!r}")
-        if not 16 <= self.bits <= 65536:
-            raise InputError(f"bits of a fingerprint should be from 16 to 65,536, found {self.bits!r}")
+        if not _is_whole(self.radius) or not 0 <= self.radius <= 6:
+            raise InputError(f"radius of a fingerprint should be a whole number from 0 to 6, found {self.radius!r}")
+        if not _is_whole(self.bits) or not 16 <= self.bits <= 65536:
+            raise InputError(f"bits of a fingerprint should be a whole number from 16 to 65,536, found {self.bits!r}")
+        if not isinstance(self.counts, bool):
+            raise InputError(f"counts of a fingerprint should be True or False, found {self.counts!r}")
 
     def describe(self) -> dict[str, Any]:
         """Return what names these features, with the version of rdkit that makes them."""
@@ -58,6 +61,10 @@ class Molecules:
     scaffolds: list[str]
     kept: NDArray[np.int64]
     skipped: list[tuple[int, str]]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _rdkit() -> Any:
@@ -94,8 +101,7 @@ def read_smiles(
     from rdkit.Chem.Scaffolds import MurckoScaffold
     from scipy import sparse
 
-    if invalid not in ("error", "skip"):
-        raise InputError(f"invalid_smiles should be error or skip, found {invalid!r}")
+    check_choice(invalid, ("error", "skip"), "invalid_smiles")
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=settings.radius, fpSize=settings.bits)
     canonical, scaffolds, kept, skipped = [], [], [], []
     indices, values, ends = [], [], [0]

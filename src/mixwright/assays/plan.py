@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixwright.assays import classifiers
-from mixwright.assays.data import AssayTable, Ints, listed
-from mixwright.assays.splits import Split, trainable
+from mixwright.assays.data import AssayTable, Ints, check_choice, listed, missing_name
+from mixwright.assays.splits import Split, check_seed, trainable
 from mixwright.assays.weights import MixtureRows, mixture_rows
 from mixwright.errors import InputError
 
 Array = NDArray[np.float64]
 CLIP = 1e-6  # probabilities of proxies stay this far from 0 and 1
 _NO_FOLD = -1
+CALIBRATIONS = ("none", "intercept")
+TARGET_ROWS = ("exclude", "include")
+UNUSABLE = ("error", "drop")
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +129,7 @@ class AssayPlan:
         folds
             Of the intercepts.
         """
+        check_choice(calibration, CALIBRATIONS, "calibration")
         p = np.clip(probabilities, CLIP, 1 - CLIP)
         if calibration == "intercept":
             p = np.clip(calibrate(p, self.labels, self.documents, folds, self.seed), CLIP, 1 - CLIP)
@@ -135,7 +139,7 @@ class AssayPlan:
 def make_plan(
     table: AssayTable,
     split: Split,
-    sources: Sequence[str] | None = None,
+    sources: Sequence[str | int] | None = None,
     *,
     model: Any = None,
     folds: int = 5,
@@ -152,7 +156,7 @@ def make_plan(
     table, split
         The data.
     sources
-        Names; by default all assays but the target.
+        Names, or columns; by default all assays but the target.
     model
         A Booster or a scikit-learn classifier.
     folds
@@ -171,12 +175,13 @@ def make_plan(
     InputError
         Names the source and what is wrong with it.
     """
+    check_choice(target_rows, TARGET_ROWS, "target_rows")
+    check_choice(unusable, UNUSABLE, "unusable")
+    check_seed(seed, "the seed (random_state)")
     model = classifiers.Booster() if model is None else model
     classifiers.check_model(model)
     target = split.target
-    chosen = [name for name in table.assays if name != target] if sources is None else list(sources)
-    for name in chosen:
-        table.column(name)
+    chosen = [name for name in table.assays if name != target] if sources is None else _chosen(table, sources)
     if len(set(chosen)) < len(chosen):
         raise InputError(f"sources should be named once, found {listed([n for n in chosen if chosen.count(n) > 1])}")
     if target in chosen:
@@ -188,10 +193,15 @@ def make_plan(
         chosen.append(target)
     if not chosen:
         raise InputError("there should be at least one source, found none; name one")
-    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 0 or folds == 1:
+    if isinstance(folds, bool) or not isinstance(folds, int | np.integer) or folds < 0 or folds == 1:
         raise InputError(f"folds should be 0 or a whole number >= 2, found {folds!r}")
     if target_rows == "include" and not folds:
         raise InputError("target_rows: include needs folds >= 2: its proxy may not score rows that it has seen")
+    for name in proxies or {}:
+        if name not in chosen:
+            raise InputError(
+                f"proxies should be of sources: {missing_name(name, chosen, 'a source')}; correct the name"
+            )
     fold = _folds(split, folds, seed) if folds else None
     faults = {name: fault for name in chosen if (fault := _fault(table, split, name, fold, name in (proxies or {})))}
     notes: tuple[str, ...] = ()
@@ -210,11 +220,19 @@ def make_plan(
     return AssayPlan(table, split, tuple(chosen), fold, model, seed, notes)
 
 
+def _chosen(table: AssayTable, sources: Any) -> list[str]:
+    """Return the names of sources, given by names or columns; InputError names one that is not there."""
+    if isinstance(sources, str) or not isinstance(sources, Sequence | np.ndarray):
+        raise InputError(f"sources should be a list of assays, found {sources!r}; write [{sources!r}] for one")
+    return [table.name(source) for source in sources]
+
+
 def _folds(split: Split, folds: int, seed: int) -> Ints:
     """Return the fold of each row of the table: by the groups of the target's training rows, -1 elsewhere."""
     held = np.unique(split.groups[split.train])
     if len(held) < folds:
-        raise InputError(f"folds should be at most the target's {len(held)} groups of training rows, found {folds}")
+        what = "scaffolds" if split.kind == "scaffold" else "molecules"
+        raise InputError(f"folds should be at most the target's {len(held)} {what} to search on, found {folds}")
     number = np.random.default_rng([seed, 13]).permutation(len(held)) % folds
     position = np.searchsorted(held, split.groups)
     inside = np.isin(split.groups, held)

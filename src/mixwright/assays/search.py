@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixwright.assays import classifiers
-from mixwright.assays.data import AssayTable
-from mixwright.assays.plan import AssayPlan, make_plan
+from mixwright.assays.data import MISSING, AssayTable, check_choice, check_features, label_column
+from mixwright.assays.plan import CALIBRATIONS, AssayPlan, make_plan
 from mixwright.assays.splits import Split, whole_target
 from mixwright.constraints import Constraints
 from mixwright.errors import InputError, missing_extra
@@ -40,9 +40,9 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     target
-        Name of the assay that the model should be good at.
+        The assay that the model should be good at: its name, or its column of labels (0, 1, ...).
     sources
-        Names. Default: all other assays of the table.
+        Names, or columns. Default: all other assays of the table.
     classifier
         A Booster (XGBoost) or any scikit-learn classifier with predict_proba and sample_weight.
     folds
@@ -90,8 +90,8 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        target: str = "assay_0",
-        sources: Sequence[str] | None = None,
+        target: str | int = 0,
+        sources: Sequence[str | int] | None = None,
         *,
         classifier: Any = None,
         folds: int = 5,
@@ -128,7 +128,8 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
         X
             An AssayTable, or features [n, d].
         Y
-            Labels [n, a] (0, 1, NaN for missing) where X are features; the assays are called assay_0, assay_1, ...
+            Labels [n, a] (0, 1, NaN for missing) where X are features: an array, whose assays are called assay_0,
+            assay_1, ..., or a data frame, whose columns name them.
         split
             From `split_target`: the search sees its training part, no model sees a held-out molecule. Default: all
             rows of the target are searched on.
@@ -140,9 +141,9 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
         """
         if isinstance(X, AssayTable) != (Y is None):
             raise InputError("give an AssayTable alone, or features X with labels Y [rows, assays]")
-        table = X if isinstance(X, AssayTable) else AssayTable.from_arrays(X, np.asarray(Y))
-        plan = self.plan(table, whole_target(table, self.target) if split is None else split)
+        table = X if isinstance(X, AssayTable) else AssayTable.from_arrays(X, np.asarray(Y), _column_names(Y))
         settings = self.mixmin()
+        plan = self.plan(table, whole_target(table, self.target) if split is None else split)
         started = time.perf_counter()
         probabilities = score_proxies(plan, self.proxies)
         scored = time.perf_counter()
@@ -163,17 +164,16 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
         return self
 
     def plan(self, table: AssayTable, split: Split) -> AssayPlan:
-        """Return the plan for a split, after all checks; nothing is trained."""
-        if self.calibration not in ("none", "intercept"):
-            raise InputError(f"calibration should be none or intercept, found {self.calibration!r}")
+        """Return the plan for a split, after all checks, also of the search's settings; nothing is trained."""
+        check_choice(self.calibration, CALIBRATIONS, "calibration")
+        if split.target != table.name(self.target):
+            raise InputError(
+                f"the split should be of the target {table.name(self.target)!r}, found one of {split.target!r}; make "
+                "it with split_target(table, target)"
+            )
         for name, proxy in (self.proxies or {}).items():
-            width = getattr(proxy, "n_features_in_", None)
-            if width is not None and width != table.features.shape[1]:
-                raise InputError(
-                    f"the table should have the features that the proxy of {name!r} was trained on ({width}), found "
-                    f"{table.features.shape[1]}; make the fingerprints with the same settings"
-                )
-        return make_plan(
+            classifiers.check_fitted(proxy, table.features, f"the proxy of {name!r}")
+        plan = make_plan(
             table,
             split,
             self.sources,
@@ -184,6 +184,8 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
             seed=self.random_state,
             proxies=self.proxies,
         )
+        self.mixmin().check(plan.sources, plan.sizes, self.constraints)
+        return plan
 
     def mixmin(self) -> MixMin:
         """Return the settings of the search; InputError if one is wrong."""
@@ -206,6 +208,8 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
                     "make the fingerprints with the same settings"
                 )
             X = X.features
+        else:
+            X = check_features(X)
         one = classifiers.positive(self.classifier_, X, "the model")
         return np.stack([1 - one, one], axis=1)
 
@@ -213,12 +217,49 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
         """Return the more probable label, [n]."""
         return (self.predict_proba(X)[:, 1] > 0.5).astype(np.int64)
 
+    def score(self, X: Any, Y: Any = None) -> float:
+        """
+        Return the average precision of the final model on the target's labels, higher is better.
+
+        Parameters
+        ----------
+        X, Y
+            As in `fit`; Y may also be the target's labels alone, [n]. Rows without a label are left out.
+
+        Raises
+        ------
+        InputError
+            There is no row with a 1 to find.
+        """
+        from mixwright.assays.arms import average_precision
+
+        check_is_fitted(self, "classifier_")
+        if isinstance(X, AssayTable):
+            labels = X.labels[:, X.column(self.target)]
+        else:
+            values = np.asarray(Y)
+            if values.ndim == 1:
+                labels = label_column(values, str(self.target))
+            else:
+                table = AssayTable.from_arrays(X, values, _column_names(Y))
+                labels = table.labels[:, table.column(self.target)]
+        rows = np.flatnonzero(labels != MISSING)
+        if not (labels[rows] == 1).any():
+            raise InputError(f"to score, some row should have a 1 in {self.target!r}, found {len(rows)} without")
+        return average_precision(labels[rows], self.predict_proba(X)[rows, 1])
+
     def __sklearn_tags__(self) -> Any:
         """Say what scikit-learn should know: labels are a matrix with gaps."""
         tags = super().__sklearn_tags__()
         tags.target_tags.required = False
         tags.input_tags.sparse = True
         return tags
+
+
+def _column_names(Y: Any) -> list[str] | None:
+    """Return the names of a data frame's columns where they are texts."""
+    names = list(getattr(Y, "columns", []))
+    return names if names and all(isinstance(name, str) for name in names) else None
 
 
 def score_proxies(plan: AssayPlan, proxies: Mapping[str, Any] | None = None) -> Any:

@@ -8,11 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.assays.data import MISSING, AssayTable, Ints
+from mixwright.assays.data import MISSING, AssayTable, Ints, check_choice
 from mixwright.errors import InputError
 
 Kind = Literal["random", "scaffold", "time", "column"]
 KINDS = ("random", "scaffold", "time", "column")
+DUPLICATES = ("error", "drop")
 FEWEST = 2  # rows of each class, in each part
 
 
@@ -36,8 +37,9 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
-def whole_target(table: AssayTable, target: str) -> Split:
+def whole_target(table: AssayTable, target: str | int) -> Split:
     """Return the split that holds nothing out: all rows of the target are for the search."""
+    target = table.name(target)
     rows = table.labelled(target)
     _both_classes(target, table.labels[rows, table.column(target)], "its labelled rows")
     return Split(target, "none", 0, rows, rows[:0], np.ones(table.n, bool), table.molecules)
@@ -45,7 +47,7 @@ def whole_target(table: AssayTable, target: str) -> Split:
 
 def split_target(
     table: AssayTable,
-    target: str,
+    target: str | int,
     kind: Kind = "random",
     held_out: float = 0.25,
     seed: int = 0,
@@ -62,7 +64,7 @@ def split_target(
     Parameters
     ----------
     table, target
-        The assay that the model should be good at.
+        The assay that the model should be good at: its name, or its column.
     kind
         As above.
     held_out
@@ -78,10 +80,12 @@ def split_target(
     InputError
         The table lacks what the split needs, a part would lack one of the two classes, or a molecule is in both parts.
     """
-    if kind not in KINDS:
-        raise InputError(f"split should be one of {', '.join(KINDS)}, found {kind!r}")
-    if not 0 < held_out < 1:
-        raise InputError(f"held_out should be between 0 and 1, found {held_out!r}")
+    check_choice(kind, KINDS, "split")
+    check_choice(duplicates, DUPLICATES, "duplicates")
+    if isinstance(held_out, bool) or not isinstance(held_out, int | float | np.number) or not 0 < held_out < 1:
+        raise InputError(f"held_out should be a share between 0 and 1, found {held_out!r}")
+    check_seed(seed, "seed")
+    target = table.name(target)
     rows = table.labelled(target)
     labels = table.labels[rows, table.column(target)]
     _both_classes(target, labels, "its labelled rows")
@@ -95,6 +99,12 @@ def split_target(
             raise InputError("a scaffold split needs SMILES (or scaffolds); this table has features alone")
         groups = table.scaffolds
         held = _draw(groups[rows], labels, held_out, np.random.default_rng([seed, 12]), whole_shares=True)
+        if not held.size:
+            sizes = np.bincount(np.unique(groups[rows], return_inverse=True)[1])
+            raise InputError(
+                f"a scaffold split of {target!r} should hold out {held_out:g} of its rows, found only larger scaffolds "
+                f"({len(sizes)}, the smallest of {sizes.min()} of {len(rows)} rows); raise held_out, or use another split"
+            )
         allowed = ~np.isin(groups, held)
     else:
         later = _later(table, target, rows, held_out) if kind == "time" else _given(table)
@@ -104,6 +114,13 @@ def split_target(
         return _checked(table, Split(target, kind, seed, train, test, allowed, table.molecules, notes))
     train, test = rows[allowed[rows]], rows[~allowed[rows]]
     return _checked(table, Split(target, kind, seed, train, test, allowed, groups))
+
+
+def check_seed(seed: object, what: str) -> int:
+    """Return a seed; InputError unless it is a whole number of at least 0."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"{what} should be a whole number of at least 0, found {seed!r}")
+    return int(seed)
 
 
 def _draw(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,9 +22,6 @@ from mixwright.search._solve import solve
 from mixwright.search._target_weights import sum_of_targets
 from mixwright.search.table import LikelihoodTable
 from mixwright.simplex import normalise, scale_onto_bounds
-
-if TYPE_CHECKING:
-    pass
 
 Array = NDArray[np.float64]
 
@@ -101,6 +98,12 @@ class MixMin:
         if not is_number(self.memory) or not self.memory > 0:
             raise InputError(f"memory should be a positive number of bytes, such as 1e9; found {self.memory!r}")
 
+    def check(
+        self, sources: Sequence[str], sizes: ArrayLike | None = None, constraints: Constraints | None = None
+    ) -> None:
+        """Raise InputError if prior or constraints do not fit the sources, before there are likelihoods."""
+        _limits(self, tuple(sources), sizes, constraints)
+
     def fit(
         self,
         log_likelihood: ArrayLike | LikelihoodTable,
@@ -166,14 +169,8 @@ def _fit(
     start: Any,
 ) -> MixMinResult:
     """Return the result for a complete table."""
-    if constraints is not None and not isinstance(constraints, Constraints):
-        raise TypeError(f"constraints should be a mixwright.Constraints or None; found {type(constraints).__name__}")
-    constraints = constraints or Constraints()
-    natural = None if sizes is None else per_source(sizes, table.k, "sizes")
-    _, upper = constraints.bounds(table.k, table.sources, sizes)
-    space = constraints.allowed(table.sources, sizes, _prior(settings.prior, natural, table.k, upper))
-    lower, upper = space.reach  # limits of groups may shut sources out as well
-    prior = _prior(settings.prior, natural, table.k, upper)
+    space, natural, prior = _limits(settings, table.sources, sizes, constraints)
+    lower, upper = space.reach
     allowed = np.flatnonzero(upper > 0)
     near = None if start is None else starting_weights(start, table.sources, allowed)
 
@@ -224,6 +221,20 @@ def _fit(
         _allowed=allowed,
         _folds=folds,
     )
+
+
+def _limits(
+    settings: MixMin, sources: tuple[str, ...], sizes: ArrayLike | None, constraints: Constraints | None
+) -> tuple[Polytope, Array | None, Array]:
+    """Return the allowed weights, the natural weights and the prior."""
+    if constraints is not None and not isinstance(constraints, Constraints):
+        raise TypeError(f"constraints should be a mixwright.Constraints or None; found {type(constraints).__name__}")
+    constraints, k = constraints or Constraints(), len(sources)
+    natural = None if sizes is None else per_source(sizes, k, "sizes")
+    _, upper = constraints.bounds(k, sources, sizes)
+    space = constraints.allowed(sources, sizes, _prior(settings.prior, natural, k, upper))
+    _, upper = space.reach  # limits of groups may shut sources out as well
+    return space, natural, _prior(settings.prior, natural, k, upper)
 
 
 def _cross_validate(setting: resample.Setting, seed: int) -> tuple[float, resample.FoldFits]:
