@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright._quadratic import minimise_quadratic
 from mixwright.errors import missing_extra
 from mixwright.simplex import maximise_linear, project_onto_bounds
 
@@ -439,8 +440,6 @@ class Polytope:
             return project_onto_bounds(w, self.lower, self.upper, self.mass)
         if self.contains(w):
             return w.copy()
-        from mixwright.search._quadratic import minimise_quadratic
-
         return minimise_quadratic(np.eye(w.size), w, self)
 
     @cached_property

@@ -102,8 +102,9 @@ def split_target(
         if not held.size:
             sizes = np.bincount(np.unique(groups[rows], return_inverse=True)[1])
             raise InputError(
-                f"a scaffold split of {target!r} should hold out {held_out:g} of its rows, found only larger scaffolds "
-                f"({len(sizes)}, the smallest of {sizes.min()} of {len(rows)} rows); raise held_out, or use another split"
+                f"a scaffold split of {target!r} should hold out {held_out:g} of its rows, found only larger "
+                f"scaffolds ({len(sizes)}, the smallest of {sizes.min()} of {len(rows)} rows); raise held_out, or use "
+                "another split"
             )
         allowed = ~np.isin(groups, held)
     else:

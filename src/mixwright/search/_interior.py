@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright._barrier import Linear
+from mixwright._newton import newton_step
 from mixwright.polytope import Polytope
-from mixwright.search._barrier import Linear
-from mixwright.search._newton import OWN_WORK, Hessian, newton_step
+from mixwright.search._hessian import OWN_WORK, Hessian
 from mixwright.simplex import maximise_linear, scale_onto_bounds
 
 Array = NDArray[np.float64]

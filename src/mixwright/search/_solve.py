@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright._newton import newton_step, quadratic_step
+from mixwright._quadratic import minimise_quadratic
 from mixwright.search._evidence import Evidence
 from mixwright.search._interior import Array, Region, interior_point
-from mixwright.search._newton import newton_step, quadratic_step
-from mixwright.search._quadratic import minimise_quadratic
 from mixwright.simplex import scale_onto_bounds
 
 LOOSE = 1e-4  # nats: where the search for the working set ends and the certificate begins

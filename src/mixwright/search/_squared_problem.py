@@ -9,11 +9,11 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright._newton import newton_step
+from mixwright._quadratic import minimise_quadratic
 from mixwright.polytope import Polytope
 from mixwright.search._cross_moments import CrossMoments
-from mixwright.search._newton import newton_step
 from mixwright.search._programme import minimax_step
-from mixwright.search._quadratic import minimise_quadratic
 from mixwright.search._resample import EVIDENCE, FALL, FULL_AT
 
 Array = NDArray[np.float64]

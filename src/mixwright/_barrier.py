@@ -7,10 +7,13 @@ excess. The u_k are eliminated from Newton's system: what they add to it is a di
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.polytope import Polytope
+if TYPE_CHECKING:
+    from mixwright.polytope import Polytope
 
 Array = NDArray[np.float64]
 ROUNDING = 1e-17  # of a sum of weights: slacks are not taken for less

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.polytope import Polytope
-from mixwright.search._barrier import Linear
-from mixwright.search._newton import newton_step
+from mixwright._barrier import Linear
+from mixwright._newton import newton_step
+
+if TYPE_CHECKING:
+    from mixwright.polytope import Polytope
 
 Array = NDArray[np.float64]
 END = 1e-16  # slack times dual, relative to the scale of the problem
