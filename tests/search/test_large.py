@@ -187,6 +187,43 @@ def check_beside(before, after, c, tau, bounded, seed):
     assert warm.objective == pytest.approx(objective(L, c, warm.weights, penalty), rel=1e-12, abs=1e-11)
 
 
+def test_a_source_more_shares_the_likelihoods_of_the_previous_search():
+    L = simulated(6000, 8)
+    L[:500, 6] += 30.0  # far above the old row maxima
+    with (
+        patch("mixwright.search._evidence.EXACT_ELEMENTS", 0),
+        patch("mixwright.search._reuse.EXACT_ELEMENTS", 0),
+    ):
+        table = LikelihoodTable.from_array(L[:, :5])
+        previous = MixMin(shrinkage=0.0).fit(table)
+        rows = previous._search.whole
+        P, columns, maximum = rows.P.copy(), rows._columns.copy(), rows.maximum.copy()
+        weights, last = previous.weights.copy(), previous
+        wider = table
+        for at, shares in ((5, True), (6, False), (7, True)):
+            wider = wider.with_source(f"new_{at}", L[:, at])
+            found = MixMin(shrinkage=0.0).fit(wider, start=last)
+            assert np.shares_memory(found._search.whole.P, last._search.whole.P) == shares
+            cold = MixMin(shrinkage=0.0).fit(L[:, : at + 1])
+            assert found.gap <= 1e-8
+            assert found.objective == pytest.approx(cold.objective, abs=2e-8)
+            assert found.loss == pytest.approx(-np.log(np.exp(L[:, : at + 1]) @ found.weights).mean(), abs=1e-11)
+            last = found
+        other = table.with_source("other", L[:, 7])
+        again = MixMin(shrinkage=0.0).fit(other, start=previous)  # the room was that of results that are gone
+        assert np.shares_memory(again._search.whole.P, rows.P)
+        beside = MixMin(shrinkage=0.0).fit(other, start=previous)  # the room is taken
+        assert not np.shares_memory(beside._search.whole.P, rows.P)
+        assert again.gap <= 1e-8
+        assert beside.objective == pytest.approx(again.objective, abs=2e-8)
+        assert (rows.P == P).all()
+        assert (rows.maximum == maximum).all()
+        assert (rows._columns[:, : rows._kept.size] == columns[:, : rows._kept.size]).all()
+        assert (previous.weights == weights).all()
+        same = MixMin(shrinkage=0.0).fit(table, start=previous)
+        np.testing.assert_allclose(same.weights, weights, atol=1e-6)
+
+
 def test_columns_that_stay_are_not_read_again(tmp_path):
     L = simulated(5000, 6)
     LikelihoodTable.from_array(L[:, :5], list("abcde")).save(tmp_path / "table")

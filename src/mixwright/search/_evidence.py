@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NoReturn, Protocol, TypeVar
+from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ FEW_ROWS, MANY_ELEMENTS = 512, 1 << 22  # of many sources more is read at once: 
 KEPT_ELEMENTS = 1 << 25  # float64 columns are kept up to this size, or for half of the sources
 CHUNK = 1 << 14  # rows over which float32 products are summed before float64 takes over
 SAMPLE_ROWS, SAMPLE_STEP = 2_000, 8  # fewer rows than twice this are not sampled
+SPARE = 4  # columns that P has room for: those of a search with sources more
 MARGIN = 2e-4  # relative error of a gain from float32 P, at most: rounded logs 5e-6, sums of CHUNK rows, exp 2e-7
 NEAR = 0.05  # nats: weights whose gap is below this are near enough to look at gains exactly
 
@@ -95,7 +97,10 @@ class Evidence:
         self.maximum = np.empty(self.n)
         self.precise = self.n * self.k <= EXACT_ELEMENTS
         dtype = np.float64 if self.precise else np.float32
-        self.P: Matrix = np.empty((self.k, self.n), dtype).T  # a column is contiguous: working sets are copied quickly
+        self._room: Matrix = np.empty((self.k + SPARE, self.n), dtype)  # untouched memory is not taken
+        self._guest: ReferenceType[Evidence] | None = None  # whose columns are in the room behind these
+        self._host: Evidence | None = None  # in whose room these are
+        self.P: Matrix = self._room[: self.k].T  # a column is contiguous: working sets are copied quickly
         self.step = sample_step(self.n)
         self._sample = np.empty((self.k, -(-self.n // self.step)), dtype).T if self.step >= 2 else None
         self._kept = np.empty(0, np.intp)
@@ -128,24 +133,51 @@ class Evidence:
             self._sample.T[:, part.start // self.step : -(-part.stop // self.step)] = block[:, :: self.step]
         return -1
 
-    def draw_sample(self) -> None:
-        """Take the sample of the rows from P."""
-        if self._sample is not None:
-            self._sample.T[:] = self.P.T[:, :: self.step]
-
-    def adopt(
-        self, there: Evidence, at: NDArray[np.intp], here: NDArray[np.intp], risen: NDArray[np.intp], scale: Array
-    ) -> None:
-        """Keep the float64 columns that another evidence keeps of its sources `at`, which are `here` in this one."""
-        if self.precise or there.precise:
+    def draw_sample(self, part: slice = slice(None)) -> None:
+        """Take the sample of the rows, or what of it lies in a block, from P."""
+        if self._sample is None:
             return
+        first = -(-(part.start or 0) // self.step)
+        chosen = self.P.T[:, part][:, :: self.step]
+        self._sample.T[:, first : first + chosen.shape[1]] = chosen
+
+    def share(self, there: Evidence) -> bool:
+        """
+        Take over the likelihoods, maxima and float64 columns of another evidence, whose sources are the first of these.
+
+        Nothing is copied: new columns go to the room that the other has left, until this one is gone. Returns whether
+        there is such room; the columns of the other sources are then to be filled.
+        """
+        if self.precise or there.precise or len(there._room) < self.k:
+            return False
+        if there._guest is not None and there._guest() is not None:
+            return False
+        there._guest, self._host = ref(self), there
+        self._room = there._room
+        self.P, self.maximum = self._room[: self.k].T, there.maximum
+        self._kept, self._columns = there._kept, there._columns
+        there._columns = there._columns[:, : there._kept.size]
+        return True
+
+    def give_back(self, there: Evidence) -> None:
+        """Undo `share`."""
+        there._guest = self._host = None
+        self._room = np.empty_like(self.P.T, shape=(self.k + SPARE, self.n))
+        self.P, self.maximum = self._room[: self.k].T, np.empty(self.n)
+
+    def adopt(self, there: Evidence, at: NDArray[np.intp]) -> list[tuple[int, int]]:
+        """
+        Make room for the float64 columns that another evidence keeps of the sources that both have.
+
+        `at` [k] are their positions there, -1 for new ones. Returns (place here, place there) of each, to be filled.
+        """
+        if self.precise or there.precise:
+            return []
         place = {int(source): i for i, source in enumerate(there._kept)}
-        shared = [(place[int(old)], new) for old, new in zip(at, here, strict=True) if int(old) in place]
-        self._kept = np.array([new for _, new in shared], np.intp)
+        shared = [(new, place[int(old)]) for new, old in enumerate(at) if int(old) in place]
+        self._kept = np.array([new for new, _ in shared], np.intp)
         self._columns = np.empty((self._kept.size, self.n)).T
-        for column, (old, _) in zip(self._columns.T, shared, strict=True):
-            column[:] = there._columns.T[old]
-            column[risen] *= scale
+        return [(i, old) for i, (_, old) in enumerate(shared)]
 
     def put_kept(self, chosen: NDArray[np.intp], relative: Array) -> None:
         """Compute some rows of the float64 columns again, from the logs [k, rows] relative to the row maxima."""

@@ -13,6 +13,7 @@ from mixwright.errors import InputError
 from mixwright.search._evidence import EXACT_ELEMENTS, Array, Evidence, in_threads, raise_impossible
 from mixwright.simplex import normalise
 
+HIGHEST = 20.0  # nats: new columns that lie so far above the old row maxima are no longer shared
 LOWEST = 1e-5  # relative to its old maximum: a row whose sources are all below this is computed again
 MOST_GONE = 0.5  # weights that lose more than this with their sources are no place to start
 
@@ -31,40 +32,66 @@ class Reuse:
         The logs are read of new columns alone. A row whose maximum rises is scaled; one whose maximum went with a
         source keeps it as its scale, unless all that is left is far below it: such rows are computed again.
         """
-        old, new = np.flatnonzero(self.at >= 0), np.flatnonzero(self.at < 0)
-        rows.maximum[:] = self.there.maximum
-        self._add(rows, new)
-        risen = np.flatnonzero(rows.maximum > self.there.maximum)
-        scale = np.exp(self.there.maximum[risen] - rows.maximum[risen])
-
-        def copy(columns: NDArray[np.intp]) -> None:
-            for i in columns:
-                column = rows.P.T[i]
-                column[:] = self.there.P.T[self.at[i]]
-                column[risen] *= scale.astype(column.dtype)
-
-        in_threads(copy, np.array_split(old, min(16, old.size)))
-        low = self._low(rows, old)
-        rows.adopt(self.there, np.array([self.at[i] for i in old], np.intp), old, risen, scale)
-        if low.size:
-            in_threads(lambda part: _compute_again(rows, part, low), list(rows.parts()))
-        rows.draw_sample()
-
-    def _add(self, rows: Evidence, new: NDArray[np.intp]) -> None:
-        """Compute the new columns, and raise the row maxima to theirs."""
-        if new.size == 0:
+        if self._extend(rows):
             return
+        old, new = np.flatnonzero(self.at >= 0), np.flatnonzero(self.at < 0)
+        runs, kept = _runs(self.at, old), rows.adopt(self.there, self.at)
+
+        def of(part: slice) -> int:
+            before = self.there.maximum[part]
+            now, bad = before, -1
+            if new.size:
+                logs = rows.read_logs(part, new)
+                highest = logs.max(0)
+                if (wrong := np.flatnonzero(np.isnan(highest) | (highest == np.inf))).size:
+                    bad = int(part.start + wrong[0])
+                now = np.maximum(before, highest)
+                logs -= now
+                rows.P.T[new, part] = np.exp(logs.astype(rows.P.dtype, copy=False))
+            rows.maximum[part] = now
+            scale = np.exp(before - now)
+            low = scale.astype(rows.P.dtype, copy=False)
+            for here, there, count in runs:
+                np.multiply(self.there.P.T[there : there + count, part], low, out=rows.P.T[here : here + count, part])
+            for here, there in kept:
+                np.multiply(self.there._columns.T[there, part], scale, out=rows._columns.T[here, part])
+            rows.draw_sample(part)
+            return bad
+
+        rows.fill(of, rows.parts())
+        if (low := self._low(rows, old)).size:
+            in_threads(lambda part: _compute_again(rows, part, low), list(rows.parts()))
+            rows.draw_sample()
+
+    def _extend(self, rows: Evidence) -> bool:
+        """Add new columns behind the old ones, which are shared with their row maxima; return whether that can be."""
+        m = self.there.k
+        new = np.arange(m, rows.k)
+        if not np.array_equal(self.at, np.where(np.arange(rows.k) < m, np.arange(rows.k), -1)):
+            return False
+        if not rows.share(self.there):
+            return False
+        risen = []
 
         def of(part: slice) -> int:
             logs = rows.read_logs(part, new)
             highest = logs.max(0)
             if (bad := np.flatnonzero(np.isnan(highest) | (highest == np.inf))).size:
                 return int(part.start + bad[0])
-            rows.maximum[part] = np.maximum(rows.maximum[part], highest)
-            rows.P.T[new, part] = np.exp((logs - rows.maximum[part]).astype(rows.P.dtype, copy=False))
+            logs -= rows.maximum[part]
+            if float(logs.max()) > HIGHEST:
+                risen.append(part)
+                return -1
+            rows.P.T[new, part] = np.exp(logs.astype(rows.P.dtype, copy=False))
             return -1
 
-        rows.fill(of, rows.parts(max(new.size, 4)))
+        if new.size:
+            rows.fill(of, rows.parts(max(new.size, 4)))
+        if risen:
+            rows.give_back(self.there)
+            return False
+        rows.draw_sample()
+        return True
 
     def _low(self, rows: Evidence, old: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return the rows, rising, that are all but impossible now that sources have gone."""
@@ -77,6 +104,12 @@ class Reuse:
             if low.size == 0:
                 break
         return low
+
+
+def _runs(at: NDArray[np.intp], old: NDArray[np.intp]) -> list[tuple[int, int, int]]:
+    """Return (here, there, count) of the columns `old` that lie side by side in both."""
+    breaks = np.flatnonzero((np.diff(old) != 1) | (np.diff(at[old]) != 1)) + 1
+    return [(int(part[0]), int(at[part[0]]), len(part)) for part in np.split(old, breaks)]
 
 
 def _compute_again(rows: Evidence, part: slice, low: NDArray[np.intp]) -> None:

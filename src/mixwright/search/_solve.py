@@ -88,8 +88,17 @@ def _from_near(rows: Evidence, region: Region, w: Array, tolerance: float) -> So
     sample = rows.sample()
     if sample is None or float(region.gap(rows.gains(w).gain, w)) < FAR:
         return _steps(rows, region, w, tolerance, _Curvature(rows))
-    closer = _steps(sample, region, w, max(LOOSE, 1 / sample.n), _Curvature(sample)).weights
+    closer = _ahead(sample, region, w)
     return _refine(rows, region, closer if np.isfinite(rows.gains(closer).loss) else w, tolerance)
+
+
+def _ahead(rows: Evidence, region: Region, w: Array) -> Array:
+    """Return weights near the optimum of a sample of the rows, found from `w` by way of still smaller samples."""
+    sample = rows.sample()
+    if sample is not None and float(region.gap(rows.gains(w).gain, w)) >= FAR:
+        closer = _ahead(sample, region, w)
+        w = closer if np.isfinite(rows.gains(closer).loss) else w
+    return _steps(rows, region, w, max(LOOSE, 1 / rows.n), _Curvature(rows)).weights
 
 
 def _solve_linear(rows: Evidence, region: Region, tolerance: float) -> Solution:
