@@ -80,6 +80,31 @@ def test_the_default_call_on_a_streamed_table_says_what_it_draws():
     assert result.gap <= 1e-8
 
 
+def test_memory_says_how_many_rows_are_resampled():
+    L = simulated(6000, 16)
+    found = MixMin(shrinkage=0.01, memory=3e5).fit(L)  # P would take 384 kB
+    assert found._search.streamed
+    rows = int(3e5 / (16 * 16))
+    assert found.sample.rows == found.sample.documents == rows
+    assert f"those of {rows:,} of 6,000 rows" in found.notes[0]
+    everything = MixMin(shrinkage=0.01).fit(L)
+    assert everything.notes == ()
+    np.testing.assert_allclose(found.weights, everything.weights, atol=1e-3)  # the weights are those of all rows
+    assert found.gap <= 1e-8
+    width, wide = (np.diff(result.interval(), axis=1).sum() for result in (everything, found))
+    assert wide > 1.5 * width  # the interval is that of the sample
+    assert found.improvement()[0] != everything.improvement()[0]
+    tiny = MixMin(shrinkage=0.01, memory=1.0).fit(L)
+    assert tiny.sample.rows == 1000
+    fits = MixMin(shrinkage=0.01, memory=1.0).fit(L[:900])
+    assert fits.sample is None
+    assert fits.notes == ()
+    with pytest.raises(
+        InputError, match=r"memory should hold at least 3 documents; found 1 in 1000 rows .*raise memory"
+    ):
+        MixMin(memory=1.0).fit(L, documents=np.arange(6000) // 900)
+
+
 def test_excluded_sources_are_priced_on_a_streamed_table():
     L = simulated(3000, 4)
     limits = Constraints(caps={"source_2": 0.0})

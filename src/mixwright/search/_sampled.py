@@ -20,7 +20,9 @@ from mixwright.search.table import LikelihoodTable
 
 FEWEST_DOCUMENTS = 3
 MEMORY = float(1 << 30)  # bytes: larger tables are streamed
-LEAST_ROWS = 20_000  # of a streamed table, at least so many rows are resampled
+LEAST_ROWS = 20_000  # of a streamed table, at least so many rows are resampled where they fit into memory
+FEWEST_ROWS = 1_000  # and so many in any case
+RESAMPLED_BYTES = 16.0  # of a number: its log and its likelihood, in float64
 READ = 1 << 22  # numbers that are read at a time
 
 MakeSetting = Callable[[Evidence, NDArray[np.int64]], Setting]
@@ -81,10 +83,16 @@ class SearchRows:
         """Return the rows that were drawn, rising, None for all."""
         if self.max_rows is None and not self.streamed:
             return None
-        most = self.max_rows or max(LEAST_ROWS, EXACT_ELEMENTS // self.allowed.size)
+        most = self.max_rows or self._rows_in_memory()
         if np.count_nonzero(self.row_weights) <= most:
             return np.flatnonzero(self.row_weights) if self.streamed else None
-        return draw_documents(document_codes(self.table.documents), self.row_weights, most, self.seed)
+        setting = "max_rows" if self.max_rows else "memory"
+        return draw_documents(document_codes(self.table.documents), self.row_weights, most, self.seed, setting)
+
+    def _rows_in_memory(self) -> int:
+        """Return how many rows of a streamed table are resampled: about four million numbers, within the memory."""
+        wanted = max(LEAST_ROWS, EXACT_ELEMENTS // self.allowed.size)
+        return max(FEWEST_ROWS, min(wanted, int(self.memory / (RESAMPLED_BYTES * self.table.k))))
 
     @property
     def some(self) -> bool:
@@ -206,15 +214,21 @@ def document_codes(documents: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.unique(documents, return_inverse=True)[1].astype(np.int64, copy=False)
 
 
-def draw_documents(codes: NDArray[np.int64], weights: Array, most: int, seed: int) -> NDArray[np.int64]:
-    """Return the rows with a weight of whole documents in random order, as many as have at most `most` rows in all."""
+def draw_documents(
+    codes: NDArray[np.int64], weights: Array, most: int, seed: int, setting: str = "max_rows"
+) -> NDArray[np.int64]:
+    """
+    Return the rows with a weight of whole documents in random order, as many as have at most `most` rows in all.
+
+    `setting` is what the message of an InputError says to raise.
+    """
     counts = np.bincount(codes[weights > 0], minlength=int(codes.max()) + 1)
     order = np.random.default_rng([seed, 2]).permutation(np.flatnonzero(counts))
     held = int(np.searchsorted(np.cumsum(counts[order]), most, "right"))
     if held < min(FEWEST_DOCUMENTS, order.size):
         raise InputError(
-            f"max_rows should hold at least {FEWEST_DOCUMENTS} documents; found {held} in {most} rows (the largest has "
-            f"{counts.max()} rows, the mean {counts[order].mean():.1f}); raise max_rows"
+            f"{setting} should hold at least {FEWEST_DOCUMENTS} documents; found {held} in {most} rows (the largest "
+            f"has {counts.max()} rows, the mean {counts[order].mean():.1f}); raise {setting}"
         )
     chosen = np.zeros(counts.size, bool)
     chosen[order[:held]] = True

@@ -60,8 +60,9 @@ class MixMin:
         rows could still bring, and is larger than the tolerance. By default all rows are used.
     memory
         Bytes. A table whose likelihoods would take more in float32 is read anew in each pass; shrinkage, intervals
-        and improvement are then those of a sample of its documents (`result.notes`). The whole process takes about
-        twice as much, apart from an array that it is given.
+        and improvement are then those of a sample of its documents (`result.notes`): of memory / (16 k) rows, at most
+        four million numbers or 20,000 rows, at least 1,000 rows. The whole process takes about twice as much, apart
+        from an array that it is given and what Python takes by itself.
 
     Examples
     --------
