@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_mixmin import KINDS, independent, make, objective, random_bounds
 
-from mixwright import Constraints, InputError, LikelihoodTable, MixMin
+from mixwright import Constraints, InputError, LikelihoodTable, MixMin, MixtureFile
 from mixwright.search import _sampled
 from mixwright.search._streamed import StreamedEvidence
 from mixwright.simplex import scale_onto_bounds
@@ -290,6 +290,32 @@ def test_a_start_under_limits_on_groups_and_with_cross_validation():
         cold, warm = (MixMin().fit(L, constraints=constraints, start=s) for s in (None, start))
         assert warm.shrinkage == cold.shrinkage
         assert warm.objective == pytest.approx(cold.objective, abs=2e-8)
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        ({"source_0": "x"}, "a number for each source that it names; found 'x' for 'source_0'"),
+        ({"source_0": None}, "found None for 'source_0'"),
+        ({}, "found none"),
+        ("uniform", r"one weight per source \(2\); found 'uniform'"),
+        (5, "one weight per source"),
+        ([0.0, 0.0], "positive sum"),
+    ],
+)
+def test_a_wrong_start(start, says):
+    with pytest.raises(InputError, match=says):
+        MixMin(shrinkage=0.0).fit(simulated(50, 2), start=start)
+
+
+def test_a_mixture_file_is_a_start(tmp_path):
+    L = simulated(500, 4)
+    MixMin(shrinkage=0.0).fit(L[:, :3]).save(tmp_path / "m.json", sources=["a", "b", "gone"])
+    table = LikelihoodTable.from_array(L, list("abcd"))
+    found = MixMin(shrinkage=0.0).fit(table, start=MixtureFile.read(tmp_path / "m.json"))
+    assert found.objective == pytest.approx(MixMin(shrinkage=0.0).fit(table).objective, abs=2e-8)
+    with pytest.raises(InputError, match="shares sources with this one"):
+        MixMin().fit(L, start=MixtureFile(("x", "y"), (0.5, 0.5)))
 
 
 def test_a_start_of_other_sources():

@@ -138,26 +138,42 @@ def starting_weights(start: Any, sources: tuple[str, ...], allowed: NDArray[np.i
     """
     Return weights [allowed] to start from, None where the start says nothing of them.
 
-    `start` is a previous result, whose sources are found by name, {source: weight}, or weights [k] in source order.
+    `start` is a previous result or a MixtureFile, whose sources are found by name, {source: weight}, or weights [k] in
+    source order.
     """
     names = list(sources)
-    if hasattr(start, "weights") and hasattr(start, "table"):
-        known = dict(zip(start.table.sources, start.weights.tolist(), strict=True))
-        shared = [name for name in names if name in known]
-        if not shared:
+    if (known := _weights_by_name(start)) is not None:
+        if not set(names) & set(known):
             raise InputError(
                 f"start should be the result of a table that shares sources with this one ({', '.join(names[:5])}); "
-                f"found {', '.join(start.table.sources[:5])}; give one that does, or leave start out"
+                f"found {', '.join(list(known)[:5])}; give one that does, or leave start out"
             )
         given = np.array([known.get(name, 0.0) for name in names])
     elif isinstance(start, Mapping):
         unknown = [name for name in start if name not in set(names)]
         if unknown:
             raise InputError(f"start should name sources of the table; found {unknown[0]!r}; correct the name")
+        wrong = [name for name, value in start.items() if isinstance(value, str | bool) or not np.isscalar(value)]
+        if wrong or not start:
+            found = f"{start[wrong[0]]!r} for {wrong[0]!r}" if wrong else "none"
+            raise InputError(f"start should have a number for each source that it names; found {found}")
         given = normalise([float(start.get(name, 0.0)) for name in names], "start")
+    elif isinstance(start, str) or np.ndim(start) != 1:
+        raise InputError(
+            f"start should be a previous result, {{source: weight}} or one weight per source ({len(names)}); found "
+            f"{start!r}"
+        )
     else:
         given = normalise(start, "start")
         if given.size != len(names):
             raise InputError(f"start should be one number per source ({len(names)}); found {given.size}")
     left = float(given[allowed].sum())
     return given[allowed] / left if left > MOST_GONE else None
+
+
+def _weights_by_name(start: Any) -> dict[str, float] | None:
+    """Return the weights of a result or a MixtureFile by source, None for what is neither."""
+    if not hasattr(start, "weights"):
+        return None
+    named = start.table if hasattr(start, "table") else start
+    return dict(zip(named.sources, map(float, start.weights), strict=True)) if hasattr(named, "sources") else None

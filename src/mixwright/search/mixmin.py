@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,9 @@ from mixwright.search._solve import solve
 from mixwright.search._target_weights import sum_of_targets
 from mixwright.search.table import LikelihoodTable
 from mixwright.simplex import normalise, scale_onto_bounds
+
+if TYPE_CHECKING:
+    from mixwright.mixture_file import MixtureFile
 
 Array = NDArray[np.float64]
 
@@ -113,7 +116,7 @@ class MixMin:
         constraints: Constraints | None = None,
         seed: int = 0,
         documents: ArrayLike | None = None,
-        start: MixMinResult | Mapping[str, float] | ArrayLike | None = None,
+        start: MixMinResult | MixtureFile | Mapping[str, float] | ArrayLike | None = None,
         target_weights: Mapping[str, float] | None = None,
     ) -> MixMinResult:
         """
@@ -135,10 +138,10 @@ class MixMin:
             [n] document of each row, where `log_likelihood` is an array; rows of one document are kept together in
             folds and bootstrap draws. By default each row is a document of its own.
         start
-            Where to begin: the result of a table with other sources, weights [k], or {source: weight}. It saves time
-            and changes the answer within the tolerance only. Of a result in memory, the likelihoods of the columns that
-            both tables share (`with_source`, `add_source`, ... of one table) are not computed again. The shrinkage is
-            not taken from it.
+            Where to begin: the result of a table with other sources, a MixtureFile, weights [k], or {source: weight}.
+            It saves time and changes the answer within the tolerance only. Of a result in memory, the likelihoods of
+            the columns that both tables share (`with_source`, `add_source`, ... of one table) are not computed again.
+            The shrinkage is not taken from it.
         target_weights
             {target: weight} where the table has rows of several targets: the loss is the weighted sum of the targets'
             losses, each per row of that target. They are normalised; targets that are not named do not count.
