@@ -383,7 +383,6 @@ def test_mixmin_falls_back_on_these_steps(kind, seed, m, limits, target):
     assert MixMin(shrinkage=0.0).fit(table, constraints=limits_of(limits, seed, table.k)).gap <= 1e-8
 
 
-@pytest.mark.xfail(strict=True, reason="one point of this curve, on the edge of a distance, stops at a gap of 8.5e-6")
 def test_a_curve_whose_optimum_lies_on_a_kink_of_a_distance():
     L, targets, c = make("zero column", 1624, m=2)
     constraints = limits_of("distance", 1624, L.shape[1])

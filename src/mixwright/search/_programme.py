@@ -12,6 +12,7 @@ from mixwright.polytope import Polytope
 Array = NDArray[np.float64]
 END = 1e-14  # slack times multiplier, relative to the scale of the problem
 SURE = 1e-9  # a weight that is farther from its bound is left where it is
+STARTS = (0.9, 0.0, 0.5)  # from `at` and from well inside: on the edge of a distance the one may fail, the other not
 MAX_ITERATIONS, PATIENCE, REFINEMENTS = 80, 4, 6
 
 
@@ -100,12 +101,14 @@ def minimax_step(
     shift = (fixed - at)[rest]
     levels = levels - cuts[:, rest] @ shift
     gain = gain[free] - H[np.ix_(free, rest)] @ shift
-    start = 0.9 * at[free] + 0.1 * inside[free] if region.contains(at, 1e-9) else inside[free]
-    start = np.clip(start, part.lower, part.upper)
     room = 1e-3 * np.minimum(part.upper - part.lower, 1.0)
-    start = np.clip(start, part.lower + room, part.upper - room)
-    programme, x = _assemble(H[np.ix_(free, free)], at[free], gain, levels, cuts[:, free], part, start)
-    found = solve_programme(programme, x)
+    found = None
+    for share in STARTS if region.contains(at, 1e-9) else (0.0,):
+        start = np.clip(share * at[free] + (1 - share) * inside[free], part.lower + room, part.upper - room)
+        programme, x = _assemble(H[np.ix_(free, free)], at[free], gain, levels, cuts[:, free], part, start)
+        found = solve_programme(programme, x)
+        if found is not None:
+            break
     if found is None:
         return None
     out = fixed.copy()
