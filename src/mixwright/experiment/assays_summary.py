@@ -206,10 +206,10 @@ def _notes(config: AssaysConfig, table: AssayTable, runs: Sequence[SeedRun]) -> 
 
 def _splits(runs: Sequence[SeedRun]) -> str:
     """Say whether the seeds differ in what they hold out."""
-    first = runs[0].plan.split.test
-    if all(np.array_equal(run.plan.split.test, first) for run in runs):
+    different = len({run.plan.split.test.tobytes() for run in runs})
+    if different == 1:
         return "all on the same split (they differ in folds and models alone)"
-    return "each with its own split"
+    return "each with its own split" if different == len(runs) else f"on {different} different splits"
 
 
 def _verdict(target: str, comparisons: Sequence[dict[str, Any]]) -> str:
