@@ -28,10 +28,14 @@ def test_limits_hold_and_dropping_ends_when_all_is_given(data, draw, batch):
     sizes = {f"s{i}": data.draw(st.integers(1, 20)) for i in range(k)}
     caps = {name: data.draw(st.sampled_from([0.5, 1, 2.5])) for name in sizes}
     weights = data.draw(simplex(k))
+    limits = np.array([int(sizes[n] * caps[n]) for n in sizes])
+    if not limits[weights > 0].any():
+        with pytest.raises(InputError, match="have given what they may"):
+            Plan(sizes, weights, batch_size=batch, draw=draw, max_epochs=caps)
+        return
     plan = Plan(sizes, weights, batch_size=batch, draw=draw, max_epochs=caps)
     steps = take(plan, 400)
     counts = counts_of(steps, k).sum(0) if steps else np.zeros(k)
-    limits = np.array([int(sizes[n] * caps[n]) for n in sizes])
     assert (counts <= limits).all()
     assert len(steps) == limits[weights > 0].sum() // batch
     with pytest.raises(StopIteration):
@@ -98,3 +102,37 @@ def test_what_a_cap_lets_a_source_give():
     assert (line.asked, line.drawn) == (pytest.approx(0.3), pytest.approx(0.22))
     assert "asked .30, can give .22" in plan.ledger().table()
     assert Plan({"en": 9, "hi": 9}, [0.7, 0.3], batch_size=1, max_epochs=9).ledger(steps=10).notes == ()
+
+
+def test_new_weights_for_a_source_that_has_just_given_its_last_row():
+    plan = Plan({"a": 100, "b": 4}, [0.5, 0.5], batch_size=4, max_epochs={"b": 1})
+    take(plan, 2)
+    assert not plan.ledger()["b"].dropped
+    with pytest.raises(InputError, match="only for sources that have given what they may: 'b'"):
+        plan.set_weights([0, 1])
+
+
+def test_a_cap_that_leaves_no_row():
+    with pytest.raises(InputError, match="only for sources that have given what they may: 'b'"):
+        Plan({"a": 100, "b": 4}, [0, 1], batch_size=4, max_epochs={"b": 0.2})
+
+
+@pytest.mark.parametrize("draw", ["carry", "iid"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_limit_that_is_lowered_below_what_was_given(draw, compiled):
+    more = {"batch_size": 4, "draw": draw, "compiled": compiled}
+    plan = Plan({"a": 100, "b": 5}, [0.5, 0.5], max_epochs={"b": 4}, **more)
+    take(plan, 7)
+    given = plan.ledger()["b"].rows
+    assert given > 5
+    less = Plan({"a": 100, "b": 5}, [0.5, 0.5], max_epochs={"b": 1}, **more)
+    less.load_state_dict(plan.state_dict(), changed=True)
+    assert not counts_of(take(less, 5), 2)[:, 1].any()
+    assert less.ledger()["b"].rows == given
+    less.set_weights([1, 0])
+    assert len(take(less, 5)) == 5
+
+
+def test_whole_epochs_are_exact_in_sources_of_any_size():
+    size = 2**53 + 1
+    assert Plan({"a": size}, [1.0], batch_size=1, max_epochs=3).settings.limits.tolist() == [3 * size]

@@ -156,11 +156,28 @@ def test_a_checkpoint_that_does_not_fit(sizes, more, message):
         (state(version=2), "version is 2, this mixwright reads 1"),
         ({k: v for k, v in state().items() if k != "credit"}, "damaged: it has no 'credit'"),
         (state(credit=[0.0]), "damaged: 'credit' has 1 entries for 2 sources"),
+        (state(credit=None), "damaged: 'credit' has no entries"),
+        (state(credit=[None, 1.0]), "damaged: 'credit' has None"),
+        (state(credit=[float("nan"), 1.0]), "damaged: 'credit' has nan"),
+        (state(cursor=["3", 3]), "damaged: 'cursor' has '3'"),
+        (state(cursor=[-3, 3]), "damaged: 'cursor' has -3"),
+        (state(dropped=[0, 1]), "damaged: 'dropped' has 0"),
+        (state(weights=[0.5, 0.6]), "damaged: 'weights' has"),
+        (state(step="3"), "damaged: 'step' has '3'"),
+        (state(since=4), "damaged: 'since' has 4"),
+        (state(pending=[7]), "damaged: 'pending'"),
+        (state(pending=[[7, [1.0]]]), "damaged: 'pending'"),
+        (state(retired=[1]), "damaged: 'retired'"),
+        (state(retired={"x": {"size": 3}}), "damaged: 'retired'"),
+        (state(sources=["a", "a"]), "different names"),
+        (state(sources=5), "list of names"),
     ],
 )
 def test_a_damaged_state(damaged, message):
+    plan = Plan({"a": 9, "b": 8}, [0.5, 0.5], batch_size=2)
     with pytest.raises(InputError, match=message):
-        Plan({"a": 9, "b": 8}, [0.5, 0.5], batch_size=2).load_state_dict(damaged)
+        plan.load_state_dict(damaged)
+    assert next(plan).step == 0
 
 
 def test_limits_may_change_where_that_is_said():

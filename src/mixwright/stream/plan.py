@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
@@ -162,6 +163,8 @@ class Plan:
         state = PlanState(0, start, np.zeros(k), zeros, zeros.copy(), np.zeros(k, bool), np.zeros(k), 0)
         self._retired: dict[str, Retired] = {}
         self._changes: list[tuple[int, Array]] = []
+        if start.any():
+            check_shares(self.settings, state, new=True)
         self._restart(state)
 
     @property
@@ -211,7 +214,7 @@ class Plan:
             )
         self._settle()
         state = self._state
-        check_shares(self.settings, PlanState(**{**vars(state), "weights": values, "step": step}))
+        check_shares(self.settings, replace(state, weights=values, step=step), new=True)
         self._changes = sorted([c for c in self._changes if c[0] != step] + [(step, values)], key=lambda c: c[0])
 
     def state_dict(self, step: int | None = None) -> dict[str, Any]:
@@ -337,7 +340,7 @@ class Plan:
         state = state.copy()
         state.asked = state.asked_so_far(self.batch_size, self.settings.unit)
         state.weights, state.since = new, state.step
-        check_shares(self.settings, state)
+        check_shares(self.settings, state, new=True)
         return state
 
     def _advanced(self, state: PlanState, steps: int) -> tuple[PlanState, NDArray[Any], NDArray[np.int64]]:

@@ -219,7 +219,7 @@ def _steps(  # type: ignore[no-untyped-def]
                 owed[i] = credit[i] + asked[i]
             _apportion(owed, asked, slots, counts, heap, due, rest)
         for i in range(k):
-            if counts[i] > limits[i] - cursor[i]:
+            if counts[i] > 0 and counts[i] > limits[i] - cursor[i]:
                 return t
         if not iid:
             for i in range(k):

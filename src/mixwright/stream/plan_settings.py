@@ -200,4 +200,7 @@ def _epochs_by_name(names: tuple[str, ...], max_epochs: float | Mapping[str, flo
 
 
 def _limit(size: int, epochs: float) -> int:
-    return UNLIMITED if math.isinf(epochs) else min(UNLIMITED, math.floor(size * epochs + 1e-9))
+    """Return the most rows that a source may give; whole epochs are exact whatever the size."""
+    if math.isinf(epochs):
+        return UNLIMITED
+    return min(UNLIMITED, size * int(epochs) if epochs.is_integer() else math.floor(size * epochs + 1e-9))

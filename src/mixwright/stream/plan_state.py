@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright._checks import unique_names
 from mixwright.errors import InputError
-from mixwright.stream.plan_settings import PlanSettings, checked_weights
+from mixwright.stream.plan_settings import UNLIMITED, PlanSettings, checked_weights
 from mixwright.stream.plan_steps import PlanState
 
 Array = NDArray[np.float64]
@@ -147,6 +148,7 @@ def _moved(
 
 
 def _check_form(d: Any) -> None:
+    """Raise InputError unless a dict has the form of a state: every field, of its kind, in its range."""
     if not isinstance(d, Mapping) or not isinstance(d.get("version"), int):
         raise InputError("the state of a plan should be what Plan.state_dict returned, found something else")
     if d["version"] != VERSION:
@@ -154,13 +156,59 @@ def _check_form(d: Any) -> None:
     names = (*_SAME, "step", "since", "sources", "pending", "retired", *_PER_SOURCE)
     if missing := [name for name in names if name not in d]:
         raise InputError(f"the state of the plan is damaged: it has no {missing[0]!r}; use another checkpoint")
-    k = len(d["sources"])
+    k = len(unique_names(d["sources"], "sources of the state"))
     for name in _PER_SOURCE:
-        if len(d[name]) != k:
+        if not isinstance(d[name], Sequence) or len(d[name]) != k:
+            found = len(d[name]) if isinstance(d[name], Sequence) else "no"
             raise InputError(
-                f"the state of the plan is damaged: {name!r} has {len(d[name])} entries for {k} sources; use another "
-                "checkpoint"
+                f"the state of the plan is damaged: {name!r} has {found} entries for {k} sources; use another checkpoint"
             )
+    for name, right in _KINDS.items():
+        for value in d[name]:
+            _check(name, value, right)
+    _check("step", d["step"], _count)
+    _check("since", d["since"], lambda x: _count(x) and x <= d["step"])
+    _check("weights", d["weights"], lambda w: sum(w) == 0 or abs(sum(w) - 1) <= 1e-6)
+    _check("pending", d["pending"], lambda pending: all(_is_change(change, k) for change in pending))
+    _check("retired", d["retired"], lambda retired: all(_is_retired(entry) for entry in retired.values()))
+
+
+def _check(name: str, value: Any, right: Callable[[Any], bool]) -> None:
+    try:
+        fine = right(value)
+    except (TypeError, ValueError, AttributeError, KeyError):
+        fine = False
+    if not fine:
+        raise InputError(f"the state of the plan is damaged: {name!r} has {value!r:.80}; use another checkpoint")
+
+
+def _count(x: Any) -> bool:
+    return isinstance(x, int) and not isinstance(x, bool) and 0 <= x <= UNLIMITED
+
+
+def _number(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+
+
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    "sizes": _count,
+    "cursor": _count,
+    "tokens": _count,
+    "weights": lambda x: _number(x) and x >= 0,
+    "credit": _number,
+    "asked": lambda x: _number(x) and x >= 0,
+    "dropped": lambda x: isinstance(x, bool),
+}
+
+
+def _is_change(change: Any, k: int) -> bool:
+    step, weights = change
+    fine = _count(step) and len(weights) == k and all(_number(w) and w >= 0 for w in weights)
+    return fine and abs(sum(weights) - 1) <= 1e-6
+
+
+def _is_retired(entry: Any) -> bool:
+    return all(_count(entry[name]) for name in ("size", "cursor", "tokens")) and "fingerprint" in entry
 
 
 def _check_sources(p: PlanSettings, d: Mapping[str, Any], changed: bool) -> None:

@@ -79,7 +79,7 @@ def plain_steps(p: PlanSettings, state: PlanState, steps: int) -> tuple[Ints, In
     slots, draws = np.empty((steps, p.batch_size), np.int64), np.empty((steps, p.batch_size), np.int64)
     for t in range(steps):
         counts = _counts(p, state.credit, asked, p.batch_size, state.step)
-        if np.any(counts > p.limits - state.cursor):
+        if np.any(counts > room(p, state.cursor)):
             steps = t
             break
         if p.draw == "carry":
@@ -116,18 +116,18 @@ def careful_step(p: PlanSettings, state: PlanState) -> tuple[Ints, Ints]:
     asked = p.batch_size * state.shares()
     state.credit = state.credit + asked if p.draw == "carry" else state.credit
     counts, slots, attempt = np.zeros(p.k, np.int64), p.batch_size, 0
-    room = p.limits - state.cursor
+    left = room(p, state.cursor)
     while slots:
         if p.draw == "iid":
             more = independent(asked, slots, p.draw_key, state.step, attempt)
         else:
             more = apportion(state.credit, asked, slots)
-        over = np.flatnonzero(counts + more > room)
+        over = np.flatnonzero(counts + more > left)
         if not over.size and p.draw == "carry":
             counts, slots = counts + more, 0
             state.credit = state.credit - more
             break
-        fitting = np.minimum(more, room - counts) if p.draw == "iid" else np.where(_at(over, p.k), room - counts, 0)
+        fitting = np.minimum(more, left - counts) if p.draw == "iid" else np.where(_at(over, p.k), left - counts, 0)
         counts, slots = counts + fitting, slots - int(fitting.sum())
         state.credit = state.credit - fitting if p.draw == "carry" else state.credit
         if over.size:
@@ -135,6 +135,11 @@ def careful_step(p: PlanSettings, state: PlanState) -> tuple[Ints, Ints]:
         asked, attempt = p.batch_size * state.shares(), attempt + 1
     first, state.cursor, state.step = state.cursor, state.cursor + counts, state.step + 1
     return laid_out(p, arranged(counts, p.co_locate)[None], draws_of(counts, first)[None], state.step - 1)
+
+
+def room(p: PlanSettings, cursor: Ints) -> Ints:
+    """Return the rows [k] that each source may still give: none where its limit was lowered below what it gave."""
+    return np.maximum(p.limits - cursor, 0)
 
 
 def _at(index: Ints, k: int) -> NDArray[np.bool_]:
@@ -163,11 +168,16 @@ def drop(p: PlanSettings, state: PlanState, sources: Sequence[int]) -> None:
     state.credit[list(sources)] = 0.0
 
 
-def check_shares(p: PlanSettings, state: PlanState) -> None:
-    """Raise InputError if only sources that have given what they may have a positive weight."""
-    if not state.shares().any():
-        gone = [p.names[i] for i in np.flatnonzero(state.dropped & (state.weights > 0)).tolist()]
+def check_shares(p: PlanSettings, state: PlanState, new: bool = False) -> None:
+    """
+    Raise InputError if only sources that have given what they may have a positive weight.
+
+    With `new` weights, a source that would be dropped at its next row counts as one of them: nobody asked for it before.
+    """
+    gone = state.dropped | (state.cursor >= p.limits) if new else state.dropped
+    if not state.weights[~gone].any():
+        names = [p.names[i] for i in np.flatnonzero(gone & (state.weights > 0)).tolist()]
         raise InputError(
             f"step {state.step} has positive weights only for sources that have given what they may: "
-            f"{', '.join(map(repr, gone))}; give weight to another source or raise max_epochs"
+            f"{', '.join(map(repr, names))}; give weight to another source or raise max_epochs"
         )
