@@ -101,9 +101,12 @@ def figures(k):
     found["Plan, compiled, draw='iid'"] = plan_rate(Plan(sizes, weights_of(k), draw="iid", compiled=True, **settings))
     driven = Plan(sizes, Mixture(sizes, Static(weights_of(k))), compiled=True, **settings)
     found["Plan, compiled, weights from a Mixture, step by step"] = plan_rate(driven)
-    lengths = dict.fromkeys(sizes, 100)
-    tokens = Plan(sizes, weights_of(k), unit="tokens", lengths=lengths, **settings)
-    found["Plan, unit='tokens'"] = plan_rate(tokens)
+    rng = np.random.default_rng(0)
+    more = {"unit": "tokens", "lengths": {name: rng.integers(1, 2000, size) for name, size in sizes.items()}}
+    for name, compiled in (("compiled", True), ("numpy", False)):
+        found[f"Plan, {name}, unit='tokens'"] = plan_rate(
+            Plan(sizes, weights_of(k), compiled=compiled, **more, **settings)
+        )
     found["torch WeightedRandomSampler, sources alone"] = sampler_rate(k)
     if k <= 64:
         with contextlib.suppress(ImportError):
@@ -128,12 +131,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
+    load = [os.getloadavg()[0]]
     seconds, megabytes = start_up()
     lines = [f"| {' | '.join(HEAD)} |", "|---|---|---|---|"]
     for k in (8, 64, 10_000):
         found = figures(k)
         base = found["numpy loop (multinomial, stored permutations)"]
         lines += [f"| {k:,} | {name} | {value:,.0f} | {value / base:.2f} |" for name, value in found.items()]
+    load = ", ".join(f"{x:.1f}" for x in (*load, os.getloadavg()[0]))
     where = f"{os.cpu_count()} cores, {platform.machine()}, numpy {np.__version__}"
     text = f"""# The plan alone
 
@@ -144,8 +149,8 @@ k = 10,000). One thread; the best of many spells of 64 steps, since other work r
 
 Start-up: the first batch of 1,000 sources of 1e9 rows in all is there after {seconds:.3f} s, with
 {megabytes:.1f} MB at the peak. The stored permutations of the numpy loop take 8 bytes per row; the plan's take none.
-`draw='iid'` and the Mixture's plan are compiled too; a Mixture is asked for each step by itself. Plans in tokens are
-not compiled. The sampler of torch gives source indices alone, all drawn up front.
+A Mixture is asked for each step by itself. Plans in tokens have rows of 1 to 2,000 tokens. The sampler of torch gives
+source indices alone, all drawn up front. Load of the machine (1 minute) at the start and at the end: {load}.
 """
     print(text)
     if arguments.write:

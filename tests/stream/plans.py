@@ -32,7 +32,9 @@ def arguments(draw, max_sources=10, max_size=12, limits=False):
     }
     if limits and draw(st.booleans()):
         some = draw(st.lists(st.sampled_from(sorted(sizes)), unique=True))
-        more["max_epochs"] = {n: draw(st.sampled_from([c for c in (0.5, 1, 2, 3.5) if sizes[n] * c >= 1])) for n in some}
+        more["max_epochs"] = {
+            n: draw(st.sampled_from([c for c in (0.5, 1, 2, 3.5) if sizes[n] * c >= 1])) for n in some
+        }
     return sizes, draw(simplex(k)), more
 
 

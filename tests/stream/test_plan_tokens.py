@@ -79,3 +79,50 @@ def test_lengths_as_functions_and_numbers_count_tokens_of_row_plans():
 def test_bad_lengths(lengths, message):
     with pytest.raises(InputError, match=message):
         take(Plan({"a": 2, "b": 3}, [0.5, 0.5], batch_size=4, unit="tokens", lengths=lengths), 2)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_compiled_and_numpy_give_the_same_rows_in_tokens(data):
+    pytest.importorskip("numba", reason="the compiled plan needs numba")
+    k = data.draw(st.integers(1, 6))
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    lengths = {f"s{i}": rng.integers(1, int(rng.integers(2, 2000)), int(rng.integers(2, 60))) for i in range(k)}
+    ways = data.draw(st.lists(st.sampled_from(["array", "function", "number"]), min_size=k, max_size=k))
+    sizes = {name: len(values) for name, values in lengths.items()}
+    for way, (name, values) in zip(ways, list(lengths.items()), strict=True):
+        lengths[name] = {"array": values, "function": values.__getitem__, "number": int(values[0])}[way]
+    caps = {n: data.draw(st.sampled_from([0.5, 1, 30])) for n in data.draw(st.lists(st.sampled_from(list(sizes))))}
+    weights, changes = data.draw(simplex(k)), {t: data.draw(simplex(k)) for t in (7, 8, 40)}
+    unit, stop, found = data.draw(st.sampled_from([1, 2])), data.draw(st.integers(0, 60)), []
+    for compiled in (False, True):
+        more = {"batch_size": 6, "co_locate": unit, "max_epochs": caps, "unit": "tokens", "lengths": lengths}
+        steps, plan = [], None
+        try:
+            plan = Plan(sizes, weights, **more, compiled=compiled)
+            for t, changed in changes.items():
+                plan.set_weights(changed, t)
+            steps += take(plan, stop)
+            again = Plan(sizes, weights, **more, compiled=not compiled)
+            again.load_state_dict(through_json(plan.state_dict()))
+            steps += take(again, 60 - stop)
+            found.append((steps, json.dumps(again.state_dict())))
+        except InputError as error:
+            found.append((steps, str(error)))
+    same(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize("k", [1, 3, 2000])
+def test_many_steps_in_tokens_are_the_same_compiled_and_not(k):
+    pytest.importorskip("numba", reason="the compiled plan needs numba")
+    rng = np.random.default_rng(k)
+    lengths = {f"s{i}": rng.integers(1, 3000, 500) for i in range(k)}
+    weights = rng.dirichlet(np.full(k, 0.5))
+    plans = [
+        Plan(dict.fromkeys(lengths, 500), weights, batch_size=32, unit="tokens", lengths=lengths, compiled=compiled)
+        for compiled in (True, False)
+    ]
+    same(take(plans[0], 150), take(plans[1], 150))
+    assert plans[0].state_dict() == plans[1].state_dict()
+    assert plans[0].state_dict(100) == plans[1].state_dict(100)

@@ -153,7 +153,7 @@ class Plan:
         self._lengths = Lengths(self.settings, lengths)
         self._history_steps = whole(history, "history", 0)
         self._compiled, self._block_steps = compiled, 1
-        self._rows, self._steps = 0, _planner(compiled, 0)
+        self._rows, self._fast = 0, _compiled_code(unit, compiled, 0)
         self._driver = weights if isinstance(weights, Driver) else None
         if hasattr(weights, "check_plan"):
             weights.check_plan(self.settings)  # type: ignore[union-attr]
@@ -291,11 +291,11 @@ class Plan:
         narrow = source.astype(np.int32, copy=False)
         self._block = [PlannedStep(begin.step + t, narrow[t], row[t], shares) for t in range(len(row))]
         self._after, self._rows = after, self._rows + row.size
-        if self._compiled is None and self._steps is plain_steps:
-            self._steps = _planner(None, self._rows)
+        if self._compiled is None and self._fast is None:
+            self._fast = _compiled_code(self.settings.unit, None, self._rows)
 
     def _steps_ahead(self, step: int) -> int:
-        if self._driver is not None or self.settings.unit == "tokens":
+        if self._driver is not None or (self._fast is None and self.settings.unit == "tokens"):
             return 1
         most = max(1, min(_BLOCK_STEPS, _BLOCK_SLOTS // self.settings.batch_size))
         self._block_steps = min(2 * self._block_steps, most)
@@ -347,25 +347,36 @@ class Plan:
         """Return the state after up to `steps` steps, at least one, and their source and row [n, B]."""
         p, state, first = self.settings, state.copy(), state.cursor
         if p.unit == "tokens":
-            return (state, *token_step(p, state, self._lengths))
-        source, row = self._steps(p, state, steps)
+            return (state, *self._token_steps(state, steps))
+        source, row = plain_steps(p, state, steps) if self._fast is None else self._fast(p, state, steps)
         if not len(row):
             source, row = careful_step(p, state)
         if self._lengths.known:
             self._lengths.count(state, first)
         return state, source, row
 
+    def _token_steps(self, state: PlanState, steps: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Advance `state` by up to `steps` steps, at least one, in which weights are shares of tokens."""
+        check_shares(self.settings, state)
+        if self._fast is not None:
+            source, row = self._fast(self.settings, state, self._lengths, steps)
+            if len(row):
+                return source, row
+        return token_step(self.settings, state, self._lengths)
 
-_Steps = Callable[[PlanSettings, PlanState, int], tuple[NDArray[Any], NDArray[np.int64]]]
+
+_Fast = Callable[..., tuple[NDArray[Any], NDArray[np.int64]]]
 
 
-def _planner(compiled: bool | None, rows: int) -> _Steps:
-    """Return `plain_steps` or its compiled form; `rows` is how many a plan has given so far."""
+def _compiled_code(unit: str, compiled: bool | None, rows: int) -> _Fast | None:
+    """Return the compiled steps, or None where numpy plans; `rows` is how many a plan has given so far."""
     if compiled is None:
         compiled = find_spec("numba") is not None and (rows >= _PLAIN_ROWS or _COMPILED in sys.modules)
     if not compiled:
-        return plain_steps
+        return None
     try:
+        if unit == "tokens":
+            return import_module("mixwright.stream.plan_tokens_compiled").compiled_token_steps
         return import_module(_COMPILED).compiled_steps
     except ImportError:
         raise missing_extra("numba", "stream") from None

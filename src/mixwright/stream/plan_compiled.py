@@ -17,7 +17,7 @@ from mixwright.stream.plan_steps import PlanState
 
 Ints = NDArray[np.int64]
 
-_GOLD, _MIX_1, _MIX_2 = np.uint64(GOLD), np.uint64(MIX_1), np.uint64(MIX_2)
+GOLD_STEP, _MIX_1, _MIX_2 = np.uint64(GOLD), np.uint64(MIX_1), np.uint64(MIX_2)
 _ONE, _S11, _S27, _S30, _S31, _S32 = (np.uint64(n) for n in (1, 11, 27, 30, 31, 32))
 
 
@@ -49,18 +49,18 @@ def compiled_steps(p: PlanSettings, state: PlanState, steps: int) -> tuple[NDArr
     return source[:done], row[:done]
 
 
-def _compiled(function: Any) -> Any:
+def compiled(function: Any) -> Any:
     return njit(cache=True, error_model="numpy", nogil=True)(function)
 
 
-@_compiled
-def _mix(x):  # type: ignore[no-untyped-def]
+@compiled
+def mix(x):  # type: ignore[no-untyped-def]
     x = (x ^ (x >> _S30)) * _MIX_1
     x = (x ^ (x >> _S27)) * _MIX_2
     return x ^ (x >> _S31)
 
 
-@_compiled
+@compiled
 def _network(x, key, a, b):  # type: ignore[no-untyped-def]
     left, right = x // b, x % b
     for _ in range(ROUNDS // 2):
@@ -69,17 +69,17 @@ def _network(x, key, a, b):  # type: ignore[no-untyped-def]
         left += ((h >> _S32) * a) >> _S32
         if left >= a:
             left -= a
-        key += _GOLD
+        key += GOLD_STEP
         h = (left + key) * _MIX_1
         h = (h ^ (h >> _S32)) * _MIX_2
         right += ((h >> _S32) * b) >> _S32
         if right >= b:
             right -= b
-        key += _GOLD
+        key += GOLD_STEP
     return left * b + right
 
 
-@_compiled
+@compiled
 def _sooner(i, due_i, rest_i, j, due_j, rest_j):  # type: ignore[no-untyped-def]
     """Return whether source i comes before source j."""
     if due_i != due_j:
@@ -89,7 +89,7 @@ def _sooner(i, due_i, rest_i, j, due_j, rest_j):  # type: ignore[no-untyped-def]
     return i < j
 
 
-@_compiled
+@compiled
 def _sift(heap, due, rest, n, at):  # type: ignore[no-untyped-def]
     """Restore a heap of n sources, the latest on top, below position `at`."""
     while True:
@@ -108,7 +108,7 @@ def _sift(heap, due, rest, n, at):  # type: ignore[no-untyped-def]
         at = child
 
 
-@_compiled
+@compiled
 def _give_soonest(credit, asked, counts, left, heap, due, rest):  # type: ignore[no-untyped-def]
     """Give `left` slots to the sources with credit whose next row falls due soonest; return how many were given."""
     n = 0
@@ -133,7 +133,7 @@ def _give_soonest(credit, asked, counts, left, heap, due, rest):  # type: ignore
     return n
 
 
-@_compiled
+@compiled
 def _apportion(credit, asked, slots, counts, heap, due, rest):  # type: ignore[no-untyped-def]
     left = slots
     for i in range(len(asked)):
@@ -157,16 +157,16 @@ def _apportion(credit, asked, slots, counts, heap, due, rest):  # type: ignore[n
         left += 1
 
 
-@_compiled
+@compiled
 def _independent(edges, slots, step_key, counts):  # type: ignore[no-untyped-def]
     counts[:] = 0
     for j in range(slots):
-        bits = _mix(step_key + np.uint64(j + 1) * _GOLD)
+        bits = mix(step_key + np.uint64(j + 1) * GOLD_STEP)
         u = np.float64(bits >> _S11) * UNIT * edges[-1]
         counts[np.searchsorted(edges, u, side="right")] += 1
 
 
-@_compiled
+@compiled
 def _arrange(counts, unit, slots):  # type: ignore[no-untyped-def]
     n = 0
     for i in range(len(counts)):
@@ -180,24 +180,66 @@ def _arrange(counts, unit, slots):  # type: ignore[no-untyped-def]
                 n += 1
 
 
-@_compiled
-def _sorted_tags(step_key, tags, bits):  # type: ignore[no-untyped-def]
-    """Fill and sort the tags of a step's units: mixed numbers with the unit's index in their low bits."""
+@compiled
+def _sorted_tags(step_key, tags):  # type: ignore[no-untyped-def]
+    """Fill and sort the tags of a step's units, mixed numbers with the unit's index in their low bits; return these."""
     count = len(tags)
+    bits = _ONE
+    while count - 1 >= 1 << np.int64(bits):
+        bits += _ONE
+    low = (_ONE << bits) - _ONE
     for j in range(count):
-        tags[j] = (_mix(step_key + np.uint64(j + 1) * _GOLD) >> bits) << bits | np.uint64(j)
+        tags[j] = (mix(step_key + np.uint64(j + 1) * GOLD_STEP) >> bits) << bits | np.uint64(j)
     if count > 64:
         tags.sort()
-        return
+        return low
     for j in range(1, count):
         tag, at = tags[j], j
         while at > 0 and tags[at - 1] > tag:
             tags[at] = tags[at - 1]
             at -= 1
         tags[at] = tag
+    return low
 
 
-@_compiled
+@compiled
+def _row_of(draw, size, key, a, b):  # type: ignore[no-untyped-def]
+    """Return the row of a source's draw."""
+    epoch = draw // size
+    epoch_key = mix(key + np.uint64(epoch + 1) * GOLD_STEP)
+    x = np.uint64(draw - epoch * size)
+    while True:
+        x = _network(x, epoch_key, a, b)
+        if x < np.uint64(size):
+            return np.int64(x)
+
+
+@compiled
+def rows_of_draws(first, count, size, key, a, b):  # type: ignore[no-untyped-def]
+    """Return the rows [count] of a source's draws from `first` on."""
+    row = np.empty(count, np.int64)
+    for j in range(count):
+        row[j] = _row_of(first + j, size, key, a, b)
+    return row
+
+
+@compiled
+def place(  # type: ignore[no-untyped-def]
+    counts, unit, step_key, cursor, sizes, keys, a, b, arranged, tags, source, row
+):
+    """Lay the slots of one step out, and move the cursors on."""
+    _arrange(counts, unit, arranged)
+    low = _sorted_tags(step_key, tags)
+    for u in range(len(tags)):
+        at = np.int64(tags[u] & low) * unit
+        for c in range(unit):
+            i = arranged[at + c]
+            source[u * unit + c] = i
+            row[u * unit + c] = _row_of(cursor[i], sizes[i], keys[i], a[i], b[i])
+            cursor[i] += 1
+
+
+@compiled
 def _steps(  # type: ignore[no-untyped-def]
     first, iid, unit, shuffle_key, draw_key, asked, edges, credit, cursor, limits, sizes, keys, a, b, source, row
 ):
@@ -206,14 +248,10 @@ def _steps(  # type: ignore[no-untyped-def]
     heap, due, rest = np.empty(slots, np.int64), np.empty(slots), np.empty(slots)
     owed = np.empty(k)
     tags = np.empty(slots // unit, np.uint64)
-    bits = _ONE
-    while len(tags) - 1 >= 1 << np.int64(bits):
-        bits += _ONE
-    low = (_ONE << bits) - _ONE
     for t in range(len(source)):
-        number = np.uint64(first + t + 1) * _GOLD
+        number = np.uint64(first + t + 1) * GOLD_STEP
         if iid:
-            _independent(edges, slots, _mix(draw_key + number), counts)
+            _independent(edges, slots, mix(draw_key + number), counts)
         else:
             for i in range(k):
                 owed[i] = credit[i] + asked[i]
@@ -224,20 +262,5 @@ def _steps(  # type: ignore[no-untyped-def]
         if not iid:
             for i in range(k):
                 credit[i] = owed[i] - counts[i]
-        _arrange(counts, unit, arranged)
-        _sorted_tags(_mix(shuffle_key + number), tags, bits)
-        for u in range(len(tags)):
-            at = np.int64(tags[u] & low) * unit
-            for c in range(unit):
-                i = arranged[at + c]
-                size = sizes[i]
-                epoch = cursor[i] // size
-                key = _mix(keys[i] + np.uint64(epoch + 1) * _GOLD)
-                x = np.uint64(cursor[i] - epoch * size)
-                while True:
-                    x = _network(x, key, a[i], b[i])
-                    if x < np.uint64(size):
-                        break
-                source[t, u * unit + c], row[t, u * unit + c] = i, np.int64(x)
-                cursor[i] += 1
+        place(counts, unit, mix(shuffle_key + number), cursor, sizes, keys, a, b, arranged, tags, source[t], row[t])
     return len(source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,10 @@ from mixwright.errors import InputError
 from mixwright.stream.plan_counts import arranged, draws_of
 from mixwright.stream.plan_rows import rows_of
 from mixwright.stream.plan_settings import PlanSettings, per_source
-from mixwright.stream.plan_steps import PlanState, check_shares, drop, laid_out
+from mixwright.stream.plan_steps import PlanState, drop, laid_out
 
 Ints = NDArray[np.int64]
-_AHEAD = 256
+_RowsOfDraws = Callable[[int, int, Any, Any, Any, Any], Ints]
 
 
 class Lengths:
@@ -26,6 +26,11 @@ class Lengths:
     ----------
     lengths
         By name: an array [size], a function of int64 [m] rows that returns [m] lengths, or one number for every row.
+
+    Attributes
+    ----------
+    values, first
+        int64 [k, width] and [k]: lengths that were read ahead, of the draws from `first[i]` on.
 
     Raises
     ------
@@ -43,22 +48,29 @@ class Lengths:
                 if name not in given and p.sizes[i]:
                     raise InputError(f"lengths should have every source, found none for {name!r}")
         self._lengths = [self._check(i, given.get(name)) for i, name in enumerate(p.names)]
-        self._ahead: dict[int, tuple[int, Ints]] = {}
+        width = min(1024, max(32, 2**20 // p.k)) if p.unit == "tokens" else 0
+        self.values, self.first = np.zeros((p.k, width), np.int64), np.full(p.k, -width, np.int64)
 
     def of_draw(self, i: int, draw: int) -> int:
         """Return the tokens of the row that is drawn `draw`-th from source i."""
-        first, values = self._ahead.get(i, (0, np.empty(0, np.int64)))
-        if not 0 <= draw - first < len(values):
-            first, values = draw, self.of_draws(i, draw, draw + _AHEAD)
-            self._ahead[i] = (first, values)
-        return int(values[draw - first])
+        if not 0 <= draw - self.first[i] < self.values.shape[1]:
+            self.refill(i, draw)
+        return int(self.values[i, draw - self.first[i]])
 
-    def of_draws(self, i: int, first: int, stop: int) -> Ints:
-        """Return the tokens of the draws first .. stop - 1 of source i."""
+    def refill(self, i: int, draw: int, rows_of_draws: _RowsOfDraws | None = None) -> None:
+        """Read ahead: `values[i]` becomes the tokens of the draws of source i from `first[i]` = draw on."""
+        self.values[i] = self.of_draws(i, draw, draw + self.values.shape[1], rows_of_draws)
+        self.first[i] = draw
+
+    def of_draws(self, i: int, first: int, stop: int, rows_of_draws: _RowsOfDraws | None = None) -> Ints:
+        """Return the tokens of the draws first .. stop - 1 of source i; `rows_of_draws`: compiled code for their rows."""
         p, known = self._p, self._lengths[i]
         if isinstance(known, int):
             return np.full(stop - first, known, np.int64)
-        rows = rows_of(np.full(stop - first, i), np.arange(first, stop), p.sizes, p.keys, p.a, p.b)
+        if rows_of_draws is not None:
+            rows = rows_of_draws(first, stop - first, p.sizes[i], p.keys[i], p.a[i], p.b[i])
+        else:
+            rows = rows_of(np.full(stop - first, i), np.arange(first, stop), p.sizes, p.keys, p.a, p.b)
         return known[rows] if isinstance(known, np.ndarray) else self._asked(i, known, rows)
 
     def count(self, state: PlanState, before: Ints) -> None:
@@ -101,14 +113,13 @@ def token_step(p: PlanSettings, state: PlanState, lengths: Lengths) -> tuple[Int
     Slot by slot, the source gives whose credit, with its share of a row of average length, is the largest (ties: the
     lower index). Its row's length l is paid from its credit, and credit + l * share goes to all.
     """
-    check_shares(p, state)
     first, slots = state.cursor, p.batch_size
     counts, tokens, credit = [0] * p.k, state.tokens.copy(), state.credit.copy()
     share = state.shares()
     off = np.where(share > 0, 0.0, -np.inf)
     drawn_tokens, drawn_rows = int(tokens.sum()), int(state.cursor.sum())
     while slots:
-        usual = drawn_tokens / drawn_rows if drawn_rows else 1.0
+        usual = float(drawn_tokens) / float(drawn_rows) if drawn_rows else 1.0
         i = int((credit + usual * share + off).argmax())
         draw = int(first[i]) + counts[i]
         if draw >= p.limits[i]:
