@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
@@ -216,11 +217,17 @@ class Mixture:
                 raise InputError(
                     f"the checkpoint's {name} is {state[name]!r}, this mixture's is {now[name]!r}; use the same"
                 )
-        loaded = state_from_json(self.strategy.init(self.prior.copy()), state["state"])
-        timeline = [(int(begins), self._checked(weights)) for begins, weights in state["pending"]]
-        self._cut_log(state["decisions"])
+        try:
+            loaded = state_from_json(self.strategy.init(self.prior.copy()), state["state"])
+            timeline = [(int(begins), self._checked(weights)) for begins, weights in state["pending"]]
+            last, decisions = operator.index(state["last"]), operator.index(state["decisions"])
+        except InputError:
+            raise
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise InputError(f"the state of the mixture is damaged ({error}); use another checkpoint") from error
+        self._cut_log(decisions)
         self._state, self._timeline = loaded, timeline
-        self._asked, self._last, self._decisions = -1, state["last"], state["decisions"]
+        self._asked, self._last, self._decisions = -1, last, decisions
 
     def _check_observation(self, observation: Observation, begins: int) -> None:
         if len(observation.counts) != self.k:

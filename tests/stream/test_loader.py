@@ -223,8 +223,10 @@ def test_rows_of_dicts_texts_and_collate():
     batch = next(iter(MixtureLoader(texts, plan(4, [0.5, 0.5], {"a": 10, "b": 10}))))
     assert batch.inputs == ["ab"[s] + str(r) for s, r in zip(batch.source.tolist(), batch.row.tolist(), strict=True)]
     ragged = {"a": [{"x": torch.arange(i)} for i in range(10)]}
-    with pytest.raises(InputError, match="collate"):
+    with pytest.raises(InputError, match=r"\{'x': int64 \[\d\]\} in the source 'a', row \d, and .*collate="):
         next(iter(MixtureLoader(ragged, plan(4, [1.0], {"a": 10}))))
+    with pytest.raises(InputError, match=r"found NoneType in the source 'a', row \d .*collate="):
+        next(iter(MixtureLoader({"a": [None] * 10}, plan(4, [1.0], {"a": 10}))))
     batch = next(
         iter(MixtureLoader(ragged, plan(4, [1.0], {"a": 10}), collate=lambda rows: [len(r["x"]) for r in rows]))
     )
@@ -232,6 +234,8 @@ def test_rows_of_dicts_texts_and_collate():
 
 
 def test_what_does_not_fit_is_refused_before_the_first_step():
+    with pytest.raises(InputError, match="steps should be a whole number"):
+        MixtureLoader(sources(), plan(), steps=-1)
     with pytest.raises(InputError, match="multiple of 5"):
         MixtureLoader(sources(), plan(), 0, 5)
     with pytest.raises(InputError, match="multiple of 8"):
@@ -262,11 +266,93 @@ def test_another_content_is_refused_with_the_source():
     other = sources()
     other["b"] = TokenRows(np.ones(44, np.int64), 4)
     loader = MixtureLoader(other, plan())
-    with pytest.raises(InputError, match="'b' should have the content"):
+    with pytest.raises(InputError, match=r"'b' .* should have the rows and content"):
         loader.load_state_dict(state)
     for bad in ({}, {"version": 1}, None, {**state, "version": 9}):
         with pytest.raises(InputError, match="state of MixtureLoader"):
             MixtureLoader(sources(), plan()).load_state_dict(bad)
+
+
+def test_a_removed_source_that_comes_back_is_compared_too():
+    state = MixtureLoader(sources(), plan()).state_dict()
+    less = {name: size for name, size in SIZES.items() if name != "c"}
+    between = MixtureLoader(sources(less), plan(weights=[0.5, 0.5], sizes=less))
+    between.load_state_dict(state, changed=True)
+    state = json.loads(json.dumps(between.state_dict()))
+    MixtureLoader(sources(), plan()).load_state_dict(state, changed=True)
+    other = sources()
+    other["c"] = TokenRows(np.ones(20, np.int64), 4)
+    with pytest.raises(InputError, match=r"'c' \(5 rows\) should have the rows and content"):
+        MixtureLoader(other, plan()).load_state_dict(state, changed=True)
+
+
+def test_a_mixture_of_other_sources_begins_anew_where_that_is_said():
+    def made(sizes):
+        mixture = Mixture(sizes, Schedule({0: [1 / len(sizes)] * len(sizes)}))
+        opened = {name: TokenRows(np.arange(4 * size), 4) for name, size in sizes.items()}
+        return MixtureLoader(opened, plan(weights=mixture, sizes=sizes))
+
+    loader = made(SIZES)
+    take(loader, 3)
+    state = loader.state_dict()
+    other = made({"a": 37, "d": 8})
+    with pytest.raises(InputError, match="changed=True"):
+        other.load_state_dict(state)
+    other.load_state_dict(state, changed=True)
+    assert [(b.step, b.weights.tolist()) for b in take(other, 2)] == [(3, [0.5, 0.5]), (4, [0.5, 0.5])]
+
+
+def test_a_state_that_does_not_fit_leaves_loader_and_log_as_they_were(tmp_path):
+    def made(**options):
+        mixture = Mixture(SIZES, Counting(), lag=6, log=tmp_path / "decisions.jsonl")
+        return mixture, MixtureLoader(sources(), plan(weights=mixture, **options))
+
+    mixture, loader = made()
+    first = loader.state_dict()
+    for batch in islice(loader, 4):
+        mixture.observe(Observation(batch.step, 12, np.ones(3)))
+    log, state = (tmp_path / "decisions.jsonl").read_bytes(), loader.state_dict()
+    damaged = [
+        {**first, "plan": {**first["plan"], "seed": 4}},
+        {**first, "mixture": {**first["mixture"], "lag": 7}},
+        {**first, "mixture": {**first["mixture"], "pending": [5]}},
+        {**first, "mixture": 3},
+        {**first, "fingerprints": 3},
+    ]
+    for bad in damaged:
+        with pytest.raises(InputError):
+            loader.load_state_dict(bad)
+        assert (tmp_path / "decisions.jsonl").read_bytes() == log
+        assert loader.state_dict() == state
+    assert next(iter(loader)).step == 4
+
+
+def test_the_ledger_is_of_what_was_consumed():
+    loader = MixtureLoader(sources(), plan(), num_workers=1)
+    take(loader, 3)
+    assert loader.plan.step > 3
+    assert loader.ledger() == MixtureLoader(sources(), plan_at(3)).ledger()
+    assert loader.ledger().step == 3
+    assert loader.ledger(steps=100)["a"].rows == loader.ledger()["a"].rows
+
+
+def plan_at(step):
+    p = plan()
+    take(p, step)
+    return p
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_one_plan_in_two_loaders_is_refused(workers):
+    p = plan()
+    one, two = (iter(MixtureLoader(sources(), p, rank, 2, num_workers=workers)) for rank in (0, 1))
+    with pytest.raises(InputError, match="make a plan for each loader"):
+        next(one), next(two)
+    p = plan()
+    loader = MixtureLoader(sources(), p)
+    p.load_state_dict(plan_at(7).state_dict())
+    with pytest.raises(InputError, match="at step 0 or a little ahead, found step 7; .* through the loader"):
+        next(iter(loader))
 
 
 class Breaks:
@@ -285,6 +371,27 @@ def test_a_failure_in_a_worker_names_source_and_row(workers):
     loader = MixtureLoader(mixed, plan(weights=[0.5, 0.5], sizes={"a": 37, "b": 11}), num_workers=workers)
     with pytest.raises(InputError, match=r"^the source 'b', row 7 .*disk gone"):
         take(loader, 10)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_rows_of_one_source_with_different_dtypes_are_refused(workers):
+    mixed = {"a": [np.zeros(2, "f4" if i < 5 else "i8") for i in range(10)]}
+    loader = MixtureLoader(mixed, plan(5, [1.0], {"a": 10}), num_workers=workers)
+    with pytest.raises(InputError, match=r"(float32|int64) \[2\] in the source 'a', row \d, and (float32|int64)"):
+        take(loader, 2)
+
+
+class Dies(Breaks):
+    def __getitem__(self, i):
+        return os._exit(9) if i == 7 else torch.tensor([1, i, 0, 0])
+
+
+def test_a_worker_that_dies_in_an_object_names_the_source():
+    loader = MixtureLoader({"b": Dies()}, plan(11, [1.0], {"b": 11}), num_workers=1)
+    with pytest.raises(
+        InputError, match=r"the source 'b', row \d+ .* died while it read it or another row of the source"
+    ):
+        take(loader, 1)
 
 
 def test_a_worker_that_dies_names_what_it_read(tmp_path):

@@ -13,6 +13,7 @@ from mixwright.stream.batches import SourceRows
 from mixwright.stream.gather import Sources
 from mixwright.stream.loader import check_sizes
 from mixwright.stream.plan import Plan
+from mixwright.stream.plan_settings import whole
 from mixwright.stream.slices import Slices
 
 
@@ -45,7 +46,7 @@ class StreamDataset(IterableDataset[Any]):
     ) -> None:
         self.rows = SourceRows(sources)
         check_sizes(self.rows.sources, plan)
-        self.plan, self.steps = plan, steps
+        self.plan, self.steps = plan, None if steps is None else whole(steps, "steps", 0)
         self.slices = Slices(plan, rank, world_size, accumulate)
         self.batch_size = self.slices.rows
 

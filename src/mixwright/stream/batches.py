@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,26 +97,52 @@ class Reader(Dataset[Any]):
         try:
             rows = self.sources.read(slots.source, slots.row, note)
             note[:] = -1
-            return to_torch(rows, self.collate)
+            return to_torch(rows, self.collate, slots, self.sources.names)
         except InputError as error:
             return Failure(str(error))
 
 
-def to_torch(rows: Rows, collate: Callable[[list[Any]], Any] | None = None) -> Any:
-    """Return inputs out of the rows of a batch: tensors of arrays, or what `collate` makes of the list of rows."""
+def to_torch(rows: Rows, collate: Callable[[list[Any]], Any] | None, slots: Slots, names: Sequence[str]) -> Any:
+    """
+    Return inputs out of the rows of a batch: tensors of arrays, or what `collate` makes of the list of rows.
+
+    Raises
+    ------
+    InputError
+        If rows cannot be stacked, or differ in dtype: it names the sources and rows.
+    """
     if collate is not None:
         return collate(listed(rows))
     if isinstance(rows, np.ndarray):
         return torch.from_numpy(rows)
     if isinstance(rows, dict):
         return {name: torch.from_numpy(values) for name, values in rows.items()}
+    first, *others = (_kind(row) for row in rows)
+    places = [f"the source {names[i]!r}, row {row}" for i, row in slots]
+    for kind, place in zip(others, places[1:], strict=True):
+        if kind != first:
+            raise InputError(
+                f"rows of a batch should be alike to be stacked, found {first:.120} in {places[0]}, and {kind:.120} in "
+                f"{place}; convert one of them, or give collate=, a function that takes the list of rows"
+            )
     try:
         return default_collate(rows)
     except (RuntimeError, TypeError, KeyError, ValueError) as error:
         raise InputError(
-            f"rows of a batch should be stackable, found rows that are not ({error}); give collate=, a function that "
-            f"takes the list of rows"
+            f"rows of a batch should be stackable, found {first:.120} in {places[0]} ({error}); give collate=, a "
+            f"function that takes the list of rows"
         ) from None
+
+
+def _kind(row: Any) -> str:
+    """Say what a row is, the same for rows that can be stacked without a change of dtype."""
+    if hasattr(row, "dtype") and hasattr(row, "shape"):
+        return f"{str(row.dtype).removeprefix('torch.')} {list(row.shape)}"
+    if isinstance(row, Mapping):
+        return "{" + ", ".join(f"{name!r}: {_kind(row[name])}" for name in sorted(row, key=str)) + "}"
+    if isinstance(row, list | tuple):
+        return f"a list of {len(row)}"
+    return "a number" if isinstance(row, int | float) else type(row).__name__
 
 
 def listed(rows: Rows) -> list[Any]:

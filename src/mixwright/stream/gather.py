@@ -43,6 +43,7 @@ class Sources(Mapping[str, Source]):
         if not isinstance(sources, Mapping):
             raise InputError(f"sources should be a mapping from names to sources, found {type(sources).__name__}")
         self.names = unique_names(sources)
+        self._number = {name: i for i, name in enumerate(self.names)}
         self._sources = tuple(_opened(name, sources[name]) for name in self.names)
         self.sizes = {name: len(source) for name, source in self.items()}
         self._compiled = (None if _has_numba() else False) if compiled is None else compiled
@@ -56,7 +57,7 @@ class Sources(Mapping[str, Source]):
 
     def __getitem__(self, name: str) -> Source:
         """Return a source by name."""
-        return self._sources[self.names.index(name)]
+        return self._sources[self._number[name]]
 
     def __iter__(self) -> Iterator[str]:
         """Go over the names, in order."""
@@ -74,6 +75,13 @@ class Sources(Mapping[str, Source]):
     def fingerprints(self) -> dict[str, str]:
         """The fingerprint of each source's content."""
         return {name: self[name].fingerprint for name in self.names}
+
+    @property
+    def by_address(self) -> bool:
+        """Whether rows are copied out of memory maps, one by one: then `note` says exactly which one is read."""
+        if self._flat is None:
+            self._flat = self._addresses()
+        return bool(self._flat)
 
     def read(
         self, source: NDArray[np.integer[Any]], row: NDArray[np.int64], note: NDArray[np.int64] | None = None
@@ -98,9 +106,7 @@ class Sources(Mapping[str, Source]):
         InputError
             If a source fails: it names the source, the row, the file and the failure.
         """
-        if self._flat is None:
-            self._flat = self._addresses()
-        if self._flat:
+        if self.by_address:
             return self._copied(source, row, note)
         parts, slots = [], []
         order = np.argsort(source, kind="stable")
@@ -193,7 +199,7 @@ class Sources(Mapping[str, Source]):
         try:
             return self[name].layout
         except _FAILURES as error:
-            raise self._failure(self.names.index(name), np.zeros(1, np.int64), error) from error
+            raise self._failure(self._number[name], np.zeros(1, np.int64), error) from error
 
 
 def _opened(name: str, what: Any) -> Source:

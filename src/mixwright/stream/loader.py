@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from mixwright.errors import InputError
 from mixwright.stream.batches import Batch, Failure, Reader, to_torch
 from mixwright.stream.gather import Sources
+from mixwright.stream.ledger import Ledger
 from mixwright.stream.plan import Plan
 from mixwright.stream.plan_settings import whole
 from mixwright.stream.slices import PlanSampler, Slots
@@ -105,6 +106,7 @@ class MixtureLoader:
             self._driver.check_ahead(self.steps_ahead)
         plan._history_steps = max(plan._history_steps, self.steps_ahead + 8)
         self._step, self._piece, self._round = plan.step, 0, 0
+        self._gone: dict[str, str] = {}  # fingerprints of removed sources, for the day they come back
 
     @property
     def steps_ahead(self) -> int:
@@ -132,7 +134,7 @@ class MixtureLoader:
     def _here(self, slots: Iterator[Slots]) -> Iterator[Batch]:
         at, read, collate = self._round, self.sources.read, self.collate
         for s in slots:
-            inputs = to_torch(read(s.source, s.row), collate)
+            inputs = to_torch(read(s.source, s.row), collate, s, self.sources.names)
             yield self._consumed(s, inputs, at)
 
     def _from_workers(self, slots: Iterator[Slots]) -> Iterator[Batch]:
@@ -155,7 +157,9 @@ class MixtureLoader:
             except StopIteration:
                 return
             except RuntimeError as error:
-                raise self._explained(error, batches, notes.numpy()) from error
+                if explained := self._explained(error, batches, notes.numpy()):
+                    raise explained from error
+                raise
             if isinstance(inputs, Failure):
                 raise InputError(inputs.message)
             yield self._consumed(waiting.popleft(), inputs, at)
@@ -166,6 +170,11 @@ class MixtureLoader:
             raise InputError(
                 "this iteration is over: the loader was iterated anew or took a state; use iter(loader) again"
             )
+        if (slots.step, slots.piece) != (self._step, self._piece):
+            raise InputError(
+                f"the plan should be at step {self._step}, found step {slots.step}: something else takes steps of it "
+                f"or loads its state; make a plan for each loader, and load states through the loader"
+            )
         done = slots.piece + 1 == self._sampler.slices.accumulate
         self._step, self._piece = (slots.step + 1, 0) if done else (slots.step, slots.piece + 1)
         source = torch.from_numpy(slots.source.astype(np.int64))
@@ -174,11 +183,24 @@ class MixtureLoader:
     def _rewind(self) -> None:
         """Take the plan back over what was read ahead and not consumed."""
         if self.plan.step != self._step:
-            self.plan.load_state_dict(self.plan.state_dict(self._step))
+            try:
+                state = self.plan.state_dict(self._step)
+            except InputError as error:
+                raise InputError(
+                    f"the plan should be at step {self._step} or a little ahead, found step {self.plan.step}; make a "
+                    f"plan for each loader, and load states through the loader"
+                ) from error
+            self.plan.load_state_dict(state)
+
+    def ledger(self, steps: int | None = None) -> Ledger:
+        """Return what was asked and drawn in the steps that were consumed; `steps` as for `Plan.ledger`."""
+        return self.plan.ledger(steps, self._step)
 
     def state_dict(self, step: int | None = None) -> dict[str, Any]:
         """
         Return the state after the last step that was consumed whole, as JSON-able numbers and texts.
+
+        A Mixture's state is part of it: take it after the step was observed, else its observation is lost.
 
         Parameters
         ----------
@@ -188,7 +210,8 @@ class MixtureLoader:
         at = self._step if step is None else whole(step, "step", 0)
         if at > self._step:
             raise InputError(f"the state should be of a step that was consumed (up to {self._step}), found {at}")
-        state = {"version": VERSION, "plan": self.plan.state_dict(at), "fingerprints": self.sources.fingerprints}
+        prints = {**self._gone, **self.sources.fingerprints}
+        state = {"version": VERSION, "plan": self.plan.state_dict(at), "fingerprints": prints}
         return state if self._driver is None else {**state, "mixture": self._driver.state_dict()}  # type: ignore[attr-defined]
 
     def load_state_dict(self, state: Mapping[str, Any], *, changed: bool = False) -> None:
@@ -200,7 +223,8 @@ class MixtureLoader:
         state
             From `state_dict`.
         changed
-            Allow sources that were added, removed or reordered; see Plan.load_state_dict.
+            Allow sources that were added, removed or reordered; see Plan.load_state_dict. A Mixture of other sources
+            than the checkpoint's begins anew: what its strategy knew is of those.
 
         Raises
         ------
@@ -216,35 +240,46 @@ class MixtureLoader:
             raise InputError(
                 "the state should be of a loader with a Mixture exactly if this plan has one; make them alike"
             )
+        known = self._checked_prints(state)
+        mixture, driver = state.get("mixture"), self._driver
+        anew = changed and isinstance(mixture, Mapping) and mixture.get("sources") != list(self.sources.names)
+        before = self.plan.state_dict(self._step)
+        self.plan.load_state_dict(state["plan"], changed=changed)
+        if driver is not None and not anew:
+            try:
+                driver.load_state_dict(mixture)  # type: ignore[attr-defined]
+            except BaseException:  # the Mixture is as it was, its log too
+                self.plan.load_state_dict(before)
+                raise
+        self._gone = {name: found for name, found in known.items() if name not in self.sources}
+        self._step, self._piece, self._round = self.plan.step, 0, self._round + 1
+
+    def _checked_prints(self, state: Mapping[str, Any]) -> dict[str, str]:
+        """Return the fingerprints of a state, those of removed sources too, after comparing them with the sources."""
         known = state.get("fingerprints", {})
+        if not isinstance(known, Mapping):
+            raise InputError(f"the state of the loader is damaged: 'fingerprints' has {known!r:.80}; use another one")
         for name, now in self.sources.fingerprints.items():
             if known.get(name, now) != now:
                 raise InputError(
-                    f"the source {name!r} should have the content that it had at the checkpoint (fingerprint "
-                    f"{known[name]}), found {now}; restore the data, or give the new data another name"
+                    f"the source {name!r} ({self.sources.sizes[name]} rows) should have the rows and content that it "
+                    f"had at the checkpoint (fingerprint {known[name]}), found {now}; restore the data, or give the "
+                    "new data another name"
                 )
-        before = None if self._driver is None else self._driver.state_dict()  # type: ignore[attr-defined]
-        if self._driver is not None:
-            self._driver.load_state_dict(state["mixture"])  # type: ignore[attr-defined]
-        try:
-            self.plan.load_state_dict(state["plan"], changed=changed)
-        except BaseException:
-            if self._driver is not None:
-                self._driver.load_state_dict(before)  # type: ignore[attr-defined]
-            raise
-        self._step, self._piece, self._round = self.plan.step, 0, self._round + 1
+        return dict(known)
 
-    def _explained(self, error: RuntimeError, batches: Any, notes: NDArray[np.int64]) -> Exception:
-        """Name what a dead worker was reading."""
+    def _explained(self, error: RuntimeError, batches: Any, notes: NDArray[np.int64]) -> InputError | None:
+        """Name what a dead worker was reading; None if no worker died while it read."""
         dead = [i for i, worker in enumerate(getattr(batches, "_workers", [])) if not worker.is_alive()]
         reading = [notes[i].tolist() for i in dead if notes[i, 0] >= 0]
         if not reading:
-            return error
+            return None
         source, row = reading[0]
         name = self.sources.names[source]
+        it = "it" if self.sources.by_address else "it or another row of the source in its batch"
         return InputError(
-            f"the source {name!r}, row {row} ({self.sources[name].where(row)}): a worker process died while it read it "
-            f"({error}); was the file cut off while it was in use, or is memory short?"
+            f"the source {name!r}, row {row} ({self.sources[name].where(row)}): a worker process died while it read "
+            f"{it} ({error}); was the file cut off while it was in use, or is memory short?"
         )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError, missing_extra
 from mixwright.stream.ledger import Ledger
-from mixwright.stream.plan_settings import PlanSettings, checked_settings, checked_weights, whole
+from mixwright.stream.plan_settings import checked_settings, checked_weights, whole
 from mixwright.stream.plan_state import from_dict, to_dict
 from mixwright.stream.plan_steps import Ended, PlanState, careful_step, check_shares, plain_steps
 from mixwright.stream.plan_tokens import Lengths, token_step
@@ -246,16 +246,28 @@ class Plan:
             If the state is damaged, or of another seed, batch size, unit or draw; if a source has another size or
             fingerprint (always), or sources or limits differ (without `changed`). The plan is then as it was.
         """
-        loaded, pending, retired = from_dict(self.settings, state, self._weights_now(), changed)
+        loaded, pending, retired = from_dict(self.settings, state, self._weights_for_others(state), changed)
         self._changes, self._retired = [] if self._driver else pending, retired
         self._restart(loaded)
 
-    def ledger(self, steps: int | None = None) -> Ledger:
-        """Return what was asked and drawn so far; with `steps`, what each source can give in a run of that many."""
-        return Ledger.of(self.settings, self._state_at(self.step), self._lengths.known, steps)
+    def ledger(self, steps: int | None = None, step: int | None = None) -> Ledger:
+        """
+        Return what was asked and drawn so far.
 
-    def _weights_now(self) -> Array:
-        """Return the weights [k] of the next step, all 0 if there are none yet."""
+        Parameters
+        ----------
+        steps
+            Of a whole run: what each source can give in it.
+        step
+            The step before which the account is made, as in `state_dict`; None: all that is planned.
+        """
+        state = self._state_at(self.step if step is None else whole(step, "step", 0))
+        return Ledger.of(self.settings, state, self._lengths.known, steps)
+
+    def _weights_for_others(self, state: Any) -> Array:
+        """Return the weights [k] that hold if a state is of other sources, all 0 if there are none yet."""
+        if self._driver is not None and isinstance(state, Mapping) and state.get("sources") != list(self.sources):
+            return self._checked(self._driver.weights_for(state["step"])) if "step" in state else self._state.weights
         return next((w for step, w in reversed(self._changes) if step <= self.step), self._state.weights)
 
     def _checked(self, weights: ArrayLike | Mapping[str, float] | Driver) -> Array:

@@ -50,11 +50,13 @@ def compiled_steps(p: PlanSettings, state: PlanState, steps: int) -> tuple[NDArr
 
 
 def compiled(function: Any) -> Any:
+    """Compile a function with numba, once per installation."""
     return njit(cache=True, error_model="numpy", nogil=True)(function)
 
 
 @compiled
 def mix(x):  # type: ignore[no-untyped-def]
+    """Do what `plan_rows.mix` does to one number."""
     x = (x ^ (x >> _S30)) * _MIX_1
     x = (x ^ (x >> _S27)) * _MIX_2
     return x ^ (x >> _S31)

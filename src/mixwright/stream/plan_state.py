@@ -161,7 +161,7 @@ def _check_form(d: Any) -> None:
         if not isinstance(d[name], Sequence) or len(d[name]) != k:
             found = len(d[name]) if isinstance(d[name], Sequence) else "no"
             raise InputError(
-                f"the state of the plan is damaged: {name!r} has {found} entries for {k} sources; use another checkpoint"
+                f"the state of the plan is damaged: {name!r} has {found} entries for {k} sources; use another one"
             )
     for name, right in _KINDS.items():
         for value in d[name]:

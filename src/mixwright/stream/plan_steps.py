@@ -172,7 +172,7 @@ def check_shares(p: PlanSettings, state: PlanState, new: bool = False) -> None:
     """
     Raise InputError if only sources that have given what they may have a positive weight.
 
-    With `new` weights, a source that would be dropped at its next row counts as one of them: nobody asked for it before.
+    With `new` weights a source that would be dropped at its next row counts as one of them.
     """
     gone = state.dropped | (state.cursor >= p.limits) if new else state.dropped
     if not state.weights[~gone].any():

@@ -63,7 +63,7 @@ class Lengths:
         self.first[i] = draw
 
     def of_draws(self, i: int, first: int, stop: int, rows_of_draws: _RowsOfDraws | None = None) -> Ints:
-        """Return the tokens of the draws first .. stop - 1 of source i; `rows_of_draws`: compiled code for their rows."""
+        """Return the tokens of the draws first .. stop - 1 of source i; `rows_of_draws`: compiled `rows_of`."""
         p, known = self._p, self._lengths[i]
         if isinstance(known, int):
             return np.full(stop - first, known, np.int64)

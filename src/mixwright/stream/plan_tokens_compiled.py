@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ def compiled_token_steps(
     source, row = np.empty((steps, p.batch_size), np.int32), np.empty((steps, p.batch_size), np.int64)
     share = state.shares()
     on = np.flatnonzero(share > 0)
-    whole = [state.credit[on], state.tokens.copy(), state.cursor.copy(), state.asked.copy()]
+    whole: list[NDArray[Any]] = [state.credit[on], state.tokens.copy(), state.cursor.copy(), state.asked.copy()]
     at_work = [array.copy() for array in whole[:3]]
     totals = np.array([state.tokens.sum(), state.cursor.sum(), state.tokens.sum()])  # the last: at the step's begin
     place_ = np.array([0, p.batch_size])  # the step at work, and the slots that it still has to give

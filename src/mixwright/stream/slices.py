@@ -139,7 +139,7 @@ class PlanSampler:
         steps: int | None = None,
     ) -> None:
         self.plan, self.slices = plan, Slices(plan, rank, world_size, accumulate, sort_by_source)
-        self.steps, self.batch_size = steps, self.slices.rows
+        self.steps, self.batch_size = None if steps is None else whole(steps, "steps", 0), self.slices.rows
 
     def __iter__(self) -> Iterator[Slots]:
         """Go on with the plan."""

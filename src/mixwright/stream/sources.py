@@ -76,8 +76,13 @@ class AnyRows(Source):
     """
 
     def __init__(self, rows: Any, fingerprint: str | None = None) -> None:
+        if isinstance(rows, Mapping):
+            raise InputError(
+                f"a source should be one set of rows, found a {type(rows).__name__} of {len(rows)}: "
+                f"{', '.join(map(repr, list(rows)[:5]))}; choose one of them, or make each a source"
+            )
         many, one = hasattr(rows, "__getitems__"), hasattr(rows, "__getitem__")
-        if not hasattr(rows, "__len__") or not (many or one) or isinstance(rows, str | bytes | Mapping):
+        if not hasattr(rows, "__len__") or not (many or one) or isinstance(rows, str | bytes):
             raise InputError(
                 f"a source should have a length and rows that are read by number (__len__ and __getitem__ or "
                 f"__getitems__), found {type(rows).__name__}; make a map-style data set of it (datasets: "
@@ -142,7 +147,8 @@ def open_source(what: Any, context: int | None = None, **options: Any) -> Source
     datasets = sys.modules.get("datasets")
     if datasets is not None and isinstance(what, datasets.Dataset):
         return _call(ArrowRows, what, None, options)
-    if _is_store(what) or (isinstance(what, np.ndarray) and (what.ndim == 1 or context is None) and what.ndim):
+    numbers = isinstance(what, np.ndarray) and what.dtype.kind in "biufc" and what.ndim > 0
+    if _is_store(what) or (numbers and (what.ndim == 1 or context is None)):
         return _open_tokens(what, context, options)
     return _call(AnyRows, what, None, options)
 
@@ -157,6 +163,9 @@ def _open_path(path: Path, context: int | None, options: dict[str, Any]) -> Sour
     if not path.exists():
         raise InputError(f"{path}: there should be a source here, found nothing; check the path")
     if path.is_dir():
+        if (path / "dataset_dict.json").exists():
+            splits = sorted(p.name for p in path.iterdir() if p.is_dir())
+            raise InputError(f"{path}: a source should be one split, found {', '.join(splits)}; name one: {path}/SPLIT")
         if (path / "meta.json").exists() and (path / "tokens.bin").exists():
             from mixwright.text.tokens import TokenStore
 
@@ -193,7 +202,11 @@ def _call(kind: Callable[..., Source], what: Any, context: int | None, options: 
     except TypeError as error:
         if "unexpected keyword argument" not in str(error) and "required" not in str(error):
             raise
-        raise InputError(f"{what!s:.200}: read as {kind.__name__}, whose options differ ({error}); mend them") from None
+        reason = str(error).rpartition("() ")[2]
+        raise InputError(
+            f"{what!s:.200}: it is read as {kind.__name__}, whose options differ: {reason}; use open_source(what, ...) "
+            f"with the options of {kind.__name__}"
+        ) from None
 
 
 def _is_store(what: Any) -> bool:

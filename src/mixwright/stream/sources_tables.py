@@ -64,6 +64,13 @@ class ArrowRows(Source):
         names = json.dumps([self.dataset.column_names, str(self.dataset.features)])
         return _table_sample(names, self.dataset.with_format(None)[sample(len(self), 16).tolist()])
 
+    @cached_property
+    def layout(self) -> dict[str, str]:
+        """The kind of each column, where rows are plain values; else what a row is, see Source."""
+        if self.column is not None or self.dataset.format["type"] is not None or not len(self):
+            return super().layout
+        return _kinds(self.dataset.features.arrow_schema, self.dataset.column_names)
+
     def where(self, row: int) -> str:
         """Return the file that holds a row."""
         files = sorted({Path(entry["filename"]).name for entry in self.dataset.cache_files})
@@ -102,9 +109,9 @@ class ParquetRows(Source):
         self.keep = checked_length("row groups to keep", keep)
         groups, lengths = [], []
         for number, file in enumerate(self.files):
-            metadata, names = _parquet_metadata(file)
+            metadata, schema = _parquet_metadata(file)
             if self.columns is not None:
-                _check_columns(str(file), self.columns, names)
+                _check_columns(str(file), self.columns, schema.names)
             for group in range(metadata.num_row_groups):
                 groups.append((number, group))
                 lengths.append(metadata.row_group(group).num_rows)
@@ -156,6 +163,14 @@ class ParquetRows(Source):
 
     def _content(self) -> bytes:
         return repr(self.columns).encode() + b"".join(file_sample(file) for file in self.files)
+
+    @cached_property
+    def layout(self) -> dict[str, str]:
+        """The kind of each column, where rows are dicts; else what a row is, see Source."""
+        if self.column is not None:
+            return super().layout
+        _, schema = _parquet_metadata(self.files[0])
+        return _kinds(schema, self.columns or schema.names)
 
     def where(self, row: int) -> str:
         """Return the file that holds a row."""
@@ -235,11 +250,6 @@ class JsonLines(Source):
         """Return the file that holds a row."""
         return self._line(*self._place(row)) if 0 <= row < len(self) else str(self.files[0])
 
-    @cached_property
-    def layout(self) -> dict[str, str]:
-        """JSON has no arrays of a dtype."""
-        return {}
-
 
 def _members(path: Path | str | Sequence[Path | str], pattern: str) -> list[Path]:
     """Return the files of a path, a folder or a list of paths; InputError if one is missing."""
@@ -264,7 +274,8 @@ def _load(datasets: Any, path: Path) -> Any:
         ) from None
 
 
-def _parquet_metadata(path: Path) -> tuple[Any, list[str]]:
+def _parquet_metadata(path: Path) -> tuple[Any, Any]:
+    """Return the metadata and the Arrow schema of a parquet file."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -272,11 +283,28 @@ def _parquet_metadata(path: Path) -> tuple[Any, list[str]]:
         raise missing_extra("pyarrow", "data") from None
     try:
         with pq.ParquetFile(path) as file:
-            return file.metadata, file.schema_arrow.names
+            return file.metadata, file.schema_arrow
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{path}: there should be a parquet file, found one that does not open ({error}); copy it again"
         ) from None
+
+
+def _kinds(schema: Any, names: Iterable[str]) -> dict[str, str]:
+    """Return what the values of each column are in Python, by name."""
+    return {name: _kind(schema.field(name).type) for name in names}
+
+
+def _kind(kind: Any) -> str:
+    import pyarrow.types as types
+
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return f"lists of {_kind(kind.value_type)}"
+    if types.is_dictionary(kind):
+        return _kind(kind.value_type)
+    known = {"whole numbers": types.is_integer, "numbers": types.is_floating, "truth values": types.is_boolean}
+    texts = ("string", "large_string", "string_view")
+    return next((name for name, is_it in known.items() if is_it(kind)), "texts" if str(kind) in texts else str(kind))
 
 
 def _check_columns(where: str, wanted: Iterable[str], found: Sequence[str]) -> None:

@@ -57,8 +57,10 @@ class MappedArray:
                 f"{self.path}: there should be a complete .npy array, found one that cannot be mapped ({error}); "
                 f"copy the file again"
             ) from None
+        if not size:
+            raise InputError(f"{self.path}: there should be tokens, found an empty file; remove the source")
         expected = size - size % item if self.length is None else self.length * item
-        if size != expected or not size:
+        if size != expected:
             should = (
                 f"{expected} bytes" if self.length is not None else f"a whole number of {self.dtype} ({item} bytes)"
             )
@@ -116,7 +118,12 @@ class TokenRows(Source):
     ) -> None:
         self.name, self._data, documents = _opened(tokens, dtype, documents)
         shape = self._data().shape
+        _check_native(self.name, self._data().dtype)
         if len(shape) == 1:
+            if context is None:
+                raise InputError(
+                    f"{self.name}: tokens that lie end to end need context= (tokens per row), found none; say how many"
+                )
             self.context = checked_length(f"{self.name}: the context", context)
             self.overlap = checked_length(f"{self.name}: the overlap", overlap, 0)
             self._length = max((shape[0] - self.overlap) // self.context, 0)
@@ -217,6 +224,7 @@ class PaddedDocuments(Source):
             raise InputError(f"{self.name}: one document per row needs to know where documents start; give `documents`")
         if long not in ("split", "cut"):
             raise InputError(f"{self.name}: `long` should be 'split' or 'cut', found {long!r}")
+        _check_native(self.name, self._data().dtype)
         self.context, self.pad = checked_length(f"{self.name}: the context", context), int(pad)
         bounds = _checked_documents(self.name, documents, len(self._data()))
         lengths = np.diff(bounds)
@@ -276,9 +284,17 @@ def _opened(tokens: Any, dtype: DTypeLike | None, documents: Any) -> tuple[str, 
     if isinstance(tokens, np.memmap) and tokens.filename is not None and tokens.mode == "r":
         return str(tokens.filename), _mapped_again(tokens), documents
     array = np.asarray(tokens)
-    if array.ndim < 1 or array.dtype == object:
+    if array.ndim < 1 or array.dtype.kind not in "biufc":
         raise InputError(f"tokens should be an array of integers, found {type(tokens).__name__} of {array.dtype}")
     return "an array in memory", _InMemory(array), documents
+
+
+def _check_native(name: str, dtype: np.dtype[Any]) -> None:
+    """Raise InputError for numbers that torch cannot hold."""
+    if dtype.kind not in "biufc" or not dtype.isnative:
+        raise InputError(
+            f"{name}: there should be numbers in this machine's byte order, found {dtype.str}; convert them with astype"
+        )
 
 
 def _mapped_again(array: np.memmap[Any, Any]) -> Any:
