@@ -81,6 +81,30 @@ def test_the_order_does_not_depend_on_workers_while_weights_change(workers):
     assert changing(workers) == changing(0)
 
 
+@pytest.mark.parametrize(("world", "workers"), [(1, 0), (2, 0), (3, 0), (4, 0), (8, 0), (2, 2), (3, 3)])
+def test_ranks_are_the_plan_for_any_number_of_workers_while_weights_change(world, workers):
+    def changes(p, step):
+        if step % 4 == 0:
+            p.set_weights(np.random.default_rng(step).dirichlet([1, 1, 1]), at_step=step + 11)
+
+    whole, found, p = [], [], plan(48)
+    for step in take_changing(p, 16, changes):
+        whole.append(list(zip(step.source.tolist(), step.row.tolist(), strict=True)))
+    for rank in range(world):
+        p, mine = plan(48), []
+        for batch in islice(MixtureLoader(sources(), p, rank, world, num_workers=workers), 16):
+            mine.append(rows_of(batch))
+            changes(p, batch.step)
+        found.append(mine)
+    assert [[pair for part in parts for pair in part] for parts in zip(*found, strict=True)] == whole
+
+
+def take_changing(p, steps, changes):
+    for step in islice(p, steps):
+        yield step
+        changes(p, step.step)
+
+
 def test_weights_for_a_step_that_was_read_ahead_are_refused_with_the_number():
     p = plan()
     loader = MixtureLoader(sources(), p, num_workers=2, ahead=2)
@@ -351,7 +375,7 @@ def test_one_plan_in_two_loaders_is_refused(workers):
     p = plan()
     loader = MixtureLoader(sources(), p)
     p.load_state_dict(plan_at(7).state_dict())
-    with pytest.raises(InputError, match="at step 0 or a little ahead, found step 7; .* through the loader"):
+    with pytest.raises(InputError, match=r"at step 0 or a little ahead, found step 7; .* through the loader"):
         next(iter(loader))
 
 

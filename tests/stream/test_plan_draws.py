@@ -25,6 +25,19 @@ def test_constant_weights_stay_within_one_row(args):
     assert not counts[:, args[1] == 0].any()
 
 
+@pytest.mark.parametrize(
+    ("k", "batch", "steps"), [(3, 7, 30_000), (64, 32, 20_000), (1000, 32, 2_000), (10_000, 8, 200)]
+)
+def test_constant_weights_stay_within_one_row_in_long_runs_and_with_many_sources(k, batch, steps):
+    pytest.importorskip("numba", reason="the numpy plan is slow")
+    weights = np.random.default_rng(k).dirichlet(np.full(k, 0.3))
+    plan, drawn = Plan(dict.fromkeys(map(str, range(k)), 99), weights, batch_size=batch, compiled=True), np.zeros(k)
+    for t, step in enumerate(take(plan, steps), 1):
+        drawn += np.bincount(step.source, minlength=k)
+        assert np.abs(drawn - t * batch * weights).max() < 1
+    assert np.abs(plan.state_dict()["credit"] - (steps * batch * weights - drawn)).max() < 1e-6
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6), st.integers(2, 40), st.sampled_from([1, 3, 32]), st.sampled_from([1, 5]))
 def test_random_changes_with_sources_switched_off_and_on_stay_within_two_rows(seed, k, batch, every):
@@ -62,8 +75,7 @@ def cup_game(sign):
     return weights
 
 
-@pytest.mark.parametrize("k", [2, 16, 64, 256])
-@pytest.mark.parametrize("batch", [1, 7, 32])
+@pytest.mark.parametrize(("k", "batch"), [*((k, b) for k in (2, 16, 64, 256) for b in (1, 7, 32)), (1024, 32)])
 def test_an_adversary_stays_within_two_plus_log_k(k, batch):
     for adversary in (away_from_the_poorest, away_from_the_richest, cup_game(1), cup_game(-1)):
         plan, owed = Plan({f"s{i}": 99 for i in range(k)}, batch_size=batch), np.zeros(k)

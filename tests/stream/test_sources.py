@@ -139,6 +139,19 @@ def test_bad_tokens_are_refused_with_the_file(tmp_path):
         TokenRows(np.arange(10), 2, documents=[0, 5], boundaries=True)
 
 
+def test_arrays_that_are_no_numbers_of_this_machine(tmp_path):
+    np.arange(20, dtype=">i4").tofile(tmp_path / "big.bin")
+    with pytest.raises(InputError, match=r"big\.bin: .* byte order, found >i4"):
+        open_source(tmp_path / "big.bin", 2, dtype=">i4")
+    (tmp_path / "none.bin").touch()
+    with pytest.raises(InputError, match=r"none\.bin: .* an empty file"):
+        open_source(tmp_path / "none.bin", 2, dtype="i4")
+    records = np.array([(1, 2.0), (3, 4.0)], [("a", "i4"), ("b", "f4")])
+    assert open_source(records).gather(rows(1))[0]["a"] == 3
+    with pytest.raises(InputError, match="integers, found ndarray of <U1"):
+        TokenRows(np.array(["a", "b"]), 1)
+
+
 def test_a_row_out_of_range_is_refused():
     with pytest.raises(InputError, match="between 0 and 4, found 5"):
         TokenRows(np.arange(10), 2).gather(rows(5))

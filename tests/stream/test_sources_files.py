@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError
+from mixwright.stream.gather import Sources
 from mixwright.stream.sources import open_source
 from mixwright.stream.sources_megatron import MegatronRows, megatron_documents
 from mixwright.stream.sources_tables import JsonLines, ParquetRows
@@ -161,6 +162,40 @@ def test_data_sets_of_datasets(tmp_path):
         open_source(made, column="other")
     with pytest.raises(InputError, match="streaming=False"):
         open_source(made.to_iterable_dataset())
+    splits = datasets.DatasetDict({"train": made})
+    splits.save_to_disk(tmp_path / "splits")
+    with pytest.raises(InputError, match="DatasetDict of 1: 'train'; choose one"):
+        open_source(splits)
+    with pytest.raises(InputError, match="one split, found train; name one"):
+        open_source(tmp_path / "splits")
+
+
+def test_columns_of_other_kinds_are_refused_before_the_first_step(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    import pyarrow.parquet as pq
+
+    def written(name, **columns):
+        pq.write_table(pa.table(columns), tmp_path / name)
+        return tmp_path / name
+
+    a = written("a.parquet", n=pa.array([1, 2], "int32"), ids=[[1], [2]], text=pa.array(["x", "y"], "large_string"))
+    b = datasets.Dataset.from_dict({"n": [1, 2], "ids": [[1, 2], [3, 4]], "text": ["x", "y"]})
+    assert len(Sources({"a": a, "b": b})) == 2
+    for other, message in (
+        ({"n": [1.5]}, "whole numbers in 'n' in 'a' and numbers in 'n' in 'c'"),
+        ({"ids": [["x"]]}, "lists of whole numbers in 'ids' in 'a' and lists of texts in 'ids' in 'c'"),
+        ({"text": [True]}, "texts in 'text' in 'a' and truth values"),
+    ):
+        for c in (written("c.parquet", **other), datasets.Dataset.from_dict(other)):
+            with pytest.raises(InputError, match=message):
+                Sources({"a": a, "c": c})
+
+
+def test_a_file_that_is_not_json_lines_is_refused_before_the_first_step(tmp_path):
+    (tmp_path / "a.json").write_text('[{"a": 1},\n{"a": 2}]')
+    with pytest.raises(InputError, match=r"the source 'a', row 0: .*a\.json, line 1: there should be one JSON value"):
+        Sources({"a": tmp_path / "a.json"})
 
 
 @pytest.mark.parametrize("change", ["content", "length"])

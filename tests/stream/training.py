@@ -5,8 +5,10 @@ python training.py FOLDER STEPS WORKERS [KILL_AT]: under torchrun each rank has 
 at step KILL_AT.
 """
 
+import contextlib
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -82,6 +84,25 @@ def main(folder, steps, workers, kill_at=-1):
     (folder / f"done{rank}").touch()
     if world > 1:
         dist.destroy_process_group()
+
+
+def killed(folder, workers, kills):
+    """Start the training again and again, as a fork that has imported all, and kill each at a random moment."""
+    log, rng = folder / "rows0.log", random.Random(5)
+    for life in range(kills):
+        before = log.stat().st_size if log.exists() else 0
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            main(folder, 10**9, workers)
+        while life % 2 and (not log.exists() or log.stat().st_size <= before):  # until it goes on
+            assert os.waitpid(child, os.WNOHANG) == (0, 0)
+            time.sleep(0.001)
+        time.sleep(rng.random() * 0.25)
+        os.kill(child, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        with contextlib.suppress(ProcessLookupError):  # a worker that was just made does not notice the death by itself
+            os.killpg(child, signal.SIGKILL)
 
 
 def together(value, world):
