@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.errors import InputError
-from mixwright.stream.plan_settings import PlanSettings
+from mixwright.stream.plan_settings import PlanSettings, whole
 from mixwright.stream.plan_steps import PlanState
 
 Array = NDArray[np.float64]
@@ -83,8 +82,7 @@ class Ledger:
     @classmethod
     def of(cls, p: PlanSettings, state: PlanState, lengths_known: bool, steps: int | None = None) -> Ledger:
         """Return the ledger of a plan's state; `steps`: of a whole run, for what a capped source can give."""
-        if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1):
-            raise InputError(f"steps should be a whole number of at least 1, found {steps!r}")
+        steps = None if steps is None else whole(steps, "steps", 1)
         asked = state.asked_so_far(p.batch_size, p.unit)
         drawn = (state.tokens if p.unit == "tokens" else state.cursor).astype(np.float64)
         asked_share = asked / asked.sum() if asked.sum() else state.weights
