@@ -1,6 +1,17 @@
-"""A run, or a comparison, as one self-contained page."""
+"""A run, or a comparison, as one self-contained page, and a search as a page to play with."""
+
+from typing import Any
 
 from mixwright.report.comparison_page import render_comparison, write_comparison
 from mixwright.report.page import render, write_report
 
-__all__ = ["render", "render_comparison", "write_comparison", "write_report"]
+__all__ = ["render", "render_comparison", "write_comparison", "write_report", "write_what_if"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `write_what_if` on first use: a run's page needs no search."""
+    if name == "write_what_if":
+        from mixwright.report.whatif_results import write_what_if
+
+        return write_what_if
+    raise AttributeError(f"module 'mixwright.report' has no attribute {name!r}")

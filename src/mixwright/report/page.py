@@ -17,14 +17,16 @@ from mixwright._version import __version__
 from mixwright.errors import missing_extra
 from mixwright.files import atomic_write
 from mixwright.report import words
+from mixwright.report.looks import Look
 from mixwright.report.schema import check_summary, completed
 from mixwright.report.view import build_view
+from mixwright.report.whatif_view import what_if_view
 
 _MARK = 'document.documentElement.classList.add("js");'  # before anything is drawn: the style depends on it
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def write_report(summary: Mapping[str, Any], path: Path | str) -> Path:
+def write_report(summary: Mapping[str, Any], path: Path | str, what_if: Mapping[str, Any] | None = None) -> Path:
     """
     Write the page of a run to `path`, atomically, and return the path.
 
@@ -34,6 +36,8 @@ def write_report(summary: Mapping[str, Any], path: Path | str) -> Path:
         What `summary.json` of a run folder holds.
     path : Path or str
         The HTML file to write; its folder is made when it is missing.
+    what_if : mapping, optional
+        What `whatif.json` of a run folder holds: the page gets sliders for the weights.
 
     Returns
     -------
@@ -47,13 +51,13 @@ def write_report(summary: Mapping[str, Any], path: Path | str) -> Path:
     MissingExtraError
         When jinja2 or plotly is not installed.
     """
-    text = render(summary)
+    text = render(summary, what_if)
     with atomic_write(path) as handle:
         handle.write(text)
     return Path(path)
 
 
-def render(summary: Mapping[str, Any]) -> str:
+def render(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = None) -> str:
     """
     Return the page of a run as HTML.
 
@@ -64,6 +68,8 @@ def render(summary: Mapping[str, Any]) -> str:
     ----------
     summary : mapping
         What `summary.json` of a run folder holds.
+    what_if : mapping, optional
+        What `whatif.json` of a run folder holds: the page gets sliders for the weights.
 
     Returns
     -------
@@ -78,25 +84,63 @@ def render(summary: Mapping[str, Any]) -> str:
         When jinja2 or plotly is not installed.
     """
     check_summary(summary)
-    return document("page.html", build_view(completed(summary)))
+    view = build_view(completed(summary))
+    looks = {mixture.name: mixture.look for mixture in view["mixtures"]}
+    return document("page.html", view, what_if_parts(what_if, looks))
 
 
-def document(template: str, view: Mapping[str, Any]) -> str:
+def document(template: str, view: Mapping[str, Any], playing: Mapping[str, Any] | None = None) -> str:
     """Return a page: a template with what it shows, whose `charts` are drawn by the page's own script."""
+    more = dict(playing or what_if_parts(None))
+    hashes = [_hash(_MARK.encode()), _hash(_file("page.js").encode()), *more.pop("hashes")]
     environment = _environment()
     library, library_hash = _library()
     script = _file("page.js")
     text = environment.get_template(template).render(
         view,
         library_version=__version__,
-        style=_literal(_file("style.css")),
+        style=_literal(_file("style.css") + (_file("whatif.css") if more["what_if"] else "")),
         mark=_literal(_MARK),
         script=_literal(script),
         data=_literal(script_json([chart.to_json() for chart in view["charts"]])),
         bundle=library,
-        hashes=[_hash(_MARK.encode()), _hash(script.encode()), library_hash],
+        hashes=[*hashes, library_hash],
+        **more,
     )
     return _FORBIDDEN.sub("\ufffd", text)
+
+
+def render_what_if(what_if: Mapping[str, Any], title: str, verdict: str = "") -> str:
+    """Return a page with the what-if part alone, as HTML; it needs no chart library."""
+    playing = what_if_parts(what_if)
+    text = (
+        _environment()
+        .get_template("whatif_page.html")
+        .render(
+            title=title,
+            verdict=verdict,
+            library_version=__version__,
+            style=_literal(_file("style.css") + _file("whatif.css")),
+            mark=_literal(_MARK),
+            hashes=[_hash(_MARK.encode()), *playing.pop("hashes")],
+            **playing,
+        )
+    )
+    return _FORBIDDEN.sub("\ufffd", text)
+
+
+def what_if_parts(what_if: Mapping[str, Any] | None, looks: Mapping[str, Look] | None = None) -> dict[str, Any]:
+    """Return what a template with the what-if part needs, and the hashes of its scripts."""
+    if what_if is None:
+        return {"what_if": None, "hashes": []}
+    view = what_if_view(what_if, looks)
+    script = _file("whatif_numbers.js") + _file("whatif.js")
+    return {
+        "what_if": view,
+        "what_if_data": _literal(script_json(what_if)),
+        "what_if_script": _literal(script),
+        "hashes": [_hash(script.encode())],
+    }
 
 
 def script_json(value: Any) -> str:

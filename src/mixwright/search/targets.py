@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.constraints import Constraints
 from mixwright.errors import InputError
+from mixwright.polytope import Polytope
 from mixwright.search._evidence import Evidence
 from mixwright.search._interior import Region
 from mixwright.search._minimax import Minimax, Targets
@@ -127,7 +128,7 @@ class TargetProblem:
     The rows of each target of a table, and what weights are allowed.
 
     names: of the m targets; tables: their rows; targets: the problem over the `allowed` sources; start: weights to
-    start from; prior, natural [k].
+    start from; prior, natural [k]; space: what the constraints allow.
     """
 
     names: tuple[str, ...]
@@ -139,6 +140,7 @@ class TargetProblem:
     prior: Array
     natural: Array | None
     constraints: Constraints
+    space: Polytope
 
     @classmethod
     def of(
@@ -174,7 +176,7 @@ class TargetProblem:
         region = Region(lower[allowed], upper[allowed], shrinkage * pi[allowed], linear=_space(space, allowed))
         start = scale_onto_bounds(pi[allowed], region.lower, region.upper)
         targets = Targets(rows, region)
-        return cls(chosen, table, tables, targets, allowed, start, pi, natural, constraints)
+        return cls(chosen, table, tables, targets, allowed, start, pi, natural, constraints, space)
 
     def full(self, w: Array) -> Array:
         """Return weights [..., k] of all sources from those of the allowed ones."""
