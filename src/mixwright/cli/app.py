@@ -139,10 +139,14 @@ def report(
     output = _output(context, quiet, as_json)
     with guarded(output):
         from mixwright.experiment.summary import read_summary
+        from mixwright.experiment.whatif_run import read_what_if_of_run
         from mixwright.report import write_comparison, write_report
 
         page, summary = run / "report.html", read_summary(run)
-        (write_comparison if summary.get("kind") == "comparison" else write_report)(summary, page)
+        if summary.get("kind") == "comparison":
+            write_comparison(summary, page)
+        else:
+            write_report(summary, page, read_what_if_of_run(run, summary))
         output.json({"report": str(page.resolve())})
         output.show(lambda console: console.print(f"page: {page.resolve()}", markup=False, soft_wrap=True))
         _open(output, run, open_it)

@@ -25,6 +25,7 @@ from mixwright.experiment.assays_summary import make_summary, search_entry
 from mixwright.experiment.config import config_text
 from mixwright.experiment.source_files import named
 from mixwright.experiment.stages import Progress, Stage, check_folder, folder_name, open_run, silent
+from mixwright.experiment.whatif_run import make_what_if_of_run, write_what_if_of_run
 from mixwright.files import atomic_write, explain_write_error, write_json
 from mixwright.report import write_report
 from mixwright.search.mixmin import MixMin
@@ -44,13 +45,19 @@ class TrainedArm:
 
 @dataclass(frozen=True, eq=False)
 class SeedRun:
-    """What one seed gave: its plan, a summary entry per calibration, its arms by name, and seconds by part."""
+    """
+    What one seed gave.
+
+    Its plan, a summary entry per calibration, its arms by name, seconds by part, and the proxies' probabilities of a 1,
+    uncalibrated [n_train, k].
+    """
 
     seed: int
     plan: AssayPlan
     searches: dict[str, dict[str, Any]]
     arms: dict[str, TrainedArm]
     seconds: dict[str, float]
+    probabilities: np.ndarray
 
 
 def run_assays(
@@ -91,8 +98,10 @@ def run_assays(
         runs = [SeedWork(config, folder, plan, digest, progress, i, len(plans)).do() for i, plan in enumerate(plans)]
         _hand_out(folder, runs[0])
         summary = make_summary(config, command, table, runs, reading)
+        what_if = _what_if(config, runs[0], summary["searches"])
+        write_what_if_of_run(folder, what_if)
         write_json(folder / "summary.json", summary)
-        write_report(summary, folder / "report.html")
+        write_report(summary, folder / "report.html", what_if)
         progress("report", 1, 1)
         return summary
 
@@ -237,7 +246,7 @@ class SeedWork:
             trained[arm.name] = self.final(arm)
         self._report("final", len(arms), len(arms))
         seconds = {"proxies": scored, "search": searches[calibrations[0]]["seconds"]}
-        return SeedRun(self.plan.seed, self.plan, searches, trained, seconds)
+        return SeedRun(self.plan.seed, self.plan, searches, trained, seconds, probabilities)
 
     def _report(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Report how far a stage is, over all seeds."""
@@ -301,6 +310,22 @@ class SeedWork:
         if len(probability) != len(held_out_labels(self.plan)):
             raise InputError(f"{path} should have {len(held_out_labels(self.plan))} numbers; remove {stage.folder}")
         return TrainedArm(arm, probability, result["average_precision"], result["seconds"], result["rows"])
+
+
+def _table_of(plan: AssayPlan, probabilities: np.ndarray, calibration: Any) -> LikelihoodTable:
+    """Return the table of a search."""
+    logs = plan.log_likelihood(probabilities, calibration)
+    return LikelihoodTable.from_array(logs, plan.sources, documents=plan.documents, unit="molecule")
+
+
+def _what_if(config: AssaysConfig, first: SeedRun, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the what-if part of the first seed's main search: its weights are those that are handed out."""
+    calibration, found = next(iter(first.searches.items()))
+    search = {**found, "mixture": entries[0]["mixture"]}
+    table = _table_of(first.plan, first.probabilities, calibration)
+    sizes = np.asarray(first.plan.sizes, np.float64)
+    chosen = config.search
+    return make_what_if_of_run([search], [table], sizes, chosen.constraints(), chosen.prior, config.seed)
 
 
 def _libraries() -> dict[str, str]:

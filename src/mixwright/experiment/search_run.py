@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mixwright.experiment.config import SearchConfig, config_text
 from mixwright.experiment.final_runs import FinalRun, FinalRuns
 from mixwright.experiment.inputs import (
@@ -33,6 +35,7 @@ from mixwright.experiment.proxies import (
 from mixwright.experiment.source_files import check_sources, remember_checked
 from mixwright.experiment.stages import Progress, check_folder, folder_name, open_run, silent
 from mixwright.experiment.summary import make_summary, stage_seconds
+from mixwright.experiment.whatif_run import make_what_if_of_run, write_what_if_of_run
 from mixwright.files import atomic_write, write_json
 from mixwright.report import write_report
 from mixwright.text import Tokenizer
@@ -77,10 +80,12 @@ def run_search(
         check_enough(config, target)
     prints = check_sources(config, folder, progress)
     with open_run(folder, config_text(config)):
-        summary = _Run(config, folder, progress, command, targets, prints).do()
+        run = _Run(config, folder, progress, command, targets, prints)
+        summary = run.do()
         summary["notes"] += annotate(summary) if annotate else []
+        write_what_if_of_run(folder, run.what_if)
         write_json(folder / "summary.json", summary)
-        write_report(summary, folder / "report.html")
+        write_report(summary, folder / "report.html", run.what_if)
         progress("report", 1, 1)
         return summary
 
@@ -99,6 +104,7 @@ class _Run:
     ) -> None:
         self.config, self.folder, self.progress, self.command = config, folder, progress, command
         self.targets, self.prints = targets, prints
+        self.what_if: dict[str, Any] = {}  # for the page
 
     def do(self) -> dict[str, Any]:
         """Do all stages in order."""
@@ -152,6 +158,14 @@ class _Run:
         for index, ((target, _), table) in enumerate(zip(wanted, tables, strict=True)):
             report = part_of(self.progress, "search", index, len(wanted), target.name)
             searches.append(search_mixture(self.config, self.folder, sources, table, target.name, report))
+        self.what_if = make_what_if_of_run(
+            searches,
+            tables,
+            np.array([source.train.tokens for source in sources], np.float64),
+            self.config.search.constraints(self.config.final.tokens),
+            self.config.search.prior,
+            self.config.seed,
+        )
         return searches, best, scored
 
     def _write_mixture(self, search: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@
   const minus = (text) => text.replace(/-/g, "\u2212");
   const number = (value, digits) => (Number.isFinite(value) ? minus(value.toFixed(digits)) : "\u221e");
   const percent = (share, digits = 2) => minus((100 * share).toFixed(digits)) + "\u202f%";
-  const nameOf = (i) => sources[i].trim() || "(no name)";
+  const nameOf = (i) => (sources[i].trim() ? sources[i] : "(no name)");
 
   // ---- state ------------------------------------------------------------------------------------------------------
   let targets = []; // with their arrays
@@ -309,7 +309,7 @@
   const groupBox = ({ name, all: members, members: visible, key }) => {
     const total = make("span", { className: "wi-total" });
     const body = make("div", { className: "wi-members", hidden: closed.has(key) }, ...visible.map((i) => rows[i].box));
-    const title = make("bdi", { className: "name", textContent: name.trim() || "(no name)" });
+    const title = make("bdi", { className: "name", textContent: name.trim() ? name : "(no name)" });
     const button = make("button", { type: "button", className: "wi-fold", "aria-expanded": String(!closed.has(key)) },
       title, " ", make("span", { className: "quiet", textContent: members.length + (members.length === 1 ? " source" : " sources") }), total);
     button.addEventListener("click", () => {
