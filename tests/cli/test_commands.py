@@ -182,6 +182,10 @@ def test_search_from_beginning_to_page(tiny_config: Path, tmp_path: Path) -> Non
     (run / "report.html").unlink()
     assert mixwright("report", str(run)).returncode == 0
     assert (run / "report.html").stat().st_size > 10_000
+    assert 'id="what-if"' in (run / "report.html").read_text(encoding="utf-8")
+    (run / "whatif.json").unlink()  # a run of an older form
+    assert mixwright("report", str(run)).returncode == 0
+    assert 'id="what-if"' not in (run / "report.html").read_text(encoding="utf-8")
     quiet = mixwright("search", str(tiny_config), "--run", str(run), "--quiet", cwd=tmp_path)
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
 

@@ -68,6 +68,13 @@ def test_what_a_run_leaves(done: Path) -> None:
     over = {c["over"] for c in summary["comparisons"] if c["mixture"] == "search"}
     assert over == {"uniform", "natural", "target_alone", "best_single"}
     assert summary["verdict"].startswith("search on target: ")
+    what_if = json.loads((run / "whatif.json").read_text(encoding="utf-8"))
+    assert what_if["sources"] == ["twin", "other"]
+    assert what_if["targets"][0]["losses"][0] == pytest.approx(summary["searches"][0]["loss"], abs=1e-9)
+    assert {m["name"]: m["weights"] for m in what_if["marks"]} == {
+        m["name"]: m["weights"][:2] for m in summary["mixtures"] if m["name"] in [w["name"] for w in what_if["marks"]]
+    }
+    assert 'id="what-if"' in (run / "report.html").read_text(encoding="utf-8")
     assert any("Calibration of the proxies" in note for note in summary["notes"])
     mixture = MixtureFile.read(run / "mixture.json")
     assert mixture.sources == ("twin", "other")

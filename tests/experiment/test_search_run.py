@@ -80,6 +80,11 @@ def test_a_run_has_all_its_parts(done: Path) -> None:
     assert list(MixtureFile.read(run / "mixture.json").weights) == weights["search"]
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "<b>&/numbers" not in page
+    what_if = json.loads((run / "whatif.json").read_text(encoding="utf-8"))
+    assert what_if["sources"] == list(tiny.KINDS)
+    assert what_if["targets"][0]["losses"][0] == pytest.approx(search["loss"], abs=1e-9)
+    assert {mark["name"]: mark["weights"] for mark in what_if["marks"]} == weights
+    assert 'id="what-if"' in page
 
 
 def test_nothing_is_done_twice(done: Path) -> None:

@@ -222,10 +222,10 @@ def test_a_result_becomes_a_page(three, tmp_path):
     result = mixwright.MixMin(shrinkage=0.01).fit(
         three, target_weights={"novels": 1, "questions": 1}, sizes=[1, 2, 3], constraints=Constraints(caps={"a": 0.4})
     )
-    path = write_what_if(result, tmp_path / "new" / "page.html", title=SCRIPT, mixtures={"mine": [1, 1, 2]})
+    path = write_what_if(result, tmp_path / "new" / "page.html", title=SCRIPT, mixtures={"mine": {"c": 1, "b": 1}})
     made = data_of(path)
     assert [mark["name"] for mark in made["marks"]][:4] == ["search", "mine", "uniform", "natural"]
-    assert made["marks"][1]["weights"] == [0.25, 0.25, 0.5]
+    assert made["marks"][1]["weights"] == [0.0, 0.5, 0.5]
     assert made["marks"][0]["interval"] == np.round(result.interval(0.9), 6).tolist()
     assert made["upper"] == [0.4, 1.0, 1.0]
     for target in made["targets"]:
@@ -264,6 +264,7 @@ def test_a_table_alone_is_enough(three, tmp_path):
     [
         ({"mixtures": {"uniform": [1, 1, 1]}}, "'uniform' twice"),
         ({"mixtures": {"mine": [1, 1]}}, "one number per source"),
+        ({"mixtures": {"mine": {"nobody": 1}}}, "found 'nobody'"),
         ({"groups": {"g": ["nobody"]}}, "found 'nobody'"),
         ({"max_rows": 0}, "at least 1"),
         ({"max_rows": True}, "at least 1"),

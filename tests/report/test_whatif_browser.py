@@ -36,7 +36,9 @@ def show(browser, tmp_path) -> Iterator[Callable[..., Any]]:  # noqa: F811
     seen: list[str] = []
     pages = []
 
-    def opened(made: dict[str, Any], width: int = 1280, summary: Any = None, script: str = TAKEN, **options: Any) -> Any:
+    def opened(
+        made: dict[str, Any], width: int = 1280, summary: Any = None, script: str = TAKEN, **options: Any
+    ) -> Any:
         path = tmp_path / "page.html"
         if summary is None:
             path.write_text(render_what_if(made, "A title", "a verdict"), encoding="utf-8")

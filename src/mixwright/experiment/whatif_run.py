@@ -83,10 +83,10 @@ def _baselines(
     for search, table in zip(searches, tables, strict=True):
         if search["target"] not in best:
             best[search["target"]] = int(np.argmin(best_singles(table)))
-    for target, position in best.items():
-        name = "best_single" if len(best) == 1 else f"best_single_{target}"
-        marks.append(Mark(name, "best_single", np.eye(k)[position]))
-    return marks
+    if len(set(best.values())) == 1:
+        return [*marks, Mark("best_single", "best_single", np.eye(k)[next(iter(best.values()))])]
+    singles = [Mark(f"best_single_{target}", "best_single", np.eye(k)[i]) for target, i in best.items()]
+    return marks + singles
 
 
 def write_what_if_of_run(folder: Path, what_if: Mapping[str, Any]) -> None:

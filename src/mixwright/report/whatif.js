@@ -134,7 +134,7 @@
 
   const paintLines = () => {
     for (let i = 0; i < k; i++) {
-      if (w[i] === shown[i]) continue;
+      if (w[i] === shown[i] || !rows[i].box.isConnected) continue; // one that is not in the list waits
       shown[i] = w[i];
       const { slider, field } = rows[i];
       slider.value = 100 * w[i];
@@ -290,6 +290,7 @@
     const list = byId("list");
     if (byId("group")?.checked) list.replaceChildren(...grouped(taken));
     else list.replaceChildren(...taken.map((i) => rows[i].box));
+    paintLines();
     byId("more").hidden = taken.length === order.length;
     byId("shown").textContent = taken.length + " of " + k + " sources shown";
     paintGroups();
@@ -346,7 +347,7 @@
   const curve = (() => {
     const figure = byId("curve");
     if (!figure) return { start() {}, point() {} };
-    const [HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [330, 62, 14, 12, 46];
+    const [HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [330, 62, 26, 12, 46];
     let WIDTH = 460;
     let pair, points, box, dot, scaleX, scaleY;
     const inside = (x, y) => x >= box[0] && x <= box[1] && y >= box[2] && y <= box[3];
@@ -410,6 +411,8 @@
       said.hidden = outside.length === 0;
       said.replaceChildren("Outside the picture: ", ...outside.flatMap((name, j) => [j ? ", " : "", make("bdi", { textContent: name })]));
       byId("along").max = points.length - 1;
+      byId("along").disabled = points.length < 2;
+      byId("one").hidden = points.length > 1;
       point();
     };
     const point = () => {

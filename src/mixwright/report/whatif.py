@@ -263,7 +263,7 @@ def _packed(targets: Sequence[TargetRows | TargetMoments]) -> str:
         doubles += [np.asarray(target.weights, "<f8").tobytes(), top.ravel().astype("<f8").tobytes()]
         columns = np.ascontiguousarray(logs.T.astype("<f4"))
         floats.append(np.ascontiguousarray(columns.view(np.uint8).reshape(-1, 4).T).tobytes())
-    return base64.b64encode(gzip.compress(b"".join(doubles + floats), 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(b"".join(doubles + floats), 6, mtime=0)).decode()
 
 
 def unpack(what_if: Mapping[str, Any]) -> list[tuple[Array, Array] | Array]:
@@ -301,7 +301,7 @@ def check_what_if(what_if: Any) -> None:
             f"what-if: schema should be at most {SCHEMA}, found {what_if['schema']}: a newer mixwright wrote it; "
             "install that version (pip install --upgrade mixwright) to make its page"
         )
-    kinds = {"version": str, "sources": list, "groups": list, "lower": list, "upper": list, "limits": list}
+    kinds: dict[str, type] = {"version": str, "sources": list, "groups": list, "lower": list, "upper": list, "limits": list}
     kinds |= {"marks": list, "targets": list, "curves": list, "seed": int, "left_out": list, "data": str}
     for name, kind in kinds.items():
         if not isinstance(what_if.get(name), kind):

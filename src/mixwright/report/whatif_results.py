@@ -29,7 +29,7 @@ def write_what_if(
     path: Path | str,
     *,
     title: str = "What if",
-    mixtures: Mapping[str, ArrayLike] | None = None,
+    mixtures: Mapping[str, ArrayLike | Mapping[str, float]] | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     interval: float | None = 0.9,
     max_rows: int = 2_000,
@@ -47,7 +47,7 @@ def write_what_if(
     title
         The heading.
     mixtures
-        {name: weights [k]} that are marked on the sliders too, normalised.
+        {name: weights [k], or {source: weight}} that are marked on the sliders too, normalised.
     groups
         {group: names of sources}; by default sources are grouped by the beginning of their names, if that helps.
     interval
@@ -93,7 +93,7 @@ def write_what_if(
 
 def _what_if(
     found: Found | LikelihoodTable,
-    mixtures: Mapping[str, ArrayLike],
+    mixtures: Mapping[str, ArrayLike | Mapping[str, float]],
     groups: Mapping[str, Sequence[str]] | None,
     interval: float | None,
     max_rows: int,
@@ -103,7 +103,7 @@ def _what_if(
     sources = table.sources if table is not None else found.sources  # type: ignore[union-attr]
     _check_groups(groups, sources)
     own = [] if isinstance(found, LikelihoodTable) else [_searched(found, interval)]
-    given = [Mark(name, "given", per_source(w, len(sources), f"mixture {name!r}")) for name, w in mixtures.items()]
+    given = [Mark(name, "given", _given(w, sources, f"mixture {name!r}")) for name, w in mixtures.items()]
     marks = own + given + _plain(found, len(sources))
     if isinstance(found, SquaredErrorResult):
         return _squared(found, marks, groups, seed)
@@ -118,6 +118,16 @@ def _what_if(
                 marks.append(Mark(f"best for {part.target}", "given", found.best_weights[part.target]))
     _check_names(marks)
     return what_if_of_tables(parts, marks, space=_space(found), groups=groups, most_rows=max_rows, seed=seed)
+
+
+def _given(w: ArrayLike | Mapping[str, float], sources: Sequence[str], what: str) -> Array:
+    """Return weights [k]; sources that a mapping does not name have none."""
+    if isinstance(w, Mapping):
+        for name in w:
+            if name not in sources:
+                raise InputError(f"{what} should name sources; found {name!r}; correct it")
+        w = [w.get(name, 0.0) for name in sources]
+    return per_source(w, len(sources), what)
 
 
 def _table(found: Found | LikelihoodTable) -> LikelihoodTable | None:
