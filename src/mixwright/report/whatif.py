@@ -301,8 +301,16 @@ def check_what_if(what_if: Any) -> None:
             f"what-if: schema should be at most {SCHEMA}, found {what_if['schema']}: a newer mixwright wrote it; "
             "install that version (pip install --upgrade mixwright) to make its page"
         )
-    kinds: dict[str, type] = {"version": str, "sources": list, "groups": list, "lower": list, "upper": list, "limits": list}
-    kinds |= {"marks": list, "targets": list, "curves": list, "seed": int, "left_out": list, "data": str}
+    kinds: dict[str, type] = dict.fromkeys(("sources", "groups", "lower", "upper", "limits"), list)
+    kinds |= {
+        "version": str,
+        "marks": list,
+        "targets": list,
+        "curves": list,
+        "seed": int,
+        "left_out": list,
+        "data": str,
+    }
     for name, kind in kinds.items():
         if not isinstance(what_if.get(name), kind):
             raise InputError(
