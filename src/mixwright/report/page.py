@@ -92,7 +92,7 @@ def render(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = None)
 def document(template: str, view: Mapping[str, Any], playing: Mapping[str, Any] | None = None) -> str:
     """Return a page: a template with what it shows, whose `charts` are drawn by the page's own script."""
     more = dict(playing or what_if_parts(None))
-    hashes = [_hash(_MARK.encode()), _hash(_file("page.js").encode()), *more.pop("hashes")]
+    further = more.pop("hashes")
     environment = _environment()
     library, library_hash = _library()
     script = _file("page.js")
@@ -104,7 +104,7 @@ def document(template: str, view: Mapping[str, Any], playing: Mapping[str, Any] 
         script=_literal(script),
         data=_literal(script_json([chart.to_json() for chart in view["charts"]])),
         bundle=library,
-        hashes=[*hashes, library_hash],
+        hashes=[_hash(_MARK.encode()), _hash(script.encode()), library_hash, *further],
         **more,
     )
     return _FORBIDDEN.sub("\ufffd", text)
