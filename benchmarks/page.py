@@ -110,6 +110,7 @@ a GPU, other work on the machine (load {os.getloadavg()[0]:.0f}). {MOVES} moves 
 percentile) of: the arithmetic of one loss; all of the page's script for a move (loss, figures, the position of every
 slider, limits, groups); from the move to the end of the frame that shows it, waiting for the frame included (16.7 ms
 at 60 per second). Every move changes all sliders.
+The figures of one point more and the text to copy follow 150 ms after the last move and are not counted.
 
 {table}
 

@@ -212,10 +212,10 @@
   };
 
   const paintSlopes = () => {
-    const slope = N.slopes(targets[at], w);
+    const change = N.changes(targets[at], w, 0.01);
     rows.forEach((row, i) => {
-      row.value = slope[i];
-      row.slope.textContent = Number.isFinite(slope[i]) ? "+1\u202fpt: " + signed(0.01 * slope[i], 5) : "+1\u202fpt: \u2013";
+      row.value = change[i];
+      row.slope.textContent = "+1\u202fpt: " + (Number.isFinite(change[i]) ? signed(change[i], 5) : "\u2013");
     });
   };
 
@@ -277,7 +277,7 @@
     given: () => 0,
     name: (a, b) => sources[a].localeCompare(sources[b], "en", { numeric: true }),
     weight: (a, b) => w[b] - w[a],
-    gain: (a, b) => (rows[a].value ?? 0) - (rows[b].value ?? 0),
+    gain: (a, b) => (rows[a].value || 0) - (rows[b].value || 0),
   };
   const arrange = () => {
     paintSlopes();

@@ -110,27 +110,33 @@ const whatIfNumbers = (() => {
     return Math.sqrt(((1 - n / target.of) * sum) / (n * Math.max(n - 1, 1)));
   };
 
-  // What the loss changes by where a share h -> 0 of everything goes to a source, per unit of h: [k].
-  const slopes = (target, w) => {
+  // What the loss changes by where a share h of everything goes to a source: [k].
+  const changes = (target, w, h) => {
     const { n, k } = target;
     const out = new Float64Array(k);
     if (target.kind !== "rows") {
-      const level = 2 * quadratic(target, w);
+      const now = quadratic(target, w);
       for (let i = 0; i < k; i++) {
-        for (let j = 0; j < k; j++) out[i] += 2 * target.matrix[i * k + j] * w[j];
-        out[i] -= level;
+        let row = 0;
+        for (let j = 0; j < k; j++) row += target.matrix[i * k + j] * w[j];
+        out[i] = (1 - h) ** 2 * now + 2 * h * (1 - h) * row + h * h * target.matrix[i * k + i] - now;
       }
       return out;
     }
     const y = mixed(target, w);
-    for (let r = 0; r < n; r++) y[r] = target.c[r] / target.total / y[r];
+    const far = []; // rows whose likelihood is too small: by logarithms
+    for (let r = 0; r < n; r++) if (!(y[r] > TINY)) far.push([r, logMixed(target, w, r)]);
+    for (const [r] of far) y[r] = Infinity; // counted below
     for (let i = 0; i < k; i++) {
       let sum = 0;
       for (let r = 0; r < n; r++) {
-        const p = target.p[i * n + r];
-        if (p > 0) sum += p * y[r];
+        if (y[r] !== Infinity) sum += target.c[r] * Math.log(1 - h + (h * target.p[i * n + r]) / y[r]);
       }
-      out[i] = 1 - sum;
+      for (const [r, log] of far) {
+        const more = target.logs[i * n + r] - log;
+        sum += target.c[r] * (more > 600 ? Math.log(h) + more : Math.log(1 - h + h * Math.exp(more)));
+      }
+      out[i] = -sum / target.total;
     }
     return out;
   };
@@ -250,5 +256,5 @@ const whatIfNumbers = (() => {
       2,
     ) + "\n";
 
-  return { unzipped, targetsOf, lossOf, errorOf, slopes, moved, violations, asYaml, asJson };
+  return { unzipped, targetsOf, lossOf, errorOf, changes, moved, violations, asYaml, asJson };
 })();
