@@ -17,7 +17,7 @@ from mixwright.assays.compare import search_arm_name
 from mixwright.assays.data import AssayTable
 from mixwright.assays.files import read_assays
 from mixwright.assays.plan import AssayPlan, make_plan
-from mixwright.assays.search import search_weights
+from mixwright.assays.search import evidence, search_weights
 from mixwright.assays.splits import split_target
 from mixwright.errors import InputError
 from mixwright.experiment.assays_config import AssaysConfig
@@ -312,17 +312,11 @@ class SeedWork:
         return TrainedArm(arm, probability, result["average_precision"], result["seconds"], result["rows"])
 
 
-def _table_of(plan: AssayPlan, probabilities: np.ndarray, calibration: Any) -> LikelihoodTable:
-    """Return the table of a search."""
-    logs = plan.log_likelihood(probabilities, calibration)
-    return LikelihoodTable.from_array(logs, plan.sources, documents=plan.documents, unit="molecule")
-
-
 def _what_if(config: AssaysConfig, first: SeedRun, entries: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the what-if part of the first seed's main search: its weights are those that are handed out."""
     calibration, found = next(iter(first.searches.items()))
     search = {**found, "mixture": entries[0]["mixture"]}
-    table = _table_of(first.plan, first.probabilities, calibration)
+    table = evidence(first.plan, first.probabilities, calibration)
     sizes = np.asarray(first.plan.sizes, np.float64)
     chosen = config.search
     return make_what_if_of_run([search], [table], sizes, chosen.constraints(), chosen.prior, config.seed)

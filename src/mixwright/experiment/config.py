@@ -226,7 +226,7 @@ class SearchConfig(Part):
         extra="forbid", frozen=True, allow_inf_nan=False, title="mixwright search", protected_namespaces=()
     )
     kind: Literal["text"] = Field(default="text", description="text: sources are texts (assays is another kind).")
-    title: str = Field(default="", description="Heading of the report. Default: the name of the file.")
+    title: str = Field(default="", description="Heading of the report. Default: what it is a mixture for.")
     seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0, lt=2**31)] = Field(
         default=0, description="Seed of the models, of the order of rows and of the search."
     )

@@ -72,7 +72,7 @@ class MixMin:
     >>> import numpy as np
     >>> logs = np.log([[0.5, 0.1], [0.4, 0.1], [0.1, 0.6]])
     >>> MixMin(shrinkage=0.0).fit(logs).weights.round(3)
-    array([0.708, 0.292])
+    array([0.703, 0.297])
 
     References
     ----------

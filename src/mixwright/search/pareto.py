@@ -95,7 +95,7 @@ def pareto(
     >>> logs = np.log([[0.5, 0.1], [0.4, 0.1], [0.1, 0.6]])
     >>> table = LikelihoodTable.from_array(logs, targets=[0, 0, 1], target_names=["news", "code"])
     >>> [point.weights.round(2).tolist() for point in pareto(table, ("news", "code"), points=3)]
-    [[0.0, 1.0], [0.56, 0.44], [1.0, 0.0]]
+    [[0.0, 1.0], [0.52, 0.48], [1.0, 0.0]]
     """
     if isinstance(targets, str) or len(targets) != 2 or targets[0] == targets[1]:
         raise InputError(f"targets should be the names of two different targets; found {targets!r}")

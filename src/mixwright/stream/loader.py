@@ -62,6 +62,7 @@ class MixtureLoader:
 
     Examples
     --------
+    >>> from mixwright.stream import TokenRows
     >>> plan = Plan({"a": 4, "b": 4}, [0.5, 0.5], batch_size=2)
     >>> tokens = np.arange(8)
     >>> loader = MixtureLoader({"a": TokenRows(tokens, 2), "b": TokenRows(tokens, 2)}, plan)

@@ -1,0 +1,76 @@
+"""The fenced blocks of a Markdown page, read by Sybil: what runs, what is checked, what is skipped and why."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from unittest import SkipTest
+
+import yaml
+from sybil import Document, Example
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+from sybil.sybil import Sybil
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
+# What the keys of a fragment belong to, where a page shows only a part of a configuration.
+AROUND = {"sources": {"a": "a.jsonl", "b": "b.jsonl"}, "targets": {"t": "t.jsonl"}}
+
+
+def check_yaml(example: Example) -> None:
+    """Check a YAML block with the schema of the configuration that it is (of); no data is opened."""
+    from mixwright.experiment.assays_config import make_assays_config
+    from mixwright.experiment.config import make_config
+
+    value = yaml.safe_load(example.parsed)
+    if value.get("kind") == "assays":
+        make_assays_config(value)
+    else:
+        make_config(AROUND | value)
+
+
+def run_shell(example: Example) -> None:
+    """Run a shell block in the current folder, with this mixwright and this Python first on the path."""
+    paths = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = os.environ | {"PATH": os.pathsep.join(paths), "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(["bash", "-euc", example.parsed], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, f"line {example.line}: {done.stdout}{done.stderr}"
+
+
+def read(page: Path) -> Document:
+    """Read the blocks of a page."""
+    parsers = [
+        SkipParser(),
+        PythonCodeBlockParser(),
+        CodeBlockParser("yaml", check_yaml),
+        CodeBlockParser("shell", run_shell),
+    ]
+    return Sybil(parsers=parsers).parse(page)
+
+
+def language(example: Example) -> str:
+    """Return the language of a block; "" for a mark that skips others."""
+    return (example.region.lexemes or {}).get("arguments", "")
+
+
+def run_page(document: Document) -> list[str]:
+    """Run the blocks of a page in order; return the reasons of those that are skipped."""
+    skipped = []
+    for example in document.examples():
+        try:
+            example.evaluate()
+        except SkipTest as reason:
+            skipped.append(str(reason))
+    return skipped
+
+
+def commands(document: Document) -> list[list[str]]:
+    """Return the words of every `mixwright ...` line of the shell blocks, also of those that are skipped."""
+    lines = [
+        line.strip()
+        for example in document.examples()
+        if language(example) == "shell"
+        for line in example.parsed.replace("\\\n", " ").splitlines()
+    ]
+    return [shlex.split(line.split(" > ")[0], comments=True) for line in lines if line.startswith("mixwright ")]
