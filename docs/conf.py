@@ -1,7 +1,7 @@
 """
 The documentation site: Sphinx over the Markdown pages and the docstrings. `make docs` builds it; see docs/writing.md.
 
-The source folder is the repository itself, so that a relative link between two files means the same here and on a forge.
+The source folder is the repository itself: a relative link between two files means the same here and on a forge.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def tiny_demo() -> None:
 
 
 def tiny_tox21(name: str = "tox21.parquet") -> None:
-    """Write a table like Tox21: rings with and without a nitrogen, labels that hang on it, gaps, one text that is none."""
+    """Write a table like Tox21: rings with and without nitrogen, labels that hang on it, gaps, a text that is none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
