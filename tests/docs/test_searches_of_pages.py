@@ -1,4 +1,4 @@
-"""The quick start ends with a verdict: its files, its configuration, with smaller budgets than a reader's."""
+"""The searches that pages show end with a verdict: their files and configurations, with smaller budgets than a reader's."""
 
 import json
 from pathlib import Path
@@ -7,16 +7,15 @@ import pytest
 import yaml
 
 pytest.importorskip("sybil", reason="reads the blocks of the pages (extra dev)")
-pytest.importorskip("torch", reason="trains language models")
-
 from blocks import ROOT, commands, language, read
-from tiny_runs import MODEL
+from tiny_runs import MODEL, tiny_tox21
 from typer.testing import CliRunner
 
 from mixwright.cli.app import app
 
 
 def test_the_quick_start_ends_with_a_verdict(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="trains language models")
     monkeypatch.chdir(tmp_path)
     page = read(ROOT / "docs" / "quick-start.md")
     examples = list(page.examples())
@@ -37,3 +36,18 @@ def test_the_quick_start_ends_with_a_verdict(tmp_path, monkeypatch):
         assert done.exit_code == 0, done.output
         assert "uniform" in done.output or "page:" in done.output
     assert json.loads(Path("runs/search/summary.json").read_text())["verdict"]
+
+
+def test_the_tutorial_on_assays_ends_with_a_verdict(tmp_path, monkeypatch):
+    pytest.importorskip("xgboost", reason="trains boosters")
+    pytest.importorskip("rdkit", reason="reads SMILES")
+    monkeypatch.chdir(tmp_path)
+    tiny_tox21()
+    page = read(ROOT / "docs" / "tutorial-assays.md")
+    config = yaml.safe_load(next(example.parsed for example in page.examples() if language(example) == "yaml"))
+    Path("assays.yaml").write_text(json.dumps(config | {"split": {"seeds": 1}, "classifier": {"trees": 3}}))
+    done = CliRunner().invoke(app, commands(page)[0][1:])
+    assert done.exit_code == 0, done.output
+    assert "target_alone" in done.output
+    assert json.loads(Path("runs/p53/summary.json").read_text())["verdict"]
+    assert Path("runs/p53/row_weights.parquet").exists()
