@@ -15,7 +15,10 @@ import mixwright
 # A page and the modules whose names it has; names of modules that are in no list go to the last page.
 PAGES = {
     "docs/api/search": ("search", "constraints", "polytope", "simplex"),
-    "docs/api/strategies": ("observation", "strategy", "strategies", "mixture", "gradients", "testing"),
+    "docs/api/strategies": (
+        *("observation", "observation_pool", "strategy", "strategies", "mixture", "decisions", "gradients"),
+        *("testing", "conformance"),
+    ),
     "docs/api/stream": ("stream",),
     "docs/api/assays": ("assays",),
     "docs/api/compare": ("compare",),

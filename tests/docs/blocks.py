@@ -24,7 +24,11 @@ def check_yaml(example: Example) -> None:
     from mixwright.experiment.config import make_config
 
     value = yaml.safe_load(example.parsed)
-    if value.get("kind") == "assays":
+    if set(value) == {"strategy"}:
+        from mixwright.strategies import from_config
+
+        from_config(value["strategy"], ("a", "b"))
+    elif value.get("kind") == "assays":
         make_assays_config(value)
     else:
         make_config(AROUND | value)
