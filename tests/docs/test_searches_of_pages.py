@@ -1,4 +1,4 @@
-"""The searches that pages show end with a verdict: their files and configurations, with smaller budgets than a reader's."""
+"""The searches that pages show end with a verdict: their files and configurations, with smaller budgets."""
 
 import json
 from pathlib import Path
