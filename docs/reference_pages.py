@@ -22,7 +22,7 @@ PAGES = {
     "docs/api/stream": ("stream",),
     "docs/api/assays": ("assays",),
     "docs/api/compare": ("compare",),
-    "docs/api/files": ("mixture_file", "errors"),
+    "docs/api/files": ("mixture_file", "formats", "errors"),
 }
 _log = logging.getLogger("mixwright.docs")
 

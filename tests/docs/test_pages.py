@@ -19,7 +19,14 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_that_could_run_has_its_language(page):
     fences = re.findall(r"^\s*```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(fences[::2]) <= {"python", "yaml", "shell", "text", "json"}
+    assert set(fences[::2]) <= {
+        "python",
+        "yaml",
+        "shell",
+        "console",
+        "text",
+        "json",
+    }  # console: with its output, see tests/formats
     assert set(fences[1::2]) <= {""}
 
 
