@@ -314,6 +314,7 @@ class SeedWork:
 
 def _what_if(config: AssaysConfig, first: SeedRun, entries: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the what-if part of the first seed's main search: its weights are those that are handed out."""
+    calibration: Any
     calibration, found = next(iter(first.searches.items()))
     search = {**found, "mixture": entries[0]["mixture"]}
     table = evidence(first.plan, first.probabilities, calibration)
