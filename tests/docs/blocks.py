@@ -21,6 +21,7 @@ AROUND = {"sources": {"a": "a.jsonl", "b": "b.jsonl"}, "targets": {"t": "t.jsonl
 def check_yaml(example: Example) -> None:
     """Check a YAML block with the schema of the configuration that it is (of); no data is opened."""
     from mixwright.experiment.assays_config import make_assays_config
+    from mixwright.experiment.compare_config import make_compare_config
     from mixwright.experiment.config import make_config
 
     value = yaml.safe_load(example.parsed)
@@ -28,6 +29,8 @@ def check_yaml(example: Example) -> None:
         from mixwright.strategies import from_config
 
         from_config(value["strategy"], ("a", "b"))
+    elif "arms" in value:
+        make_compare_config(value)
     elif value.get("kind") == "assays":
         make_assays_config(value)
     else:
