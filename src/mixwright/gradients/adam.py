@@ -1,0 +1,48 @@
+"""The optimiser's metric: what Adam divides a gradient by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixwright.errors import InputError
+
+Moment = tuple[Tensor, Tensor]  # the second moment, and [its bias correction, epsilon]
+
+
+class AdamMetric:
+    """
+    Second moments of an Adam-like optimiser: a gradient g counts as g / (sqrt(v / (1 - beta2^t)) + eps).
+
+    Raises
+    ------
+    InputError
+        If the optimiser keeps no second moments.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        groups = optimizer.param_groups
+        if not all("betas" in group and "eps" in group for group in groups):
+            raise InputError(
+                f"optimizer should be Adam, AdamW or alike, with betas and eps, found {type(optimizer).__name__}; leave "
+                "it out for plain norms"
+            )
+        self.optimizer = optimizer
+
+    def moment(self, parameter: Any, name: str) -> Moment | None:
+        """Return the second moment of a parameter, whole; None before the optimiser's first step."""
+        group = next((g for g in self.optimizer.param_groups if any(p is parameter for p in g["params"])), None)
+        if group is None:
+            raise InputError(f"the optimizer should have every trainable parameter, found none of {name!r}; freeze it")
+        state = self.optimizer.state.get(parameter, {})
+        if not state:
+            return None
+        if "exp_avg_sq" not in state:
+            found = ", ".join(state) or "nothing"
+            raise InputError(f"the optimizer should keep exp_avg_sq for each parameter, found {found} for {name!r}")
+        moment = state["max_exp_avg_sq"] if group.get("amsgrad") else state["exp_avg_sq"]
+        moment = moment.full_tensor() if hasattr(moment, "full_tensor") else moment
+        correction = 1 - float(group["betas"][1]) ** float(state["step"])
+        return moment.detach(), torch.tensor([correction, float(group["eps"])], dtype=torch.float64)

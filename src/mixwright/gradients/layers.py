@@ -1,0 +1,211 @@
+"""Layers whose gradient can be split by row, and what each of them computes while a micro-batch is observed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mixwright.errors import InputError
+from mixwright.gradients.functions import EmbeddingTap, LinearTap, NormTap
+from mixwright.gradients.rows import Rows
+
+NAME = "_mixwright_layer"  # where a module keeps its Layer while it is observed
+
+
+@dataclass
+class Tie:
+    """What goes from an embedding to the head with the same weight, within one forward pass."""
+
+    tokens: Tensor | None = None
+    link: Tensor | None = None
+
+
+@dataclass
+class Layer:
+    """One layer of a model, and the probe whose gradient its statistics will be."""
+
+    name: str
+    module: nn.Module
+    forward: Callable[..., Tensor]
+    weight: bool  # whether it is trained
+    bias: bool
+    fused: bool = False
+    tie: Tie | None = None
+    rows: Rows | None = None
+    probe: Tensor | None = None
+    moments: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
+
+    def __post_init__(self) -> None:
+        """Keep the module's own forward."""
+        self.plain = type(self.module).forward
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return the trained parameters by their name in the module, as they are now."""
+        wanted = {"weight": self.weight, "bias": self.bias}
+        return {key: getattr(self.module, key) for key, trained in wanted.items() if trained}
+
+    def check(self, shape: torch.Size) -> None:
+        """Raise InputError if an input's first dimension is not the rows."""
+        assert self.rows is not None
+        b = self.rows.source.shape[0]
+        if not shape or shape[0] != b:
+            raise InputError(
+                f"the layer {self.name!r} should be given one entry per row first ({b} ids of sources were given), found "
+                f"the shape {tuple(shape)}; give one id per row, or use level='micro-batch'"
+            )
+
+
+def layer_of(name: str, module: nn.Module, trained: set[str], fused: bool) -> Layer | None:
+    """Return the layer for a module that can be observed, or None; `trained` names its own trainable parameters."""
+    forward = _observed_forward(module)
+    if forward is None or not trained <= {"weight", "bias"}:
+        return None
+    return Layer(name, module, forward, "weight" in trained, "bias" in trained, fused)
+
+
+def _observed_forward(module: nn.Module) -> Callable[..., Tensor] | None:
+    own = getattr(type(module), "forward", None)
+    if "forward" in vars(module) or getattr(module, "scale_grad_by_freq", False):
+        return None
+    for kind, forward in ((nn.Linear, _linear), (nn.Embedding, _embedding), (nn.LayerNorm, _layer_norm)):
+        if isinstance(module, kind):
+            return forward if own is kind.forward else None
+    origin = (getattr(own, "__module__", ""), getattr(own, "__qualname__", ""))
+    if origin == ("transformers.pytorch_utils", "Conv1D.forward"):
+        return _conv1d
+    if any(cls.__name__.endswith("RMSNorm") for cls in type(module).__mro__) and _eps(module) is not False:
+        return _rms_norm
+    return None
+
+
+def _eps(module: nn.Module) -> Any:
+    """Return the epsilon of an RMSNorm; False if it has none."""
+    return getattr(module, "variance_epsilon", getattr(module, "eps", False))
+
+
+def _linear(self: Any, x: Tensor) -> Tensor:
+    layer = vars(self)[NAME]
+    layer.check(x.shape)
+    x, weight, bias = _cast(x), self.weight, self.bias
+    y = F.linear(x, *_kept_out(layer, weight, bias))
+    return _linear_tap(layer, y, x, weight, bias, False)
+
+
+def _conv1d(self: Any, x: Tensor) -> Tensor:
+    layer = vars(self)[NAME]
+    layer.check(x.shape)
+    x = _cast(x)
+    weight, bias = _kept_out(layer, self.weight, self.bias)
+    y = torch.addmm(bias, x.view(-1, x.size(-1)), weight).view((*x.size()[:-1], self.nf))
+    return _linear_tap(layer, y, x, self.weight, self.bias, True)
+
+
+def _linear_tap(layer: Layer, y: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool) -> Tensor:
+    assert layer.rows is not None
+    link, tokens = (None, None) if layer.tie is None else (layer.tie.link, layer.tie.tokens)
+    return LinearTap.apply(
+        y,
+        x,
+        weight if layer.fused and layer.weight else None,
+        bias if layer.fused and layer.bias else None,
+        layer.probe,
+        link,
+        tokens,
+        *layer.rows.layout,
+        *layer.moments,
+        transposed,
+        layer.weight,
+        layer.bias,
+    )
+
+
+def _layer_norm(self: Any, x: Tensor) -> Tensor:
+    layer = vars(self)[NAME]
+    y = F.layer_norm(x, self.normalized_shape, *_kept_out(layer, self.weight, self.bias), self.eps)
+    return _norm_tap(layer, y, x, self.weight, self.bias, "layer", self.normalized_shape, self.eps)
+
+
+def _rms_norm(self: Any, x: Tensor) -> Tensor:
+    layer = vars(self)[NAME]
+    y = layer.plain(self, x)
+    kind = "rms" if isinstance(self, nn.RMSNorm) else "float32"
+    return _norm_tap(layer, y, x, None, None, kind, tuple(self.weight.shape), _eps(self))
+
+
+def _norm_tap(
+    layer: Layer,
+    y: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    kind: str,
+    shape: tuple[int, ...],
+    eps: float | None,
+) -> Tensor:
+    layer.check(x.shape)
+    assert layer.rows is not None
+    return NormTap.apply(
+        y,
+        x,
+        weight if layer.fused and layer.weight else None,
+        bias if layer.fused and layer.bias else None,
+        layer.probe,
+        *layer.rows.layout,
+        *layer.moments,
+        kind,
+        tuple(shape),
+        eps,
+        layer.weight,
+        layer.bias,
+    )
+
+
+def _embedding(self: Any, tokens: Tensor) -> Tensor:
+    layer = vars(self)[NAME]
+    y = layer.plain(self, tokens)
+    b = layer.rows.source.shape[0]
+    if _same_for_all(tokens, b):  # positions, added to each row: their gradient is wanted row by row
+        tokens = tokens.reshape(1, -1).expand(b, -1)
+        y = y.reshape(1, -1, y.shape[-1]).expand(b, -1, -1)
+    layer.check(tokens.shape)
+    padding = -1 if self.padding_idx is None else self.padding_idx
+    weight_moment, _, adam = layer.moments
+    linked = layer.tie is not None
+    found = EmbeddingTap.apply(
+        y, tokens, layer.probe, *layer.rows.layout, weight_moment, adam, self.num_embeddings, padding, linked
+    )
+    if layer.tie is None:
+        return found
+    y, layer.tie.link = found
+    layer.tie.tokens = tokens.reshape(b, -1)
+    return y
+
+
+def _same_for_all(tokens: Tensor, b: int) -> bool:
+    """Return whether ids are positions that serve all rows: [1, t], or [t] counted from 0."""
+    if tokens.dim() == 2:
+        return tokens.shape[0] == 1 != b
+    if tokens.dim() != 1:
+        return False
+    return tokens.shape[0] != b or bool((tokens == torch.arange(b, device=tokens.device)).all())
+
+
+def _kept_out(layer: Layer, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return the parameters without a gradient where the tap gives it."""
+    if not layer.fused:
+        return weight, bias
+    return weight.detach(), None if bias is None else bias.detach()
+
+
+def _cast(x: Tensor) -> Tensor:
+    """Return the input as autocast will cast it, so that it is kept once."""
+    kind = x.device.type
+    if not torch.is_autocast_enabled(kind) or x.dtype is torch.float64:
+        return x
+    return x.to(torch.get_autocast_dtype(kind))

@@ -1,0 +1,147 @@
+"""Statistics of one micro-batch from its own backward pass: layers report to probes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import mixwright.gradients.ops  # noqa: F401  (registers the operators)
+from mixwright.errors import InputError
+from mixwright.gradients.adam import AdamMetric
+from mixwright.gradients.coverage import find_layers
+from mixwright.gradients.estimators import Sums
+from mixwright.gradients.layers import Layer
+from mixwright.gradients.patch import observed
+from mixwright.gradients.rows import Rows
+
+Array = NDArray[np.float64]
+
+
+class SplitBackward:
+    """
+    Splits the gradient of each layer by row while it is formed.
+
+    Parameters
+    ----------
+    model, k
+        The model and the number of sources.
+    fused
+        Whether a layer's gradient is the sum of the pieces; else the training's own product makes it.
+    check
+        Whether the first micro-batch is checked: do the pieces add up to the gradient that arrived?
+
+    Raises
+    ------
+    InputError
+        If the model cannot be split by row, see `find_layers`.
+    """
+
+    def __init__(self, model: nn.Module, k: int, fused: bool, check: bool) -> None:
+        self.model, self.k, self.check = model, k, check
+        self.layers = find_layers(model, fused)
+        self.sums = Sums.zero(k)
+
+    def ready(self, metric: AdamMetric | None) -> bool:
+        """Fetch the optimiser's moments; return False if it has made no step yet."""
+        for layer in self.layers:
+            found = {} if metric is None else {k: metric.moment(p, layer.name) for k, p in layer.parameters.items()}
+            if None in found.values():
+                return False
+            weight, bias = found.get("weight"), found.get("bias")
+            either = weight or bias
+            layer.moments = (weight and weight[0], bias and bias[0], either and either[1])  # type: ignore[assignment]
+        return True
+
+    @contextmanager
+    def recording(self, rows: Rows) -> Iterator[None]:
+        """Observe one forward and backward pass; `sums` are those of it afterwards."""
+        before = {id(p): _mark(p) for layer in self.layers for p in layer.parameters.values()}
+        try:
+            for layer in self.layers:
+                self._prepare(layer, rows)
+            with observed(self.layers):
+                yield
+            found = self._read()
+        finally:
+            for layer in self.layers:
+                layer.rows = layer.probe = None
+                layer.moments = (None, None, None)
+                if layer.tie is not None:
+                    layer.tie.tokens = layer.tie.link = None
+        self._check_uses(found, before)
+        if self.check and rows.scale is None:
+            self._check_sum(found, before)
+        gram, squares = found[:, :, : self.k].sum(0), found[:, :, self.k].sum(0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            gram, squares = gram * np.outer(rows.rate, rows.rate), squares * rows.rate**2
+        self.sums = Sums.of_batch(gram, squares, rows.counts, rows.unit_squares)
+
+    def _prepare(self, layer: Layer, rows: Rows) -> None:
+        device = next(iter(layer.parameters.values())).device
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        layer.rows = rows
+        layer.probe = torch.zeros(self.k, self.k + 2, dtype=dtype, device=device, requires_grad=True)
+
+    def _read(self) -> Array:
+        """Return [layers, k, k + 2] statistics."""
+        device = next(iter(self.layers[0].parameters.values())).device
+        probes = [layer.probe for layer in self.layers if layer.probe is not None]
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in probes]
+        return torch.stack([grad.to(device) for grad in grads]).cpu().double().numpy()
+
+    def _check_uses(self, found: Array, before: dict[int, object]) -> None:
+        """Raise InputError if a parameter's gradient did not come through its layer, once."""
+        uses = np.rint(found[:, 0, -1])
+        if not uses.any():
+            raise InputError("loss.backward() should be called within observe(), found no backward pass")
+        for layer, times in zip(self.layers, uses, strict=True):
+            if times > 1:
+                raise InputError(
+                    f"each layer should be used once in a micro-batch, found {int(times)} times for {layer.name!r}; observe "
+                    "each forward and backward pass by itself, or use level='micro-batch'"
+                )
+            tied = layer.tie is not None
+            if not times and not tied and any(_mark(p) != before[id(p)] for p in layer.parameters.values()):
+                raise _not_all_seen(layer)
+
+    def _check_sum(self, found: Array, before: dict[int, object]) -> None:
+        """Raise InputError if the pieces of a layer do not add up to its gradient; once, where it can be seen."""
+        self.check = False
+        expected: dict[int, float] = {}
+        size: dict[int, float] = {}
+        for layer, statistics in zip(self.layers, found[:, :, : self.k], strict=True):
+            first = id(next(iter(layer.parameters.values())))
+            expected[first] = expected.get(first, 0.0) + statistics.sum()
+            size[first] = size.get(first, 0.0) + np.abs(statistics).sum()
+        for layer in self.layers:
+            own = list(layer.parameters.values())
+            grads = [p.grad for p in own if p.grad is not None]
+            usual = all(before[id(p)] is None for p in own) and all(type(g) is torch.Tensor for g in grads)
+            if not usual or any(p.requires_grad for p in own) != bool(grads):
+                continue
+            total = sum(float(g.double().square().sum()) for g in grads)
+            if abs(total - expected[id(own[0])]) > _tolerance(grads) * size[id(own[0])] + 1e-30:
+                raise _not_all_seen(layer)
+
+
+def _mark(parameter: nn.Parameter) -> object:
+    """Return what changes when a gradient arrives; None if there is none."""
+    grad = parameter.grad
+    return None if grad is None else (id(grad), grad._version)
+
+
+def _tolerance(grads: list[torch.Tensor]) -> float:
+    low = any(torch.is_autocast_enabled(g.device.type) or g.dtype in (torch.float16, torch.bfloat16) for g in grads)
+    return 0.1 if low else 1e-3
+
+
+def _not_all_seen(layer: Layer) -> InputError:
+    return InputError(
+        f"the gradient of {layer.name!r} should come through the layer alone, found more (its parameters are used "
+        "elsewhere too, or a hook changes their gradient); use level='micro-batch' with micro-batches of one source each"
+    )
