@@ -84,6 +84,8 @@ class NormTap(torch.autograd.Function):
         weight: Tensor | None,
         bias: Tensor | None,
         probe: Tensor,
+        mean: Tensor | None,
+        rstd: Tensor | None,
         order: Tensor | None,
         sizes: Tensor,
         units: Tensor,
@@ -97,16 +99,19 @@ class NormTap(torch.autograd.Function):
         count_weight: bool,
         count_bias: bool,
     ) -> Tensor:
-        ctx.save_for_backward(x, order, sizes, units, scale, weight_moment, bias_moment, adam)
+        ctx.save_for_backward(x, mean, rstd, order, sizes, units, scale, weight_moment, bias_moment, adam)
         ctx.dtypes = (None if weight is None else weight.dtype, None if bias is None else bias.dtype)
         ctx.settings = (kind, shape, eps, count_weight, count_bias)
         return y.detach()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
-        x, order, sizes, units, scale, weight_moment, bias_moment, adam = ctx.saved_tensors
+        x, mean, rstd, order, sizes, units, scale, weight_moment, bias_moment, adam = ctx.saved_tensors
         kind, shape, eps, count_weight, count_bias = ctx.settings
-        per_row = layer_norm_rows(grad, x, shape, eps) if kind == "layer" else rms_norm_rows(grad, x, shape, eps, kind)
+        if kind == "layer":
+            per_row = layer_norm_rows(grad, x, shape, eps, mean, rstd)
+        else:
+            per_row = rms_norm_rows(grad, x, shape, eps, kind)
         wanted, moments, grads, found = (count_weight, count_bias), (weight_moment, bias_moment), [], []
         for rows, count, moment, dtype in zip(per_row, wanted, moments, ctx.dtypes, strict=True):
             total = None
@@ -114,7 +119,7 @@ class NormTap(torch.autograd.Function):
                 total, statistics = _ops.vectors(rows, order, sizes, units, scale, moment, adam, dtype is not None)
                 found.append(statistics)
             grads.append(None if total is None or dtype is None else total.to(dtype).view(shape))
-        return (grad, None, grads[0], grads[1], _joined(found), *(None,) * 12)
+        return (grad, None, grads[0], grads[1], _joined(found), *(None,) * 14)
 
 
 class EmbeddingTap(torch.autograd.Function):
@@ -157,13 +162,30 @@ class EmbeddingTap(torch.autograd.Function):
         return (grad, None, statistics, *(None,) * 9)
 
 
-def layer_norm_rows(grad: Tensor, x: Tensor, shape: tuple[int, ...], eps: float | None) -> tuple[Tensor, Tensor]:
-    """Return each row's gradient [b, n] of the weight and of the bias of a LayerNorm."""
+def layer_norm_rows(
+    grad: Tensor, x: Tensor, shape: tuple[int, ...], eps: float | None, mean: Tensor | None, rstd: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return each row's gradient [b, n] of the weight and of the bias of a LayerNorm; mean and rstd if they are there."""
+    n = int(torch.Size(shape).numel())
+    if mean is not None and rstd is not None and x.device.type == "cpu":
+        return _layer_norm_rows_on_cpu(grad, x, shape, mean, rstd)
     grad, x = wide(grad), wide(x)
-    n = x.shape[-1] if len(shape) == 1 else int(torch.Size(shape).numel())
     normal = torch.native_layer_norm(x, shape, None, None, eps)[0].reshape(len(x), -1, n)
     grad = grad.reshape(len(x), -1, n)
     return (grad * normal).sum(1), grad.sum(1)
+
+
+def _layer_norm_rows_on_cpu(
+    grad: Tensor, x: Tensor, shape: tuple[int, ...], mean: Tensor, rstd: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Let torch's own kernel sum over a row at a time, without a transient."""
+    one, masks = x.new_ones(shape), [False, True, True]
+    found = [
+        torch.ops.aten.native_layer_norm_backward(grad[b], x[b], list(shape), mean[b], rstd[b], one, one, masks)[1:]
+        for b in range(len(x))
+    ]
+    weight, bias = zip(*found, strict=True)
+    return torch.stack(weight).flatten(1), torch.stack(bias).flatten(1)
 
 
 def rms_norm_rows(

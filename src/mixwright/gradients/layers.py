@@ -127,15 +127,21 @@ def _linear_tap(layer: Layer, y: Tensor, x: Tensor, weight: Tensor, bias: Tensor
 
 def _layer_norm(self: Any, x: Tensor) -> Tensor:
     layer = vars(self)[NAME]
-    y = F.layer_norm(x, self.normalized_shape, *_kept_out(layer, self.weight, self.bias), self.eps)
-    return _norm_tap(layer, y, x, self.weight, self.bias, "layer", self.normalized_shape, self.eps)
+    layer.check(x.shape)
+    shape, (weight, bias), mean, rstd = self.normalized_shape, _kept_out(layer, self.weight, self.bias), None, None
+    if layer.fused and x.dtype == weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        y, mean, rstd = torch.native_layer_norm(x, shape, weight, bias, self.eps)  # what F.layer_norm calls
+    else:
+        y = F.layer_norm(x, shape, weight, bias, self.eps)
+    return _norm_tap(layer, y, x, self.weight, self.bias, mean, rstd, "layer", shape, self.eps)
 
 
 def _rms_norm(self: Any, x: Tensor) -> Tensor:
     layer = vars(self)[NAME]
+    layer.check(x.shape)
     y = layer.plain(self, x)
     kind = "rms" if isinstance(self, nn.RMSNorm) else "float32"
-    return _norm_tap(layer, y, x, None, None, kind, tuple(self.weight.shape), _eps(self))
+    return _norm_tap(layer, y, x, None, None, None, None, kind, tuple(self.weight.shape), _eps(self))
 
 
 def _norm_tap(
@@ -144,11 +150,12 @@ def _norm_tap(
     x: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
+    mean: Tensor | None,
+    rstd: Tensor | None,
     kind: str,
     shape: tuple[int, ...],
     eps: float | None,
 ) -> Tensor:
-    layer.check(x.shape)
     assert layer.rows is not None
     return NormTap.apply(
         y,
@@ -156,6 +163,8 @@ def _norm_tap(
         weight if layer.fused and layer.weight else None,
         bias if layer.fused and layer.bias else None,
         layer.probe,
+        mean,
+        rstd,
         *layer.rows.layout,
         *layer.moments,
         kind,

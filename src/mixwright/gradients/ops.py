@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mixwright.gradients.totals import Totals, wide
 
-CHUNK = {"cpu": 2**19}  # numbers in the transient that holds the units' gradients
+CHUNK = {"cpu": 2**20}  # numbers in the transient that holds the units' gradients
 CHUNK_ELSEWHERE = 2**24
 _ROWS = "Tensor? order, Tensor sizes, Tensor units, Tensor? scale"
 
@@ -78,7 +78,7 @@ def linear(
             pieces = pieces * _factors(moment[start:stop], adam).view(-1)
         sums = totals.add(pieces)
         if whole and scale is None and moment is None:
-            total[start:stop] = sums.sum(0).view(-1, n)
+            torch.sum(sums.view(k, -1, n), 0, out=total[start:stop])
         if asked is not None:
             asked.take(sums.view(k, -1, n), pieces.view(len(per_unit), -1, n), start, stop)
     return total, totals.result(), left.new_empty(0) if asked is None else asked.found

@@ -30,6 +30,7 @@ class Totals:
         self.squares = torch.zeros(k, dtype=wide, device=device)
         self.ends = [sum(units[: i + 1]) for i in range(k)]
         owner = torch.repeat_interleave(torch.arange(k), torch.tensor(units))
+        self._buffer: Tensor | None = None
         self._of_source = None if self.in_turn else torch.nn.functional.one_hot(owner, k).T.to(device)
 
     def add(self, pieces: Tensor) -> Tensor:
@@ -43,7 +44,7 @@ class Totals:
 
         Returns
         -------
-        [k, n]
+        [k, n], good until the next call.
         """
         if self.in_turn:
             sums, squares = self._in_turn(pieces)
@@ -65,15 +66,22 @@ class Totals:
 
     def _in_turn(self, pieces: Tensor) -> tuple[Tensor, Tensor]:
         """Sum slice by slice: on a CPU each piece is read from the cache."""
-        sums = pieces.new_zeros(self.k, pieces.shape[1])
-        squares = [0.0] * self.k
+        sums, squares = self._sums_like(pieces), [0.0] * self.k
         for source, (units, end) in enumerate(zip(self.units, self.ends, strict=True)):
             if units:
                 own = pieces[end - units : end]
                 torch.sum(own, 0, out=sums[source])
                 flat = own.reshape(-1)
                 squares[source] = float(torch.dot(flat, flat))
+            else:
+                sums[source].zero_()
         return sums, torch.tensor(squares, dtype=self.squares.dtype)
+
+    def _sums_like(self, pieces: Tensor) -> Tensor:
+        """Return memory for the sums of pieces; the next call may give the same."""
+        if self._buffer is None or self._buffer.shape[1] != pieces.shape[1]:
+            self._buffer = pieces.new_empty(self.k, pieces.shape[1])
+        return self._buffer
 
     def _at_once(self, pieces: Tensor) -> tuple[Tensor, Tensor]:
         """Sum with products: on a GPU few launches count."""
