@@ -16,6 +16,7 @@ _EXPORTS = {
     "Every": "mixwright.strategies.every",
     "Floor": "mixwright.strategies.floor",
     "Guard": "mixwright.strategies.guard",
+    "GradientStatistics": "mixwright.gradients",
     "InputError": "mixwright.errors",
     "LikelihoodTable": "mixwright.search.table",
     "MixMin": "mixwright.search.mixmin",
@@ -39,7 +40,7 @@ _EXPORTS = {
     "WorstRegret": "mixwright.search.targets",
     "WorstRegretResult": "mixwright.search.targets",
 }
-_ROOMS = ("formats",)
+_ROOMS = ("formats", "gradients", "stream")
 
 __all__ = [
     "AlarmWarning",
@@ -50,6 +51,7 @@ __all__ = [
     "Every",
     "Floor",
     "Guard",
+    "GradientStatistics",
     "InputError",
     "LikelihoodTable",
     "MixMin",

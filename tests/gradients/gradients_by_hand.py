@@ -97,16 +97,16 @@ def assert_same(found, gram, variance, relative, level="example"):
         np.testing.assert_allclose(found.grad_variance, variance, rtol=relative, atol=0)
 
 
-def family(kind, tied=True):
+def family(kind, tied=True, layers=2):
     """Return a tiny model of a class of transformers."""
     import transformers
 
     sizes = {"vocab_size": VOCABULARY, "tie_word_embeddings": tied, "bos_token_id": 0, "eos_token_id": 0}
     if kind == "GPT2":
-        sizes |= {"n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 16}
+        sizes |= {"n_embd": 8, "n_layer": layers, "n_head": 2, "n_positions": 16}
         sizes |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     else:
-        sizes |= {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
+        sizes |= {"hidden_size": 8, "num_hidden_layers": layers, "num_attention_heads": 2, "intermediate_size": 12}
         sizes |= {"max_position_embeddings": 16}
         sizes |= {} if kind == "GPTNeoX" else {"num_key_value_heads": 1, "head_dim": 4}
     torch.manual_seed(0)

@@ -209,7 +209,7 @@ def test_autocast():
 @pytest.mark.parametrize("mode", ["fused", "mirror"])
 def test_compiled_in_one_graph(mode):
     pytest.importorskip("transformers")
-    for model in (small(), family("GPT2").double()):
+    for model in (small(), family("GPT2", layers=1).double())[: 2 if mode == "fused" else 1]:
         torch._dynamo.reset()
         ids = batch()
         want = row_gradients(model, row_losses(model, ids))

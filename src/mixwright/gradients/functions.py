@@ -156,9 +156,7 @@ class EmbeddingTap(torch.autograd.Function):
         if grad is not None:
             b = grad.shape[0]
             flat = grad.reshape(b, -1, grad.shape[-1])
-            statistics = _ops.embedding(
-                flat, tokens.reshape(b, -1), link, *rows, moment, adam, ctx.table, ctx.padding
-            )
+            statistics = _ops.embedding(flat, tokens.reshape(b, -1), link, *rows, moment, adam, ctx.table, ctx.padding)
         return (grad, None, statistics, *(None,) * 9)
 
 

@@ -93,9 +93,7 @@ def _(left, right, tokens, order, sizes, units, scale, moment, adam, whole):  # 
     return wide(left.new_empty(0)).new_empty(left.shape[2] if whole else 0, n), _statistics_like(left, k), found
 
 
-@_operator(
-    "vectors", f"(Tensor per_row, {_ROWS}, Tensor? moment, Tensor? adam, bool whole) -> (Tensor, Tensor)"
-)
+@_operator("vectors", f"(Tensor per_row, {_ROWS}, Tensor? moment, Tensor? adam, bool whole) -> (Tensor, Tensor)")
 def vectors(
     per_row: Tensor,
     order: Tensor | None,
@@ -183,9 +181,7 @@ def _(grad, tokens, link, order, sizes, units, scale, moment, adam, table, paddi
     return _statistics_like(grad, units.shape[0])
 
 
-def _count_table(
-    totals: Totals, grad: Tensor, flat: Tensor, unit_of: Tensor, source_of: Tensor, table: int
-) -> None:
+def _count_table(totals: Totals, grad: Tensor, flat: Tensor, unit_of: Tensor, source_of: Tensor, table: int) -> None:
     """Count squares of units' and products of sources' sums per token in; `grad` is [b * t, n]."""
     add_up = torch.ops.aten.embedding_dense_backward
     keys, place = torch.unique(unit_of * table + flat, return_inverse=True)
@@ -198,7 +194,9 @@ def _count_table(
     rows, place = torch.unique(keys % table, return_inverse=True)
     step = max(1, CHUNK.get(grad.device.type, CHUNK_ELSEWHERE) // (k * len(rows)))
     for start in range(0, of_unit.shape[1], step):
-        part = add_up(of_unit[:, start : start + step].contiguous(), owner * len(rows) + place, k * len(rows), -1, False)
+        part = add_up(
+            of_unit[:, start : start + step].contiguous(), owner * len(rows) + place, k * len(rows), -1, False
+        )
         part = part.view(k, -1)
         totals.gram += part @ part.T
 

@@ -165,7 +165,10 @@ class GradientStatistics:
         vector = np.concatenate([self._new.to_vector(), self._seen, self._bad, [self._unready]])
         vector = sum_over_ranks(vector, next(self.model.parameters()).device, self.group)
         k = self.k
-        new, (seen, bad, unready) = Sums.from_vector(vector[: -2 * k - 1], k), np.split(vector[-2 * k - 1 :], [k, 2 * k])
+        new, (seen, bad, unready) = (
+            Sums.from_vector(vector[: -2 * k - 1], k),
+            np.split(vector[-2 * k - 1 :], [k, 2 * k]),
+        )
         self._average = self._average * self._decay + new
         self._new, self._seen, self._bad, self._unready = Sums.zero(k), np.zeros(k), np.zeros(k), 0.0
         self.notes = self._explained(seen, bad, float(unready[0]))
