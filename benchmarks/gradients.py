@@ -4,8 +4,8 @@ What gradient statistics cost in a training step, beside other ways to get them.
 `python benchmarks/gradients.py` prints a Markdown page; with --write it becomes benchmarks/results/gradients.md. A
 tied GPT-2 of transformers with 10.6 million parameters, 16 x 256 tokens, float32, one thread. Each way is measured in
 turn with the plain step (A B A B ...), in CPU seconds of the process; the ratio is the median over rounds of
-(way / the mean of the plain steps before and after it). Peak memory is that of a process of its own with two steps. Ways that are not
-installed are left out and named.
+(way / the mean of the plain steps before and after it). Peak memory is that of a process of its own with two steps.
+Ways that are not installed are left out and named.
 """
 
 import argparse
@@ -254,15 +254,18 @@ def page(rounds, slow_rounds, kept):
     found, alone, peaks = measured(rounds, slow_rounds, kept)
     end = os.getloadavg()[0]
     versions = ", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "numpy"))
+    command = f"python benchmarks/gradients.py --write --rounds {rounds} --slow-rounds {slow_rounds}"
+    plain_step = f"median {statistics.median(alone):.2f} s (least {min(alone):.2f}, largest {max(alone):.2f})"
+    load = f"{begin:.1f}, {end:.1f} (1 is the contender); other work shared its cores"
     lines = [
         "# Gradient statistics: what they cost",
         "",
-        f"`python benchmarks/gradients.py --write --rounds {rounds} --slow-rounds {slow_rounds}`, {platform.machine()}, {os.cpu_count()} cores, one thread,",
-        f"Python {platform.python_version()}, {versions}. A tied GPT-2 of transformers, 10.6 million",
-        "parameters, 16 x 256 tokens, float32, rows sorted by source unless said. CPU seconds of the process, each way in turn",
-        "with the plain step; the ratio is the median over rounds of way / (mean of the plain steps before and after it).",
-        f"Plain step: median {statistics.median(alone):.2f} s (least {min(alone):.2f}, largest {max(alone):.2f}). Load of the",
-        f"machine (1 minute) at the start and the end: {begin:.1f}, {end:.1f} (1 is the contender): other work shared the cores.",
+        f"`{command}`, {platform.machine()}, {os.cpu_count()} cores, one",
+        f"thread, Python {platform.python_version()}, {versions}. A tied GPT-2 of transformers, 10.6",
+        "million parameters, 16 x 256 tokens, float32, rows sorted by source unless said. CPU seconds of the process, each",
+        "way in turn with the plain step; the ratio is the median over rounds of way / (mean of the plain steps before and",
+        f"after). Plain step: {plain_step}.",
+        f"Load of the machine (1 minute) at the start and the end: {load}.",
         "",
         "| way | time, ratio to plain | least to largest (rounds) | goal | peak memory | over plain | gives |",
         "|---|---|---|---|---|---|---|",

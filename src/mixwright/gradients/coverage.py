@@ -49,7 +49,7 @@ def refuse_batch_norm(model: nn.Module) -> None:
         if isinstance(module, _BatchNorm):
             raise InputError(
                 f"rows of a batch should not depend on each other, found the batch norm {name!r}: the gradient of a "
-                "source is not defined with it; use a LayerNorm or a GroupNorm-free model"
+                "source is not defined with it; use a LayerNorm"
             )
 
 
@@ -71,12 +71,12 @@ def _tie(layers: list[Layer]) -> None:
     for layer in layers:
         for parameter in layer.parameters.values():
             users[id(parameter)].append(layer)
-    for parameter, shared in users.items():
+    for key, shared in users.items():
         if len(shared) < 2:
             continue
         embeddings = [layer for layer in shared if isinstance(layer.module, nn.Embedding)]
         heads = [layer for layer in shared if isinstance(layer.module, nn.Linear)]
-        if len(shared) > 2 or not embeddings or not heads or id(heads[0].parameters.get("weight")) != parameter:
+        if len(shared) > 2 or not embeddings or not heads or id(heads[0].parameters.get("weight")) != key:
             raise InputError(
                 f"a parameter should be shared by an embedding and a head alone, found one shared by "
                 f"{', '.join(repr(layer.name) for layer in shared)}; untie them, {_FALLBACK}"

@@ -22,7 +22,7 @@ class LinearTap(torch.autograd.Function):
     """Behind y = x W^T + b, or y = x W + b (`transposed`)."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(  # noqa: D102
         ctx: Any,
         y: Tensor,
         x: Tensor,
@@ -49,7 +49,7 @@ class LinearTap(torch.autograd.Function):
         return y.detach()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:  # noqa: D102
         x, tokens, order, sizes, units, scale, weight_moment, bias_moment, adam = ctx.saved_tensors
         transposed, count_weight, count_bias = ctx.flags
         rows, b = (order, sizes, units, scale), grad.shape[0]
@@ -77,7 +77,7 @@ class NormTap(torch.autograd.Function):
     """Behind y = w * n(x) + b, for LayerNorm (`kind` "layer") and RMSNorm ("rms", or "float32" in that precision)."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(  # noqa: D102
         ctx: Any,
         y: Tensor,
         x: Tensor,
@@ -95,7 +95,7 @@ class NormTap(torch.autograd.Function):
         adam: Tensor | None,
         kind: str,
         shape: tuple[int, ...],
-        eps: float | None,
+        eps: float,
         count_weight: bool,
         count_bias: bool,
     ) -> Tensor:
@@ -105,7 +105,7 @@ class NormTap(torch.autograd.Function):
         return y.detach()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:  # noqa: D102
         x, mean, rstd, order, sizes, units, scale, weight_moment, bias_moment, adam = ctx.saved_tensors
         kind, shape, eps, count_weight, count_bias = ctx.settings
         if kind == "layer":
@@ -126,7 +126,7 @@ class EmbeddingTap(torch.autograd.Function):
     """Behind y = W[tokens]; with `linked`, also a tensor without memory whose gradient comes from the head."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(  # noqa: D102
         ctx: Any,
         y: Tensor,
         tokens: Tensor,
@@ -150,7 +150,7 @@ class EmbeddingTap(torch.autograd.Function):
         return y.detach(), wide(y.new_zeros((), dtype=y.dtype)).expand(shape)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, link: Tensor | None = None) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor | None, link: Tensor | None = None) -> Any:  # noqa: D102
         tokens, *rows, moment, adam = ctx.saved_tensors
         statistics = None
         if grad is not None:
@@ -161,9 +161,9 @@ class EmbeddingTap(torch.autograd.Function):
 
 
 def layer_norm_rows(
-    grad: Tensor, x: Tensor, shape: tuple[int, ...], eps: float | None, mean: Tensor | None, rstd: Tensor | None
+    grad: Tensor, x: Tensor, shape: tuple[int, ...], eps: float, mean: Tensor | None, rstd: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return each row's gradient [b, n] of the weight and of the bias of a LayerNorm; mean and rstd if they are there."""
+    """Return each row's gradient [b, n] of the weight and of the bias of a LayerNorm; mean and rstd if known."""
     n = int(torch.Size(shape).numel())
     if mean is not None and rstd is not None and x.device.type == "cpu":
         return _layer_norm_rows_on_cpu(grad, x, shape, mean, rstd)
@@ -186,15 +186,13 @@ def _layer_norm_rows_on_cpu(
     return torch.stack(weight).flatten(1), torch.stack(bias).flatten(1)
 
 
-def rms_norm_rows(
-    grad: Tensor, x: Tensor, shape: tuple[int, ...], eps: float | None, kind: str
-) -> tuple[Tensor, Tensor]:
+def rms_norm_rows(grad: Tensor, x: Tensor, shape: tuple[int, ...], eps: float, kind: str) -> tuple[Tensor, Tensor]:
     """Return each row's gradient [b, n] of the weight of an RMSNorm (and nothing for the bias that it has not)."""
     if kind == "float32":  # transformers' classes: normalised in single precision, then as the input
         high = x.to(torch.float32)
         normal = (high * torch.rsqrt(high.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
     else:
-        normal = torch.nn.functional.rms_norm(wide(x), shape, None, torch.finfo(x.dtype).eps if eps is None else eps)
+        normal = torch.nn.functional.rms_norm(wide(x), shape, None, eps)
     n = int(torch.Size(shape).numel())
     rows = (wide(grad) * wide(normal)).reshape(len(x), -1, n).sum(1)
     return rows, rows

@@ -41,6 +41,7 @@ class HomogeneousBatches:
             raise InputError("a model should have trainable parameters, found none; call requires_grad_() on some")
         self.sums = Sums.zero(k)
         self._factors: list[Tensor | None] = [None] * len(self.named)
+        self._state: list[int] = []  # the parameters' versions: they change when the optimiser steps
         self._clear()
 
     def ready(self, metric: AdamMetric | None) -> bool:
@@ -85,13 +86,13 @@ class HomogeneousBatches:
     def _clear(self) -> None:
         self._totals: dict[int, list[Tensor]] = {}
         self._squares, self._counts, self._unit_squares = np.zeros(self.k), np.zeros(self.k), np.zeros(self.k)
-        self._state: list[int] = []
 
     def _source(self, rows: Rows) -> int:
         ids = rows.source.unique().tolist()
         if len(ids) > 1:
             raise InputError(
-                f"with level='micro-batch' a micro-batch should be of one source, found {ids}; deal the rows out by source"
+                f"with level='micro-batch' a micro-batch should be of one source, found {ids}; deal the rows out by "
+                "source"
             )
         if rows.scale is not None:
             raise InputError("with level='micro-batch' rows should have the same loss_weight, found different ones")

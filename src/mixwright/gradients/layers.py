@@ -56,8 +56,8 @@ class Layer:
         b = self.rows.source.shape[0]
         if not shape or shape[0] != b:
             raise InputError(
-                f"the layer {self.name!r} should be given one entry per row first ({b} ids of sources were given), found "
-                f"the shape {tuple(shape)}; give one id per row, or use level='micro-batch'"
+                f"the layer {self.name!r} should be given one entry per row first ({b} ids of sources were given), "
+                f"found the shape {tuple(shape)}; give one id per row, or use level='micro-batch'"
             )
 
 
@@ -102,6 +102,7 @@ def _conv1d(self: Any, x: Tensor) -> Tensor:
     layer.check(x.shape)
     x = _cast(x)
     weight, bias = _kept_out(layer, self.weight, self.bias)
+    assert bias is not None
     y = torch.addmm(bias, x.view(-1, x.size(-1)), weight).view((*x.size()[:-1], self.nf))
     return _linear_tap(layer, y, x, self.weight, self.bias, True)
 
@@ -140,8 +141,9 @@ def _rms_norm(self: Any, x: Tensor) -> Tensor:
     layer = vars(self)[NAME]
     layer.check(x.shape)
     y = layer.plain(self, x)
-    kind = "rms" if isinstance(self, nn.RMSNorm) else "float32"
-    return _norm_tap(layer, y, x, None, None, None, None, kind, tuple(self.weight.shape), _eps(self))
+    kind, eps = "rms" if isinstance(self, nn.RMSNorm) else "float32", _eps(self)
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+    return _norm_tap(layer, y, x, None, None, None, None, kind, tuple(self.weight.shape), eps)
 
 
 def _norm_tap(
@@ -154,7 +156,7 @@ def _norm_tap(
     rstd: Tensor | None,
     kind: str,
     shape: tuple[int, ...],
-    eps: float | None,
+    eps: float,
 ) -> Tensor:
     assert layer.rows is not None
     return NormTap.apply(

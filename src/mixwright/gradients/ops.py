@@ -162,7 +162,7 @@ def embedding(
     tokens, grad = _grouped(tokens, order), wide(_grouped(grad, order))
     if scale is not None:
         grad = grad * scale.to(grad)[:, None, None]
-    b, t, n = grad.shape
+    t, n = grad.shape[1:]
     flat, grad = tokens.reshape(-1), grad.reshape(-1, n)
     if padding >= 0:
         grad = grad * (flat != padding).to(grad.dtype)[:, None]
@@ -243,7 +243,7 @@ def _grouped(tensor: Tensor, order: Tensor | None) -> Tensor:
 
 def _products(left: Tensor, right: Tensor, sizes: list[int], buffer: Tensor) -> Tensor:
     """Return [u, c, n]: left^T right of each unit; the rows of a unit stand side by side."""
-    b, t, c = left.shape
+    t, c = left.shape[1:]
     out = buffer[:, :c] if c == buffer.shape[1] else buffer.new_empty(len(sizes), c, right.shape[2])
     if all(size == 1 for size in sizes):
         return torch.bmm(left.transpose(1, 2), right, out=out)

@@ -1,4 +1,4 @@
-"""Switching a model's layers for the duration of a `with`: by their class, so that nothing of the modules is rewritten."""
+"""Switching a model's layers for the duration of a `with`: by their class, nothing in the modules is rewritten."""
 
 from __future__ import annotations
 

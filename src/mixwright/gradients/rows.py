@@ -79,8 +79,8 @@ def read_rows(source: Any, loss_weight: Any, k: int, by_row: bool, device: torch
         torch.from_numpy(units),
         None if even else torch.from_numpy(relative).to(device),
         torch.from_numpy(ids),
-        counts,
-        unit_squares,
+        counts.astype(np.float64),
+        unit_squares.astype(np.float64),
         rate,
     )
 

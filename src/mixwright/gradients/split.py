@@ -55,7 +55,7 @@ class SplitBackward:
                 return False
             weight, bias = found.get("weight"), found.get("bias")
             either = weight or bias
-            layer.moments = (weight and weight[0], bias and bias[0], either and either[1])  # type: ignore[assignment]
+            layer.moments = (weight and weight[0], bias and bias[0], either and either[1])
         return True
 
     @contextmanager
@@ -103,8 +103,8 @@ class SplitBackward:
         for layer, times in zip(self.layers, uses, strict=True):
             if times > 1:
                 raise InputError(
-                    f"each layer should be used once in a micro-batch, found {int(times)} times for {layer.name!r}; observe "
-                    "each forward and backward pass by itself, or use level='micro-batch'"
+                    f"each layer should be used once in a micro-batch, found {int(times)} times for {layer.name!r}; "
+                    "observe each forward and backward pass by itself, or use level='micro-batch'"
                 )
             tied = layer.tie is not None
             if not times and not tied and any(_mark(p) != before[id(p)] for p in layer.parameters.values()):
@@ -144,5 +144,6 @@ def _tolerance(grads: list[torch.Tensor]) -> float:
 def _not_all_seen(layer: Layer) -> InputError:
     return InputError(
         f"the gradient of {layer.name!r} should come through the layer alone, found more (its parameters are used "
-        "elsewhere too, or a hook changes their gradient); use level='micro-batch' with micro-batches of one source each"
+        "elsewhere too, or a hook changes their gradient); use level='micro-batch' with micro-batches of one source "
+        "each"
     )
