@@ -195,13 +195,16 @@ def test_activation_checkpointing(reentrant):
 def test_autocast():
     model, ids = small(width=16).float(), batch(t=8)
     want = row_gradients(model, row_losses(model, ids))
-    for mode in ("fused", "mirror"):
+    for mode, backward_inside in (("fused", False), ("mirror", False), ("fused", True)):
         stats = GradientStatistics(model, K, mode=mode)
         model.zero_grad()
         with stats.observe(UNSORTED):
             with torch.autocast("cpu", torch.bfloat16):
-                losses = row_losses(model, ids)
-            losses.float().mean().backward()
+                loss = row_losses(model, ids).float().mean()
+                if backward_inside:
+                    loss.backward()
+            if not backward_inside:
+                loss.backward()
         assert_near(stats.observation(0, 8), want, UNSORTED, K, 0.03)
         assert all(p.grad.dtype is torch.float32 for p in model.parameters())
 

@@ -79,9 +79,12 @@ def _observed_forward(module: nn.Module) -> Callable[..., Tensor] | None:
     origin = (getattr(own, "__module__", ""), getattr(own, "__qualname__", ""))
     if origin == ("transformers.pytorch_utils", "Conv1D.forward"):
         return _conv1d
-    if any(cls.__name__.endswith("RMSNorm") for cls in type(module).__mro__) and _eps(module) is not False:
-        return _rms_norm
-    return None
+    return _rms_norm if _is_rms_norm(module) else None
+
+
+def _is_rms_norm(module: nn.Module) -> bool:
+    named = any(cls.__name__.endswith("RMSNorm") for cls in type(module).__mro__)
+    return named and _eps(module) is not False and {name for name, _ in module.named_parameters()} == {"weight"}
 
 
 def _eps(module: nn.Module) -> Any:

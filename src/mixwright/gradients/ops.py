@@ -10,6 +10,7 @@ gradient divided by sqrt(moment / correction) + epsilon. Statistics are [k, k + 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,7 +24,16 @@ _ROWS = "Tensor? order, Tensor sizes, Tensor units, Tensor? scale"
 
 
 def _operator(name: str, schema: str) -> Any:
-    return torch.library.custom_op(f"mixwright::{name}", mutates_args=(), schema=schema)
+    """Return a decorator that registers an operator; inside, nothing is cast, wherever the backward pass runs."""
+
+    def register(function: Callable[..., Any]) -> Any:
+        def uncast(*arguments: Any) -> Any:
+            with torch.autocast(arguments[0].device.type, enabled=False):
+                return function(*arguments)
+
+        return torch.library.custom_op(f"mixwright::{name}", uncast, mutates_args=(), schema=schema)
+
+    return register
 
 
 @_operator(

@@ -159,9 +159,7 @@ class GradientStatistics:
             With grad_sq_norm [k], gram [k, k] (its diagonal is grad_sq_norm) and, but for level "source",
             grad_variance [k] (at least 0). nan: unknown, and `notes` say why.
         """
-        if isinstance(self._recorder, HomogeneousBatches):
-            self._recorder.flush()
-            self._take()
+        self._flush()
         vector = np.concatenate([self._new.to_vector(), self._seen, self._bad, [self._unready]])
         vector = sum_over_ranks(vector, next(self.model.parameters()).device, self.group)
         k = self.k
@@ -179,6 +177,7 @@ class GradientStatistics:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averages, and what was observed since the last observation on this rank, as JSON-able values."""
+        self._flush()
         return {
             "version": VERSION,
             "num_sources": self.k,
@@ -207,6 +206,12 @@ class GradientStatistics:
         self._average, self._new = Sums.from_json(state["average"]), Sums.from_json(state["new"])
         self._seen, self._bad = np.array(state["seen"], float), np.array(state["bad"], float)
         self._unready = float(state["unready"])
+
+    def _flush(self) -> None:
+        """Count gradients in that are kept until the step ends."""
+        if isinstance(self._recorder, HomogeneousBatches):
+            self._recorder.flush()
+            self._take()
 
     def _take(self) -> None:
         """Count the recorder's sums in, without sources whose gradients are not finite."""
