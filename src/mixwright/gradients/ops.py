@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixwright.gradients.totals import Totals, wide
+from mixwright.gradients.totals import Totals, scratch, wide
 
-CHUNK = {"cpu": 2**20}  # numbers in the transient that holds the units' gradients
+CHUNK = {"cpu": 2**21}  # numbers in the transient that holds the units' gradients
 CHUNK_ELSEWHERE = 2**24
 _ROWS = "Tensor? order, Tensor sizes, Tensor units, Tensor? scale"
 
@@ -72,12 +72,12 @@ def linear(
     """
     left, right = _grouped(left, order), _grouped(right, order)
     m, n, per_unit, k = left.shape[2], right.shape[2], sizes.tolist(), len(units)
-    totals = Totals(units.tolist(), left.device)
+    totals = Totals(units.tolist(), left)
     total = wide(left.new_empty(0)).new_empty(m if whole else 0, n)
     asked = None if tokens is None else _Asked(_grouped(tokens, order), sizes, k, wide(right.new_empty(0)), n)
     budget = CHUNK.get(left.device.type, CHUNK_ELSEWHERE)
     step = min(m, max(8, budget // (max(len(per_unit), 1) * n)))
-    buffer = left.new_empty(len(per_unit), step, n)
+    buffer = scratch("pieces", left, len(per_unit) * step * n)
     for start in range(0, m, step):
         stop = min(start + step, m)
         pieces = wide(_products(left[:, :, start:stop], right, per_unit, buffer)).view(len(per_unit), -1)
@@ -126,7 +126,7 @@ def vectors(
     -------
     Their sum [n] (or nothing), and statistics.
     """
-    totals = Totals(units.tolist(), per_row.device)
+    totals = Totals(units.tolist(), per_row)
     total = per_row.sum(0) if whole else per_row.new_empty(0)
     rows = _scaled(wide(_grouped(per_row, order)), scale)
     if moment is not None:
@@ -168,7 +168,7 @@ def embedding(
     padding
         The token without a gradient, or -1.
     """
-    totals = Totals(units.tolist(), grad.device)
+    totals = Totals(units.tolist(), grad)
     tokens, grad = _grouped(tokens, order), wide(_grouped(grad, order))
     if scale is not None:
         grad = grad * scale.to(grad)[:, None, None]
@@ -254,7 +254,7 @@ def _grouped(tensor: Tensor, order: Tensor | None) -> Tensor:
 def _products(left: Tensor, right: Tensor, sizes: list[int], buffer: Tensor) -> Tensor:
     """Return [u, c, n]: left^T right of each unit; the rows of a unit stand side by side."""
     t, c = left.shape[1:]
-    out = buffer[:, :c] if c == buffer.shape[1] else buffer.new_empty(len(sizes), c, right.shape[2])
+    out = buffer[: len(sizes) * c * right.shape[2]].view(len(sizes), c, -1)
     if all(size == 1 for size in sizes):
         return torch.bmm(left.transpose(1, 2), right, out=out)
     start = 0
