@@ -85,31 +85,6 @@ class Totals:
         used[0] = 1
         return torch.cat([self.gram, self.squares[:, None], used[:, None]], 1)
 
-    def _in_turn(self, pieces: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum slice by slice: on a CPU each piece is read from the cache."""
-        sums, squares = self._sums_like(pieces), [0.0] * self.k
-        for source, (units, end) in enumerate(zip(self.units, self.ends, strict=True)):
-            if units:
-                own = pieces[end - units : end]
-                torch.sum(own, 0, out=sums[source])
-                flat = own.reshape(-1)
-                squares[source] = float(torch.dot(flat, flat))
-            else:
-                sums[source].zero_()
-        return sums, torch.tensor(squares, dtype=self.squares.dtype)
-
-    def _sums_like(self, pieces: Tensor) -> Tensor:
-        """Return memory for the sums of pieces; the next call may give the same."""
-        if self._buffer is None or self._buffer.shape[1] != pieces.shape[1]:
-            self._buffer = pieces.new_empty(self.k, pieces.shape[1])
-        return self._buffer
-
-    def _at_once(self, pieces: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum with products: on a GPU few launches count."""
-        assert self._of_source is not None
-        norms = torch.linalg.vector_norm(pieces, dim=1, dtype=self.squares.dtype).square()
-        return self._of_source.to(pieces.dtype) @ pieces, self._of_source.to(norms.dtype) @ norms
-
 
 def _products(sums: Tensor) -> Tensor:
     """Return [k, k] inner products; many short ones are faster than few long ones."""
