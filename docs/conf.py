@@ -24,7 +24,15 @@ from mixwright import __version__  # noqa: E402
 NAVIGATION = {
     "Start": ["docs/quick-start", "docs/tutorial-text", "docs/tutorial-assays"],
     "Results": ["docs/reading-a-result", "docs/page"],
-    "Guides": ["docs/search", "docs/constraints", "docs/assays", "docs/strategies", "docs/stream", "docs/formats"],
+    "Guides": [
+        "docs/search",
+        "docs/constraints",
+        "docs/assays",
+        "docs/strategies",
+        "docs/gradients",
+        "docs/stream",
+        "docs/formats",
+    ],
     "Reference": [*PAGES, "docs/interfaces"],
     "Project": ["docs/decisions", "CHANGELOG", "docs/writing"],
     "Measured": ["benchmarks/results/*"],
