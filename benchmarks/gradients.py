@@ -182,7 +182,8 @@ WAYS = {
 NOTE = """
 A ratio of one round is rough: on this busy machine single ratios of the same code moved by up to .15, and peak memory
 by up to 8 % between runs (so -8 % is nothing). Opacus, with one round, ran beside plain steps of 6.4 s, twice
-the usual: its ratio says little. At source level K = 4 the goal of 1.07 is met or missed by a hair, by round. A GPU was not tried.
+the usual: its ratio says little. At source level K = 4 the goal of 1.07 is met or missed by a hair, by round.
+A GPU was not tried.
 """
 SLOW = ("tenth 4", "mirror 4", "unsorted 4", "passes 4", "masked 4", "masked 8", "vmap", "opacus")
 
