@@ -42,11 +42,11 @@ def assay_config(data, cores):
     from mixwright.assays.files import read_assays
 
     path = data / "chem/toxcast.parquet"
-    pool, targets = pool_of(read_assays(path), "large")
+    pool, targets = pool_of(read_assays(path, invalid_smiles="skip"), "large")
     return {
         "kind": "assays",
         "title": "The 62 largest assays of ToxCast, five of them as targets",
-        "table": str(path),
+        "table": {"path": str(path), "invalid_smiles": "skip"},
         "sources": pool,
         "targets": targets[::2],
         "unusable": "drop",
