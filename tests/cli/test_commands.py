@@ -36,6 +36,11 @@ def mixture(tmp_path: Path) -> Path:
     return path
 
 
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to commands in its background: they and all below them do not hear Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_version_and_help() -> None:
     assert mixwright("--version").stdout.startswith("mixwright 0.")
     for command in ("demo", "search", "compare", "show", "report"):
@@ -218,6 +223,7 @@ def test_ctrl_c_says_how_to_go_on(tiny_config: Path, tmp_path: Path) -> None:
         [sys.executable, "-m", "mixwright.cli.main", "search", str(tiny_config), "--run", str(tmp_path / "run")],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_hear_ctrl_c,
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:

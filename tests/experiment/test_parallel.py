@@ -66,11 +66,18 @@ def test_processes_end_with_a_command_that_is_killed(tmp_path):
 
 def test_ctrl_c_lets_processes_write_what_they_have(tmp_path):
     script = Path(__file__).with_name("works.py")
-    process = subprocess.Popen([sys.executable, str(script), str(tmp_path)], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], stderr=subprocess.DEVNULL, preexec_fn=_hear_ctrl_c
+    )
     _until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     process.send_signal(signal.SIGINT)
     assert process.wait() != 0
     assert len(list(tmp_path.glob("*.saved"))) == 2
+
+
+def _hear_ctrl_c():
+    """Undo what a shell does to commands in its background: they and all below them do not hear Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _until(true, seconds=120):
