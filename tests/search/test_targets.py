@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -128,6 +128,8 @@ def by_slsqp(L, targets, c, best, start, lower, upper):
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.booleans())
+@example("plain", 240, False)  # Mehrotra's corrector goes round in circles
+@example("ties", 687511, True)
 def test_the_gap_is_a_true_bound(kind, seed, bounded):
     L, targets, c = make(kind, seed)
     k = L.shape[1]
@@ -186,6 +188,15 @@ def test_float32_prices_reach_the_tolerance(monkeypatch):
     for seed in range(10):
         L, targets, c = make("plain", seed)
         assert WorstRegret().fit(table_of(L, targets, c)).gap <= 1e-6
+
+
+def test_a_programme_in_which_the_corrector_goes_round_in_circles(monkeypatch):
+    L, targets, c = make("plain", 240)
+    table = table_of(L, targets, c)
+    assert WorstRegret(tolerance=1e-8).fit(table).gap <= 1e-8
+    monkeypatch.setattr("mixwright.search._programme.CAREFUL", 1000)
+    with pytest.warns(RuntimeWarning, match="certificate was not reached"):  # or this problem tests nothing
+        assert WorstRegret(tolerance=1e-8).fit(table).gap > 0.1
 
 
 def test_one_target_is_mixmin():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ END = 1e-14  # slack times multiplier, relative to the scale of the problem
 SURE = 1e-9  # a weight that is farther from its bound is left where it is
 STARTS = (0.9, 0.0, 0.5)  # from `at` and from well inside: on the edge of a distance the one may fail, the other not
 MAX_ITERATIONS, PATIENCE, REFINEMENTS = 80, 4, 6
+CAREFUL = 2  # steps that have not halved what is left, after which they are those of first order
 
 
 @dataclass(frozen=True)
@@ -41,31 +43,117 @@ class Optimum:
     slack: Array
 
 
+Direction = tuple[Array, Array, Array, Array, Array, Array]
+
+
 @dataclass(frozen=True)
-class _At:
-    """The state of the method: slacks of bounds and rows, residuals, multipliers; and the system of its steps."""
+class _Iterate:
+    """Where the method is: x, the multipliers of E x = e, R x <= r and of both bounds, the slack of R x <= r."""
 
     programme: Programme
-    solver: _Solver
-    s1: Array
-    s2: Array
-    dual: Array
-    equal: Array
-    inner: Array
-    slack: Array
+    bounded: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+    x: Array
+    nu: Array
     y: Array
     z1: Array
     z2: Array
+    slack: Array
 
-    def direction(self, t: Array, b1: Array, b2: Array) -> tuple[Array, ...]:
-        """Return the changes of x, nu, y, z1, z2 and the slack for what slack * y, s1 z1, s2 z2 should change by."""
+    @cached_property
+    def slacks(self) -> tuple[Array, Array]:
+        """Return the slacks of both bounds, 1 where there is none."""
+        p, (has1, has2) = self.programme, self.bounded
+        return np.where(has1, self.x - p.lower, 1.0), np.where(has2, p.upper - self.x, 1.0)
+
+    @cached_property
+    def residuals(self) -> tuple[Array, Array, Array]:
+        """Return what is left of the gradient of the Lagrangian, of E x = e and of R x + slack = r."""
         p = self.programme
-        right = -self.dual - p.R.T @ ((t + self.y * self.inner) / self.slack) + b1 / self.s1 - b2 / self.s2
-        step = self.solver(np.r_[right, -self.equal])
+        dual = p.H @ self.x + p.g + p.E.T @ self.nu + p.R.T @ self.y - self.z1 + self.z2
+        return dual, p.E @ self.x - p.e, p.R @ self.x + self.slack - p.r
+
+    @property
+    def inside(self) -> bool:
+        """Whether all slacks are positive."""
+        return bool(min(self.slack.min(), *(s.min() for s in self.slacks)) > 0)
+
+    @cached_property
+    def products(self) -> Array:
+        """Return slack times multiplier of every inequality."""
+        (s1, s2), (has1, has2) = self.slacks, self.bounded
+        return np.concatenate([self.slack * self.y, (s1 * self.z1)[has1], (s2 * self.z2)[has2]])
+
+    @property
+    def mu(self) -> float:
+        """Return their mean."""
+        return float(self.products.mean())
+
+    def off(self, scale: float) -> float:
+        """Return how far this is from an optimum, relative to the scale of the problem."""
+        dual, equal, inner = self.residuals
+        return max(self.mu, float(np.abs(dual).max()) * 1e-2, scale * float(np.abs(np.r_[equal, inner]).max())) / scale
+
+    @cached_property
+    def solver(self) -> _Solver:
+        """Return the system of the steps from here."""
+        s1, s2 = self.slacks
+        return _Solver(_matrix(self.programme, self.z1 / s1 + self.z2 / s2, self.y / self.slack))
+
+    def direction(self, t: Array, b1: Array, b2: Array) -> Direction:
+        """Return the changes of x, nu, y, z1, z2 and the slack for what slack * y, s1 z1, s2 z2 should change by."""
+        p, (s1, s2), (dual, equal, inner) = self.programme, self.slacks, self.residuals
+        right = -dual - p.R.T @ ((t + self.y * inner) / self.slack) + b1 / s1 - b2 / s2
+        step = self.solver(np.r_[right, -equal])
         dx, dnu = step[: right.size], step[right.size :]
-        ds = -self.inner - p.R @ dx
+        ds = -inner - p.R @ dx
         dy = (t - self.y * ds) / self.slack
-        return dx, dnu, dy, (b1 - self.z1 * dx) / self.s1, (b2 + self.z2 * dx) / self.s2, ds
+        return dx, dnu, dy, (b1 - self.z1 * dx) / s1, (b2 + self.z2 * dx) / s2, ds
+
+    def towards(self, aim: float, second: Direction | None = None) -> Direction:
+        """Return the direction in which all products become `aim`, less the term of second order of a direction."""
+        (s1, s2), (has1, has2) = self.slacks, self.bounded
+        t, b1, b2 = aim - self.slack * self.y, aim - s1 * self.z1, aim - s2 * self.z2
+        if second is not None:
+            dx, _, dy, d1, d2, ds = second
+            t, b1, b2 = t - ds * dy, b1 - dx * d1, b2 + dx * d2
+        return self.direction(t, b1 * has1, b2 * has2)
+
+    def longest(self, direction: Direction) -> float:
+        """Return the longest step of at most 1 (over .995) that keeps slacks and multipliers from being negative."""
+        (s1, s2), (has1, has2) = self.slacks, self.bounded
+        dx, _, dy, d1, d2, ds = direction
+        pairs = (self.slack, ds), (self.y, dy), (s1, dx * has1), (s2, -dx * has2), (self.z1, d1), (self.z2, d2)
+        return _longest(*pairs)
+
+    def moved(self, direction: Direction, step: float) -> _Iterate:
+        """Return where a step leads."""
+        dx, dnu, dy, d1, d2, ds = (step * d for d in direction)
+        x, nu, y, slack = self.x + dx, self.nu + dnu, self.y + dy, self.slack + ds
+        return _Iterate(self.programme, self.bounded, x, nu, y, self.z1 + d1, self.z2 + d2, slack)
+
+    def ahead(self) -> tuple[Direction, float]:
+        """Return the direction straight to the optimum, and the share of the products' mean that it leaves, cubed."""
+        direct = self.towards(0.0)
+        left = self.moved(direct, self.longest(direct)).mu / self.mu
+        return direct, min(1.0, left) ** 3
+
+    def corrected(self) -> _Iterate:
+        """Return where Mehrotra's step leads."""
+        direct, share = self.ahead()
+        direction = self.towards(share * self.mu, direct)
+        return self.moved(direction, min(0.995 * self.longest(direction), 1.0))
+
+    def careful(self) -> _Iterate:
+        """Return where a step of first order leads, one that keeps the products near their mean, which falls."""
+        direction = self.towards(min(max(self.ahead()[1], 0.05), 0.5) * self.mu)
+        step = min(0.995 * self.longest(direction), 1.0)
+        least = min(1e-3, 0.5 * float(self.products.min()) / self.mu)
+        for _ in range(20):
+            new = self.moved(direction, step)
+            if new.products.min() >= least * new.mu and new.mu <= (1 - 0.01 * step) * self.mu:
+                break
+            step *= 0.7
+        return new
 
 
 def minimax_step(
@@ -162,48 +250,31 @@ def solve_programme(p: Programme, x: Array) -> Optimum | None:
     """
     Return the optimum by Mehrotra's predictor-corrector method from `x`, strictly inside the bounds.
 
-    Inequalities R x <= r have slacks of their own, which need not fit at the start. None where it does not converge.
+    Inequalities R x <= r have slacks of their own, which need not fit at the start. The corrector's term of second
+    order may send the iterates round in circles; where two steps have not halved what is left, the steps go on without
+    it and no longer than keeps all products of slack and multiplier near their mean. None where it does not converge.
     """
-    q, has1, has2 = len(p.e), np.isfinite(p.lower), np.isfinite(p.upper)
+    has1, has2 = np.isfinite(p.lower), np.isfinite(p.upper)
     scale = max(float(np.abs(p.g + p.H @ x).max()), 1e-9)
     slack = np.maximum(p.r - p.R @ x, 1e-2 * max(1.0, float(np.abs(p.r - p.R @ x).max())))
-    y, nu = np.full(len(p.r), 0.1 * scale) / np.maximum(slack, 0.1), np.zeros(q)
-    z1, z2 = 0.1 * scale * has1, 0.1 * scale * has2
-    pairs = len(p.r) + int(has1.sum()) + int(has2.sum())
+    y, nu = np.full(len(p.r), 0.1 * scale) / np.maximum(slack, 0.1), np.zeros(len(p.e))
+    now = _Iterate(p, (has1, has2), x, nu, y, 0.1 * scale * has1, 0.1 * scale * has2, slack)
     best: tuple[float, Optimum] | None = None
-    since = 0
+    since, careful = 0, False
     for _ in range(MAX_ITERATIONS):
-        s1, s2 = np.where(has1, x - p.lower, 1.0), np.where(has2, p.upper - x, 1.0)
-        dual = p.H @ x + p.g + p.E.T @ nu + p.R.T @ y - z1 + z2
-        equal, inner = p.E @ x - p.e, p.R @ x + slack - p.r
-        mu = float(slack @ y + s1 @ z1 + s2 @ z2) / pairs
-        off = max(mu, float(np.abs(dual).max()) * 1e-2, scale * float(np.abs(np.r_[equal, inner]).max())) / scale
-        if not np.isfinite(off) or min(slack.min(), s1.min(), s2.min()) <= 0:
+        off = now.off(scale)
+        if not np.isfinite(off) or not now.inside:
             break
         since = 0 if best is None or off < 0.5 * best[0] else since + 1
+        careful = careful or since == CAREFUL
         if best is None or off < best[0]:
-            best = off, Optimum(x, y, z1, z2, slack)
+            best = off, Optimum(now.x, now.y, now.z1, now.z2, now.slack)
         if off < END or (best[0] < 1e-9 and since == PATIENCE):
             break
         try:
-            solver = _Solver(_matrix(p, z1 / s1 + z2 / s2, y / slack))
-            at = _At(p, solver, s1, s2, dual, equal, inner, slack, y, z1, z2)
-            dx, _, dy, d1, d2, ds = at.direction(-slack * y, -s1 * z1, -s2 * z2)
-            a = _longest((slack, ds), (y, dy), (s1, dx * has1), (s2, -dx * has2), (z1, d1), (z2, d2))
-            ahead = (slack + a * ds) @ (y + a * dy) + (s1 + a * dx) @ (z1 + a * d1) + (s2 - a * dx) @ (z2 + a * d2)
-            aim = mu * min(1.0, (float(ahead) / (pairs * mu))) ** 3
-            corrected = (
-                aim - slack * y - ds * dy,
-                (aim - s1 * z1 - dx * d1) * has1,
-                (aim - s2 * z2 + dx * d2) * has2,
-            )
-            dx, dnu, dy, d1, d2, ds = at.direction(*corrected)
+            now = now.careful() if careful else now.corrected()
         except np.linalg.LinAlgError:
             break
-        a = 0.995 * _longest((slack, ds), (y, dy), (s1, dx * has1), (s2, -dx * has2), (z1, d1), (z2, d2))
-        a = min(a, 1.0)
-        x, nu, y, slack = x + a * dx, nu + a * dnu, y + a * dy, slack + a * ds
-        z1, z2 = z1 + a * d1, z2 + a * d2
     return best[1] if best is not None and best[0] < 1e-6 else None
 
 
