@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,22 @@ class MappedArray:
                 f"dtype: copy it again or name its dtype"
             )
         return np.asarray(np.memmap(self.path, self.dtype, "r"))
+
+
+@contextmanager
+def without_reading_ahead(array: NDArray[Any]) -> Iterator[None]:
+    """Read no more of a memory map than the pages that are asked for; the system reads up to megabytes around each."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if not isinstance(base, mmap.mmap) or not hasattr(mmap, "MADV_RANDOM"):
+        yield
+        return
+    base.madvise(mmap.MADV_RANDOM)
+    try:
+        yield
+    finally:
+        base.madvise(mmap.MADV_NORMAL)
 
 
 class TokenRows(Source):
@@ -179,7 +198,8 @@ class TokenRows(Source):
         return {"input_ids": tokens, "position_ids": at - start, "document_ids": document}
 
     def _content(self) -> bytes:
-        picked = self.windows[sample(self._length, 64)]
+        with without_reading_ahead(self._data()):
+            picked = self.windows[sample(self._length, 64)]
         return f"{picked.dtype.str} {list(picked.shape[1:])} {self.overlap} {self.boundaries}".encode() + _digest(
             picked
         )
@@ -251,7 +271,8 @@ class PaddedDocuments(Source):
         }
 
     def _content(self) -> bytes:
-        rows = self.gather(sample(len(self), 64)) if len(self) else {}
+        with without_reading_ahead(self._data()):
+            rows = self.gather(sample(len(self), 64)) if len(self) else {}
         return f"padded {self.context} {self.pad}".encode() + b"".join(_digest(value) for value in rows.values())
 
     def where(self, row: int) -> str:
