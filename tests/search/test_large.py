@@ -249,6 +249,28 @@ def test_a_source_more_shares_the_likelihoods_of_the_previous_search():
         np.testing.assert_allclose(same.weights, weights, atol=1e-6)
 
 
+@pytest.mark.parametrize(("tau", "limits"), [(0.0, None), (0.01, None), (0.0, Constraints(max_distance=0.8))])
+def test_a_source_in_the_middle_shares_the_likelihoods_too(tau, limits):
+    L = simulated(6000, 7)
+    with (
+        patch("mixwright.search._evidence.EXACT_ELEMENTS", 0),
+        patch("mixwright.search._reuse.EXACT_ELEMENTS", 0),
+    ):
+        full = LikelihoodTable.from_array(L)
+        previous = MixMin(shrinkage=tau).fit(full.without_source("source_2"))
+        warm = MixMin(shrinkage=tau).fit(full, start=previous, constraints=limits)
+        cold = MixMin(shrinkage=tau).fit(full, constraints=limits)
+        assert np.shares_memory(warm._search.whole.P, previous._search.whole.P)
+        assert 0 <= warm.gap <= 1e-8
+        assert warm.objective == pytest.approx(cold.objective, abs=2e-8)
+        np.testing.assert_allclose(warm.weights, cold.weights, atol=2e-3)
+        again = MixMin(shrinkage=tau).fit(
+            full, start=warm, constraints=limits
+        )  # the order of the one before is found again
+        assert again.objective == pytest.approx(cold.objective, abs=2e-8)
+        assert warm.gain == pytest.approx(cold.gain, abs=2e-3)
+
+
 def test_columns_that_stay_are_not_read_again(tmp_path):
     L = simulated(5000, 6)
     LikelihoodTable.from_array(L[:, :5], list("abcde")).save(tmp_path / "table")

@@ -199,9 +199,14 @@ class Evidence:
     def read_logs(self, part: slice, chosen: NDArray[np.intp] | None = None) -> Array:
         """Return the logs [len(chosen), rows] of a block."""
         assert self.logs is not None
-        if chosen is None and self.k == self.logs.k:
+        if chosen is None and self._every:
             return self.logs.by_source(part.start, part.stop)
         return self.logs.by_source(part.start, part.stop, self.columns if chosen is None else self.columns[chosen])
+
+    @cached_property
+    def _every(self) -> bool:
+        """Whether these are all columns, in their order."""
+        return self.logs is not None and np.array_equal(self.columns, np.arange(self.logs.k))
 
     @cached_property
     def offset(self) -> float:

@@ -61,6 +61,8 @@ class Region:
             g = np.where(self.penalty > 0, gain + self.penalty / w, gain)
         g = np.minimum(g, 1e300)
         if self.linear is not None:
+            if not np.isfinite(g).all():  # a row is impossible at w
+                return np.asarray(np.inf)
             return np.asarray(self.linear.maximum(g).bound - g @ w)
         best = maximise_linear(g, self.lower / self.mass, self.upper / self.mass) * self.mass
         return (g * (best - w)).sum(-1)

@@ -69,6 +69,19 @@ class SearchRows:
         self._reuse = None  # it holds the previous search's likelihoods
         return StreamedEvidence(*arguments, self.memory) if self.streamed else Evidence(*arguments, found)
 
+    def order(self, table: LikelihoodTable, allowed: NDArray[np.intp]) -> NDArray[np.intp]:
+        """
+        Return the allowed columns of another table, those of this search first and in its order if none has gone.
+
+        New columns then lie behind the old ones, wherever they are in the table, and nothing is copied.
+        """
+        keys, own = table.column_keys(), self.keys or self.table.column_keys()
+        place = {keys[i]: int(i) for i in allowed}
+        first = [place.get(own[i], -1) for i in self.allowed]
+        if -1 in first or len(set(first)) < len(first):
+            return allowed
+        return np.concatenate([np.array(first, np.intp), allowed[~np.isin(allowed, first)]])
+
     def _shared(self, previous: SearchRows) -> Reuse | None:
         """Return what the rows of a previous search in memory are worth to these."""
         there = previous.__dict__.get("whole")

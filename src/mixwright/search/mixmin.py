@@ -176,13 +176,15 @@ def _fit(
     space, natural, prior = _limits(settings, table.sources, sizes, constraints)
     lower, upper = space.reach
     allowed = np.flatnonzero(upper > 0)
+    previous = start._search if isinstance(start, MixMinResult) else None
+    if previous is not None:
+        allowed = previous.order(table, allowed)
     near = None if start is None else starting_weights(start, table.sources, allowed)
 
     def problem(rows: Evidence, document: NDArray[np.int64]) -> resample.Setting:
         limits = lower[allowed], upper[allowed], prior[allowed]
         return resample.Setting(rows, *limits, document, _space(space, allowed))
 
-    previous = start._search if isinstance(start, MixMinResult) else None
     search = SearchRows(
         table, allowed, row_weights, problem, settings.memory, settings.max_rows, seed, previous=previous
     )
