@@ -166,8 +166,8 @@ def main():
     if arguments.write:
         head = "# Comparisons with paired seeds\n\n`python benchmarks/compare.py run text`, `... run assays`, "
         head += "`... table --write`; two shared cores of an x86-64 CPU, one thread a training.\n\n"
-        head += "`widths`: that of the paired interval over that of the unpaired one. What a search cost is in tokens of the "
-        head += "final model's training that take as many operations as its proxies and their scores.\n\n"
+        head += "`widths`: that of the paired interval over that of the unpaired one. What a search cost is in tokens "
+        head += "of the final model's training that take as many operations as its proxies and their scores.\n\n"
         Path(__file__).with_name("results").joinpath("compare.md").write_text(head + NOTE.lstrip() + "\n" + text)
 
 
