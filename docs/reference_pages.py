@@ -16,8 +16,8 @@ import mixwright
 PAGES = {
     "docs/api/search": ("search", "constraints", "polytope", "simplex"),
     "docs/api/strategies": (
-        *("observation", "observation_pool", "strategy", "strategies", "mixture", "decisions", "gradients"),
-        *("testing", "conformance"),
+        *("observation", "observation_pool", "batch_losses", "strategy", "strategies", "mixture", "decisions"),
+        *("gradients", "testing", "conformance"),
     ),
     "docs/api/stream": ("stream",),
     "docs/api/assays": ("assays",),

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from mixwright import (
+    AMAR,
+    AMAS,
     BalancedPiKE,
     Every,
     Floor,
+    GroupDRO,
     Guard,
     PiKE,
     Schedule,
@@ -23,6 +26,7 @@ from mixwright import (
     Warmup,
 )
 from mixwright import strategies as room
+from mixwright.strategies.amas import ESTIMATORS
 from mixwright.strategy import Strategy as Base
 from mixwright.testing import STRATEGY_CHECKS, StrategyCase, check_strategy
 
@@ -72,6 +76,12 @@ PLAIN = {
     "balanced-held-out": StrategyCase(
         lambda k: BalancedPiKE(5.0, zeta1=0.1, zeta2=0.05, rule="restoring", loss="eval_loss")
     ),
+    "ama-r": StrategyCase(lambda k: AMAR()),
+    "ama-r-cap": StrategyCase(lambda k: AMAR(1.0, 0.2, 0.55)),
+    **{f"ama-s-{estimator}": StrategyCase(lambda k, e=estimator: AMAS(estimator=e)) for estimator in ESTIMATORS},
+    "ama-s-cap": StrategyCase(lambda k: AMAS(0.7, 0.0, cap=0.6)),
+    "group-dro": StrategyCase(lambda k: GroupDRO()),
+    "group-dro-held-out": StrategyCase(lambda k: GroupDRO(0.3, 0.05, 0.7, loss="eval_loss")),
 }
 WRAPPERS = {
     "floor": lambda inner: Floor(inner, 0.05),

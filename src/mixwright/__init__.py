@@ -9,13 +9,18 @@ from mixwright._version import __version__
 
 _EXPORTS = {
     "AlarmWarning": "mixwright.errors",
+    "AMAR": "mixwright.strategies.amar",
+    "AMAS": "mixwright.strategies.amas",
     "AssaySearch": "mixwright.assays.search",
     "AssayTable": "mixwright.assays.data",
     "BalancedPiKE": "mixwright.strategies.balanced_pike",
     "Constraints": "mixwright.constraints",
     "Every": "mixwright.strategies.every",
+    "excess_losses": "mixwright.batch_losses",
+    "ExcessLosses": "mixwright.batch_losses",
     "Floor": "mixwright.strategies.floor",
     "GradientStatistics": "mixwright.gradients",
+    "GroupDRO": "mixwright.strategies.group_dro",
     "Guard": "mixwright.strategies.guard",
     "InputError": "mixwright.errors",
     "LikelihoodTable": "mixwright.search.table",
@@ -28,6 +33,7 @@ _EXPORTS = {
     "PiKE": "mixwright.strategies.pike",
     "Plan": "mixwright.stream.plan",
     "replay": "mixwright.decisions",
+    "row_weights": "mixwright.batch_losses",
     "Schedule": "mixwright.strategies.schedule",
     "Smooth": "mixwright.strategies.smooth",
     "SquaredError": "mixwright.search.squared",
@@ -43,14 +49,18 @@ _EXPORTS = {
 _ROOMS = ("formats", "gradients", "stream")
 
 __all__ = [
+    "AMAR",
+    "AMAS",
     "AlarmWarning",
     "AssaySearch",
     "AssayTable",
     "BalancedPiKE",
     "Constraints",
     "Every",
+    "ExcessLosses",
     "Floor",
     "GradientStatistics",
+    "GroupDRO",
     "Guard",
     "InputError",
     "LikelihoodTable",
@@ -73,9 +83,11 @@ __all__ = [
     "WorstRegret",
     "WorstRegretResult",
     "__version__",
+    "excess_losses",
     "formats",
     "pareto",
     "replay",
+    "row_weights",
 ]
 
 

@@ -181,7 +181,12 @@ class Mixture:
                 f"the plan and the mixture should have the same sources in the same order, found "
                 f"{list(settings.names)[:5]} and {list(self.sources)[:5]}"
             )
-        self.check(self.strategy.needs, min(self.strategy.apply), settings.draw)
+        if "sampling" not in self.strategy.apply:
+            raise InputError(
+                f"{type(self.strategy).__name__} weights losses (apply='loss'), and a Mixture in a plan draws rows; "
+                "give the plan `mixture.prior`, and a step's rows `row_weights(mixture.weights_for(step), source)`"
+            )
+        self.check(self.strategy.needs, "sampling", settings.draw)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state after the last observation as JSON-able numbers and texts."""

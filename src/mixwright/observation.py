@@ -13,7 +13,7 @@ from mixwright.errors import InputError
 
 Array = NDArray[np.float64]
 _PER_SOURCE = ("counts", "planned", "loss", "eval_loss", "excess_loss", "grad_sq_norm", "grad_variance")
-_NOT_NEGATIVE = ("counts", "planned", "excess_loss", "grad_variance")
+_NOT_NEGATIVE = ("counts", "planned", "grad_variance")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +37,8 @@ class Observation:
     loss, eval_loss, target_loss
         [k] mean training loss; [k] held-out loss per source; [m] held-out loss per target. Nats per token.
     excess_loss
-        [k] mean clipped excess loss, nats per token.
+        [k] mean of the loss less a reference model's, clipped at 0 where the training says: per example, per source, or
+        nowhere (only then may it be below 0). `excess_losses` makes it. Nats, per token or per pair as the loss is.
     grad_sq_norm, grad_variance, gram
         [k] unbiased estimate of |grad L_i|^2 (it may be below 0); [k] trace of the covariance of one example's
         gradient; [k, k] inner products of the sources' mean gradients.

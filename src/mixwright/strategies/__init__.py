@@ -1,8 +1,11 @@
 """Strategies, one file each, and the wrappers that hold one."""
 
+from mixwright.strategies.amar import AMAR
+from mixwright.strategies.amas import AMAS
 from mixwright.strategies.balanced_pike import BalancedPiKE
 from mixwright.strategies.every import Every
 from mixwright.strategies.floor import Floor
+from mixwright.strategies.group_dro import GroupDRO
 from mixwright.strategies.guard import Guard
 from mixwright.strategies.pike import PiKE
 from mixwright.strategies.registry import by_name, from_config
@@ -14,9 +17,12 @@ from mixwright.strategies.unimax import UniMax
 from mixwright.strategies.warmup import Warmup
 
 __all__ = [
+    "AMAR",
+    "AMAS",
     "BalancedPiKE",
     "Every",
     "Floor",
+    "GroupDRO",
     "Guard",
     "PiKE",
     "Schedule",
