@@ -3,9 +3,9 @@ AutoMixAlign on a convex problem with a known answer: the gap of the worst sourc
 
 `python benchmarks/ama_toy.py` prints Markdown tables; with --write they become benchmarks/results/ama_toy.md too.
 
-Four sources of preference pairs that want different things, with 4,000 to 200 pairs each. A pair is a row x [12]; its loss
-under the model theta (|theta| <= 3) is log(1 + exp(-x.theta)), the DPO loss of a log-linear policy. The excess loss of
-a pair is over the specialist of its source. The least worst mean excess that a theta can have is .2953.
+Four sources of preference pairs that want different things, with 4,000 to 200 pairs each. A pair is a row x [12]; its
+loss under the model theta (|theta| <= 3) is log(1 + exp(-x.theta)), the DPO loss of a log-linear policy. The excess
+loss of a pair is over the specialist of its source. The least worst mean excess that a theta can have is .2953.
 
 Every row comes out of a `Plan`, every weight out of a `Mixture`, and all that a strategy knows is in an `Observation`.
 """
@@ -111,7 +111,7 @@ class Arm:
 
 
 def train(arm, at=STEPS, seed=0):
-    """Return the gap [len(at)] of the averaged theta after each number of steps, the last weights [k] and the ledger."""
+    """Return the gaps [len(at)] of the averaged theta after each number of steps, and the last weights [k]."""
     toy, k = problem(), len(ROWS)
     mixture, plan, by_loss = arm.streams(seed)
     theta, total, gaps = np.zeros(FEATURES), np.zeros(FEATURES), []
@@ -126,17 +126,18 @@ def train(arm, at=STEPS, seed=0):
         theta = within(theta + 0.5 / np.sqrt(step / 100 + 1) * ((factors * found.gates * slopes(x, theta)) @ x) / BATCH)
         if step + 1 in at:
             gaps.append(toy.gap(total / (step + 1)))
-    return np.array(gaps), weights, plan.ledger()
+    return np.array(gaps), weights
 
 
 MAIN = (
     Arm("pooled (drawn by size)", Static(), prior="natural"),
     Arm("uniform", Static()),
-    Arm("AMA-R", AMAR(RATE, SMOOTHING), draw="carry"),
+    Arm("AMA-R", AMAR(RATE), draw="carry"),
     Arm("AMA-S", AMAS(RATE, SMOOTHING)),
 )
 VARIANTS = (
-    Arm("AMA-R, lag 8", AMAR(RATE, SMOOTHING), draw="carry", lag=8),
+    Arm("AMA-R, lag 8", AMAR(RATE), draw="carry", lag=8),
+    Arm(f"AMA-R, smoothing {SMOOTHING}", AMAR(RATE, SMOOTHING), draw="carry"),
     Arm("AMA-S, lag 8", AMAS(RATE, SMOOTHING), lag=8),
     Arm("AMA-S, estimator present, carry", AMAS(RATE, SMOOTHING, "present"), draw="carry"),
     Arm("AMA-S, estimator stratified, carry", AMAS(RATE, SMOOTHING, "stratified"), draw="carry"),
