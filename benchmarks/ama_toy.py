@@ -13,7 +13,7 @@ Every row comes out of a `Plan`, every weight out of a `Mixture`, and all that a
 import argparse
 import os
 import platform
-import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +27,7 @@ SCALES = (1.0, 0.6, 0.35, 0.2)
 FEATURES, RADIUS, BATCH = 12, 3.0, 16
 LEAST_WORST = 0.2953
 STEPS = (250, 1000, 4000, 16000)
-RATE, SMOOTHING = 0.5, 0.1
+RATES, SMOOTHING = (0.1, 0.5), 0.1
 NOTE = ""
 
 
@@ -102,24 +102,29 @@ class Arm:
     lag: int = 1
     clip: str = "example"
 
+    @property
+    def acts_on_loss(self):
+        """Whether weights act on the losses of rows that are drawn by the prior."""
+        return "sampling" not in self.strategy.apply
+
     def streams(self, seed):
-        """Return the mixture and the plan: weights act on the draws, or on the losses of rows drawn by the prior."""
+        """Return the mixture, and the plan that it or the prior drives."""
         mixture = Mixture(ROWS, self.strategy, lag=self.lag, prior=self.prior)
-        by_loss = "sampling" not in self.strategy.apply
-        weights = mixture.prior if by_loss else mixture
-        return mixture, Plan(ROWS, weights, batch_size=BATCH, seed=seed, draw=self.draw, compiled=False), by_loss
+        by_prior = self.acts_on_loss or isinstance(self.strategy, Static)
+        weights = mixture.prior if by_prior else mixture
+        return mixture, Plan(ROWS, weights, batch_size=BATCH, seed=seed, draw=self.draw, compiled=False)
 
 
 def train(arm, at=STEPS, seed=0):
     """Return the gaps [len(at)] of the averaged theta after each number of steps, and the last weights [k]."""
     toy, k = problem(), len(ROWS)
-    mixture, plan, by_loss = arm.streams(seed)
+    mixture, plan = arm.streams(seed)
     theta, total, gaps = np.zeros(FEATURES), np.zeros(FEATURES), []
     for step, source, row, planned in (next(plan) for _ in range(max(at))):
         x, target = toy.rows(source, row)
         weights = mixture.weights_for(step)
         found = excess_losses(losses(x, theta), target, source, k, arm.clip)
-        factors = row_weights(weights, source) if by_loss else 1.0
+        factors = row_weights(weights, source) if arm.acts_on_loss else 1.0
         counts = np.bincount(source, minlength=k)
         mixture.observe(Observation(step, BATCH, counts, planned=planned, excess_loss=found.mean))
         total += theta
@@ -129,18 +134,15 @@ def train(arm, at=STEPS, seed=0):
     return np.array(gaps), weights
 
 
-MAIN = (
+ARMS = (
     Arm("pooled (drawn by size)", Static(), prior="natural"),
     Arm("uniform", Static()),
-    Arm("AMA-R", AMAR(RATE), draw="carry"),
-    Arm("AMA-S", AMAS(RATE, SMOOTHING)),
-)
-VARIANTS = (
-    Arm("AMA-R, lag 8", AMAR(RATE), draw="carry", lag=8),
-    Arm(f"AMA-R, smoothing {SMOOTHING}", AMAR(RATE, SMOOTHING), draw="carry"),
-    Arm("AMA-S, lag 8", AMAS(RATE, SMOOTHING), lag=8),
-    Arm("AMA-S, estimator present, carry", AMAS(RATE, SMOOTHING, "present"), draw="carry"),
-    Arm("AMA-S, estimator stratified, carry", AMAS(RATE, SMOOTHING, "stratified"), draw="carry"),
+    *(Arm(f"AMA-R, learning rate {rate}", AMAR(rate), draw="carry") for rate in RATES),
+    *(Arm(f"AMA-S, learning rate {rate}", AMAS(rate, SMOOTHING)) for rate in RATES),
+    Arm("AMA-R, lag 8", AMAR(RATES[0]), draw="carry", lag=8),
+    Arm("AMA-S, lag 8", AMAS(RATES[0], SMOOTHING), lag=8),
+    Arm("AMA-S, present, carry", AMAS(RATES[0], SMOOTHING, "present"), draw="carry"),
+    Arm("AMA-S, stratified, carry", AMAS(RATES[0], SMOOTHING, "stratified"), draw="carry"),
 )
 
 
@@ -149,37 +151,37 @@ def slope(gaps, at=STEPS):
     return np.polyfit(np.log(at), np.log(gaps), 1)[0]
 
 
-def lines(arms, seeds, at=STEPS):
-    """Yield a line of the table for each arm: the mean gap over seeds, its largest at the end, and the slope."""
-    for arm in arms:
-        begun = time.process_time()
-        runs = [train(arm, at, seed) for seed in range(seeds)]
-        seconds = (time.process_time() - begun) / seeds
-        gaps = np.array([run[0] for run in runs])
-        last = ", ".join(f"{w:.2f}" for w in np.mean([run[1] for run in runs], axis=0))
-        worst = " | ".join(f"{gap:.4f}" for gap in [*gaps.mean(0), gaps[:, -1].max()])
-        yield f"| {arm.name} | {seeds} | {worst} | {slope(gaps.mean(0), at):.2f} | {last} | {seconds:.0f} |"
+def line(arm, runs):
+    """Return the line of the table of an arm's runs: the mean gap over seeds, its range at the end, and the slope."""
+    gaps = np.array([gaps for gaps, _ in runs])
+    means = " | ".join(f"{gap:.4f}" for gap in gaps.mean(0))
+    weights = ", ".join(f"{w:.2f}" for w in np.mean([last for _, last in runs], axis=0))
+    ends = f"{gaps[:, -1].min():.4f} to {gaps[:, -1].max():.4f}"
+    return f"| {arm.name} | {means} | {ends} | {slope(gaps.mean(0)):.2f} | {weights} |"
 
 
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--write", action="store_true")
     arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--processes", type=int, default=os.cpu_count())
     given = arguments.parse_args()
-    head = [
+    out = [
         "# AutoMixAlign on a convex problem\n",
-        f"`python benchmarks/ama_toy.py --seeds {given.seeds} --write`; {os.cpu_count()} cores, {platform.machine()}, "
-        f"numpy {np.__version__}.\n",
-        "| arm | seeds | " + " | ".join(f"gap, {steps:,} steps" for steps in STEPS) + " | its largest | slope | "
-        "last weights | seconds |",
-        "|---|---|" + "---|" * (len(STEPS) + 4),
+        f"`python benchmarks/ama_toy.py --seeds {given.seeds} --write`; {platform.machine()}, numpy "
+        f"{np.__version__}.\n",
+        f"Gaps of the worst source, nats per pair, are means over {given.seeds} seeds.\n",
+        f"| arm | {' | '.join(f'gap, {steps:,} steps' for steps in STEPS)} | of the seeds | slope | last weights |",
+        "|---|" + "---|" * (len(STEPS) + 3),
     ]
-    print("\n".join(head))
-    for line in lines(MAIN + VARIANTS, given.seeds):
-        head.append(line)
-        print(line, flush=True)
+    print("\n".join(out), flush=True)
+    with ProcessPoolExecutor(given.processes) as pool:
+        futures = [[pool.submit(train, arm, STEPS, seed) for seed in range(given.seeds)] for arm in ARMS]
+        for arm, runs in zip(ARMS, futures, strict=True):
+            out.append(line(arm, [run.result() for run in runs]))
+            print(out[-1], flush=True)
     if given.write:
-        Path(__file__).with_name("results").joinpath("ama_toy.md").write_text("\n".join(head) + "\n" + NOTE)
+        Path(__file__).with_name("results").joinpath("ama_toy.md").write_text("\n".join(out) + "\n" + NOTE)
 
 
 if __name__ == "__main__":
