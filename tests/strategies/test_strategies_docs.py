@@ -6,6 +6,7 @@ import types
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 
 from mixwright import Every, Guard, Observation, PiKE, Warmup
@@ -16,11 +17,14 @@ TEXT = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text(encoding
 
 def test_the_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    quick, own, suite = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    quick, automixalign, own, suite = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     names: dict = {"__name__": "docs"}
     exec(quick, names)
     assert names["mixture"].weights_for(27).sum() == 1
     assert (tmp_path / "runs" / "first" / "decisions.jsonl").exists()
+    exec(automixalign, names)
+    assert names["mixture"].weights_for(1).sum() == pytest.approx(1)
+    assert names["factors"].shape == (12,)
     module = types.ModuleType("docs_strategies")
     monkeypatch.setitem(sys.modules, "docs_strategies", module)
     exec(own + suite, module.__dict__)
