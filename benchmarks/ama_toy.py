@@ -12,7 +12,6 @@ Every row comes out of a `Plan`, every weight out of a `Mixture`, and all that a
 
 import argparse
 import os
-import platform
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -172,9 +171,8 @@ def main():
     arms = ARMS[: given.arms]
     out = [
         "# AutoMixAlign on a convex problem\n",
-        f"`python benchmarks/ama_toy.py --seeds {given.seeds} --arms {given.arms} --write`; {platform.machine()}, numpy "
-        f"{np.__version__}.\n",
-        f"Gaps of the worst source, nats per pair, are means over the {given.seeds} seeds.\n",
+        f"`python benchmarks/ama_toy.py --seeds {given.seeds} --arms {given.arms} --write`; numpy {np.__version__}.\n",
+        f"Gaps of the worst source, nats per pair; means over seeds 0 to {given.seeds - 1}.\n",
         f"| arm | {' | '.join(f'gap, {steps:,} steps' for steps in STEPS)} | of the seeds | slope | last weights |",
         "|---|" + "---|" * (len(STEPS) + 3),
     ]
