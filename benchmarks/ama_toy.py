@@ -28,12 +28,12 @@ LEAST_WORST = 0.2953
 STEPS = (250, 1000, 4000, 16000)
 RATES, SMOOTHING = (0.1, 0.5), 0.1
 NOTE = """
-The least worst mean excess is .2953 nats; a gap is what the averaged model's worst source is above it, over all pairs. Batches of 16,
-step sizes .5 / sqrt(t / 100 + 1), smoothing .1 for AMA-S and 0 for AMA-R, observations act on the next step. AMA-R draws equal counts
-(the usual plan, uniform prior), the others independently.
+The least worst mean excess is .2953 nats; a gap is what the averaged model's worst source is above it, over all pairs.
+Batches of 16, step sizes .5 / sqrt(t / 100 + 1), smoothing .1 for AMA-S and 0 for AMA-R; observations act on the next
+step. AMA-R draws equal counts (the usual plan, uniform prior), the others independently.
 
-A learning rate of .1 was chosen after trying; at .5 the weights swing, and more of the model's noise is left: .0016 and .0017 at 16,000
-steps for AMA-R (seeds 0 and 1), .0022 for AMA-S (seed 0). A gap of one seed is itself noisy, by about half of it.
+A learning rate of .1 was chosen after trying. At .5 the weights swing, and more of the model's noise is left: at 16,000
+steps .0016 and .0017 for AMA-R (seeds 0 and 1), .0022 for AMA-S (seed 0). The gap of one seed is itself noisy.
 """
 
 
