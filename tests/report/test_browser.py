@@ -41,13 +41,14 @@ def show(browser, tmp_path) -> Iterator[Callable[..., Any]]:
     def opened(summary: dict[str, Any], width: int = 1280, **options: Any) -> Any:
         path = write_report(summary, tmp_path / "report.html")
         page = browser.new_page(viewport={"width": width, "height": 800}, **options)
+        page.set_default_timeout(120_000)  # of a machine that has much else to do
         pages.append(page)
         page.on("console", lambda m: seen.append(f"console {m.type}: {m.text}"))
         page.on("pageerror", lambda error: seen.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("request", lambda r: None if r.url in (path.as_uri(), "data:,") else seen.append(f"request: {r.url}"))
         page.goto(path.as_uri())
-        page.wait_for_selector("html[data-charts]", state="attached", timeout=60_000)
+        page.wait_for_selector("html[data-charts]", state="attached", timeout=120_000)
         return page
 
     yield opened
@@ -155,6 +156,7 @@ def test_the_colours_follow_the_system_and_print_is_light(show):
 def test_without_scripts_the_numbers_are_there(browser, tmp_path):
     path = write_report(realistic(), tmp_path / "plain.html")
     page = browser.new_page(java_script_enabled=False)
+    page.set_default_timeout(120_000)
     page.goto(path.as_uri())
     assert page.get_by_text("Every number they show is also in a table").is_visible()
     assert not page.locator("#loss-0").is_visible()

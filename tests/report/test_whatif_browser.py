@@ -45,6 +45,7 @@ def show(browser, tmp_path) -> Iterator[Callable[..., Any]]:  # noqa: F811
         else:
             write_report(summary, path, made)
         page = browser.new_page(viewport={"width": width, "height": 844}, **options)
+        page.set_default_timeout(120_000)  # of a machine that has much else to do
         pages.append(page)
         page.add_init_script(script)
         page.on("console", lambda m: seen.append(f"console {m.type}: {m.text}"))
@@ -52,7 +53,7 @@ def show(browser, tmp_path) -> Iterator[Callable[..., Any]]:  # noqa: F811
         page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("request", lambda r: None if r.url in (path.as_uri(), "data:,") else seen.append(f"request: {r.url}"))
         page.goto(path.as_uri())
-        page.wait_for_selector("html[data-what-if]", state="attached", timeout=60_000)
+        page.wait_for_selector("html[data-what-if]", state="attached", timeout=120_000)
         assert page.locator(READY).count() == 1, page.locator("#wi-failed").inner_text()
         return page
 
@@ -399,7 +400,7 @@ def test_it_is_part_of_the_page_of_a_run(show):
     names = tuple(source["name"] for source in realistic()["sources"])
     made = what_if(names, ("tutorial", "questions"), 60)
     page = show(made, summary=realistic())
-    page.wait_for_selector("html[data-charts=drawn]", state="attached", timeout=60_000)
+    page.wait_for_selector("html[data-charts=drawn]", state="attached", timeout=120_000)
     slider(page, 3).fill("33")
     assert check(page, made)[3] == pytest.approx(0.33, abs=1e-9)
 
@@ -408,6 +409,7 @@ def test_without_scripts_there_is_the_table(browser, tmp_path):  # noqa: F811
     path = tmp_path / "page.html"
     path.write_text(render_what_if(what_if(n=40), "t"), encoding="utf-8")
     page = browser.new_page(java_script_enabled=False)
+    page.set_default_timeout(120_000)
     page.goto(path.as_uri())
     assert page.get_by_text("Sliders need a script").is_visible()
     assert page.locator("#wi-targets").is_visible()

@@ -8,6 +8,7 @@ from typing import Any
 
 from mixwright.report.comparison_charts import Arm
 from mixwright.report.comparison_courses import Course, course_chart
+from mixwright.report.comparison_schema import goals_of
 from mixwright.report.words import count
 
 SHOWN_POINTS = 60  # of a curve
@@ -21,7 +22,7 @@ def curve_views(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> list[dic
     """Return a chart and a table of the mean curves for each target that has any."""
     views = []
     unit = next((f", {m['unit']}" for m in summary["measures"] if m["quantity"] == "held-out loss" and m["unit"]), "")
-    for index, target in enumerate(summary["targets"]):
+    for index, target in enumerate(goals_of(summary)):
         curves = _curves_on(summary, target)
         courses = [course for name in arms if (course := _course(arms[name], curves.get(name, [])))]
         if not courses:

@@ -24,6 +24,11 @@ _POINT = {"step": "number", "tokens": "number?", "loss": "number"}
 _STEPS = {"target": "text", "arm": "text", "steps": "list", "of": "list"}
 
 
+def goals_of(summary: Mapping[str, Any]) -> list[str]:
+    """Return what loss curves are of: the targets; without any, what is judged instead."""
+    return list(summary["targets"]) or [m["name"] for m in summary["measures"] if m["headline"]]
+
+
 def check_comparison(summary: Mapping[str, Any]) -> None:
     """
     Raise InputError, naming the field, when `summary` cannot be shown as a comparison.
@@ -142,7 +147,7 @@ def _check_courses(summary: Mapping[str, Any]) -> None:
             where = f"{part}[{index}]"
             _check_fields(entry, fields, f"{where}.", 0)
             _check_known(entry["arm"], arms, f"{where}.arm", "arms")
-            _check_known(entry["target"], summary["targets"], f"{where}.target", "targets")
+            _check_known(entry["target"], goals_of(summary), f"{where}.target", "targets")
             for number, point in enumerate(entry.get("points", ())):
                 _check_fields(point, _POINT, f"{where}.points[{number}].", 0)
             for field in ("steps", "of") if part == "steps_to_baseline" else ():
