@@ -159,7 +159,7 @@ def test_interrupted_and_resumed_is_the_same(stores, tmp_path, weights, stop):
     same = {"spec": spec, "evaluate": watch, "observe_every": 3, "lag": 2, "measures": measures()}
     with pytest.raises(KeyboardInterrupt):
         run(stores, tmp_path / "a", weights, progress=interrupt, **same)
-    assert (tmp_path / "a" / "checkpoint.safetensors").exists()
+    assert (tmp_path / "a" / "checkpoints/last.safetensors").exists()
     steps = []
     resumed = run(stores, tmp_path / "a", weights, progress=lambda *call: steps.append(call[1]), **same)
     assert steps == list(range(stop + 1, 13))
@@ -232,7 +232,7 @@ def test_killed_and_resumed_is_bitwise_the_same(stores, tmp_path):
     tokens, killed = str(tmp_path / "tokens"), tmp_path / "killed"
     process = subprocess.Popen([*command, str(killed), tokens, "300"])
     waited = time.monotonic()
-    while not (killed / "checkpoint.safetensors").exists():
+    while not (killed / "checkpoints/last.safetensors").exists():
         assert process.poll() is None
         assert time.monotonic() - waited < 60
         time.sleep(0.002)
@@ -257,7 +257,7 @@ def test_damaged_leftovers_start_anew(stores, tmp_path, damage):
     folder = tmp_path / "a"
     with pytest.raises(KeyboardInterrupt):
         run(stores, folder, progress=interrupt)
-    path = folder / {"checkpoint": "checkpoint.safetensors", "metrics": "metrics.jsonl"}[damage]
+    path = folder / {"checkpoint": "checkpoints/last.safetensors", "metrics": "metrics.jsonl"}[damage]
     path.write_bytes(path.read_bytes()[:20])
     run(stores, folder)
     run(stores, tmp_path / "b")

@@ -18,11 +18,19 @@ from mixwright.training.settings import TrainingSettings
 
 
 class Batch(NamedTuple):
-    """The rows of a step: `source` int32 [B], `tokens` int64 [B, context + 1], `weights` [k] that drew them."""
+    """The rows of a step: `source` int32 [b], `tokens` int64 [b, context + 1], `weights` [k] that drew them."""
 
     source: NDArray[np.int32]
     tokens: NDArray[np.int64]
     weights: NDArray[np.float64]
+
+    def parts(self, number: int) -> list[Batch]:
+        """Return the rows in as many micro-batches, in order, those of a source side by side within each."""
+        found = []
+        for rows in np.split(np.arange(len(self.source)), number):
+            rows = rows[np.argsort(self.source[rows], kind="stable")]
+            found.append(Batch(self.source[rows], self.tokens[rows], self.weights))
+        return found
 
 
 @dataclass
@@ -38,6 +46,11 @@ class Batches:
         [k], or the `Mixture` that gives them.
     settings
         Batch size, context, seed and limits.
+    rank, ranks
+        Whose rows are read, of how many: a rank's slice of each step.
+    pairs
+        Whether a source's rows of a step come in pairs, as far as micro-batches allow: gradient statistics know nothing
+        of a source with one row in a micro-batch.
 
     Raises
     ------
@@ -48,11 +61,20 @@ class Batches:
     stores: Mapping[str, TokenStore]
     weights: Sequence[float] | NDArray[np.float64] | Mixture
     settings: TrainingSettings
+    rank: int = 0
+    ranks: int = 1
+    pairs: bool = False
     plan: Plan = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the plan."""
         wanted = self.settings
+        micro = self.ranks * wanted.accumulate
+        if wanted.batch_size % micro:
+            raise InputError(
+                f"batch_size should be a multiple of ranks x accumulate ({self.ranks} x {wanted.accumulate}), found "
+                f"{wanted.batch_size}; change one of them"
+            )
         sizes = {name: store.rows(wanted.context) for name, store in self.stores.items()}
         if wanted.max_epochs is not None:
             rows, needed = sum(int(n * wanted.max_epochs) for n in sizes.values()), wanted.steps * wanted.batch_size
@@ -67,13 +89,14 @@ class Batches:
             batch_size=wanted.batch_size,
             seed=wanted.seed,
             max_epochs=wanted.max_epochs,
+            co_locate=2 if self.pairs and wanted.batch_size // micro % 2 == 0 else 1,
             fingerprints={name: store.fingerprint for name, store in self.stores.items()},
         )
         self._stores = list(self.stores.values())
 
     def next(self) -> Batch:
-        """Return the rows of the next step."""
-        planned = next(self.plan)
+        """Return this rank's rows of the next step."""
+        planned = next(self.plan).for_rank(self.rank, self.ranks)
         tokens = np.empty((len(planned.source), self.settings.context + 1), np.int64)
         for i in np.unique(planned.source).tolist():
             here = planned.source == i

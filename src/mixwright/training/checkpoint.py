@@ -11,6 +11,7 @@ from typing import Any
 from mixwright.errors import missing_extra
 from mixwright.files import explain_write_error
 from mixwright.training.model import torch
+from mixwright.training.ranks import laid_out_like, whole
 
 try:
     from safetensors import SafetensorError, safe_open
@@ -19,15 +20,23 @@ except ImportError:
     raise missing_extra("safetensors", "lm") from None
 
 
-def save_checkpoint(path: Path, model: Any, optimizer: Any, position: Mapping[str, Any]) -> None:
-    """Write model, optimiser and a JSON-able position to one safetensors file, atomically."""
+def save_checkpoint(path: Path, model: Any, optimizer: Any, position: Mapping[str, Any], main: bool = True) -> None:
+    """
+    Write model, optimiser and a JSON-able position to one safetensors file, atomically.
+
+    Where ranks hold parts of the model every rank must call it; the one that is `main` writes.
+    """
     tensors = {f"model/{name}": tensor for name, tensor in _model_tensors(model).items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{name}/{key}"] = value
+    tensors = {name: whole(tensor).detach().cpu().contiguous() for name, tensor in tensors.items()}
+    if not main:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, _pack(position))
+        save_file(tensors, temporary, _pack(position))
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
@@ -51,12 +60,14 @@ def load_checkpoint(path: Path, model: Any, optimizer: Any) -> None:
     """Copy a checkpoint's values into the model and its optimiser."""
     with safe_open(path, "pt") as file, torch.no_grad():
         for name, tensor in _model_tensors(model).items():
-            tensor.copy_(file.get_tensor(f"model/{name}"))
+            tensor.copy_(laid_out_like(file.get_tensor(f"model/{name}"), tensor))
         names = set(file.keys())
         for name, parameter in model.named_parameters():
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 if f"optimizer/{name}/{key}" in names:
                     value = file.get_tensor(f"optimizer/{name}/{key}")
+                    if key != "step":
+                        value = laid_out_like(value, parameter)
                     # cloned: memory of its own, aligned like that of an undisturbed run, so sums come out the same
                     optimizer.state[parameter][key] = value.to(parameter.device, copy=True).clone()
 

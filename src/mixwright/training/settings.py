@@ -16,6 +16,13 @@ _LEAST = {
     "evaluate_every": 0,
     "observe_every": 1,
     "lag": 1,
+    "accumulate": 1,
+    "statistics_steps": 1,
+}
+_WORDS = {
+    "precision": ("auto", "float32", "bfloat16"),
+    "non_finite": ("stop", "skip"),
+    "statistics": ("needed", "always"),
 }
 
 
@@ -42,6 +49,16 @@ class TrainingSettings:
     observe_every, lag
         Where a strategy gives the weights: steps between its observations, and from one to the first step of the
         weights that follow.
+    statistics, statistics_steps
+        Gradient statistics per source: "needed" (where the strategy reads them) or "always"; taken in so many steps
+        before each observation: the latest, which a strategy acts on, and several, since one step may have too few
+        rows of a source.
+    accumulate
+        Micro-batches that a step's rows are dealt out to, on each rank.
+    precision
+        "float32", "bfloat16" (autocast), or "auto": bfloat16 on a GPU.
+    non_finite
+        What happens at a loss or gradient that is not finite: "stop", or "skip" the update of that step.
     """
 
     steps: int
@@ -56,6 +73,11 @@ class TrainingSettings:
     max_epochs: float | None = None
     observe_every: int = 10
     lag: int = 8
+    statistics: str = "needed"
+    statistics_steps: int = 4
+    accumulate: int = 1
+    precision: str = "auto"
+    non_finite: str = "stop"
 
     def __post_init__(self) -> None:
         """Check each value."""
@@ -73,6 +95,14 @@ class TrainingSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"{name} should be a number of at least 0, found {value!r}")
+        for name, words in _WORDS.items():
+            if getattr(self, name) not in words:
+                raise InputError(f"{name} should be {' or '.join(words)}, found {getattr(self, name)!r}")
+        if self.batch_size % self.accumulate:
+            raise InputError(
+                f"batch_size should be a multiple of accumulate ({self.accumulate}), found {self.batch_size}; change "
+                "one of them"
+            )
         if self.max_epochs is not None and not (math.isfinite(self.max_epochs) and self.max_epochs > 0):
             raise InputError(f"max_epochs should be a number above 0, found {self.max_epochs!r}")
 

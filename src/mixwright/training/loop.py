@@ -1,0 +1,334 @@
+"""A training in progress: steps, observations, evaluations and checkpoints, until the last step is done."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from mixwright.constraints import Constraints
+from mixwright.errors import InputError
+from mixwright.files import explain_write_error, file_fingerprint, fingerprint, write_json
+from mixwright.mixture import Mixture
+from mixwright.strategy import Strategy
+from mixwright.text.tokenizer import Tokenizer
+from mixwright.text.tokens import TokenStore
+from mixwright.training.batches import Batches
+from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint
+from mixwright.training.model import build_model, no_bars, torch, training_flops
+from mixwright.training.observing import Measure, Observer, StepLosses
+from mixwright.training.ranks import Ranks, whole
+from mixwright.training.result import DivergedError, TrainingResult
+from mixwright.training.settings import TrainingSettings, learning_rate_at
+from mixwright.training.step import Gradient, Stepper
+
+Progress = Callable[[str, int, int, str], None]
+Evaluate = Callable[[Any], Mapping[str, float]]
+
+CHECKPOINT = "checkpoints/last.safetensors"
+_DECISIONS = "decisions.jsonl"
+_MOST_SKIPPED = 20  # steps in a row; a training that skips more is going nowhere
+
+
+@dataclass
+class Run:
+    """One training: what is fixed, then what a checkpoint holds."""
+
+    spec: Mapping[str, Any]
+    stores: Mapping[str, TokenStore]
+    weights: Any
+    settings: TrainingSettings
+    folder: Path
+    tokenizer: Tokenizer
+    progress: Progress | None
+    evaluate: Evaluate | None
+    prior: str | Sequence[float]
+    measures: Mapping[str, Measure]
+    constraints: Constraints | None = None
+    ranks: Ranks = field(default_factory=Ranks)
+
+    step: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    losses: StepLosses = field(init=False)  # of the steps since the last evaluation
+
+    metrics: IO[bytes] = field(init=False)
+    observer: Observer | None = field(init=False, default=None)
+    batches: Batches = field(init=False)
+    model: Any = field(init=False)
+    stepper: Stepper = field(init=False)
+    before: float = field(init=False, default=0.0)  # seconds of earlier calls
+    started: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        """Make the plan, and the mixture where a strategy gives the weights; check both."""
+        weights, settings, ranks = self.weights, self.settings, self.ranks
+        if isinstance(weights, Strategy):
+            rows = {name: store.rows(settings.context) for name, store in self.stores.items()}
+            log = self.folder / _DECISIONS if ranks.main else None
+            weights = Mixture(rows, weights, settings.lag, self.prior, log, self.constraints)
+            shared = {name: _of_main(ranks, measure) for name, measure in self.measures.items()}
+            self.observer = Observer(
+                weights,
+                settings.observe_every,
+                settings.batch_size,
+                shared,
+                settings.statistics_steps,
+                settings.statistics == "always",
+            )
+        pairs = self.observer is not None and self.observer.statistics is not None
+        self.batches = Batches(self.stores, weights, settings, ranks.rank, ranks.size, pairs)
+        self.losses = _no_losses(len(self.stores))
+
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """Return what decides the training, part by part, as JSON-able values."""
+        settings = {key: value for key, value in asdict(self.settings).items() if key != "checkpoint_seconds"}
+        path = self.spec.get("path")
+        weights: Any = None
+        if not isinstance(self.weights, Strategy):
+            weights = np.asarray(self.weights).tolist()
+        strategy: Any = None
+        if weights is None:
+            prior = self.prior if isinstance(self.prior, str) else list(self.prior)
+            limits = None if self.constraints is None else repr(self.constraints)
+            strategy = [repr(self.weights), prior, sorted(self.measures), limits]
+        return {
+            "model": dict(self.spec) if path is None else {**self.spec, "path": file_fingerprint(path)},
+            "settings": settings,
+            "sources": [[name, store.fingerprint] for name, store in self.stores.items()],
+            "weights": weights,
+            "strategy": strategy,
+            "tokenizer": self.tokenizer.fingerprint,
+            "evaluation": getattr(self.evaluate, "fingerprint", None) if self.evaluate else None,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Name what the training is made from."""
+        return fingerprint(self.made_from)
+
+    def run(self, anew: bool) -> TrainingResult:
+        """Do the training, or the rest of it; `anew`: whether that of another one in the folder gives way."""
+        settings = self.settings
+        self.model = build_model(self.spec, self.tokenizer, settings.context, settings.seed)
+        flops = training_flops(self.model, settings.steps * settings.batch_size * settings.context)
+        outer, statistics = self.ranks.wrap(self.model), self.observer.statistics if self.observer else None
+        self.stepper = Stepper(outer, settings, self.ranks, len(self.stores), statistics)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._resume(anew)
+            path = self.folder / "metrics.jsonl" if self.ranks.main else os.devnull
+            with open(path, "ab") as self.metrics, torch.random.fork_rng():
+                self._loop()
+            return self._finish(flops)
+        except OSError as error:
+            raise explain_write_error(self.folder, error) from error
+
+    def _resume(self, anew: bool) -> None:
+        """Take up the checkpoint of this training, or remove what is there of another."""
+        position = self.ranks.shared(self._position(anew) if self.ranks.main else None)
+        if position is None:
+            return
+        if position["ranks"] != self.ranks.size:
+            raise InputError(
+                f"{self.folder} holds a checkpoint of {position['ranks']} ranks, found {self.ranks.size} here; go on "
+                "with as many, since rows are dealt out by rank"
+            )
+        load_checkpoint(self._checkpoint, self.model, self.stepper.optimizer)
+        self.batches.load_state_dict(position["plan"])
+        if self.observer:
+            observed = position["observer"]
+            self.observer.load_state_dict({**observed, "statistics": observed["statistics"][self.ranks.rank]})
+        self.losses = StepLosses(*map(np.array, position["losses"]))
+        for name in ("step", "seconds", "curve", "skipped", "skipped_in_a_row"):
+            setattr(self, name, position[name])
+        if self.ranks.main:
+            os.truncate(self.folder / "metrics.jsonl", position["metrics"])
+
+    def _position(self, anew: bool) -> dict[str, Any] | None:
+        """Return where the checkpoint of this training is; None, with an empty folder, if there is none."""
+        position, metrics = read_position(self._checkpoint), self.folder / "metrics.jsonl"
+        length = metrics.stat().st_size if metrics.exists() else 0
+        name = self.fingerprint
+        if position is not None and position["fingerprint"] != name and not anew:
+            now = json.loads(json.dumps(self.made_from))
+            differ = [key for key, value in now.items() if position["made_from"].get(key) != value]
+            raise InputError(
+                f"{self.folder} holds a checkpoint that was made with other {' and '.join(differ)}; put back what was "
+                "there, or choose another folder"
+            )
+        (self.folder / "result.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "model", ignore_errors=True)
+        if position is not None and position["fingerprint"] == name and length >= position["metrics"]:
+            return position
+        self._checkpoint.unlink(missing_ok=True)
+        metrics.unlink(missing_ok=True)
+        (self.folder / _DECISIONS).unlink(missing_ok=True)
+        return None
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / CHECKPOINT
+
+    def _loop(self) -> None:
+        """Step, evaluate and write checkpoints until the last step is done."""
+        self.before, self.started = self.seconds, time.monotonic()
+        saved, whole_step = self.started, True
+        self.model.train()
+        try:
+            while True:
+                if self._evaluation_due():
+                    self._watch()
+                if self.step == self.settings.steps:
+                    break
+                batch = self.batches.next()
+                found = self.stepper.gradient(
+                    self.step, batch, time.monotonic() - saved >= self.settings.checkpoint_seconds
+                )
+                whole_step = False
+                self._take(found)
+                if self.observer:
+                    ledger = self.batches.ledger
+                    self.observer.step(self.step - 1, found.losses, batch.weights, self.model, ledger)
+                    self.model.train()
+                whole_step = True
+                if found.asked:
+                    self._save()
+                    saved = time.monotonic()
+                if self.progress and self.ranks.main:
+                    mean = found.losses.mean
+                    note = "no finite loss" if mean is None else f"loss {mean:.3f}"
+                    self.progress("train", self.step, self.settings.steps, note)
+        except KeyboardInterrupt:
+            if whole_step and self.ranks.size == 1:
+                self._save()
+            raise
+        self._clock()
+
+    def _take(self, found: Gradient) -> None:
+        """Apply the gradient, or skip it, and write down the step."""
+        rate, names = learning_rate_at(self.step, self.settings), tuple(self.stores)
+        line: dict[str, Any] = {"step": self.step + 1, "loss": found.losses.mean, "gradient_norm": found.norm}
+        line |= {"learning_rate": rate, "source_loss": found.losses.by_source(names)}
+        if found.finite:
+            self.stepper.update(rate)
+            self.skipped_in_a_row = 0
+        else:
+            self._check_skipped(found)
+            line |= {"gradient_norm": None, "skipped": self._sources_of(found)}
+        self.step += 1
+        self.losses = self.losses.plus(found.losses)
+        self.metrics.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+
+    def _check_skipped(self, found: Gradient) -> None:
+        """Count a step that is skipped; DivergedError if it should not be, or too many were."""
+        self.skipped, self.skipped_in_a_row = self.skipped + 1, self.skipped_in_a_row + 1
+        loss = "nan or infinite" if found.losses.bad.any() else f"{found.losses.mean:.4g}"
+        said = f"loss {loss} and gradient norm {found.norm:.4g} in rows of {', '.join(self._sources_of(found))}"
+        if self.settings.non_finite == "stop":
+            raise self._diverged(said)
+        if self.skipped_in_a_row > _MOST_SKIPPED:
+            raise self._diverged(f"{said}, after {_MOST_SKIPPED} steps in a row that were skipped,")
+
+    def _sources_of(self, found: Gradient) -> list[str]:
+        """Return the sources whose loss is not finite; all of the step, if every loss is finite."""
+        bad = found.losses.bad if found.losses.bad.any() else found.losses.counts
+        return [name for name, rows in zip(self.stores, bad, strict=True) if rows]
+
+    def _evaluation_due(self) -> bool:
+        every, done = self.settings.evaluate_every, self.curve[-1]["step"] if self.curve else 0
+        return self.step > done and (self.step == self.settings.steps or bool(every and self.step % every == 0))
+
+    def _watch(self) -> None:
+        """Add a point to the curve."""
+        if self.step == self.settings.steps and not self._is_finite():  # no later loss would show it
+            raise self._diverged("a model whose answers are not")
+        found = dict(self.ranks.shared(self.evaluate(self.model))) if self.evaluate else {}
+        if not all(math.isfinite(loss) for loss in found.values()):
+            raise self._diverged(f"evaluation loss {', '.join(f'{loss:.4g}' for loss in found.values())}")
+        self.model.train()
+        point = {"step": self.step, "tokens": self._tokens, "train_loss": self.losses.mean}
+        point |= {"source_train_loss": self.losses.by_source(tuple(self.stores)), "loss": found}
+        self.curve, self.losses = [*self.curve, point], _no_losses(len(self.stores))
+
+    def _is_finite(self) -> bool:
+        """Say whether the model gives finite numbers."""
+        self.model.eval()
+        with torch.inference_mode():
+            tokens = torch.from_numpy(self.batches.probe()).to(self.model.device)
+            return bool(torch.isfinite(self.model(input_ids=tokens, use_cache=False).logits).all())
+
+    def _diverged(self, found: str) -> DivergedError:
+        advice = "lower the learning rate" + (
+            ", or skip such steps (non_finite: skip)" if self.settings.non_finite == "stop" else ""
+        )
+        return DivergedError(f"the training should stay finite, found {found} at step {self.step}; {advice}")
+
+    def _save(self) -> None:
+        self._clock()
+        self.metrics.flush()
+        if self.ranks.main:
+            os.fsync(self.metrics.fileno())
+        state: dict[str, Any] = {"fingerprint": self.fingerprint, "made_from": self.made_from}
+        state |= {"metrics": os.fstat(self.metrics.fileno()).st_size, "ranks": self.ranks.size}
+        for name in ("step", "seconds", "curve", "skipped", "skipped_in_a_row"):
+            state[name] = getattr(self, name)
+        state |= {"losses": [v.tolist() for v in self.losses], "plan": self.batches.state_dict(self.step)}
+        if self.observer:
+            observed = self.observer.state_dict()
+            state["observer"] = {**observed, "statistics": self.ranks.gather(observed["statistics"])}
+        save_checkpoint(self._checkpoint, self.model, self.stepper.optimizer, state, self.ranks.main)
+
+    def _clock(self) -> None:
+        self.seconds = self.before + time.monotonic() - self.started
+
+    @property
+    def _tokens(self) -> int:
+        return self.step * self.settings.batch_size * self.settings.context
+
+    def _finish(self, flops: float) -> TrainingResult:
+        """Write the model and then the result; the checkpoint goes last."""
+        tensors = {name: whole(tensor) for name, tensor in self.model.state_dict().items()}
+        if self.ranks.main:
+            partial = self.folder / ".model.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            with no_bars():
+                self.model.save_pretrained(partial, state_dict=tensors if self.ranks.size > 1 else None)
+            partial.rename(self.folder / "model")
+            values = {"steps": self.step, "tokens": self._tokens, "seconds": self.seconds, "curve": self.curve}
+            values |= {"flops": flops, "fingerprint": self.fingerprint, "skipped": self.skipped}
+            write_json(self.folder / "result.json", {**values, **self._given()})
+            shutil.rmtree(self._checkpoint.parent, ignore_errors=True)
+        self.ranks.wait()
+        return TrainingResult.read(self.folder)
+
+    def _given(self) -> dict[str, Any]:
+        """Return the weights of the last step, the account of the sources, and what should be said."""
+        last = self.observer.mixture.weights_for(self.step - 1) if self.observer else np.asarray(self.weights)
+        weights = dict(zip(self.stores, last.tolist(), strict=True))
+        notes = []
+        if self.skipped:
+            notes.append(f"{self.skipped} steps made no update, since a loss or the gradient was not finite")
+        if self.observer and self.observer.statistics:
+            notes += self.observer.statistics.notes(tuple(self.stores))
+        return {"weights": weights, "ledger": self.batches.ledger().to_json(), "notes": notes}
+
+
+def _no_losses(k: int) -> StepLosses:
+    return StepLosses(np.zeros(k), np.zeros(k), np.zeros(k))
+
+
+def _of_main(ranks: Ranks, measure: Measure) -> Measure:
+    """Return a measure that gives rank 0's numbers on every rank."""
+    return lambda model: ranks.shared(measure(model))

@@ -1,0 +1,68 @@
+"""What a finished training leaves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixwright.errors import InputError
+
+
+class DivergedError(InputError):
+    """A training whose numbers stop being finite: the learning rate is too high."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """
+    A finished training.
+
+    Attributes
+    ----------
+    folder
+        Holds `model/` (transformers' own format), `metrics.jsonl` (a line per step) and `result.json`.
+    steps, tokens, seconds, flops
+        Of this training; seconds of work, pauses between a stop and a resume left out.
+    curve
+        Per evaluation {"step", "tokens", "train_loss": mean nats per token since the last one (None: no step had a
+        finite one), "source_train_loss": {source: the same}, "loss": what `evaluate` returned}.
+    fingerprint
+        Names all that the training was made from.
+    weights
+        {source: share of rows}, those of the last step.
+    ledger
+        What was asked of each source and what it gave (`Ledger.to_json`).
+    skipped
+        Steps without an update, since a loss or the gradient was not finite.
+    notes
+        Sentences that belong beside the result.
+    """
+
+    folder: Path
+    steps: int
+    tokens: int
+    seconds: float
+    flops: float
+    curve: list[dict[str, Any]]
+    fingerprint: str
+    weights: dict[str, float] = field(default_factory=dict)
+    ledger: dict[str, Any] = field(default_factory=dict)
+    skipped: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def model_folder(self) -> Path:
+        """Return the folder that {"path": ...} of `build_model` reads."""
+        return self.folder / "model"
+
+    @classmethod
+    def read(cls, folder: Path | str) -> TrainingResult:
+        """Read the result of a finished training; InputError if there is none."""
+        folder = Path(folder)
+        try:
+            values = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            return cls(folder=folder, **values)
+        except (OSError, ValueError, TypeError):
+            raise InputError(f"{folder}: there should be a finished training (result.json), found none") from None

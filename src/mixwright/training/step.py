@@ -1,0 +1,128 @@
+"""One optimiser step: forward and backward on its micro-batches, and the update."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.training.batches import Batch
+from mixwright.training.model import torch
+from mixwright.training.observing import StepLosses
+from mixwright.training.ranks import Ranks, whole
+from mixwright.training.sampled import SampledStatistics
+from mixwright.training.settings import TrainingSettings
+
+_BETAS = (0.9, 0.95)
+_CLIP = 1.0
+
+
+class Gradient(NamedTuple):
+    """What a step found: the rows' losses, the gradient's norm before clipping, and what all ranks were asked for."""
+
+    losses: StepLosses
+    norm: float
+    asked: bool
+
+    @property
+    def finite(self) -> bool:
+        """Whether the step may be taken."""
+        return bool(np.isfinite(self.norm)) and not self.losses.bad.any()
+
+
+class Stepper:
+    """
+    Computes the gradient of a step and applies it.
+
+    Parameters
+    ----------
+    model
+        As it is trained: wrapped, where there are several ranks.
+    settings, ranks
+        How; among whom.
+    k
+        The number of sources.
+    statistics
+        What observes the sampled steps, or None.
+    """
+
+    def __init__(
+        self, model: Any, settings: TrainingSettings, ranks: Ranks, k: int, statistics: SampledStatistics | None
+    ) -> None:
+        self.model, self._settings, self._ranks, self._k, self._statistics = model, settings, ranks, k, statistics
+        self._device = next(model.parameters()).device
+        self._low = settings.precision == "bfloat16" or (settings.precision == "auto" and self._device.type == "cuda")
+        self.optimizer = _optimizer(model, settings.weight_decay)
+        if statistics is not None:
+            statistics.attach(model)
+
+    def gradient(self, step: int, batch: Batch, ask: bool = False) -> Gradient:
+        """
+        Leave a step's gradient, clipped, in the parameters.
+
+        Parameters
+        ----------
+        step
+            From 0.
+        batch
+            This rank's rows.
+        ask
+            What rank 0 asks all ranks for; comes back on each.
+        """
+        seed = self._settings.seed * 1_000_003 + step + self._ranks.rank * 7_368_787_000_003
+        torch.manual_seed(seed % 2**63)  # for dropout: a function of seed, step and rank
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = self._parts(batch)
+        losses = StepLosses.of_rows(np.zeros(0, np.int64), np.zeros(0), self._k)
+        for part in parts:
+            with self._ranks.syncing(self.model, part is parts[-1]):
+                losses = losses.plus(self._backward(step, part))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)))
+        asked = np.array([float(ask and self._ranks.main)])
+        found = self._ranks.sum(np.concatenate([*losses, asked]))
+        return Gradient(StepLosses(*np.split(found[:-1], 3)), norm, bool(found[-1]))
+
+    def update(self, rate: float) -> None:
+        """Apply the gradient with a learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        if self._settings.accumulate == 1 and self._statistics is None:
+            return [batch]
+        return batch.parts(self._settings.accumulate)
+
+    def _backward(self, step: int, part: Batch) -> StepLosses:
+        """Add the gradient of a micro-batch; ranks average theirs, so a row counts ranks / batch_size on its rank."""
+        share = len(part.source) * self._ranks.size / self._settings.batch_size
+        weight = None if share == 1 else share / len(part.source)
+        watched = self._statistics
+        if watched is None:
+            rows = self._rows_backward(part, share)
+        else:
+            with watched.observe(step, part.source, weight):
+                rows = self._rows_backward(part, share)
+        return StepLosses.of_rows(part.source, rows, self._k)
+
+    def _rows_backward(self, part: Batch, share: float) -> NDArray[np.float64]:
+        """Return the rows' losses [b], nats per token, after the backward pass of their mean x share."""
+        tokens = torch.from_numpy(part.tokens).to(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
+            logits = self.model(input_ids=tokens[:, :-1], use_cache=False).logits
+        answers = tokens[:, 1:].flatten()
+        losses = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), answers, reduction="none")
+        (losses.mean() * share).backward()
+        rows: NDArray[np.float64] = losses.detach().view(len(part.source), -1).double().mean(1).cpu().numpy()
+        return rows
+
+
+def _optimizer(model: Any, weight_decay: float) -> Any:
+    """Return AdamW that decays matrices only."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=_BETAS, fused=True)
