@@ -18,6 +18,8 @@ from mixwright.cli.options import output_of as _output
 from mixwright.cli.output import Output, guarded, open_page
 from mixwright.cli.replay import replay
 from mixwright.cli.tables import print_mixture, print_summary
+from mixwright.cli.train import train
+from mixwright.cli.training_tables import print_training
 from mixwright.cli.wrong_paths import check_shown
 
 app = typer.Typer(
@@ -140,11 +142,13 @@ def report(
     with guarded(output):
         from mixwright.experiment.summary import read_summary
         from mixwright.experiment.whatif_run import read_what_if_of_run
-        from mixwright.report import write_comparison, write_report
+        from mixwright.report import write_comparison, write_report, write_training
 
         page, summary = run / "report.html", read_summary(run)
         if summary.get("kind") == "comparison":
             write_comparison(summary, page)
+        elif summary.get("kind") == "training":
+            write_training(summary, page, run)
         else:
             write_report(summary, page, read_what_if_of_run(run, summary))
         output.json({"report": str(page.resolve())})
@@ -153,6 +157,7 @@ def report(
 
 
 app.command(help=help_texts.COMPARE)(compare)
+app.command(help=help_texts.TRAIN)(train)
 app.command(help=help_texts.REPLAY)(replay)
 add_formats(app)
 
@@ -171,7 +176,7 @@ def _run(config: Any, folder: Path, progress: Any) -> dict[str, Any]:
 def _show_run(output: Output, summary: dict[str, Any], folder: Path) -> None:
     """Show the result of a run, as JSON or as tables."""
     output.json(summary)
-    shown = print_comparison if summary.get("kind") == "comparison" else print_summary
+    shown = {"comparison": print_comparison, "training": print_training}.get(summary.get("kind", ""), print_summary)
     output.show(lambda console: shown(console, summary, folder))
 
 

@@ -88,6 +88,26 @@ Example:
   mixwright report runs/demo --open
 """
 
+TRAIN = """
+Train a language model on several sources, with fixed weights or with a strategy that changes them.
+
+Writes metrics.jsonl, decisions.jsonl, model/ (transformers' format) and report.html into the run folder. Stopped at any
+moment and started again, the same command goes on where it was, and on a CPU ends with the same model bit by bit.
+
+\b
+The smallest CONFIG.yaml:
+  sources:
+    web: data/web.jsonl
+    books: data/books.jsonl
+  strategy: pike            # or weights: uniform, natural, {web: 0.7, books: 0.3}, a mixture.json
+
+\b
+Examples:
+  mixwright train train.yaml --run runs/first
+  torchrun --nproc-per-node 2 -m mixwright.cli.main train train.yaml --run runs/first
+  mixwright replay runs/first --strategy balanced-pike
+"""
+
 REPLAY = """
 Say which weights another strategy would have given on what a run observed.
 

@@ -16,7 +16,7 @@ from mixwright.strategy import Strategy
 from mixwright.training.observing import GIVEN
 
 Weights = tuple[float, ...]
-MEASURED = frozenset({"eval_loss", "target_loss"})  # what a comparison of texts can measure for a strategy
+MEASURED = frozenset({"eval_loss", "target_loss"})  # what a training of texts can measure for a strategy
 
 
 def describe(config: CompareConfig | CompareAssaysConfig, arm: ArmConfig) -> ArmInfo:
@@ -67,7 +67,7 @@ def _from_file(arm: ArmConfig, sources: Sequence[str]) -> Weights:
     assert arm.mixture is not None
     file = MixtureFile.read(arm.mixture)
     if file.unit == "tokens":
-        raise InputError(f"{arm.mixture} has shares of tokens, a comparison draws rows; convert it, or search again")
+        raise InputError(f"{arm.mixture} has shares of tokens, a training draws rows; convert it, or search again")
     weights = dict(zip(file.sources, file.weights, strict=True))
     return _given(weights, sources, str(arm.mixture))
 
@@ -75,7 +75,7 @@ def _from_file(arm: ArmConfig, sources: Sequence[str]) -> Weights:
 def _given(weights: Mapping[str, float], sources: Sequence[str], where: str) -> Weights:
     if unknown := [name for name in weights if name not in sources]:
         raise InputError(
-            f"{where} should name the sources of this comparison ({', '.join(sources)}), found {unknown[0]!r}"
+            f"{where} should name the sources of this configuration ({', '.join(sources)}), found {unknown[0]!r}"
         )
     values = tuple(float(weights.get(name, 0.0)) for name in sources)
     if abs(sum(values) - 1) > 1e-6:
@@ -83,9 +83,11 @@ def _given(weights: Mapping[str, float], sources: Sequence[str], where: str) -> 
     return values
 
 
-def strategy_of(config: CompareConfig, arm: ArmConfig, sources: Sequence[str]) -> Strategy[Any] | None:
+def strategy_of(arm: ArmConfig, sources: Sequence[str], targets: bool) -> Strategy[Any] | None:
     """
     Return the strategy of an arm, checked against what a training of texts reports; None if it has none.
+
+    `targets`: whether there are any, whose losses can be reported.
 
     Raises
     ------
@@ -95,8 +97,8 @@ def strategy_of(config: CompareConfig, arm: ArmConfig, sources: Sequence[str]) -
     if arm.strategy is None:
         return None
     strategy = from_config(arm.strategy, sources=sources)
-    given = set(GIVEN | MEASURED) - (set() if config.targets else {"target_loss"})
-    Mixture(dict.fromkeys(sources, 1), strategy, lag=config.final.lag).check(given, apply="sampling", draw="carry")
+    given = set(GIVEN | MEASURED) - (set() if targets else {"target_loss"})
+    Mixture(dict.fromkeys(sources, 1), strategy).check(given, apply="sampling", draw="carry")
     return strategy
 
 
@@ -106,7 +108,7 @@ def check_arms(config: CompareConfig) -> None:
     for number, arm in enumerate(config.arms):
         with named(config.where("arms", str(number))):
             fixed_weights(arm, names, [1.0] * len(names))
-            strategy_of(config, arm, names)
+            strategy_of(arm, names, bool(config.targets))
             if arm.settings is not None:
                 prior = arm.settings.prior
                 given = [prior.get(name, 0.0) for name in names] if isinstance(prior, dict) else None

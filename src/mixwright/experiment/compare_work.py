@@ -171,7 +171,7 @@ class _TrainingWork:
         arm = None if training.strategy is None else config.arms[training.strategy]
         self._names = [source.name for source in opened.sources]
         self._arm = arm
-        self._strategy = strategy_of(config, arm, self._names) if arm else None
+        self._strategy = strategy_of(arm, self._names, bool(config.targets)) if arm else None
         self._held = HeldOut(
             opened.targets, opened.sources, opened.tokenizer, config.final.context, config.final.batch_size
         )
@@ -254,7 +254,7 @@ class _TrainingWork:
             "steps": trained.steps,
             "tokens": trained.tokens,
             "epochs": {name: ledger[name]["epochs"] if name in ledger else 0.0 for name in self._names},
-            "notes": [],
+            "notes": trained.notes,
         }
 
 

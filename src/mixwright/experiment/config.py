@@ -219,34 +219,30 @@ _SMALL_MODEL = {
 }
 
 
-class SearchConfig(Part):
-    """A search run: which sources there are, what to be good at, and how much to spend on finding out."""
+class TextConfig(Part):
+    """What every run over texts is told: the sources, and how they become tokens and a model."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, title="mixwright search", protected_namespaces=()
-    )
     kind: Literal["text"] = Field(default="text", description="text: sources are texts (assays is another kind).")
-    title: str = Field(default="", description="Heading of the report. Default: what it is a mixture for.")
+    title: str = Field(default="", description="Heading of the report. Default: what it is about.")
     seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0, lt=2**31)] = Field(
         default=0, description="Seed of the models, of the order of rows and of the search."
     )
     sources: dict[str, SourceConfig] = Field(min_length=1, description="The sources by name: {name: path or {...}}.")
-    targets: dict[str, TargetConfig] = Field(min_length=1, description="The targets by name: {name: path or {...}}.")
+    targets: dict[str, TargetConfig] = Field(
+        default_factory=dict, description="The targets by name: {name: path or {...}}."
+    )
     held_out: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
         default=0.05, description="Share of each source's documents that is never trained on."
     )
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="How text becomes tokens.")
     model: ModelConfig = Field(
         default_factory=lambda: ModelConfig.model_validate(_SMALL_MODEL),
-        description="The model of the final runs. Default: a GPT-NeoX with about 0.8 million parameters.",
+        description="The model that is trained. Default: a GPT-NeoX with about 0.8 million parameters.",
     )
-    proxy: ProxyConfig = Field(default_factory=ProxyConfig, description="The proxy models, one per source.")
-    search: MixMinConfig = Field(default_factory=MixMinConfig, description="The search for weights.")
-    final: FinalConfig = Field(default_factory=FinalConfig, description="The final runs that check the result.")
     _file: YamlFile | None = PrivateAttr(None)
 
     @model_validator(mode="after")
-    def _names(self) -> SearchConfig:
+    def _names(self) -> TextConfig:
         for key, names in (("sources", self.sources), ("targets", self.targets)):
             for name in names:
                 if not name.strip():
@@ -256,6 +252,28 @@ class SearchConfig(Part):
     def where(self, *key: str) -> str:
         """Say where a key stands: file, line and dotted key."""
         return self._file.where(key) if self._file else f"key {dotted(key)}"
+
+    @property
+    def contexts(self) -> dict[str, int]:
+        """Return the lengths of the rows that are trained on, by the part of the configuration that has them."""
+        raise NotImplementedError
+
+
+class SearchConfig(TextConfig):
+    """A search run: which sources there are, what to be good at, and how much to spend on finding out."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, title="mixwright search", protected_namespaces=()
+    )
+    targets: dict[str, TargetConfig] = Field(min_length=1, description="The targets by name: {name: path or {...}}.")
+    proxy: ProxyConfig = Field(default_factory=ProxyConfig, description="The proxy models, one per source.")
+    search: MixMinConfig = Field(default_factory=MixMinConfig, description="The search for weights.")
+    final: FinalConfig = Field(default_factory=FinalConfig, description="The final runs that check the result.")
+
+    @property
+    def contexts(self) -> dict[str, int]:
+        """Return the lengths of the rows that are trained on, by the part of the configuration that has them."""
+        return {"final": self.final.context, "proxy": self.proxy_setting("context")}
 
     def proxy_setting(self, name: str) -> Any:
         """Return a setting of the proxies' training; where it is not given, the final run's."""

@@ -64,20 +64,9 @@ class Part(BaseModel):
         return {"anyOf": [short, dict(whole)]}
 
 
-class WeightsConfig(Part):
-    """How weights are found, whatever the likelihoods are of."""
+class LimitsConfig(Part):
+    """What weights are allowed."""
 
-    prior: str | dict[str, Share] = Field(
-        default="uniform",
-        description="Where small evidence pulls the weights: uniform, natural (by size), or {source: weight}.",
-    )
-    shrinkage: float | str = Field(
-        default="cv",
-        description="Strength of the pull to the prior: a number >= 0 (0: none), or cv: chosen by cross-validation.",
-    )
-    tolerance: Positive = Field(
-        default=1e-8, description="Stop when the objective is proven this close to its minimum (nats)."
-    )
     floors: dict[str, Share] = Field(default_factory=dict, description="{source: the least weight it may have}.")
     caps: dict[str, Share] = Field(default_factory=dict, description="{source: the largest weight it may have}.")
     frozen: dict[str, Share] = Field(default_factory=dict, description="{source: its weight}, fixed.")
@@ -93,9 +82,6 @@ class WeightsConfig(Part):
     max_distance: Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=2)] | None = Field(
         default=None, description="The largest sum of |weight - prior| over the sources."
     )
-    level: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
-        default=0.9, description="Confidence level of all intervals."
-    )
 
     def constraints(self, budget: float | None = None) -> Constraints:
         """Return the limits on the weights; `budget` is that of the final training, in the unit of the sizes."""
@@ -110,6 +96,25 @@ class WeightsConfig(Part):
             budget=self.budget if self.max_epochs is None else self.budget or budget,
             max_distance=self.max_distance,
         )
+
+
+class WeightsConfig(LimitsConfig):
+    """How weights are found, whatever the likelihoods are of."""
+
+    prior: str | dict[str, Share] = Field(
+        default="uniform",
+        description="Where small evidence pulls the weights: uniform, natural (by size), or {source: weight}.",
+    )
+    shrinkage: float | str = Field(
+        default="cv",
+        description="Strength of the pull to the prior: a number >= 0 (0: none), or cv: chosen by cross-validation.",
+    )
+    tolerance: Positive = Field(
+        default=1e-8, description="Stop when the objective is proven this close to its minimum (nats)."
+    )
+    level: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
+        default=0.9, description="Confidence level of all intervals."
+    )
 
     @field_validator("prior", mode="before")
     @classmethod

@@ -73,6 +73,10 @@ class HeldOut:
             return {f"{AVERAGE_OF_SOURCES}@": float(np.mean(list(self.source_losses(model).values())))}
         return {name: self._loss(model, rows) for name, rows in self._parts.items()}
 
+    def target_losses(self, model: Any) -> dict[str, float]:
+        """Return the loss on the first held-out documents of each target, nats per token."""
+        return {t.name: self._loss(model, self._parts[f"{t.name}@{t.fingerprint}"]) for t in self.targets}
+
     def documents(self, model: Any) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return nats and tokens of each held-out document [d], by target."""
         losses = {name: evaluate(model, rows, self.batch_size) for name, rows in self._rows.items()}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
-from mixwright.experiment.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig
+from mixwright.experiment.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig, TextConfig
 from mixwright.experiment.source_files import check_lengths, named, part_of_source, source_documents
 from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.files import atomic_write, file_fingerprint
@@ -81,10 +81,7 @@ def check_inputs(config: SearchConfig) -> None:
         A file is missing or its first row cannot be read, a name is unknown, or no weights are allowed.
     """
     names = list(config.sources)
-    for name, source in config.sources.items():
-        _first(config.where("sources", name), partial(source_documents, source))
-    for name, target in config.targets.items():
-        _first(config.where("targets", name), partial(_target_items, target))
+    check_texts(config)
     with named(config.where("search")):
         plenty = [1e300] * len(names)  # epochs are checked once the tokens are counted
         config.search.constraints(config.final.tokens).allowed(names, plenty, given_prior(config, names))
@@ -97,9 +94,17 @@ def check_inputs(config: SearchConfig) -> None:
         if name not in config.sources:
             raise InputError(f"{where}: should be the name of a source, found {name!r}; sources: {', '.join(names)}")
         _check_model_folder(where, path)
-    _check_model(config, config.model, config.final.context, "model")
+    check_model(config, config.model, config.final.context, "model")
     if config.proxy.model is not None:
-        _check_model(config, config.proxy.model, config.proxy_setting("context"), "proxy", "model")
+        check_model(config, config.proxy.model, config.proxy_setting("context"), "proxy", "model")
+
+
+def check_texts(config: TextConfig) -> None:
+    """Raise InputError if the first row of a source or target cannot be read, or there is no tokenizer on disk."""
+    for name, source in config.sources.items():
+        _first(config.where("sources", name), partial(source_documents, source))
+    for name, target in config.targets.items():
+        _first(config.where("targets", name), partial(_target_items, target))
     if config.tokenizer.path is not None and not config.tokenizer.path.is_dir():
         where = config.where("tokenizer", "path")
         raise InputError(f"{where}: should be a folder with a tokenizer, found nothing at {config.tokenizer.path}")
@@ -129,7 +134,7 @@ def check_enough(config: SearchConfig, target: Target) -> None:
         )
 
 
-def _check_model(config: SearchConfig, model: ModelConfig, context: int, *key: str) -> None:
+def check_model(config: TextConfig, model: ModelConfig, context: int, *key: str) -> None:
     """Check a model's settings, or that its folder holds a model; nothing is built."""
     if model.path is not None:
         _check_model_folder(config.where(*key, "path"), model.path)
@@ -214,7 +219,7 @@ def _question_text(config: TargetConfig, question: Question) -> str:
     return f"{question.prompt}{between}{question.answer}"
 
 
-def make_tokenizer(config: SearchConfig, folder: Path, prints: dict[str, str], progress: Progress) -> Tokenizer:
+def make_tokenizer(config: TextConfig, folder: Path, prints: dict[str, str], progress: Progress) -> Tokenizer:
     """
     Return the tokenizer of a run; it is also in `tokenizer/` of the run folder.
 
@@ -251,7 +256,7 @@ def make_tokenizer(config: SearchConfig, folder: Path, prints: dict[str, str], p
     return load_tokenizer(stage.folder)
 
 
-def _bpe_texts(config: SearchConfig) -> Iterator[str]:
+def _bpe_texts(config: TextConfig) -> Iterator[str]:
     """Yield the first part of each source's training documents."""
     for source in config.sources.values():
         size = 0
@@ -263,7 +268,7 @@ def _bpe_texts(config: SearchConfig) -> Iterator[str]:
 
 
 def tokenize_sources(
-    config: SearchConfig, folder: Path, tokenizer: Tokenizer, prints: dict[str, str], progress: Progress
+    config: TextConfig, folder: Path, tokenizer: Tokenizer, prints: dict[str, str], progress: Progress
 ) -> list[Source]:
     """Return the sources as tokens, in order; what is done is not done again."""
     if config.tokenizer.kind == "bpe":  # the others were there before the run
@@ -278,7 +283,7 @@ def tokenize_sources(
                 _write_source(stage, name, source, config.held_out, tokenizer)
         sources += open_sources([name], folder)
         with named(config.where("sources", name)):
-            for context in {config.final.context, config.proxy_setting("context")}:
+            for context in set(config.contexts.values()):
                 sources[-1].train.rows(context)
     progress("tokens", len(sources), len(sources))
     return sources

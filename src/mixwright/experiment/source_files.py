@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from mixwright.errors import InputError
-from mixwright.experiment.config import SearchConfig, SourceConfig
+from mixwright.experiment.config import SourceConfig, TextConfig
 from mixwright.experiment.stages import Progress
 from mixwright.files import file_fingerprint, fingerprint, write_json
 from mixwright.text import Tokenizer, byte_tokenizer, is_held_out, load_tokenizer, read_documents
@@ -38,7 +38,7 @@ def part_of_source(source: SourceConfig, fraction: float, held_out: bool) -> Ite
     return (text for text in source_documents(source) if is_held_out(text, fraction, _SALT) == held_out)
 
 
-def check_sources(config: SearchConfig, folder: Path, progress: Progress) -> dict[str, str]:
+def check_sources(config: TextConfig, folder: Path, progress: Progress) -> dict[str, str]:
     """
     Read every source to its end and return a fingerprint of each: of its files and of how they are read.
 
@@ -87,7 +87,7 @@ def _known(folder: Path) -> set[str]:
         return set()
 
 
-def _tokenizer_beforehand(config: SearchConfig) -> Tokenizer:
+def _tokenizer_beforehand(config: TextConfig) -> Tokenizer:
     """Return the run's tokenizer; for one that is yet to be trained the bytes: a text has at least as many of them."""
     if config.tokenizer.path is None:
         return byte_tokenizer()
@@ -95,11 +95,9 @@ def _tokenizer_beforehand(config: SearchConfig) -> Tokenizer:
         return load_tokenizer(config.tokenizer.path)
 
 
-def check_lengths(config: SearchConfig, tokenizer: Tokenizer) -> None:
+def check_lengths(config: TextConfig, tokenizer: Tokenizer) -> None:
     """Raise InputError if a source has not even one row to train on; of the others only the start is read."""
-    context, part = config.final.context, "final"
-    if config.proxy_setting("context") > context:
-        context, part = config.proxy_setting("context"), "proxy"
+    part, context = max(config.contexts.items(), key=lambda item: item[1])
     for name, source in config.sources.items():
         with named(config.where("sources", name)):
             found = _count(source, config.held_out, tokenizer, context + 1)

@@ -158,7 +158,7 @@ def read_summary(folder: Path | str) -> dict[str, Any]:
     if not path.exists():
         if (folder / "config.yaml").exists():
             text = (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
-            command = "compare" if "\narms:" in text else "search"
+            command = "compare" if "\narms:" in text else "train" if "\ntraining:" in text else "search"
             raise InputError(
                 f"the run {folder} is not finished; go on with: mixwright {command} {folder}/config.yaml --run {folder}"
             )

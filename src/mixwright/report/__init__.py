@@ -4,8 +4,17 @@ from typing import Any
 
 from mixwright.report.comparison_page import render_comparison, write_comparison
 from mixwright.report.page import render, write_report
+from mixwright.report.training_page import render_training, write_training
 
-__all__ = ["render", "render_comparison", "write_comparison", "write_report", "write_what_if"]
+__all__ = [
+    "render",
+    "render_comparison",
+    "render_training",
+    "write_comparison",
+    "write_report",
+    "write_training",
+    "write_what_if",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -168,6 +168,11 @@ class Run:
                 f"{self.folder} holds a checkpoint that was made with other {' and '.join(differ)}; put back what was "
                 "there, or choose another folder"
             )
+        if not anew and (self.folder / "result.json").exists():
+            raise InputError(
+                f"{self.folder} holds a finished training that was made from other data or settings; choose another "
+                "folder, or put back what was there"
+            )
         (self.folder / "result.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder / "model", ignore_errors=True)
         if position is not None and position["fingerprint"] == name and length >= position["metrics"]:

@@ -22,8 +22,8 @@ class StepLosses(NamedTuple):
     """
     What a step's rows lost, over all ranks.
 
-    `counts` [k] rows with a finite loss; `sums` [k] of their losses (a row's: mean nats per token); `bad` [k] rows whose
-    loss is not finite.
+    `counts` [k] rows with a finite loss; `sums` [k] of their losses (a row's: mean nats per token); `bad` [k] rows
+    whose loss is not finite.
     """
 
     counts: Array

@@ -1,0 +1,263 @@
+"""A training from beginning to end: check, make tokens, train, measure, then summary and page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mixwright.constraints import Constraints
+from mixwright.errors import InputError
+from mixwright.experiment.compare_arms import fixed_weights, strategy_of
+from mixwright.experiment.evaluation import HeldOut
+from mixwright.experiment.inputs import (
+    Source,
+    Target,
+    check_model,
+    check_texts,
+    make_tokenizer,
+    open_sources,
+    overlaps,
+    read_target,
+    repeated,
+    tokenize_sources,
+)
+from mixwright.experiment.source_files import check_sources, named, remember_checked
+from mixwright.experiment.stages import Progress, check_folder, open_run, silent
+from mixwright.experiment.train_config import TrainConfig, dumped, train_text
+from mixwright.experiment.train_summary import make_training_summary
+from mixwright.files import fingerprint, write_json
+from mixwright.report import write_training
+from mixwright.strategies import Static
+from mixwright.strategy import Strategy
+from mixwright.text import Tokenizer, load_tokenizer
+from mixwright.training.language_model import DivergedError, TrainingResult, train
+from mixwright.training.model import build_model
+from mixwright.training.ranks import Ranks, started_ranks
+
+_MAY_DIFFER = (("title",), ("training", "checkpoint_every"), ("training", "parallel"))
+
+
+def run_train(
+    config: TrainConfig, folder: Path | str, progress: Progress = silent, command: str = "mixwright.run_train"
+) -> dict[str, Any]:
+    """
+    Do a training, or the rest of one, and return its summary.
+
+    Stopped in whatever way and called again it goes on, and on a CPU ends with the same model bit by bit. Under
+    torchrun every rank calls it.
+
+    Parameters
+    ----------
+    config
+        From `load_train_config` or `make_train_config`.
+    folder
+        The run folder: a new one, an empty one, or one of the same training.
+    progress
+        Called as `progress(stage, done, total, note)`, on rank 0 alone.
+    command
+        What the summary says the training was made with.
+
+    Returns
+    -------
+    dict
+        `summary.json`; beside it are `metrics.jsonl` (a line per step), `decisions.jsonl`, `model/` and `report.html`.
+
+    Raises
+    ------
+    InputError
+        The configuration does not fit the data, the model or the folder, which holds another training, or the loss
+        stopped being finite.
+    """
+    folder = Path(folder)
+    names = list(config.sources)
+    with named(config.where("strategy" if config.strategy is not None else "weights")):
+        strategy_of(config.arm, names, bool(config.targets))
+        fixed_weights(config.arm, names, [1.0] * len(names))
+    with named(config.where("training")):
+        config.training.settings(config.seed)
+    check_model(config, config.model, config.training.context, "model")
+    with started_ranks(config.training.parallel) as ranks, _prepared(config, folder, progress, ranks) as work:
+        return work.do(progress, command)
+
+
+@contextmanager
+def _prepared(config: TrainConfig, folder: Path, progress: Progress, ranks: Ranks) -> Iterator[_Work]:
+    """Yield what is prepared on rank 0, which holds the run folder; an error there is one on all ranks."""
+    if not ranks.main:
+        if problem := ranks.shared(None):
+            raise InputError(problem)
+        yield _Work.opened(config, folder, ranks)
+        return
+    told = False
+    try:
+        check_folder(folder)
+        _check_same(config, folder)
+        check_texts(config)
+        targets = _targets(config)
+        prints = check_sources(config, folder, progress)
+        with open_run(folder, train_text(config)):
+            remember_checked(folder, prints)
+            tokenizer = make_tokenizer(config, folder, prints, progress)
+            sources = tokenize_sources(config, folder, tokenizer, prints, progress)
+            told = True
+            ranks.shared(None)
+            yield _Work(config, folder, ranks, tokenizer, sources, targets)
+    except InputError as error:
+        if not told:
+            ranks.shared(str(error))
+        raise
+
+
+def _targets(config: TrainConfig) -> list[Target]:
+    return [read_target(name, target, config.where("targets", name)) for name, target in config.targets.items()]
+
+
+class _Work:
+    """One training at work."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: Path,
+        ranks: Ranks,
+        tokenizer: Tokenizer,
+        sources: list[Source],
+        targets: list[Target],
+    ) -> None:
+        self.config, self.folder, self.ranks, self.tokenizer = config, folder, ranks, tokenizer
+        self.sources, self.targets, self.names = sources, targets, [s.name for s in sources]
+        self.held = HeldOut(targets, sources, tokenizer, config.training.context, config.training.batch_size)
+        self.settings = config.training.settings(config.seed)
+
+    @classmethod
+    def opened(cls, config: TrainConfig, folder: Path, ranks: Ranks) -> _Work:
+        """Return what rank 0 prepared."""
+        sources = open_sources(list(config.sources), folder)
+        return cls(config, folder, ranks, load_tokenizer(folder / "tokenizer"), sources, _targets(config))
+
+    def do(self, progress: Progress, command: str) -> dict[str, Any]:
+        """Train and measure; on rank 0 write the summary and the page."""
+        trained = self._train(progress)
+        if not self.ranks.main:
+            return {}
+        model = build_model(
+            {"path": str(trained.model_folder)}, self.tokenizer, self.settings.context, self.settings.seed
+        )
+        nats, tokens = self.held.documents(model)
+        losses = {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}
+        measured = {"target_loss": losses, "accuracy": self.held.accuracy(model)}
+        notes = repeated(self.sources) + overlaps(self.targets, self.sources)
+        if missing := [source.name for source in self.sources if source.held_out is None]:
+            notes.append(
+                f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured"
+            )
+        how = {"strategy": repr(self._strategy), "fixed": self.config.weights is not None, "prior": self._prior}
+        summary = make_training_summary(self.config, command, self.sources, trained, measured, how)
+        summary["notes"] += notes
+        write_json(self.folder / "summary.json", summary)
+        write_training(summary, self.folder / "report.html", self.folder)
+        progress("report", 1, 1)
+        return summary
+
+    def _train(self, progress: Progress) -> TrainingResult:
+        stores = {source.name: source.train for source in self.sources}
+        try:
+            return train(
+                self.config.model.spec(),
+                stores,
+                self._strategy,
+                self.settings,
+                self.folder,
+                self.tokenizer,
+                progress,
+                _Watch(self.held),
+                prior=self._prior,
+                measures=self._measures,
+                constraints=self._constraints,
+                ranks=self.ranks,
+                anew=False,
+            )
+        except DivergedError as error:
+            where = self.config.where("training", "learning_rate")
+            raise InputError(f"{where}: {error} (now {self.settings.learning_rate:g})") from error
+
+    @property
+    def _strategy(self) -> Strategy[Any]:
+        found = strategy_of(self.config.arm, self.names, bool(self.targets))
+        if found is not None:
+            return found
+        sizes = [source.train.tokens for source in self.sources]
+        return Static(fixed_weights(self.config.arm, self.names, sizes))
+
+    @property
+    def _prior(self) -> Any:
+        prior = self.config.prior
+        if not isinstance(prior, dict):
+            return prior
+        if set(prior) != set(self.names) or abs(sum(prior.values()) - 1) > 1e-6:
+            where = self.config.where("prior")
+            raise InputError(f"{where}: should give each source a weight, with the sum 1, found {prior}")
+        return [prior[name] for name in self.names]
+
+    @property
+    def _constraints(self) -> Constraints | None:
+        limits = self.config.constraints.constraints(float(self.settings.steps * self.settings.batch_size))
+        return None if limits.empty else limits
+
+    @property
+    def _measures(self) -> dict[str, Any]:
+        def sources(model: Any) -> Any:
+            losses = self.held.source_losses(model)
+            return np.array([losses.get(name, np.nan) for name in self.names])
+
+        measures: dict[str, Any] = {"eval_loss": sources}
+        if self.targets:
+            measures["target_loss"] = lambda model: np.array(list(self.held.target_losses(model).values()))
+        return measures
+
+
+class _Watch:
+    """The held-out losses of sources and targets, as points of the curve."""
+
+    def __init__(self, held: HeldOut) -> None:
+        self._held, self.fingerprint = held, fingerprint(held.fingerprints)
+
+    def __call__(self, model: Any) -> Mapping[str, float]:
+        sources, targets = self._held.source_losses(model), self._held.target_losses(model)
+        return {**{f"source {n}": v for n, v in sources.items()}, **{f"target {n}": v for n, v in targets.items()}}
+
+
+def _check_same(config: TrainConfig, folder: Path) -> None:
+    """Raise InputError if a folder holds another run, or a training of another configuration."""
+    path = folder / "config.yaml"
+    if not path.exists():
+        return
+    try:
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        before = None
+    if not isinstance(before, dict) or "training" not in before:
+        raise InputError(f"{folder} should be a folder of this training, found another run; choose another (--run)")
+    now, before = _leaves(dumped(config)), _leaves(before)
+    differ = [key for key in {**now, **before} if before.get(key) != now.get(key) and key[:2] not in _MAY_DIFFER]
+    if differ:
+        said = "; ".join(f"{'.'.join(key)}: {before.get(key)} there, {now.get(key)} here" for key in differ[:3])
+        raise InputError(
+            f"{folder} holds a training of another configuration ({said}); choose another folder (--run), or put back "
+            f"what was there ({path})"
+        )
+
+
+def _leaves(value: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Return the values of nested mappings by their whole key."""
+    if not isinstance(value, dict):
+        return {key: value}
+    found: dict[tuple[str, ...], Any] = {}
+    for name, inner in value.items():
+        found |= _leaves(inner, (*key, str(name)))
+    return found
