@@ -29,6 +29,7 @@ NAVIGATION = {
         "docs/constraints",
         "docs/assays",
         "docs/strategies",
+        "docs/train",
         "docs/gradients",
         "docs/stream",
         "docs/formats",

@@ -23,12 +23,15 @@ def check_yaml(example: Example) -> None:
     from mixwright.experiment.assays_config import make_assays_config
     from mixwright.experiment.compare_config import make_compare_config
     from mixwright.experiment.config import make_config
+    from mixwright.experiment.train_config import make_train_config
 
     value = yaml.safe_load(example.parsed)
     if set(value) == {"strategy"}:
         from mixwright.strategies import from_config
 
         from_config(value["strategy"], ("a", "b"))
+    elif "training" in value:
+        make_train_config(value)
     elif "arms" in value:
         make_compare_config(value)
     elif value.get("kind") == "assays":

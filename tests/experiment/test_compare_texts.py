@@ -13,10 +13,13 @@ pytest.importorskip("transformers")
 from comparing import FIRST, SECOND, SMALL, THIRD, make, rows_of
 from tiny import write_jsonl
 
+from mixwright import strategies
+from mixwright.decisions import read_decisions
 from mixwright.errors import InputError
 from mixwright.experiment import compare_work
 from mixwright.experiment.compare_run import run_compare
 from mixwright.mixture_file import MixtureFile
+from mixwright.strategies import Temperature
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +161,6 @@ BAD = [
     ({"arms": ["uniform", "other.json"]}, r"arms\.1.*other\.json should name the sources .*, found 'web'"),
     ({"arms": ["uniform", "none.json"]}, r"arms\.1.*none\.json"),
     ({"arms": ["uniform", "pikee"]}, r"arms\.1.*no strategy 'pikee'.*[Pp]i[Kk][Ee]"),
-    ({"arms": ["uniform", "pike"]}, r"arms\.1.*PiKE needs grad_sq_norm, grad_variance"),
     ({"arms": ["mixmin"], "proxy": {"tokens": 90_000}}, r"arms\.0.*has 5,000 tokens, but finding its mixture costs"),
     ({"arms": ["uniform", {"search": "mixmin", "settings": {"caps": {"nobody": 0.5}}}]}, r"arms\.1.*nobody"),
     ({"final": {**SMALL["final"], "tokens": 10}}, "should be at least 128, one step"),
@@ -174,6 +176,37 @@ def test_bad_arms_are_said_before_anything_is_trained(tmp_path, change, message,
         run_compare(make(tmp_path, **change), tmp_path / "run")
     assert not (tmp_path / "run" / "proxies").exists()
     assert not (tmp_path / "run" / "summary.json").exists()
+
+
+class Excess(Temperature):
+    """What no training of texts can feed: there is no reference model."""
+
+    needs = frozenset({"excess_loss"})
+
+
+def test_a_strategy_that_cannot_be_fed_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(strategies, "Excess", Excess, raising=False)
+    monkeypatch.setattr(strategies, "__all__", [*strategies.__all__, "Excess"])
+    monkeypatch.setattr(compare_work, "train", None)
+    arm = {"strategy": {"name": "Excess", "temperature": 2}}
+    with pytest.raises(InputError, match=r"arms\.1.*Excess needs excess_loss in each observation"):
+        run_compare(make(tmp_path, arms=["uniform", arm]), tmp_path / "run")
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_strategies_that_read_gradients_are_arms(tmp_path):
+    arms = ["uniform", "pike"]
+    arms += [
+        {"name": "restoring", "strategy": {"name": "PiKE", "rule": "restoring"}},
+        {"name": "balanced", "strategy": {"name": "BalancedPiKE", "tau": 3}},
+    ]
+    final = {**SMALL["final"], "tokens": 3072, "observe_every": 4, "lag": 2}  # 24 steps
+    summary = run_compare(make(tmp_path, targets={}, arms=arms, seeds=1, final=final), tmp_path / "run")
+    mixtures = {arm["name"]: arm["mixtures"][0]["weights"] for arm in summary["arms"]}
+    assert len({json.dumps(weights) for weights in mixtures.values()}) == 4
+    logs = [read_decisions(path) for path in (tmp_path / "run" / "trainings").glob("*/decisions.jsonl")]
+    assert len(logs) == 3
+    assert all({"grad_sq_norm", "grad_variance", "gram"} <= log.given for log in logs)
 
 
 def test_a_folder_of_another_configuration_is_refused_and_left_as_it_was(done, tmp_path):

@@ -130,6 +130,7 @@ class TextComparison:
                     "seed": seed,
                     "target": goal,
                     "search_tokens": self._charge(self._arm(arm), goal),
+                    "notes": [f"the arm {arm}, seed {seed}: {note}" for note in results[training]["notes"]],
                 }
             )
             for (arm, seed, goal), training in wanted.items()

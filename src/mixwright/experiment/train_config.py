@@ -17,6 +17,20 @@ from mixwright.experiment.yaml_file import YamlFile, read_yaml
 from mixwright.training.settings import TrainingSettings
 
 _TOKENS = 10_000_000
+_AS_GIVEN = (
+    "batch_size",
+    "context",
+    "learning_rate",
+    "weight_decay",
+    "accumulate",
+    "precision",
+    "max_epochs",
+    "non_finite",
+    "observe_every",
+    "lag",
+    "statistics",
+    "statistics_steps",
+)
 
 
 class TrainingConfig(Part):
@@ -74,15 +88,14 @@ class TrainingConfig(Part):
         """Return the settings of the training."""
         row = self.batch_size * self.context
         steps = self.steps or max(1, -(-(self.tokens or _TOKENS) // row))
-        names = ("batch_size", "context", "learning_rate", "weight_decay", "accumulate", "precision", "max_epochs")
-        names += ("non_finite", "observe_every", "lag", "statistics", "statistics_steps")
+        same = {name: getattr(self, name) for name in _AS_GIVEN}
         return TrainingSettings(
             steps=steps,
             warmup=round(self.warmup * steps),
             seed=seed,
             evaluate_every=self.evaluate_every or max(1, steps // 20),
             checkpoint_seconds=self.checkpoint_every,
-            **{name: getattr(self, name) for name in names},
+            **same,
         )
 
 

@@ -78,6 +78,14 @@ def run_train(
     with named(config.where("strategy" if config.strategy is not None else "weights")):
         strategy_of(config.arm, names, bool(config.targets))
         fixed_weights(config.arm, names, [1.0] * len(names))
+    prior = config.prior
+    if isinstance(prior, dict) and (set(prior) != set(names) or abs(sum(prior.values()) - 1) > 1e-6):
+        where = config.where("prior")
+        raise InputError(f"{where}: should give each source a weight, with the sum 1, found {prior}; complete it")
+    with named(config.where("constraints")):
+        plenty = [1e300] * len(names)  # epochs are checked once the rows are counted
+        given = [prior[name] for name in names] if isinstance(prior, dict) else None
+        config.constraints.constraints(1.0).allowed(names, plenty, given)
     with named(config.where("training")):
         config.training.settings(config.seed)
     check_model(config, config.model, config.training.context, "model")
@@ -197,12 +205,7 @@ class _Work:
     @property
     def _prior(self) -> Any:
         prior = self.config.prior
-        if not isinstance(prior, dict):
-            return prior
-        if set(prior) != set(self.names) or abs(sum(prior.values()) - 1) > 1e-6:
-            where = self.config.where("prior")
-            raise InputError(f"{where}: should give each source a weight, with the sum 1, found {prior}")
-        return [prior[name] for name in self.names]
+        return [prior[name] for name in self.names] if isinstance(prior, dict) else prior
 
     @property
     def _constraints(self) -> Constraints | None:

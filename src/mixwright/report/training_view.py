@@ -34,7 +34,7 @@ def build_training(summary: Mapping[str, Any], decisions: Sequence[Mapping[str, 
         "names": names,
         "weights": _weights(summary, decisions, shown),
         "losses": _losses(summary, shown),
-        "gradients": _gradients(decisions, shown, names),
+        "gradients": _gradients(decisions, shown),
         "conflict": conflict(decisions, names),
         "decisions": _decisions(decisions, names),
         "alarms": [d["remarks"]["alarm"] for d in decisions if d.get("remarks", {}).get("alarm")],
@@ -96,9 +96,7 @@ def _losses(summary: Mapping[str, Any], shown: Mapping[int, _Source]) -> list[di
     return found
 
 
-def _gradients(
-    decisions: Sequence[Mapping[str, Any]], shown: Mapping[int, _Source], names: Sequence[str]
-) -> list[dict[str, Any]]:
+def _gradients(decisions: Sequence[Mapping[str, Any]], shown: Mapping[int, _Source]) -> list[dict[str, Any]]:
     found = []
     for key, title, words in (
         (

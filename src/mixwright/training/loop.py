@@ -163,7 +163,7 @@ class Run:
         name = self.fingerprint
         if position is not None and position["fingerprint"] != name and not anew:
             now = json.loads(json.dumps(self.made_from))
-            differ = [key for key, value in now.items() if position["made_from"].get(key) != value]
+            differ = [key for key, value in now.items() if position.get("made_from", {}).get(key) != value]
             raise InputError(
                 f"{self.folder} holds a checkpoint that was made with other {' and '.join(differ)}; put back what was "
                 "there, or choose another folder"
@@ -270,7 +270,7 @@ class Run:
     def _is_finite(self) -> bool:
         """Say whether the model gives finite numbers."""
         self.model.eval()
-        with torch.inference_mode():
+        with torch.no_grad():
             tokens = torch.from_numpy(self.batches.probe()).to(self.model.device)
             return bool(torch.isfinite(self.model(input_ids=tokens, use_cache=False).logits).all())
 

@@ -234,7 +234,7 @@ def _log_probabilities(model: Any, rows: TargetRows, chunks: NDArray[np.int64]) 
     for line, chunk in zip(tokens, chunks, strict=True):
         ids = rows.tokens[rows.ends[chunk] : rows.ends[chunk + 1]]
         line[1 : 1 + len(ids)] = ids
-    with torch.inference_mode():
+    with torch.no_grad():  # inference tensors would be kept by a model that ranks hold in parts
         batch = torch.from_numpy(tokens).to(model.device)
         logits = model(input_ids=batch[:, :-1], use_cache=False).logits.float()
         losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none")

@@ -1,0 +1,214 @@
+"""A training from its YAML to the page: what is written, resume, other configurations."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
+
+from mixwright.decisions import read_decisions, replay
+from mixwright.errors import InputError
+from mixwright.experiment import train_run
+from mixwright.experiment.summary import read_summary
+from mixwright.experiment.train_config import load_train_config, make_train_config
+from mixwright.experiment.train_run import run_train
+from mixwright.mixture_file import MixtureFile
+from mixwright.strategies import PiKE
+
+FIRST, SECOND, THIRD = KINDS
+TRAINING = {"steps": 12, "batch_size": 6, "context": 32, "learning_rate": 3e-3, "observe_every": 3, "lag": 2}
+SMALL = {
+    **{key: SETTINGS[key] for key in SETTINGS if key not in ("final", "proxy", "search", "targets")},
+    "targets": {"mix": "target.jsonl"},
+    "held_out": 0.2,
+    "strategy": {"name": "PiKE", "wrap": ["Guard"]},
+    "training": {**TRAINING, "evaluate_every": 4},
+}
+
+
+def make(folder: Path, **changes):
+    write_tiny(folder)
+    config = {key: value for key, value in (SMALL | changes).items() if value is not None}
+    return make_train_config(config, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    return folder, run_train(make(folder), folder / "run")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    names = ("metrics.jsonl", "decisions.jsonl", "model/model.safetensors")
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def test_what_a_training_leaves(done):
+    folder, summary = done
+    run = folder / "run"
+    assert read_summary(run) == json.loads(json.dumps(summary))
+    assert summary["kind"] == "training"
+    assert [s["name"] for s in summary["sources"]] == list(KINDS)
+    assert sum(s["rows"] for s in summary["sources"]) == 12 * 6
+    assert [p["step"] for p in summary["curve"]] == [4, 8, 12]
+    last = summary["curve"][-1]
+    assert set(last["source_loss"]) == set(last["source_train_loss"]) == set(KINDS)
+    worst = max(last["source_loss"], key=last["source_loss"].get)
+    assert summary["held_out"]["worst_source"] == worst
+    assert summary["held_out"]["average"] == pytest.approx(sum(last["source_loss"].values()) / 3)
+    assert summary["targets"][0]["loss"] > 0
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 12
+    log = read_decisions(run)
+    assert {"grad_sq_norm", "grad_variance"} <= log.given
+    assert replay(log, PiKE(rule="optimal")).shape == (4, 3)
+    page = (run / "report.html").read_text()
+    for part in ("weights-section", "losses", "gradients", "decisions"):
+        assert f'id="{part}"' in page
+    assert not (run / "checkpoints").exists()
+
+
+def test_again_gives_the_same_and_trains_nothing(done, monkeypatch):
+    folder, summary = done
+    before = files(folder / "run")
+    monkeypatch.setattr("mixwright.training.loop.Run.run", None)
+    again = run_train(make(folder), folder / "run")
+    assert {**again, "created": ""} == {**summary, "created": ""}
+    assert files(folder / "run") == before
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["uniform", "natural", {FIRST: 0.5, SECOND: 0.5}, "mine.json"],
+)
+def test_fixed_weights_are_drawn_and_statistics_can_be_recorded(tmp_path, given):
+    MixtureFile([THIRD, FIRST, SECOND], [0.2, 0.5, 0.3]).write(tmp_path / "mine.json")
+    training = TRAINING | {"steps": 6, "statistics": "always"}
+    config = make(tmp_path, strategy=None, targets=None, weights=given, training=training)
+    summary = run_train(config, tmp_path / "run")
+    asked = {s["name"]: s["asked"] for s in summary["sources"]}
+    assert sum(asked.values()) == pytest.approx(1)
+    if given == "uniform":
+        assert asked == pytest.approx(dict.fromkeys(KINDS, 1 / 3))
+    elif given == "mine.json":
+        assert asked == pytest.approx({FIRST: 0.5, SECOND: 0.3, THIRD: 0.2})
+    assert summary["fixed"]
+    assert "gram" in read_decisions(tmp_path / "run").given
+    assert 'id="conflict-table"' in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_prior_and_constraints_of_a_strategy(tmp_path):
+    limits = {"floors": {THIRD: 0.3}, "caps": {FIRST: 0.4}}
+    config = make(tmp_path, prior={FIRST: 0.6, SECOND: 0.2, THIRD: 0.2}, constraints=limits, strategy="pike")
+    run_train(config, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "decisions.jsonl").read_text().splitlines()]
+    assert lines[0]["run"]["prior"] == pytest.approx([0.6, 0.2, 0.2])
+    for line in lines:
+        assert line["weights"][0] <= 0.4 + 1e-9
+        assert line["weights"][2] >= 0.3 - 1e-9
+    assert lines[0]["observation"]["planned"][0] == pytest.approx(0.4)
+
+
+def test_a_folder_of_another_training_is_refused_and_left_as_it_was(done, tmp_path):
+    folder, _ = done
+    run = folder / "run"
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
+    for change, said in (
+        (
+            {"training": {**SMALL["training"], "learning_rate": 0.5}},
+            r"training\.learning_rate: 0\.003 there, 0\.5 here",
+        ),
+        ({"strategy": "balanced-pike"}, None),
+        ({"strategy": {"name": "PiKE", "rule": "optimal"}}, r"strategy\.rule: None there, optimal here"),
+    ):
+        with pytest.raises(InputError, match=said or "needs the parameter 'tau'"):
+            run_train(make(folder, **change), run)
+    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_other_text_under_the_same_name_is_refused(tmp_path):
+    config = make(tmp_path, targets=None)
+
+    def stop(stage, done, total, note=""):
+        if stage == "train" and done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_train(config, tmp_path / "run", stop)
+    assert (tmp_path / "run" / "checkpoints" / "last.safetensors").exists()
+    kept = (tmp_path / "source0.jsonl").read_bytes()
+    write_jsonl(tmp_path / "source0.jsonl", ["alpha beta gamma " * 12, *(f"delta {i} " * 20 for i in range(40))])
+    with pytest.raises(InputError, match="holds a checkpoint that was made with other sources"):
+        run_train(config, tmp_path / "run")
+    (tmp_path / "source0.jsonl").write_bytes(kept)
+    steps = []
+    run_train(config, tmp_path / "run", lambda stage, done, *_: steps.append(done) if stage == "train" else None)
+    assert steps[0] == 6
+
+
+BAD = [
+    ({"strategy": None}, "give weights .* or strategy, one of both"),
+    ({"weights": "uniform"}, "give weights .* or strategy, one of both"),
+    ({"strategy": None, "weights": "uniform", "prior": "natural"}, "prior and constraints are those of a strategy"),
+    ({"strategy": None, "weights": {FIRST: 0.5}}, "should sum to 1, found 0.5"),
+    ({"strategy": None, "weights": {"nobody": 1.0}}, "should name the sources .*, found 'nobody'"),
+    ({"strategy": "pikee"}, "no strategy 'pikee'"),
+    ({"prior": {FIRST: 1.0}}, "should give each source a weight"),
+    ({"training": {"steps": 3, "tokens": 5}}, "give tokens or steps, not both"),
+    ({"training": {**TRAINING, "accumulate": 4}}, "batch_size should be a multiple of accumulate"),
+    ({"training": {**TRAINING, "non_finite": "hope"}}, "non_finite"),
+    ({"kind": "assays"}, "a training is of texts"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD)
+def test_bad_configurations_are_said_before_anything_is_trained(tmp_path, change, message, monkeypatch):
+    monkeypatch.setattr(train_run, "train", None)
+    with pytest.raises(InputError, match=message):
+        run_train(make(tmp_path, **change), tmp_path / "run")
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+KILLED = {
+    "sources": SETTINGS["sources"],
+    "held_out": 0.2,
+    "model": SETTINGS["model"],
+    "strategy": {"name": "PiKE", "rule": "restoring"},
+    "training": {**TRAINING, "steps": 150, "observe_every": 5, "checkpoint_every": 0.02, "evaluate_every": 50},
+}
+COMMAND = [sys.executable, "-m", "mixwright.cli.main", "-q", "train"]
+
+
+def test_killed_and_resumed_is_bitwise_the_same(tmp_path):
+    write_tiny(tmp_path)
+    (tmp_path / "train.yaml").write_text(json.dumps(KILLED))  # JSON is YAML
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*COMMAND, str(tmp_path / "train.yaml"), "--run"]
+    process = subprocess.Popen([*command, str(tmp_path / "killed")], env=env)
+    waited = time.monotonic()
+    while not (tmp_path / "killed" / "checkpoints" / "last.safetensors").exists():
+        assert process.poll() is None
+        assert time.monotonic() - waited < 300
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "summary.json").exists()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        steps = []
+        config = load_train_config(tmp_path / "train.yaml")
+        run_train(config, tmp_path / "killed", lambda stage, at, *_: steps.append(at) if stage == "train" else None)
+        run_train(config, tmp_path / "whole")
+    finally:
+        torch.set_num_threads(threads)
+    assert steps[0] > 1
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
