@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+import torch
 from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
 
 from mixwright.decisions import read_decisions, replay
