@@ -43,7 +43,7 @@ def _hear_ctrl_c() -> None:
 
 def test_version_and_help() -> None:
     assert mixwright("--version").stdout.startswith("mixwright 0.")
-    for command in ("demo", "search", "compare", "show", "report"):
+    for command in ("demo", "search", "compare", "train", "show", "report"):
         shown = mixwright(command, "--help")
         assert shown.returncode == 0
         assert "mixwright " + command in shown.stdout

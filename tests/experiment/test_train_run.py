@@ -16,6 +16,7 @@ pytest.importorskip("transformers")
 import torch
 from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
 
+from mixwright.cli.app import app
 from mixwright.decisions import read_decisions, replay
 from mixwright.errors import InputError
 from mixwright.experiment import train_run
@@ -75,6 +76,20 @@ def test_what_a_training_leaves(done):
     for part in ("weights-section", "losses", "gradients", "decisions"):
         assert f'id="{part}"' in page
     assert not (run / "checkpoints").exists()
+
+
+def test_the_commands_show_it_and_write_its_page_again(done, capsys):
+    folder, summary = done
+    run = folder / "run"
+    page = (run / "report.html").read_bytes()
+    (run / "report.html").unlink()
+    for command in (["show", str(run)], ["report", str(run)], ["train", "--schema"]):
+        app(command, standalone_mode=False)
+    assert (run / "report.html").read_bytes() == page
+    said = capsys.readouterr().out
+    assert "last weight" in said
+    assert summary["held_out"]["worst_source"] in said
+    assert '"observe_every"' in said
 
 
 def test_again_gives_the_same_and_trains_nothing(done, monkeypatch):
