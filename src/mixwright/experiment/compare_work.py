@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,7 +33,7 @@ from mixwright.search.targets import WorstRegret
 from mixwright.text import Tokenizer, load_tokenizer
 from mixwright.training.language_model import TrainingResult, train
 from mixwright.training.model import build_model
-from mixwright.training.settings import TrainingSettings
+from mixwright.training.settings import TrainingSettings, described
 
 Searched = dict[int, dict[str, dict[str | None, list[float]]]]  # by seed, arm and target
 _TRAINED = 0.9  # share of a training's work that is training; the rest is measuring
@@ -195,7 +195,7 @@ class _TrainingWork:
         return {
             "stage": "training",
             "model": model_inputs(self._config.model.spec()),
-            "settings": asdict(self._settings),
+            "settings": described(self._settings),
             "sources": [
                 [source.name, source.train.fingerprint, weight]
                 for source, weight in zip(self._opened.sources, weights, strict=True)

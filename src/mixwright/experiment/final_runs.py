@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mixwright.experiment.proxies import model_inputs, named_rate, part_of, sett
 from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.text import Tokenizer
 from mixwright.training.language_model import train
+from mixwright.training.settings import described
 from mixwright.training.model import build_model
 
 
@@ -122,7 +123,7 @@ class FinalRuns:
         inputs = {
             "stage": "final",
             "model": self._start,
-            "settings": asdict(settings),
+            "settings": described(settings),
             "sources": [
                 [source.name, source.train.fingerprint, weight]
                 for source, weight in zip(self._sources, mixture.weights, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mixwright.text import Question, Tokenizer
 from mixwright.training.language_model import DivergedError, train
 from mixwright.training.model import build_model, training_flops
 from mixwright.training.scoring import TargetRows, score
-from mixwright.training.settings import TrainingSettings
+from mixwright.training.settings import TrainingSettings, described
 
 _BLOCK = 1 << 16
 
@@ -99,7 +99,7 @@ def train_proxy(config: SearchConfig, folder: Path, tokenizer: Tokenizer, source
         {
             "stage": "proxy",
             "model": model_inputs(spec),
-            "settings": asdict(settings),
+            "settings": described(settings),
             "tokens": {source.name: source.train.fingerprint},
             "tokenizer": tokenizer.fingerprint,
         },

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,7 +27,7 @@ from mixwright.training.model import build_model, no_bars, torch, training_flops
 from mixwright.training.observing import Measure, Observer, StepLosses
 from mixwright.training.ranks import Ranks, whole
 from mixwright.training.result import DivergedError, TrainingResult
-from mixwright.training.settings import TrainingSettings, learning_rate_at
+from mixwright.training.settings import TrainingSettings, described, learning_rate_at
 from mixwright.training.step import Gradient, Stepper
 
 Progress = Callable[[str, int, int, str], None]
@@ -93,7 +93,7 @@ class Run:
     @property
     def made_from(self) -> dict[str, Any]:
         """Return what decides the training, part by part, as JSON-able values."""
-        settings = {key: value for key, value in asdict(self.settings).items() if key != "checkpoint_seconds"}
+        settings = {key: value for key, value in described(self.settings).items() if key != "checkpoint_seconds"}
         path = self.spec.get("path")
         weights: Any = None
         if not isinstance(self.weights, Strategy):

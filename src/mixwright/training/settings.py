@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from mixwright.errors import InputError
 
@@ -19,6 +20,7 @@ _LEAST = {
     "accumulate": 1,
     "statistics_steps": 1,
 }
+_LATER = ("statistics", "statistics_steps", "accumulate", "precision", "non_finite")
 _WORDS = {
     "precision": ("auto", "float32", "bfloat16"),
     "non_finite": ("stop", "skip"),
@@ -105,6 +107,16 @@ class TrainingSettings:
             )
         if self.max_epochs is not None and not (math.isfinite(self.max_epochs) and self.max_epochs > 0):
             raise InputError(f"max_epochs should be a number above 0, found {self.max_epochs!r}")
+
+
+def described(settings: TrainingSettings) -> dict[str, Any]:
+    """
+    Return the settings by name, for what names a training.
+
+    Those that came later are left out at their default: what was trained before them is still known.
+    """
+    later = {field.name: field.default for field in fields(settings) if field.name in _LATER}
+    return {name: value for name, value in asdict(settings).items() if name not in later or value != later[name]}
 
 
 def learning_rate_at(step: int, settings: TrainingSettings) -> float:
