@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,84 +12,82 @@ import torch
 from safetensors.numpy import load_file
 
 from mixwright.errors import InputError
+from mixwright.text import byte_tokenizer, write_tokens
 from mixwright.training.batches import Batches
 from mixwright.training.ranks import Ranks, started_ranks
 from mixwright.training.settings import TrainingSettings
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
+on_ranks = pytest.mark.skipif(
+    not torch.distributed.is_available() or not hasattr(os, "fork"), reason="needs torch.distributed and fork"
+)
 
 
-def start(size, *arguments):
-    """Run the script on so many ranks; return their exit codes and what they said."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    command = [sys.executable, str(HERE / "training_on_a_rank.py"), *map(str, arguments)]
-    ranks = [
-        subprocess.Popen(
-            command,
-            env={**env, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    said, codes = [], []
-    for rank in ranks:
-        try:
-            said.append(rank.communicate(timeout=600 if not codes or codes[0] == 0 else 30)[0])
-        except subprocess.TimeoutExpired:
-            rank.kill()
-            said.append(rank.communicate()[0])
-        codes.append(rank.returncode)
-    return codes, "\n".join(said)
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Return the folder of all trainings, the ranks' exit codes, and what they said."""
+    folder = tmp_path_factory.mktemp("ranks")
+    texts = {"abc": ["abcabcabc" * 30] * 20, "digits": [f"{i * i} " * 9 for i in range(100)]}
+    for name, documents in texts.items():
+        write_tokens(folder / "tokens" / name, documents, byte_tokenizer())
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, str(HERE / "trainings_on_ranks.py"), str(folder / "tokens"), str(folder)]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    return folder, json.loads((folder / "codes.json").read_text()), ran.stderr
 
 
-def trained(size, tokens, folder, *more):
-    codes, said = start(size, tokens, folder, *more)
-    assert codes == [0] * size, said[-4000:]
-    decisions = [json.loads(line) for line in (folder / "decisions.jsonl").read_text().splitlines()]
-    return decisions, load_file(folder / "model" / "model.safetensors"), (folder / "metrics.jsonl").read_text()
+def trained(done, name):
+    """Return decisions, weights of the model, and the losses of the steps."""
+    folder, codes, said = done
+    last = [each for each in codes if each["name"] == name][-1]
+    assert set(last["codes"]) == {0}, said[-4000:]
+    decisions = [json.loads(line) for line in (folder / name / "decisions.jsonl").read_text().splitlines()]
+    metrics = [json.loads(line) for line in (folder / name / "metrics.jsonl").read_text().splitlines()]
+    return decisions, load_file(folder / name / "model" / "model.safetensors"), metrics
 
 
 def numbers(decisions, name):
     return np.array([line["observation"][name] for line in decisions], float)
 
 
-def test_two_ranks_decide_and_learn_as_one_process(stores, tmp_path):
-    tokens = tmp_path / "tokens"
-    one = trained(1, tokens, tmp_path / "one", "ddp", 0, 2)  # two micro-batches: those that the ranks have
-    for kind in ("ddp", "fsdp2"):
-        two = trained(2, tokens, tmp_path / kind, kind)
-        assert len(two[0]) == len(one[0]) == 3
-        for name in ("counts", "loss", "grad_sq_norm", "grad_variance", "planned"):
-            found, expected = numbers(two[0], name), numbers(one[0], name)
-            np.testing.assert_allclose(found, expected, 1e-2, 1e-3 * np.abs(expected).max(), err_msg=f"{kind} {name}")
-        for a, b in zip(one[0], two[0], strict=True):
-            np.testing.assert_allclose(a["weights"], b["weights"], atol=2e-3, err_msg=kind)
-        assert set(one[1]) == set(two[1])
-        for name, values in one[1].items():
-            if not name.endswith("query_key_value.bias"):  # a key's bias has no gradient but rounding
-                np.testing.assert_allclose(two[1][name], values, atol=2e-3, err_msg=f"{kind} {name}")
-        losses = [[json.loads(line)["loss"] for line in text.splitlines()] for text in (one[2], two[2])]
-        np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4, err_msg=kind)
-
-
+@on_ranks
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
-def test_ranks_that_were_stopped_go_on_bit_by_bit(stores, tmp_path, kind):
-    tokens = tmp_path / "tokens"
-    codes, said = start(2, tokens, tmp_path / "stopped", kind, 7)
-    assert codes[0] == 3, said[-4000:]
-    assert (tmp_path / "stopped" / "checkpoints" / "last.safetensors").exists()
-    stopped, whole = trained(2, tokens, tmp_path / "stopped", kind), trained(2, tokens, tmp_path / "whole", kind)
+def test_two_ranks_decide_and_learn_as_one_process(done, kind):
+    one, two = trained(done, "one"), trained(done, kind)  # one: two micro-batches, those that the ranks have
+    assert len(two[0]) == len(one[0]) == 3
+    for name in ("counts", "loss", "grad_sq_norm", "grad_variance", "planned"):
+        found, expected = numbers(two[0], name), numbers(one[0], name)
+        np.testing.assert_allclose(found, expected, 1e-2, 1e-3 * np.abs(expected).max(), err_msg=name)
+    for a, b in zip(one[0], two[0], strict=True):
+        np.testing.assert_allclose(a["weights"], b["weights"], atol=2e-3)
+    losses = [[line["loss"] for line in lines] for lines in (one[2], two[2])]
+    assert len(losses[0]) == 12
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    for name, values in one[1].items():
+        if not name.endswith("query_key_value.bias"):  # a key's bias has no gradient but rounding
+            np.testing.assert_allclose(two[1][name], values, atol=2e-3, err_msg=name)
+
+
+@on_ranks
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_ranks_that_died_go_on_bit_by_bit(done, kind):
+    first = next(each for each in done[1] if each["name"] == f"{kind} stopped")
+    assert first["codes"][0] == 3
+    assert first["checkpoint"]
+    stopped, whole = trained(done, f"{kind} stopped"), trained(done, kind)
     assert stopped[0] == whole[0]
     assert stopped[2] == whole[2]
     for name, values in whole[1].items():
         np.testing.assert_array_equal(stopped[1][name], values)
+
+
+@on_ranks
+def test_a_checkpoint_goes_on_with_as_many_ranks(done):
+    last = next(each for each in reversed(done[1]) if each["name"] == "ddp stopped again")
+    assert last["codes"] == [1]
+    assert last["checkpoint"]
+    assert "holds a checkpoint of 2 ranks, found 1 here" in done[2]
 
 
 def test_one_rank_without_torchrun():

@@ -17,8 +17,8 @@ from mixwright.experiment.proxies import model_inputs, named_rate, part_of, sett
 from mixwright.experiment.stages import Progress, Stage, folder_name
 from mixwright.text import Tokenizer
 from mixwright.training.language_model import train
-from mixwright.training.settings import described
 from mixwright.training.model import build_model
+from mixwright.training.settings import described
 
 
 @dataclass(frozen=True)

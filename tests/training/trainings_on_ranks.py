@@ -1,0 +1,106 @@
+"""
+Trainings on one and two ranks (gloo, CPU), each rank a fork of this process: torch is imported once.
+
+Usage: python trainings_on_ranks.py TOKENS FOLDER; FOLDER/NAME is each training, FOLDER/codes.json the ranks' exit codes.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+from mixwright import PiKE
+from mixwright.text import TokenStore, byte_tokenizer
+from mixwright.training.language_model import train
+from mixwright.training.ranks import started_ranks
+from mixwright.training.settings import TrainingSettings
+
+SPEC = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+STOPPED = 3
+# name, kind, ranks, micro-batches, the step after which rank 0 dies; the same name again goes on
+TRAININGS = (
+    ("one", "ddp", 1, 2, 0),
+    ("ddp", "ddp", 2, 1, 0),
+    ("fsdp2", "fsdp2", 2, 1, 0),
+    ("ddp stopped", "ddp", 2, 1, 7),
+    ("ddp stopped", "ddp", 2, 1, 0),
+    ("fsdp2 stopped", "fsdp2", 2, 1, 7),
+    ("fsdp2 stopped", "fsdp2", 2, 1, 0),
+    ("ddp stopped again", "ddp", 2, 1, 7),
+    ("ddp stopped again", "ddp", 1, 1, 0),
+)
+
+
+def evaluate(model):
+    model.eval()
+    with torch.no_grad():
+        logits = model(input_ids=torch.arange(8)[None], use_cache=False).logits
+    return {"x": float(logits.float().logsumexp(-1).mean())}
+
+
+def work(tokens, folder, kind, accumulate, stop):
+    stores = {name: TokenStore.open(f"{tokens}/{name}") for name in ("abc", "digits")}
+    settings = TrainingSettings(
+        steps=12, batch_size=8, context=16, learning_rate=3e-3, evaluate_every=6, observe_every=4, lag=1,
+        accumulate=accumulate, checkpoint_seconds=0.0,
+    )  # fmt: skip
+
+    def progress(stage, done, total, note):
+        if done == stop:
+            os._exit(STOPPED)
+
+    with started_ranks(kind) as ranks:
+        strategy = PiKE(rule="restoring")
+        train(SPEC, stores, strategy, settings, folder, byte_tokenizer(), progress, evaluate, ranks=ranks)
+
+
+def in_ranks(size, *arguments):
+    """Run `work` on so many ranks; return their exit codes, -9 for one that had to be ended."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(size))
+    ranks = []
+    for rank in range(size):
+        ranks.append(os.fork())
+        if not ranks[-1]:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            try:
+                work(*arguments)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+    codes, until = {}, time.monotonic() + 900
+    while len(codes) < size:
+        for rank, pid in enumerate(ranks):
+            if rank not in codes and (found := os.waitpid(pid, os.WNOHANG))[0]:
+                codes[rank] = os.waitstatus_to_exitcode(found[1])
+                until = min(until, time.monotonic() + (60 if codes[rank] else 900))
+        if time.monotonic() > until:
+            for rank, pid in enumerate(ranks):
+                if rank not in codes:
+                    os.kill(pid, signal.SIGKILL)
+            until = float("inf")
+        time.sleep(0.01)
+    return [codes[rank] for rank in range(size)]
+
+
+def main(tokens, out):
+    torch.set_num_threads(1)
+    found = []
+    for name, kind, size, accumulate, stop in TRAININGS:
+        codes = in_ranks(size, tokens, Path(out) / name, kind, accumulate, stop)
+        left = (Path(out) / name / "checkpoints" / "last.safetensors").exists()
+        found.append({"name": name, "codes": codes, "checkpoint": left})
+    (Path(out) / "codes.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
