@@ -1,7 +1,7 @@
 """
 Trainings on one and two ranks (gloo, CPU), each rank a fork of this process: torch is imported once.
 
-Usage: python trainings_on_ranks.py TOKENS FOLDER; FOLDER/NAME is each training, FOLDER/codes.json the ranks' exit codes.
+Usage: python trainings_on_ranks.py TOKENS FOLDER. FOLDER/NAME is each training, codes.json has the exit codes.
 """
 
 import json
