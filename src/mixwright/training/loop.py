@@ -128,7 +128,7 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._resume(anew)
-            path = self.folder / "metrics.jsonl" if self.ranks.main else os.devnull
+            path: Path | str = self.folder / "metrics.jsonl" if self.ranks.main else os.devnull
             with open(path, "ab") as self.metrics, torch.random.fork_rng():
                 self._loop()
             return self._finish(flops)
