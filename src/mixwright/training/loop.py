@@ -308,8 +308,12 @@ class Run:
         if self.ranks.main:
             partial = self.folder / ".model.partial"
             shutil.rmtree(partial, ignore_errors=True)
+            model = self.model
+            if self.ranks.size > 1:  # of parts that ranks held: saved from a model of its own
+                model = build_model(self.spec, self.tokenizer, self.settings.context, self.settings.seed)
+                model.load_state_dict(tensors)
             with no_bars():
-                self.model.save_pretrained(partial, state_dict=tensors if self.ranks.size > 1 else None)
+                model.save_pretrained(partial)
             partial.rename(self.folder / "model")
             values = {"steps": self.step, "tokens": self._tokens, "seconds": self.seconds, "curve": self.curve}
             values |= {"flops": flops, "fingerprint": self.fingerprint, "skipped": self.skipped}

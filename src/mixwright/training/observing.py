@@ -34,8 +34,8 @@ class StepLosses(NamedTuple):
     def of_rows(cls, source: NDArray[np.integer[Any]], losses: Array, k: int) -> StepLosses:
         """Return the sums of rows with sources [b] and losses [b]."""
         finite = np.isfinite(losses)
-        counts = np.bincount(source, finite, k)
-        return cls(counts, np.bincount(source, np.where(finite, losses, 0.0), k), np.bincount(source, ~finite, k))
+        parts = (finite, np.where(finite, losses, 0.0), ~finite)
+        return cls(*(np.asarray(np.bincount(source, part, k), np.float64) for part in parts))
 
     @property
     def mean(self) -> float | None:
@@ -81,6 +81,10 @@ class Observer:
     InputError
         If the strategy needs what nothing here reports; the message names it.
     """
+
+    _losses: StepLosses
+    _planned: Array
+    _steps: int
 
     def __init__(
         self,
