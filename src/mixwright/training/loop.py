@@ -263,7 +263,7 @@ class Run:
         if not all(math.isfinite(loss) for loss in found.values()):
             raise self._diverged(f"evaluation loss {', '.join(f'{loss:.4g}' for loss in found.values())}")
         self.model.train()
-        point = {"step": self.step, "tokens": self._tokens, "train_loss": self.losses.mean}
+        point: dict[str, Any] = {"step": self.step, "tokens": self._tokens, "train_loss": self.losses.mean}
         point |= {"source_train_loss": self.losses.by_source(tuple(self.stores)), "loss": found}
         self.curve, self.losses = [*self.curve, point], _no_losses(len(self.stores))
 
