@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +16,8 @@ try:
     from transformers.trainer_callback import ExportableState
 except ImportError:
     raise missing_extra("transformers", "lm") from None
+
+Callback = TypeVar("Callback", bound="MixtureCallback")
 
 
 def use_stream(trainer: Any, loader: MixtureLoader, inputs: Callable[[Batch], Any] | None = None) -> MixtureCallback:
@@ -47,7 +49,13 @@ def use_stream(trainer: Any, loader: MixtureLoader, inputs: Callable[[Batch], An
     InputError
         If the Trainer's settings do not fit the loader's: it names both.
     """
-    args = trainer.args
+    return attach(trainer, MixtureCallback(loader), inputs)
+
+
+def attach(trainer: Any, callback: Callback, inputs: Callable[[Batch], Any] | None = None) -> Callback:
+    """Let a Trainer train on a callback's loader; as `use_stream`, with a MixtureCallback or one of its kin."""
+    args, loader = trainer.args, callback.loader
+    assert loader is not None
     slices = loader._sampler.slices
     checks: tuple[tuple[str, Any, str, Any], ...] = (
         ("gradient_accumulation_steps", args.gradient_accumulation_steps, "accumulate", slices.accumulate),
@@ -64,7 +72,6 @@ def use_stream(trainer: Any, loader: MixtureLoader, inputs: Callable[[Batch], An
         raise InputError(f"the Trainer's max_steps should be set (the stream has no epochs), found {args.max_steps}")
     if args.restore_callback_states_from_checkpoint:
         raise InputError("restore_callback_states_from_checkpoint should be False: the stream restores itself")
-    callback = MixtureCallback(loader)
     batches = _TrainerBatches(loader, inputs or language_model_inputs, callback)
     trainer.get_train_dataloader = lambda: batches
     args.ignore_data_skip = True  # the stream goes on by its state; skipping batches would lose them
@@ -112,15 +119,14 @@ class MixtureCallback(TrainerCallback, ExportableState):
         if self.loader is None:
             return
         if state.global_step:
-            saved = state.stateful_callbacks.get(type(self).__name__)
-            saved = saved[0] if isinstance(saved, list) else saved
-            if not saved or not saved["attributes"].get("stream"):
+            saved = self.saved(state)
+            if not saved.get("stream"):
                 raise InputError(
                     "the checkpoint should hold the stream's state (trainer_state.json), found none; it was "
                     "saved without use_stream"
                 )
-            self._offset = saved["attributes"]["offset"]
-            self.loader.load_state_dict(saved["attributes"]["stream"])
+            self._offset = saved["offset"]
+            self.loader.load_state_dict(saved["stream"])
             if self.loader.step != state.global_step + self._offset:
                 raise InputError(
                     f"the stream's state should be of step {state.global_step + self._offset}, found "
@@ -129,6 +135,12 @@ class MixtureCallback(TrainerCallback, ExportableState):
         else:
             self._offset = self.loader.step - state.global_step
         self._at = None
+
+    def saved(self, state: Any) -> dict[str, Any]:
+        """Return what `state()` put into the checkpoint that is resumed from; empty if it did nothing."""
+        saved = state.stateful_callbacks.get(type(self).__name__)
+        saved = saved[0] if isinstance(saved, list) else saved
+        return saved["attributes"] if saved else {}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Remember which step was done: something may have read further."""

@@ -1,0 +1,60 @@
+"""What the Trainer's loss weighs each row by."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from mixwright.errors import InputError
+
+_NEAR = 1e-3
+
+
+def loss_factor(trainer: Any, items: Any, tokens: Tensor) -> tuple[float, float]:
+    """
+    Return the factor between the sum of a micro-batch's token losses and the Trainer's loss of it.
+
+    A row's weight in what is differentiated is the factor times the scale times its tokens, if its own loss is the mean
+    over them. The Trainer divides by the tokens of the whole step (`num_items_in_batch`, over all ranks with
+    average_tokens_across_devices, times the ranks since gradients are averaged), or, for models that do not take
+    that number, by those of the micro-batch and the number of micro-batches.
+
+    Parameters
+    ----------
+    trainer
+        At a training step.
+    items
+        `num_items_in_batch`, or None.
+    tokens
+        [b] tokens that the loss counts, of each row.
+
+    Returns
+    -------
+    factor, scale
+        The scale is that of a loss scaler (fp16), else 1.
+    """
+    args = trainer.args
+    takes = bool(trainer.model_accepts_loss_kwargs or trainer.compute_loss_func is not None)
+    scaled = getattr(trainer, "loss_is_scaled_for_ga", None)
+    by_step = takes and items is not None
+    if by_step:
+        ranks = trainer.accelerator.num_processes if args.average_tokens_across_devices else 1
+        factor = ranks / float(items)
+    else:
+        factor = 1 / max(float(tokens.sum()), 1.0)
+    if not (scaled if scaled is not None else by_step or trainer.compute_loss_func is not None):
+        factor /= trainer.current_gradient_accumulation_steps
+    scaler = getattr(trainer.accelerator, "scaler", None)
+    return factor, 1.0 if scaler is None else float(scaler.get_scale())
+
+
+def check_loss(found: float, expected: float) -> None:
+    """Raise InputError if the Trainer's loss of a micro-batch is not the mean over tokens that it is taken for."""
+    if math.isfinite(found) and math.isfinite(expected) and abs(found - expected) > _NEAR * max(abs(expected), 1e-6):
+        raise InputError(
+            f"with gradient statistics the Trainer's loss should be the mean cross entropy of its tokens "
+            f"({expected:.6g}), found {found:.6g}: something is added to it or weighs rows differently (an auxiliary "
+            "loss of experts, a compute_loss of your own); take it out, or give statistics=None"
+        )

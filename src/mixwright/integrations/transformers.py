@@ -1,0 +1,271 @@
+"""A mixture in a script that has a transformers Trainer, or one of its kin (TRL)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from mixwright.constraints import Constraints
+from mixwright.errors import InputError
+from mixwright.integrations.statistics import FIELDS, Statistics
+from mixwright.integrations.trainer_mixture import Measure, TrainerMixture, Watching
+from mixwright.mixture import Mixture
+from mixwright.mixture_file import MixtureFile
+from mixwright.strategies import Static, from_config
+from mixwright.strategy import Strategy
+from mixwright.stream import MixtureLoader, Plan, Sources, open_source
+from mixwright.stream.batches import Batch
+from mixwright.stream.plan_settings import whole
+from mixwright.stream.trainer import attach
+
+__all__ = ["TrainerMixture", "use_mixture"]
+
+
+def use_mixture(
+    trainer: Any,
+    sources: Mapping[str, Any],
+    weights: Any,
+    *,
+    prior: str | Sequence[float] = "uniform",
+    lag: int | None = None,
+    constraints: Constraints | None = None,
+    log: str | PathLike[str] | None = None,
+    observe_every: int = 10,
+    statistics: str | Mapping[str, Any] | None = "auto",
+    statistics_steps: int = 1,
+    measures: Mapping[str, Measure] | None = None,
+    non_finite: str = "stop",
+    context: int | None = None,
+    plan: Mapping[str, Any] | None = None,
+    num_workers: int | None = None,
+    ahead: int = 2,
+    collate: str | Callable[[list[Any]], Any] | None = None,
+    inputs: Callable[[Batch], Any] | None = None,
+) -> TrainerMixture:
+    """
+    Let a Trainer draw its rows from sources by weights, which may follow the training.
+
+    Call it between making the Trainer (any train_dataset, or none) and `train()`. A batch of a step has
+    per_device_train_batch_size x gradient_accumulation_steps x ranks rows, shared out among the sources. The losses of
+    each source's rows come from the logits of the training's own forward pass; gradient statistics, on sampled steps
+    alone and only for a strategy that reads them, from its own backward pass. Every rank has the same weights.
+    Stream, Mixture and what waits for the next observation are in each checkpoint's trainer_state.json. Each line that
+    the Trainer logs gets mixture/loss/NAME (nats per token since the last line), mixture/weight/NAME, mixture/entropy
+    (nats), mixture/alarms, and statistics: so they reach whatever `report_to` says.
+
+    Parameters
+    ----------
+    trainer
+        Before `train()`; `max_steps` must be set. Its methods training_step, compute_loss and log are wrapped.
+    sources
+        By name: what `open_source` opens, or a Source. Rows are token arrays, or what `collate` or `inputs` make the
+        model's inputs of.
+    weights
+        Numbers by name or in the order of the sources; a MixtureFile, or the path of a mixture.json; a strategy, its
+        name or its configuration; or a Mixture, which then has its own prior, lag, constraints and log.
+    prior, lag, constraints, log
+        Of the Mixture. lag None: 8 steps, or more if workers read further ahead. The log is written by rank 0.
+    observe_every
+        Steps between two observations.
+    statistics
+        "auto": where the strategy reads gradient statistics, at the level that it needs. None: never. Or options of
+        GradientStatistics, always; `{"optimizer": True}` is the metric of the Trainer's Adam.
+    statistics_steps
+        How many steps before an observation, its own included, take statistics.
+    measures
+        {field of Observation: model -> array}: measured when an observation is due, the same on every rank.
+        Held-out losses need none if eval_dataset is a dict that has the sources' names.
+    non_finite
+        What happens before the optimiser's step if a source's loss is not finite: "stop" (an error names the source),
+        "skip" (the step), "keep" (go on). The source's loss is nan in the observation.
+    context
+        Tokens per row, for sources of tokens.
+    plan
+        More arguments of Plan: max_epochs, exhausted, unit, lengths, co_locate, seed (by default the Trainer's
+        data_seed or seed), ...
+    num_workers, ahead
+        Worker processes (None: the Trainer's dataloader_num_workers) and batches that each reads ahead.
+    collate
+        Makes a dict of a list of rows, in the worker: a function, or "trainer" for the Trainer's data_collator.
+    inputs
+        Makes the model's inputs of a Batch; None: the dict that `collate` made, or input_ids and labels of tokens.
+
+    Returns
+    -------
+    callback
+        Its `mixture`, `loader`, `batches` and `observation` can be looked at.
+
+    Raises
+    ------
+    InputError
+        Before the first step: settings of the Trainer that do not fit (it names them), a strategy that needs what
+        nothing here reports, a lag that is too short, a model with a parameter that the statistics do not cover, ...
+    """
+    _check_trainer(trainer)
+    args, opened = trainer.args, _open(sources, context)
+    workers = args.dataloader_num_workers if num_workers is None else whole(num_workers, "the number of workers", 0)
+    least = 1 - (-workers * whole(ahead, "ahead", 1) // args.gradient_accumulation_steps)
+    settings = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
+    if isinstance(weights, MixtureFile | PathLike) or str(weights).endswith(".json"):
+        weights = _of_file(weights, context, plan or {})
+    mixture = _mixture(weights, opened, settings, max(8, least))
+    if args.process_index:
+        mixture.log = None
+    every = whole(observe_every, "observe_every", 1)
+    taken = _statistics(mixture, statistics, whole(statistics_steps, "statistics_steps", 1), every)
+    watching = Watching(every, taken, dict(measures or {}), _held_out(trainer, mixture), non_finite)
+    _check_watching(trainer, mixture, watching)
+    options: dict[str, Any] = {"seed": args.seed if args.data_seed is None else args.data_seed}
+    options |= {"co_locate": _together(trainer, taken), **(plan or {})}
+    rows = trainer._train_batch_size * args.gradient_accumulation_steps * args.world_size
+    loader = MixtureLoader(
+        opened,
+        Plan(opened.sizes, mixture, batch_size=rows, **options),
+        args.process_index,
+        args.world_size,
+        accumulate=args.gradient_accumulation_steps,
+        num_workers=workers,
+        ahead=ahead,
+        sort_by_source=taken is not None,
+        collate=_collate(trainer, collate),
+    )
+    if collate is not None and inputs is None:
+        inputs = _as_they_are
+    return attach(trainer, TrainerMixture(trainer, loader, watching), inputs)
+
+
+def _open(sources: Any, context: int | None) -> Sources:
+    if isinstance(sources, Sources):
+        return sources
+    if not isinstance(sources, Mapping):
+        raise InputError(f"sources should be a mapping from names to sources, found {type(sources).__name__}")
+    opened = {}
+    for name, what in sources.items():
+        try:
+            opened[name] = open_source(what, context)
+        except InputError as error:
+            raise InputError(f"the source {name!r}: {error}") from error
+    return Sources(opened)
+
+
+def _mixture(weights: Any, sources: Sources, settings: Mapping[str, Any], lag: int) -> Mixture:
+    """Return the Mixture; made of weights or a strategy if it is none."""
+    if isinstance(weights, Mixture):
+        given = {n for n, v in settings.items() if v is not None and not (n == "prior" and isinstance(v, str))}
+        if given:
+            raise InputError(f"a Mixture has its own {', '.join(sorted(given))}; give it there")
+        return weights
+    names = sources.names
+    numbers = isinstance(weights, Mapping) and "name" not in weights
+    if numbers or isinstance(weights, list | tuple | np.ndarray):
+        values = _in_order(weights, names) if numbers else weights
+        strategy: Strategy[Any] = Static(values)
+    else:
+        strategy = from_config(weights, names)
+    more = {n: v for n, v in settings.items() if v is not None}
+    return Mixture(sources.sizes, strategy, **{"lag": lag, **more})
+
+
+def _of_file(file: Any, context: int | None, plan: Mapping[str, Any]) -> dict[str, float]:
+    """Return the weights of a mixture.json by source; rows of one length are shares of tokens, too."""
+    file = file if isinstance(file, MixtureFile) else MixtureFile.read(file)
+    if file.unit != plan.get("unit", "rows") and context is None:
+        raise InputError(
+            f"the mixture's weights are shares of {file.unit}; give plan={{'unit': {file.unit!r}, ...}} as Plan takes it"
+        )
+    return dict(zip(file.sources, file.weights, strict=True))
+
+
+def _in_order(weights: Mapping[str, float], names: tuple[str, ...]) -> list[float]:
+    if set(weights) != set(names):
+        raise InputError(f"weights should name the sources {list(names)}, found {list(weights)}")
+    return [weights[name] for name in names]
+
+
+def _statistics(mixture: Mixture, wanted: Any, steps: int, every: int) -> Statistics | None:
+    """Return how statistics are taken; None if they are not."""
+    if steps > every:
+        raise InputError(f"statistics_steps should be at most observe_every ({every}), found {steps}")
+    if wanted is None:
+        return None
+    if isinstance(wanted, Mapping):
+        return Statistics(mixture.k, steps, wanted)
+    if wanted != "auto":
+        raise InputError(f"statistics should be 'auto', None or options of GradientStatistics, found {wanted!r}")
+    read = mixture.strategy.needs | mixture.strategy.uses
+    if not read & set(FIELDS):
+        return None
+    return Statistics(mixture.k, steps, {"level": "example" if "grad_variance" in read else "source"})
+
+
+def _held_out(trainer: Any, mixture: Mixture) -> bool:
+    """Whether the Trainer evaluates each source by its name."""
+    return isinstance(trainer.eval_dataset, Mapping) and set(mixture.sources) <= set(trainer.eval_dataset)
+
+
+def _together(trainer: Any, statistics: Statistics | None) -> int:
+    """Return how many rows of a source should stand side by side for the statistics to be known."""
+    rows: int = trainer._train_batch_size
+    if statistics is None:
+        return 1
+    if statistics.level == "micro-batch":
+        return rows
+    return 2 if rows % 2 == 0 else 1
+
+
+def _check_trainer(trainer: Any) -> None:
+    args = trainer.args
+    if isinstance(getattr(trainer, "mixture_callback", None), TrainerMixture):
+        raise InputError("a Trainer should have one mixture, found a second call of use_mixture; make a new Trainer")
+    if args.max_steps <= 0:
+        raise InputError(f"the Trainer's max_steps should be set (the stream has no epochs), found {args.max_steps}")
+    if args.n_gpu > 1:
+        raise InputError(f"there should be one process per GPU, found {args.n_gpu} GPUs in this one; use torchrun")
+    if args.auto_find_batch_size:
+        raise InputError("auto_find_batch_size should be False: the plan has a fixed number of rows in a step")
+    sizes = {name: getattr(trainer, f"get_{name}_size", lambda: 1)() for name in ("tp", "cp", "sp")}
+    if max(sizes.values()) > 1:
+        raise InputError(
+            f"each rank should have rows of its own, found {sizes} ranks that share rows (tensor, context or sequence "
+            "parallelism); use data parallelism (DDP, FSDP)"
+        )
+    if args.use_liger_kernel:
+        raise InputError(
+            "use_liger_kernel should be False: it makes no logits, from which the losses per source are made"
+        )
+
+
+def _check_watching(trainer: Any, mixture: Mixture, watching: Watching) -> None:
+    args, statistics = trainer.args, watching.statistics
+    if watching.non_finite not in ("stop", "skip", "keep"):
+        raise InputError(f"non_finite should be 'stop', 'skip' or 'keep', found {watching.non_finite!r}")
+    given = {"planned", "loss", *watching.measures} | ({"eval_loss"} if watching.held_out else set())
+    given |= statistics.fields if statistics is not None else set()
+    mixture.check(given, apply="sampling", draw="carry")
+    if trainer.is_deepspeed_enabled and (statistics is not None or watching.non_finite == "skip"):
+        raise InputError("DeepSpeed has no gradients to observe or to skip; use DDP or FSDP, or statistics=None")
+    if statistics is None:
+        return
+    if args.label_smoothing_factor:
+        raise InputError("label_smoothing_factor should be 0 with gradient statistics; or give statistics=None")
+    if trainer._train_batch_size < 2 and statistics.level != "micro-batch":
+        raise InputError(
+            "per_device_train_batch_size should be at least 2 with gradient statistics (norms come from pairs of "
+            "rows), found 1; use more rows and fewer accumulation steps"
+        )
+    statistics.check(trainer.model)
+
+
+def _collate(trainer: Any, collate: Any) -> Callable[[list[Any]], Any] | None:
+    if collate is None or callable(collate):
+        return collate  # type: ignore[no-any-return]
+    if collate != "trainer":
+        raise InputError(f"collate should be a function of a list of rows, or 'trainer', found {collate!r}")
+    return trainer.data_collator  # type: ignore[no-any-return]
+
+
+def _as_they_are(batch: Batch) -> dict[str, Any]:
+    return dict(batch.inputs)
