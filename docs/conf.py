@@ -31,6 +31,7 @@ NAVIGATION = {
         "docs/strategies",
         "docs/train",
         "docs/gradients",
+        "docs/transformers",
         "docs/stream",
         "docs/formats",
     ],

@@ -19,7 +19,7 @@ PAGES = {
         *("observation", "observation_pool", "batch_losses", "strategy", "strategies", "mixture", "decisions"),
         *("gradients", "testing", "conformance"),
     ),
-    "docs/api/stream": ("stream",),
+    "docs/api/stream": ("stream", "integrations"),
     "docs/api/assays": ("assays",),
     "docs/api/compare": ("compare",),
     "docs/api/files": ("mixture_file", "formats", "errors"),
@@ -45,6 +45,7 @@ def _packages() -> Iterator[Any]:
     for module in pkgutil.iter_modules(mixwright.__path__, "mixwright."):
         if module.ispkg and module.name not in ("mixwright.cli", "mixwright.experiment", "mixwright.report"):
             yield importlib.import_module(module.name)
+    yield importlib.import_module("mixwright.integrations.transformers")
 
 
 def _page(value: Any) -> str:

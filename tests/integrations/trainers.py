@@ -1,6 +1,10 @@
 """Small Trainers on sources of padded rows, and what should come out, by hand."""
 
 import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,6 +13,11 @@ torch = pytest.importorskip("torch", reason="the Trainer needs torch")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 pytest.importorskip("accelerate", reason="the Trainer needs accelerate")
 
+sys.path.append(str(Path(__file__).parents[1] / "gradients"))
+
+from gradients_by_hand import by_pairs, row_gradients  # noqa: E402
+
+from mixwright import Strategy  # noqa: E402
 from mixwright.integrations.transformers import use_mixture  # noqa: E402
 from mixwright.stream import AnyRows  # noqa: E402
 
@@ -56,19 +65,23 @@ def trainer(folder, accumulate=1, made=None, rows=12, kind=None, **arguments):
         "learning_rate": 1e-2,
     } | arguments  # fmt: skip
     kind = kind or transformers.Trainer
-    return kind(made or model(), transformers.TrainingArguments(output_dir=str(folder), **settings))
+    held_out = settings.pop("eval_dataset", None)
+    settings = transformers.TrainingArguments(output_dir=str(folder), **settings)
+    return kind(made or model(), settings, eval_dataset=held_out)
 
 
 def run(folder, strategy, resume=None, stop=None, accumulate=1, made=None, padded=True, arguments=None, **options):
-    """Train; return the trainer and its callback."""
+    """Train; return the trainer, its callback, and what its steps were."""
     if made is None:
         made = model()
     new = trainer(folder, accumulate, made, **(arguments or {}))
     callback = use_mixture(new, sources(padded), strategy, observe_every=options.pop("observe_every", 2), **options)
+    steps = Steps(callback)
+    new.add_callback(steps)
     if stop is not None:
         new.add_callback(_Stop(stop))
     new.train(resume_from_checkpoint=None if resume is None else str(resume))
-    return new, callback
+    return new, callback, steps
 
 
 class _Stop(transformers.TrainerCallback):
@@ -81,3 +94,63 @@ class _Stop(transformers.TrainerCallback):
 
 def decisions(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+class Steps(transformers.TrainerCallback):
+    """Keeps the batches and weights of each step, and what was logged."""
+
+    def __init__(self, callback):
+        self.callback, self.batches, self.logs = callback, [], []
+
+    def on_step_end(self, args, state, control, **more):
+        self.batches.append(list(self.callback.batches))
+
+    def on_log(self, args, state, control, logs=None, **more):
+        self.logs.append(dict(logs))
+
+
+class Seen(NamedTuple):
+    logits: np.ndarray
+
+
+@dataclass(frozen=True)
+class Everything(Strategy[Seen]):
+    """Reads all that there is, and follows the losses."""
+
+    rate: float = 0.3
+    needs = frozenset({"loss", "grad_sq_norm", "grad_variance", "gram"})
+    uses = frozenset({"eval_loss"})
+
+    def init(self, prior):
+        return Seen(np.log(prior))
+
+    def update(self, state, obs):
+        return Seen(state.logits + np.where(np.nan_to_num(obs.loss, nan=0) > 0, self.rate * obs.loss, 0))
+
+    def weights(self, state):
+        shares = np.exp(state.logits - state.logits.max())
+        return shares / shares.sum()
+
+
+def by_hand(net, steps):
+    """Return (loss, counts, gram, variance) of steps of an unchanged model: one backward pass for each row."""
+    k = len(NAMES)
+    nats, tokens, counts, parts = np.zeros(k), np.zeros(k), np.zeros(k), []
+    for batch in (batch for step in steps for batch in step):
+        losses, lengths = _row_means(net, batch.inputs)
+        parts.append((row_gradients(net, losses), batch.source.tolist()))
+        for loss, length, source in zip(losses.tolist(), lengths, batch.source.tolist(), strict=True):
+            nats[source] += loss * length
+            tokens[source] += length
+            counts[source] += 1
+    return nats / tokens, counts, *by_pairs(parts, k)
+
+
+def _row_means(net, inputs):
+    logits = net(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    means, lengths = [], []
+    for row, ids, mask in zip(logits, inputs["input_ids"], inputs["attention_mask"], strict=True):
+        length = int(mask.sum())
+        means.append(torch.nn.functional.cross_entropy(row[: length - 1], ids[1:length]))
+        lengths.append(length - 1)
+    return torch.stack(means), lengths

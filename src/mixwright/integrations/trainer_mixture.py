@@ -17,7 +17,7 @@ from torch import Tensor
 from mixwright.errors import InputError
 from mixwright.gradients.distributed import world_size
 from mixwright.integrations.loss_weights import check_loss, loss_factor
-from mixwright.integrations.row_losses import by_source, count_tokens, precise, row_nats, targets_of
+from mixwright.integrations.row_losses import by_source, count_tokens, row_nats, targets_of
 from mixwright.integrations.statistics import Statistics
 from mixwright.integrations.window import Window
 from mixwright.mixture import Mixture
@@ -57,7 +57,9 @@ class TrainerMixture(MixtureCallback):
         The last one that the Mixture was told; None before the first.
     """
 
-    def __init__(self, trainer: Any = None, loader: MixtureLoader | None = None, watching: Watching | None = None) -> None:
+    def __init__(
+        self, trainer: Any = None, loader: MixtureLoader | None = None, watching: Watching | None = None
+    ) -> None:
         super().__init__(loader)
         if trainer is None or loader is None or watching is None:  # transformers may make one to look at
             return
@@ -189,7 +191,7 @@ class TrainerMixture(MixtureCallback):
         read = self.mixture.strategy.needs | self.mixture.strategy.uses
         found: dict[str, Any] = self._since.fields()
         found |= {name: measure(self.trainer.model) for name, measure in self.watching.measures.items() if name in read}
-        if self.watching.held_out and "eval_loss" in read:
+        if self.watching.held_out and "eval_loss" in read - set(found):
             found["eval_loss"] = self._held_out
         size, statistics = self.loader.plan.batch_size, self.watching.statistics  # type: ignore[union-attr]
         if statistics is None:

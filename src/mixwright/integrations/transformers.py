@@ -174,7 +174,7 @@ def _of_file(file: Any, context: int | None, plan: Mapping[str, Any]) -> dict[st
     file = file if isinstance(file, MixtureFile) else MixtureFile.read(file)
     if file.unit != plan.get("unit", "rows") and context is None:
         raise InputError(
-            f"the mixture's weights are shares of {file.unit}; give plan={{'unit': {file.unit!r}, ...}} as Plan takes it"
+            f"the mixture's weights are shares of {file.unit}; give plan={{'unit': {file.unit!r}, ...}}, as for Plan"
         )
     return dict(zip(file.sources, file.weights, strict=True))
 

@@ -1,0 +1,35 @@
+"""One of two ranks: trains under DDP, then again from a checkpoint; writes what its Mixture was told and decided."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from trainers import run
+
+from mixwright import PiKE
+
+SETTINGS = {"observe_every": 4, "statistics_steps": 2}
+ROWS = 6
+
+
+def told(callback, steps):
+    weights = [batches[0].weights.tolist() for batches in steps.batches]
+    return {"observation": callback.observation.to_json(), "weights": weights, "logged": steps.logs}
+
+
+def main(rank, folder):
+    arguments = {"ddp_backend": "gloo", "per_device_train_batch_size": ROWS}
+    found = {}
+    _, *whole = run(folder / "whole", PiKE(), arguments=arguments, log=folder / "log.jsonl", **SETTINGS)
+    found["whole"] = told(*whole)
+    checkpoint = folder / "whole" / "checkpoint-3"  # between the two steps that are sampled
+    _, *after = run(folder / "after", PiKE(), checkpoint, arguments=arguments, **SETTINGS)
+    found["after"] = told(*after)
+    (folder / f"{rank}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(int(sys.argv[1]), Path(sys.argv[2]))
