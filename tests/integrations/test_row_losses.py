@@ -77,11 +77,14 @@ def test_the_factor_of_the_trainers_loss(made, items, expected):
     assert loss_factor(made, items, torch.tensor([3, 1, 0])) == pytest.approx(expected)
 
 
-def test_a_loss_that_is_something_else_is_refused():
+def test_a_loss_that_is_something_else_is_refused(caplog):
     check_loss(1.0, 1.0005)
     check_loss(float("nan"), 1.0)
     with pytest.raises(InputError, match="auxiliary"):
         check_loss(1.01, 1.0)
+    with caplog.at_level("WARNING"):
+        check_loss(1.01, 1.0, warn=True)
+    assert "something else (1.01)" in caplog.text
 
 
 def test_a_window_is_a_mean_over_tokens_and_says_what_is_unknown():

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
 from torch import Tensor
+from transformers.loss.loss_utils import ForCausalLMLoss
 
 from mixwright.errors import InputError
 
 _NEAR = 1e-3
+logger = logging.getLogger(__name__)
+
+
+def shifts_labels(trainer: Any) -> bool:
+    """Return whether the loss of a Trainer's model shifts the labels by one, as causal language models do."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model  # of peft
+    own = getattr(model, "loss_function", None)
+    if own is None:
+        return bool(getattr(trainer, "_loss_shifts_labels", False))
+    return own is ForCausalLMLoss and not getattr(model.config, "is_encoder_decoder", False)
 
 
 def loss_factor(trainer: Any, items: Any, tokens: Tensor) -> tuple[float, float]:
@@ -50,9 +63,18 @@ def loss_factor(trainer: Any, items: Any, tokens: Tensor) -> tuple[float, float]
     return factor, 1.0 if scaler is None else float(scaler.get_scale())
 
 
-def check_loss(found: float, expected: float) -> None:
-    """Raise InputError if the Trainer's loss of a micro-batch is not the mean over tokens that it is taken for."""
-    if math.isfinite(found) and math.isfinite(expected) and abs(found - expected) > _NEAR * max(abs(expected), 1e-6):
+def check_loss(found: float, expected: float, warn: bool = False) -> None:
+    """Raise InputError, or warn, if the Trainer's loss of a micro-batch is not the mean over tokens it is taken for."""
+    if not math.isfinite(found + expected) or abs(found - expected) <= _NEAR * max(abs(expected), 1e-6):
+        return
+    if warn:
+        logger.warning(
+            "losses per source are mean cross entropies of tokens (%.6g in the first batch); the Trainer's loss is "
+            "something else (%.6g)",
+            expected,
+            found,
+        )
+    else:
         raise InputError(
             f"with gradient statistics the Trainer's loss should be the mean cross entropy of its tokens "
             f"({expected:.6g}), found {found:.6g}: something is added to it or weighs rows differently (an auxiliary "

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mixwright.errors import InputError
 from mixwright.gradients.distributed import world_size
-from mixwright.integrations.loss_weights import check_loss, loss_factor
+from mixwright.integrations.loss_weights import check_loss, loss_factor, shifts_labels
 from mixwright.integrations.row_losses import by_source, count_tokens, row_nats, targets_of
 from mixwright.integrations.statistics import Statistics
 from mixwright.integrations.window import Window
@@ -71,7 +71,8 @@ class TrainerMixture(MixtureCallback):
         self._held_out = np.full(k, np.nan)
         self._piece, self._rows = 0, _Rows()
         self._sums: Tensor | None = None
-        self._trained = True
+        self._trained, self._unchecked = True, True
+        self._shifts = shifts_labels(trainer)
         self._wrap()
         trainer.mixture_callback = self
 
@@ -103,15 +104,16 @@ class TrainerMixture(MixtureCallback):
     def _observed(self, step: Callable[[], Tensor], inputs: Any, items: Any) -> Tensor:
         """Train on a micro-batch, with its losses per source, and statistics on the steps that are sampled."""
         batch = self._next_batch()
-        targets = targets_of(inputs, getattr(self.trainer, "_loss_shifts_labels", True))
+        targets = targets_of(inputs, self._shifts)
         if len(targets) != len(batch):
             raise InputError(f"labels should have a row for each of the batch's {len(batch)}, found {len(targets)}")
         tokens = count_tokens(targets)
         self._rows = _Rows(targets, wanted=True)
-        sampled, factor = self._sampled(batch.step), 0.0
+        sampled = self._sampled(batch.step)
+        check, self._unchecked = self._unchecked or sampled is not None, False
+        factor, scale = loss_factor(self.trainer, items, tokens) if check else (0.0, 1.0)
         observing: AbstractContextManager[None] = nullcontext()
         if sampled is not None:
-            factor, scale = loss_factor(self.trainer, items, tokens)
             observing = sampled.observe(batch.source, factor * scale * tokens)
         try:
             with observing:
@@ -120,8 +122,8 @@ class TrainerMixture(MixtureCallback):
             rows, self._rows = self._rows, _Rows()
         if rows.nats is None:
             raise InputError("the Trainer's training_step should call its compute_loss, found that it did not")
-        if sampled is not None:
-            check_loss(float(loss), factor * float(rows.nats.sum()))
+        if check:
+            check_loss(float(loss), factor * float(rows.nats.sum()), warn=self.watching.statistics is None)
         counted = tokens.to(rows.nats)
         numbers = torch.stack([rows.nats, counted, (counted > 0).to(rows.nats)])
         sums = by_source(numbers, batch.source, self.mixture.k)

@@ -19,7 +19,7 @@ from mixwright.strategy import Strategy
 from mixwright.stream import MixtureLoader, Plan, Sources, open_source
 from mixwright.stream.batches import Batch
 from mixwright.stream.plan_settings import whole
-from mixwright.stream.trainer import attach
+from mixwright.stream.trainer import attach, language_model_inputs
 
 __all__ = ["TrainerMixture", "use_mixture"]
 
@@ -132,8 +132,8 @@ def use_mixture(
         sort_by_source=taken is not None,
         collate=_collate(trainer, collate),
     )
-    if collate is not None and inputs is None:
-        inputs = _as_they_are
+    if inputs is None:
+        inputs = _as_they_are if collate is not None else _masked if _is_sft(trainer) else None
     return attach(trainer, TrainerMixture(trainer, loader, watching), inputs)
 
 
@@ -232,9 +232,10 @@ def _check_trainer(trainer: Any) -> None:
             f"each rank should have rows of its own, found {sizes} ranks that share rows (tensor, context or sequence "
             "parallelism); use data parallelism (DDP, FSDP)"
         )
-    if args.use_liger_kernel:
+    if args.use_liger_kernel or "chunked" in str(getattr(args, "loss_type", "")):
         raise InputError(
-            "use_liger_kernel should be False: it makes no logits, from which the losses per source are made"
+            f"the loss should be made of logits, from which the losses per source are made, found use_liger_kernel="
+            f"{args.use_liger_kernel} and loss_type={getattr(args, 'loss_type', None)!r}; use False, and 'nll'"
         )
 
 
@@ -265,6 +266,18 @@ def _collate(trainer: Any, collate: Any) -> Callable[[list[Any]], Any] | None:
     if collate != "trainer":
         raise InputError(f"collate should be a function of a list of rows, or 'trainer', found {collate!r}")
     return trainer.data_collator  # type: ignore[no-any-return]
+
+
+def _is_sft(trainer: Any) -> bool:
+    return any(cls.__module__.startswith("trl.") for cls in type(trainer).__mro__)
+
+
+def _masked(batch: Batch) -> dict[str, Any]:
+    """Return the inputs of a causal language model with a mask, which TRL counts tokens by."""
+    inputs = language_model_inputs(batch)
+    if "attention_mask" not in inputs and "position_ids" not in inputs:
+        inputs["attention_mask"] = inputs["input_ids"].new_ones(inputs["input_ids"].shape)
+    return inputs
 
 
 def _as_they_are(batch: Batch) -> dict[str, Any]:
