@@ -32,7 +32,7 @@ def targets_of(inputs: Mapping[str, Any], shifts: bool) -> Tensor:
         If there are no labels.
     """
     if inputs.get("shift_labels") is not None:
-        return inputs["shift_labels"]  # type: ignore[no-any-return]
+        return inputs["shift_labels"]
     labels = inputs.get("labels")
     if not isinstance(labels, Tensor):
         raise InputError(
