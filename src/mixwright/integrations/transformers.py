@@ -262,10 +262,10 @@ def _check_watching(trainer: Any, mixture: Mixture, watching: Watching) -> None:
 
 def _collate(trainer: Any, collate: Any) -> Callable[[list[Any]], Any] | None:
     if collate is None or callable(collate):
-        return collate  # type: ignore[no-any-return]
+        return collate
     if collate != "trainer":
         raise InputError(f"collate should be a function of a list of rows, or 'trainer', found {collate!r}")
-    return trainer.data_collator  # type: ignore[no-any-return]
+    return trainer.data_collator
 
 
 def _is_sft(trainer: Any) -> bool:
