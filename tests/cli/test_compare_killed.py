@@ -90,6 +90,6 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
     process = start(config, tmp_path / "run")
     _, err = process.communicate()
     assert process.returncode == 2
-    assert "there is no strategy 'Uniform'" in err
+    assert "there is no arm 'Uniform'; did you mean 'uniform'" in err
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()

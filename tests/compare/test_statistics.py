@@ -110,3 +110,29 @@ def test_a_metric_where_higher_is_better_is_the_mirror_image():
         assert (one.p, one.p_worse) == (other.p, other.p_worse)
     better = paired_differences([[0.1, 0.2, 0.3], [0.3, 0.41, 0.5]], ["natural", "a"], "natural", higher=True)[0]
     assert better.verdict.startswith("better than natural by 0.2033")
+
+
+def test_equal_differences_are_unknown_not_certain():
+    (d,) = paired_differences([[0.25, 0.5], [0.5, 0.75]], ["uniform", "a"], unit="", higher=True)
+    assert d.verdict.startswith("unverified: all 2 seeds give the same difference")
+    assert d.p == d.p_worse == 0.5
+    assert np.isnan(d.low)
+
+
+def test_an_arm_that_is_the_baseline_changes_nothing_for_the_others():
+    table = cells(np.random.default_rng(0), 5, 3, gain=0.03)
+    alone = paired_differences(table, names(5))
+    copied = paired_differences(np.vstack([table, table[0]]), [*names(5), "again"])
+    assert [d.low for d in alone] == [d.low for d in copied[:-1]]
+    assert (copied[-1].difference, copied[-1].low, copied[-1].high) == (0, 0, 0)
+    assert copied[-1].verdict.startswith("no better")
+
+
+@pytest.mark.parametrize("questions", [20, 50])
+def test_shares_with_ties_are_seldom_called_better(questions):
+    rng = np.random.default_rng(questions)
+    called = 0
+    for _ in range(600):
+        table = rng.binomial(questions, 0.3, (4, 2)) / questions
+        called += any(d.p <= d.error for d in paired_differences(table, names(4), unit="", higher=True))
+    assert called <= 30 + 2 * np.sqrt(600 * 0.05 * 0.95)

@@ -84,11 +84,17 @@ def test_arms_of_ones_own_and_named_sources(tmp_path):
         ({"arms": ["uniform", "worst_regret"]}, "assays have search: mixmin"),
         ({"target": "target"}, "write targets"),
         ({"split": {"seeds": 3}}, "the number of seeds is the key seeds"),
+        (
+            {"table": {"path": "t.csv", "features": ["x_0", "x_1", "x_2"], "time": "x_3"}, "split": {"kind": "time"}},
+            "should hold out different molecules, found 100% shared for target",
+        ),
         ({"targets": ["target", "target"]}, "found target twice"),
         ({"targets": ["target", "nothing"]}, "nothing"),
         ({"arms": ["uniform", {"weights": {"nothing": 1.0}}]}, "should name the sources .*, found 'nothing'"),
         ({"final": {"mixtures": ["uniform", "search"]}}, "there is no key mixtures in a comparison"),
         ({"compute": {"cores": 1, "threads": 2}}, "threads should be at most cores"),
+        ({"compute": {"memory": "12"}}, "should be a size such as 12 GB"),
+        ({"compute": {"cores": 2, "memory": "300 MB"}}, "memory should be at least 2 GB, 1 GB for each of 2"),
     ],
 )
 def test_bad_configurations(tmp_path, changes, message, monkeypatch):
@@ -96,6 +102,16 @@ def test_bad_configurations(tmp_path, changes, message, monkeypatch):
     with pytest.raises(InputError, match=message):
         run_compare(make_assays(tmp_path, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_table_that_changed_is_read_anew(tmp_path):
+    changes = {"targets": ["target"], "arms": ["uniform"], "seeds": 2}
+    first = run_compare(make_assays(tmp_path, **changes), tmp_path / "run")
+    config = make_assays(tmp_path, **changes)
+    write_assays(tmp_path, 200)
+    second = run_compare(config, tmp_path / "other")
+    values = [s["measures"][0]["values"]["uniform"] for s in (first, second)]
+    assert values[0] != values[1]
 
 
 def test_the_yaml_names_the_line(tmp_path):

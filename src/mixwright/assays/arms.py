@@ -184,7 +184,7 @@ def compare(
     """
     values = [average_precision(y, a) - average_precision(y, b) for y, a, b in zip(labels, one, other, strict=True)]
     held = [np.unique(part) for part in groups]
-    shared, seeds = _most_shared(held), len(values)
+    shared, seeds = most_shared(held), len(values)
     each = f"{'about ' if len({len(part) for part in held}) > 1 else ''}{mean_count(held):,} held-out molecules"
     if seeds >= FEWEST_SEEDS and shared <= MOST_SHARED:
         mean, low, high = student_interval(values, level)
@@ -204,7 +204,7 @@ def mean_count(held: Sequence[NDArray[Any]]) -> int:
     return round(sum(len(np.unique(part)) for part in held) / len(held))
 
 
-def _most_shared(held: Sequence[NDArray[Any]]) -> float:
+def most_shared(held: Sequence[NDArray[Any]]) -> float:
     """Return the largest share of a split's held-out molecules that another split holds out too; 1: the same split."""
     pairs = ((a, b) for i, a in enumerate(held) for b in held[:i])
     return max((len(np.intersect1d(a, b, assume_unique=True)) / max(len(a), len(b)) for a, b in pairs), default=0.0)

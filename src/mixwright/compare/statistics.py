@@ -70,6 +70,11 @@ class PairedDifference:
     def verdict(self) -> str:
         """One sentence: better, worse or no better, by how much, and how sure that is."""
         if not np.isfinite(self.low):
+            if self.seeds > 1:
+                return (
+                    f"unverified: all {self.seeds} seeds give the same difference, {self.difference:+.4g} "
+                    f"{self.unit}, which tells nothing of how far runs differ; measure on more held-out rows"
+                )
             return f"unverified: {self.seeds} seed(s) do not tell how far runs differ; run at least 2"
         figures = (
             f"{self.unit}, {100 * self.level:g} % interval {self.low:+.4g} to {self.high:+.4g}, {self.seeds} seeds"
@@ -120,9 +125,9 @@ def paired_differences(
     others = [i for i in range(len(arms)) if i != base]
     paired = table[others] - table[base]
     mean, seeds = paired.mean(1), table.shape[1]
-    spread, freedom = _moderated(table, paired)
+    spread, freedom = _moderated(table[base], paired)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(spread > 0, mean / (spread / np.sqrt(seeds)), np.sign(mean) * np.inf)
+        t = np.where(spread > 0, mean / (spread / np.sqrt(seeds)), 0.0)
     t = np.where(np.isnan(t), 0.0, t)
     stats = _stats()
     enough = seeds > 1
@@ -130,6 +135,7 @@ def paired_differences(
     above = _holm(stats.t.sf(t, freedom) if enough else np.ones(len(others)))
     better, worse = (above, below) if higher else (below, above)
     half = stats.t.ppf((1 + level) / 2, freedom) * spread / np.sqrt(seeds) if enough else np.full(len(others), np.nan)
+    half = np.where((spread == 0) & (mean != 0), np.nan, half)  # equal differences: not certain, but unknown
     return [
         PairedDifference(
             arm=arms[i],
@@ -150,19 +156,28 @@ def paired_differences(
     ]
 
 
-def _moderated(table: Array, paired: Array) -> tuple[Array, Array]:
+def _moderated(base: Array, paired: Array) -> tuple[Array, Array]:
     """Return the standard deviation [m] of each arm's paired differences and its degrees of freedom [m]."""
-    arms, seeds = table.shape
-    own = seeds - 1
+    own = paired.shape[1] - 1
     if own < 1:
         return np.full(len(paired), np.nan), np.ones(len(paired))
-    variance = paired.var(1, ddof=1)
-    if len(paired) < 3 or not (variance > 0).all():
+    told = paired.any(1)  # the others are the baseline under another name: they say nothing of the spread
+    spread, freedom = np.zeros(len(paired)), np.full(len(paired), float(own))
+    if told.any():
+        spread[told], freedom[told] = _shared_spread(base, paired[told])
+    return spread, freedom
+
+
+def _shared_spread(base: Array, paired: Array) -> tuple[Array, Array]:
+    own, variance = paired.shape[1] - 1, paired.var(1, ddof=1)
+    some = variance > 0
+    if len(paired) < 3 or some.sum() < 2:
         return np.sqrt(variance), np.full(len(paired), float(own))
+    table = np.vstack([base, base + paired])
     residual = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
-    common_freedom = (arms - 1) * own
+    common_freedom = len(paired) * own
     common = 2 * float((residual**2).sum()) / common_freedom  # of a difference of two runs with equal errors
-    prior = _prior_freedom(np.log(variance), own)
+    prior = _prior_freedom(np.log(variance[some]), own)
     total = np.minimum(prior + own, common_freedom)
     weight = np.inf if np.isinf(prior) else prior
     pooled = common if np.isinf(weight) else (weight * common + own * variance) / (weight + own)

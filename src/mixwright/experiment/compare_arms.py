@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from mixwright.compare import ArmInfo
 from mixwright.errors import InputError
-from mixwright.experiment.compare_config import ArmConfig, CompareAssaysConfig, CompareConfig
+from mixwright.experiment.compare_config import BASELINES, SEARCHES, ArmConfig, CompareAssaysConfig, CompareConfig
 from mixwright.experiment.source_files import named
 from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import from_config
+from mixwright.strategies.registry import known as strategies
 from mixwright.strategy import Strategy
 from mixwright.training.observing import GIVEN
 
 Weights = tuple[float, ...]
-MEASURED = frozenset({"eval_loss", "target_loss"})  # what a training of texts can measure for a strategy
 
 
 def describe(config: CompareConfig | CompareAssaysConfig, arm: ArmConfig) -> ArmInfo:
@@ -83,11 +85,11 @@ def _given(weights: Mapping[str, float], sources: Sequence[str], where: str) -> 
     return values
 
 
-def strategy_of(arm: ArmConfig, sources: Sequence[str], targets: bool) -> Strategy[Any] | None:
+def strategy_of(arm: ArmConfig, sources: Sequence[str], measured: frozenset[str] = frozenset()) -> Strategy[Any] | None:
     """
     Return the strategy of an arm, checked against what a training of texts reports; None if it has none.
 
-    `targets`: whether there are any, whose losses can be reported.
+    `measured`: fields of Observation that the training measures besides what every training reports.
 
     Raises
     ------
@@ -96,10 +98,30 @@ def strategy_of(arm: ArmConfig, sources: Sequence[str], targets: bool) -> Strate
     """
     if arm.strategy is None:
         return None
+    if isinstance(arm.strategy, str):
+        _check_name(arm.strategy)
     strategy = from_config(arm.strategy, sources=sources)
-    given = set(GIVEN | MEASURED) - (set() if targets else {"target_loss"})
-    Mixture(dict.fromkeys(sources, 1), strategy).check(given, apply="sampling", draw="carry")
+    Mixture(dict.fromkeys(sources, 1), strategy).check(GIVEN | measured, apply="sampling", draw="carry")
     return strategy
+
+
+def measured_for(config: CompareConfig) -> frozenset[str]:
+    """
+    Return what a comparison measures for strategies: the sources' held-out losses, where they are not what is judged.
+
+    Held-out losses of targets are never told: the verdict rests on them.
+    """
+    return frozenset({"eval_loss"}) if config.targets else frozenset()
+
+
+def _check_name(name: str) -> None:
+    """Raise InputError, with the nearest name, if an arm's name is no baseline, no search and no strategy."""
+    plain = {re.sub("[^a-z]", "", known.lower()): known for known in (*BASELINES, *SEARCHES, *strategies())}
+    given = re.sub("[^a-z]", "", name.lower())
+    if given not in {re.sub("[^a-z]", "", known.lower()) for known in strategies()}:
+        near = get_close_matches(given, plain, n=1)
+        meant = f"; did you mean {plain[near[0]]!r}?" if near else ""
+        raise InputError(f"there is no arm {name!r}{meant} Known: {', '.join(plain.values())}, or a mixture.json")
 
 
 def check_arms(config: CompareConfig) -> None:
@@ -108,7 +130,7 @@ def check_arms(config: CompareConfig) -> None:
     for number, arm in enumerate(config.arms):
         with named(config.where("arms", str(number))):
             fixed_weights(arm, names, [1.0] * len(names))
-            strategy_of(arm, names, bool(config.targets))
+            strategy_of(arm, names, measured_for(config))
             if arm.settings is not None:
                 prior = arm.settings.prior
                 given = [prior.get(name, 0.0) for name in names] if isinstance(prior, dict) else None

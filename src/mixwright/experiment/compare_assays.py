@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mixwright.assays.arms import Arm, baseline_arms, held_out_labels
+from mixwright.assays.arms import MOST_SHARED, Arm, baseline_arms, held_out_labels, most_shared
 from mixwright.assays.data import AssayTable
 from mixwright.assays.plan import AssayPlan
 from mixwright.compare import ArmInfo, Cell, Quantity
+from mixwright.errors import InputError
 from mixwright.experiment.assays_run import SeedWork, check_plans, read_table, table_digest
 from mixwright.experiment.compare_arms import describe, fixed_weights
 from mixwright.experiment.compare_config import ArmConfig, CompareAssaysConfig
@@ -78,13 +79,26 @@ class AssayCells:
                     fixed_weights(arm, plans[0].sources, plans[0].sizes.tolist())
                     if arm.settings is not None:
                         arm.settings.constraints().allowed(plans[0].sources, plans[0].sizes)
+        self._check_splits()
         progress("read", 1, 1)
+
+    def _check_splits(self) -> None:
+        """Raise InputError if the seeds of a target hold out the same molecules: repeats are no evidence."""
+        for target, plans in self.plans.items():
+            held = [np.unique(plan.table.molecules[plan.split.test]) for plan in plans]
+            if len(held) > 1 and (shared := most_shared(held)) > MOST_SHARED:
+                raise InputError(
+                    f"{self.config.where('split')}: the seeds of a comparison should hold out different molecules, "
+                    f"found {shared:.0%} shared for {target} (a time or column split is the same for every seed); use "
+                    "split: {kind: random}, or mixwright search, which takes its interval over molecules then"
+                )
 
     def prepare(self, progress: Progress) -> None:
         """Nothing: the table is read anew by each process."""
 
     def run(self, progress: Progress) -> list[Cell]:
         """Do every target and seed; return the cells."""
+        _TABLE.clear()
         wanted = [(target, number, seed) for target in self.config.targets for number, seed in enumerate(self.seeds)]
         works = [
             Work(f"{target}, seed {seed}", assay_work, (self.config, self.folder, target, number))

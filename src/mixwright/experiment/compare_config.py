@@ -20,7 +20,8 @@ from mixwright.experiment.yaml_file import YamlFile, read_yaml
 BASELINES = ("uniform", "natural", "best_single", "target_alone")
 SEARCHES = ("mixmin", "worst_regret")
 _WAYS = ("baseline", "search", "mixture", "weights", "strategy")
-_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_LEAST_MEMORY = 10**9  # of a process: the libraries alone take some hundred megabytes
+_BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 class ArmConfig(Part):
@@ -130,6 +131,12 @@ class ComputeConfig(Part):
     def _threads_fit(self) -> ComputeConfig:
         if self.threads > self.cores:
             raise ValueError(f"threads should be at most cores ({self.cores}), found {self.threads}")
+        limits = self.limits()
+        if limits.memory is not None and limits.memory < _LEAST_MEMORY:
+            raise ValueError(
+                f"memory should be at least {_LEAST_MEMORY * limits.processes / 1e9:g} GB, 1 GB for each of "
+                f"{limits.processes} processes (cores / threads), found {self.memory}; raise it, or use fewer cores"
+            )
         return self
 
     def limits(self) -> Limits:

@@ -162,6 +162,8 @@ def _check_same(config: CompareConfig | CompareAssaysConfig, folder: Path) -> No
     if not isinstance(before, dict) or "arms" not in before:
         raise InputError(f"{folder} should be a folder of this comparison, found another run; choose another (--run)")
     differs = [key for key in dict.fromkeys([*now, *before]) if key not in _FREE and before.get(key) != now.get(key)]
+    if (before.get("compute") or {}).get("threads") != now["compute"]["threads"]:
+        differs.append("compute.threads")  # the last digits depend on it
     if differs:
         raise InputError(
             f"{folder} holds the results of another configuration: {', '.join(differs)} {_differ(differs)}; choose "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from mixwright.experiment.inputs import (
     check_enough,
     check_inputs,
     check_sizes,
+    held_out_questions,
     make_tokenizer,
     overlaps,
     read_target,
@@ -34,7 +35,7 @@ from mixwright.experiment.inputs import (
     tokenize_sources,
 )
 from mixwright.experiment.parallel import Work, run_all
-from mixwright.experiment.proxies import flops_per_token, planned_proxies, proxy_cost, settings_for, target_rows
+from mixwright.experiment.proxies import flops_per_token, planned_proxies, proxy_cost, target_rows
 from mixwright.experiment.source_files import check_sources, remember_checked
 from mixwright.experiment.stages import Progress
 from mixwright.text import Tokenizer
@@ -92,9 +93,45 @@ class TextComparison:
         self.sources = tokenize_sources(config, self.folder, self.tokenizer, self._prints, progress)
         check_sizes(config, self.sources)
         self._check_held_out()
+        self._check_choices()
+        known: dict[tuple[str, int, str | None], Training] = {}
         for number, arm in enumerate(config.arms):
             for goal in self._goals(arm):
                 self._steps(number, arm, goal)
+            if not arm.searches:
+                known[arm.title, config.seed, None] = self._training(number, arm, config.seed, None, {})
+        self._check_epochs(known)
+
+    def _check_epochs(self, wanted: Mapping[tuple[str, int, str | None], Training]) -> None:
+        """Raise InputError if the sources of an arm cannot give its rows within max_epochs; nothing is trained yet."""
+        final = self.config.final
+        if final.max_epochs is None:
+            return
+        rows = [int(source.train.rows(final.context) * final.max_epochs) for source in self.sources]
+        for (arm, seed, goal), training in wanted.items():
+            weights, needed = training.weights or (1.0,) * len(rows), training.steps * final.batch_size
+            able = sum(n for n, weight in zip(rows, weights, strict=True) if weight > 0)
+            if able < needed:
+                raise InputError(
+                    f"{self.config.where('final', 'max_epochs')}: the sources that the arm {arm} uses"
+                    f"{f' for {goal}' if goal else ''} (seed {seed}) should give {needed:,} rows within max_epochs "
+                    f"{final.max_epochs:g}, found {able:,}; raise max_epochs, lower tokens, or remove the arm"
+                )
+
+    def _check_choices(self) -> None:
+        """Raise InputError if a choice of a held-out question does not fit into the context."""
+        context = self.config.final.context
+        for target in self.targets:
+            texts = list(
+                dict.fromkeys(c for q in held_out_questions(target) if q.others for c in (q.answer, *q.others))
+            )
+            for text, ids in zip(texts, self.tokenizer.encode(texts), strict=True):
+                if len(ids) > context:
+                    raise InputError(
+                        f"{self.config.where('targets', target.name)}: a choice of a question should have at most "
+                        f"{context} tokens (final: context), found {len(ids)} in {text.strip()!r:.40}; raise the "
+                        "context, or shorten the choice"
+                    )
 
     def _check_held_out(self) -> None:
         """Raise InputError if a source should be measured and has nothing to measure it on."""
@@ -117,6 +154,7 @@ class TextComparison:
             for goal in self._goals(arm)
         }
         unique = list(dict.fromkeys(wanted.values()))
+        self._check_epochs(wanted)
         works = [
             Work(f"{self._wanting(wanted, t)}, seed {t.seed}", training_work, (self.config, self.folder, t), t.steps)
             for t in unique
@@ -182,7 +220,8 @@ class TextComparison:
     def _training(self, number: int, arm: ArmConfig, seed: int, goal: str | None, searched: Searched) -> Training:
         steps = self._steps(number, arm, goal)
         if arm.strategy is not None:
-            return Training(seed, None, number, steps)
+            same = (i for i, a in enumerate(self.config.arms) if (a.strategy, a.prior) == (arm.strategy, arm.prior))
+            return Training(seed, None, next(same), steps)
         names, sizes = list(self.config.sources), [source.train.tokens for source in self.sources]
         fixed = fixed_weights(arm, names, sizes)
         return Training(seed, fixed or tuple(searched[seed][arm.title][goal]), None, steps)
@@ -202,15 +241,15 @@ class TextComparison:
     def _steps(self, number: int, arm: ArmConfig, goal: str | None) -> int:
         """Return the steps of an arm: those of its tokens, less what finding its mixture cost."""
         config = self.config
-        whole = settings_for(config, config.final.tokens).steps
+        step = config.final.batch_size * config.final.context
         if not config.charged(arm):
-            return whole
-        step, charge = config.final.batch_size * config.final.context, self._charge(arm, goal)
+            return config.final.tokens // step
+        charge = self._charge(arm, goal)
         if config.final.tokens - charge < step:
             raise InputError(
                 f"{config.where('arms', str(number))}: the arm {arm.title} has {config.final.tokens:,} tokens, but "
                 f"finding its mixture costs as much as training on {charge:,}; raise final: tokens, lower proxy: "
-                "tokens, or set charge: false"
+                "tokens, give fewer documents of the target (max_documents), or set charge: false"
             )
         return (config.final.tokens - charge) // step
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mixwright.compare import AVERAGE_OF_SOURCES
 from mixwright.experiment.inputs import Source, Target, held_out_questions
 from mixwright.experiment.proxies import target_rows
+from mixwright.files import fingerprint
 from mixwright.text import Question, Tokenizer, TokenStore
 from mixwright.training.scoring import TargetRows, evaluate
 
@@ -65,7 +66,11 @@ class HeldOut:
     def fingerprints(self) -> dict[str, dict[str, str]]:
         """Return what names the held-out parts: {"targets": {name: ...}, "sources": {name: ...}}."""
         held = {s.name: s.held_out.fingerprint for s in self.sources if s.held_out is not None}
-        return {"targets": {t.name: t.fingerprint for t in self.targets}, "sources": held}
+        prints = {t.name: t.fingerprint for t in self.targets}
+        for target in self.targets:  # the choices that accuracy depends on are not in every target's own
+            if questions := [[q.prompt, q.answer, *q.others] for q in held_out_questions(target)]:
+                prints[target.name] = fingerprint([target.fingerprint, questions])
+        return {"targets": prints, "sources": held}
 
     def watch(self, model: Any) -> dict[str, float]:
         """Return the loss on a part of each target, for the loss curve; without targets the sources' average."""

@@ -227,6 +227,8 @@ def _do(work: Work, index: int) -> Any:
     _BUSY = True
     try:
         return _reported(work, index)
+    except KeyboardInterrupt:
+        os._exit(130)  # what the work had is written; no other one is begun
     finally:
         _BUSY = False
 

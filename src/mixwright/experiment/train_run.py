@@ -76,7 +76,7 @@ def run_train(
     folder = Path(folder)
     names = list(config.sources)
     with named(config.where("strategy" if config.strategy is not None else "weights")):
-        strategy_of(config.arm, names, bool(config.targets))
+        strategy_of(config.arm, names, _measured(bool(config.targets)))
         fixed_weights(config.arm, names, [1.0] * len(names))
     prior = config.prior
     if isinstance(prior, dict) and (set(prior) != set(names) or abs(sum(prior.values()) - 1) > 1e-6):
@@ -196,7 +196,7 @@ class _Work:
 
     @property
     def _strategy(self) -> Strategy[Any]:
-        found = strategy_of(self.config.arm, self.names, bool(self.targets))
+        found = strategy_of(self.config.arm, self.names, _measured(bool(self.targets)))
         if found is not None:
             return found
         sizes = [source.train.tokens for source in self.sources]
@@ -264,3 +264,8 @@ def _leaves(value: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]
     for name, inner in value.items():
         found |= _leaves(inner, (*key, str(name)))
     return found
+
+
+def _measured(targets: bool) -> frozenset[str]:
+    """Return what a training measures for its strategy: held-out losses of the sources, and of targets if any."""
+    return frozenset({"eval_loss", "target_loss"}) if targets else frozenset({"eval_loss"})
