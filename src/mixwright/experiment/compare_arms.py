@@ -98,8 +98,6 @@ def strategy_of(arm: ArmConfig, sources: Sequence[str], measured: frozenset[str]
     """
     if arm.strategy is None:
         return None
-    if isinstance(arm.strategy, str):
-        _check_name(arm.strategy)
     strategy = from_config(arm.strategy, sources=sources)
     Mixture(dict.fromkeys(sources, 1), strategy).check(GIVEN | measured, apply="sampling", draw="carry")
     return strategy
@@ -130,6 +128,8 @@ def check_arms(config: CompareConfig) -> None:
     for number, arm in enumerate(config.arms):
         with named(config.where("arms", str(number))):
             fixed_weights(arm, names, [1.0] * len(names))
+            if isinstance(arm.strategy, str):
+                _check_name(arm.strategy)
             strategy_of(arm, names, measured_for(config))
             if arm.settings is not None:
                 prior = arm.settings.prior
