@@ -17,6 +17,9 @@ from pathlib import Path
 from text import FINAL, SMALL, SOURCES, TARGETS
 
 NOTE = """
+The runs below were made before budgets were cut down to whole steps for every arm: uniform and natural had 3,520
+tokens too many.
+
 What it says:
 
 - **Text, one million tokens, search included: no better than uniform.** Proxies and scores cost 177 thousand tokens
