@@ -172,6 +172,9 @@ class CompareFinalConfig(FinalConfig):
     )
     observe_every: Count = Field(default=10, description="Strategies: steps between two observations.")
     lag: Count = Field(default=8, description="Strategies: steps from an observation to the weights that follow.")
+    statistics_steps: Count = Field(
+        default=4, description="Strategies: steps before each observation in which gradient statistics are taken."
+    )
 
     @model_validator(mode="after")
     def _arms_say_what_is_trained(self) -> CompareFinalConfig:

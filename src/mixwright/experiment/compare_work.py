@@ -13,7 +13,7 @@ from mixwright.compare import LOSS
 from mixwright.experiment.compare_arms import measured_for, strategy_of
 from mixwright.experiment.compare_config import ArmConfig, CompareConfig
 from mixwright.experiment.config import MixMinConfig
-from mixwright.experiment.evaluation import HeldOut
+from mixwright.experiment.evaluation import MEASURED_TOKENS, HeldOut
 from mixwright.experiment.inputs import Source, Target, open_sources, read_target
 from mixwright.experiment.mixtures import search_mixture
 from mixwright.experiment.parallel import Report
@@ -204,6 +204,7 @@ class _TrainingWork:
             "strategy": strategy,
             "tokenizer": self._opened.tokenizer.fingerprint,
             "held_out": self._held.fingerprints,
+            "source_tokens": MEASURED_TOKENS,
             "threads": self._config.compute.threads,
         }
 
@@ -246,7 +247,7 @@ class _TrainingWork:
             "weights": {name: trained.weights.get(name, 0.0) for name in self._names},
             "start": start,
             "values": values,
-            "source_loss": self._held.source_losses(model),
+            "source_loss": self._held.measured_source_losses(model),
             "curve": self._held.curve(trained.curve),
             "steps": trained.steps,
             "tokens": trained.tokens,
@@ -265,6 +266,7 @@ def training_settings(config: CompareConfig, steps: int) -> TrainingSettings:
         max_epochs=final.max_epochs,
         observe_every=final.observe_every,
         lag=final.lag,
+        statistics_steps=final.statistics_steps,
     )
 
 

@@ -18,7 +18,8 @@ from mixwright.text import Question, Tokenizer, TokenStore
 from mixwright.training.scoring import TargetRows, evaluate
 
 _CURVE_TOKENS = 20_000  # of a target's held-out part, at each point of a loss curve
-_SOURCE_TOKENS = 10_000  # of a source's held-out part
+_SOURCE_TOKENS = 10_000  # of a source's held-out part, likewise
+MEASURED_TOKENS = 50_000  # of a source's held-out part, once the model is trained
 Array = NDArray[np.float64]
 
 
@@ -59,8 +60,11 @@ class HeldOut:
 
     @cached_property
     def _source_rows(self) -> dict[str, TargetRows]:
+        return self._rows_of_sources(_SOURCE_TOKENS)
+
+    def _rows_of_sources(self, tokens: int) -> dict[str, TargetRows]:
         held = {s.name: s.held_out for s in self.sources if s.held_out is not None}
-        return {name: _store_rows(store, self.context, self.tokenizer.bos) for name, store in held.items()}
+        return {name: _store_rows(store, self.context, self.tokenizer.bos, tokens) for name, store in held.items()}
 
     @property
     def fingerprints(self) -> dict[str, dict[str, str]]:
@@ -91,8 +95,12 @@ class HeldOut:
         )
 
     def source_losses(self, model: Any) -> dict[str, float]:
-        """Return the loss on the first held-out documents of each source, nats per token."""
+        """Return the loss on the first held-out documents of each source, nats per token: for curves and strategies."""
         return {name: self._loss(model, rows) for name, rows in self._source_rows.items()}
+
+    def measured_source_losses(self, model: Any) -> dict[str, float]:
+        """Return the loss on more of the held-out documents of each source, nats per token: for the result."""
+        return {name: self._loss(model, rows) for name, rows in self._rows_of_sources(MEASURED_TOKENS).items()}
 
     def accuracy(self, model: Any) -> dict[str, float]:
         """
@@ -133,12 +141,12 @@ class HeldOut:
         return float(np.mean([part[0] < part[1:].min() for part in np.split(per_character, ends)]))
 
 
-def _store_rows(store: TokenStore, context: int, bos: int) -> TargetRows:
+def _store_rows(store: TokenStore, context: int, bos: int, tokens: int) -> TargetRows:
     """Return rows of the first documents of a store."""
     documents, size = [], 0
     for index in range(store.documents):
         documents.append(np.asarray(store.document(index)))
         size += documents[-1].size
-        if size >= _SOURCE_TOKENS:
+        if size >= tokens:
             break
     return TargetRows.from_documents(documents, context, "chunk", bos)
