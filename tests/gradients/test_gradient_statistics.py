@@ -133,6 +133,27 @@ def test_a_parameter_that_is_used_outside_its_layer():
     run(stats, model, [0, 1])  # the check can be switched off
 
 
+class FusedHead(Small):
+    """Multiplies by the head's weight itself, as heads do that are fused with the loss."""
+
+    def forward(self, ids):
+        return nn.functional.linear(self.second(self.first(self.tokens(ids))), self.head.weight)
+
+
+@pytest.mark.parametrize("weight", [None, [0.2, 0.3]])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_head_that_is_passed_by(tied, weight):
+    torch.manual_seed(0)
+    model = FusedHead(tied=tied)
+    stats = GradientStatistics(model, 1, check=False)
+
+    def observed():
+        with stats.observe([0, 0], weight):
+            (row_losses(model, batch(2)) * torch.tensor(weight or [0.5, 0.5])).sum().backward()
+
+    refused(["'head'", "used elsewhere"], observed)
+
+
 def test_no_backward_pass_and_one_outside():
     model = small()
     stats = GradientStatistics(model, K)

@@ -106,8 +106,10 @@ class SplitBackward:
                     f"each layer should be used once in a micro-batch, found {int(times)} times for {layer.name!r}; "
                     "observe each forward and backward pass by itself, or use level='micro-batch'"
                 )
-            tied = layer.tie is not None
-            if not times and not tied and any(_mark(p) != before[id(p)] for p in layer.parameters.values()):
+            looked_up = layer.tie is not None and isinstance(
+                layer.module, nn.Embedding
+            )  # its gradient may be the head's
+            if not times and not looked_up and any(_mark(p) != before[id(p)] for p in layer.parameters.values()):
                 raise _not_all_seen(layer)
 
     def _check_sum(self, found: Array, before: dict[int, object]) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mixwright.errors import InputError
 from mixwright.gradients.distributed import world_size
+from mixwright.integrations.fused_head import Heard, fused_nats
 from mixwright.integrations.loss_weights import check_loss, loss_factor, shifts_labels
 from mixwright.integrations.row_losses import by_source, count_tokens, row_nats, targets_of
 from mixwright.integrations.statistics import Statistics
@@ -41,6 +42,7 @@ class Watching:
     measures: Mapping[str, Measure] = field(default_factory=dict)
     held_out: bool = False
     non_finite: str = "stop"
+    fused: bool = False  # whether the Trainer's models may have a head that is fused with the loss
 
 
 class TrainerMixture(MixtureCallback):
@@ -89,8 +91,13 @@ class TrainerMixture(MixtureCallback):
         def compute_loss(model: Any, inputs: Any, return_outputs: bool = False, *more: Any, **named: Any) -> Any:
             if not self._rows.wanted:
                 return loss(model, inputs, return_outputs, *more, **named)
+            if self.watching.fused:
+                heard = Heard(model, self._rows.sampled)
+                found = loss(heard, inputs, False, *more, **named)
+                self._rows.nats = _nats(heard.outputs, self._rows.targets)
+                return (found, heard.outputs) if return_outputs else found
             found, outputs = loss(model, inputs, True, *more, **named)
-            self._rows.nats = row_nats(_logits(outputs), self._rows.targets)
+            self._rows.nats = _nats(outputs, self._rows.targets)
             return (found, outputs) if return_outputs else found
 
         @functools.wraps(log)
@@ -108,8 +115,8 @@ class TrainerMixture(MixtureCallback):
         if len(targets) != len(batch):
             raise InputError(f"labels should have a row for each of the batch's {len(batch)}, found {len(targets)}")
         tokens = count_tokens(targets)
-        self._rows = _Rows(targets, wanted=True)
         sampled = self._sampled(batch.step)
+        self._rows = _Rows(targets, wanted=True, sampled=sampled is not None)
         check, self._unchecked = self._unchecked or sampled is not None, False
         factor, scale = loss_factor(self.trainer, items, tokens) if check else (0.0, 1.0)
         observing: AbstractContextManager[None] = nullcontext()
@@ -280,10 +287,17 @@ class _Rows:
     targets: Any = None
     nats: Tensor | None = None
     wanted: bool = False
+    sampled: bool = False
 
 
 def _items(more: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
     return more[0] if more else named.get("num_items_in_batch")
+
+
+def _nats(outputs: Any, targets: Tensor) -> Tensor:
+    """Return [b], the nats of each row, out of what a model answered."""
+    found = fused_nats(outputs)
+    return row_nats(_logits(outputs), targets) if found is None else found
 
 
 def _logits(outputs: Any) -> Tensor:

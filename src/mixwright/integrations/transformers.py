@@ -116,7 +116,8 @@ def use_mixture(
         mixture.log = None
     every = whole(observe_every, "observe_every", 1)
     taken = _statistics(mixture, statistics, whole(statistics_steps, "statistics_steps", 1), every)
-    watching = Watching(every, taken, dict(measures or {}), _held_out(trainer, mixture), non_finite)
+    held = _held_out(trainer, mixture)
+    watching = Watching(every, taken, dict(measures or {}), held, non_finite, _is_sft(trainer))
     _check_watching(trainer, mixture, watching)
     options: dict[str, Any] = {"seed": args.seed if args.data_seed is None else args.data_seed}
     options |= {"co_locate": _together(trainer, taken), **(plan or {})}
