@@ -1,4 +1,4 @@
-"""Models whose head is fused with the loss (TRL's SFTTrainer): what they answered, and the same by way of the logits."""
+"""Models whose head is fused with the loss (TRL's SFTTrainer): what they answer, and the same out of their logits."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _of_logits(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 
 def fused_nats(outputs: Any) -> Tensor | None:
-    """Return float64 [b], the sum over each row's tokens of their cross entropy, of a fused answer; None: of another."""
+    """Return float64 [b], the nats of each row's tokens, of a fused answer; None: it is another."""
     logs = getattr(outputs, "log_probs", None)
     if not isinstance(logs, Tensor):
         return None
