@@ -17,7 +17,7 @@ from mixwright import strategies
 from mixwright.decisions import read_decisions
 from mixwright.errors import InputError
 from mixwright.experiment import compare_work
-from mixwright.experiment.compare_arms import measured_for
+from mixwright.experiment.compare_arms import MEASURED
 from mixwright.experiment.compare_run import run_compare
 from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import Temperature
@@ -253,10 +253,16 @@ def test_a_choice_longer_than_the_context_is_said_before_training(tmp_path, monk
         run_compare(config, tmp_path / "run")
 
 
-def test_held_out_losses_that_are_judged_are_not_told_to_strategies(tmp_path):
-    config = make(tmp_path, targets={}, arms=["uniform"])
-    assert measured_for(config) == frozenset()
-    assert measured_for(make(tmp_path)) == {"eval_loss"}
+def test_a_strategy_is_told_held_out_losses_of_sources_also_where_they_are_judged(tmp_path):
+    arm = {"name": "follows", "strategy": {"name": "GroupDRO", "learning_rate": 0.1, "loss": "eval_loss"}}
+    run_compare(make(tmp_path, targets={}, arms=["uniform", arm], seeds=1, held_out=0.4), tmp_path / "run")
+    (log,) = [read_decisions(p.parent) for p in (tmp_path / "run").glob("trainings/*/decisions.jsonl")]
+    for training in trainings(tmp_path / "run"):
+        if training["start"]:
+            told, judged = log.observations[-1].eval_loss.tolist(), list(training["source_loss"].values())
+            assert np.isfinite(told).all()
+            assert not set(told) & set(judged)  # of which documents: test_told.py
+    assert sorted(MEASURED) == ["eval_loss"]  # of targets nothing
 
 
 def test_a_source_that_changed_is_trained_anew(tmp_path):

@@ -19,6 +19,7 @@ from mixwright.strategy import Strategy
 from mixwright.training.observing import GIVEN
 
 Weights = tuple[float, ...]
+MEASURED = frozenset({"eval_loss"})  # what a comparison measures for strategies; nothing on its targets
 
 
 def describe(config: CompareConfig | CompareAssaysConfig, arm: ArmConfig) -> ArmInfo:
@@ -103,15 +104,6 @@ def strategy_of(arm: ArmConfig, sources: Sequence[str], measured: frozenset[str]
     return strategy
 
 
-def measured_for(config: CompareConfig) -> frozenset[str]:
-    """
-    Return what a comparison measures for strategies: the sources' held-out losses, where they are not what is judged.
-
-    Held-out losses of targets are never told: the verdict rests on them.
-    """
-    return frozenset({"eval_loss"}) if config.targets else frozenset()
-
-
 def _check_name(name: str) -> None:
     """Raise InputError, with the nearest name, if an arm's name is no baseline, no search and no strategy."""
     plain = {re.sub("[^a-z]", "", known.lower()): known for known in (*BASELINES, *SEARCHES, *strategies())}
@@ -130,7 +122,7 @@ def check_arms(config: CompareConfig) -> None:
             fixed_weights(arm, names, [1.0] * len(names))
             if isinstance(arm.strategy, str):
                 _check_name(arm.strategy)
-            strategy_of(arm, names, measured_for(config))
+            strategy_of(arm, names, MEASURED)
             if arm.settings is not None:
                 prior = arm.settings.prior
                 given = [prior.get(name, 0.0) for name in names] if isinstance(prior, dict) else None

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from mixwright.compare import LOSS
-from mixwright.experiment.compare_arms import measured_for, strategy_of
+from mixwright.experiment.compare_arms import MEASURED, strategy_of
 from mixwright.experiment.compare_config import ArmConfig, CompareConfig
 from mixwright.experiment.config import MixMinConfig
 from mixwright.experiment.evaluation import MEASURED_TOKENS, HeldOut
@@ -171,7 +171,7 @@ class _TrainingWork:
         arm = None if training.strategy is None else config.arms[training.strategy]
         self._names = [source.name for source in opened.sources]
         self._arm = arm
-        self._strategy = strategy_of(arm, self._names, measured_for(config)) if arm else None
+        self._strategy = strategy_of(arm, self._names, MEASURED) if arm else None
         self._held = HeldOut(
             opened.targets, opened.sources, opened.tokenizer, config.final.context, config.final.batch_size
         )
@@ -222,12 +222,8 @@ class _TrainingWork:
                 _progress(lambda share: report(_TRAINED * share)),
                 self._held.watch,
                 prior=self._arm.prior if self._arm else "uniform",
-                measures={"eval_loss": self._source_losses} if self._opened.targets else {},
+                measures={"eval_loss": self._held.told_source_losses},
             )
-
-    def _source_losses(self, model: Any) -> np.ndarray:
-        losses = self._held.source_losses(model)
-        return np.array([losses.get(name, np.nan) for name in self._names])
 
     def _measured(self, trained: TrainingResult) -> dict[str, Any]:
         context = self._config.final.context
@@ -252,7 +248,7 @@ class _TrainingWork:
             "steps": trained.steps,
             "tokens": trained.tokens,
             "epochs": {name: ledger[name]["epochs"] if name in ledger else 0.0 for name in self._names},
-            "notes": trained.notes,
+            "notes": [*trained.notes, *(self._held.untold(self._strategy) if self._strategy else [])],
         }
 
 

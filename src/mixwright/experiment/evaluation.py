@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.compare import AVERAGE_OF_SOURCES
-from mixwright.experiment.inputs import Source, Target, held_out_questions
+from mixwright.experiment.inputs import Source, Target, encode, held_out_questions
 from mixwright.experiment.proxies import target_rows
+from mixwright.experiment.told import digest, names_of, reported_documents, told_documents
 from mixwright.files import fingerprint
+from mixwright.strategy import Strategy
 from mixwright.text import Question, Tokenizer, TokenStore
 from mixwright.training.scoring import TargetRows, evaluate
 
 _CURVE_TOKENS = 20_000  # of a target's held-out part, at each point of a loss curve
 _SOURCE_TOKENS = 10_000  # of a source's held-out part, likewise
+_TOLD_TOKENS = 5_000  # of a source, or of a target's search part, at each observation of a strategy
 MEASURED_TOKENS = 50_000  # of a source's held-out part, once the model is trained
 Array = NDArray[np.float64]
 
@@ -36,6 +39,12 @@ class HeldOut:
         Make the rows.
     batch_size
         Rows per pass of the model.
+
+    Notes
+    -----
+    What a strategy is told (`told_...`) is measured on other documents than all the rest: a target's search part, and
+    of a source's held-out documents those that fall to that part by their content. Of a source with few held-out
+    documents there may be none; results come first.
     """
 
     targets: Sequence[Target]
@@ -63,13 +72,49 @@ class HeldOut:
         return self._rows_of_sources(_SOURCE_TOKENS)
 
     def _rows_of_sources(self, tokens: int) -> dict[str, TargetRows]:
-        held = {s.name: s.held_out for s in self.sources if s.held_out is not None}
-        return {name: _store_rows(store, self.context, self.tokenizer.bos, tokens) for name, store in held.items()}
+        return {name: self._of(reported_documents(store, tokens)) for name, store in self._stores.items()}
+
+    @property
+    def _stores(self) -> dict[str, TokenStore]:
+        return {s.name: s.held_out for s in self.sources if s.held_out is not None}
+
+    def _of(self, documents: Sequence[Any]) -> TargetRows:
+        return TargetRows.from_documents(documents, self.context, "chunk", self.tokenizer.bos)
+
+    @cached_property
+    def _judged(self) -> frozenset[bytes]:
+        """Return the names of all documents that a result rests on."""
+        sources = [reported_documents(store, MEASURED_TOKENS) for store in self._stores.values()]
+        targets = [self.tokenizer.encode([d for d in t.held_out if isinstance(d, str)]) for t in self.targets]
+        return names_of([*sources, *targets])
+
+    @cached_property
+    def _told_sources(self) -> dict[str, TargetRows]:
+        found = {name: told_documents(store, _TOLD_TOKENS, self._judged) for name, store in self._stores.items()}
+        return {name: self._of(documents) for name, documents in found.items() if documents}
+
+    @cached_property
+    def _told_targets(self) -> dict[str, TargetRows]:
+        return {t.name: target_rows(items, self.tokenizer, self.context, "chunk") for t, items in self._told_items()}
+
+    def _told_items(self) -> Iterator[tuple[Target, list[Any]]]:
+        """Yield each target and the first items of its search part; without texts that a result rests on."""
+        for target in self.targets:
+            items, size = [], 0
+            for item, ids in zip(target.search, encode(self.tokenizer, target.search), strict=True):
+                if isinstance(item, str) and digest(ids) in self._judged:
+                    continue
+                items.append(item)
+                size += sum(map(len, ids)) if isinstance(ids, tuple) else len(ids)
+                if size >= _TOLD_TOKENS:
+                    break
+            if items:
+                yield target, items
 
     @property
     def fingerprints(self) -> dict[str, dict[str, str]]:
         """Return what names the held-out parts: {"targets": {name: ...}, "sources": {name: ...}}."""
-        held = {s.name: s.held_out.fingerprint for s in self.sources if s.held_out is not None}
+        held = {name: f"{store.fingerprint} in two parts" for name, store in self._stores.items()}
         prints = {t.name: t.fingerprint for t in self.targets}
         for target in self.targets:  # the choices that accuracy depends on are not in every target's own
             if questions := [[q.prompt, q.answer, *q.others] for q in held_out_questions(target)]:
@@ -86,6 +131,26 @@ class HeldOut:
         """Return the loss on the first held-out documents of each target, nats per token."""
         return {t.name: self._loss(model, self._parts[f"{t.name}@{t.fingerprint}"]) for t in self.targets}
 
+    def told_source_losses(self, model: Any) -> Array:
+        """Return the loss of each source [k] for a strategy, nats per token; nan where it has no documents for that."""
+        losses = {name: self._loss(model, rows) for name, rows in self._told_sources.items()}
+        return np.array([losses.get(source.name, np.nan) for source in self.sources])
+
+    def told_target_losses(self, model: Any) -> Array:
+        """Return the loss on the search part of each target [m] for a strategy, nats per token."""
+        losses = {name: self._loss(model, rows) for name, rows in self._told_targets.items()}
+        return np.array([losses.get(target.name, np.nan) for target in self.targets])
+
+    def untold(self, strategy: Strategy[Any]) -> list[str]:
+        """Return a sentence if a strategy that reads held-out losses of sources is told nothing of some."""
+        missing = [name for name in self._stores if name not in self._told_sources]
+        if not missing or "eval_loss" not in strategy.needs | strategy.uses:
+            return []
+        return [
+            f"the strategy was told no held-out loss of {', '.join(missing)}: too few documents are held out there to "
+            "tell it of some and to report on others; raise held_out"
+        ]
+
     def documents(self, model: Any) -> tuple[dict[str, Array], dict[str, Array]]:
         """Return nats and tokens of each held-out document [d], by target."""
         losses = {name: evaluate(model, rows, self.batch_size) for name, rows in self._rows.items()}
@@ -95,7 +160,7 @@ class HeldOut:
         )
 
     def source_losses(self, model: Any) -> dict[str, float]:
-        """Return the loss on the first held-out documents of each source, nats per token: for curves and strategies."""
+        """Return the loss on the first held-out documents of each source, nats per token: for curves."""
         return {name: self._loss(model, rows) for name, rows in self._source_rows.items()}
 
     def measured_source_losses(self, model: Any) -> dict[str, float]:
@@ -139,14 +204,3 @@ class HeldOut:
         per_character = nats / np.array([len(choice) for _, choice in pairs])
         ends = np.cumsum([1 + len(q.others) for q in questions])[:-1]
         return float(np.mean([part[0] < part[1:].min() for part in np.split(per_character, ends)]))
-
-
-def _store_rows(store: TokenStore, context: int, bos: int, tokens: int) -> TargetRows:
-    """Return rows of the first documents of a store."""
-    documents, size = [], 0
-    for index in range(store.documents):
-        documents.append(np.asarray(store.document(index)))
-        size += documents[-1].size
-        if size >= tokens:
-            break
-    return TargetRows.from_documents(documents, context, "chunk", bos)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from mixwright.constraints import Constraints
@@ -159,7 +158,7 @@ class _Work:
         nats, tokens = self.held.documents(model)
         losses = {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}
         measured = {"target_loss": losses, "accuracy": self.held.accuracy(model)}
-        notes = repeated(self.sources) + overlaps(self.targets, self.sources)
+        notes = repeated(self.sources) + overlaps(self.targets, self.sources) + self.held.untold(self._strategy)
         if missing := [source.name for source in self.sources if source.held_out is None]:
             notes.append(
                 f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured"
@@ -214,13 +213,9 @@ class _Work:
 
     @property
     def _measures(self) -> dict[str, Any]:
-        def sources(model: Any) -> Any:
-            losses = self.held.source_losses(model)
-            return np.array([losses.get(name, np.nan) for name in self.names])
-
-        measures: dict[str, Any] = {"eval_loss": sources}
+        measures: dict[str, Any] = {"eval_loss": self.held.told_source_losses}
         if self.targets:
-            measures["target_loss"] = lambda model: np.array(list(self.held.target_losses(model).values()))
+            measures["target_loss"] = self.held.told_target_losses
         return measures
 
 

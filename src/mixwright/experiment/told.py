@@ -1,0 +1,53 @@
+"""Held-out documents of a source in two parts: those that a strategy is told of, and those that results rest on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.text import TokenStore
+
+Ids = NDArray[np.integer]
+_SALT = b"told"
+
+
+def digest(ids: Ids) -> bytes:
+    """Name the content of a document."""
+    return hashlib.blake2b(np.asarray(ids, "<u4").tobytes(), digest_size=8, key=_SALT).digest()
+
+
+def is_told(name: bytes) -> bool:
+    """Say to which part a document belongs, by its content alone: to the same in every source and run."""
+    return bool(name[0] & 1)
+
+
+def reported_documents(store: TokenStore, tokens: int) -> list[Ids]:
+    """Return the first documents that results rest on, about so many tokens; all if there are none for them alone."""
+    found = _first(store, tokens, lambda name: not is_told(name))
+    return found or _first(store, tokens, lambda name: True)
+
+
+def told_documents(store: TokenStore, tokens: int, judged: Collection[bytes]) -> list[Ids]:
+    """Return the first documents that a strategy is told of and that are not `judged`, about so many tokens."""
+    return _first(store, tokens, lambda name: is_told(name) and name not in judged)
+
+
+def names_of(documents: Iterable[Iterable[Ids]]) -> frozenset[bytes]:
+    """Return the names of lists of documents."""
+    return frozenset(map(digest, chain.from_iterable(documents)))
+
+
+def _first(store: TokenStore, tokens: int, wanted: Callable[[bytes], bool]) -> list[Ids]:
+    documents, size = [], 0
+    for index in range(store.documents):
+        ids = np.asarray(store.document(index))
+        if ids.size and wanted(digest(ids)):
+            documents.append(ids)
+            size += ids.size
+        if size >= tokens:
+            break
+    return documents

@@ -1,0 +1,107 @@
+"""What a strategy is told is measured on other documents than what is reported."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
+
+from mixwright.decisions import read_decisions
+from mixwright.experiment.evaluation import HeldOut
+from mixwright.experiment.inputs import Source, open_sources, read_target
+from mixwright.experiment.told import digest, is_told, names_of, reported_documents, told_documents
+from mixwright.experiment.train_config import make_train_config
+from mixwright.experiment.train_run import run_train
+from mixwright.strategies import BalancedPiKE, PiKE
+from mixwright.text import byte_tokenizer, load_tokenizer, write_tokens
+from mixwright.training.model import build_model
+
+FIRST, SECOND, THIRD = KINDS
+TOKENS = byte_tokenizer()
+
+
+def texts(rows):
+    """Return the documents of rows, each cut into chunks of the context."""
+    found, document = {}, rows.chunk_documents
+    for chunk, start, end in zip(document.tolist(), rows.ends[:-1], rows.ends[1:], strict=True):
+        found[chunk] = found.get(chunk, "") + TOKENS.decode(rows.tokens[start:end])
+    return set(found.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(numbers=st.lists(st.integers(0, 12), min_size=1, max_size=30), tokens=st.integers(1, 60))
+def test_the_parts_share_no_document_and_results_come_first(tmp_path_factory, numbers, tokens):
+    documents = [f"document {number}" for number in numbers]  # some of them several times
+    store = write_tokens(tmp_path_factory.mktemp("told"), documents, TOKENS)
+    reported = reported_documents(store, tokens)
+    told = told_documents(store, tokens, names_of([reported]))
+    assert reported
+    assert not names_of([told]) & names_of([reported])
+    assert names_of([told, reported]) <= names_of([TOKENS.encode(documents)])
+    for part in (told, reported):
+        assert sum(map(len, part[:-1])) < tokens  # no more than asked
+    every = [store.document(i) for i in range(store.documents)]
+    if {is_told(digest(ids)) for ids in every} == {False, True}:
+        assert all(not is_told(digest(ids)) for ids in reported)
+        assert told
+        assert names_of([told_documents(store, 10**6, ())]) == {digest(d) for d in every if is_told(digest(d))}
+
+
+def test_texts_that_are_in_a_source_and_a_target_are_not_told(tmp_path):
+    held = [f"held out {i} " * 3 for i in range(40)]
+    stores = [write_tokens(tmp_path / name, held[a:b], TOKENS) for name, a, b in (("a", 0, 30), ("b", 10, 40))]
+    sources = [Source(name, store, store) for name, store in zip("ab", stores, strict=True)]
+    write_jsonl(tmp_path / "target.jsonl", held[5:35])
+    target = read_target("t", make(tmp_path).targets["mix"], "targets.mix")
+    found = HeldOut([target], sources, TOKENS, 16, 8)
+    told = set().union(*map(texts, [*found._told_sources.values(), *found._told_targets.values()]))
+    sources_only = set().union(*(texts(rows) for rows in found._rows_of_sources(10**6).values()))
+    assert len(told) > 5
+    assert len(target.search) > 5
+    assert not told & (set(target.held_out) | sources_only)
+    assert texts(found._told_targets["t"]) == set(target.search) - sources_only
+
+
+def make(folder, **changes):
+    if not (folder / "target.jsonl").exists():
+        write_tiny(folder)
+    config = {
+        "sources": SETTINGS["sources"], "targets": {"mix": "target.jsonl"}, "held_out": 0.3, "model": SETTINGS["model"],
+        "strategy": {"name": "BalancedPiKE", "tau": 2},
+        "training": {"steps": 4, "batch_size": 6, "context": 32, "observe_every": 2, "evaluate_every": 2, "lag": 1},
+    }  # fmt: skip
+    return make_train_config(config | changes, folder=folder)
+
+
+def test_a_training_tells_its_strategy_of_documents_that_its_results_do_not_rest_on(tmp_path):
+    summary = run_train(make(tmp_path), tmp_path / "run")
+    last = read_decisions(tmp_path / "run").observations[-1]
+    tokenizer = load_tokenizer(tmp_path / "run" / "tokenizer")
+    model = build_model({"path": str(tmp_path / "run" / "model")}, tokenizer, 32, 0)
+    target = read_target("mix", make(tmp_path).targets["mix"], "targets.mix")
+    held = HeldOut([target], open_sources(list(KINDS), tmp_path / "run"), tokenizer, 32, 6)
+    np.testing.assert_allclose(last.eval_loss, held.told_source_losses(model), rtol=1e-5)
+    reported = [source["held_out_loss"] for source in summary["sources"]]
+    np.testing.assert_allclose(reported, list(held.source_losses(model).values()), rtol=1e-5)
+    assert not set(np.round(last.eval_loss, 4)) & set(np.round(reported, 4))
+    assert summary["targets"][0]["loss"] != pytest.approx(held.told_target_losses(model)[0], rel=1e-4)
+
+
+def test_a_source_with_too_few_documents_is_said(tmp_path):
+    lines = write_tiny(tmp_path) and (tmp_path / "source0.jsonl").read_text().splitlines()
+    many = [json.loads(line)["text"] for line in lines]
+    one = write_tokens(tmp_path / "one", many[:1], TOKENS)
+    rest = write_tokens(tmp_path / "rest", many[1:], TOKENS)
+    held = HeldOut([], [Source("few", rest, one), Source("many", one, rest), Source("none", one, None)], TOKENS, 16, 8)
+    assert texts(held._rows_of_sources(100)["few"]) == set(many[:1])
+    (said,) = held.untold(BalancedPiKE(1.0))
+    assert "no held-out loss of few:" in said
+    assert held.untold(PiKE()) == []
+    model = build_model({**SETTINGS["model"], "vocab_size": TOKENS.vocab_size}, TOKENS, 16, 0)
+    assert np.isnan(held.told_source_losses(model)).tolist() == [True, False, True]
