@@ -21,7 +21,11 @@ def train(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option("--run", help="Where the training goes. Default: runs/NAME, NAME being that of the YAML file."),
+        typer.Option(
+            "--run",
+            "--folder",  # torchrun takes --run for one of its own
+            help="Where the training goes. Default: runs/NAME, NAME being that of the YAML file.",
+        ),
     ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema of the YAML file (for editors) and stop.")

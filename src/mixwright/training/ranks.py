@@ -115,8 +115,10 @@ def started_ranks(kind: str = "ddp") -> Iterator[Ranks]:
     if on_gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     torch.distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=_PATIENCE)
+    ranks = Ranks(torch.distributed.get_rank(), size, kind)
     try:
-        yield Ranks(torch.distributed.get_rank(), size, kind)
+        yield ranks
+        ranks.wait()  # a rank that leaves early closes connections that others still have
     finally:
         torch.distributed.destroy_process_group()
 
