@@ -40,9 +40,9 @@ WAYS = {  # strategy, observe_every, statistics_steps
     "PiKE, every 10 steps, 1 sampled": ({"name": "PiKE"}, 10, 1),
     "PiKE without the variance term, every 20 steps, 4 sampled": ({"name": "PiKE", "variance": False}, 20, 4),
 }
-TRIAL = """A quick trial before this library, by hand, to compare with: a byte-level GPT of 1 million parameters, context 128,
-batch 32, 300 steps, the same three languages, update every 20 steps from step 40 on 4 micro-batches of 8 per source,
-zeta_1 relative to the mean |g|^2, no variance term, floor .03. Held-out nats per byte, seeds 0 / 1:
+TRIAL = """A quick trial before this library, by hand, to compare with: a byte-level GPT of 1 million parameters,
+context 128, batch 32, 300 steps, the same three languages, update every 20 steps from step 40 on 4 micro-batches of 8
+per source, zeta_1 relative to the mean |g|^2, no variance term, floor .03. Held-out nats per byte, seeds 0 / 1:
 
 | | average | worst source |
 |---|---|---|

@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -23,6 +24,16 @@ def test_it_keeps_no_alias():
     assert given.loss[0] == 1
     with pytest.raises(ValueError, match="read-only"):
         given.loss[0] = 3
+
+
+def test_tensors_are_numbers():
+    torch = pytest.importorskip("torch")
+    loss = torch.tensor([1.0, 2.0], dtype=torch.bfloat16, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        given = Observation(step=0, batch_size=2, counts=torch.tensor([1, 1]), loss=loss)
+    assert given.loss.tolist() == [1, 2]
+    assert given.counts.dtype == given.loss.dtype == np.float64
 
 
 @pytest.mark.parametrize(

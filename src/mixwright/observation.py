@@ -107,8 +107,10 @@ class Observation:
 
 
 def _array(name: str, value: Any) -> Array:
+    if hasattr(value, "detach"):  # a tensor of torch, wherever it is
+        value = value.detach().cpu().double()
     try:
-        array = np.array(value, np.float64)
+        array = np.asarray(value, np.float64).copy()
     except (TypeError, ValueError):
         raise InputError(f"{name} of an observation should be numbers, found {value!r}") from None
     if array.ndim != (2 if name == "gram" else 1):

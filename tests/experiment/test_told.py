@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
 
 from mixwright.decisions import read_decisions
+from mixwright.experiment import evaluation
 from mixwright.experiment.evaluation import HeldOut
 from mixwright.experiment.inputs import Source, open_sources, read_target
-from mixwright.experiment.told import digest, is_told, names_of, reported_documents, told_documents
+from mixwright.experiment.told import digest, is_told, middles, names_of, reported_documents, told_pieces
 from mixwright.experiment.train_config import make_train_config
 from mixwright.experiment.train_run import run_train
 from mixwright.strategies import BalancedPiKE, PiKE
@@ -40,26 +41,35 @@ def test_the_parts_share_no_document_and_results_come_first(tmp_path_factory, nu
     documents = [f"document {number}" for number in numbers]  # some of them several times
     store = write_tokens(tmp_path_factory.mktemp("told"), documents, TOKENS)
     reported = reported_documents(store, tokens)
-    told = told_documents(store, tokens, names_of([reported]))
+    judged = names_of([reported])
+    told = told_pieces(store, 10**6, judged)  # whole documents
     assert reported
-    assert not names_of([told]) & names_of([reported])
+    assert not names_of([told]) & judged
     assert names_of([told, reported]) <= names_of([TOKENS.encode(documents)])
-    for part in (told, reported):
-        assert sum(map(len, part[:-1])) < tokens  # no more than asked
+    assert sum(map(len, reported[:-1])) < tokens  # no more than asked
+    assert sum(map(len, told_pieces(store, tokens, judged)[:-1])) < tokens
     every = [store.document(i) for i in range(store.documents)]
     if {is_told(digest(ids)) for ids in every} == {False, True}:
         assert all(not is_told(digest(ids)) for ids in reported)
-        assert told
-        assert names_of([told_documents(store, 10**6, ())]) == {digest(d) for d in every if is_told(digest(d))}
+        assert names_of([told]) == {digest(d) for d in every if is_told(digest(d))}
 
 
-def test_texts_that_are_in_a_source_and_a_target_are_not_told(tmp_path):
+def test_few_tokens_come_from_the_middle_of_many_documents():
+    long, short = np.arange(1000), np.arange(10)
+    assert [piece.tolist() for piece in middles([long] * 40, 64)] == [[498, 499, 500, 501]] * 16
+    assert [len(piece) for piece in middles([short, long, long], 400)] == [10, 200, 200]
+    assert [len(piece) for piece in middles([short] * 2, 400)] == [10, 10]
+    assert middles([], 400) == []
+
+
+def test_texts_that_are_in_a_source_and_a_target_are_not_told(tmp_path, monkeypatch):
     held = [f"held out {i} " * 3 for i in range(40)]
     stores = [write_tokens(tmp_path / name, held[a:b], TOKENS) for name, a, b in (("a", 0, 30), ("b", 10, 40))]
     sources = [Source(name, store, store) for name, store in zip("ab", stores, strict=True)]
     write_jsonl(tmp_path / "target.jsonl", held[5:35])
     target = read_target("t", make(tmp_path).targets["mix"], "targets.mix")
     found = HeldOut([target], sources, TOKENS, 16, 8)
+    monkeypatch.setattr(evaluation, "_TOLD_TOKENS", 10**6)  # whole documents
     told = set().union(*map(texts, [*found._told_sources.values(), *found._told_targets.values()]))
     sources_only = set().union(*(texts(rows) for rows in found._rows_of_sources(10**6).values()))
     assert len(told) > 5

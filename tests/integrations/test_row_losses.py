@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="row losses need torch")
 from mixwright.errors import InputError  # noqa: E402
 from mixwright.integrations import row_losses  # noqa: E402
 from mixwright.integrations.loss_weights import check_loss, loss_factor  # noqa: E402
-from mixwright.integrations.row_losses import by_source, count_tokens, row_nats, targets_of  # noqa: E402
+from mixwright.integrations.row_losses import by_source, count_tokens, kept_nats, row_nats, targets_of  # noqa: E402
 from mixwright.integrations.window import Window  # noqa: E402
 
 LABELS = torch.tensor([[3, 1, 2, -100], [0, -100, 4, 1], [-100, -100, -100, -100]])
@@ -50,6 +50,31 @@ def test_losses_of_rows_are_sums_over_their_tokens(monkeypatch, numbers):
 def test_low_precision_is_widened():
     logits = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)).bfloat16()
     assert torch.equal(row_nats(logits, LABELS), row_nats(logits.float(), LABELS))
+
+
+def test_losses_of_rows_are_read_from_what_the_loss_keeps():
+    cross_entropy = torch.nn.functional.cross_entropy
+    logits = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    flat = LABELS.flatten()
+    for kept in (
+        cross_entropy(logits.view(-1, 5), flat),
+        cross_entropy(logits.view(-1, 5), flat, reduction="sum") / torch.tensor(7.0) * 2,
+        cross_entropy(logits.view(-1, 5).double(), flat).float(),
+    ):
+        assert torch.equal(kept_nats(kept, LABELS).float(), row_nats(logits, LABELS).float())
+    other = LABELS.clone()
+    other[0, 0] = 2
+    for lost in (
+        cross_entropy(logits.view(-1, 5), other.flatten()),  # other targets
+        cross_entropy(logits.view(-1, 5), flat, label_smoothing=0.1),
+        cross_entropy(logits.view(-1, 5), flat.where(flat >= 0, 4), ignore_index=4),
+        cross_entropy(logits.view(-1, 5), flat) + logits.square().mean(),  # something is added
+        logits.square().mean(),
+        logits.detach().mean(),
+    ):
+        assert kept_nats(lost, LABELS) is None
+    in_place = cross_entropy(logits.view(3, 5, 4), LABELS)  # classes second
+    assert kept_nats(in_place, LABELS) is None
 
 
 def trainer(takes=True, own=None, scaled=None, average=True, ranks=2, pieces=3, scale=None):

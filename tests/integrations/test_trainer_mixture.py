@@ -24,6 +24,7 @@ from trainers import (  # noqa: E402
 )
 
 from mixwright import BalancedPiKE, Constraints, InputError, Mixture, MixtureFile, PiKE, Schedule, Static, replay  # noqa: E402
+from mixwright.integrations import trainer_mixture  # noqa: E402
 from mixwright.integrations.transformers import use_mixture  # noqa: E402
 from mixwright.simplex import entropy  # noqa: E402
 from mixwright.stream import TokenRows  # noqa: E402
@@ -295,3 +296,14 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     (tmp_path / "checkpoint-1003" / "trainer_state.json").write_text(json.dumps(state))
     with pytest.raises(InputError, match="none of its observations"):
         run(tmp_path / "other", Static(), tmp_path / "checkpoint-1003", arguments={"max_steps": 4})
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "GPTNeoX"])
+def test_losses_need_no_second_cross_entropy(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(trainer_mixture, "row_nats", None)
+    _, callback, steps = run(tmp_path / "kept", Everything(), made=model(kind), accumulate=2)
+    monkeypatch.undo()
+    monkeypatch.setattr(trainer_mixture, "kept_nats", lambda *_: None)
+    _, other, again = run(tmp_path / "anew", Everything(), made=model(kind), accumulate=2)
+    assert callback.observation.to_json() == other.observation.to_json()
+    assert [line.get("loss") for line in steps.logs] == [line.get("loss") for line in again.logs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mixwright.compare import AVERAGE_OF_SOURCES
 from mixwright.experiment.inputs import Source, Target, encode, held_out_questions
 from mixwright.experiment.proxies import target_rows
-from mixwright.experiment.told import digest, names_of, reported_documents, told_documents
+from mixwright.experiment.told import digest, middles, names_of, reported_documents, told_pieces
 from mixwright.files import fingerprint
 from mixwright.strategy import Strategy
 from mixwright.text import Question, Tokenizer, TokenStore
@@ -90,26 +90,26 @@ class HeldOut:
 
     @cached_property
     def _told_sources(self) -> dict[str, TargetRows]:
-        found = {name: told_documents(store, _TOLD_TOKENS, self._judged) for name, store in self._stores.items()}
-        return {name: self._of(documents) for name, documents in found.items() if documents}
+        found = {name: told_pieces(store, _TOLD_TOKENS, self._judged) for name, store in self._stores.items()}
+        return {name: self._of(pieces) for name, pieces in found.items() if pieces}
 
     @cached_property
     def _told_targets(self) -> dict[str, TargetRows]:
-        return {t.name: target_rows(items, self.tokenizer, self.context, "chunk") for t, items in self._told_items()}
+        found = {target.name: self._told_of(target) for target in self.targets}
+        return {name: rows for name, rows in found.items() if rows is not None}
 
-    def _told_items(self) -> Iterator[tuple[Target, list[Any]]]:
-        """Yield each target and the first items of its search part; without texts that a result rests on."""
-        for target in self.targets:
-            items, size = [], 0
-            for item, ids in zip(target.search, encode(self.tokenizer, target.search), strict=True):
-                if isinstance(item, str) and digest(ids) in self._judged:
-                    continue
-                items.append(item)
-                size += sum(map(len, ids)) if isinstance(ids, tuple) else len(ids)
-                if size >= _TOLD_TOKENS:
-                    break
-            if items:
-                yield target, items
+    def _told_of(self, target: Target) -> TargetRows | None:
+        """Return rows of the search part of a target, without texts that a result rests on; None if none is left."""
+        pairs = list(zip(target.search, encode(self.tokenizer, target.search), strict=True))
+        texts = [ids for item, ids in pairs if isinstance(item, str) and len(ids) and digest(ids) not in self._judged]
+        if texts:
+            return self._of(middles(texts, _TOLD_TOKENS))
+        questions, size = [], 0
+        for item, ids in pairs:
+            if not isinstance(item, str) and size < _TOLD_TOKENS:
+                questions.append(item)
+                size += sum(map(len, ids))
+        return target_rows(questions, self.tokenizer, self.context, "chunk") if questions else None
 
     @property
     def fingerprints(self) -> dict[str, dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -13,6 +13,7 @@ from mixwright.text import TokenStore
 
 Ids = NDArray[np.integer]
 _SALT = b"told"
+_PIECES = 16
 
 
 def digest(ids: Ids) -> bytes:
@@ -31,9 +32,36 @@ def reported_documents(store: TokenStore, tokens: int) -> list[Ids]:
     return found or _first(store, tokens, lambda name: True)
 
 
-def told_documents(store: TokenStore, tokens: int, judged: Collection[bytes]) -> list[Ids]:
-    """Return the first documents that a strategy is told of and that are not `judged`, about so many tokens."""
-    return _first(store, tokens, lambda name: is_told(name) and name not in judged)
+def told_pieces(store: TokenStore, tokens: int, judged: Collection[bytes]) -> list[Ids]:
+    """
+    Return pieces of documents that a strategy is told of and that are not `judged`, about so many tokens.
+
+    Few tokens have to stand for a source, so they come from the middle of many documents: at most a sixteenth from each
+    where there are enough.
+    """
+    documents = []
+    for index in range(store.documents):
+        ids = np.asarray(store.document(index))
+        if ids.size and is_told(name := digest(ids)) and name not in judged:
+            documents.append(ids)
+            if len(documents) >= _PIECES and sum(min(d.size, tokens // _PIECES) for d in documents) >= tokens:
+                break
+    return middles(documents, tokens)
+
+
+def middles(documents: Sequence[Ids], tokens: int) -> list[Ids]:
+    """Return the middle of each document, of equal length but for shorter ones, about so many tokens in all."""
+    longest = max(tokens // _PIECES, 1)
+    while sum(min(d.size, longest) for d in documents) < min(tokens, sum(d.size for d in documents)):
+        longest *= 2
+    found, size = [], 0
+    for ids in documents:
+        start = max(0, ids.size - longest) // 2
+        found.append(ids[start : start + longest])
+        size += found[-1].size
+        if size >= tokens:
+            break
+    return found
 
 
 def names_of(documents: Iterable[Iterable[Ids]]) -> frozenset[bytes]:

@@ -12,6 +12,7 @@ from mixwright.errors import InputError
 
 IGNORED = -100
 _NUMBERS = 1 << 24  # logits that are widened at once: 64 MB
+_DEPTH = 8  # steps from a loss back to its cross entropy
 
 
 def targets_of(inputs: Mapping[str, Any], shifts: bool) -> Tensor:
@@ -75,6 +76,36 @@ def row_nats(logits: Tensor, targets: Tensor) -> Tensor:
             logits[at].to(wide), flat[at], ignore_index=IGNORED, reduction="none"
         )
     return nats.view(b, -1).to(precise(nats.device)).sum(1)
+
+
+@torch.no_grad()
+def kept_nats(loss: Tensor, targets: Tensor) -> Tensor | None:
+    """
+    Return what `row_nats` does, read from what a loss keeps for its backward pass; None if it keeps something else.
+
+    Parameters
+    ----------
+    loss
+        A cross entropy whose log-probabilities autograd has saved, divided or multiplied by numbers; nothing is added.
+    targets
+        [b, t] or [b]; those of the cross entropy have to be the same.
+    """
+    node = loss.grad_fn
+    for _ in range(_DEPTH):
+        if node is None or node.name() == "NllLossBackward0":
+            break
+        before = [found for found, _ in node.next_functions if found is not None]
+        node = before[0] if len(before) == 1 else None
+    logs, wanted = getattr(node, "_saved_self", None), getattr(node, "_saved_target", None)
+    flat = targets.reshape(-1)
+    if logs is None or logs.ndim != 2 or len(logs) != len(flat) or wanted is None or wanted.device != flat.device:
+        return None
+    ignored = getattr(node, "_saved_ignore_index", 0) % (1 << 64)  # torch gives it unsigned
+    if ignored != IGNORED % (1 << 64) or not torch.equal(wanted, flat):
+        return None
+    found = logs.gather(1, flat.clamp(min=0)[:, None])[:, 0]
+    nats = -torch.where(flat == IGNORED, 0, found)
+    return nats.view(len(targets), -1).to(precise(nats.device)).sum(1)
 
 
 def by_source(values: Tensor, source: Tensor, k: int) -> Tensor:

@@ -18,7 +18,7 @@ from mixwright.errors import InputError
 from mixwright.gradients.distributed import world_size
 from mixwright.integrations.fused_head import Heard, fused_nats
 from mixwright.integrations.loss_weights import check_loss, loss_factor, shifts_labels
-from mixwright.integrations.row_losses import by_source, count_tokens, row_nats, targets_of
+from mixwright.integrations.row_losses import by_source, count_tokens, kept_nats, row_nats, targets_of
 from mixwright.integrations.statistics import Statistics
 from mixwright.integrations.window import Window
 from mixwright.mixture import Mixture
@@ -94,10 +94,10 @@ class TrainerMixture(MixtureCallback):
             if self.watching.fused:
                 heard = Heard(model, self._rows.sampled)
                 found = loss(heard, inputs, False, *more, **named)
-                self._rows.nats = _nats(heard.outputs, self._rows.targets)
+                self._rows.nats = _nats(found, heard.outputs, self._rows.targets)
                 return (found, heard.outputs) if return_outputs else found
             found, outputs = loss(model, inputs, True, *more, **named)
-            self._rows.nats = _nats(outputs, self._rows.targets)
+            self._rows.nats = _nats(found, outputs, self._rows.targets)
             return (found, outputs) if return_outputs else found
 
         @functools.wraps(log)
@@ -294,10 +294,12 @@ def _items(more: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
     return more[0] if more else named.get("num_items_in_batch")
 
 
-def _nats(outputs: Any, targets: Tensor) -> Tensor:
-    """Return [b], the nats of each row, out of what a model answered."""
-    found = fused_nats(outputs)
-    return row_nats(_logits(outputs), targets) if found is None else found
+def _nats(loss: Tensor, outputs: Any, targets: Tensor) -> Tensor:
+    """Return [b], the nats of each row, in the cheapest way that there is."""
+    for found in (fused_nats(outputs), kept_nats(loss, targets)):
+        if found is not None:
+            return found
+    return row_nats(_logits(outputs), targets)
 
 
 def _logits(outputs: Any) -> Tensor:
