@@ -65,9 +65,9 @@ What the languages say (the domains are not in yet; this text is about the langu
   rule takes weight from it: losses per byte of different scripts are not a fair scale for "worst".
 - **The paper's claims.** That uniform has the lower perplexity at the paper's largest GLaM model fits: here, too, it
   has the lowest average. That PiKE reaches a loss in fewer steps is not seen. That Balanced-PiKE evens losses out as
-  tau grows is. Its best perplexity at tau 3 (1B, multilingual) is not: tau 3 has the highest average but natural's. This
-  is one million parameters and one million bytes; accuracy on tasks was not measured, and the paper's zeta and T0 are not
-  public.
+  tau grows is. Its best perplexity at tau 3 (1B, multilingual) is not: tau 3 has the highest average but natural's.
+  This is one million parameters and one million bytes; accuracy on tasks was not measured, and the paper's zeta and T0
+  are not public.
 - **As in the quick trial** every rule has the lower mean on the worst source, and none is reliably better on average.
 - **Cost:** 6 to 7 % of a step's CPU time for PiKE with 4 sampled steps in 20 or 10, 9 to 12 % for Balanced-PiKE (the
   same statistics: the difference is noise), 2 % without variances. Two rounds on a busy machine: single ratios are off
