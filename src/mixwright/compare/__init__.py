@@ -2,11 +2,12 @@
 
 from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, csv_text
 from mixwright.compare.statistics import PairedDifference, paired_differences
-from mixwright.compare.summary import AVERAGE_OF_SOURCES, Comparison, summarise
+from mixwright.compare.summary import AVERAGE_OF_SOURCES, WORST_SOURCE, Comparison, summarise
 
 __all__ = [
     "AVERAGE_OF_SOURCES",
     "LOSS",
+    "WORST_SOURCE",
     "ArmInfo",
     "Cell",
     "Comparison",

@@ -82,6 +82,8 @@ class Cell:
         {quantity: {target: value}}, of held-out rows of the targets.
     source_loss
         {source: held-out loss}.
+    source_values
+        {quantity: {source: value}}: what is measured on held-out rows of the sources besides.
     curve
         [{"step", "tokens", "loss": {target: value}}], on a part of the held-out rows, the same in all cells.
     steps, tokens
@@ -109,6 +111,7 @@ class Cell:
     epochs: Mapping[str, float] = field(default_factory=dict)
     start: Mapping[str, float] | None = None
     notes: Sequence[str] = ()
+    source_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def total_tokens(self) -> int:
@@ -119,6 +122,10 @@ class Cell:
     def most_epochs(self) -> float:
         """Return how often the source that was repeated most was gone through."""
         return max(self.epochs.values(), default=0.0)
+
+    def of_sources(self, quantity: Quantity) -> Mapping[str, float]:
+        """Return {source: value} of a quantity."""
+        return self.source_loss if quantity.name == LOSS.name else self.source_values.get(quantity.name, {})
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-able values."""
@@ -143,22 +150,27 @@ def check_cells(cells: Sequence[Cell], arms: Sequence[ArmInfo], seeds: Sequence[
                     raise InputError(f"there should be a cell for {place}, found none; run the comparison again")
 
 
-def csv_text(cells: Iterable[Cell], quantities: Sequence[Quantity]) -> str:
+def csv_text(
+    cells: Iterable[Cell], quantities: Sequence[Quantity], source_quantities: Sequence[Quantity] = (LOSS,)
+) -> str:
     """Return the cells as CSV: a row for each number, with as many digits as it takes to read it back exactly."""
     handle = io.StringIO()
     writer = csv.writer(handle, lineterminator="\n")
     writer.writerow(COLUMNS)
     for cell in cells:
         cost = [cell.steps, cell.tokens, cell.search_tokens, cell.total_tokens, repr(float(cell.most_epochs))]
-        for quantity, on, value in _numbers(cell, quantities):
+        for quantity, on, value in _numbers(cell, quantities, source_quantities):
             measured = [quantity.name, on, repr(float(value)), quantity.unit]
             writer.writerow([cell.arm, cell.seed, cell.target or "", *measured, *cost])
     return handle.getvalue()
 
 
-def _numbers(cell: Cell, quantities: Sequence[Quantity]) -> Iterator[tuple[Quantity, str, float]]:
+def _numbers(
+    cell: Cell, quantities: Sequence[Quantity], of_sources: Sequence[Quantity]
+) -> Iterator[tuple[Quantity, str, float]]:
     for quantity in quantities:
         for target, value in cell.values.get(quantity.name, {}).items():
             yield quantity, f"target {target}", value
-    for source, value in cell.source_loss.items():
-        yield LOSS, f"source {source}", value
+    for quantity in of_sources:
+        for source, value in cell.of_sources(quantity).items():
+            yield quantity, f"source {source}", value

@@ -16,6 +16,7 @@ from mixwright.errors import InputError
 
 SCHEMA = 1
 AVERAGE_OF_SOURCES = "average of sources"  # what is judged where there are no targets
+WORST_SOURCE = "worst source"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Comparison:
         One for each arm, seed and target of its own.
     quantities
         What was measured on targets; the first one is what verdicts are about.
+    source_quantities
+        What was measured on sources; the first one is the held-out loss.
+    judged
+        Without targets: the (quantity, measure) of verdicts, a measure being a source, their average or the worst.
     over
         The arm that the others are compared with.
     level, error
@@ -43,6 +48,8 @@ class Comparison:
     sources: Sequence[str]
     cells: Sequence[Cell]
     quantities: Sequence[Quantity] = (LOSS,)
+    source_quantities: Sequence[Quantity] = (LOSS,)
+    judged: Sequence[tuple[str, str]] = ((LOSS.name, AVERAGE_OF_SOURCES),)
     over: str = "uniform"
     level: float = 0.9
     error: float = 0.05
@@ -133,26 +140,34 @@ def _everywhere(found: Comparison, quantity: Quantity, target: str) -> bool:
 
 
 def _source_measures(found: Comparison) -> list[dict[str, Any]]:
-    """Return a measure for the average, the worst and each source's held-out loss; an arm's mixtures apart."""
-    if not found.sources or not all(set(found.sources) <= set(c.source_loss) for c in found.cells):
-        return []
+    """Return measures of the sources for each quantity that all cells have; an arm's mixtures apart."""
+    measures = []
+    for quantity in found.source_quantities:
+        if found.sources and all(set(found.sources) <= set(c.of_sources(quantity)) for c in found.cells):
+            measures += _quantity_of_sources(found, quantity)
+    return measures
+
+
+def _quantity_of_sources(found: Comparison, quantity: Quantity) -> list[dict[str, Any]]:
+    """Return a measure for the average, the worst and each source."""
     rows = {
         _variant(arm, target): [found.cell(arm, seed, target) for seed in found.seeds]
         for arm in found.arms
         for target in (found.targets if arm.per_target else [None])
     }
     over = next(name for arm in found.arms if arm.name == found.over for name in [_variant(arm, _first(arm, found))])
+    worst = min if quantity.higher else max
     joins: list[tuple[str, Callable[[Mapping[str, float]], float]]] = [
-        (AVERAGE_OF_SOURCES, lambda losses: _mean([losses[s] for s in found.sources])),
-        ("worst source", lambda losses: max(losses[s] for s in found.sources)),
+        (AVERAGE_OF_SOURCES, lambda values: _mean([values[s] for s in found.sources])),
+        (WORST_SOURCE, lambda values: worst(values[s] for s in found.sources)),
     ]
-    joins += [(source, lambda losses, source=source: losses[source]) for source in found.sources]  # type: ignore[misc]
+    joins += [(source, lambda values, source=source: values[source]) for source in found.sources]  # type: ignore[misc]
     measures = []
     for number, (name, join) in enumerate(joins):
-        table = {arm: [float(join(cell.source_loss)) for cell in cells] for arm, cells in rows.items()}
+        table = {arm: [float(join(cell.of_sources(quantity))) for cell in cells] for arm, cells in rows.items()}
         kind = "source" if number > 1 else "all sources"
-        headline = number == 0 and not found.targets
-        measures.append(_measure(found, name, kind, LOSS, table, headline=headline, over=over))
+        headline = (quantity.name, name) in found.judged and kind == "all sources" and not found.targets
+        measures.append(_measure(found, name, kind, quantity, table, headline=headline, over=over))
     return measures
 
 
@@ -309,8 +324,14 @@ def _verdict(measures: Sequence[Mapping[str, Any]]) -> str:
                 f"{', '.join(arms)} {'unverified against' if word == 'unverified' else word + ' than'} {over}"
                 for word, arms in words.items()
             ]
-            parts.append(f"{measure['name']}: {'; '.join(said) or 'one arm, nothing to compare'}")
+            parts.append(f"{_named(measure)}: {'; '.join(said) or 'one arm, nothing to compare'}")
     return ". ".join(parts)
+
+
+def _named(measure: Mapping[str, Any]) -> str:
+    """Return a measure's name, with its quantity where that is not the loss or of a target."""
+    plain = measure["quantity"] == LOSS.name or measure["kind"] != "all sources"
+    return measure["name"] if plain else f"{measure['quantity']}, {measure['name']}"
 
 
 def _mean(values: Sequence[float]) -> float:
