@@ -1,0 +1,1 @@
+"""Preference optimisation over sources: pairs, their losses, a trainer, specialists and merges."""

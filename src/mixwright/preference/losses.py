@@ -1,0 +1,382 @@
+"""Losses of preference pairs: log-probabilities of answers, and DPO, IPO or SimPO out of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from mixwright.errors import InputError
+from mixwright.files import fingerprint
+
+Array = NDArray[np.float32]
+KINDS = ("sigmoid", "ipo", "simpo")
+_NUMBERS = 1 << 24  # logits that are widened at once: 64 MB
+
+
+@dataclass(frozen=True)
+class PairLoss:
+    r"""
+    The loss of a preference pair, in nats: that a model prefers the chosen answer more than a reference does.
+
+    With the log-probabilities c and r of the chosen and the rejected answer (sums over their tokens), c0 and r0 those
+    of the reference, |c| and |r| the answers' tokens:
+
+        sigmoid (DPO)   -log sigmoid(m),                m = beta ((c - c0) - (r - r0))
+        ipo             (m / beta - 1 / (2 beta))^2,    m = beta ((c - c0) / |c| - (r - r0) / |r|)
+        simpo           -log sigmoid(m - gamma),        m = beta (c / |c| - r / |r|)
+
+    m is the margin; the pair is right where it is above 0.
+
+    Parameters
+    ----------
+    kind
+        "sigmoid", "ipo" (its beta is the tau of the paper; averaged over tokens, as TRL does), or "simpo", which needs
+        no reference.
+    beta
+        Above 0. SimPO's paper uses 2 and more, since its log-probabilities are means.
+    gamma
+        The margin that "simpo" asks for, at least 0 (TRL's `simpo_gamma`, the paper's gamma).
+
+    References
+    ----------
+    Rafailov et al., "Direct Preference Optimization", 2023; Azar et al., "A General Theoretical Paradigm to Understand
+    Learning from Human Preferences", 2023; Meng, Xia, Chen, "SimPO", 2024.
+
+    Examples
+    --------
+    >>> found = PairLoss().of(torch.tensor([-3.0]), torch.tensor([-4.0]), torch.tensor([[-3.0, -4.0]]))
+    >>> round(found.loss.item(), 4), found.margin.item()
+    (0.6931, 0.0)
+    """
+
+    kind: str = "sigmoid"
+    beta: float = 0.1
+    gamma: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if self.kind not in KINDS:
+            raise InputError(f"the loss should be one of {', '.join(map(repr, KINDS))}, found {self.kind!r}")
+        for name, least in (("beta", math.ulp(0.0)), ("gamma", 0.0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
+                at = "above 0" if name == "beta" else "of at least 0"
+                raise InputError(f"{name} of the loss should be a number {at}, found {value!r}")
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the log-probabilities of a reference are part of the loss."""
+        return self.kind != "simpo"
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that name the loss."""
+        used = asdict(self) if self.kind == "simpo" else {"kind": self.kind, "beta": self.beta}
+        return fingerprint({name: value if name == "kind" else float(value) for name, value in used.items()})
+
+    def of(
+        self, chosen: Tensor, rejected: Tensor, reference: Tensor | None = None, lengths: Tensor | None = None
+    ) -> PairLosses:
+        """
+        Return the losses and margins [b] of pairs.
+
+        Parameters
+        ----------
+        chosen, rejected
+            [b] log-probabilities of the answers, sums over their tokens.
+        reference
+            [b, 2], the reference's of the chosen and the rejected answer.
+        lengths
+            [b, 2] tokens of the answers; "ipo" and "simpo" divide by them.
+
+        Raises
+        ------
+        InputError
+            If the loss needs a reference or lengths and there are none.
+        """
+        both = torch.stack([chosen, rejected], 1)
+        if self.needs_reference:
+            if reference is None:
+                raise InputError(
+                    f"the loss {self.kind!r} needs the reference's log-probabilities, found none; give "
+                    "reference_log_probabilities(model, ...) of the model before training, or use 'simpo'"
+                )
+            both = both - reference.to(both)
+        if self.kind != "sigmoid":
+            if lengths is None:
+                raise InputError(f"the loss {self.kind!r} needs the tokens of the answers, found none; give lengths")
+            both = both / lengths.to(both).clamp(min=1)
+        difference = both[:, 0] - both[:, 1]
+        margin = self.beta * difference
+        if self.kind == "ipo":
+            return PairLosses((difference - 1 / (2 * self.beta)) ** 2, margin)
+        return PairLosses(-logsigmoid(margin - (self.gamma if self.kind == "simpo" else 0)), margin)
+
+
+class PairLosses(NamedTuple):
+    """Losses [b] of pairs, nats, and their margins [b]: tensors."""
+
+    loss: Tensor
+    margin: Tensor
+
+
+@dataclass
+class PairBatch:
+    """
+    Pairs as the model sees them: the rows of the chosen answers first, then those of the rejected ones.
+
+    Attributes
+    ----------
+    input_ids, attention_mask, completion_mask
+        int64 [2b, t]: prompt and answer, padded on the right; 1 where there is a token; 1 where it is the answer's.
+    lengths
+        int64 [b, 2] tokens of the chosen and the rejected answer.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    completion_mask: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Any], pad: int = 0) -> PairBatch:
+        """Return the batch of rows that have `prompt`, `chosen` and `rejected`, int arrays [t]."""
+        answers = [row.chosen for row in rows] + [row.rejected for row in rows]
+        prompts = [row.prompt for row in rows] * 2
+        width = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
+        ids = np.full((len(answers), width), pad, np.int64)
+        mask, completion = np.zeros_like(ids), np.zeros_like(ids)
+        for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            begin, end = len(prompt), len(prompt) + len(answer)
+            ids[i, :begin], ids[i, begin:end] = prompt, answer
+            mask[i, :end], completion[i, begin:end] = 1, 1
+        lengths = np.array([len(answer) for answer in answers], np.int64).reshape(2, -1).T
+        return cls(*(torch.from_numpy(np.ascontiguousarray(each)) for each in (ids, mask, completion, lengths)))
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.lengths)
+
+    def to(self, device: Any) -> PairBatch:
+        """Return the batch on a device."""
+        return PairBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+def answer_log_probabilities(model: Any, batch: PairBatch) -> Tensor:
+    """
+    Return the log-probabilities of the chosen and the rejected answers, [b, 2] of at least float32: sums over tokens.
+
+    The model's head sees the positions alone that predict a token of an answer; logits are widened to float32 piece by
+    piece. The first token of a row is never scored: nothing precedes it.
+
+    Parameters
+    ----------
+    model
+        A causal language model of transformers, also one of peft, under autocast, or wrapped (DDP).
+    """
+    wanted = batch.completion_mask[:, 1:].bool()  # position t predicts the token t + 1
+    with _head_at(model, wanted):
+        outputs = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+    logits = outputs["logits"] if isinstance(outputs, dict) else outputs.logits
+    if logits.ndim == 3:  # the head was not called as a module
+        logits = logits[:, -wanted.shape[1] - 1 : -1][wanted]
+    values = _LogProbabilities.apply(logits, batch.input_ids[:, 1:][wanted])
+    tokens = values.new_zeros(wanted.shape).masked_scatter(wanted, values)
+    return torch.stack(tokens.sum(1).chunk(2), 1)
+
+
+@contextmanager
+def _head_at(model: Any, wanted: Tensor) -> Iterator[None]:
+    """Let the model's head see the wanted positions alone: its logits are [n, vocabulary] then."""
+    inner = model
+    while hasattr(inner, "module"):
+        inner = inner.module
+    head = inner.get_output_embeddings() if hasattr(inner, "get_output_embeddings") else None
+    if head is None:
+        yield
+        return
+
+    def pick(module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden, *more = arguments  # with positions before the row's own under prompt tuning
+        return hidden[:, -wanted.shape[1] - 1 : -1][wanted], *more
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _LogProbabilities(torch.autograd.Function):
+    """Log-probabilities [n] of target tokens out of logits [n, vocabulary]; never all of them in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        log_sum = logits.new_empty(len(logits), dtype=wide)
+        for part in _parts(logits):
+            log_sum[part] = logits[part].to(wide).logsumexp(1)
+        ctx.save_for_backward(logits, targets, log_sum)
+        return logits.gather(1, targets[:, None])[:, 0].to(wide) - log_sum
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        logits, targets, log_sum = ctx.saved_tensors
+        found = torch.empty_like(logits)
+        for part in _parts(logits):
+            grad = grads[0][part, None].to(log_sum)
+            share = (logits[part].to(log_sum.dtype) - log_sum[part, None]).exp_().mul_(-grad)
+            found[part] = share.scatter_add_(1, targets[part, None], grad).to(logits.dtype)
+        return found, None
+
+
+def _parts(logits: Tensor) -> Iterator[slice]:
+    rows = max(1, _NUMBERS // max(1, logits.shape[1]))
+    return (slice(begin, begin + rows) for begin in range(0, len(logits), rows))
+
+
+class PairScores(NamedTuple):
+    """
+    What a model makes of pairs, float32.
+
+    Attributes
+    ----------
+    loss, margin
+        [n], nats.
+    log_probabilities
+        [n, 2] of the chosen and the rejected answer.
+    """
+
+    loss: Array
+    margin: Array
+    log_probabilities: Array
+
+
+def score_pairs(
+    model: Any,
+    encoded: Any,
+    loss: PairLoss,
+    reference: NDArray[Any] | None = None,
+    batch_size: int = 16,
+    progress: Callable[[int], None] | None = None,
+    *,
+    precision: torch.dtype | None = None,
+    pad: int = 0,
+) -> PairScores:
+    """
+    Return the losses of all pairs under a model, without dropout and gradients.
+
+    Parameters
+    ----------
+    model
+        As for `answer_log_probabilities`; its mode (train, eval) is put back.
+    encoded
+        EncodedPairs, or what has their `prompt(i)`, `chosen(i)`, `rejected(i)` and a length.
+    loss
+        Which loss.
+    reference
+        [n, 2] log-probabilities of the reference, if the loss needs them.
+    batch_size
+        Pairs at once; those of like length go together, so that little is padded.
+    progress
+        Called with the number of pairs that were done, after each batch.
+    precision
+        torch.bfloat16 or torch.float16: under autocast, as a training with bf16 or fp16 would see them.
+    pad
+        The token that padding is made of; the model does not see it.
+
+    Raises
+    ------
+    InputError
+        If a loss is not finite: it names the pair.
+    """
+    scores = _log_probabilities_of(model, encoded, batch_size, progress, precision, pad)
+    lengths = np.array([[len(encoded.chosen(i)), len(encoded.rejected(i))] for i in range(len(encoded))])
+    told = None if reference is None else torch.from_numpy(np.array(reference, np.float32))
+    found = loss.of(*torch.from_numpy(scores).unbind(1), told, torch.from_numpy(lengths.reshape(-1, 2)))
+    if bad := np.flatnonzero(~np.isfinite(found.loss.numpy())).tolist():
+        raise InputError(
+            f"the loss of each pair should be finite, found {found.loss[bad[0]].item()} for "
+            f"{place_of(encoded, bad[0])}; the model or the reference is spoilt"
+        )
+    return PairScores(found.loss.numpy(), found.margin.numpy(), scores)
+
+
+def reference_log_probabilities(
+    model: Any,
+    encoded: Any,
+    batch_size: int = 16,
+    progress: Callable[[int], None] | None = None,
+    *,
+    precision: torch.dtype | None = None,
+    pad: int = 0,
+) -> Array:
+    """
+    Return the log-probabilities of all answers under the model before training, float32 [n, 2]; as `score_pairs`.
+
+    Of a model of peft the adapter is off: the reference is the base model.
+
+    Raises
+    ------
+    InputError
+        If one is not finite: it names the pair.
+    """
+    off: AbstractContextManager[Any] = model.disable_adapter() if hasattr(model, "peft_config") else nullcontext()
+    with off:
+        found = _log_probabilities_of(model, encoded, batch_size, progress, precision, pad)
+    if bad := np.flatnonzero(~np.isfinite(found).all(1)).tolist():
+        raise InputError(
+            f"the reference's log-probabilities should be finite, found {found[bad[0]].tolist()} for "
+            f"{place_of(encoded, bad[0])}; the model is spoilt"
+        )
+    return found
+
+
+@torch.no_grad()
+def _log_probabilities_of(
+    model: Any, encoded: Any, batch_size: int, progress: Any, precision: torch.dtype | None, pad: int
+) -> Array:
+    rows = [Tokens(encoded.prompt(i), encoded.chosen(i), encoded.rejected(i)) for i in range(len(encoded))]
+    order = sorted(range(len(rows)), key=lambda i: -rows[i].tokens)
+    found = np.empty((len(rows), 2), np.float32)
+    device, training = next(model.parameters()).device, model.training
+    model.eval()
+    try:
+        for begin in range(0, len(rows), batch_size):
+            at = order[begin : begin + batch_size]
+            batch = PairBatch.of([rows[i] for i in at], pad).to(device)
+            with nullcontext() if precision is None else torch.autocast(device.type, precision):
+                found[at] = answer_log_probabilities(model, batch).float().cpu().numpy()
+            if progress is not None:
+                progress(min(begin + batch_size, len(rows)))
+    finally:
+        model.train(training)
+    return found
+
+
+class Tokens(NamedTuple):
+    """The tokens of a pair, int arrays [t]."""
+
+    prompt: NDArray[Any]
+    chosen: NDArray[Any]
+    rejected: NDArray[Any]
+
+    @property
+    def tokens(self) -> int:
+        """Return the tokens of the longer of its two rows."""
+        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+
+
+def place_of(encoded: Any, i: int) -> str:
+    """Return where a pair comes from, for messages."""
+    place = getattr(encoded, "place", None)
+    return f"pair {i}" + (f" ({place(i)})" if place is not None else "")
