@@ -12,7 +12,7 @@ import numpy as np
 from mixwright.assays.arms import MOST_SHARED, Arm, baseline_arms, held_out_labels, most_shared
 from mixwright.assays.data import AssayTable
 from mixwright.assays.plan import AssayPlan
-from mixwright.compare import ArmInfo, Cell, Quantity
+from mixwright.compare import AVERAGE_OF_SOURCES, LOSS, ArmInfo, Cell, Quantity
 from mixwright.errors import InputError
 from mixwright.experiment.assays_run import SeedWork, check_plans, read_table, table_digest
 from mixwright.experiment.compare_arms import describe, fixed_weights
@@ -63,6 +63,16 @@ class AssayCells:
     def source_names(self) -> list[str]:
         """Return none: losses of sources are not measured here."""
         return []
+
+    @property
+    def source_quantities(self) -> Sequence[Quantity]:
+        """Return what is measured on sources."""
+        return (LOSS,)
+
+    @property
+    def judged(self) -> Sequence[tuple[str, str]]:
+        """Return what is judged where there are no targets."""
+        return ((LOSS.name, AVERAGE_OF_SOURCES),)
 
     def check(self, progress: Progress) -> None:
         """Read the table, split it for each target and seed; nothing is written."""

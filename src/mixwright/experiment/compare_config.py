@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
@@ -17,6 +17,12 @@ from mixwright.experiment.config_parts import Count, FilePath, Part, Positive, S
 from mixwright.experiment.parallel import Limits
 from mixwright.experiment.yaml_file import YamlFile, read_yaml
 
+if TYPE_CHECKING:
+    from mixwright.experiment.compare_preference_config import ComparePreferenceConfig
+
+    AnyCompareConfig: TypeAlias = CompareConfig | CompareAssaysConfig | ComparePreferenceConfig
+
+KINDS = ("text", "assays", "preference")
 BASELINES = ("uniform", "natural", "best_single", "target_alone")
 SEARCHES = ("mixmin", "worst_regret")
 _WAYS = ("baseline", "search", "mixture", "weights", "strategy")
@@ -184,7 +190,7 @@ class CompareFinalConfig(FinalConfig):
         return self
 
 
-class _Shared(Part):
+class Shared(Part):
     """What comparisons of every kind are told."""
 
     seeds: Count = Field(
@@ -200,7 +206,7 @@ class _Shared(Part):
     compute: ComputeConfig = Field(default_factory=ComputeConfig, description="Cores and memory.")
 
     @model_validator(mode="after")
-    def _names_differ(self) -> _Shared:
+    def _names_differ(self) -> Shared:
         names = [arm.title for arm in self.arms]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"arms should have different names, found {', '.join(twice)} twice; add name: to one")
@@ -215,7 +221,7 @@ class _Shared(Part):
         return self.over or ("uniform" if "uniform" in names else names[0])
 
 
-class CompareConfig(SearchConfig, _Shared):
+class CompareConfig(SearchConfig, Shared):
     """A comparison of mixtures of texts."""
 
     model_config = ConfigDict(
@@ -259,7 +265,7 @@ class CompareAssaysFinalConfig(AssayFinalConfig):
         return self
 
 
-class CompareAssaysConfig(AssaysConfig, _Shared):
+class CompareAssaysConfig(AssaysConfig, Shared):
     """A comparison of mixtures of assays."""
 
     model_config = ConfigDict(
@@ -309,7 +315,7 @@ class CompareAssaysConfig(AssaysConfig, _Shared):
         )
 
 
-def load_compare_config(path: Path | str) -> CompareConfig | CompareAssaysConfig:
+def load_compare_config(path: Path | str) -> AnyCompareConfig:
     """
     Read the YAML file of a comparison and check it; no data is opened.
 
@@ -326,7 +332,7 @@ def load_compare_config(path: Path | str) -> CompareConfig | CompareAssaysConfig
 
 def make_compare_config(
     value: dict[str, Any], file: YamlFile | None = None, folder: Path | str | None = None
-) -> CompareConfig | CompareAssaysConfig:
+) -> AnyCompareConfig:
     """
     Check a configuration given as nested dictionaries; arguments as of `make_config`.
 
@@ -336,13 +342,11 @@ def make_compare_config(
         Something is missing, unknown or not as it should be; all faults are named.
     """
     folder = Path(folder or (file.path.parent if file else "."))
-    kinds: dict[Any, type[CompareConfig] | type[CompareAssaysConfig]]
-    kinds = {"text": CompareConfig, "assays": CompareAssaysConfig}
     kind = value.get("kind", "text")
-    if not isinstance(kind, str) or kind not in kinds:
+    if not isinstance(kind, str) or kind not in KINDS:
         where = file.where(("kind",)) if file else "key kind"
-        raise InputError(f"{where}: kind should be text or assays, found {kind!r}; correct it")
-    model = kinds[kind]
+        raise InputError(f"{where}: kind should be {' or '.join(KINDS)}, found {kind!r}; correct it")
+    model = _model_of(kind)
     try:
         config = model.model_validate(value, context={"folder": folder.resolve()})
     except ValidationError as error:
@@ -353,8 +357,20 @@ def make_compare_config(
     return config
 
 
-def dumped(config: CompareConfig | CompareAssaysConfig) -> dict[str, Any]:
+def _model_of(kind: str) -> type[CompareConfig] | type[CompareAssaysConfig] | type[ComparePreferenceConfig]:
+    if kind == "preference":
+        from mixwright.experiment.compare_preference_config import ComparePreferenceConfig
+
+        return ComparePreferenceConfig
+    return CompareConfig if kind == "text" else CompareAssaysConfig
+
+
+def dumped(config: AnyCompareConfig) -> dict[str, Any]:
     """Return the configuration as JSON-able values, with every default, as it can be read again."""
+    if config.kind == "preference":
+        from mixwright.experiment.prefer_config import dumped as dumped_pairs
+
+        return dumped_pairs(config)
     values = config.model_dump(
         mode="json",
         exclude_none=True,
@@ -367,6 +383,8 @@ def dumped(config: CompareConfig | CompareAssaysConfig) -> dict[str, Any]:
 
 
 def compare_schema() -> dict[str, Any]:
-    """Return the JSON schema of the YAML file, for editors: of both kinds."""
-    adapter: TypeAdapter[Any] = TypeAdapter(CompareConfig | CompareAssaysConfig)
+    """Return the JSON schema of the YAML file, for editors: of all kinds."""
+    from mixwright.experiment.compare_preference_config import ComparePreferenceConfig
+
+    adapter: TypeAdapter[Any] = TypeAdapter(CompareConfig | CompareAssaysConfig | ComparePreferenceConfig)
     return {"title": "mixwright compare", **adapter.json_schema(mode="validation")}

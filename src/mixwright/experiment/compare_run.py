@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
@@ -15,6 +15,9 @@ from mixwright.experiment.stages import Progress, check_folder, open_run, silent
 from mixwright.files import atomic_write, write_json
 from mixwright.report import write_comparison
 
+if TYPE_CHECKING:
+    from mixwright.experiment.compare_config import AnyCompareConfig
+
 CSV = "cells.csv"
 _FREE = (
     "arms",
@@ -24,6 +27,8 @@ _FREE = (
     "compute",
     "title",
     "charge_search",
+    "charge_specialists",
+    "keep_models",
 )  # may change in a folder: cells are kept
 
 
@@ -46,6 +51,14 @@ class Setting(Protocol):
     def source_names(self) -> Sequence[str]:
         """Return the sources whose held-out losses are measured; none where they are not."""
 
+    @property
+    def source_quantities(self) -> Sequence[Quantity]:
+        """Return what is measured on sources."""
+
+    @property
+    def judged(self) -> Sequence[tuple[str, str]]:
+        """Return the (quantity, measure) of the verdicts where there are no targets."""
+
     def check(self, progress: Progress) -> None:
         """Check all that can be checked before anything is written."""
 
@@ -63,7 +76,7 @@ class Setting(Protocol):
 
 
 def run_compare(
-    config: CompareConfig | CompareAssaysConfig,
+    config: AnyCompareConfig,
     folder: Path | str,
     progress: Progress = silent,
     command: str = "mixwright.run_compare",
@@ -110,8 +123,10 @@ def run_compare(
             sources=setting.source_names,
             cells=cells,
             quantities=setting.quantities,
+            source_quantities=setting.source_quantities,
+            judged=setting.judged,
             over=config.baseline,
-            level=config.search.level,
+            level=config.search.level if isinstance(config, CompareConfig | CompareAssaysConfig) else config.level,
             error=config.error,
         )
         summary = {
@@ -124,32 +139,36 @@ def run_compare(
         }
         summary["notes"] = [*summary["notes"], *setting.notes(cells)]
         with atomic_write(folder / CSV) as handle:
-            handle.write(csv_text(cells, setting.quantities))
+            handle.write(csv_text(cells, setting.quantities, setting.source_quantities))
         write_json(folder / "summary.json", summary)
         write_comparison(summary, folder / "report.html")
         progress("report", 1, 1)
         return summary
 
 
-def _setting(config: CompareConfig | CompareAssaysConfig, folder: Path) -> Setting:
+def _setting(config: AnyCompareConfig, folder: Path) -> Setting:
     """Return the setting of a configuration; each loads what it needs, and no more."""
     if isinstance(config, CompareAssaysConfig):
         from mixwright.experiment.compare_assays import AssayCells
 
         return AssayCells(config, folder)
+    if not isinstance(config, CompareConfig):
+        from mixwright.experiment.compare_preference import PreferenceComparison
+
+        return PreferenceComparison(config, folder)
     from mixwright.experiment.compare_text import TextComparison
 
     return TextComparison(config, folder)
 
 
-def _text(config: CompareConfig | CompareAssaysConfig) -> str:
+def _text(config: AnyCompareConfig) -> str:
     """Return the configuration as YAML."""
     head = "# The configuration of this comparison, with all defaults. Go on with: "
     head += "mixwright compare THIS_FILE --run THIS_FOLDER\n"
     return head + yaml.safe_dump(dumped(config), sort_keys=False, allow_unicode=True)
 
 
-def _check_same(config: CompareConfig | CompareAssaysConfig, folder: Path) -> None:
+def _check_same(config: AnyCompareConfig, folder: Path) -> None:
     """Raise InputError if a folder holds another run: other data, models or budgets."""
     path = folder / "config.yaml"
     if not path.exists():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from mixwright.compare import LOSS, ArmInfo, Cell, Quantity
+from mixwright.compare import AVERAGE_OF_SOURCES, LOSS, ArmInfo, Cell, Quantity
 from mixwright.errors import InputError
 from mixwright.experiment.compare_arms import check_arms, describe, fixed_weights
 from mixwright.experiment.compare_config import ArmConfig, CompareConfig
@@ -73,6 +73,16 @@ class TextComparison:
     def arms(self) -> list[ArmInfo]:
         """Return the arms as reports name them."""
         return [describe(self.config, arm) for arm in self.config.arms]
+
+    @property
+    def source_quantities(self) -> Sequence[Quantity]:
+        """Return what is measured on sources."""
+        return (LOSS,)
+
+    @property
+    def judged(self) -> Sequence[tuple[str, str]]:
+        """Return what is judged where there are no targets."""
+        return ((LOSS.name, AVERAGE_OF_SOURCES),)
 
     def check(self, progress: Progress) -> None:
         """Read everything that is read, and check it; nothing is written."""
