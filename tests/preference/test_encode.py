@@ -158,6 +158,7 @@ def test_lengths_are_those_of_the_answers_and_selected_pairs_keep_their_tokens()
     assert encoded.tokens.dtype == encoded.chosen(0).dtype == np.int32
     some = encoded.select([2, 0])
     assert some.rows.tolist() == [encoded.rows[2], encoded.rows[0]]
+    assert [some.place(0), some.place(1)] == [encoded.place(2), encoded.place(0)] == ["row 3", "row 1"]
     assert as_trl(some) == [as_trl(encoded)[2], as_trl(encoded)[0]]
     assert some.fingerprint != encoded.fingerprint
 
@@ -169,6 +170,7 @@ def test_saved_pairs_come_back_the_same(tmp_path: Path) -> None:
     assert (loaded.name, loaded.counts, loaded.notes) == (encoded.name, encoded.counts, encoded.notes)
     assert loaded.fingerprint == encoded.fingerprint
     assert as_trl(loaded) == as_trl(encoded)
+    assert loaded.place(1) == "row 2"
 
 
 @pytest.mark.parametrize("damage", ["absent", "head", "cut", "changed"])

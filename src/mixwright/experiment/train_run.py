@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mixwright.constraints import Constraints
 from mixwright.errors import InputError
 from mixwright.experiment.compare_arms import fixed_weights, strategy_of
@@ -25,6 +23,7 @@ from mixwright.experiment.inputs import (
     repeated,
     tokenize_sources,
 )
+from mixwright.experiment.same_folder import check_same
 from mixwright.experiment.source_files import check_sources, named, remember_checked
 from mixwright.experiment.stages import Progress, check_folder, open_run, silent
 from mixwright.experiment.train_config import TrainConfig, dumped, train_text
@@ -103,7 +102,7 @@ def _prepared(config: TrainConfig, folder: Path, progress: Progress, ranks: Rank
     told = False
     try:
         check_folder(folder)
-        _check_same(config, folder)
+        check_same(dumped(config), folder, may_differ=_MAY_DIFFER)
         check_texts(config)
         targets = _targets(config)
         prints = check_sources(config, folder, progress)
@@ -228,37 +227,6 @@ class _Watch:
     def __call__(self, model: Any) -> Mapping[str, float]:
         sources, targets = self._held.source_losses(model), self._held.target_losses(model)
         return {**{f"source {n}": v for n, v in sources.items()}, **{f"target {n}": v for n, v in targets.items()}}
-
-
-def _check_same(config: TrainConfig, folder: Path) -> None:
-    """Raise InputError if a folder holds another run, or a training of another configuration."""
-    path = folder / "config.yaml"
-    if not path.exists():
-        return
-    try:
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        before = None
-    if not isinstance(before, dict) or "training" not in before:
-        raise InputError(f"{folder} should be a folder of this training, found another run; choose another (--run)")
-    now, before = _leaves(dumped(config)), _leaves(before)
-    differ = [key for key in {**now, **before} if before.get(key) != now.get(key) and key[:2] not in _MAY_DIFFER]
-    if differ:
-        said = "; ".join(f"{'.'.join(key)}: {before.get(key)} there, {now.get(key)} here" for key in differ[:3])
-        raise InputError(
-            f"{folder} holds a training of another configuration ({said}); choose another folder (--run), or put back "
-            f"what was there ({path})"
-        )
-
-
-def _leaves(value: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    """Return the values of nested mappings by their whole key."""
-    if not isinstance(value, dict):
-        return {key: value}
-    found: dict[tuple[str, ...], Any] = {}
-    for name, inner in value.items():
-        found |= _leaves(inner, (*key, str(name)))
-    return found
 
 
 def _measured(targets: bool) -> frozenset[str]:

@@ -26,7 +26,7 @@ _SIDES: tuple[Side, Side] = ("chosen", "rejected")
 _SCHEMA = 1
 _HEAD = "encoded.json"
 _BATCH = 1024
-_ARRAYS = ("tokens", "offsets", "prompt_lengths", "rows")
+_ARRAYS = ("tokens", "offsets", "prompt_lengths", "rows", "label", "number")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class EncodedPairs:
         and from each other, under `keep_end` alone.
     rows
         int64 [n]: which pair of the source it was.
+    label, number, labels
+        Where pair `i` came from: `labels[label[i]]` and the number of the line or row there.
     counts
         {"pairs", "truncated", "long_prompts", "equal", "empty"}: how many there were, and what happened to them.
     notes
@@ -58,12 +60,19 @@ class EncodedPairs:
     offsets: NDArray[np.int64] = field(repr=False)
     prompt_lengths: NDArray[np.int32] = field(repr=False)
     rows: NDArray[np.int64] = field(repr=False)
+    label: NDArray[np.int32] = field(repr=False)
+    number: NDArray[np.int64] = field(repr=False)
+    labels: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.rows)
+
+    def place(self, i: int) -> str:
+        """Return where pair `i` lies: "file, line 7"."""
+        return f"{self.labels[self.label[i]]} {self.number[i]}"
 
     def prompt(self, i: int, side: Side | None = None) -> NDArray[np.int32]:
         """Return the tokens of prompt `i`, [t]: all of them, or those that stand before one of the answers."""
@@ -104,9 +113,8 @@ class EncodedPairs:
         index = np.arange(len(self))[np.asarray(rows)]
         parts = [self._part(3 * i + part) for i in index.tolist() for part in range(3)]
         tokens, offsets = _flat(parts)
-        return replace(
-            self, tokens=tokens, offsets=offsets, prompt_lengths=self.prompt_lengths[index], rows=self.rows[index]
-        )
+        picked = {name: getattr(self, name)[index] for name in ("prompt_lengths", "rows", "label", "number")}
+        return replace(self, tokens=tokens, offsets=offsets, **picked)
 
     def save(self, folder: Path | str) -> None:
         """Write the arrays as `.npy` and, last, `encoded.json`; without that file the folder is not complete."""
@@ -118,7 +126,8 @@ class EncodedPairs:
             with atomic_write(folder / f"{name}.npy", "wb") as handle:
                 handle.write(buffer.getbuffer())
         head = {"schema": _SCHEMA, "name": self.name, "pairs": len(self), "fingerprint": self.fingerprint}
-        write_json(folder / _HEAD, {**head, "counts": dict(self.counts), "notes": list(self.notes)})
+        lists = {"labels": list(self.labels), "notes": list(self.notes)}
+        write_json(folder / _HEAD, {**head, "counts": dict(self.counts), **lists})
 
     @classmethod
     def load(cls, folder: Path | str) -> EncodedPairs:
@@ -127,7 +136,8 @@ class EncodedPairs:
         head = read_object(folder / _HEAD, "the head of encoded pairs", _SCHEMA)
         try:
             arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
-            found = cls(str(head["name"]), **arrays, counts=head["counts"], notes=tuple(head["notes"]))
+            lists: dict[str, Any] = {key: tuple(head[key]) for key in ("labels", "notes")}
+            found = cls(str(head["name"]), **arrays, counts=head["counts"], **lists)
             same = found.fingerprint == head["fingerprint"] and len(found) == head["pairs"]
         except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
             raise InputError(f"{folder}: the encoded pairs are damaged ({error!r}); encode them again") from None
@@ -204,8 +214,16 @@ def encode_pairs(
             f"({'; '.join(notes)}); raise max_length, or choose long_prompts='truncate'"
         )
     tokens, offsets = _flat([part for three in kept for part in three])
+    places: dict[str, Any] = {"label": pairs.label[rows], "number": pairs.number[rows], "labels": pairs.labels}
     return EncodedPairs(
-        pairs.name, tokens, offsets, np.array(lengths, np.int32), np.array(rows, np.int64), counts, notes
+        pairs.name,
+        tokens,
+        offsets,
+        np.array(lengths, np.int32),
+        np.array(rows, np.int64),
+        **places,
+        counts=counts,
+        notes=notes,
     )
 
 

@@ -41,6 +41,8 @@ class Pairs:
         {name: values [n]}: the other columns whose values are texts, numbers or null (a split, a task).
     notes
         What was done to the rows, in sentences (dropped and ignored ones are counted).
+    labels, label, number
+        Where pair `i` lies: `labels[label[i]]` ("file, line") and the number there.
     """
 
     name: str
@@ -49,9 +51,9 @@ class Pairs:
     rejected: tuple[Text, ...]
     columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    _labels: tuple[str, ...] = ()
-    _label: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32), repr=False)
-    _number: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
+    labels: tuple[str, ...] = ()
+    label: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32), repr=False)
+    number: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -72,7 +74,7 @@ class Pairs:
 
     def place(self, i: int) -> str:
         """Return where pair `i` lies: "file, line 7"."""
-        return f"{self._labels[self._label[i]]} {self._number[i]}"
+        return f"{self.labels[self.label[i]]} {self.number[i]}"
 
     def select(self, rows: ArrayLike) -> Pairs:
         """Return the pairs of these numbers, or of a mask, in this order."""
@@ -89,9 +91,9 @@ class Pairs:
             rejected,
             columns,
             self.notes,
-            self._labels,
-            self._label[index],
-            self._number[index],
+            self.labels,
+            self.label[index],
+            self.number[index],
         )
 
 
