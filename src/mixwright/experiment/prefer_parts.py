@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from mixwright.experiment.config_parts import Count, FilePath, Part, Positive, Share
-from mixwright.experiment.prefer_config import PreferTrainingConfig
+from mixwright.experiment.config_parts import Count, FilePath, LimitsConfig, Part, Positive, Share
+from mixwright.experiment.prefer_config import Adapter, LossConfig, PreferDataConfig, PreferTrainingConfig
 
 WAYS = ("pooled", "uniform", "normalised")
 
@@ -89,3 +89,46 @@ class GeneralistTrainingConfig(PreferTrainingConfig):
             checkpoint_seconds=self.checkpoint_every,
             **{name: getattr(self, name) for name in same},
         )
+
+
+class PreferConfig(PreferDataConfig):
+    """Specialists and a generalist on preference pairs: `mixwright prefer specialists` and `mixwright prefer train`."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, title="mixwright prefer train", protected_namespaces=()
+    )
+    loss: LossConfig = Field(default_factory=LossConfig, description="The loss, of specialists and generalist alike.")
+    adapter: Adapter = Field(default=None, description="none: all parameters are trained. {rank, ...}: LoRA.")
+    specialists: SpecialistsConfig | None = Field(
+        default=None,
+        description="The specialists. Default: as they are where the strategy reads the excess over them, else none.",
+    )
+    weights: Literal["pooled", "uniform", "normalised"] | dict[str, Share] | None = Field(
+        default=None,
+        description="Fixed weights: pooled (pairs drawn by the sources' sizes), uniform (equal shares), normalised (drawn "
+        "by size, weighted so that each source's mean loss counts alike), or {source: weight}.",
+    )
+    strategy: str | dict[str, Any] | None = Field(
+        default=None,
+        description="Weights that follow the training: a strategy's name, or {name: ..., parameters, wrap: [...]}.",
+    )
+    prior: Literal["uniform", "natural"] | dict[str, Share] = Field(
+        default="uniform", description="Where a strategy starts: uniform, natural, or {source: weight}."
+    )
+    constraints: LimitsConfig = Field(
+        default_factory=LimitsConfig, description="What weights a strategy may ask for: floors, caps, groups, ..."
+    )
+    training: GeneralistTrainingConfig = Field(
+        default_factory=GeneralistTrainingConfig, description="How to train, specialists and generalist."
+    )
+
+    @model_validator(mode="after")
+    def _weights_or_strategy(self) -> PreferConfig:
+        if self.weights is not None and self.strategy is not None:
+            raise ValueError("give weights (pooled, uniform, normalised, {source: weight}) or strategy, not both")
+        if self.strategy is None and {"prior", "constraints"} & self.model_fields_set:
+            raise ValueError("prior and constraints are those of a strategy; remove them, or give a strategy")
+        for name, given in (("weights", self.weights), ("prior", self.prior)):
+            if isinstance(given, dict) and (set(given) != set(self.sources) or abs(sum(given.values()) - 1) > 1e-6):
+                raise ValueError(f"{name} should give each source a weight, with the sum 1, found {given}")
+        return self
