@@ -104,14 +104,14 @@ def use_mixture(
         Before the first step: settings of the Trainer that do not fit (it names them), a strategy that needs what
         nothing here reports, a lag that is too short, a model with a parameter that the statistics do not cover, ...
     """
-    _check_trainer(trainer)
+    check_trainer(trainer)
     args, opened = trainer.args, _open(sources, context)
     workers = args.dataloader_num_workers if num_workers is None else whole(num_workers, "the number of workers", 0)
     least = 1 - (-workers * whole(ahead, "ahead", 1) // args.gradient_accumulation_steps)
     settings = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
     if isinstance(weights, MixtureFile | PathLike) or str(weights).endswith(".json"):
-        weights = _of_file(weights, context, plan or {})
-    mixture = _mixture(weights, opened, settings, max(8, least))
+        weights = weights_of_file(weights, context, plan or {})
+    mixture = make_mixture(weights, opened, settings, max(8, least))
     if args.process_index:
         mixture.log = None
     every = whole(observe_every, "observe_every", 1)
@@ -152,8 +152,8 @@ def _open(sources: Any, context: int | None) -> Sources:
     return Sources(opened)
 
 
-def _mixture(weights: Any, sources: Sources, settings: Mapping[str, Any], lag: int) -> Mixture:
-    """Return the Mixture; made of weights or a strategy if it is none."""
+def make_mixture(weights: Any, sources: Sources, settings: Mapping[str, Any], lag: int) -> Mixture:
+    """Return the Mixture; made of weights or a strategy, with those `settings` that are not None, if it is none."""
     if isinstance(weights, Mixture):
         given = {n for n, v in settings.items() if v is not None and not (n == "prior" and isinstance(v, str))}
         if given:
@@ -170,7 +170,7 @@ def _mixture(weights: Any, sources: Sources, settings: Mapping[str, Any], lag: i
     return Mixture(sources.sizes, strategy, **{"lag": lag, **more})
 
 
-def _of_file(file: Any, context: int | None, plan: Mapping[str, Any]) -> dict[str, float]:
+def weights_of_file(file: Any, context: int | None, plan: Mapping[str, Any]) -> dict[str, float]:
     """Return the weights of a mixture.json by source; rows of one length are shares of tokens, too."""
     file = file if isinstance(file, MixtureFile) else MixtureFile.read(file)
     if file.unit != plan.get("unit", "rows") and context is None:
@@ -217,7 +217,8 @@ def _together(trainer: Any, statistics: Statistics | None) -> int:
     return 2 if rows % 2 == 0 else 1
 
 
-def _check_trainer(trainer: Any) -> None:
+def check_trainer(trainer: Any) -> None:
+    """Raise InputError if a Trainer has settings under which a plan's steps are not its steps."""
     args = trainer.args
     if isinstance(getattr(trainer, "mixture_callback", None), TrainerMixture):
         raise InputError("a Trainer should have one mixture, found a second call of use_mixture; make a new Trainer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,8 +80,8 @@ class PairLoss:
     @property
     def fingerprint(self) -> str:
         """16 hex digits that name the loss."""
-        used = asdict(self) if self.kind == "simpo" else {"kind": self.kind, "beta": self.beta}
-        return fingerprint({name: value if name == "kind" else float(value) for name, value in used.items()})
+        gamma = {"gamma": float(self.gamma)} if self.kind == "simpo" else {}
+        return fingerprint({"kind": self.kind, "beta": float(self.beta), **gamma})
 
     def of(
         self, chosen: Tensor, rejected: Tensor, reference: Tensor | None = None, lengths: Tensor | None = None
@@ -302,7 +302,8 @@ def score_pairs(
     scores = _log_probabilities_of(model, encoded, batch_size, progress, precision, pad)
     lengths = np.array([[len(encoded.chosen(i)), len(encoded.rejected(i))] for i in range(len(encoded))])
     told = None if reference is None else torch.from_numpy(np.array(reference, np.float32))
-    found = loss.of(*torch.from_numpy(scores).unbind(1), told, torch.from_numpy(lengths.reshape(-1, 2)))
+    chosen, rejected = torch.from_numpy(scores).unbind(1)
+    found = loss.of(chosen, rejected, told, torch.from_numpy(lengths.reshape(-1, 2)))
     if bad := np.flatnonzero(~np.isfinite(found.loss.numpy())).tolist():
         raise InputError(
             f"the loss of each pair should be finite, found {found.loss[bad[0]].item()} for "

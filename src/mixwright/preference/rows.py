@@ -96,6 +96,11 @@ class PairRows(Source):
             None if self.specialist is None else float(self.specialist[i]),
         )
 
+    def tokens(self, i: int) -> int:
+        """Return the tokens of the longer of a pair's two rows."""
+        answers = (self.encoded.chosen(i), self.encoded.rejected(i))
+        return len(self.encoded.prompt(i)) + max(len(answer) for answer in answers)
+
     def where(self, row: int) -> str:
         """Return the file and the line of a pair, where they are known."""
         place = getattr(self.encoded, "place", None)

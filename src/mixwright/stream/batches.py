@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ class Batch:
         [k], the shares that the step was planned with.
     step, piece
         The optimiser step, and the part of it (0 without accumulation).
+    counts
+        int64 [k], each source's rows in the whole step, of all ranks and parts: what `row_weights` needs.
     """
 
     inputs: Any
@@ -40,6 +42,7 @@ class Batch:
     weights: NDArray[np.float64]
     step: int
     piece: int = 0
+    counts: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -48,7 +51,7 @@ class Batch:
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
         """Return the batch with its tensors on a device."""
         inputs, source, row = _moved([self.inputs, self.source, self.row], device, non_blocking)
-        return Batch(inputs, source, row, self.weights, self.step, self.piece)
+        return replace(self, inputs=inputs, source=source, row=row)
 
 
 @dataclass(frozen=True)

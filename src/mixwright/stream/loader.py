@@ -179,7 +179,8 @@ class MixtureLoader:
         done = slots.piece + 1 == self._sampler.slices.accumulate
         self._step, self._piece = (slots.step + 1, 0) if done else (slots.step, slots.piece + 1)
         source = torch.from_numpy(slots.source.astype(np.int64))
-        return Batch(inputs, source, torch.from_numpy(slots.row), slots.weights, slots.step, slots.piece)
+        row = torch.from_numpy(slots.row)
+        return Batch(inputs, source, row, slots.weights, slots.step, slots.piece, slots.counts)
 
     def _rewind(self) -> None:
         """Take the plan back over what was read ahead and not consumed."""

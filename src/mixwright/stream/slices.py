@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ class Slots:
         int32 [b] and int64 [b].
     weights
         [k], those that the step was planned with.
+    counts
+        int64 [k], each source's rows in the whole step: of all pieces and ranks.
     """
 
     step: int
@@ -34,6 +36,7 @@ class Slots:
     source: NDArray[np.int32]
     row: NDArray[np.int64]
     weights: NDArray[np.float64]
+    counts: NDArray[np.int64]
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -46,13 +49,13 @@ class Slots:
     def __getitem__(self, at: Any) -> Any:
         """Return one pair, or the slots of a slice."""
         if isinstance(at, slice):
-            return Slots(self.step, self.piece, self.source[at], self.row[at], self.weights)
+            return replace(self, source=self.source[at], row=self.row[at])
         return int(self.source[at]), int(self.row[at])
 
     def sorted(self) -> Slots:
         """Return the same rows, those of one source side by side."""
         order = np.argsort(self.source, kind="stable")
-        return Slots(self.step, self.piece, self.source[order], self.row[order], self.weights)
+        return replace(self, source=self.source[order], row=self.row[order])
 
 
 class Slices:
@@ -103,11 +106,12 @@ class Slices:
 
     def of(self, step: PlannedStep) -> Iterator[Slots]:
         """Go over the slices of a step."""
+        counts = np.bincount(step.source, minlength=len(step.weights))
         for piece in range(self.accumulate):
             for rank in range(self.world_size) if self.rank is None else (self.rank,):
                 at = (piece * self.world_size + rank) * self.rows
                 part = slice(at, at + self.rows)
-                slots = Slots(step.step, piece, step.source[part], step.row[part], step.weights)
+                slots = Slots(step.step, piece, step.source[part], step.row[part], step.weights, counts)
                 yield slots.sorted() if self.sort_by_source else slots
 
 

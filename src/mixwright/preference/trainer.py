@@ -1,0 +1,320 @@
+"""A trainer of preferences over sources: pairs drawn or weighted by a mixture that may follow the training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import Trainer
+
+from mixwright.batch_losses import CLIPS
+from mixwright.constraints import Constraints
+from mixwright.errors import InputError
+from mixwright.integrations.transformers import check_trainer
+from mixwright.preference.arguments import (
+    check_options,
+    check_sources,
+    loss_of,
+    with_steps,
+    without_dropout,
+)
+from mixwright.preference.checkpoints import last_complete_checkpoint
+from mixwright.preference.evaluation import evaluated, held_out_sources
+from mixwright.preference.losses import PairBatch, PairLoss, PairLosses, answer_log_probabilities
+from mixwright.preference.mixtures import applied, baseline, mixture_of, trained_on
+from mixwright.preference.rows import PairRows, collate_pairs
+from mixwright.preference.steps import PairSettings, PreferenceSteps, pair_inputs
+from mixwright.simplex import normalise
+from mixwright.stream import MixtureLoader, Plan, Sources
+from mixwright.stream.plan_settings import whole
+from mixwright.stream.trainer import attach
+
+__all__ = ["PreferenceTrainer", "last_complete_checkpoint", "normalised_weights"]
+
+
+class PreferenceTrainer(Trainer):
+    r"""
+    DPO, IPO or SimPO on the pairs of several sources, so that none is left behind (AutoMixAlign), or by fixed weights.
+
+    A transformers Trainer: arguments, callbacks, checkpoints, `report_to`, DDP and peft's models are as ever. A step
+    has B = per_device_train_batch_size x gradient_accumulation_steps x ranks pairs, drawn from the sources by a plan.
+    With the loss l of a pair and its specialist's loss s (`PairRows.specialist`), the excess is e = l - s, clipped at
+    0, and the step's loss is
+
+        (1 / B) sum over the step's pairs of  w e,      with the gradient  w [e > 0] grad l
+
+    - apply="sampling": pairs are drawn by the weights, w = 1 (AMA-S)
+    - apply="loss": pairs are drawn by the prior, and w = alpha_i B / n_i, with n_i the source's pairs among the
+      step's B, of all ranks and micro-batches (AMA-R)
+
+    After each step the strategy is told each source's mean loss and mean excess over all ranks and micro-batches. Each
+    line of the log has, by source, mixture/{loss, excess, gate, accuracy, margin, weight, epochs}/NAME: means over the
+    pairs since the last line; the share of pairs that were trained on; the weight in force; how often the source was
+    gone through.
+
+    Parameters
+    ----------
+    model
+        A causal language model of transformers, or one of peft.
+    args
+        TrainingArguments, or TRL's DPOConfig, whose beta and loss_type are the loss if none is given. Without
+        max_steps, num_train_epochs counts the pairs of all sources together.
+    sources
+        {name: PairRows}. Specialists' losses in all or in none: without, there is no gate and no excess.
+    weights
+        A strategy, its name or configuration; numbers by name or in order; a MixtureFile or its path; a Mixture; or one
+        of "pooled" (pairs drawn by the sources' sizes, as from one file), "uniform", and "source-normalised" (drawn by
+        size, weighted such that each source's mean loss counts alike).
+    loss
+        None: that of a DPOConfig, else DPO with beta = .1. Reference and specialists are of the same.
+    clip
+        Where e becomes 0: "example" below 0 of a pair; "source" where the mean of the step's pairs of the source, of
+        all ranks and micro-batches, is below 0; "none". With several micro-batches "source" takes a pass without
+        gradients over them first: about a third more time.
+    train_on
+        "excess" (gated, as above), or "loss": the gradient is w grad l, and the clipped excess moves the weights alone
+        (DoReMi's way). None: "excess" if the strategy needs the excess; so baselines and Group DRO train on the loss,
+        also where there are specialists to compare with.
+    apply
+        "sampling" or "loss"; None: "sampling" if the strategy allows it.
+    counts
+        With apply="loss", what n_i is: "batch", the pairs that there are; or "expected", B x the share they are drawn
+        with. Then w is alpha_i over that share, also where a small source is not in every step.
+    prior, lag, constraints, log
+        Of the Mixture. lag None: 1, more if workers read ahead. A prior is "uniform" by default.
+    observe_every
+        Steps between two observations.
+    plan
+        More arguments of Plan: max_epochs, exhausted, seed (by default the Trainer's data_seed or seed), draw (by
+        default what the strategy is right for).
+    non_finite
+        What happens before the optimiser's step if a pair's loss is not finite: "stop" (an error names the pair), or
+        "skip" the step.
+    eval_dataset
+        {name: PairRows} or PairRows. eval_NAME_loss, _accuracy, _margin, and with specialists _excess; eval_loss is
+        their mean over names.
+    pad_token_id
+        What padding is made of; the model does not see it. None: the tokenizer's, the model's, or 0.
+    num_workers, ahead
+        Worker processes (None: dataloader_num_workers), and batches that each reads ahead.
+    disable_dropout
+        None: what a DPOConfig says, else True.
+    **more
+        For transformers' Trainer: processing_class, callbacks, optimizers, ...
+
+    Attributes
+    ----------
+    mixture, loader
+        The Mixture, and the loader that is trained on.
+    steps
+        The callback that watches the steps: its `observation` is the last one, its `weights` those of the step at work.
+
+    Raises
+    ------
+    InputError
+        Before the first step: no reference, a strategy that needs an excess without specialists, an option of DPOConfig
+        that there is not, settings that do not fit.
+
+    Notes
+    -----
+    Checkpoints hold the stream, the Mixture and the sums that wait: on a CPU a resumed training is that which was not
+    interrupted, to the bit. `train(resume_from_checkpoint=True)` takes the newest complete one.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        args: Any,
+        sources: Mapping[str, PairRows],
+        weights: Any,
+        *,
+        loss: PairLoss | None = None,
+        clip: str = "example",
+        train_on: str | None = None,
+        apply: str | None = None,
+        counts: str | None = None,
+        prior: str | Sequence[float] | None = None,
+        lag: int | None = None,
+        constraints: Constraints | None = None,
+        log: str | PathLike[str] | None = None,
+        observe_every: int = 1,
+        plan: Mapping[str, Any] | None = None,
+        non_finite: str = "stop",
+        eval_dataset: Any = None,
+        pad_token_id: int | None = None,
+        num_workers: int | None = None,
+        ahead: int = 2,
+        disable_dropout: bool | None = None,
+        **more: Any,
+    ) -> None:
+        check_options(args)
+        self.pair_loss = loss_of(args) if loss is None else loss
+        specialists = check_sources(sources, self.pair_loss)
+        held_out = held_out_sources(eval_dataset, self.pair_loss)
+        for name, value, known in (
+            ("clip", clip, CLIPS),
+            ("train_on", train_on, (None, "excess", "loss")),
+            ("apply", apply, (None, "sampling", "loss")),
+            ("counts", counts, (None, "batch", "expected")),
+            ("non_finite", non_finite, ("stop", "skip")),
+        ):
+            if value not in known:
+                allowed = " or ".join(repr(each) for each in known if each)
+                raise InputError(f"{name} should be {allowed}, found {value!r}")
+        if disable_dropout or (disable_dropout is None and getattr(args, "disable_dropout", True)):
+            without_dropout(model)
+        super().__init__(model, with_steps(args, sources), eval_dataset=held_out or None, **more)
+        self.model_accepts_loss_kwargs = False  # the loss is a mean over the micro-batch: the Trainer divides it
+        check_trainer(self)
+        if self.is_deepspeed_enabled:
+            raise InputError("DeepSpeed takes its step before the losses of all ranks are looked at; use DDP or FSDP")
+        self.pad_token_id = _padding(self, pad_token_id)
+        opened = Sources(sources)
+        workers = self.args.dataloader_num_workers if num_workers is None else whole(num_workers, "num_workers", 0)
+        least = 1 - (-workers * whole(ahead, "ahead", 1) // self.args.gradient_accumulation_steps)
+        weights, apply, counts, prior = baseline(weights, apply, counts, prior)
+        settings = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
+        self.mixture = mixture_of(weights, opened, settings, least)
+        if self.args.process_index:
+            self.mixture.log = None
+        watching = PairSettings(
+            clip=clip,
+            train_on=trained_on(self.mixture, train_on),
+            apply=applied(self.mixture, apply),
+            counts=counts or "batch",
+            observe_every=whole(observe_every, "observe_every", 1),
+            non_finite=non_finite,
+            specialists=specialists,
+            held_out=set(opened.names) <= set(held_out),
+            loss=self.pair_loss.fingerprint,
+        )
+        self.loader = self._loader(opened, watching, dict(plan or {}), workers, ahead)
+        self.steps = attach(self, PreferenceSteps(self, self.loader, self.mixture, watching), pair_inputs)
+
+    def _loader(
+        self, sources: Sources, watching: PairSettings, plan: dict[str, Any], workers: int, ahead: int
+    ) -> MixtureLoader:
+        """Return the loader, after checking that the strategy gets what it needs."""
+        args, mixture = self.args, self.mixture
+        rows = self._train_batch_size * args.gradient_accumulation_steps * args.world_size
+        seed = args.seed if args.data_seed is None else args.data_seed
+        draw = "carry" if "carry" in mixture.strategy.draw else "iid"
+        options = {"seed": seed, "draw": draw, **plan}
+        given = {"planned", "loss"} | ({"excess_loss"} if watching.specialists else set())
+        given |= {"eval_loss"} if watching.held_out else set()
+        if "excess_loss" in mixture.strategy.needs and not watching.specialists:
+            raise InputError(
+                f"{type(mixture.strategy).__name__} needs the excess over specialists, found no specialist's losses; "
+                "give PairRows(..., specialist=) in every source, or use GroupDRO"
+            )
+        mixture.check(given, watching.apply, options["draw"])
+        least = min(mixture.prior[mixture.prior > 0])
+        if watching.apply == "loss" and watching.counts == "batch" and rows * least < 1 - 1e-9:
+            raise InputError(
+                f"a step should have a pair of each source to weigh it by, found {rows} pairs a step and a prior of "
+                f"{least:.3g}; use a larger batch, another prior, or counts='expected'"
+            )
+        drawn: Any = mixture if watching.apply == "sampling" else mixture.prior
+        return MixtureLoader(
+            sources,
+            Plan(sources.sizes, drawn, batch_size=rows, **options),
+            args.process_index,
+            args.world_size,
+            accumulate=args.gradient_accumulation_steps,
+            num_workers=workers,
+            ahead=ahead,
+            collate=collate_pairs(self.pad_token_id),
+        )
+
+    def pair_losses(self, model: Any, inputs: Mapping[str, Tensor]) -> PairLosses:
+        """Return losses and margins [b] of a batch of pairs: `collate_pairs`'s tensors."""
+        batch = PairBatch(*(inputs[name] for name in PairBatch.__dataclass_fields__))
+        chosen, rejected = answer_log_probabilities(model, batch).unbind(1)
+        return self.pair_loss.of(chosen, rejected, inputs.get("reference"), batch.lengths)
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the mean over a micro-batch's pairs of what is differentiated."""
+        found = self.pair_losses(model, inputs)
+        value = self.steps.value(found, inputs)
+        return (value, {"loss": found.loss, "margin": found.margin}) if return_outputs else value
+
+    def train(self, resume_from_checkpoint: Any = None, *arguments: Any, **more: Any) -> Any:
+        """Train; True: from the newest complete checkpoint of the output folder."""
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_complete_checkpoint(str(self.args.output_dir))
+            if resume_from_checkpoint is None:
+                raise InputError(
+                    f"{self.args.output_dir} should hold a complete checkpoint to resume from, found none; leave "
+                    "resume_from_checkpoint out, or give last_complete_checkpoint(folder), which may be None"
+                )
+        return super().train(resume_from_checkpoint, *arguments, **more)
+
+    def log(self, logs: dict[str, float], *more: Any, **named: Any) -> None:
+        """Log, with the mixture's numbers beside the training's."""
+        if "loss" in logs:
+            logs = {**logs, **self.steps.to_log()}
+        super().log(logs, *more, **named)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """
+        Return held-out loss, accuracy, margin and, with specialists, excess: by name, and their means over the names.
+
+        Parameters
+        ----------
+        eval_dataset
+            {name: PairRows} or PairRows; None: those of the trainer.
+        """
+        began = time.time()
+        named: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(named, str):
+            named = {named: held_out_sources(self.eval_dataset, self.pair_loss)[named]}
+        named = held_out_sources(named, self.pair_loss)
+        if not named:
+            raise InputError("there should be pairs to evaluate on, found none; give eval_dataset={name: PairRows}")
+        found = {name: evaluated(self, rows) for name, rows in named.items()}
+        metrics: dict[str, float] = {}
+        for name, means in found.items():
+            start = f"{metric_key_prefix}_{name}" if name else metric_key_prefix
+            metrics |= {f"{start}_{what}": value for what, value in means.items()}
+        if "" not in found:
+            for what in next(iter(found.values())):
+                metrics[f"{metric_key_prefix}_{what}"] = float(np.mean([m.get(what, np.nan) for m in found.values()]))
+        metrics[f"{metric_key_prefix}_runtime"] = round(time.time() - began, 4)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def normalised_weights(sizes: Mapping[str, int] | Sequence[int]) -> NDArray[np.float64]:
+    """
+    Return what a pair of each source counts, [k], if pairs are drawn by size and each source's mean loss counts alike.
+
+    It is (1 / k) / (n_i / n), n_i of n pairs being the source's: what "source-normalised" weighs pairs by.
+
+    Examples
+    --------
+    >>> normalised_weights({"code": 300, "honest": 100})
+    array([0.66666667, 2.        ])
+    """
+    values = list(sizes.values()) if isinstance(sizes, Mapping) else list(sizes)
+    shares = normalise(values, "sizes")
+    if not shares.all():
+        raise InputError(f"sizes should be above 0, found {values}; leave an empty source out")
+    return 1 / (len(shares) * shares)
+
+
+def _padding(trainer: Trainer, given: int | None) -> int:
+    if given is not None:
+        return whole(given, "pad_token_id", 0)
+    holders = (getattr(trainer, "processing_class", None), getattr(trainer.model, "config", None))
+    found = [getattr(holder, "pad_token_id", None) for holder in holders]
+    return next((int(each) for each in found if each is not None and int(each) >= 0), 0)
