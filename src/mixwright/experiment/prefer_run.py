@@ -17,7 +17,7 @@ from mixwright.experiment.prefer_work import Specialist, Weighting, Work, curve_
 from mixwright.experiment.same_folder import check_same
 from mixwright.experiment.source_files import named
 from mixwright.experiment.stages import Progress, Stage, check_folder, open_run, silent
-from mixwright.files import write_json
+from mixwright.files import fingerprint, write_json
 from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.losses import PairLoss
 from mixwright.report import write_preference
@@ -161,7 +161,7 @@ def _generalist(
     """Train the generalist and measure it; the result is kept in `trained/`."""
     inputs = {
         "stage": "generalist",
-        "specialists": None if found is None else {n: [s.train.tolist(), s.test.tolist()] for n, s in found.items()},
+        "specialists": None if found is None else fingerprint([[s.train.tolist(), s.test.tolist()] for s in found.values()]),
         "tokens": {n: [s.train.fingerprint, s.test.fingerprint] for n, s in work.inputs.sources.items()},
         "reference": work.inputs.model_fingerprint,
     }
@@ -175,17 +175,13 @@ def _generalist(
     settings = config.training.settings(work.steps, config.seed)
     with named(config.where("training")):
         trainer, model = work.train(
-            weighting, settings, work.folder, found, lambda share: progress("train", round(1000 * share), 1000)
+            weighting, settings, work.folder, found, checkpoints=stage.folder, report=lambda share: progress("train", round(1000 * share), 1000)
         )
     progress("train", 1000, 1000)
-    result = {
-        **work.result(trainer, model, settings, found),
-        "curve": curve_of(work.folder),
-        "train_seconds": round(trainer.state.log_history[-1].get("train_runtime", 0.0), 1),
-    }
+    result = {**work.result(trainer, model, settings, found), "curve": curve_of(work.folder)}
     save_model(model, work.inputs.tokenizer, work.folder / "model")
     result = stage.finish(result)
-    forget_checkpoints(work.folder)
+    forget_checkpoints(stage.folder)
     return result
 
 

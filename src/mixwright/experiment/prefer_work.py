@@ -246,6 +246,7 @@ class Work:
         found = self.cache.get("part", own)
         keep = keep and part is None
         if found is not None and (not keep or model_folder.exists()):
+            forget_checkpoints(folder)
             return found
         stage.begin()
         steps = self._steps_of(len(seen), settings)
@@ -319,8 +320,9 @@ class Work:
         settings: FitSettings,
         folder: Path,
         specialists: Mapping[str, Specialist] | None,
+        *,
+        checkpoints: Path | None = None,
         report: Share = lambda share: None,
-        gated: bool = True,
         **options: Any,
     ) -> tuple[Any, Any]:
         """Train a generalist in a folder, or the rest of it; return its trainer and model."""
@@ -333,7 +335,7 @@ class Work:
         every = self.training.evaluate_every or max(1, settings.steps // 10)
         trainer = fit(
             self.inputs.policy(settings.seed),
-            self.rows(specialists if gated else None),
+            self.rows(specialists if weights.gated else None),
             weights.weights,
             settings,
             folder,
@@ -341,16 +343,31 @@ class Work:
             watch=Watch(every, watch),
             progress=lambda done, whole: report(done / whole),
             pad_token_id=self.inputs.pad,
+            checkpoints=checkpoints,
             clip=self.training.clip,
             train_on=self.training.train_on,
             lag=self.training.lag,
             plan={} if self.training.max_epochs is None else {"max_epochs": self.training.max_epochs},
             observe_every=self.training.observe_every,
             log=folder / "decisions.jsonl",
-            **weights.options,
-            **options,
+            **{**weights.options, **options},
         )
         return trainer, trainer.model
+
+    def result(
+        self, trainer: Any, model: Any, settings: FitSettings, specialists: Mapping[str, Specialist] | None
+    ) -> dict[str, Any]:
+        """Return what a training found, JSON-able: held-out numbers, weights, and what each source gave."""
+        ledger = {line["source"]: line for line in trainer.loader.ledger().to_json()["sources"]}
+        measured = self.measure(model, specialists)
+        last = trainer.mixture.weights_for(settings.steps - 1)
+        return {
+            "steps": settings.steps,
+            "pairs": settings.steps * settings.batch_size,
+            "weights": dict(zip(self.names, last.tolist(), strict=True)),
+            "measured": {name: own.to_json() for name, own in measured.items()},
+            "drawn": {name: {key: ledger[name][key] for key in ("asked", "drawn", "rows", "epochs")} for name in self.names},
+        }
 
 
 @dataclass(frozen=True)
@@ -360,6 +377,11 @@ class Weighting:
     weights: Any
     options: Mapping[str, Any] = field(default_factory=dict)
     gated: bool = False
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the weights stay."""
+        return isinstance(self.weights, str | list)
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:

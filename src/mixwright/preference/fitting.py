@@ -78,9 +78,9 @@ class FitSettings:
         return torch.bfloat16 if self.mixed else None
 
     def arguments(self, folder: Path) -> TrainingArguments:
-        """Return the Trainer's arguments."""
+        """Return the Trainer's arguments; `folder` is for checkpoints."""
         return TrainingArguments(
-            output_dir=str(folder / CHECKPOINTS),
+            output_dir=str(folder),
             max_steps=self.steps,
             per_device_train_batch_size=self.batch_size // self.accumulate,
             gradient_accumulation_steps=self.accumulate,
@@ -116,6 +116,7 @@ def fit(
     folder: Path | str,
     loss: PairLoss,
     *,
+    checkpoints: Path | None = None,
     watch: Watch | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     **options: Any,
@@ -135,8 +136,9 @@ def fit(
     settings
         How to train.
     folder
-        Gets metrics.jsonl (a line per step), evaluation.jsonl (what `watch` measured) and, until `forget_checkpoints`,
-        checkpoints.
+        Gets metrics.jsonl (a line per step) and evaluation.jsonl (what `watch` measured).
+    checkpoints
+        Where checkpoints are until `forget_checkpoints`. Default: `folder`.
     progress
         Called as `progress(steps done, steps in all)`.
 
@@ -146,10 +148,11 @@ def fit(
         As from `PreferenceTrainer`.
     """
     folder = Path(folder)
-    last = last_complete_checkpoint(folder / CHECKPOINTS)
+    kept = (checkpoints or folder) / CHECKPOINTS
+    last = last_complete_checkpoint(kept)
     if last is None and options.get("log") is not None:
         Path(options["log"]).unlink(missing_ok=True)  # of a training that had no checkpoint yet
-    trainer = PreferenceTrainer(model, settings.arguments(folder), sources, weights, loss=loss, **options)
+    trainer = PreferenceTrainer(model, settings.arguments(kept), sources, weights, loss=loss, **options)
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
             trainer.remove_callback(callback)
@@ -196,7 +199,7 @@ class _Journal(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Remove the checkpoints before this one."""
-        for path in (self._folder / CHECKPOINTS).glob("checkpoint-*"):
+        for path in Path(args.output_dir).glob("checkpoint-*"):
             if path.name != f"checkpoint-{state.global_step}":
                 shutil.rmtree(path, ignore_errors=True)
         self._saved = time.monotonic()

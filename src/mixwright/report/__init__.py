@@ -4,6 +4,7 @@ from typing import Any
 
 from mixwright.report.comparison_page import render_comparison, write_comparison
 from mixwright.report.page import render, write_report
+from mixwright.report.preference_page import write_preference
 from mixwright.report.training_page import render_training, write_training
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "render_comparison",
     "render_training",
     "write_comparison",
+    "write_preference",
     "write_report",
     "write_training",
     "write_what_if",
