@@ -147,7 +147,11 @@ class ComparePreferenceConfig(PreferDataConfig, Shared):
             given = arm.weights
             if given is not None and set(given) != set(self.sources):
                 raise ValueError(f"weights of the arm {arm.title} should name every source, found {given}")
-            if given is not None and arm.merge is None and (min(given.values()) < 0 or abs(sum(given.values()) - 1) > 1e-6):
+            if (
+                given is not None
+                and arm.merge is None
+                and (min(given.values()) < 0 or abs(sum(given.values()) - 1) > 1e-6)
+            ):
                 raise ValueError(f"weights of the arm {arm.title} should be at least 0 with the sum 1, found {given}")
         return self
 

@@ -139,8 +139,11 @@ def load_model(folder: Path, as_saved: bool = False) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from mixwright.training.model import no_bars
+
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype="auto" if as_saved else torch.float32)
+        with no_bars():
+            return AutoModelForCausalLM.from_pretrained(folder, dtype="auto" if as_saved else torch.float32)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} should hold a causal language model, loading it failed: {error}") from error
 
@@ -164,7 +167,9 @@ def with_adapter(base: Any, adapter: AdapterConfig, seed: int) -> Any:
     try:
         return get_peft_model(base, settings)
     except ValueError as error:
-        raise InputError(f"adapter: targets should name layers of the model, found {adapter.targets}: {error}") from error
+        raise InputError(
+            f"adapter: targets should name layers of the model, found {adapter.targets}: {error}"
+        ) from error
 
 
 def on_device(model: Any) -> Any:

@@ -56,7 +56,8 @@ class GeneralistTrainingConfig(PreferTrainingConfig):
     learning_rate: Positive = Field(default=5e-6, description="Highest learning rate (AdamW, linear to 0).")
     warmup: Share = Field(default=0.1, description="Share of the steps in which the learning rate rises.")
     clip: Literal["example", "source", "none"] = Field(
-        default="example", description="Where the excess over the specialist is cut at 0: per pair, per source, nowhere."
+        default="example",
+        description="Where the excess over the specialist is cut at 0: per pair, per source, nowhere.",
     )
     train_on: Literal["excess", "loss"] | None = Field(
         default=None,

@@ -55,7 +55,9 @@ def run_specialists(
     InputError
         The configuration does not fit the data, the model or the folder, which holds another run.
     """
-    config = config if config.specialists is not None else config.model_copy(update={"specialists": SpecialistsConfig()})
+    config = (
+        config if config.specialists is not None else config.model_copy(update={"specialists": SpecialistsConfig()})
+    )
     assert config.specialists is not None
     if config.specialists.run is not None:
         raise InputError(f"{config.where('specialists', 'run')}: the specialists are trained here; remove the key run")
@@ -108,9 +110,7 @@ def _weighting(config: PreferConfig) -> Weighting:
         return fixed(config.weights, names)
     limits = config.constraints.constraints()
     with named(config.where("strategy")):
-        weighting = following(
-            config.strategy, names, prior=config.prior, constraints=None if limits.empty else limits
-        )
+        weighting = following(config.strategy, names, prior=config.prior, constraints=None if limits.empty else limits)
     with named(config.where("constraints")):
         given = [config.prior[name] for name in names] if isinstance(config.prior, dict) else None
         limits.allowed(names, [1e300] * len(names), given)
@@ -130,6 +130,7 @@ def _opened(config: PreferConfig, folder: Path, progress: Progress, what: str, c
     with open_run(folder, config_text(config, command)):
         inputs = open_inputs(config, folder, progress)
         work = Work(inputs, folder, config.training, config.specialists, PairLoss(**config.loss.model_dump()))
+        work.make_references(lambda share: progress("reference", round(1000 * share), 1000))
         yield work
 
 
@@ -139,10 +140,8 @@ def _specialists(work: Work, config: PreferConfig, progress: Progress) -> dict[s
     for number, name in enumerate(work.names):
         report = _share(progress, "specialists", number, len(work.names), name)
         with named(config.where("specialists")):
-            work.reference(name, _share(progress, "reference", number, len(work.names), name))
             found[name] = work.specialist(name, config.seed, work.folder / _SPECIALISTS, keep, report)
-    progress("reference", 1, 1)
-    progress("specialists", 1, 1)
+    progress("specialists", 1000, 1000)
     return found
 
 
@@ -161,7 +160,9 @@ def _generalist(
     """Train the generalist and measure it; the result is kept in `trained/`."""
     inputs = {
         "stage": "generalist",
-        "specialists": None if found is None else fingerprint([[s.train.tolist(), s.test.tolist()] for s in found.values()]),
+        "specialists": None
+        if found is None
+        else fingerprint([[s.train.tolist(), s.test.tolist()] for s in found.values()]),
         "tokens": {n: [s.train.fingerprint, s.test.fingerprint] for n, s in work.inputs.sources.items()},
         "reference": work.inputs.model_fingerprint,
     }
@@ -169,13 +170,16 @@ def _generalist(
     result = stage.result()
     if result is not None and (work.folder / "model").exists():
         return result
-    for name in work.names:
-        work.reference(name)
     stage.begin()
     settings = config.training.settings(work.steps, config.seed)
     with named(config.where("training")):
         trainer, model = work.train(
-            weighting, settings, work.folder, found, checkpoints=stage.folder, report=lambda share: progress("train", round(1000 * share), 1000)
+            weighting,
+            settings,
+            work.folder,
+            found,
+            checkpoints=stage.folder,
+            report=lambda share: progress("train", round(1000 * share), 1000),
         )
     progress("train", 1000, 1000)
     result = {**work.result(trainer, model, settings, found), "curve": curve_of(work.folder)}

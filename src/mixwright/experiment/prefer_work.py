@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.errors import InputError
+from mixwright.experiment.prefer_data import EncodedSource
 from mixwright.experiment.prefer_inputs import Inputs
 from mixwright.experiment.prefer_parts import GeneralistTrainingConfig, SpecialistsConfig
 from mixwright.experiment.stages import Stage, folder_name
@@ -27,6 +27,7 @@ from mixwright.preference.specialists import (
     targets_of,
     train_specialist,
 )
+from mixwright.training.model import no_bars
 
 Array = NDArray[np.float32]
 Share = Callable[[float], None]
@@ -55,15 +56,46 @@ class Specialist:
     model: Path | None = None
 
 
+class HeldOutPairs(NamedTuple):
+    """Held-out pairs of a source under a model: which they are, their losses and margins [m], nats."""
+
+    rows: NDArray[np.int64]
+    loss: Array
+    margin: Array
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Held-out pairs of a source under a model: means, loss and excess in nats."""
+    """
+    Held-out pairs of a source under a model: means, in nats.
+
+    Attributes
+    ----------
+    loss, margin
+        Of the pairs.
+    accuracy
+        Share of the pairs whose margin is above 0.
+    excess, gap
+        Loss minus the specialist's loss of the same pair: cut at 0 pair by pair, and as it is; None: no specialist.
+    """
 
     loss: float
     accuracy: float
     margin: float
     excess: float | None = None
     gap: float | None = None
+
+    @classmethod
+    def of(cls, pairs: HeldOutPairs, specialist: Array | None = None) -> Measured:
+        """Return the means of pairs; `specialist` [m]: its losses of all held-out pairs of the source."""
+        over = None if specialist is None else pairs.loss.astype(np.float64) - specialist[pairs.rows]
+        return cls(
+            loss=float(pairs.loss.mean(dtype=np.float64)),
+            accuracy=float((pairs.margin > 0).mean()),
+            margin=float(pairs.margin.mean(dtype=np.float64)),
+            excess=None if over is None else float(np.maximum(over, 0).mean()),
+            gap=None if over is None else float(over.mean()),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers by name."""
@@ -111,27 +143,40 @@ class Work:
 
     # --- the reference
 
-    def reference(self, name: str, report: Share = lambda share: None) -> tuple[Any, Any]:
+    def reference(self, name: str) -> tuple[Any, Any]:
         """Return the reference's log-probabilities [n, 2] and [m, 2] of a source; (None, None) if the loss needs none."""
         if name not in self._reference:
-            self._reference[name] = self._made_reference(name, report) if self.loss.needs_reference else (None, None)
+            self.make_references()
         return self._reference[name]
 
-    def _made_reference(self, name: str, report: Share) -> tuple[Array, Array]:
-        made_of = self._content(name)
-        found = self.cache.get(REFERENCE, made_of)
-        if found is None:
-            source, model = self.inputs.sources[name], self.inputs.reference()
-            whole = len(source.train) + len(source.test)
-            more = {"batch_size": self._scored, "precision": self.probe.dtype, "pad": self.inputs.pad}
-            parts = {}
-            for part, before in (("train", 0), ("test", len(source.train))):
-                encoded = getattr(source, part)
-                parts[part] = reference_log_probabilities(
-                    model, encoded, progress=lambda done, before=before: report((before + done) / whole), **more
-                )
-            found = self.cache.put(REFERENCE, name, made_of, **parts)
-        return found["train"], found["test"]
+    def make_references(self, report: Share = lambda share: None) -> None:
+        """Score all pairs under the reference, or take the numbers out of the cache."""
+        model, sources = None, self.inputs.sources.items()
+        for number, (name, source) in enumerate(sources):
+            if not self.loss.needs_reference:
+                self._reference[name] = (None, None)
+                continue
+            made_of = self._content(name)
+            found = self.cache.get(REFERENCE, made_of)
+            if found is None:
+                model = self.inputs.reference() if model is None else model
+                share = _part(report, number, len(sources))
+                found = self.cache.put(REFERENCE, name, made_of, **self._scored_by(model, source, share))
+            self._reference[name] = (found["train"], found["test"])
+        report(1.0)
+
+    def _scored_by(self, model: Any, source: EncodedSource, report: Share) -> dict[str, Array]:
+        whole, found = len(source.train) + len(source.test), {}
+        for part, before in (("train", 0), ("test", len(source.train))):
+            found[part] = reference_log_probabilities(
+                model,
+                getattr(source, part),
+                self._scored,
+                lambda done, before=before: report((before + done) / whole),  # type: ignore[misc]
+                precision=self.probe.dtype,
+                pad=self.inputs.pad,
+            )
+        return found
 
     def _content(self, name: str) -> dict[str, Any]:
         """Return what the reference's numbers of a source depend on."""
@@ -253,9 +298,10 @@ class Work:
         how = self.training.settings(steps, seed, settings.learning_rate)
         rows = PairRows(source.train.select(seen), None if reference is None else reference[seen])
         model = self.inputs.policy(seed)
-        model = train_specialist(
-            model, name, rows, how, folder, self.loss, lambda done, whole: report(0.9 * done / whole), self.inputs.pad
-        )
+        with no_bars():
+            model = train_specialist(
+                model, name, rows, how, folder, self.loss, lambda done, all_: report(0.9 * done / all_), self.inputs.pad
+            )
         values = {
             "train": self._losses(model, source.train.select(asked), None if reference is None else reference[asked]),
             "test": self._losses(model, source.test, held),
@@ -280,10 +326,8 @@ class Work:
 
     # --- what is measured
 
-    def measure(
-        self, model: Any, specialists: Mapping[str, Specialist] | None, most: int | None = None
-    ) -> dict[str, Measured]:
-        """Return what held-out pairs of each source are like under a model; `most` pairs of each, evenly chosen."""
+    def held_out(self, model: Any, most: int | None = None) -> dict[str, HeldOutPairs]:
+        """Return losses and margins of held-out pairs of each source under a model; `most` of each, evenly chosen."""
         found = {}
         for name, source in self.inputs.sources.items():
             _, reference = self.reference(name)
@@ -291,16 +335,17 @@ class Work:
             rows = np.arange(n) if most is None or n <= most else np.linspace(0, n - 1, most).astype(int)
             part = source.test if len(rows) == n else source.test.select(rows)
             scores = self.scores(model, part, None if reference is None else reference[rows])
-            own = specialists.get(name) if specialists else None
-            over = None if own is None else scores.loss.astype(np.float64) - own.test[rows]
-            found[name] = Measured(
-                loss=float(scores.loss.mean(dtype=np.float64)),
-                accuracy=float((scores.margin > 0).mean()),
-                margin=float(scores.margin.mean(dtype=np.float64)),
-                excess=None if over is None else float(np.maximum(over, 0).mean()),
-                gap=None if over is None else float(over.mean()),
-            )
+            found[name] = HeldOutPairs(rows, scores.loss, scores.margin)
         return found
+
+    def measure(
+        self, model: Any, specialists: Mapping[str, Specialist] | None, most: int | None = None
+    ) -> dict[str, Measured]:
+        """Return what held-out pairs of each source are like under a model; `most` pairs of each, evenly chosen."""
+        found = self.held_out(model, most)
+        return {
+            name: Measured.of(pairs, specialists[name].test if specialists else None) for name, pairs in found.items()
+        }
 
     # --- a generalist
 
@@ -333,25 +378,26 @@ class Work:
             return {"sources": {name: measured.to_json() for name, measured in found.items()}}
 
         every = self.training.evaluate_every or max(1, settings.steps // 10)
-        trainer = fit(
-            self.inputs.policy(settings.seed),
-            self.rows(specialists if weights.gated else None),
-            weights.weights,
-            settings,
-            folder,
-            self.loss,
-            watch=Watch(every, watch),
-            progress=lambda done, whole: report(done / whole),
-            pad_token_id=self.inputs.pad,
-            checkpoints=checkpoints,
-            clip=self.training.clip,
-            train_on=self.training.train_on,
-            lag=self.training.lag,
-            plan={} if self.training.max_epochs is None else {"max_epochs": self.training.max_epochs},
-            observe_every=self.training.observe_every,
-            log=folder / "decisions.jsonl",
-            **{**weights.options, **options},
-        )
+        with no_bars():
+            trainer = fit(
+                self.inputs.policy(settings.seed),
+                self.rows(specialists if weights.gated else None),
+                weights.weights,
+                settings,
+                folder,
+                self.loss,
+                watch=Watch(every, watch),
+                progress=lambda done, whole: report(done / whole),
+                pad_token_id=self.inputs.pad,
+                checkpoints=checkpoints,
+                clip=self.training.clip,
+                train_on=self.training.train_on,
+                lag=self.training.lag,
+                plan={} if self.training.max_epochs is None else {"max_epochs": self.training.max_epochs},
+                observe_every=self.training.observe_every,
+                log=folder / "decisions.jsonl",
+                **{**weights.options, **options},
+            )
         return trainer, trainer.model
 
     def result(
@@ -366,7 +412,9 @@ class Work:
             "pairs": settings.steps * settings.batch_size,
             "weights": dict(zip(self.names, last.tolist(), strict=True)),
             "measured": {name: own.to_json() for name, own in measured.items()},
-            "drawn": {name: {key: ledger[name][key] for key in ("asked", "drawn", "rows", "epochs")} for name in self.names},
+            "drawn": {
+                name: {key: ledger[name][key] for key in ("asked", "drawn", "rows", "epochs")} for name in self.names
+            },
         }
 
 
@@ -388,7 +436,8 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write a model (or its adapter) and its tokeniser; complete or absent."""
     partial = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
+    with no_bars():
+        model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

@@ -74,7 +74,9 @@ def merge(
     adapters = [name for name, path in folders.items() if (path / _ADAPTER).exists()]
     if adapters and len(adapters) < len(folders):
         other = next(name for name in folders if name not in adapters)
-        raise InputError(f"models should be all adapters or all whole, found {adapters[0]} an adapter and {other} whole")
+        raise InputError(
+            f"models should be all adapters or all whole, found {adapters[0]} an adapter and {other} whole"
+        )
     for name, path in folders.items():
         if name not in adapters and not (path / "config.json").exists():
             raise InputError(f"the model {name} should be a folder with config.json, found none in {path}")
