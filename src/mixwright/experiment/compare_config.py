@@ -20,7 +20,7 @@ from mixwright.experiment.yaml_file import YamlFile, read_yaml
 if TYPE_CHECKING:
     from mixwright.experiment.compare_preference_config import ComparePreferenceConfig
 
-    AnyCompareConfig: TypeAlias = CompareConfig | CompareAssaysConfig | ComparePreferenceConfig
+    AnyCompareConfig: TypeAlias = "CompareConfig | CompareAssaysConfig | ComparePreferenceConfig"
 
 KINDS = ("text", "assays", "preference")
 BASELINES = ("uniform", "natural", "best_single", "target_alone")

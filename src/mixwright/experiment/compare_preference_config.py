@@ -37,7 +37,7 @@ class PreferenceArmConfig(Part):
     )
     weights: dict[str, Annotated[float, BeforeValidator(not_bool)]] | None = Field(
         default=None,
-        description="{source: weight}: of a training, sum 1; of a merge, what each specialist counts (default 1/k, ties 1).",
+        description="{source: weight}: of a training, sum 1; of a merge, what each counts (default 1/k, ties 1).",
     )
     strategy: str | dict[str, Any] | None = Field(
         default=None, description="A strategy that changes weights in training: its name, or {name: ..., parameters}."
@@ -115,7 +115,7 @@ class ComparePreferenceConfig(PreferDataConfig, Shared):
     )
     charge_specialists: bool = Field(
         default=False,
-        description="Whether the specialists' cost comes out of the steps of the arms that need them; else it is reported.",
+        description="Whether the specialists' cost comes out of the steps of the arms that need them, or is reported.",
     )
     keep_models: bool = Field(default=False, description="Whether the models of all arms and seeds are kept.")
     level: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(

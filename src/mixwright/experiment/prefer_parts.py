@@ -61,8 +61,8 @@ class GeneralistTrainingConfig(PreferTrainingConfig):
     )
     train_on: Literal["excess", "loss"] | None = Field(
         default=None,
-        description="excess: pairs below their specialist's loss have no gradient. loss: all have; the excess moves the "
-        "weights alone. Default: excess where the strategy reads it, else loss.",
+        description="excess: pairs below their specialist's loss have no gradient. loss: all have; the excess moves "
+        "the weights alone. Default: excess where the strategy reads it, else loss.",
     )
     observe_every: Count = Field(default=1, description="Steps between two observations, which a strategy acts on.")
     lag: Count = Field(default=1, description="Steps from an observation to the first step of the weights that follow.")
@@ -106,8 +106,8 @@ class PreferConfig(PreferDataConfig):
     )
     weights: Literal["pooled", "uniform", "normalised"] | dict[str, Share] | None = Field(
         default=None,
-        description="Fixed weights: pooled (pairs drawn by the sources' sizes), uniform (equal shares), normalised (drawn "
-        "by size, weighted so that each source's mean loss counts alike), or {source: weight}.",
+        description="Fixed weights: pooled (pairs drawn by the sources' sizes), uniform (equal shares), normalised "
+        "(drawn by size, weighted so that each source's mean loss counts alike), or {source: weight}.",
     )
     strategy: str | dict[str, Any] | None = Field(
         default=None,

@@ -76,12 +76,14 @@ def run_prefer_train(
     config: PreferConfig, folder: Path | str, progress: Progress = silent, command: str = "mixwright.run_prefer_train"
 ) -> dict[str, Any]:
     """
-    Train a generalist, with its specialists where it needs some, or the rest of that; arguments as of `run_specialists`.
+    Train a generalist, with its specialists where it needs some, or the rest of that.
+
+    Arguments as of `run_specialists`.
 
     Returns
     -------
     dict
-        `summary.json`; beside it are `model/`, `metrics.jsonl`, `decisions.jsonl`, `evaluation.jsonl` and `report.html`.
+        `summary.json`; beside it are `model/`, `metrics.jsonl`, `decisions.jsonl`, `evaluation.jsonl`, `report.html`.
 
     Raises
     ------
@@ -182,7 +184,8 @@ def _generalist(
             report=lambda share: progress("train", round(1000 * share), 1000),
         )
     progress("train", 1000, 1000)
-    result = {**work.result(trainer, model, settings, found), "curve": curve_of(work.folder)}
+    measured = {name: own.to_json() for name, own in work.measure(model, found).items()}
+    result = {**work.result(trainer, settings), "measured": measured, "curve": curve_of(work.folder)}
     save_model(model, work.inputs.tokenizer, work.folder / "model")
     result = stage.finish(result)
     forget_checkpoints(stage.folder)

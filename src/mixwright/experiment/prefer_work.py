@@ -144,7 +144,7 @@ class Work:
     # --- the reference
 
     def reference(self, name: str) -> tuple[Any, Any]:
-        """Return the reference's log-probabilities [n, 2] and [m, 2] of a source; (None, None) if the loss needs none."""
+        """Return the reference's log-probabilities of a source, [n, 2] and [m, 2]; (None, None) for SimPO."""
         if name not in self._reference:
             self.make_references()
         return self._reference[name]
@@ -156,7 +156,7 @@ class Work:
             if not self.loss.needs_reference:
                 self._reference[name] = (None, None)
                 continue
-            made_of = self._content(name)
+            made_of = self.content(name)
             found = self.cache.get(REFERENCE, made_of)
             if found is None:
                 model = self.inputs.reference() if model is None else model
@@ -178,7 +178,7 @@ class Work:
             )
         return found
 
-    def _content(self, name: str) -> dict[str, Any]:
+    def content(self, name: str) -> dict[str, Any]:
         """Return what the reference's numbers of a source depend on."""
         source = self.inputs.sources[name]
         return {
@@ -220,8 +220,8 @@ class Work:
         return Specialist(found["train"], found["test"], float(found["cost"][0]), model if keep else None)
 
     def _given(self, name: str, run: Path) -> Specialist:
-        """Return a specialist of another run; InputError if it has another reference, tokeniser, loss or other pairs."""
-        content = self._content(name)
+        """Return a specialist of another run; InputError if reference, tokeniser, loss or pairs differ."""
+        content = self.content(name)
         wanted = {key: content[key] for key in ("reference", "tokeniser", "rows")} | {"loss": self.loss.fingerprint}
         found = SpecialistCache(run / "cache").need(LOSSES, name, wanted)
         model = run / "specialists" / folder_name(name) / "whole" / "model"
@@ -231,7 +231,7 @@ class Work:
         steps = self._steps_of(len(self.inputs.sources[name].train), settings)
         how = self.training.settings(steps, seed, settings.learning_rate)
         return {
-            **self._content(name),
+            **self.content(name),
             "loss": self.loss.fingerprint,
             "folds": settings.folds,
             "settings": {k: v for k, v in vars(how).items() if k not in ("checkpoint_seconds", "precision")},
@@ -366,15 +366,20 @@ class Work:
         folder: Path,
         specialists: Mapping[str, Specialist] | None,
         *,
+        watched: Mapping[str, Specialist] | None,
         checkpoints: Path | None = None,
         report: Share = lambda share: None,
         **options: Any,
     ) -> tuple[Any, Any]:
-        """Train a generalist in a folder, or the rest of it; return its trainer and model."""
+        """
+        Train a generalist in a folder, or the rest of it; return its trainer and model.
+
+        `specialists` are told to it where its weights read the excess; `watched`: over which the curve's excess is.
+        """
         most = self.training.evaluate_pairs
 
         def watch(model: Any) -> dict[str, Any]:
-            found = self.measure(model, specialists, most)
+            found = self.measure(model, watched, most)
             return {"sources": {name: measured.to_json() for name, measured in found.items()}}
 
         every = self.training.evaluate_every or max(1, settings.steps // 10)
@@ -400,18 +405,14 @@ class Work:
             )
         return trainer, trainer.model
 
-    def result(
-        self, trainer: Any, model: Any, settings: FitSettings, specialists: Mapping[str, Specialist] | None
-    ) -> dict[str, Any]:
-        """Return what a training found, JSON-able: held-out numbers, weights, and what each source gave."""
+    def result(self, trainer: Any, settings: FitSettings) -> dict[str, Any]:
+        """Return the last weights of a training, and what each source gave, JSON-able."""
         ledger = {line["source"]: line for line in trainer.loader.ledger().to_json()["sources"]}
-        measured = self.measure(model, specialists)
         last = trainer.mixture.weights_for(settings.steps - 1)
         return {
             "steps": settings.steps,
             "pairs": settings.steps * settings.batch_size,
             "weights": dict(zip(self.names, last.tolist(), strict=True)),
-            "measured": {name: own.to_json() for name, own in measured.items()},
             "drawn": {
                 name: {key: ledger[name][key] for key in ("asked", "drawn", "rows", "epochs")} for name in self.names
             },

@@ -88,7 +88,6 @@ class FitSettings:
             warmup_steps=self.warmup,
             weight_decay=self.weight_decay,
             max_grad_norm=self.max_grad_norm,
-            gradient_checkpointing=self.gradient_checkpointing,
             seed=self.seed,
             bf16=self.mixed,
             save_strategy="no",
@@ -97,12 +96,13 @@ class FitSettings:
             report_to=[],
             disable_tqdm=True,
             remove_unused_columns=False,
+            **({"gradient_checkpointing": True} if self.gradient_checkpointing else {}),
         )
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What is measured while a model trains: `measure(model)` -> JSON-able values, every so many steps and at the end."""
+    """What is measured while a model trains: JSON-able values, every so many steps and at the end."""
 
     every: int
     measure: Callable[[Any], Mapping[str, Any]]

@@ -91,8 +91,9 @@ class SpecialistCache:
         nearest = min(own, key=lambda other: sum(other.get(name) != value for name, value in made_of.items()))
         name = next(name for name, value in made_of.items() if nearest.get(name) != value)
         raise InputError(
-            f"the {_kind_words(kind)} of the source {source!r} in {self.folder} should be of the {_WORDS.get(name, name)} "
-            f"{made_of[name]}, found {nearest.get(name)}; run mixwright prefer specialists on this configuration"
+            f"the {_kind_words(kind)} of the source {source!r} in {self.folder} should be of the "
+            f"{_WORDS.get(name, name)} {made_of[name]}, "
+            f"found {nearest.get(name)}; run mixwright prefer specialists on this configuration"
         )
 
     def _path(self, kind: str, made_of: Mapping[str, Any]) -> Path:

@@ -11,6 +11,7 @@ from mixwright.errors import InputError
 from mixwright.files import atomic_write
 from mixwright.report.page import document
 
+
 def write_preference(summary: Mapping[str, Any], path: Path | str, folder: Any = None) -> Path:
     """Stub."""
     return Path(path)
