@@ -16,11 +16,14 @@ from mixwright.cli.formats import add_formats
 from mixwright.cli.options import Json, Quiet, command_line
 from mixwright.cli.options import output_of as _output
 from mixwright.cli.output import Output, guarded, open_page
+from mixwright.cli.prefer import prefer
+from mixwright.cli.preference_tables import print_preference, print_specialists
 from mixwright.cli.replay import replay
 from mixwright.cli.tables import print_mixture, print_summary
 from mixwright.cli.train import train
 from mixwright.cli.training_tables import print_training
 from mixwright.cli.wrong_paths import check_shown
+from mixwright.errors import InputError
 
 app = typer.Typer(
     name="mixwright",
@@ -31,6 +34,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+_TABLES = {
+    "comparison": print_comparison,
+    "training": print_training,
+    "preference": print_preference,
+    "specialists": print_specialists,
+}
 
 
 def _version(wanted: bool) -> None:
@@ -142,13 +153,17 @@ def report(
     with guarded(output):
         from mixwright.experiment.summary import read_summary
         from mixwright.experiment.whatif_run import read_what_if_of_run
-        from mixwright.report import write_comparison, write_report, write_training
+        from mixwright.report import write_comparison, write_preference, write_report, write_training
 
         page, summary = run / "report.html", read_summary(run)
         if summary.get("kind") == "comparison":
             write_comparison(summary, page)
         elif summary.get("kind") == "training":
             write_training(summary, page, run)
+        elif summary.get("kind") == "preference":
+            write_preference(summary, page, run)
+        elif summary.get("kind") == "specialists":
+            raise InputError(f"{run} holds specialists, which have no page; show them: mixwright show {run}")
         else:
             write_report(summary, page, read_what_if_of_run(run, summary))
         output.json({"report": str(page.resolve())})
@@ -159,6 +174,7 @@ def report(
 app.command(help=help_texts.COMPARE)(compare)
 app.command(help=help_texts.TRAIN)(train)
 app.command(help=help_texts.REPLAY)(replay)
+app.add_typer(prefer)
 add_formats(app)
 
 
@@ -176,7 +192,7 @@ def _run(config: Any, folder: Path, progress: Any) -> dict[str, Any]:
 def _show_run(output: Output, summary: dict[str, Any], folder: Path) -> None:
     """Show the result of a run, as JSON or as tables."""
     output.json(summary)
-    shown = {"comparison": print_comparison, "training": print_training}.get(summary.get("kind", ""), print_summary)
+    shown = _TABLES.get(summary.get("kind", ""), print_summary)
     output.show(lambda console: shown(console, summary, folder))
 
 

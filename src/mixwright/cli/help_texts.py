@@ -108,6 +108,45 @@ Examples:
   mixwright replay runs/first --strategy balanced-pike
 """
 
+PREFER = """
+Optimise a model on preference pairs of several sources, so that none is left behind (DPO, IPO, SimPO).
+"""
+
+PREFER_SPECIALISTS = """
+Train a specialist for each source, and keep what it makes of the source's pairs.
+
+A specialist is a model that is trained on one source alone, from the same reference as all others; how far a model is
+behind it is what AutoMixAlign evens out. `mixwright prefer train` makes its specialists itself; this command is for
+several trainings with the same ones (specialists: RUN), and keeps the models with specialists: {keep: true}. Stopped at
+any moment and started again, the same command goes on where it was.
+
+\b
+Examples:
+  mixwright prefer specialists prefer.yaml --run runs/specialists
+  mixwright show runs/specialists
+"""
+
+PREFER_TRAIN = """
+Train a model on preference pairs of several sources, with fixed weights or with a strategy that changes them.
+
+Writes model/ (transformers' format, or an adapter), metrics.jsonl, decisions.jsonl, evaluation.jsonl and report.html
+into the run folder. Specialists are trained first where the strategy reads the excess over them. Stopped at any moment
+and started again, the same command goes on where it was, and on a CPU ends with the same model bit by bit.
+
+\b
+The smallest CONFIG.yaml:
+  model: models/sft         # a folder of transformers, or a run of mixwright train or prefer sft
+  sources:
+    helpful: data/helpful.jsonl
+    harmless: data/harmless.jsonl
+  strategy: amar            # or weights: pooled, uniform, normalised, {helpful: 0.7, harmless: 0.3}
+
+\b
+Examples:
+  mixwright prefer train prefer.yaml --run runs/amar
+  mixwright prefer train --schema > prefer.schema.json
+"""
+
 REPLAY = """
 Say which weights another strategy would have given on what a run observed.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,7 +159,8 @@ def read_summary(folder: Path | str) -> dict[str, Any]:
     if not path.exists():
         if (folder / "config.yaml").exists():
             text = (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
-            command = "compare" if "\narms:" in text else "train" if "\ntraining:" in text else "search"
+            named = re.search(r"Go on with: mixwright ([a-z ]+) THIS_FILE", text)
+            command = named[1] if named else "search"
             raise InputError(
                 f"the run {folder} is not finished; go on with: mixwright {command} {folder}/config.yaml --run {folder}"
             )
