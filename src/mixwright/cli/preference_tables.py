@@ -31,11 +31,11 @@ def print_preference(console: Console, summary: Mapping[str, Any], folder: Path)
     """
     _title(console, summary)
     over = summary["specialists"]
-    names = ("pairs", "last weight", "drawn", "epochs", "held-out loss", "accuracy")
+    names = ("weight", "drawn", "epochs", "loss", "accuracy")
     rows = []
     for source in summary["sources"]:
         held = source["held_out"]
-        row = [f"{source['pairs']:,}", percent(source["last_weight"]), percent(source["drawn"])]
+        row = [percent(source["last_weight"]), percent(source["drawn"])]
         row += [f"{source['epochs']:.2f}", number(held["loss"]), percent(held["accuracy"])]
         rows.append((source["name"], row + ([number(held["excess"]), number(held["gap"])] if over else [])))
     _table(console, names + (("excess", "gap") if over else ()), rows)
@@ -65,7 +65,7 @@ def print_specialists(console: Console, summary: Mapping[str, Any], folder: Path
                 number(source["train_loss"]),
                 number(source["held_out_loss"]),
                 f"{source['cost']:,.0f}",
-                source["model"] or "dropped",
+                "kept" if source["model"] else "dropped",
             ],
         )
         for source in summary["sources"]

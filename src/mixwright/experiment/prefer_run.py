@@ -180,6 +180,7 @@ def _generalist(
             settings,
             work.folder,
             found,
+            watched=found,
             checkpoints=stage.folder,
             report=lambda share: progress("train", round(1000 * share), 1000),
         )

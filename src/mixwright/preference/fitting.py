@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,8 +159,40 @@ def fit(
         if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
             trainer.remove_callback(callback)
     trainer.add_callback(_Journal(folder, watch, progress, settings))
-    trainer.train(resume_from_checkpoint=last)
+    if last is not None:
+        _restore(model, last)
+    with _quiet(last is not None):
+        trainer.train(resume_from_checkpoint=last)
     return trainer
+
+
+def _restore(model: Any, checkpoint: str) -> None:
+    """
+    Load a checkpoint's weights as transformers loads models.
+
+    The Trainer takes the tensors by the names in the file, which `save_pretrained` may have changed to older ones
+    (GPT-NeoX's head), and would leave those at their start.
+    """
+    if hasattr(model, "peft_config"):
+        return
+    saved = type(model).from_pretrained(checkpoint, dtype=model.dtype)
+    model.load_state_dict(saved.state_dict())
+
+
+@contextmanager
+def _quiet(resumed: bool) -> Iterator[None]:
+    """Keep the Trainer from warning of the names that `_restore` took care of."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(("There were missing keys", "There were unexpected keys"))
+
+    logger = logging.getLogger("transformers.trainer")
+    if resumed:
+        logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 def forget_checkpoints(folder: Path | str) -> None:
