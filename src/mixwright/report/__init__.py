@@ -4,12 +4,13 @@ from typing import Any
 
 from mixwright.report.comparison_page import render_comparison, write_comparison
 from mixwright.report.page import render, write_report
-from mixwright.report.preference_page import write_preference
+from mixwright.report.preference_page import render_preference, write_preference
 from mixwright.report.training_page import render_training, write_training
 
 __all__ = [
     "render",
     "render_comparison",
+    "render_preference",
     "render_training",
     "write_comparison",
     "write_preference",
