@@ -50,7 +50,7 @@ def sources(sizes=(24, 15, 9), reference=None, specialists=True, names=NAMES):
     found = {}
     for seed, (name, size) in enumerate(zip(names, sizes, strict=True)):
         encoded = token_pairs(size, seed)
-        numbers = np.random.default_rng(seed).uniform(0.5, 0.8, size) if specialists else None
+        numbers = np.random.default_rng(seed).uniform(0.5, 0.8, size) + 0.15 * (name == "b") if specialists else None
         found[name] = PairRows(
             encoded, None if reference is False else reference_log_probabilities(reference or model(), encoded), numbers
         )

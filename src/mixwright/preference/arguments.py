@@ -21,7 +21,6 @@ _OFF: dict[str, tuple[Any, ...]] = {  # options of DPOConfig that change the los
     "sync_ref_model": (False,),
     "padding_free": (False,),
     "activation_offloading": (False,),
-    "router_aux_loss_coef": (None, 0, 0.0),
     "reference_free": (False,),
     "rpo_alpha": (None,),
     "force_use_ref_model": (False,),
@@ -56,10 +55,16 @@ def loss_of(args: Any) -> PairLoss:
     return PairLoss(str(kinds[0]), beta=float(args.beta))
 
 
-def check_options(args: Any) -> None:
+def check_options(args: Any, model: Any) -> None:
     """Raise InputError if a DPOConfig has an option on that there is not."""
     if not is_dpo_config(args):
         return
+    experts = hasattr(getattr(model, "config", None), "router_aux_loss_coef")
+    if experts and getattr(args, "router_aux_loss_coef", 0) != 0:
+        raise InputError(
+            "router_aux_loss_coef of DPOConfig should be 0 for a model of experts (a PreferenceTrainer has no loss "
+            f"that balances them), found {args.router_aux_loss_coef!r}"
+        )
     for name, off in _OFF.items():
         value = getattr(args, name, off[0])
         value = getattr(value, "value", value)  # of an enumeration

@@ -152,7 +152,7 @@ class PreferenceTrainer(Trainer):
         disable_dropout: bool | None = None,
         **more: Any,
     ) -> None:
-        check_options(args)
+        check_options(args, model)
         self.pair_loss = loss_of(args) if loss is None else loss
         specialists = check_sources(sources, self.pair_loss)
         held_out = held_out_sources(eval_dataset, self.pair_loss)

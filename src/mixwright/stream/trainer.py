@@ -10,6 +10,7 @@ import torch
 from mixwright.errors import InputError, missing_extra
 from mixwright.stream.batches import Batch
 from mixwright.stream.loader import MixtureLoader
+from mixwright.stream.trainer_models import mend_loading
 
 try:
     from transformers import TrainerCallback
@@ -74,6 +75,7 @@ def attach(trainer: Any, callback: Callback, inputs: Callable[[Batch], Any] | No
         raise InputError("restore_callback_states_from_checkpoint should be False: the stream restores itself")
     batches = _TrainerBatches(loader, inputs or language_model_inputs, callback)
     trainer.get_train_dataloader = lambda: batches
+    mend_loading(trainer)
     args.ignore_data_skip = True  # the stream goes on by its state; skipping batches would lose them
     trainer.add_callback(callback)
     return callback
