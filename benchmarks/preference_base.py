@@ -67,7 +67,7 @@ def fine_tuning(data: Path | str, model: Path | str, tiny: bool = False) -> dict
     sources = pair_sources(data, ("honest_truthfulqa", "persona_evals") if tiny else PAIRS)
     training: dict[str, Any] = {"steps": 300, "batch_size": 32, "learning_rate": 2e-3}
     if tiny:
-        sources = {name: {**source, "max_pairs": 40} for name, source in sources.items()}
+        sources = {name: {**source, "max_pairs": 40, "max_held_out": 40} for name, source in sources.items()}
         training = {"steps": 10, "batch_size": 4, "learning_rate": 3e-3}
     return {
         "title": "Base model: fine-tuning on the chosen answers",

@@ -12,6 +12,7 @@ from mixwright._version import __version__
 from mixwright.cli import help_texts
 from mixwright.cli.compare import compare
 from mixwright.cli.comparison_tables import print_comparison
+from mixwright.cli.fine_tuning_tables import print_fine_tuning
 from mixwright.cli.formats import add_formats
 from mixwright.cli.options import Json, Quiet, command_line
 from mixwright.cli.options import output_of as _output
@@ -41,6 +42,7 @@ _TABLES = {
     "training": print_training,
     "preference": print_preference,
     "specialists": print_specialists,
+    "fine-tuning": print_fine_tuning,
 }
 
 
@@ -162,8 +164,8 @@ def report(
             write_training(summary, page, run)
         elif summary.get("kind") == "preference":
             write_preference(summary, page, run)
-        elif summary.get("kind") == "specialists":
-            raise InputError(f"{run} holds specialists, which have no page; show them: mixwright show {run}")
+        elif summary.get("kind") in ("specialists", "fine-tuning"):
+            raise InputError(f"{run} holds {summary['kind']}, which has no page; show it: mixwright show {run}")
         else:
             write_report(summary, page, read_what_if_of_run(run, summary))
         output.json({"report": str(page.resolve())})

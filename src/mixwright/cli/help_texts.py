@@ -112,6 +112,26 @@ PREFER = """
 Optimise a model on preference pairs of several sources, so that none is left behind (DPO, IPO, SimPO).
 """
 
+PREFER_SFT = """
+Fine-tune a language model on the chosen answers of preference pairs: the start of the other commands, their reference.
+
+The loss is that of the answers' tokens alone. Writes model/ (transformers' format, with its tokenizer), metrics.jsonl
+and summary.json, with the held-out loss of each source before and after. Stopped at any moment and started again, the
+same command goes on where it was, and on a CPU ends with the same model bit by bit.
+
+\b
+The smallest CONFIG.yaml:
+  model: models/base        # a folder of transformers, or a run of mixwright train
+  sources:
+    helpful: data/helpful.jsonl
+    harmless: data/harmless.jsonl
+
+\b
+Examples:
+  mixwright prefer sft sft.yaml --run runs/sft
+  mixwright prefer sft --schema > sft.schema.json
+"""
+
 PREFER_SPECIALISTS = """
 Train a specialist for each source, and keep what it makes of the source's pairs.
 

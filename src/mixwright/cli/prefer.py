@@ -1,4 +1,4 @@
-"""The commands `mixwright prefer ...`: specialists and a generalist on preference pairs."""
+"""The commands `mixwright prefer ...`: fine-tuning, specialists and a generalist on preference pairs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mixwright.cli import help_texts
+from mixwright.cli.fine_tuning_tables import print_fine_tuning
 from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import guarded
 from mixwright.cli.preference_tables import print_preference, print_specialists
@@ -30,6 +31,36 @@ Run = Annotated[
 Schema = Annotated[
     bool, typer.Option("--schema", help="Print the JSON schema of the YAML file (for editors) and stop.")
 ]
+
+
+@prefer.command(help=help_texts.PREFER_SFT)
+def sft(
+    context: typer.Context,
+    config: Config = None,
+    run: Run = None,
+    schema: Schema = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Parse and do `mixwright prefer sft`."""
+
+    def do(loaded: Any, folder: Path, progress: Any) -> dict[str, Any]:
+        from mixwright.experiment.prefer_sft import run_sft
+
+        return run_sft(loaded, folder, progress, command_line())
+
+    def kind() -> Any:
+        from mixwright.experiment.prefer_config import SftConfig
+
+        return SftConfig
+
+    _do(context, config, run, schema, quiet, as_json, do, print_fine_tuning, kind)
+
+
+def _generalist() -> Any:
+    from mixwright.experiment.prefer_parts import PreferConfig
+
+    return PreferConfig
 
 
 @prefer.command(help=help_texts.PREFER_SPECIALISTS)
@@ -79,19 +110,19 @@ def _do(
     as_json: bool,
     do: Callable[[Any, Path, Any], dict[str, Any]],
     shown: Callable[..., None],
+    kind: Callable[[], Any] = _generalist,
 ) -> None:
     """Read the configuration, do the run and show what came out."""
     output = output_of(context, quiet, as_json)
     with guarded(output):
         from mixwright.experiment.prefer_config import load_prefer_config, prefer_schema
-        from mixwright.experiment.prefer_parts import PreferConfig
 
         if schema:
-            typer.echo(json.dumps(prefer_schema(PreferConfig), indent=2))
+            typer.echo(json.dumps(prefer_schema(kind()), indent=2))
             return
         if config is None:
             raise typer.BadParameter(f"give the YAML file; see: {context.command_path} --help")
-        loaded = load_prefer_config(PreferConfig, config)
+        loaded = load_prefer_config(kind(), config)
         folder = run or Path("runs") / config.stem
         with output.bars() as progress:
             summary = do(loaded, folder, progress)

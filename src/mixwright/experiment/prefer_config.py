@@ -66,6 +66,9 @@ class PairSourceConfig(Part):
         default=None, description="A file of held-out pairs, read as this one; nothing is then split off."
     )
     max_pairs: Count | None = Field(default=None, description="Train on the first pairs, at most this many.")
+    max_held_out: Count | None = Field(
+        default=None, description="Measure on the first held-out pairs, at most this many."
+    )
 
     @model_validator(mode="after")
     def _test_or_split(self) -> PairSourceConfig:

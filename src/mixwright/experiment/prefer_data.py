@@ -72,6 +72,8 @@ def _read_source(name: str, source: PairSourceConfig, held_out: float) -> PairSo
         train, test = split_pairs(pairs, by, held_out, train=split.train, test=split.test)
     if source.max_pairs is not None and source.max_pairs < len(train):
         train = train.select(range(source.max_pairs))
+    if source.max_held_out is not None and source.max_held_out < len(test):
+        test = test.select(range(source.max_held_out))
     return PairSource(name, train, test)
 
 

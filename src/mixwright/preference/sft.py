@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -169,8 +170,6 @@ def fine_tune(
 
 def _last_whole(folder: Path) -> str | None:
     """Return the newest checkpoint that is whole: trainer_state.json is written last."""
-    import json
-
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     for place in found:
         try:
