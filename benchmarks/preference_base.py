@@ -65,7 +65,7 @@ def pretraining(data: Path | str, tiny: bool = False) -> dict[str, Any]:
 def fine_tuning(data: Path | str, model: Path | str, tiny: bool = False) -> dict[str, Any]:
     """Return the configuration of `mixwright prefer sft`."""
     sources = pair_sources(data, ("honest_truthfulqa", "persona_evals") if tiny else PAIRS)
-    training: dict[str, Any] = {"steps": 300, "batch_size": 32, "learning_rate": 2e-3}
+    training: dict[str, Any] = {"steps": 200, "batch_size": 32, "learning_rate": 2e-3}
     if tiny:
         sources = {name: {**source, "max_pairs": 40, "max_held_out": 40} for name, source in sources.items()}
         training = {"steps": 10, "batch_size": 4, "learning_rate": 3e-3}
@@ -73,7 +73,7 @@ def fine_tuning(data: Path | str, model: Path | str, tiny: bool = False) -> dict
         "title": "Base model: fine-tuning on the chosen answers",
         "model": str(model),
         "sources": sources,
-        "pairs": {"max_length": 64 if tiny else 256},
+        "pairs": {"max_length": 64 if tiny else 256, "long_prompts": "truncate"},
         "weights": "uniform",
         "training": training,
     }

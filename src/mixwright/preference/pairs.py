@@ -166,6 +166,7 @@ class _Found:
         self.kind: bool | None = None
         self.settled = columns.prompt != "prompt"
         self.not_read: set[str] = set()
+        self.seen: dict[str, dict[str, None]] = {key: {} for key in where}
 
     def add(self, row: FoundRow) -> None:
         """Take a row in, or count it as a bad one."""
@@ -195,6 +196,7 @@ class _Found:
                 raise BadRowError(
                     "missing column", f"there should be a column {key!r} (where), found {found}; name the right column"
                 )
+            self.seen[key][repr(row[key])] = None
             if row[key] not in values:
                 return False
         return True
@@ -227,6 +229,10 @@ class _Found:
         at = f" in {path}" if path is not None else ""
         if not self.good:
             found = f"none among {self.read:,} rows ({counts}; the first is {self.first})" if bad else "none"
+            for key, values in self.seen.items():
+                found += (
+                    f", {key} is {', '.join(list(values)[:5])}{' ...' if len(values) > 5 else ''}" if values else ""
+                )
             picked = f" where {self.where}" if self.where else ""
             raise InputError(
                 f"source {self.name!r}: there should be at least one pair{at}{picked}, found {found}; check the file"
