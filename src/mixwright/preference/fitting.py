@@ -159,29 +159,14 @@ def fit(
         if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
             trainer.remove_callback(callback)
     trainer.add_callback(_Journal(folder, watch, progress, settings))
-    if last is not None:
-        _restore(model, last)
     with _quiet(last is not None):
         trainer.train(resume_from_checkpoint=last)
     return trainer
 
 
-def _restore(model: Any, checkpoint: str) -> None:
-    """
-    Load a checkpoint's weights as transformers loads models.
-
-    The Trainer takes the tensors by the names in the file, which `save_pretrained` may have changed to older ones
-    (GPT-NeoX's head), and would leave those at their start.
-    """
-    if hasattr(model, "peft_config"):
-        return
-    saved = type(model).from_pretrained(checkpoint, dtype=model.dtype)
-    model.load_state_dict(saved.state_dict())
-
-
 @contextmanager
 def _quiet(resumed: bool) -> Iterator[None]:
-    """Keep the Trainer from warning of the names that `_restore` took care of."""
+    """Keep the Trainer from warning of parameters with older names in the file, which are loaded all the same."""
 
     def other(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(("There were missing keys", "There were unexpected keys"))

@@ -26,13 +26,13 @@ _HELD_OUT = (
     _Measure("excess", "Excess over the specialist", "nats per pair, pairs below their specialist count 0", zero=True),
     _Measure("gap", "Gap to the specialist", "held-out loss minus that of the specialist, nats per pair"),
     _Measure("loss", "Loss", "nats per pair, lower is better"),
-    _Measure("accuracy", "Preference accuracy", "share of pairs whose margin is above 0", ".1%"),
+    _Measure("accuracy", "Preference accuracy", "share of pairs whose margin is above 0", ".1%", True),
 )
 _TRAINED = (
     _Measure("excess", "Excess in training", "mean excess of the step’s pairs, nats per pair", zero=True),
     _Measure("gate", "Share of pairs above their specialist", "share of the step’s pairs", ".1%", True),
     _Measure("loss", "Training loss", "mean loss of the step’s pairs, nats per pair"),
-    _Measure("accuracy", "Accuracy in training", "share of the step’s pairs whose margin is above 0", ".1%"),
+    _Measure("accuracy", "Accuracy in training", "share of the step’s pairs whose margin is above 0", ".1%", True),
     _Measure("epochs", "Epochs: how often a source was gone through", "pairs drawn over pairs there are", ".2f", True),
 )
 
@@ -79,8 +79,9 @@ def _shown(summary: Mapping[str, Any]) -> dict[int, _Source]:
 
 
 def _lead(summary: Mapping[str, Any]) -> str:
-    how = "fixed weights" if summary["fixed"] else "weights that follow"
-    text = f"{summary['steps']:,} steps with {how} ({summary['strategy']})"
+    name = summary["strategy"].partition("(")[0]
+    how = "fixed weights" if summary["fixed"] else f"weights that follow {name}"
+    text = f"{summary['steps']:,} steps with {how}"
     held = summary["held_out"]
     text += f": held-out loss {number(held['loss']['average'])} nats per pair, accuracy "
     text += f"{percent(held['accuracy']['average'])} on average over the sources"
