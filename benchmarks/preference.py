@@ -1,0 +1,164 @@
+"""
+AutoMixAlign on real preference pairs: a small base model, six sources, three seeds.
+
+    python benchmarks/preference.py run --data ../shared/data --folder runs/preference [--base runs/base/sft]
+    python benchmarks/preference.py table --folder runs/preference --write
+
+Goes on where it was. Sources, unequal in size: three persona tasks that pull against each other (risk-averse,
+extraversion, neuroticism; a statement is answered with Yes or No), honest (TruthfulQA), harmless (HH) and code
+(bugs2fix). Arms: pooled, uniform, source-normalised, the three merges of the specialists, each specialist alone, AMA-R
+and AMA-S; all trained for as many steps from the same reference, with specialists of one epoch for each seed. Without
+--base the base model is made first (ten minutes of one core, benchmarks/preference_base.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+PERSONA = {"risk_averse": ("risk-averse", 890), "extraversion": ("extraversion", 450), "neuroticism": ("neuroticism", 220)}
+STRATEGIES = (
+    {"strategy": {"name": "AMAR", "learning_rate": 0.1}, "name": "AMA-R"},
+    {"strategy": {"name": "AMAS", "learning_rate": 0.1, "smoothing": 0.1}, "name": "AMA-S"},
+)
+ARMS = ["uniform", "pooled", "normalised", *STRATEGIES]
+OF_SPECIALISTS = [{"merge": "linear"}, {"merge": "ties"}, {"merge": "dare"}, {"specialist": "all"}]
+NOTE = ""
+
+
+def config(data: Path, base: Path, cores: int) -> dict:
+    """Return the configuration of the comparison."""
+    pref = data.resolve() / "pref"
+    sources = {
+        name: {"path": str(pref / "persona_evals.jsonl.gz"), "where": {"task": task}, "join": "\n", "max_pairs": pairs}
+        for name, (task, pairs) in PERSONA.items()
+    }
+    for name, file, join, pairs in (
+        ("honest", "honest_truthfulqa", "\n", 1200),
+        ("harmless", "harmless_hh", " ", 500),
+        ("code", "code_bugs2fix", "\n", 600),
+    ):
+        sources[name] = {"path": str(pref / f"{file}.jsonl.gz"), "join": join, "max_pairs": pairs, "max_held_out": 200}
+    return {
+        "kind": "preference",
+        "title": "Six sources of preference pairs, a model of 1.1 million parameters",
+        "model": str(base.resolve()),
+        "sources": sources,
+        "pairs": {"max_length": 160, "long_prompts": "truncate"},
+        "loss": {"beta": 0.1},
+        "specialists": {"epochs": 1},
+        "training": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "evaluate_pairs": 60},
+        "arms": [*ARMS, *OF_SPECIALISTS],
+        "seeds": 3,
+        "compute": {"cores": cores},
+    }
+
+
+def shower():
+    """Return a progress that prints a line for each twentieth of a stage."""
+    shown: dict[str, int] = {}
+
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        if 20 * done // total != shown.get(stage):
+            shown[stage] = 20 * done // total
+            print(f"{stage}: {100 * done // total} % {note}", flush=True)
+
+    return progress
+
+
+def run(data: Path, base: Path | None, folder: Path, cores: int) -> None:
+    """Do the comparison, or the rest of it."""
+    from preference_base import base_model
+
+    from mixwright.experiment.compare_config import make_compare_config
+    from mixwright.experiment.compare_run import run_compare
+
+    progress = shower()
+    base = base or base_model(folder.with_name(f"{folder.name}_base"), data, progress=progress)
+    made = make_compare_config(config(data, base, cores))
+    summary = run_compare(made, folder, progress, "python benchmarks/preference.py run")
+    print(summary["verdict"])
+
+
+def table(folder: Path) -> str:
+    """Return the Markdown tables."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    lines = [*_costs(summary), *_verdicts(summary)]
+    for quantity in dict.fromkeys(m["quantity"] for m in summary["measures"]):
+        lines += _by_source(summary, quantity)
+    return "\n".join([*lines, "The verdict in words: " + summary["verdict"] + ".", ""])
+
+
+def _costs(summary: dict) -> list[str]:
+    lines = ["## Cost", "", "| arm | steps | pairs trained | pairs that its specialists cost | most epochs |", "|---|---|---|---|---|"]
+    for arm in summary["arms"]:
+        numbers = [f"{arm[key]:,.0f}" for key in ("steps", "tokens", "search_tokens")]
+        lines.append(f"| {arm['name']} | {' | '.join(numbers)} | {arm['most_epochs']:.2f} |")
+    return [*lines, ""]
+
+
+def _verdicts(summary: dict) -> list[str]:
+    """Return the differences of averages and worst sources, with intervals."""
+    lines = []
+    for m in summary["measures"]:
+        if m["kind"] != "all sources":
+            continue
+        side = "higher" if m["higher"] else "lower"
+        lines += [
+            f"## {m['quantity'].capitalize()}, {m['name']} ({side} is better)",
+            "",
+            f"| arm | by seed | mean | minus {summary['over']} | paired {100 * summary['level']:.0f} % | verdict |",
+            "|---|---|---|---|---|---|",
+        ]
+        found = {d["arm"]: d for d in m["differences"]}
+        for arm, values in m["values"].items():
+            cells = [arm, " / ".join(f"{v:.3f}" for v in values), f"{statistics.mean(values):.4f}"]
+            d = found.get(arm)
+            if d is None:
+                cells += ["", "", ""]
+            else:
+                ends = "" if d["low"] is None else f"{d['low']:+.4f} to {d['high']:+.4f}"
+                cells += [f"{d['difference']:+.4f}", ends, d["word"]]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return lines
+
+
+def _by_source(summary: dict, quantity: str) -> list[str]:
+    """Return the means over seeds by source."""
+    measures = [m for m in summary["measures"] if m["quantity"] == quantity]
+    names = [m["name"] for m in measures]
+    lines = [f"## {quantity.capitalize()} by source, means over seeds", "", f"| arm | {' | '.join(names)} |"]
+    lines.append("|---" * (len(names) + 1) + "|")
+    for arm in measures[0]["values"]:
+        cells = [f"{statistics.mean(m['values'][arm]):.3f}" for m in measures]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def main() -> None:
+    """Parse and do."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("do", choices=["run", "table"])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--base", type=Path, help="The base model: a folder of transformers, or a run of prefer sft.")
+    parser.add_argument("--folder", type=Path, default=Path("runs/preference"))
+    parser.add_argument("--cores", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="also write results/preference.md")
+    arguments = parser.parse_args()
+    if arguments.do == "run":
+        run(arguments.data, arguments.base, arguments.folder, arguments.cores)
+        return
+    text = table(arguments.folder)
+    print(text)
+    if arguments.write:
+        head = "# AutoMixAlign on real preference pairs\n\n`python benchmarks/preference.py run`, `... table --write`; one "
+        head += "core of an x86-64 CPU, float32. All losses are DPO's, nats per held-out pair; the excess is over the\n"
+        head += "specialist of the same seed, pair by pair, cut at 0.\n\n"
+        Path(__file__).with_name("results").joinpath("preference.md").write_text(head + NOTE.lstrip() + "\n" + text)
+
+
+if __name__ == "__main__":
+    main()
