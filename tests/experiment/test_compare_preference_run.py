@@ -1,0 +1,176 @@
+"""A comparison on preference pairs: arms, costs, resume, later arms, and what does not fit."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("peft")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "preference"))
+
+import torch
+from tiny_pairs import LETTERS, TRAINING, write_all
+
+from mixwright.errors import InputError
+from mixwright.experiment.compare_config import compare_schema, make_compare_config
+from mixwright.experiment.compare_preference_config import ComparePreferenceConfig
+from mixwright.experiment.compare_run import run_compare
+
+AMAR = {"strategy": {"name": "AMAR", "learning_rate": 0.5}}
+AMAS = {"strategy": {"name": "AMAS", "learning_rate": 0.5}}
+ARMS = ["pooled", "uniform", "normalised", {"specialist": "all"}, {"merge": "ties"}, {"merge": "dare"}, AMAR, AMAS]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    values = write_all(folder)
+    del values["strategy"]
+    return folder, values | {"kind": "preference", "arms": ARMS, "seeds": 2, "compute": {"cores": 1}}
+
+
+def make(data, **changes) -> ComparePreferenceConfig:
+    whole = {key: value for key, value in (data[1] | changes).items() if value is not None}
+    config = make_compare_config(whole, folder=data[0])
+    assert isinstance(config, ComparePreferenceConfig)
+    return config
+
+
+@pytest.fixture(scope="module")
+def done(data, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "run"
+    return run, run_compare(make(data), run)
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with open(run / "cells.csv", encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_every_arm_is_measured_on_every_source(done) -> None:
+    run, summary = done
+    names = [arm["name"] for arm in summary["arms"]]
+    assert names == ["pooled", "uniform", "normalised", *(f"specialist {n}" for n in LETTERS), "merge ties",
+                     "merge dare", "AMAR", "AMAS"]  # fmt: skip
+    measures = {(m["quantity"], m["name"]): m for m in summary["measures"]}
+    for quantity in ("held-out loss", "preference accuracy", "excess over the specialist"):
+        assert [name for q, name in measures if q == quantity] == ["average of sources", "worst source", *LETTERS]
+        for name in names:
+            values = np.array([measures[quantity, source]["values"][name] for source in LETTERS])
+            worst = values.min(0) if quantity == "preference accuracy" else values.max(0)
+            np.testing.assert_allclose(measures[quantity, "average of sources"]["values"][name], values.mean(0))
+            np.testing.assert_allclose(measures[quantity, "worst source"]["values"][name], worst)
+    for source in LETTERS:
+        own = measures["excess over the specialist", source]["values"][f"specialist {source}"]
+        np.testing.assert_allclose(own, 0, atol=1e-6)
+    judged = [(m["quantity"], m["name"]) for m in summary["measures"] if m["headline"]]
+    assert judged == [("held-out loss", "average of sources"), ("excess over the specialist", "worst source")]
+    assert summary["over"] == "uniform"
+    assert len(rows_of(run)) == len(names) * 2 * 3 * len(LETTERS)
+    assert "excess over the specialist" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_arms_have_as_many_steps_and_costs_are_named(done) -> None:
+    arms = {arm["name"]: arm for arm in done[1]["arms"]}
+    trained = TRAINING["steps"] * TRAINING["batch_size"]
+    for name in ("pooled", "uniform", "normalised", "AMAR", "AMAS"):
+        assert (arms[name]["steps"], arms[name]["tokens"]) == (TRAINING["steps"], trained)
+    for name in ("pooled", "uniform", "normalised", "specialist abc"):
+        assert arms[name]["search_tokens"] == 0
+    assert arms["AMAR"]["search_tokens"] == arms["AMAS"]["search_tokens"] == arms["merge ties"]["search_tokens"] > 60
+    assert done[1]["budget"] == {"tokens": trained, "charged": False}
+    assert any("the specialists of a seed cost as much as training on" in note for note in done[1]["notes"])
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_stopped_and_resumed_and_with_a_later_arm_the_table_is_the_same(data, done, tmp_path) -> None:
+    training = data[1]["training"] | {"checkpoint_every": 1e-6}
+    arms = ["uniform", AMAS]
+    for stage, calls in (("specialists", 4), ("specialists", 9), ("arms", 3), ("arms", 5)):
+        left = calls
+
+        def progress(now: str, finished: int, total: int, note: str = "", stage: str = stage) -> None:
+            nonlocal left
+            left -= now == stage
+            if left == 0:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            run_compare(make(data, arms=arms, training=training), tmp_path / "run", progress)
+    first = run_compare(make(data, arms=arms, training=training), tmp_path / "run")
+    before = {p.parent.name: p.stat().st_mtime_ns for p in (tmp_path / "run" / "trainings").glob("*/done.json")}
+    wanted = [row for row in rows_of(done[0]) if row["arm"] in ("uniform", "AMAS")]
+    assert rows_of(tmp_path / "run") == wanted
+    assert len(first["arms"]) == 2
+    run_compare(make(data, arms=[*arms, "pooled", {"merge": "ties"}], training=training), tmp_path / "run")
+    after = {p.parent.name: p.stat().st_mtime_ns for p in (tmp_path / "run" / "trainings").glob("*/done.json")}
+    assert before.items() <= after.items()
+    wanted = [row for row in rows_of(done[0]) if row["arm"] in ("uniform", "AMAS", "pooled", "merge ties")]
+    key = lambda row: (row["arm"], row["seed"], row["quantity"], row["measured_on"])  # noqa: E731
+    assert sorted(rows_of(tmp_path / "run"), key=key) == sorted(wanted, key=key)
+
+
+def test_the_cost_of_specialists_can_be_taken_off(data, tmp_path) -> None:
+    training = data[1]["training"] | {"steps": 20}
+    config = make(data, arms=["uniform", AMAR], charge_specialists=True, training=training, seeds=1)
+    summary = run_compare(config, tmp_path / "run")
+    arms = {arm["name"]: arm for arm in summary["arms"]}
+    assert arms["uniform"]["tokens"] == 20 * TRAINING["batch_size"]
+    total = arms["AMAR"]["tokens"] + arms["AMAR"]["search_tokens"]
+    assert abs(total - arms["uniform"]["tokens"]) <= TRAINING["batch_size"]
+    with pytest.raises(InputError, match=r"arm AMAR: its specialists cost .* which is all of its 6 steps of 6"):
+        run_compare(make(data, arms=["uniform", AMAR], charge_specialists=True, seeds=1), tmp_path / "short")
+
+
+def test_adapters_are_compared_and_merged(data, tmp_path) -> None:
+    arms = ["uniform", {"merge": "linear"}, {"merge": "dare", "density": 0.9}, {"specialist": "digits"}]
+    run_compare(make(data, adapter={"rank": 2}, arms=arms, seeds=1), tmp_path / "run")
+    found = {(row["arm"], row["measured_on"], row["quantity"]): float(row["value"]) for row in rows_of(tmp_path / "run")}
+    assert found["specialist digits", "source digits", "excess over the specialist"] == pytest.approx(0, abs=1e-6)
+    assert len({found[arm, "source abc", "held-out loss"] for arm in ("uniform", "merge linear", "merge dare")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"arms": ["uniform", "Uniform"]}, "there is no strategy 'Uniform'"),
+        ({"arms": [{"specialist": "law"}]}, r"should name a source \(abc, digits, upper\), found 'law'"),
+        ({"arms": [{"merge": "linear", "density": 0.5}]}, "density is that of a merge with ties or dare"),
+        ({"arms": [{"merge": "ties", "weights": {"abc": 1.0}}]}, "should name every source"),
+        ({"arms": [{"weights": {"abc": 0.5, "digits": 0.5, "upper": 0.5}}]}, "with the sum 1"),
+        ({"arms": ["uniform", {"baseline": "uniform", "clip": "none"}]}, "are those of a strategy"),
+        ({"arms": ["uniform", {"merge": "ties", "specialist": "abc"}]}, "found specialist and merge"),
+        ({"arms": ["uniform", "PiKE"]}, "PiKE needs grad_sq_norm"),
+        ({"specialists": {"keep": True}}, "remove specialists.run and .keep"),
+        ({"over": "natural"}, "over should be one of the arms"),
+        ({"kind": "prefer"}, "kind should be text or assays or preference, found 'prefer'"),
+        ({"sources": {"abc": "nothing.jsonl"}}, "nothing.jsonl"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_written(data, tmp_path, changes, words) -> None:
+    with pytest.raises(InputError, match=words):
+        run_compare(make_compare_config(data[1] | changes, folder=data[0]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_schema_has_all_kinds() -> None:
+    text = json.dumps(compare_schema())
+    for word in ("ComparePreferenceConfig", "CompareAssaysConfig", "CompareConfig", "charge_specialists"):
+        assert word in text
