@@ -25,6 +25,7 @@ STRATEGIES = (
 )
 ARMS = ["uniform", "pooled", "normalised", *STRATEGIES]
 OF_SPECIALISTS = [{"merge": "linear"}, {"merge": "ties"}, {"merge": "dare"}, {"specialist": "all"}]
+MEASURED = {"evaluate_every": 40, "evaluate_pairs": 60}
 NOTE = ""
 
 
@@ -37,19 +38,19 @@ def config(data: Path, base: Path, cores: int) -> dict:
     }
     for name, file, join, pairs in (
         ("honest", "honest_truthfulqa", "\n", 1200),
-        ("harmless", "harmless_hh", " ", 500),
-        ("code", "code_bugs2fix", "\n", 600),
+        ("harmless", "harmless_hh", " ", 400),
+        ("code", "code_bugs2fix", "\n", 500),
     ):
-        sources[name] = {"path": str(pref / f"{file}.jsonl.gz"), "join": join, "max_pairs": pairs, "max_held_out": 200}
+        sources[name] = {"path": str(pref / f"{file}.jsonl.gz"), "join": join, "max_pairs": pairs, "max_held_out": 150}
     return {
         "kind": "preference",
         "title": "Six sources of preference pairs, a model of 1.1 million parameters",
         "model": str(base.resolve()),
         "sources": sources,
-        "pairs": {"max_length": 160, "long_prompts": "truncate"},
+        "pairs": {"max_length": 144, "long_prompts": "truncate"},
         "loss": {"beta": 0.1},
         "specialists": {"epochs": 1},
-        "training": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "evaluate_pairs": 60},
+        "training": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, **MEASURED},
         "arms": [*ARMS, *OF_SPECIALISTS],
         "seeds": 3,
         "compute": {"cores": cores},
