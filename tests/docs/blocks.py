@@ -30,6 +30,12 @@ def check_yaml(example: Example) -> None:
         from mixwright.strategies import from_config
 
         from_config(value["strategy"], ("a", "b"))
+    elif value.get("kind") == "preference" and "arms" not in value:
+        from mixwright.experiment.prefer_config import SftConfig, make_prefer_config
+        from mixwright.experiment.prefer_parts import PreferConfig
+
+        of_train = {"loss", "specialists", "strategy", "prior", "constraints"} & set(value)
+        make_prefer_config(PreferConfig if of_train else SftConfig, value)
     elif "training" in value:
         make_train_config(value)
     elif "arms" in value:

@@ -41,6 +41,7 @@ def test_what_is_saved_is_a_folder_that_other_tools_load(kind: str, tmp_path: Pa
     own.save(tmp_path / "own")
     loaded = load_pair_tokenizer(tmp_path / "own", chat_template=TEMPLATE)
     loaded.save_pretrained(tmp_path / "model")
+    transformers.LlamaConfig().save_pretrained(tmp_path / "model")  # its own kind of tokenizer is not taken
     found = transformers.AutoTokenizer.from_pretrained(str(tmp_path / "model"))
     again = load_pair_tokenizer(tmp_path / "model")
     for text in SAMPLES:

@@ -17,7 +17,7 @@ from mixwright.errors import InputError
 from mixwright.integrations.row_losses import IGNORED, count_tokens, row_nats, targets_of
 from mixwright.integrations.transformers import use_mixture
 from mixwright.preference.encode import EncodedPairs
-from mixwright.preference.fitting import CHECKPOINTS, FitSettings, _Journal, _quiet, _restore
+from mixwright.preference.fitting import CHECKPOINTS, FitSettings, _Journal, _quiet
 from mixwright.stream.sources import Source, as_rows
 
 
@@ -165,8 +165,6 @@ def fine_tune(
     mixture = use_mixture(trainer, rows, shares, statistics=None, collate=collate_answers(pad))
     trainer.add_callback(_Journal(Path(folder), None, progress, settings))
     last = _last_whole(kept)
-    if last is not None:
-        _restore(model, last)
     with _quiet(last is not None):
         trainer.train(resume_from_checkpoint=last)
     return mixture
