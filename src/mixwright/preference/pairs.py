@@ -351,9 +351,11 @@ class Leak:
 
     def __str__(self) -> str:
         """Say it in a sentence."""
+        prompts = "prompt" if self.prompts == 1 else "prompts"
+        pairs = "pair" if self.pairs == 1 else "pairs"
         return (
-            f"{self.prompts:,} held-out prompts of {self.test} ({self.pairs:,} pairs) are also in the pairs of "
-            f"{self.train} that are trained on: what is measured on them is better than it should be"
+            f"{self.prompts:,} held-out {prompts} of {self.test} ({self.pairs:,} {pairs}), also trained on in {self.train}: "
+            "what is measured there is better than it should be"
         )
 
 
