@@ -354,8 +354,8 @@ class Leak:
         prompts = "prompt" if self.prompts == 1 else "prompts"
         pairs = "pair" if self.pairs == 1 else "pairs"
         return (
-            f"{self.prompts:,} held-out {prompts} of {self.test} ({self.pairs:,} {pairs}), also trained on in {self.train}"
-            ": what is measured there is better than it should be"
+            f"{self.prompts:,} held-out {prompts} of {self.test} ({self.pairs:,} {pairs}), also trained on in "
+            f"{self.train}: what is measured there is better than it should be"
         )
 
 
