@@ -153,6 +153,11 @@ def test_a_bad_row_is_an_error_that_names_source_file_and_line(row: Any, message
     assert dropped.notes[0].startswith("web: 2 of 3 rows are no pairs and were left out (")
 
 
+def test_columns_of_trl_that_are_not_used_are_named() -> None:
+    pairs = read_pairs([{**ROW, "tools": ["a"], "images": []}, {**ROW, "chat_template_kwargs": {"a": 1}}], "web")
+    assert pairs.notes == ("web: the columns chat_template_kwargs, tools are not used",)
+
+
 def test_an_empty_source_is_an_error(tmp_path: Path) -> None:
     for found in ([], [""]):
         with pytest.raises(InputError, match=r"source 'web': there should be at least one pair.*found none"):
