@@ -18,7 +18,11 @@ import json
 import statistics
 from pathlib import Path
 
-PERSONA = {"risk_averse": ("risk-averse", 890), "extraversion": ("extraversion", 450), "neuroticism": ("neuroticism", 220)}
+PERSONA = {
+    "risk_averse": ("risk-averse", 890),
+    "extraversion": ("extraversion", 450),
+    "neuroticism": ("neuroticism", 220),
+}
 STRATEGIES = (
     {"strategy": {"name": "AMAR", "learning_rate": 0.1}, "name": "AMA-R"},
     {"strategy": {"name": "AMAS", "learning_rate": 0.1, "smoothing": 0.1}, "name": "AMA-S"},
@@ -93,7 +97,12 @@ def table(folder: Path) -> str:
 
 
 def _costs(summary: dict) -> list[str]:
-    lines = ["## Cost", "", "| arm | steps | pairs trained | pairs that its specialists cost | most epochs |", "|---|---|---|---|---|"]
+    lines = [
+        "## Cost",
+        "",
+        "| arm | steps | pairs trained | pairs that its specialists cost | most epochs |",
+        "|---|---|---|---|---|",
+    ]
     for arm in summary["arms"]:
         numbers = [f"{arm[key]:,.0f}" for key in ("steps", "tokens", "search_tokens")]
         lines.append(f"| {arm['name']} | {' | '.join(numbers)} | {arm['most_epochs']:.2f} |")

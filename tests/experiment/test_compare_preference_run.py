@@ -142,7 +142,9 @@ def test_the_cost_of_specialists_can_be_taken_off(data, tmp_path) -> None:
 def test_adapters_are_compared_and_merged(data, tmp_path) -> None:
     arms = ["uniform", {"merge": "linear"}, {"merge": "dare", "density": 0.9}, {"specialist": "digits"}]
     run_compare(make(data, adapter={"rank": 2}, arms=arms, seeds=1), tmp_path / "run")
-    found = {(row["arm"], row["measured_on"], row["quantity"]): float(row["value"]) for row in rows_of(tmp_path / "run")}
+    found = {
+        (row["arm"], row["measured_on"], row["quantity"]): float(row["value"]) for row in rows_of(tmp_path / "run")
+    }
     assert found["specialist digits", "source digits", "excess over the specialist"] == pytest.approx(0, abs=1e-6)
     assert len({found[arm, "source abc", "held-out loss"] for arm in ("uniform", "merge linear", "merge dare")}) == 3
 

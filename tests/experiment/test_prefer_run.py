@@ -130,7 +130,9 @@ def test_specialists_of_another_run_are_the_same(data, specialists, done, tmp_pa
 def test_specialists_of_something_else_are_refused(data, specialists, tmp_path, change, words) -> None:
     if "model" in change and not (data[0] / "other").exists():
         write_model(data[0] / "other", seed=5)
-    with pytest.raises(InputError, match=f"the source 'abc' .* should be of {words} .*, found .*; run mixwright prefer"):
+    with pytest.raises(
+        InputError, match=f"the source 'abc' .* should be of {words} .*, found .*; run mixwright prefer"
+    ):
         run_prefer_train(make(data, specialists=str(specialists[0]), **change), tmp_path / "run")
     assert not (tmp_path / "run" / "summary.json").exists()
 

@@ -38,7 +38,9 @@ def test_numbers_of_something_else_are_refused_by_name(tmp_path: Path, name: str
     cache = SpecialistCache(tmp_path)
     cache.put(LOSSES, "a", MADE_OF, train=[0.1])
     wanted = {key: MADE_OF[key] for key in ("reference", "tokeniser", "rows", "loss")} | {name: "ffff"}
-    with pytest.raises(InputError, match=f"losses of the source 'a' .* should be of the {words} ffff, found {MADE_OF[name]}"):
+    with pytest.raises(
+        InputError, match=f"losses of the source 'a' .* should be of the {words} ffff, found {MADE_OF[name]}"
+    ):
         cache.need(LOSSES, "a", wanted)
     with pytest.raises(InputError, match="of the source 'b', found none; run mixwright prefer specialists"):
         cache.need(LOSSES, "b", wanted)

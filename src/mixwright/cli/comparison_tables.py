@@ -13,7 +13,7 @@ from rich.table import Table
 from mixwright.cli.tables import _line
 from mixwright.report.comparison_schema import completed_comparison
 from mixwright.report.comparison_view import digits_of
-from mixwright.report.comparison_words import amount_of, counted, lead
+from mixwright.report.comparison_words import amount_of, counted, lead, search_of
 
 PAGE = "report.html"
 _STYLES = {"better": "bold green", "worse": "bold red", "no better": "", "unverified": "dim"}
@@ -105,7 +105,7 @@ def _print_costs(console: Console, summary: Mapping[str, Any]) -> None:
     console.print(f"[bold]{amount.capitalize()} of each arm[/]")
     table = Table()
     table.add_column("arm")
-    for name in ("training", "search", "total", "most epochs"):
+    for name in ("training", search_of(summary), "total", "most epochs"):
         table.add_column(name, justify="right")
     for arm in summary["arms"]:
         costs = [f"{arm[key]:,.0f}" for key in ("tokens", "search_tokens", "total_tokens")]

@@ -131,7 +131,7 @@ def run_compare(
         )
         summary = {
             **summarise(found),
-            "title": config.title or f"{len(config.arms)} mixtures on {', '.join(config.targets) or 'their sources'}",
+            "title": config.title or _title(config),
             "command": command,
             "setting": config.kind,
             "budget": setting.budget(),
@@ -144,6 +144,12 @@ def run_compare(
         write_comparison(summary, folder / "report.html")
         progress("report", 1, 1)
         return summary
+
+
+def _title(config: AnyCompareConfig) -> str:
+    if config.kind == "preference":
+        return f"{len(config.arms)} arms on preference pairs of {len(config.sources)} sources"
+    return f"{len(config.arms)} mixtures on {', '.join(config.targets) or 'their sources'}"
 
 
 def _setting(config: AnyCompareConfig, folder: Path) -> Setting:

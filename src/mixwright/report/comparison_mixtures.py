@@ -112,13 +112,20 @@ def source_groups(
     measures: Sequence[Mapping[str, Any]], named: Mapping[str, Arm], summary: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """
-    Return tables of held-out losses of the sources, with the average and the worst.
+    Return tables of what was measured on the sources, quantity by quantity, with the average and the worst.
 
     Each has the columns of one group of mixtures (those for all targets, those for one), the baseline always among
     them; few columns make one table.
     """
-    if not measures:
-        return []
+    views = []
+    for quantity in dict.fromkeys(measure["quantity"] for measure in measures):
+        views += _groups_of([m for m in measures if m["quantity"] == quantity], named, summary)
+    return views
+
+
+def _groups_of(
+    measures: Sequence[Mapping[str, Any]], named: Mapping[str, Arm], summary: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     over, found = measures[0]["over"], variants(summary)
     names = list(measures[0]["values"])
     targets = {name: found[name][1] for name in names}
@@ -133,5 +140,6 @@ def source_groups(
             by_name = {row["arm"].name: row for row in measure["rows"]}
             rows.append({"measure": measure, "cells": [by_name[name] for name in shown if name in by_name]})
         arms = [named[name] for name in shown]
-        views.append({"target": target, "arms": arms, "over": over, "rows": rows})
+        first = {key: measures[0][key] for key in ("quantity", "in_unit", "higher")}
+        views.append({"target": target, "arms": arms, "over": over, "rows": rows, **first})
     return views

@@ -21,6 +21,8 @@ from mixwright.report.comparison_words import (
     lead,
     paying_arms,
     reading,
+    search_of,
+    title_of,
     verdict_words,
 )
 from mixwright.report.looks import KIND_WORDS, Look, looks_of
@@ -45,6 +47,8 @@ def build_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     seeds = _seed_looks(summary["seeds"])
     measures = [_measure(summary, measure, named) for measure in summary["measures"]]
     headline = [measure for measure in measures if measure["headline"]]
+    for measure in measures:
+        measure["title"] = title_of(measure, headline) if measure["headline"] else measure["name"]
     for index, measure in enumerate(headline):
         _add_charts(measure, index, summary, seeds)
     view: dict[str, Any] = {
@@ -202,6 +206,7 @@ def _cost(summary: Mapping[str, Any], arms: Mapping[str, Arm], measures: Sequenc
         "rows": rows,
         "measure": measure,
         "amount": amount,
+        "search": search_of(summary),
         "counted": counted(summary),
         "budget": budget_words(summary),
         "extra": _extra_columns(rows),
@@ -240,7 +245,8 @@ def _gain_chart(
     gains = [
         Gain(row["arm"], row["share"] if shares else row["entry"]["total_tokens"], *row["gain"]) for row in compared
     ]
-    cost = f"search, share of all {amount}" if shares else f"{amount}, training and search"
+    search = search_of(summary)
+    cost = f"{search}, share of all {amount}" if shares else f"{amount}, training and {search}"
     return gain_chart("gain", _shown(measure, summary["level"]), summary["over"], gains, cost, shares)
 
 

@@ -40,6 +40,12 @@ def lead(summary: Mapping[str, Any]) -> str:
     return ". ".join(parts)
 
 
+def title_of(measure: Mapping[str, Any], measures: Sequence[Mapping[str, Any]]) -> str:
+    """Return the name of a measure, with its quantity where several stand beside each other."""
+    several = len({m["quantity"] for m in measures}) > 1
+    return f"{measure['quantity']}, {measure['name']}" if several else str(measure["name"])
+
+
 def _measures(found: Sequence[Mapping[str, Any]], arm: str, word: str) -> list[str]:
     return [m["name"] for m in found if any(d["arm"] == arm and d["word"] == word for d in m["differences"])]
 
@@ -48,6 +54,8 @@ def _on(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> str:
     """Say on which of the measures, unless there is one only."""
     if len(found) == 1:
         return ""
+    if found[0]["kind"] == "all sources":
+        return "" if len(names) == len(found) else f" on the {_joined(names)}"
     if len(names) == len(found):
         return f" on {'both' if len(found) == 2 else f'all {len(found)}'} targets"
     return f" on {_joined(names)}" if len(names) <= _NAMED_TARGETS else f" on {len(names)} of {len(found)} targets"
@@ -85,7 +93,8 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [("Why there is no verdict", why)]
     level, error = percent(summary["level"], 0), percent(summary["error"], 0)
     judged = sum(measure["headline"] for measure in summary["measures"])
-    each = "" if judged == 1 else f" on each of the {judged} targets, which are judged one by one"
+    what = "targets" if summary["targets"] else "measures"
+    each = "" if judged == 1 else f" on each of the {judged} {what}, which are judged one by one"
     return [
         (
             "Paired seeds",
@@ -118,6 +127,8 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _shared(summary: Mapping[str, Any]) -> str:
     if summary.get("setting") == "assays":
         return "hold out the same rows and train with the same random numbers"
+    if summary.get("setting") == "preference":
+        return "start from the same reference, read each source in the same order and have the same specialists"
     return "start from the same model and read each source in the same order"
 
 
@@ -132,10 +143,14 @@ def budget_words(summary: Mapping[str, Any]) -> str:
     given = f"{summary['budget']['tokens']:,} {amount_of(summary)}"
     charged, on_top = paying_arms(summary)
     if not charged:
-        extra = "; what finding its mixture cost comes on top" if on_top else ""
+        extra = f"; what {_found(summary)} cost comes on top" if on_top else ""
         return f"Every arm was trained on {given}{extra}."
     besides = f", save for {_joined(on_top)}, where it comes on top" if on_top else ""
-    return f"Every arm had {given}; what finding its mixture cost is taken off its training{besides}."
+    return f"Every arm had {given}; what {_found(summary)} cost is taken off its training{besides}."
+
+
+def _found(summary: Mapping[str, Any]) -> str:
+    return "its specialists" if search_of(summary) == "specialists" else "finding its mixture"
 
 
 def paying_arms(summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
@@ -155,4 +170,9 @@ def counted(summary: Mapping[str, Any]) -> bool:
 
 def amount_of(summary: Mapping[str, Any]) -> str:
     """Return what a training is counted in."""
-    return "rows" if summary.get("setting") == "assays" else "tokens"
+    return {"assays": "rows", "preference": "pairs"}.get(str(summary.get("setting")), "tokens")
+
+
+def search_of(summary: Mapping[str, Any]) -> str:
+    """Return what it is that an arm costs besides its training."""
+    return "specialists" if summary.get("setting") == "preference" else "search"
