@@ -75,10 +75,9 @@ def shower():
 
 def run(data: Path, base: Path | None, folder: Path, cores: int) -> None:
     """Do the comparison, or the rest of it."""
-    from preference_base import base_model
-
     from mixwright.experiment.compare_config import make_compare_config
     from mixwright.experiment.compare_run import run_compare
+    from preference_base import base_model
 
     progress = shower()
     base = base or base_model(folder.with_name(f"{folder.name}_base"), data, progress=progress)
@@ -164,8 +163,10 @@ def main() -> None:
     text = table(arguments.folder)
     print(text)
     if arguments.write:
-        head = "# AutoMixAlign on real preference pairs\n\n`python benchmarks/preference.py run`, `... table --write`; one "
-        head += "core of an x86-64 CPU, float32. All losses are DPO's, nats per held-out pair; the excess is over the\n"
+        head = "# AutoMixAlign on real preference pairs\n\n`python benchmarks/preference.py run`, `... table --write`; "
+        head += (
+            "one core of an x86-64 CPU, float32. All losses are DPO's, nats per held-out pair; the excess is over the\n"
+        )
         head += "specialist of the same seed, pair by pair, cut at 0.\n\n"
         Path(__file__).with_name("results").joinpath("preference.md").write_text(head + NOTE.lstrip() + "\n" + text)
 

@@ -128,7 +128,7 @@ def test_what_cannot_be_merged_is_named(whole, adapters, tmp_path) -> None:
         merge(base, models, "linear", tmp_path / "m", weights={"a": 1.0})
     with pytest.raises(InputError, match="a an adapter and b whole"):
         merge(base, models | {"a": adapters["a"]}, "linear", tmp_path / "m")
-    with pytest.raises(InputError, match="the model d should be a folder with config.json"):
+    with pytest.raises(InputError, match=r"the model d should be a folder with config\.json"):
         merge(base, {"d": tmp_path / "nothing"}, "linear", tmp_path / "m")
     with pytest.raises(InputError, match="at least one model"):
         merge(base, {}, "linear", tmp_path / "m")

@@ -96,7 +96,10 @@ def _of_curve(summary: Mapping[str, Any], shown: Mapping[int, _Source]) -> list[
     points = summary["curve"]
 
     def value(point: Mapping[str, Any], name: str, key: str) -> float | None:
-        found = point["sources"].get(name, {}).get(key)
+        own = point["sources"].get(name, {})
+        found = own.get(key)
+        if key == "accuracy" and abs(own.get("margin", 1.0)) < 1e-6:
+            return None  # the reference itself: margins of 0 are neither right nor wrong
         return None if found is None else float(found)
 
     return _parts(points, shown, _HELD_OUT, "held", value)
