@@ -1,0 +1,75 @@
+"""One of two ranks, or a training that is killed: trains, and writes what its Mixture was told and decided."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from pairings import Logs, model, parameters, torch, trainer
+
+from mixwright import AMAR, AMAS, InputError
+
+ROWS, ACCUMULATE = 3, 2
+STRATEGIES = {"AMAR": AMAR(2.0), "AMAS": AMAS(2.0)}
+CASES = (("AMAR", "example"), ("AMAR", "source"), ("AMAS", "example"))
+PLAIN = {"optim": "sgd", "learning_rate": 0.3, "save_steps": 2, "max_steps": 5}
+
+
+def run(folder, name, clip, resume=None, rows=ROWS, accumulate=ACCUMULATE, killed_at=None, **settings):
+    settings = PLAIN | {"per_device_train_batch_size": rows, "gradient_accumulation_steps": accumulate} | settings
+    new = trainer(folder, STRATEGIES[name], settings=settings, clip=clip, made=model(dropout=0.0))
+    logs = Logs(new.steps)
+    new.add_callback(logs)
+    if killed_at is not None:
+        die_while_saving(new, killed_at)
+    new.train(resume_from_checkpoint=resume)
+    return told(new, logs)
+
+
+def told(new, logs):
+    lines = [{n: v for n, v in line.items() if n.startswith("mixture/")} for line in logs.lines if "loss" in line]
+    return {
+        "parameters": parameters(new.model).tolist(),
+        "observation": new.steps.observation.to_json(),
+        "weights": new.mixture.weights_for(new.loader.step).tolist(),
+        "lines": lines,
+        "evaluated": {n: v for n, v in new.evaluate(new.loader.sources["a"]).items() if not n.endswith("runtime")},
+    }
+
+
+def die_while_saving(new, step):
+    """Kill this process in the middle of a checkpoint: the model is there, the state of the trainer is not."""
+    save = new._save_rng_state
+
+    def saving(folder):
+        save(folder)
+        if new.state.global_step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    new._save_rng_state = saving
+
+
+def on_a_rank(rank, folder):
+    found = {}
+    for name, clip in CASES:
+        found[f"{name}-{clip}"] = run(folder / f"{name}-{clip}", name, clip, ddp_backend="gloo")
+    found["resumed"] = run(folder / "resumed", "AMAR", "source", str(folder / "AMAR-source" / "checkpoint-2"))
+    bad = trainer(folder / "bad", "uniform", settings={"per_device_train_batch_size": 6})
+    rows = bad.loader.sources["c"]
+    rows.reference.flags.writeable = True
+    rows.reference[7] = float("nan")
+    with pytest.raises(InputError) as error:  # on both ranks, whichever has the pair
+        bad.train()
+    found["bad"] = str(error.value)
+    (folder / f"{rank}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1] == "killed":
+        run(Path(sys.argv[2]), "AMAR", "example", killed_at=4)
+    else:
+        on_a_rank(int(sys.argv[1]), Path(sys.argv[2]))
