@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,10 +16,10 @@ from torch.nn.functional import logsigmoid
 
 from mixwright.errors import InputError
 from mixwright.files import fingerprint
+from mixwright.preference.heads import Head
 
 Array = NDArray[np.float32]
 KINDS = ("sigmoid", "ipo", "simpo")
-_NUMBERS = 1 << 24  # logits that are widened at once: 64 MB
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,8 @@ def answer_log_probabilities(model: Any, batch: PairBatch) -> Tensor:
     """
     Return the log-probabilities of the chosen and the rejected answers, [b, 2] of at least float32: sums over tokens.
 
-    The model's head sees the positions alone that predict a token of an answer; logits are widened to float32 piece by
-    piece. The first token of a row is never scored: nothing precedes it.
+    The model's head sees the positions alone that predict a token of an answer, and its logits are widened to float32
+    piece by piece. The first token of a row is never scored: nothing precedes it.
 
     Parameters
     ----------
@@ -184,64 +184,12 @@ def answer_log_probabilities(model: Any, batch: PairBatch) -> Tensor:
         A causal language model of transformers, also one of peft, under autocast, or wrapped (DDP).
     """
     wanted = batch.completion_mask[:, 1:].bool()  # position t predicts the token t + 1
-    with _head_at(model, wanted):
+    head = Head(model, wanted, batch.input_ids[:, 1:][wanted])
+    with head.watched():
         outputs = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
-    logits = outputs["logits"] if isinstance(outputs, dict) else outputs.logits
-    if logits.ndim == 3:  # the head was not called as a module
-        logits = logits[:, -wanted.shape[1] - 1 : -1][wanted]
-    values = _LogProbabilities.apply(logits, batch.input_ids[:, 1:][wanted])
+    values = head.values(outputs["logits"] if isinstance(outputs, dict) else outputs.logits)
     tokens = values.new_zeros(wanted.shape).masked_scatter(wanted, values)
     return torch.stack(tokens.sum(1).chunk(2), 1)
-
-
-@contextmanager
-def _head_at(model: Any, wanted: Tensor) -> Iterator[None]:
-    """Let the model's head see the wanted positions alone: its logits are [n, vocabulary] then."""
-    inner = model
-    while hasattr(inner, "module"):
-        inner = inner.module
-    head = inner.get_output_embeddings() if hasattr(inner, "get_output_embeddings") else None
-    if head is None:
-        yield
-        return
-
-    def pick(module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden, *more = arguments  # with positions before the row's own under prompt tuning
-        return hidden[:, -wanted.shape[1] - 1 : -1][wanted], *more
-
-    handle = head.register_forward_pre_hook(pick)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-class _LogProbabilities(torch.autograd.Function):
-    """Log-probabilities [n] of target tokens out of logits [n, vocabulary]; never all of them in float32."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        log_sum = logits.new_empty(len(logits), dtype=wide)
-        for part in _parts(logits):
-            log_sum[part] = logits[part].to(wide).logsumexp(1)
-        ctx.save_for_backward(logits, targets, log_sum)
-        return logits.gather(1, targets[:, None])[:, 0].to(wide) - log_sum
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        logits, targets, log_sum = ctx.saved_tensors
-        found = torch.empty_like(logits)
-        for part in _parts(logits):
-            grad = grads[0][part, None].to(log_sum)
-            share = (logits[part].to(log_sum.dtype) - log_sum[part, None]).exp_().mul_(-grad)
-            found[part] = share.scatter_add_(1, targets[part, None], grad).to(logits.dtype)
-        return found, None
-
-
-def _parts(logits: Tensor) -> Iterator[slice]:
-    rows = max(1, _NUMBERS // max(1, logits.shape[1]))
-    return (slice(begin, begin + rows) for begin in range(0, len(logits), rows))
 
 
 class PairScores(NamedTuple):
