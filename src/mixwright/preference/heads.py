@@ -71,7 +71,7 @@ class LogProbabilities(torch.autograd.Function):
     """Log-probabilities [n] of target tokens out of logits [n, vocabulary]; never all of them in float32."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:  # noqa: D102
         wide = torch.promote_types(logits.dtype, torch.float32)
         log_sum = logits.new_empty(len(logits), dtype=wide)
         for part in _parts(logits):
@@ -80,7 +80,7 @@ class LogProbabilities(torch.autograd.Function):
         return logits.gather(1, targets[:, None])[:, 0].to(wide) - log_sum
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: D102
         logits, targets, log_sum = ctx.saved_tensors
         found = torch.empty_like(logits)
         for part in _parts(logits):
