@@ -17,7 +17,7 @@ from mixwright.preference.losses import (  # noqa: E402
     reference_log_probabilities,
     score_pairs,
 )
-from mixwright.preference.rows import PairRows, TokenPairs, collate_pairs  # noqa: E402
+from mixwright.preference.rows import PairRows, TokenPairs, collate_pairs, token_row  # noqa: E402
 from mixwright.preference.trainer import PreferenceTrainer  # noqa: E402
 
 NEAR = 1e-5
@@ -87,9 +87,32 @@ def dpo(folder, tokenizer, chat, kind="GPTNeoX", train=None, **settings):
     )  # fmt: skip
 
 
+class CutAtTheStart:
+    """Pairs whose two rows are cut at their start: each answer has its own part of the prompt before it."""
+
+    def __init__(self, rows, max_length):
+        self.rows, self.max_length, self.fingerprint = rows, max_length, "cut"
+
+    def __len__(self):
+        return len(self.rows)
+
+    def sequence(self, i, side):
+        whole = self.rows[i]["prompt_ids"] + self.rows[i][f"{side}_ids"]
+        cut = max(0, len(whole) - self.max_length)
+        return np.array(whole[cut:]), max(0, len(self.rows[i]["prompt_ids"]) - cut)
+
+    def chosen(self, i):
+        return self.rows[i]["chosen_ids"][-self.max_length :]
+
+    def rejected(self, i):
+        return self.rows[i]["rejected_ids"][-self.max_length :]
+
+
 def encoded(trainer, max_length):
     """Return the tokens that TRL made of its rows, cut as its batches are."""
     rows = list(trainer.train_dataset)
+    if trainer.args.truncation_mode == "keep_end":
+        return CutAtTheStart(rows, max_length)
     room = [(max_length or 10**6) - len(row["prompt_ids"]) for row in rows]
     assert min(room) > 0
     answers = ([row[name][:r] for row, r in zip(rows, room, strict=True)] for name in ("chosen_ids", "rejected_ids"))
@@ -106,12 +129,13 @@ def theirs(trainer, inputs):
 
 @pytest.mark.parametrize("kind", ["GPTNeoX", "Llama"])
 @pytest.mark.parametrize("chat", [False, True])
-@pytest.mark.parametrize("max_length", [None, 14])
+@pytest.mark.parametrize(("max_length", "keep"), [(None, "keep_start"), (14, "keep_start"), (9, "keep_end")])
 @pytest.mark.parametrize("loss_type", ["sigmoid", "ipo"])
-def test_loss_gradient_and_reference_are_trls(tmp_path, tokenizer, kind, chat, max_length, loss_type):
-    trainer = dpo(tmp_path, tokenizer, chat, kind, max_length=max_length, loss_type=loss_type)
+def test_loss_gradient_and_reference_are_trls(tmp_path, tokenizer, kind, chat, max_length, keep, loss_type):
+    settings = {"max_length": max_length, "truncation_mode": keep, "loss_type": loss_type}
+    trainer = dpo(tmp_path, tokenizer, chat, kind, **settings)
     pairs = encoded(trainer, max_length)
-    lengths = [len(pairs.prompt(i)) + len(pairs.chosen(i)) for i in range(len(pairs))]
+    lengths = [token_row(pairs, i).tokens for i in range(len(pairs))]
     assert max_length is None or lengths.count(max_length) >= 2, "some rows should be cut"
     inputs = trainer.data_collator(list(trainer.train_dataset))
     reference = reference_log_probabilities(trainer.ref_model, pairs, batch_size=5)
@@ -123,7 +147,8 @@ def test_loss_gradient_and_reference_are_trls(tmp_path, tokenizer, kind, chat, m
     rows = [PairRows(pairs, reference)[i] for i in range(len(pairs))]
     batch = PairBatch.of(rows, tokenizer.pad_token_id)
     width = batch.input_ids.shape[1]
-    assert torch.equal(batch.input_ids, inputs["input_ids"][:, :width])  # before 1.0 TRL cuts after its collator
+    if keep == "keep_start" or inputs["input_ids"].shape[1] == width:  # before 1.0 TRL cuts after its collator
+        assert torch.equal(batch.input_ids, inputs["input_ids"][:, :width])
     chosen, rejected = answer_log_probabilities(net, batch).unbind(1)
     found = PairLoss(loss_type, beta=0.3).of(chosen, rejected, torch.from_numpy(reference), batch.lengths)
     assert found.loss.std() > 1e-3

@@ -30,7 +30,7 @@ def evaluated(trainer: Any, rows: PairRows) -> dict[str, float]:
     args, collate = trainer.args, collate_pairs(trainer.pad_token_id)
     model = trainer.model_wrapped if trainer.is_fsdp_enabled else trainer.model
     size, ranks = args.per_device_eval_batch_size, args.world_size
-    order = sorted(range(len(rows)), key=lambda i: -rows.tokens(i))
+    order = sorted(range(len(rows)), key=lambda i: -rows[i].tokens)
     sums = torch.zeros(6, dtype=precise(args.device), device=args.device)
     training = model.training
     model.eval()

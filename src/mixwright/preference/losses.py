@@ -17,6 +17,7 @@ from torch.nn.functional import logsigmoid
 from mixwright.errors import InputError
 from mixwright.files import fingerprint
 from mixwright.preference.heads import Head
+from mixwright.preference.rows import PairRow, token_row
 
 Array = NDArray[np.float32]
 KINDS = ("sigmoid", "ipo", "simpo")
@@ -148,10 +149,11 @@ class PairBatch:
     lengths: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Any], pad: int = 0) -> PairBatch:
-        """Return the batch of rows that have `prompt`, `chosen` and `rejected`, int arrays [t]."""
+    def of(cls, rows: Sequence[PairRow], pad: int = 0) -> PairBatch:
+        """Return the batch of rows that are PairRow."""
         answers = [row.chosen for row in rows] + [row.rejected for row in rows]
-        prompts = [row.prompt for row in rows] * 2
+        prompts = [row.prompt for row in rows]
+        prompts += [row.prompt if row.rejected_prompt is None else row.rejected_prompt for row in rows]
         width = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
         ids = np.full((len(answers), width), pad, np.int64)
         mask, completion = np.zeros_like(ids), np.zeros_like(ids)
@@ -294,7 +296,7 @@ def reference_log_probabilities(
 def _log_probabilities_of(
     model: Any, encoded: Any, batch_size: int, progress: Any, precision: torch.dtype | None, pad: int
 ) -> Array:
-    rows = [Tokens(encoded.prompt(i), encoded.chosen(i), encoded.rejected(i)) for i in range(len(encoded))]
+    rows = [token_row(encoded, i) for i in range(len(encoded))]
     order = sorted(range(len(rows)), key=lambda i: -rows[i].tokens)
     found = np.empty((len(rows), 2), np.float32)
     device, training = next(model.parameters()).device, model.training
@@ -310,19 +312,6 @@ def _log_probabilities_of(
     finally:
         model.train(training)
     return found
-
-
-class Tokens(NamedTuple):
-    """The tokens of a pair, int arrays [t]."""
-
-    prompt: NDArray[Any]
-    chosen: NDArray[Any]
-    rejected: NDArray[Any]
-
-    @property
-    def tokens(self) -> int:
-        """Return the tokens of the longer of its two rows."""
-        return len(self.prompt) + max(len(self.chosen), len(self.rejected))
 
 
 def place_of(encoded: Any, i: int) -> str:

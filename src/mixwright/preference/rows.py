@@ -22,6 +22,8 @@ class PairRow(NamedTuple):
     ----------
     prompt, chosen, rejected
         int [t] tokens.
+    rejected_prompt
+        What stands before the rejected answer where that is something else (cut differently); None: the prompt.
     reference
         float32 [2], the reference's log-probabilities of the chosen and the rejected answer; None: not known.
     specialist
@@ -31,8 +33,24 @@ class PairRow(NamedTuple):
     prompt: NDArray[Any]
     chosen: NDArray[Any]
     rejected: NDArray[Any]
-    reference: NDArray[np.float32] | None
-    specialist: float | None
+    rejected_prompt: NDArray[Any] | None = None
+    reference: NDArray[np.float32] | None = None
+    specialist: float | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Return the tokens of the longer of its two rows."""
+        other = self.prompt if self.rejected_prompt is None else self.rejected_prompt
+        return max(len(self.prompt) + len(self.chosen), len(other) + len(self.rejected))
+
+
+def token_row(encoded: Any, i: int) -> PairRow:
+    """Return the tokens of a pair; each answer follows its own part of the prompt, where `encoded.sequence` says so."""
+    if not hasattr(encoded, "sequence"):
+        return PairRow(encoded.prompt(i), encoded.chosen(i), encoded.rejected(i))
+    (one, begin), (other, other_begin) = encoded.sequence(i, "chosen"), encoded.sequence(i, "rejected")
+    same = begin == other_begin and np.array_equal(one[:begin], other[:begin])
+    return PairRow(one[:begin], one[begin:], other[other_begin:], None if same else other[:other_begin])
 
 
 class PairRows(Source):
@@ -45,8 +63,9 @@ class PairRows(Source):
     Parameters
     ----------
     encoded
-        EncodedPairs, or what has their `prompt(i)`, `chosen(i)`, `rejected(i)` (int [t]), `fingerprint` and a length;
-        `TokenPairs` for pairs that were tokenised elsewhere.
+        EncodedPairs, or what has their `prompt(i)`, `chosen(i)`, `rejected(i)` (int [t]), `fingerprint` and a length
+        (and `sequence(i, side)` where the two answers' prompts differ); `TokenPairs` for pairs that were tokenised
+        elsewhere.
     reference
         [n, 2] log-probabilities of the reference (`reference_log_probabilities`); None for SimPO.
     specialist
@@ -88,18 +107,10 @@ class PairRows(Source):
 
     def __getitem__(self, i: int) -> PairRow:
         """Return a pair."""
-        return PairRow(
-            self.encoded.prompt(i),
-            self.encoded.chosen(i),
-            self.encoded.rejected(i),
-            None if self.reference is None else self.reference[i],
-            None if self.specialist is None else float(self.specialist[i]),
+        return token_row(self.encoded, i)._replace(
+            reference=None if self.reference is None else self.reference[i],
+            specialist=None if self.specialist is None else float(self.specialist[i]),
         )
-
-    def tokens(self, i: int) -> int:
-        """Return the tokens of the longer of a pair's two rows."""
-        answers = (self.encoded.chosen(i), self.encoded.rejected(i))
-        return len(self.encoded.prompt(i)) + max(len(answer) for answer in answers)
 
     def where(self, row: int) -> str:
         """Return the file and the line of a pair, where they are known."""

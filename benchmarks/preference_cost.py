@@ -1,0 +1,220 @@
+"""
+What a step of the preference trainer costs beside plain DPO, on the same batches.
+
+`python benchmarks/preference_cost.py` prints a Markdown page; with --write it becomes
+benchmarks/results/preference_cost.md. A Llama of transformers with 4.5 million parameters, float32, one thread, 8 pairs
+a step. Contenders take turns (A B C D A B ...), each with a new trainer for a few steps; the first two are left out.
+Each step is compared with the same step, so the same pairs, of the trainer without specialists in the same round:
+the ratio is the median over all of them, in CPU seconds of the process, and in seconds on the wall.
+"""
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+VOCABULARY, CONTEXT, PAIRS, SOURCES, SIZE = 4096, 128, 8, 4, 200
+LEFT_OUT = 2
+BASE = "ours, no specialists"
+
+
+def model():
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=VOCABULARY, hidden_size=256, num_hidden_layers=3, num_attention_heads=8, intermediate_size=704,
+        max_position_embeddings=CONTEXT, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def encoded(seed):
+    from mixwright.preference.rows import TokenPairs
+
+    rng = np.random.default_rng(seed)
+    parts = [
+        [rng.integers(3, VOCABULARY, rng.integers(*b)) for _ in range(SIZE)] for b in ((16, 48), (24, 79), (24, 79))
+    ]
+    return TokenPairs(*parts)
+
+
+def sources(specialists):
+    """Return PairRows of given references (their values do not matter here) and specialists' losses around log 2."""
+    from mixwright.preference.rows import PairRows
+
+    found = {}
+    for i in range(SOURCES):
+        rng = np.random.default_rng(100 + i)
+        reference = np.tile(rng.normal(-400, 40, (SIZE, 1)), 2)
+        found[f"s{i}"] = PairRows(encoded(i), reference, rng.uniform(0.5, 0.7, SIZE) if specialists else None)
+    return found
+
+
+def settings(folder, steps, kind):
+    return kind(
+        output_dir=str(folder), per_device_train_batch_size=PAIRS, max_steps=steps, report_to=[], use_cpu=True,
+        disable_tqdm=True, save_strategy="no", logging_steps=10, bf16=False, learning_rate=1e-4,
+        gradient_checkpointing=False,
+    )  # fmt: skip
+
+
+def ours(weights, specialists):
+    def make(folder, steps):
+        from transformers import TrainingArguments
+
+        from mixwright.preference.trainer import PreferenceTrainer
+
+        args = settings(folder, steps, TrainingArguments)
+        return PreferenceTrainer(model(), args, sources(specialists), weights)
+
+    return make
+
+
+def theirs(folder, steps):
+    """Return TRL's trainer with the reference's log-probabilities in its rows, in the order of our plan."""
+    import datasets
+    import torch
+    import transformers
+    import trl
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    from mixwright import Plan
+
+    rows, order = list(sources(False).values()), Plan({f"s{i}": SIZE for i in range(SOURCES)}, [1 / SOURCES] * SOURCES,
+                                                     batch_size=PAIRS, seed=42)  # fmt: skip
+    words = Tokenizer(WordLevel({"<pad>": 0, "<eos>": 2, "x": 3}, unk_token="x"))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<eos>")
+
+    class InOrder(trl.DPOTrainer):
+        def _prepare_dataset(self, dataset, *arguments, **more):
+            return dataset  # has tokens already
+
+        def _precompute_ref_logps(self, dataset, *arguments, **more):
+            return dataset  # and the reference's numbers
+
+        def _get_train_sampler(self, *arguments, **more):
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    found = []
+    for _ in range(steps):
+        step = next(order)
+        for source, row in zip(step.source.tolist(), step.row.tolist(), strict=True):
+            pair = rows[source][row]
+            numbers = dict(zip(("ref_chosen_logps", "ref_rejected_logps"), pair.reference.tolist(), strict=True))
+            tokens = {f"{n}_ids": getattr(pair, n).tolist() for n in ("prompt", "chosen", "rejected")}
+            found.append({**tokens, **numbers})
+    args = settings(folder, steps, trl.DPOConfig)
+    args.precompute_ref_log_probs = True
+    return InOrder(model(), None, args, train_dataset=datasets.Dataset.from_list(found), processing_class=tokenizer)
+
+
+def contenders():
+    from mixwright import AMAR, AMAS
+
+    return {
+        BASE: ours("uniform", False),
+        "TRL's DPOTrainer, reference precomputed": theirs,
+        "ours, AMA-R (gates, row weights, an observation a step)": ours(AMAR(0.05), True),
+        # eta = 0: the draws stay those of the others, the work is the same
+        "ours, AMA-S (gates, drawn by weights, an observation a step)": ours(AMAS(0.0, estimator="present"), True),
+    }
+
+
+def step_times(trainer):
+    """Return (CPU, wall) seconds of each step [steps, 2], and the losses that were logged."""
+    import transformers
+
+    times = []
+
+    class Clock(transformers.TrainerCallback):
+        def on_train_begin(self, *arguments, **more):
+            times.append((time.process_time(), time.perf_counter()))
+
+        def on_step_end(self, *arguments, **more):
+            times.append((time.process_time(), time.perf_counter()))
+
+    trainer.add_callback(Clock())
+    trainer.train()
+    return np.diff(np.array(times), axis=0), [line["loss"] for line in trainer.state.log_history if "loss" in line]
+
+
+def measure(rounds, steps):
+    found = {name: [] for name in contenders()}
+    losses = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for at in range(rounds):
+            for name, make in contenders().items():
+                times, losses[name] = step_times(make(Path(folder) / "run", steps))
+                found[name].append(times[LEFT_OUT:])
+            print(f"round {at + 1}: " + ", ".join(f"{np.median(t[-1][:, 0]):.3f}" for t in found.values()), flush=True)
+    return {name: np.stack(times) for name, times in found.items()}, losses
+
+
+def page(found, losses, rounds, steps, load):
+    base = found[BASE]
+    lines = []
+    for name, times in found.items():
+        ratio = times / base
+        per_round = np.median(ratio[:, :, 0], axis=1)
+        least, most = per_round.min(), per_round.max()
+        cpu, wall = np.median(times[:, :, 0]), np.median(times[:, :, 1])
+        loss = ", ".join(f"{value:.4f}" for value in losses[name][:1])
+        lines.append(
+            f"| {name} | {cpu * 1e3:.0f} | {np.median(ratio[:, :, 0]):.3f} | {least:.3f} to {most:.3f} "
+            f"| {wall * 1e3:.0f} | {np.median(ratio[:, :, 1]):.3f} | {loss} |"
+        )
+    parameters = sum(p.numel() for p in model().parameters()) / 1e6
+    names = list(found)
+    against = [float(np.median(found[name][:, :, 0] / found[names[1]][:, :, 0])) for name in names[2:]]
+    of_base = [float(np.median(found[name][:, :, 0] / base[:, :, 0])) for name in names[2:]]
+    said = "met" if max(*against, *of_base) <= 1.05 else "missed"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
+    return f"""# A step of the preference trainer: what it costs beside plain DPO
+
+`python benchmarks/preference_cost.py --write --rounds {rounds} --steps {steps}`, {platform.machine()},
+{os.cpu_count()} cores, one thread, Python {platform.python_version()}, {versions}. A Llama with
+{parameters:.1f} million parameters, float32, {PAIRS} pairs a step of {SOURCES} sources, rows of 40 to {CONTEXT - 2} tokens,
+AdamW, a line of the log every 10 steps. All contenders take the same pairs in the same steps. They take turns, {rounds}
+rounds of {steps} steps, of which the first {LEFT_OUT} are left out; ratios are of each step to the same step of
+"{BASE}" in the same round, medians. Load of the machine (1 minute) at the start and the end: {load[0]:.1f},
+{load[1]:.1f} (1 is the contender).
+
+| step | CPU, ms | ratio | by round | wall, ms | ratio | loss of the first 10 steps |
+|---|---|---|---|---|---|---|
+{chr(10).join(lines)}
+
+Goal: at most 1.05 times plain DPO, in CPU time: {said}. AMA-R takes {of_base[0]:.3f} and AMA-S {of_base[1]:.3f} times our
+own plain DPO, and {against[0]:.3f} and {against[1]:.3f} times TRL's. TRL's step gives more numbers to its log (entropy, mean
+logits, token accuracy), and on a CPU its head scores all positions, prompts too; ours scores those of the answers. Wall
+times are of a machine with other work on it. The loss of AMA-R and AMA-S is that of the gated excess, so another number
+than plain DPO's.
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    before = os.getloadavg()[0]
+    found, losses = measure(options.rounds, options.steps)
+    text = page(found, losses, options.rounds, options.steps, (before, os.getloadavg()[0]))
+    print(text)
+    if options.write:
+        (Path(__file__).parent / "results" / "preference_cost.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
