@@ -3,12 +3,13 @@ What a step of the preference trainer costs beside plain DPO, on the same batche
 
 `python benchmarks/preference_cost.py` prints a Markdown page; with --write it becomes
 benchmarks/results/preference_cost.md. A Llama of transformers with 4.5 million parameters, float32, one thread, 8 pairs
-a step. Contenders take turns (A B C D A B ...), each with a new trainer for a few steps; the first two are left out.
-Each step is compared with the same step, so the same pairs, of the trainer without specialists in the same round:
+a step. Contenders take turns (A B C D, B C D A, ...), each with a new trainer for a few steps; the first two are left
+out. Each step is compared with the same step, so the same pairs, of the trainer without specialists in the same round:
 the ratio is the median over all of them, in CPU seconds of the process, and in seconds on the wall.
 """
 
 import argparse
+import functools
 import os
 import platform
 import tempfile
@@ -45,15 +46,21 @@ def encoded(seed):
     return TokenPairs(*parts)
 
 
+@functools.cache
+def reference(i):
+    from mixwright.preference.losses import reference_log_probabilities
+
+    return reference_log_probabilities(model(), encoded(i))
+
+
 def sources(specialists):
-    """Return PairRows of given references (their values do not matter here) and specialists' losses around log 2."""
+    """Return PairRows by name; specialists' losses are numbers around log 2, so that about half of the gates are 0."""
     from mixwright.preference.rows import PairRows
 
     found = {}
     for i in range(SOURCES):
-        rng = np.random.default_rng(100 + i)
-        reference = np.tile(rng.normal(-400, 40, (SIZE, 1)), 2)
-        found[f"s{i}"] = PairRows(encoded(i), reference, rng.uniform(0.5, 0.7, SIZE) if specialists else None)
+        numbers = np.random.default_rng(100 + i).uniform(0.59, 0.79, SIZE)
+        found[f"s{i}"] = PairRows(encoded(i), reference(i), numbers if specialists else None)
     return found
 
 
@@ -151,7 +158,8 @@ def measure(rounds, steps):
     losses = {}
     with tempfile.TemporaryDirectory() as folder:
         for at in range(rounds):
-            for name, make in contenders().items():
+            ways = list(contenders().items())
+            for name, make in ways[at % len(ways) :] + ways[: at % len(ways)]:  # another one begins each round
                 times, losses[name] = step_times(make(Path(folder) / "run", steps))
                 found[name].append(times[LEFT_OUT:])
             print(f"round {at + 1}: " + ", ".join(f"{np.median(t[-1][:, 0]):.3f}" for t in found.values()), flush=True)
@@ -177,25 +185,26 @@ def page(found, losses, rounds, steps, load):
     of_base = [float(np.median(found[name][:, :, 0] / base[:, :, 0])) for name in names[2:]]
     said = "met" if max(*against, *of_base) <= 1.05 else "missed"
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
+    command = f"python benchmarks/preference_cost.py --write --rounds {rounds} --steps {steps}"
     return f"""# A step of the preference trainer: what it costs beside plain DPO
 
-`python benchmarks/preference_cost.py --write --rounds {rounds} --steps {steps}`, {platform.machine()},
-{os.cpu_count()} cores, one thread, Python {platform.python_version()}, {versions}. A Llama with
-{parameters:.1f} million parameters, float32, {PAIRS} pairs a step of {SOURCES} sources, rows of 40 to {CONTEXT - 2} tokens,
-AdamW, a line of the log every 10 steps. All contenders take the same pairs in the same steps. They take turns, {rounds}
-rounds of {steps} steps, of which the first {LEFT_OUT} are left out; ratios are of each step to the same step of
-"{BASE}" in the same round, medians. Load of the machine (1 minute) at the start and the end: {load[0]:.1f},
-{load[1]:.1f} (1 is the contender).
+`{command}`, {platform.machine()}, {os.cpu_count()} cores,
+one thread, Python {platform.python_version()}, {versions}. A Llama with {parameters:.1f}
+million parameters, float32, {PAIRS} pairs a step of {SOURCES} sources, rows of 40 to {CONTEXT - 2} tokens, AdamW, a line
+of the log every 10 steps. All contenders take the same pairs in the same steps. They take turns, {rounds} rounds of
+{steps} steps, of which the first {LEFT_OUT} are left out; ratios are of each step to the same step of
+"{BASE}" in the same round, medians. Load of the machine (1 minute) at the start and the end:
+{load[0]:.1f}, {load[1]:.1f} (1 is the contender).
 
 | step | CPU, ms | ratio | by round | wall, ms | ratio | loss of the first 10 steps |
 |---|---|---|---|---|---|---|
 {chr(10).join(lines)}
 
-Goal: at most 1.05 times plain DPO, in CPU time: {said}. AMA-R takes {of_base[0]:.3f} and AMA-S {of_base[1]:.3f} times our
-own plain DPO, and {against[0]:.3f} and {against[1]:.3f} times TRL's. TRL's step gives more numbers to its log (entropy, mean
-logits, token accuracy), and on a CPU its head scores all positions, prompts too; ours scores those of the answers. Wall
-times are of a machine with other work on it. The loss of AMA-R and AMA-S is that of the gated excess, so another number
-than plain DPO's.
+Goal: at most 1.05 times plain DPO, in CPU time: {said}. AMA-R takes {of_base[0]:.3f} and AMA-S {of_base[1]:.3f} times
+our own plain DPO, and {against[0]:.3f} and {against[1]:.3f} times TRL's. TRL's step gives more numbers to its log
+(entropy, mean logits, token accuracy), and on a CPU its head scores all positions, prompts too; ours scores those of
+the answers. Wall times are of a machine with other work on it. The loss of AMA-R and AMA-S is that of the gated
+excess, so another number than plain DPO's.
 """
 
 
