@@ -190,9 +190,9 @@ def page(found, losses, rounds, steps, load):
 
 `{command}`, {platform.machine()}, {os.cpu_count()} cores,
 one thread, Python {platform.python_version()}, {versions}. A Llama with {parameters:.1f}
-million parameters, float32, {PAIRS} pairs a step of {SOURCES} sources, rows of 40 to {CONTEXT - 2} tokens, AdamW, a line
-of the log every 10 steps. All contenders take the same pairs in the same steps. They take turns, {rounds} rounds of
-{steps} steps, of which the first {LEFT_OUT} are left out; ratios are of each step to the same step of
+million parameters, float32, {PAIRS} pairs a step of {SOURCES} sources, rows of 40 to {CONTEXT - 2} tokens, AdamW, a
+line of the log every 10 steps. All contenders take the same pairs in the same steps. They take turns, {rounds} rounds
+of {steps} steps, of which the first {LEFT_OUT} are left out; ratios are of each step to the same step of
 "{BASE}" in the same round, medians. Load of the machine (1 minute) at the start and the end:
 {load[0]:.1f}, {load[1]:.1f} (1 is the contender).
 

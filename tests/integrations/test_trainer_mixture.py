@@ -285,6 +285,20 @@ def test_a_second_call_and_another_runs_log_are_refused(tmp_path):
         other.train()
 
 
+def test_parameters_that_are_saved_under_another_name_are_there_after_a_resume(tmp_path):
+    """transformers 5 saves GPT-NeoX's head as embed_out, and its Trainer does not rename it back."""
+    steps = {"max_steps": 4}
+    whole, *_ = run(tmp_path / "whole", Static(), made=model("GPTNeoX"), arguments=steps)
+    checkpoint = tmp_path / "whole" / "checkpoint-3"
+    again, *_ = run(tmp_path / "again", Static(), checkpoint, made=model("GPTNeoX"), arguments=steps)
+    for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    again.state.best_model_checkpoint = str(checkpoint)
+    again._load_best_model()
+    for name, value in transformers.AutoModelForCausalLM.from_pretrained(checkpoint).state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value), name
+
+
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     run(tmp_path, Static(), arguments={"max_steps": 3})
     checkpoint = tmp_path / "checkpoint-3"

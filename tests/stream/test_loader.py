@@ -142,6 +142,7 @@ def test_ranks_and_pieces_are_the_batch(world, accumulate, by_source, start):
         loader = MixtureLoader(sources(), state(), rank, world, accumulate=accumulate, sort_by_source=by_source)
         for batch in take(loader, accumulate):
             assert batch.step == start
+            assert batch.counts.tolist() == np.bincount(whole.source, minlength=len(whole.weights)).tolist()
             if by_source:
                 assert batch.source.tolist() == sorted(batch.source.tolist())
             found.append((batch.piece, rank, rows_of(batch)))
