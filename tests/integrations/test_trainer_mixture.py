@@ -286,7 +286,7 @@ def test_a_second_call_and_another_runs_log_are_refused(tmp_path):
 
 
 def test_parameters_that_are_saved_under_another_name_are_there_after_a_resume(tmp_path):
-    """transformers 5 saves GPT-NeoX's head as embed_out, and its Trainer does not rename it back."""
+    """Transformers 5 saves GPT-NeoX's head as embed_out, and its Trainer does not rename it back."""
     steps = {"max_steps": 4}
     whole, *_ = run(tmp_path / "whole", Static(), made=model("GPTNeoX"), arguments=steps)
     checkpoint = tmp_path / "whole" / "checkpoint-3"
