@@ -156,9 +156,10 @@ def with_adapter(base: Any, adapter: AdapterConfig, seed: int) -> Any:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise missing_extra("peft", "preference") from error
+    alpha: Any = adapter.alpha or 2 * adapter.rank  # a number that need not be whole
     settings = LoraConfig(
         r=adapter.rank,
-        lora_alpha=adapter.alpha or 2 * adapter.rank,
+        lora_alpha=alpha,
         lora_dropout=adapter.dropout,
         target_modules=adapter.targets,
         task_type="CAUSAL_LM",

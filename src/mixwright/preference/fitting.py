@@ -81,6 +81,7 @@ class FitSettings:
 
     def arguments(self, folder: Path) -> TrainingArguments:
         """Return the Trainer's arguments; `folder` is for checkpoints."""
+        more: dict[str, Any] = {"gradient_checkpointing": True} if self.gradient_checkpointing else {}
         return TrainingArguments(
             output_dir=str(folder),
             max_steps=self.steps,
@@ -98,7 +99,7 @@ class FitSettings:
             report_to=[],
             disable_tqdm=True,
             remove_unused_columns=False,
-            **({"gradient_checkpointing": True} if self.gradient_checkpointing else {}),
+            **more,
         )
 
 

@@ -171,7 +171,8 @@ class _Tensors:
     def __init__(self, name: str, folder: Path, stack: ExitStack) -> None:
         from safetensors import safe_open
 
-        self._name, self._files = name, {}
+        self._name = name
+        self._files: dict[str, Any] = {}
         for path in sorted(folder.glob("*.safetensors")):
             handle = stack.enter_context(safe_open(path, framework="pt"))
             self._files |= dict.fromkeys(handle.keys(), handle)
@@ -204,7 +205,7 @@ def _merge_adapters(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.add_weighted_adapter(names, weights, "merged", combination_type=_PEFT[kind], **more)
-    model.save_pretrained(into, selected_adapters=["merged"])
+    model.save_pretrained(str(into), selected_adapters=["merged"])
     for path in list((into / "merged").iterdir()):
         path.rename(into / path.name)
     (into / "merged").rmdir()
