@@ -1,6 +1,7 @@
 """A comparison on preference pairs: arms, costs, resume, later arms, and what does not fit."""
 
 import csv
+import gc
 import json
 import sys
 from pathlib import Path
@@ -27,11 +28,14 @@ AMAS = {"strategy": {"name": "AMAS", "learning_rate": 0.5}}
 ARMS = ["pooled", "uniform", "normalised", {"specialist": "all"}, {"merge": "ties"}, {"merge": "dare"}, AMAR, AMAS]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """One thread; the collector, which accelerate calls after each training, need not look at what was imported."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    gc.freeze()
     yield
+    gc.unfreeze()
     torch.set_num_threads(before)
 
 

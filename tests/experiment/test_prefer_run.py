@@ -1,5 +1,6 @@
 """Specialists and a generalist from their YAML to the page: numbers, resume, other configurations."""
 
+import gc
 import json
 import shutil
 import sys
@@ -31,11 +32,14 @@ from mixwright.preference.losses import PairLoss, score_pairs
 FILES = ("metrics.jsonl", "decisions.jsonl", "evaluation.jsonl")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """One thread; the collector, which accelerate calls after each training, need not look at what was imported."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    gc.freeze()
     yield
+    gc.unfreeze()
     torch.set_num_threads(before)
 
 
