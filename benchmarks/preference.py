@@ -27,6 +27,7 @@ STRATEGIES = (
     {"strategy": {"name": "AMAR", "learning_rate": 0.1}, "name": "AMA-R"},
     {"strategy": {"name": "AMAS", "learning_rate": 0.1, "smoothing": 0.1}, "name": "AMA-S"},
 )
+LATER = [{**arm, "train_on": "loss", "name": f"{arm['name']}, on the loss"} for arm in STRATEGIES]  # without the gate
 ARMS = ["uniform", "pooled", "normalised", *STRATEGIES]
 OF_SPECIALISTS = [{"merge": "linear"}, {"merge": "ties"}, {"merge": "dare"}, {"specialist": "all"}]
 MEASURED = {"evaluate_every": 40, "evaluate_pairs": 60}
@@ -55,7 +56,7 @@ def config(data: Path, base: Path, cores: int) -> dict:
         "loss": {"beta": 0.1},
         "specialists": {"epochs": 1},
         "training": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, **MEASURED},
-        "arms": [*ARMS, *OF_SPECIALISTS],
+        "arms": [*ARMS, *LATER, *OF_SPECIALISTS],
         "seeds": 3,
         "compute": {"cores": cores},
     }
