@@ -31,6 +31,7 @@ LATER = [{**arm, "train_on": "loss", "name": f"{arm['name']}, on the loss"} for 
 ARMS = ["uniform", "pooled", "normalised", *STRATEGIES]
 OF_SPECIALISTS = [{"merge": "linear"}, {"merge": "ties"}, {"merge": "dare"}, {"specialist": "all"}]
 MEASURED = {"evaluate_every": 40, "evaluate_pairs": 60}
+LOSS, ACCURACY, EXCESS = "held-out loss", "preference accuracy", "excess over the specialist"
 NOTE = ""
 
 
@@ -148,6 +149,24 @@ def _by_source(summary: dict, quantity: str) -> list[str]:
     return [*lines, ""]
 
 
+def plot(summary: dict, path: Path) -> None:
+    """Draw differences to the baseline, for all arms that are not one source's specialist."""
+    from svg import COLOURS, Picture, intervals
+
+    wanted = {(LOSS, 0): "loss", (LOSS, 1): "loss", (ACCURACY, 0): "accuracy", (EXCESS, 1): "excess"}
+    picture = Picture(940, 620)
+    for i, ((quantity, number), word) in enumerate(wanted.items()):
+        found = [m for m in summary["measures"] if m["quantity"] == quantity and m["kind"] == "all sources"][number]
+        shown = [d for d in found["differences"] if not d["arm"].startswith("specialist ")]
+        rows = [
+            (d["arm"], COLOURS[j % len(COLOURS)], d["difference"], d["low"], d["high"]) for j, d in enumerate(shown)
+        ]
+        box = (20 + 460 * (i % 2), 40 + 300 * (i // 2), 440, 260)
+        better = "more" if found["higher"] else "less"
+        intervals(picture, box, f"{word}, {found['name']}, minus {summary['over']} ({better} is better)", rows)
+    picture.write(path, f"{summary['title']}: differences to {summary['over']} on held-out pairs, 90 % intervals")
+
+
 def main() -> None:
     """Parse and do."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -169,7 +188,9 @@ def main() -> None:
             "one core of an x86-64 CPU, float32. All losses are DPO's, nats per held-out pair; the excess is over the\n"
         )
         head += "specialist of the same seed, pair by pair, cut at 0.\n\n"
-        Path(__file__).with_name("results").joinpath("preference.md").write_text(head + NOTE.lstrip() + "\n" + text)
+        results = Path(__file__).with_name("results")
+        results.joinpath("preference.md").write_text(head + NOTE.lstrip() + "\n" + text)
+        plot(json.loads((arguments.folder / "summary.json").read_text(encoding="utf-8")), results / "preference.svg")
 
 
 if __name__ == "__main__":
