@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -19,7 +20,7 @@ import torch
 from tiny_pairs import LETTERS, TRAINING, write_all
 
 from mixwright.errors import InputError
-from mixwright.experiment.compare_config import compare_schema, make_compare_config
+from mixwright.experiment.compare_config import compare_schema, dumped, make_compare_config
 from mixwright.experiment.compare_preference_config import ComparePreferenceConfig
 from mixwright.experiment.compare_run import run_compare
 
@@ -141,6 +142,7 @@ def test_the_cost_of_specialists_can_be_taken_off(data, tmp_path) -> None:
     assert abs(total - arms["uniform"]["tokens"]) <= TRAINING["batch_size"]
     with pytest.raises(InputError, match=r"arm AMAR: its specialists cost .* which is all of its 6 steps of 6"):
         run_compare(make(data, arms=["uniform", AMAR], charge_specialists=True, seeds=1), tmp_path / "short")
+    assert not (tmp_path / "short").exists()
 
 
 def test_adapters_are_compared_and_merged(data, tmp_path) -> None:
@@ -151,6 +153,20 @@ def test_adapters_are_compared_and_merged(data, tmp_path) -> None:
     }
     assert found["specialist digits", "source digits", "excess over the specialist"] == pytest.approx(0, abs=1e-6)
     assert len({found[arm, "source abc", "held-out loss"] for arm in ("uniform", "merge linear", "merge dare")}) == 3
+
+
+def test_an_arm_has_a_clip_of_its_own_and_the_configuration_can_be_read_again(data, tmp_path) -> None:
+    arms = [AMAR, {**AMAR, "name": "unclipped", "clip": "none"}, {**AMAR, "name": "ungated", "train_on": "loss"}]
+    config = make(data, arms=[*arms, "uniform"], seeds=1)
+    run_compare(config, tmp_path / "run")
+    again = make_compare_config(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()))
+    assert dumped(again) == dumped(config)
+    losses = {
+        row["arm"]: row["value"]
+        for row in rows_of(tmp_path / "run")
+        if row["quantity"] == "held-out loss" and row["measured_on"] == "source abc"
+    }
+    assert len(set(losses.values())) == 4
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -19,7 +20,7 @@ import torch
 from tiny_pairs import LETTERS, SIZES, TRAINING, write_all, write_model
 
 from mixwright.errors import InputError
-from mixwright.experiment.prefer_config import make_prefer_config
+from mixwright.experiment.prefer_config import config_text, dumped, make_prefer_config
 from mixwright.experiment.prefer_inputs import open_inputs
 from mixwright.experiment.prefer_parts import PreferConfig
 from mixwright.experiment.prefer_run import run_prefer_train, run_specialists
@@ -138,7 +139,7 @@ def test_specialists_of_something_else_are_refused(data, specialists, tmp_path, 
         InputError, match=f"the source 'abc' .* should be of {words} .*, found .*; run mixwright prefer"
     ):
         run_prefer_train(make(data, specialists=str(specialists[0]), **change), tmp_path / "run")
-    assert not (tmp_path / "run" / "summary.json").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_folds_score_each_pair_with_a_specialist_that_did_not_see_it(data, tmp_path) -> None:
@@ -226,11 +227,40 @@ def test_another_file_behind_the_same_path_is_trained_anew(data, tmp_path) -> No
         ({"adapter": {"rank": 2, "targets": ["nothing"]}}, "targets should name layers of the model"),
         ({"model": "nowhere"}, "there should be a model"),
         ({"constraints": {"floors": {"abc": 0.9, "upper": 0.9}}}, "constraints"),
+        (
+            {"pairs": {"max_length": 6, "long_prompts": "error"}},
+            r"source 'abc': .*abc.jsonl, line 1: the prompt should",
+        ),
+        (
+            {"specialists": {"folds": 20}},
+            r"specialists: source 'digits': .* different prompts as folds \(20\), found 18",
+        ),
+        ({"training": {**TRAINING, "batch_size": 2}}, "training: a step should have a pair of each source .* found 2"),
+        ({"training": {**TRAINING, "max_epochs": 0.5}}, r"max_epochs should leave .* \(36\), found 30 with 0.5 epochs"),
     ],
 )
-def test_what_does_not_fit_is_said(data, tmp_path, changes, words) -> None:
+def test_what_does_not_fit_is_said_before_anything_is_written(data, tmp_path, changes, words) -> None:
     with pytest.raises(InputError, match=words):
         run_prefer_train(make(data, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"strategy": None, "weights": "pooled"},
+        {"strategy": None},
+        {"specialists": {"run": "elsewhere", "target": "source_mean"}},
+        {"prior": "natural", "constraints": {"caps": {"abc": 0.5}}},
+    ],
+)
+def test_what_is_written_down_can_be_read_again(data, changes) -> None:
+    config = make(data, **changes)
+    again = make_prefer_config(PreferConfig, yaml.safe_load(config_text(config, "mixwright prefer train")))
+    assert dumped(again) == dumped(config)
+    assert again.strategy == config.strategy
+    assert again.specialists == config.specialists
 
 
 def test_a_loss_that_is_not_finite_names_source_and_row(data, tmp_path) -> None:

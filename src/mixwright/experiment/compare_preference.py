@@ -19,7 +19,8 @@ from mixwright.experiment.compare_preference_work import (
     weighting_of,
 )
 from mixwright.experiment.parallel import Work, run_all
-from mixwright.experiment.prefer_inputs import check_inputs
+from mixwright.experiment.prefer_checks import check_generalist, check_specialists
+from mixwright.experiment.prefer_work import Work as PairWork
 from mixwright.experiment.source_files import named
 from mixwright.experiment.stages import Progress
 
@@ -80,19 +81,28 @@ class PreferenceComparison:
     def _specialists(self) -> bool:
         """Whether there are specialists."""
         config = self.config
-        return "specialists" in config.model_fields_set or any(needs_specialists(config, arm) for arm in config.arms)
+        return config.specialists is not None or any(needs_specialists(config, arm) for arm in config.arms)
 
     def check(self, progress: Progress) -> None:
         """Check the arms, read all pairs, open tokeniser and model; nothing is written."""
         for number, arm in enumerate(self.config.arms):
             with named(self.config.where("arms", str(number))):
                 weighting_of(self.config, arm)
-        check_inputs(self.config, progress)
-
-    def prepare(self, progress: Progress) -> None:
-        """Make tokens, and score all pairs under the reference."""
         forget()
         work = opened(self.config, self.folder, progress)
+        for seed in self.seeds if self._specialists else ():
+            check_specialists(self.config, work, seed)
+        for number, arm in enumerate(self.config.arms):
+            with named(self.config.where("arms", str(number))):
+                costs = [self._cost_ahead(arm, work, seed) for seed in self.seeds]
+                steps = [steps_of(self.config, self.folder, arm, cost) for cost in costs]
+            if (weighting := weighting_of(self.config, arm)) is not None:
+                check_generalist(self.config, work, weighting, max(steps))
+
+    def prepare(self, progress: Progress) -> None:
+        """Keep the tokens, and score all pairs under the reference."""
+        work = opened(self.config, self.folder, progress)
+        work.inputs.keep()
         work.make_references(lambda share: progress("reference", round(1000 * share), 1000))
 
     def run(self, progress: Progress) -> list[Cell]:
@@ -128,6 +138,12 @@ class PreferenceComparison:
         if arm.specialist is not None or not needs_specialists(self.config, arm):
             return 0.0
         return sum(self._costs[seed, name] for name in self.config.sources)
+
+    def _cost_ahead(self, arm: PreferenceArmConfig, work: PairWork, seed: int) -> float:
+        """Return the pairs that an arm's specialists will cost."""
+        if not (arm.trains and needs_specialists(self.config, arm)):
+            return 0.0
+        return sum(work.cost_of(name, seed) for name in self.config.sources)
 
     def notes(self, cells: Sequence[Cell]) -> list[str]:
         """Return what became of the pairs, and what it takes to read the costs."""

@@ -107,8 +107,10 @@ class ComparePreferenceConfig(PreferDataConfig, Shared):
     )
     loss: LossConfig = Field(default_factory=LossConfig, description="The loss, of specialists and generalists alike.")
     adapter: Adapter = Field(default=None, description="none: all parameters are trained. {rank, ...}: LoRA.")
-    specialists: SpecialistsConfig = Field(
-        default_factory=SpecialistsConfig, description="The specialists; they are trained anew for each seed."
+    specialists: SpecialistsConfig | None = Field(
+        default=None,
+        description="The specialists; they are trained anew for each seed. Default: as they are where an arm needs "
+        "them, else none.",
     )
     training: GeneralistTrainingConfig = Field(
         default_factory=GeneralistTrainingConfig, description="How to train; every arm has as many steps."
@@ -138,7 +140,7 @@ class ComparePreferenceConfig(PreferDataConfig, Shared):
 
     @model_validator(mode="after")
     def _arms_fit(self) -> ComparePreferenceConfig:
-        if self.specialists.run is not None or "keep" in self.specialists.model_fields_set:
+        if self.specialists is not None and (self.specialists.run is not None or self.specialists.keep):
             raise ValueError("specialists of a comparison are trained for each seed; remove specialists.run and .keep")
         for arm in self.arms:
             if arm.specialist is not None and arm.specialist not in self.sources:
@@ -159,6 +161,11 @@ class ComparePreferenceConfig(PreferDataConfig, Shared):
     def targets(self) -> dict[str, Any]:
         """Return none: mixtures are judged on the sources' held-out pairs."""
         return {}
+
+    @property
+    def of_specialists(self) -> SpecialistsConfig:
+        """Return the settings of the specialists, also where none are given."""
+        return self.specialists or SpecialistsConfig()
 
     def charged(self, arm: PreferenceArmConfig) -> bool:
         """Whether the specialists' cost comes out of an arm's steps."""

@@ -40,7 +40,9 @@ def opened(config: ComparePreferenceConfig, folder: Path, progress: Progress = s
     if folder not in _OPEN:
         _OPEN.clear()
         loss = PairLoss(**config.loss.model_dump())
-        _OPEN[folder] = Work(open_inputs(config, folder, progress), folder, config.training, config.specialists, loss)
+        _OPEN[folder] = Work(
+            open_inputs(config, folder, progress), folder, config.training, config.of_specialists, loss
+        )
     return _OPEN[folder]
 
 
@@ -171,11 +173,11 @@ class _ArmWork:
         chosen = names if self._arm.specialist is None else [self._arm.specialist]
         given = self._arm.weights or dict.fromkeys(chosen, 1.0)
         whole = sum(abs(value) for value in given.values()) or 1.0
-        epochs = {name: self._config.specialists.epochs if name in chosen else 0.0 for name in names}
+        epochs = {name: self._config.of_specialists.epochs if name in chosen else 0.0 for name in names}
         steps = 0
         if self._arm.specialist is not None:
             pairs = len(self._work.inputs.sources[self._arm.specialist].train)
-            steps = self._config.specialists.steps(pairs, training.batch_size)
+            steps = self._config.of_specialists.steps(pairs, training.batch_size)
         return {
             "weights": {name: abs(given.get(name, 0.0)) / whole for name in names},
             "curve": [],
@@ -231,7 +233,7 @@ class _ArmWork:
             own = [arm.specialist, arm.merge, arm.density, arm.weights]
             return {**inputs, "made_of": own, "specialists": self._specialist_prints()}
         weights = [described(self._weighting), _plain(self._weighting.options)]
-        specialists = [config.specialists.target, self._specialist_prints()] if self._weighting.gated else None
+        specialists = [config.of_specialists.target, self._specialist_prints()] if self._weighting.gated else None
         return {**inputs, "weights": weights, "training": training, "specialists": specialists}
 
     def _specialist_prints(self) -> dict[str, str]:

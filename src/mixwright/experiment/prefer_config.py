@@ -292,6 +292,13 @@ def dumped(config: PreferDataConfig) -> dict[str, Any]:
     values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
     for name, source in config.sources.items():  # null is a value to filter by
         values["sources"][name]["where"] = source.model_dump(mode="json")["where"]
+    for part in (values, *values.get("arms", ())):  # defaults that are refused beside what was given
+        if "strategy" not in part:
+            for name in ("prior", "constraints"):
+                part.pop(name, None)
+    given = values.get("specialists", {})
+    if "run" in given:
+        values["specialists"] = {name: given[name] for name in ("run", "target")}
     return values
 
 

@@ -19,11 +19,12 @@ from mixwright.preference.tokenizers import find_model, find_tokenizer, load_pai
 
 @dataclass(frozen=True)
 class PairSource:
-    """A source of pairs: those that are trained on, and those held out."""
+    """A source of pairs: those that are trained on, and those held out; `separate`: of a file of their own."""
 
     name: str
     train: Pairs
     test: Pairs
+    separate: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _read_source(name: str, source: PairSourceConfig, held_out: float) -> PairSo
         train = train.select(range(source.max_pairs))
     if source.max_held_out is not None and source.max_held_out < len(test):
         test = test.select(range(source.max_held_out))
-    return PairSource(name, train, test)
+    return PairSource(name, train, test, source.test is not None)
 
 
 def _has_split(pairs: Pairs, source: PairSourceConfig) -> bool:
@@ -85,6 +86,7 @@ def _has_split(pairs: Pairs, source: PairSourceConfig) -> bool:
 def notes_of(sources: Mapping[str, PairSource], encoded: Mapping[str, EncodedSource]) -> list[str]:
     """Return what should be said beside the numbers: rows left out, pairs cut, prompts in both parts."""
     notes = [note for source in sources.values() for note in source.train.notes]
+    notes += [f"{n} (held out)" for s in sources.values() if s.separate for n in s.test.notes]
     notes += [
         f"{note} ({part})"
         for source in encoded.values()
@@ -120,7 +122,7 @@ def encode_sources(
     config: PreferDataConfig, sources: Mapping[str, PairSource], tokenizer: Any, folder: Path, progress: Progress
 ) -> dict[str, EncodedSource]:
     """
-    Return the sources as tokens, in order; they are kept in `tokens/` of the run folder and made once.
+    Return the sources as tokens, in order: out of `tokens/` of the run folder, or made anew; nothing is written.
 
     Raises
     ------
@@ -128,22 +130,39 @@ def encode_sources(
         Messages without a chat template, a prompt that is too long (where that is an error), no pair left in a part.
     """
     found, settings = {}, config.pairs.model_dump(mode="json", exclude={"chat_template"})
-    print_ = tokenizer_fingerprint(config)
+    stages = _stages(config, sources, folder)
     for index, (name, source) in enumerate(sources.items()):
         progress("tokens", index, len(sources), name)
         parts = {"train": source.train, "test": source.test}
-        prints = {part: pairs.fingerprint for part, pairs in parts.items()}
-        inputs = {"stage": "pairs", "source": name, "tokenizer": print_, "pairs": prints, "settings": settings}
-        stage = Stage(folder / "tokens" / folder_name(name), inputs)
+        if stages[name].result() is not None:
+            found[name] = EncodedSource(name, *(EncodedPairs.load(stages[name].folder / part) for part in parts))
+            continue
+        with named(config.where("sources", name)):
+            found[name] = EncodedSource(name, *(encode_pairs(p, tokenizer, **settings) for p in parts.values()))
+    progress("tokens", len(found), len(found))
+    return found
+
+
+def keep_tokens(
+    config: PreferDataConfig, sources: Mapping[str, PairSource], encoded: Mapping[str, EncodedSource], folder: Path
+) -> None:
+    """Write what `encode_sources` made to `tokens/` of the run folder, where it is not there yet."""
+    for name, stage in _stages(config, sources, folder).items():
         if stage.result() is None:
             stage.begin()
-            with named(config.where("sources", name)):
-                encoded = {part: encode_pairs(pairs, tokenizer, **settings) for part, pairs in parts.items()}
-            for part, pairs in encoded.items():
+            parts = {"train": encoded[name].train, "test": encoded[name].test}
+            for part, pairs in parts.items():
                 pairs.save(stage.folder / part)
-            stage.finish({part: pairs.fingerprint for part, pairs in encoded.items()})
-        found[name] = EncodedSource(name, *(EncodedPairs.load(stage.folder / part) for part in parts))
-    progress("tokens", len(found), len(found))
+            stage.finish({part: pairs.fingerprint for part, pairs in parts.items()})
+
+
+def _stages(config: PreferDataConfig, sources: Mapping[str, PairSource], folder: Path) -> dict[str, Stage]:
+    settings, print_ = config.pairs.model_dump(mode="json", exclude={"chat_template"}), tokenizer_fingerprint(config)
+    found = {}
+    for name, source in sources.items():
+        prints = {"train": source.train.fingerprint, "test": source.test.fingerprint}
+        inputs = {"stage": "pairs", "source": name, "tokenizer": print_, "pairs": prints, "settings": settings}
+        found[name] = Stage(folder / "tokens" / folder_name(name), inputs)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from mixwright.experiment.prefer_data import (
     EncodedSource,
     check_vocabulary,
     encode_sources,
+    keep_tokens,
     notes_of,
     open_tokenizer,
     read_sources,
@@ -44,6 +45,8 @@ class Inputs:
         Of their files.
     notes
         What became of the pairs, in sentences.
+    keep
+        Writes the tokens to the run folder, where later calls find them.
     """
 
     sources: Mapping[str, EncodedSource]
@@ -53,6 +56,7 @@ class Inputs:
     model_fingerprint: str
     tokenizer_fingerprint: str
     notes: list[str] = field(default_factory=list)
+    keep: Callable[[], None] = lambda: None
     _base: Any = None
 
     @property
@@ -96,30 +100,32 @@ class Inputs:
 
 def open_inputs(config: Any, folder: Path, progress: Progress) -> Inputs:
     """
-    Read, split and encode the pairs of a configuration.
+    Read, split and encode the pairs of a configuration; nothing is written before `Inputs.keep`.
 
     Raises
     ------
     InputError
-        As from `read_sources` and `encode_sources`.
+        As from `read_sources` and `encode_sources`; tokeniser or model do not fit.
     """
     pairs = read_sources(config, progress)
     tokenizer = open_tokenizer(config)
     model = find_model(config.model)
     check_vocabulary(config, tokenizer, vocabulary_of(config, model))
+    if config.adapter is not None:
+        _check_adapter(model, config.adapter)
     encoded = encode_sources(config, pairs, tokenizer, folder, progress)
     files = sorted({path for pattern in _WEIGHTS for path in model.glob(pattern)})
     prints = fingerprint([[path.name, file_fingerprint(path)] for path in files])
     return Inputs(
-        encoded, tokenizer, model, config.adapter, prints, tokenizer_fingerprint(config), notes_of(pairs, encoded)
+        encoded,
+        tokenizer,
+        model,
+        config.adapter,
+        prints,
+        tokenizer_fingerprint(config),
+        notes_of(pairs, encoded),
+        keep=lambda: keep_tokens(config, pairs, encoded, folder),
     )
-
-
-def check_inputs(config: Any, progress: Progress) -> None:
-    """Raise InputError where pairs, tokenizer or model do not fit; nothing is written."""
-    read_sources(config, progress)
-    tokenizer = open_tokenizer(config)
-    check_vocabulary(config, tokenizer, vocabulary_of(config, find_model(config.model)))
 
 
 def vocabulary_of(config: PreferDataConfig, model: Path) -> int:
@@ -132,6 +138,15 @@ def vocabulary_of(config: PreferDataConfig, model: Path) -> int:
         raise InputError(
             f"{config.where('model')}: {model} should hold a model of transformers, reading it failed: {error}"
         ) from error
+
+
+def _check_adapter(folder: Path, adapter: AdapterConfig) -> None:
+    """Raise InputError if an adapter does not fit a model; no number of the model is read."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        with_adapter(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), adapter, 0)
 
 
 def load_model(folder: Path, as_saved: bool = False) -> Any:

@@ -9,8 +9,9 @@ from typing import Any
 
 from mixwright.errors import InputError
 from mixwright.experiment.prefer_arms import described, fixed, following
+from mixwright.experiment.prefer_checks import check_generalist, check_specialists
 from mixwright.experiment.prefer_config import config_text, dumped
-from mixwright.experiment.prefer_inputs import check_inputs, open_inputs
+from mixwright.experiment.prefer_inputs import open_inputs
 from mixwright.experiment.prefer_parts import PreferConfig, SpecialistsConfig
 from mixwright.experiment.prefer_summary import specialists_summary, training_summary
 from mixwright.experiment.prefer_work import Specialist, Weighting, Work, curve_of, save_model
@@ -62,7 +63,9 @@ def run_specialists(
     if config.specialists.run is not None:
         raise InputError(f"{config.where('specialists', 'run')}: the specialists are trained here; remove the key run")
     bare = config.model_copy(update={"weights": None, "strategy": None})
-    with _opened(bare, Path(folder), progress, "run of specialists", "mixwright prefer specialists") as work:
+    with _opened(
+        bare, Path(folder), progress, "run of specialists", "mixwright prefer specialists", None, True
+    ) as work:
         found = _specialists(work, config, progress)
         measured = {}
         if config.specialists.keep:
@@ -91,8 +94,11 @@ def run_prefer_train(
         As from `run_specialists`, and if the strategy cannot be used; all that is said before anything is trained.
     """
     weighting = _weighting(config)
-    with _opened(config, Path(folder), progress, "training on pairs", "mixwright prefer train") as work:
-        found = _specialists(work, config, progress) if _wants_specialists(config, weighting) else None
+    wanted = _wants_specialists(config, weighting)
+    with _opened(
+        config, Path(folder), progress, "training on pairs", "mixwright prefer train", weighting, wanted
+    ) as work:
+        found = _specialists(work, config, progress) if wanted else None
         result = _generalist(work, config, weighting, found, progress)
         summary = training_summary(config, command, work, found, result, described(weighting), weighting.fixed)
         write_json(work.folder / "summary.json", summary)
@@ -124,14 +130,26 @@ def _wants_specialists(config: PreferConfig, weighting: Weighting) -> bool:
 
 
 @contextmanager
-def _opened(config: PreferConfig, folder: Path, progress: Progress, what: str, command: str) -> Iterator[Work]:
-    """Yield what is prepared in the run folder, which is held."""
+def _opened(
+    config: PreferConfig,
+    folder: Path,
+    progress: Progress,
+    what: str,
+    command: str,
+    weighting: Weighting | None,
+    specialists: bool,
+) -> Iterator[Work]:
+    """Yield what is prepared in the run folder, which is held; what does not fit is said before that is written to."""
     check_folder(folder)
     check_same(dumped(config), folder, what, ("training", "loss"), MAY_DIFFER)
-    check_inputs(config, progress)
+    inputs = open_inputs(config, folder, progress)
+    work = Work(inputs, folder, config.training, config.specialists, PairLoss(**config.loss.model_dump()))
+    if specialists:
+        check_specialists(config, work, config.seed)
+    if weighting is not None:
+        check_generalist(config, work, weighting)
     with open_run(folder, config_text(config, command)):
-        inputs = open_inputs(config, folder, progress)
-        work = Work(inputs, folder, config.training, config.specialists, PairLoss(**config.loss.model_dump()))
+        inputs.keep()
         work.make_references(lambda share: progress("reference", round(1000 * share), 1000))
         yield work
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mixwright._version import __version__
 from mixwright.experiment.prefer_config import SftConfig, config_text, dumped
-from mixwright.experiment.prefer_inputs import Inputs, check_inputs, load_model, on_device, open_inputs, with_adapter
+from mixwright.experiment.prefer_inputs import Inputs, load_model, on_device, open_inputs, with_adapter
 from mixwright.experiment.prefer_work import save_model
 from mixwright.experiment.same_folder import check_same
 from mixwright.experiment.source_files import named
@@ -56,9 +56,9 @@ def run_sft(
     folder = Path(folder)
     check_folder(folder)
     check_same(dumped(config), folder, "fine-tuning", ("training", "model"), MAY_DIFFER)
-    check_inputs(config, progress)
+    inputs = open_inputs(config, folder, progress)
     with open_run(folder, config_text(config, "mixwright prefer sft")):
-        inputs = open_inputs(config, folder, progress)
+        inputs.keep()
         return _Work(config, folder, inputs).do(progress, command)
 
 

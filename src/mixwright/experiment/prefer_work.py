@@ -238,6 +238,19 @@ class Work:
             "adapter": self.inputs.adapter_described,
         }
 
+    def cost_of(self, name: str, seed: int) -> float:
+        """Return what a source's specialist will cost, as `Specialist.pairs` says it afterwards."""
+        settings, source = self.specialists or SpecialistsConfig(), self.inputs.sources[name]
+        n = len(source.train)
+        asked = np.array([n])
+        if settings.folds > 1:
+            asked = np.bincount(fold_of_pairs(source.train, settings.folds, seed))
+        return sum(self._cost(n - m * (len(asked) > 1), m, len(source.test), settings) for m in asked.tolist())
+
+    def _cost(self, seen: int, asked: int, held_out: int, settings: SpecialistsConfig) -> float:
+        """Return the pairs of training that one costs which is trained on some pairs and scores others."""
+        return self._steps_of(seen, settings) * self.training.batch_size + _FORWARD * (asked + held_out)
+
     def _steps_of(self, pairs: int, settings: SpecialistsConfig) -> int:
         return settings.steps(pairs, self.training.batch_size)
 
@@ -305,7 +318,7 @@ class Work:
         values = {
             "train": self._losses(model, source.train.select(asked), None if reference is None else reference[asked]),
             "test": self._losses(model, source.test, held),
-            "cost": [steps * how.batch_size + _FORWARD * (len(asked) + len(source.test))],
+            "cost": [self._cost(len(seen), len(asked), len(source.test), settings)],
         }
         if keep:
             save_model(model, self.inputs.tokenizer, model_folder)
@@ -383,6 +396,12 @@ class Work:
             return {"sources": {name: measured.to_json() for name, measured in found.items()}}
 
         every = self.training.evaluate_every or max(1, settings.steps // 10)
+        own = {
+            **{name: getattr(self.training, name) for name in ("clip", "train_on", "lag", "observe_every")},
+            "plan": {} if self.training.max_epochs is None else {"max_epochs": self.training.max_epochs},
+            **weights.options,
+            **options,
+        }
         with no_bars():
             trainer = fit(
                 self.inputs.policy(settings.seed),
@@ -395,13 +414,8 @@ class Work:
                 progress=lambda done, whole: report(done / whole),
                 pad_token_id=self.inputs.pad,
                 checkpoints=checkpoints,
-                clip=self.training.clip,
-                train_on=self.training.train_on,
-                lag=self.training.lag,
-                plan={} if self.training.max_epochs is None else {"max_epochs": self.training.max_epochs},
-                observe_every=self.training.observe_every,
                 log=folder / "decisions.jsonl",
-                **{**weights.options, **options},
+                **own,
             )
         return trainer, trainer.model
 

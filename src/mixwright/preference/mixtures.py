@@ -39,6 +39,16 @@ def mixture_of(weights: Any, sources: Sources, settings: dict[str, Any], lag: in
     return make_mixture(weights, sources, settings, lag)
 
 
+def check_rows(rows: int, prior: Any, apply: str, counts: str | None) -> None:
+    """Raise InputError if a step of so many pairs may lack a source (`prior`: [k]) that its weight is to act on."""
+    least = min(share for share in prior if share > 0)
+    if apply == "loss" and counts in (None, "batch") and rows * least < 1 - 1e-9:
+        raise InputError(
+            f"a step should have a pair of each source to weigh it by, found {rows} pairs a step and a prior of "
+            f"{least:.3g}; use a larger batch, another prior, or counts='expected'"
+        )
+
+
 def applied(mixture: Mixture, apply: str | None) -> str:
     """Return how weights act; None: by drawing, if the strategy allows it."""
     return apply or ("sampling" if "sampling" in mixture.strategy.apply else "loss")

@@ -26,7 +26,7 @@ from mixwright.preference.arguments import (
 from mixwright.preference.checkpoints import last_complete_checkpoint
 from mixwright.preference.evaluation import evaluated, held_out_sources
 from mixwright.preference.losses import PairBatch, PairLoss, PairLosses, answer_log_probabilities
-from mixwright.preference.mixtures import applied, baseline, mixture_of, trained_on
+from mixwright.preference.mixtures import applied, baseline, check_rows, mixture_of, trained_on
 from mixwright.preference.rows import PairRows, collate_pairs
 from mixwright.preference.steps import PairSettings, PreferenceSteps, pair_inputs
 from mixwright.simplex import normalise
@@ -213,12 +213,7 @@ class PreferenceTrainer(Trainer):
                 "give PairRows(..., specialist=) in every source, or use GroupDRO"
             )
         mixture.check(given, watching.apply, options["draw"])
-        least = min(mixture.prior[mixture.prior > 0])
-        if watching.apply == "loss" and watching.counts == "batch" and rows * least < 1 - 1e-9:
-            raise InputError(
-                f"a step should have a pair of each source to weigh it by, found {rows} pairs a step and a prior of "
-                f"{least:.3g}; use a larger batch, another prior, or counts='expected'"
-            )
+        check_rows(rows, mixture.prior, watching.apply, watching.counts)
         drawn: Any = mixture if watching.apply == "sampling" else mixture.prior
         return MixtureLoader(
             sources,
