@@ -226,6 +226,19 @@ def test_what_is_cut_left_out_or_leaked_is_said(data, tmp_path):
     ]
 
 
+def test_what_is_left_out_of_a_file_of_held_out_pairs_is_said(data, tmp_path):
+    row = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    (tmp_path / "b.jsonl").write_text(
+        json.dumps(row | {"prompt": "q"}) + "\n" + json.dumps(row | {"chosen": ""}) + "\n"
+    )
+    source = {"path": "a.jsonl", "test": "b.jsonl", "invalid": "drop"}
+    values = {"model": str(data / "trained"), "sources": {"a": source}}
+    sources = read_sources(make_prefer_config(SftConfig, values, folder=tmp_path), silent)
+    left_out = "a: 1 of 2 rows are no pairs and were left out (empty answer: 1) (held out)"
+    assert notes_of(sources, {}) == [left_out]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
