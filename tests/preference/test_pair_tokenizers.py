@@ -79,6 +79,11 @@ def test_folders_without_a_model_or_a_tokenizer_are_errors(tmp_path: Path) -> No
     with pytest.raises(InputError, match="not finished: go on with it first"):
         find_model(tmp_path)
     (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "adapter_config.json").write_text("{}")
+    with pytest.raises(
+        InputError, match="should be a whole model, found an adapter in .*model; merge it into its base"
+    ):
+        find_model(tmp_path)
     (tmp_path / "model" / "config.json").write_text("{}")
     assert find_model(tmp_path) == find_model(tmp_path / "model") == tmp_path / "model"
     byte_tokenizer().save(tmp_path / "tokenizer")

@@ -20,7 +20,7 @@ def find_model(path: Path | str) -> Path:
     Raises
     ------
     InputError
-        There is no model.
+        There is no model, or an adapter alone.
     """
     path = Path(path)
     for folder in (path, path / "model"):
@@ -28,6 +28,12 @@ def find_model(path: Path | str) -> Path:
             return folder
     if not path.exists():
         raise InputError(f"{path}: there should be a model's folder or a run here, found nothing; check the path")
+    for folder in (path, path / "model"):
+        if (folder / "adapter_config.json").is_file():
+            raise InputError(
+                f"{path}: there should be a whole model, found an adapter in {folder}; merge it into its base "
+                "(PeftModel.from_pretrained(base, folder).merge_and_unload()) and give the folder of that"
+            )
     unfinished = (path / ".mixwright-run").exists()
     advice = "it is a run that is not finished: go on with it first" if unfinished else "check the path"
     raise InputError(f"{path}: there should be a model (config.json) here or in {path / 'model'}, found none; {advice}")
