@@ -59,6 +59,21 @@ def adapters(tmp_path_factory, whole) -> dict[str, Path]:
     return {name: folder / name for name in NAMES}
 
 
+def test_what_wide_models_changed_is_not_rounded_to_a_narrow_base(tmp_path) -> None:
+    base_model().to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    start = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    tuned = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            parameter += 1e-5
+    tuned.save_pretrained(tmp_path / "a")
+    merge(tmp_path / "base", {"a": tmp_path / "a"}, "linear", tmp_path / "merged")
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto")
+    assert found.dtype == torch.float32
+    for before, after in zip(start.parameters(), found.parameters(), strict=True):
+        torch.testing.assert_close(after - before, torch.full_like(before, 1e-5), rtol=0.05, atol=1e-7)
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 4), density=st.floats(0.05, 0.99), data=st.data())
 def test_a_tensor_is_what_peft_makes_of_the_changes(seed, k, density, data) -> None:

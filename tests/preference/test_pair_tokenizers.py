@@ -81,7 +81,7 @@ def test_folders_without_a_model_or_a_tokenizer_are_errors(tmp_path: Path) -> No
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "adapter_config.json").write_text("{}")
     with pytest.raises(
-        InputError, match="should be a whole model, found an adapter in .*model; merge it into its base"
+        InputError, match=r"should be a whole model, found an adapter in .*model; merge it into its base"
     ):
         find_model(tmp_path)
     (tmp_path / "model" / "config.json").write_text("{}")

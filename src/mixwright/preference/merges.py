@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ KINDS = ("linear", "ties", "dare")
 DENSITIES = {"linear": 1.0, "ties": 0.2, "dare": 0.5}
 _PEFT = {"linear": "cat", "ties": "ties", "dare": "dare_linear"}  # peft's own "linear" mixes the factors of adapters
 _ADAPTER = "adapter_config.json"
+_TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}  # of safetensors
 
 
 def merge(
@@ -51,7 +53,8 @@ def merge(
     kind
         "linear", "ties" or "dare".
     folder
-        Where the model, or the adapter, goes; complete or absent.
+        Where the model, or the adapter, goes; complete or absent. Numbers are as wide as those of the models: of a
+        base in bfloat16 and models in float32 it is one in float32, in which small changes are not rounded away.
     weights
         By name. Default: 1/k each; for ties, which takes a mean, 1 each.
     density
@@ -143,13 +146,15 @@ def _largest(change: Tensor, density: float) -> Tensor:
 def _merge_whole(
     base: Path, folders: Mapping[str, Path], kind: str, weights: list[float], density: float, seed: int, into: Path
 ) -> None:
-    """Save the base, then put merged tensors into its files: one file at a time is in memory."""
+    """Save the base, of the models' type, then put merged tensors into its files: one file at a time is in memory."""
     from safetensors.torch import load_file, save_file
 
-    _model(base).save_pretrained(into)
     draw = torch.Generator().manual_seed(seed)
     with ExitStack() as stack:
         tuned = {name: _Tensors(name, path, stack) for name, path in folders.items()}
+        whole = _model(base)
+        whole.to(reduce(torch.promote_types, (each.dtype for each in tuned.values()), whole.dtype))
+        whole.save_pretrained(into)
         for path in sorted(into.glob("*.safetensors")):
             tensors = load_file(path)
             for key in sorted(tensors):
@@ -176,6 +181,13 @@ class _Tensors:
         for path in sorted(folder.glob("*.safetensors")):
             handle = stack.enter_context(safe_open(path, framework="pt"))
             self._files |= dict.fromkeys(handle.keys(), handle)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the widest type of its numbers."""
+        names = {file.get_slice(key).get_dtype() for key, file in self._files.items()}
+        kinds = [kind for name, kind in _TYPES.items() if name in names]
+        return reduce(torch.promote_types, kinds) if kinds else torch.float32
 
     def get(self, key: str, like: Tensor) -> Tensor:
         """Return a tensor; InputError if there is none of that name and shape."""
