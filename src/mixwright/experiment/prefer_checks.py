@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,7 +62,10 @@ def check_generalist(config: Any, work: Work, weighting: Weighting, steps: int |
 
 
 def _check_epochs(sizes: Mapping[str, int], most: float | None, asked: int) -> None:
-    if most is not None and (there := sum(int(most * size) for size in sizes.values())) < asked:
+    if most is None:
+        return
+    there = sum(math.floor(most * size + 1e-9) for size in sizes.values())  # as the plan counts them
+    if there < asked:
         raise InputError(
             f"max_epochs should leave enough pairs for all steps ({asked:,}), found {there:,} with {most:g} epochs; "
             "raise it, or train for fewer steps"
