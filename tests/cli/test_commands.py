@@ -162,6 +162,25 @@ def test_showing_needs_no_torch(mixture: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_rank_ends_without_what_may_abort_at_exit(ranks: int) -> None:
+    code = (
+        "import atexit, os, sys; atexit.register(os.abort); sys.argv = ['mixwright', *sys.argv[1:]]\n"
+        "from mixwright.cli.main import main\n"
+        "main()"
+    )
+    for argument, status in (("--version", 0), ("--nonsense", 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, argument],
+            env=os.environ | {"WORLD_SIZE": str(ranks)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == (status if ranks == 2 else -signal.SIGABRT)
+        assert "mixwright 0." in done.stdout if status == 0 else "--nonsense" in done.stderr
+
+
 @pytest.fixture
 def tiny_config(tmp_path: Path) -> Path:
     sys.path.insert(0, str(Path(__file__).parents[1] / "experiment"))

@@ -58,6 +58,17 @@ def work(tokens, folder, kind, accumulate, stop):
     with started_ranks(kind) as ranks:
         strategy = PiKE(rule="restoring")
         train(SPEC, stores, strategy, settings, folder, byte_tokenizer(), progress, evaluate, ranks=ranks)
+        if folder.name == "ddp":
+            meet(ranks, folder / "late")
+
+
+def meet(ranks, late):
+    """Let rank 1 come late to where the ranks wait for each other; an error on one that did not wait."""
+    if ranks.rank == 1:
+        time.sleep(0.5)
+        late.touch()
+    ranks.wait()
+    assert late.exists(), f"rank {ranks.rank} did not wait"
 
 
 def in_ranks(size, *arguments):

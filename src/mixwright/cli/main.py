@@ -28,7 +28,24 @@ def main() -> None:
         if package not in _OF_THE_CLI:
             raise
         sys.exit(f"mixwright: {missing_extra(package, 'cli')}")
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        if os.environ.get("WORLD_SIZE", "1") != "1" and isinstance(ended.code, int | None):
+            _leave(ended.code or 0)
+        raise
+
+
+def _leave(code: int) -> None:
+    """
+    End a rank that torchrun started without taking the interpreter down piece by piece.
+
+    A model that DDP held keeps the process group's threads of torch until the process ends. One that wakes while
+    Python is being taken down aborts the process (SIGABRT), and torchrun takes a finished training for a failed one.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -89,8 +89,8 @@ class Ranks:
         return found
 
     def wait(self) -> None:
-        """Wait until every rank is here."""
-        self.shared(None)
+        """Wait until every rank is here; a broadcast would not do, since rank 0 gives it without waiting."""
+        self.gather(None)
 
 
 @contextmanager
