@@ -224,6 +224,25 @@ def test_compiled_in_one_graph(mode):
             assert torch.equal(row_losses(compiled, ids), plain)
 
 
+@pytest.mark.parametrize("mode", ["fused", "mirror"])
+def test_compiled_under_autocast(mode):
+    pytest.importorskip("transformers")
+    model, ids = family("GPT2", layers=1), batch(t=8)
+    want = row_gradients(model, row_losses(model, ids))  # single precision, row by row
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    stats = GradientStatistics(compiled, K, mode=mode)
+    with stats.observe(UNSORTED):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = row_losses(compiled, ids).float().mean()
+        loss.backward()
+    assert_near(stats.observation(0, 8), want, UNSORTED, K, 0.03)
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters()]).double().numpy()
+    expected = want.mean(0)[: len(gradient)]
+    assert np.linalg.norm(gradient - expected) < 0.03 * np.linalg.norm(expected)
+    assert all(p.grad.dtype is torch.float32 for p in model.parameters())
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_optimisers_metric(tied):
     model, ids = small(tied=tied), batch()
