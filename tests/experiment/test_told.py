@@ -16,7 +16,16 @@ from mixwright.decisions import read_decisions
 from mixwright.experiment import evaluation
 from mixwright.experiment.evaluation import HeldOut
 from mixwright.experiment.inputs import Source, open_sources, read_target
-from mixwright.experiment.told import digest, is_told, middles, names_of, reported_documents, told_pieces
+from mixwright.experiment.told import (
+    REPORTED_PIECES,
+    digest,
+    is_told,
+    middles,
+    names_of,
+    reported_documents,
+    reported_pieces,
+    told_pieces,
+)
 from mixwright.experiment.train_config import make_train_config
 from mixwright.experiment.train_run import run_train
 from mixwright.strategies import BalancedPiKE, PiKE
@@ -46,7 +55,8 @@ def test_the_parts_share_no_document_and_results_come_first(tmp_path_factory, nu
     assert reported
     assert not names_of([told]) & judged
     assert names_of([told, reported]) <= names_of([TOKENS.encode(documents)])
-    assert sum(map(len, reported[:-1])) < tokens  # no more than asked
+    assert sum(map(len, reported_pieces(reported, tokens)[:-1])) < tokens  # no more than asked
+    assert names_of([reported]) <= names_of([reported_documents(store, 5 * tokens)])
     assert sum(map(len, told_pieces(store, tokens, judged)[:-1])) < tokens
     every = [store.document(i) for i in range(store.documents)]
     if {is_told(digest(ids)) for ids in every} == {False, True}:
@@ -60,6 +70,18 @@ def test_few_tokens_come_from_the_middle_of_many_documents():
     assert [len(piece) for piece in middles([short, long, long], 400)] == [10, 200, 200]
     assert [len(piece) for piece in middles([short] * 2, 400)] == [10, 10]
     assert middles([], 400) == []
+
+
+def test_results_rest_on_documents_from_all_over_a_source(tmp_path):
+    store = write_tokens(tmp_path, [f"{i:04d} " * (2000 if i == 0 else 20) for i in range(1000)], TOKENS)
+    documents = reported_documents(store, 1000, 10)
+    pieces = reported_pieces(documents, 1000, 10)
+    assert [len(piece) for piece in pieces] == [20] * REPORTED_PIECES  # of a book no more than of another document
+    places = [int(TOKENS.decode(document)[:4]) for document in documents]
+    assert np.histogram(places, 5, (0, 1000))[0].min() >= 3
+    assert [len(piece) for piece in reported_pieces(documents, 1000, 64)] == [64] * 15 + [64]
+    short = write_tokens(tmp_path / "short", ["a book " * 1000], TOKENS)
+    assert [len(piece) for piece in reported_pieces(reported_documents(short, 1000), 1000)] == [1280]
 
 
 def test_texts_that_are_in_a_source_and_a_target_are_not_told(tmp_path, monkeypatch):
@@ -109,7 +131,7 @@ def test_a_source_with_too_few_documents_is_said(tmp_path):
     one = write_tokens(tmp_path / "one", many[:1], TOKENS)
     rest = write_tokens(tmp_path / "rest", many[1:], TOKENS)
     held = HeldOut([], [Source("few", rest, one), Source("many", one, rest), Source("none", one, None)], TOKENS, 16, 8)
-    assert texts(held._rows_of_sources(100)["few"]) == set(many[:1])
+    assert texts(held._rows_of_sources(10**6)["few"]) == set(many[:1])
     (said,) = held.untold(BalancedPiKE(1.0))
     assert "no held-out loss of few:" in said
     assert held.untold(PiKE()) == []

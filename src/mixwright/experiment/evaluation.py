@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from mixwright.compare import AVERAGE_OF_SOURCES
 from mixwright.experiment.inputs import Source, Target, encode, held_out_questions
 from mixwright.experiment.proxies import target_rows
-from mixwright.experiment.told import digest, middles, names_of, reported_documents, told_pieces
+from mixwright.experiment.told import (
+    digest,
+    middles,
+    names_of,
+    reported_documents,
+    reported_pieces,
+    told_pieces,
+)
 from mixwright.files import fingerprint
 from mixwright.strategy import Strategy
 from mixwright.text import Question, Tokenizer, TokenStore
@@ -72,7 +79,12 @@ class HeldOut:
         return self._rows_of_sources(_SOURCE_TOKENS)
 
     def _rows_of_sources(self, tokens: int) -> dict[str, TargetRows]:
-        return {name: self._of(reported_documents(store, tokens)) for name, store in self._stores.items()}
+        """Return rows out of many of the documents that results rest on, about so many tokens of each source."""
+        found = {name: self._reported(store, tokens) for name, store in self._stores.items()}
+        return {name: self._of(reported_pieces(each, tokens, self.context)) for name, each in found.items()}
+
+    def _reported(self, store: TokenStore, tokens: int) -> list[Any]:
+        return reported_documents(store, tokens, self.context)
 
     @property
     def _stores(self) -> dict[str, TokenStore]:
@@ -84,7 +96,7 @@ class HeldOut:
     @cached_property
     def _judged(self) -> frozenset[bytes]:
         """Return the names of all documents that a result rests on."""
-        sources = [reported_documents(store, MEASURED_TOKENS) for store in self._stores.values()]
+        sources = [self._reported(store, MEASURED_TOKENS) for store in self._stores.values()]
         targets = [self.tokenizer.encode([d for d in t.held_out if isinstance(d, str)]) for t in self.targets]
         return names_of([*sources, *targets])
 
@@ -114,7 +126,9 @@ class HeldOut:
     @property
     def fingerprints(self) -> dict[str, dict[str, str]]:
         """Return what names the held-out parts: {"targets": {name: ...}, "sources": {name: ...}}."""
-        held = {name: f"{store.fingerprint} in two parts" for name, store in self._stores.items()}
+        held = {
+            name: f"{store.fingerprint} in two parts, out of many documents" for name, store in self._stores.items()
+        }
         prints = {t.name: t.fingerprint for t in self.targets}
         for target in self.targets:  # the choices that accuracy depends on are not in every target's own
             if questions := [[q.prompt, q.answer, *q.others] for q in held_out_questions(target)]:
@@ -160,11 +174,11 @@ class HeldOut:
         )
 
     def source_losses(self, model: Any) -> dict[str, float]:
-        """Return the loss on the first held-out documents of each source, nats per token: for curves."""
+        """Return the loss on some 10,000 held-out tokens of each source, nats per token: for curves."""
         return {name: self._loss(model, rows) for name, rows in self._source_rows.items()}
 
     def measured_source_losses(self, model: Any) -> dict[str, float]:
-        """Return the loss on more of the held-out documents of each source, nats per token: for the result."""
+        """Return the loss on some 50,000 held-out tokens of each source, nats per token: for the result."""
         return {name: self._loss(model, rows) for name, rows in self._rows_of_sources(MEASURED_TOKENS).items()}
 
     def accuracy(self, model: Any) -> dict[str, float]:

@@ -14,6 +14,7 @@ from mixwright.text import TokenStore
 Ids = NDArray[np.integer]
 _SALT = b"told"
 _PIECES = 16
+REPORTED_PIECES = 50
 
 
 def digest(ids: Ids) -> bytes:
@@ -26,10 +27,26 @@ def is_told(name: bytes) -> bool:
     return bool(name[0] & 1)
 
 
-def reported_documents(store: TokenStore, tokens: int) -> list[Ids]:
-    """Return the first documents that results rest on, about so many tokens; all if there are none for them alone."""
-    found = _first(store, tokens, lambda name: not is_told(name))
-    return found or _first(store, tokens, lambda name: True)
+def reported_documents(store: TokenStore, tokens: int, shortest: int = 1) -> list[Ids]:
+    """
+    Return documents that results rest on, enough for about so many tokens by `reported_pieces`.
+
+    They come from all over the store, in an order that does not depend on how many are asked for, so those for more
+    tokens include those for fewer. Where no document is for results alone, any is.
+    """
+    longest = max(tokens // REPORTED_PIECES, shortest)
+    found = _spread(store, tokens, longest, lambda name: not is_told(name))
+    return found or _spread(store, tokens, longest, lambda name: True)
+
+
+def reported_pieces(documents: Sequence[Ids], tokens: int, shortest: int = 1) -> list[Ids]:
+    """
+    Return the middles of documents that results rest on, about so many tokens.
+
+    One book is not a source: at most a fiftieth of the tokens comes from a document, where there are enough, but at
+    least `shortest` (a context), since a model with less before a token predicts it worse.
+    """
+    return middles(documents, tokens, max(tokens // REPORTED_PIECES, shortest))
 
 
 def told_pieces(store: TokenStore, tokens: int, judged: Collection[bytes]) -> list[Ids]:
@@ -49,9 +66,13 @@ def told_pieces(store: TokenStore, tokens: int, judged: Collection[bytes]) -> li
     return middles(documents, tokens)
 
 
-def middles(documents: Sequence[Ids], tokens: int) -> list[Ids]:
-    """Return the middle of each document, of equal length but for shorter ones, about so many tokens in all."""
-    longest = max(tokens // _PIECES, 1)
+def middles(documents: Sequence[Ids], tokens: int, longest: int | None = None) -> list[Ids]:
+    """
+    Return the middle of each document, of equal length but for shorter ones, about so many tokens in all.
+
+    The length is `longest` (by default a sixteenth of the tokens), or more where there are too few documents.
+    """
+    longest = max(tokens // _PIECES, 1) if longest is None else longest
     while sum(min(d.size, longest) for d in documents) < min(tokens, sum(d.size for d in documents)):
         longest *= 2
     found, size = [], 0
@@ -69,13 +90,13 @@ def names_of(documents: Iterable[Iterable[Ids]]) -> frozenset[bytes]:
     return frozenset(map(digest, chain.from_iterable(documents)))
 
 
-def _first(store: TokenStore, tokens: int, wanted: Callable[[bytes], bool]) -> list[Ids]:
+def _spread(store: TokenStore, tokens: int, longest: int, wanted: Callable[[bytes], bool]) -> list[Ids]:
     documents, size = [], 0
-    for index in range(store.documents):
-        ids = np.asarray(store.document(index))
-        if ids.size and wanted(digest(ids)):
-            documents.append(ids)
-            size += ids.size
+    for index in np.random.default_rng(0).permutation(store.documents):
         if size >= tokens:
             break
+        ids = np.asarray(store.document(int(index)))
+        if ids.size and wanted(digest(ids)):
+            documents.append(ids)
+            size += min(ids.size, longest)
     return documents
