@@ -75,8 +75,8 @@ class SampledStatistics:
         """Return a sentence for each source of which often nothing was known."""
         return [
             f"the gradient norm of {name} was unknown in {unknown} of {self._observations} observations: fewer than "
-            "two of its rows in each micro-batch that was sampled; make batches larger, with an even number of rows in a "
-            "micro-batch (then the plan draws pairs, co_locate=2), or raise statistics_steps"
+            "two of its rows in each micro-batch that was sampled; make batches larger, with an even number of rows in "
+            "a micro-batch (then the plan draws pairs, co_locate=2), or raise statistics_steps"
             for name, unknown in zip(names, self._unknown.tolist(), strict=True)
             if unknown > 0
         ]
