@@ -41,6 +41,13 @@ def test_text_of_others_is_escaped():
     assert "Alarm: &lt;b&gt;weights" in text
 
 
+def test_the_headline_names_the_strategy_without_its_numbers():
+    strategy = "Guard(strategy=Every(strategy=PiKE(zeta1=None, rule='restoring'), steps=20), entropy=0.1)"
+    text = render_training({**training(), "strategy": strategy}, decisions())
+    assert "weights that follow PiKE in Every in Guard:" in text
+    assert "zeta1=None" in text  # how it was made
+
+
 def test_charts_hold_the_numbers():
     text = render_training(training(k=3), decisions(k=3))
     charts = json.loads(re.search(r'id="charts">(.*?)</script>', text, re.S)[1])

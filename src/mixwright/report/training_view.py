@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -47,12 +48,20 @@ def build_training(summary: Mapping[str, Any], decisions: Sequence[Mapping[str, 
 
 def _lead(summary: Mapping[str, Any]) -> str:
     held = summary.get("held_out") or {}
-    how = "fixed weights" if summary["fixed"] else f"weights that follow {summary['strategy']}"
+    how = "fixed weights" if summary["fixed"] else f"weights that follow {_short(summary['strategy'])}"
     text = f"{summary['steps']:,} steps with {how}"
     if held.get("average") is not None:
         text += f": held-out loss {number(held['average'])} on average over the sources, "
         text += f"{number(held['worst'])} on the worst ({held['worst_source']}), nats per token"
     return text
+
+
+def _short(strategy: str) -> str:
+    """Return the names in the repr of a strategy, from the inside to the outside: its numbers stand further below."""
+    names: list[str] = []
+    while found := re.match(r"(\w+)\((?:strategy=)?", strategy):
+        names, strategy = [found[1], *names], strategy[found.end() :]
+    return " in ".join(names) or strategy
 
 
 def _weights(
