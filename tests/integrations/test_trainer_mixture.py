@@ -192,6 +192,27 @@ def test_a_step_whose_loss_is_not_finite_can_be_skipped(tmp_path):
     assert [line["mixture/non_finite"] for line in new.state.log_history if "loss" in line] == [2, 2]
 
 
+def steep(folder, **options):
+    """A model whose losses are finite and whose gradient is not."""
+    made = model("GPTNeoX")
+    made.gpt_neox.embed_in.weight.register_hook(lambda grad: grad * float("inf"))
+    return made, use_mixture(trainer(folder, made=made, max_steps=2), sources(), Static(), observe_every=1, **options)
+
+
+def test_a_gradient_that_is_not_finite_is_not_trained_on(tmp_path):
+    made, callback = steep(tmp_path / "stop")
+    before = [p.detach().clone() for p in made.parameters()]
+    with pytest.raises(InputError, match="step 0: the losses are finite, but the gradient is not"):
+        callback.trainer.train()
+    for one, other in zip(before, made.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    made, callback = steep(tmp_path / "skip", non_finite="skip")
+    before = [p.detach().clone() for p in made.parameters()]
+    callback.trainer.train()
+    for one, other in zip(before, made.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
 def test_a_loss_with_something_added_is_refused_with_statistics(tmp_path):
     class Own(transformers.Trainer):
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):

@@ -402,6 +402,16 @@ def test_a_loss_that_is_not_finite_is_named_before_the_model_learns_from_it(tmp_
     assert np.isfinite(skipping.mixture.weights_for(12)).all()
 
 
+def test_a_gradient_that_is_not_finite_is_not_trained_on(tmp_path):
+    made = model()
+    made.get_input_embeddings().weight.register_hook(lambda grad: grad * float("inf"))
+    new = trainer(tmp_path, "uniform", made=made, settings={"max_steps": 2})
+    before = parameters(made).clone()
+    with pytest.raises(InputError, match="step 0: the loss of every pair is finite, but the gradient is not finite"):
+        new.train()
+    torch.testing.assert_close(parameters(made), before, rtol=0, atol=0)
+
+
 def test_dropout_is_off_unless_it_is_asked_for(tmp_path):
     off = trainer(tmp_path, "uniform", made=model(dropout=0.5))
     assert {m.p for m in off.model.modules() if isinstance(m, torch.nn.Dropout)} == {0.0}

@@ -17,6 +17,7 @@ from torch import Tensor
 from mixwright.errors import InputError
 from mixwright.gradients.distributed import world_size
 from mixwright.integrations.fused_head import Heard, fused_nats
+from mixwright.integrations.gradient_checks import finite_gradients, leave_out
 from mixwright.integrations.loss_weights import check_loss, loss_factor, shifts_labels
 from mixwright.integrations.row_losses import by_source, count_tokens, kept_nats, row_nats, targets_of
 from mixwright.integrations.statistics import Statistics
@@ -169,13 +170,18 @@ class TrainerMixture(MixtureCallback):
         if world_size() > 1:
             torch.distributed.all_reduce(self._sums)
         step = self._sums.cpu().double().numpy()
+        keep = self.watching.non_finite == "keep"
         spoilt = [self.mixture.sources[i] for i in np.flatnonzero(~np.isfinite(step[0]))]
-        self._trained = not spoilt or self.watching.non_finite == "keep"
+        steep = not spoilt and not keep and not finite_gradients(self.trainer)
+        self._trained = keep or not (spoilt or steep)
         for window in (self._since, self._logged):
             window.add(step, self.batches[0].weights, self._trained)
-        if not spoilt:
+        if not spoilt and not steep:
             return
-        where = f"step {self.batches[0].step}: the loss is not finite in {', '.join(map(repr, spoilt))}"
+        what = f"the loss is not finite in {', '.join(map(repr, spoilt))}"
+        if steep:
+            what = "the losses are finite, but the gradient is not"
+        where = f"step {self.batches[0].step}: {what}"
         if self.watching.non_finite == "stop":
             raise InputError(
                 f"{where}; the model is as it was before the step: lower the learning rate, or give "
@@ -183,9 +189,7 @@ class TrainerMixture(MixtureCallback):
             )
         logger.warning("%s; %s", where, "trained on as it is" if self._trained else "the step is skipped")
         if not self._trained and getattr(self.trainer.accelerator, "scaler", None) is None:  # a scaler skips it itself
-            for group in self.trainer.optimizer.param_groups:
-                for parameter in group["params"]:
-                    parameter.grad = None
+            leave_out(self.trainer.optimizer)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Tell the Mixture, when it is time."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mixwright.errors import InputError
 from mixwright.gradients.distributed import world_size
+from mixwright.integrations.gradient_checks import finite_gradients, leave_out
 from mixwright.integrations.row_losses import by_source, precise
 from mixwright.mixture import Mixture
 from mixwright.observation import Observation
@@ -168,7 +169,8 @@ class PreferenceSteps(MixtureCallback):
         if world_size() > 1:
             torch.distributed.all_reduce(self._sums)
         sums = self._sums.cpu().double().numpy()
-        spoilt = not np.isfinite(sums[1]).all()
+        lost = not np.isfinite(sums[1]).all()
+        spoilt = lost or not finite_gradients(self.trainer)
         for window in (self._since, self._logged):
             if spoilt:
                 window.skipped += 1
@@ -176,7 +178,8 @@ class PreferenceSteps(MixtureCallback):
                 window.add(sums, self.batches[0].weights, self.weights)
         if not spoilt:
             return
-        where = f"step {self.batches[0].step}: the loss of {self._spoilt()} is not finite"
+        what = f"the loss of {self._spoilt()} is" if lost else "the loss of every pair is finite, but the gradient is"
+        where = f"step {self.batches[0].step}: {what} not finite"
         if self.settings.non_finite == "stop":
             raise InputError(
                 f"{where}; the model is as it was before the step: lower the learning rate, look at the pair, or give "
@@ -184,9 +187,7 @@ class PreferenceSteps(MixtureCallback):
             )
         logger.warning("%s; the step is skipped", where)
         if getattr(self.trainer.accelerator, "scaler", None) is None:  # a scaler skips it itself
-            for group in self.trainer.optimizer.param_groups:
-                for parameter in group["params"]:
-                    parameter.grad = None
+            leave_out(self.trainer.optimizer)
 
     def _spoilt(self) -> str:
         """Return the name of a pair whose loss is not finite; of all ranks' the same one."""
