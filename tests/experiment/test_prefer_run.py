@@ -115,6 +115,15 @@ def test_cached_losses_are_those_of_the_saved_specialists(data, specialists) -> 
         assert found.test.mean() < np.log(2)
 
 
+def test_specialists_that_were_dropped_are_trained_again_when_they_are_to_be_kept(data, specialists, tmp_path) -> None:
+    run_specialists(make(data), tmp_path / "run")
+    assert not list((tmp_path / "run" / "specialists").rglob("model.safetensors"))
+    summary = run_specialists(make(data, specialists={"keep": True}), tmp_path / "run")
+    for source in summary["sources"]:
+        kept = [run / source["model"] / "model.safetensors" for run in (tmp_path / "run", specialists[0])]
+        assert kept[0].read_bytes() == kept[1].read_bytes()
+
+
 def test_specialists_of_another_run_are_the_same(data, specialists, done, tmp_path) -> None:
     run, _ = specialists
     summary = run_prefer_train(make(data, specialists=str(run)), tmp_path / "run")

@@ -23,7 +23,7 @@ from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.losses import PairLoss
 from mixwright.report import write_preference
 
-MAY_DIFFER = (("title",), ("training", "checkpoint_every"))
+MAY_DIFFER = (("title",), ("training", "checkpoint_every"), ("specialists", "keep"))
 _SPECIALISTS = "specialists"
 
 
