@@ -241,6 +241,10 @@ def test_another_file_behind_the_same_path_is_trained_anew(data, tmp_path) -> No
             r"source 'abc': .*abc.jsonl, line 1: the prompt should",
         ),
         (
+            {"model": "short"},
+            r"max_length: source 'abc': the model short reads at most 8 tokens at once, asked .* of \d+",
+        ),
+        (
             {"specialists": {"folds": 20}},
             r"specialists: source 'digits': .* different prompts as folds \(20\), found 18",
         ),
@@ -249,6 +253,8 @@ def test_another_file_behind_the_same_path_is_trained_anew(data, tmp_path) -> No
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_written(data, tmp_path, changes, words) -> None:
+    if changes.get("model") == "short":
+        write_model(data[0] / "short", positions=8)
     with pytest.raises(InputError, match=words):
         run_prefer_train(make(data, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -24,7 +24,7 @@ def write_pairs(folder: Path, seed: int = 1) -> None:
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
 
 
-def write_model(folder: Path, seed: int = 0) -> Path:
+def write_model(folder: Path, seed: int = 0, positions: int = 64) -> Path:
     """Write a tiny model with a tokeniser of bytes."""
     import torch
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
@@ -34,7 +34,7 @@ def write_model(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     tokenizer = byte_tokenizer()
-    config = GPTNeoXConfig(**sizes, vocab_size=tokenizer.vocab_size, max_position_embeddings=64)
+    config = GPTNeoXConfig(**sizes, vocab_size=tokenizer.vocab_size, max_position_embeddings=positions)
     GPTNeoXForCausalLM(config).save_pretrained(folder)
     tokenizer.save(folder)
     return folder

@@ -19,6 +19,7 @@ from mixwright.experiment.prefer_data import (
     read_sources,
     tokenizer_fingerprint,
 )
+from mixwright.experiment.source_files import named
 from mixwright.experiment.stages import Progress
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.preference.tokenizers import find_model
@@ -114,6 +115,7 @@ def open_inputs(config: Any, folder: Path, progress: Progress) -> Inputs:
     if config.adapter is not None:
         _check_adapter(model, config.adapter)
     encoded = encode_sources(config, pairs, tokenizer, folder, progress)
+    _check_lengths(config, model, encoded)
     files = sorted({path for pattern in _WEIGHTS for path in model.glob(pattern)})
     prints = fingerprint([[path.name, file_fingerprint(path)] for path in files])
     return Inputs(
@@ -138,6 +140,18 @@ def vocabulary_of(config: PreferDataConfig, model: Path) -> int:
         raise InputError(
             f"{config.where('model')}: {model} should hold a model of transformers, reading it failed: {error}"
         ) from error
+
+
+def _check_lengths(config: PreferDataConfig, model: Path, encoded: Mapping[str, EncodedSource]) -> None:
+    """Raise InputError, which names the source, if a pair has more tokens than a model reads at once."""
+    from transformers import AutoConfig
+
+    from mixwright.training.model import check_context
+
+    about = AutoConfig.from_pretrained(model).get_text_config()
+    for name, source in encoded.items():
+        with named(f"{config.where('pairs', 'max_length')}: source {name!r}"):
+            check_context(about, max(source.train.longest, source.test.longest), f"the model {model.name}")
 
 
 def _check_adapter(folder: Path, adapter: AdapterConfig) -> None:

@@ -100,6 +100,11 @@ class EncodedPairs:
         """The number of tokens of each answer, int32 [n, 2]."""
         return np.diff(self.offsets).reshape(-1, 3)[:, 1:].astype(np.int32)
 
+    @property
+    def longest(self) -> int:
+        """The number of tokens of the longest prompt with an answer; 0 without pairs."""
+        return int((self.prompt_lengths + self.lengths).max(initial=0))
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that name the tokens of all pairs and where each part begins; the name is not in it."""
