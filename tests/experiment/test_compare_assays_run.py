@@ -120,5 +120,5 @@ def test_the_yaml_names_the_line(tmp_path):
     with pytest.raises(InputError, match=r"c\.yaml.*found uniform twice"):
         load_compare_config(tmp_path / "c.yaml")
     (tmp_path / "d.yaml").write_text(json.dumps(SMALL | {"kind": "images"}))
-    with pytest.raises(InputError, match="kind should be text or assays, found 'images'"):
+    with pytest.raises(InputError, match="kind should be text, assays or preference, found 'images'"):
         load_compare_config(tmp_path / "d.yaml")

@@ -182,7 +182,7 @@ def test_an_arm_has_a_clip_of_its_own_and_the_configuration_can_be_read_again(da
         ({"arms": ["uniform", "PiKE"]}, "PiKE needs grad_sq_norm"),
         ({"specialists": {"keep": True}}, "remove specialists.run and .keep"),
         ({"over": "natural"}, "over should be one of the arms"),
-        ({"kind": "prefer"}, "kind should be text or assays or preference, found 'prefer'"),
+        ({"kind": "prefer"}, "kind should be text, assays or preference, found 'prefer'"),
         ({"sources": {"abc": "nothing.jsonl"}}, "nothing.jsonl"),
     ],
 )

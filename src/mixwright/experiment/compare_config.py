@@ -345,7 +345,8 @@ def make_compare_config(
     kind = value.get("kind", "text")
     if not isinstance(kind, str) or kind not in KINDS:
         where = file.where(("kind",)) if file else "key kind"
-        raise InputError(f"{where}: kind should be {' or '.join(KINDS)}, found {kind!r}; correct it")
+        *first, last = KINDS
+        raise InputError(f"{where}: kind should be {', '.join(first)} or {last}, found {kind!r}; correct it")
     model = _model_of(kind)
     try:
         config = model.model_validate(value, context={"folder": folder.resolve()})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ class SpecialistCache:
     def put(self, kind: str, source: str, made_of: Mapping[str, Any], **arrays: Any) -> dict[str, Array]:
         """Keep arrays, float32, and return them."""
         values = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-        about = {"kind": kind, "source": source, "made_of": dict(made_of)}
+        about = {"kind": kind, "source": source, "made_of": dict(made_of), "arrays": sorted(values)}
         with atomic_write(self._path(kind, made_of), "wb") as handle:
             np.savez(handle, about=np.array(json.dumps(about)), **values)  # type: ignore[arg-type]
         return values
@@ -107,8 +106,9 @@ def _kind_words(kind: str) -> str:
 def _read(path: Path) -> dict[str, Array] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name != "about"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            names = json.loads(str(file["about"]))["arrays"]
+            return {name: file[name] for name in names}
+    except Exception:  # a damaged archive fails in many ways; whatever it is, the numbers are made again
         return None
 
 
@@ -116,7 +116,7 @@ def _about(path: Path) -> dict[str, Any] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # as above
         return None
     return about if isinstance(about, dict) else None
 
