@@ -184,8 +184,9 @@ A ratio of one round is rough: on this busy machine single ratios of the same co
 by up to 8 % between runs (so -8 % is nothing). Opacus, with one round, ran beside plain steps of 6.4 s, twice
 the usual: its ratio says little. At source level K = 4 the goal of 1.07 is met or missed by a hair, by round.
 A second measurement, 7 rounds on an otherwise quiet machine, two processes at once (`--time "source 4,example 4"`,
-`--time "source 8,example 8"`), medians: source level 1.063 (K = 4; rounds .94 to 1.16) and 1.120 (K = 8; 1.00 to 1.19), example
-level 1.074 (.94 to 1.32) and 1.126 (1.01 to 1.19): all four within their goals, none by more than its rounds scatter.
+`--time "source 8,example 8"`), medians: source level 1.063 (K = 4; rounds .94 to 1.16) and 1.120 (K = 8; 1.00 to 1.19),
+example level 1.074 (.94 to 1.32) and 1.126 (1.01 to 1.19): all four within their goals, none by more than its rounds
+scatter.
 A GPU was not tried.
 """
 SLOW = ("tenth 4", "mirror 4", "unsorted 4", "passes 4", "masked 4", "masked 8", "vmap", "opacus")
