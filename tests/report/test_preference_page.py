@@ -11,6 +11,8 @@ import pytest
 
 from mixwright.errors import InputError
 from mixwright.report import render_preference, write_preference
+from mixwright.report.charts import Look
+from mixwright.report.training_charts import Line, lines_chart
 
 NAMES = ("helpful", "harmless", "honest")
 
@@ -94,6 +96,14 @@ def test_every_part_is_there_as_a_chart_and_as_a_table() -> None:
     assert text == render_preference(summary(), metrics(), decisions())
     assert "at_cap: [1]" in text
     assert "AMAR" in text
+
+
+def test_the_first_points_of_a_gap_are_seen() -> None:
+    line = Line("a", Look("blue", "circle", "solid"), [0.0, 50.0, 100.0], [0.006, -0.002, -0.001])
+    for whole in (True, False):
+        low, high = lines_chart("gap", "gap", [line], whole=whole).layout["yaxis"]["range"]
+        assert low < -0.002
+        assert (high > 0.006) == whole
 
 
 def test_without_specialists_there_is_no_excess() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,7 +196,9 @@ def with_adapter(base: Any, adapter: AdapterConfig, seed: int) -> Any:
     )
     torch.manual_seed(seed)
     try:
-        return get_peft_model(base, settings)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # what peft asks of a model
+            return get_peft_model(base, settings)
     except ValueError as error:
         raise InputError(
             f"adapter: targets should name layers of the model, found {adapter.targets}: {error}"

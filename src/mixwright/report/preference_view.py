@@ -130,9 +130,10 @@ def _parts(
         ]
         if not any(v is not None for line in lines for v in line.values):
             continue
+        words = f"{measure.title}, {measure.words}"
         chart = lines_chart(
-            f"{kind}-{measure.key}", f"{measure.title}, {measure.words}", lines, measure.form, zero=measure.zero
-        )
+            f"{kind}-{measure.key}", words, lines, measure.form, zero=measure.zero, whole=True
+        )  # pairs begin at log 2: there is no steep part
         form = "percent" if measure.form.endswith("%") else ""
         found.append(
             {

@@ -35,7 +35,13 @@ def averaged(steps: Sequence[float], values: Sequence[float | None]) -> tuple[li
 
 
 def lines_chart(
-    name: str, words: str, lines: Sequence[Line], form: str = ".4f", held: bool = False, zero: bool = False
+    name: str,
+    words: str,
+    lines: Sequence[Line],
+    form: str = ".4f",
+    held: bool = False,
+    zero: bool = False,
+    whole: bool = False,
 ) -> Chart:
     """
     Return a chart of lines over the steps.
@@ -51,13 +57,15 @@ def lines_chart(
     held
         Whether a value holds until the next step that is given (weights), or is a point of a curve.
     zero
-        Whether the axis begins at 0; else it leaves out the steep beginning.
+        Whether the axis begins at 0; else it leaves out the steep beginning,
+    whole
+        unless all values are to be seen.
     """
     data = [_trace(line, form, held) for line in lines]
     last = max((line.steps[-1] for line in lines if line.steps), default=1)
     late = [
         v for line in lines for at, v in zip(line.steps, line.values, strict=True)
-        if v is not None and (zero or at >= 0.2 * last)
+        if v is not None and (zero or whole or at >= 0.2 * last)
     ] or [0.0]  # fmt: skip
     low, high = _padded([*late, 0.0] if zero else late, 0.06, 0.08)
     y = _axis(nticks=6, range=[0.0 if zero and min(late) >= 0 else low, high])
