@@ -1,4 +1,6 @@
-# make demo: the demo, from nothing.   make test: the tests, from nothing.   make lint: format, lint, types.
+# make demo: the demo, from nothing.   make lint: format, lint, types.
+# make test: the tests, from nothing.   make test-all: the slow ones too (processes that are killed, ranks, long runs).
+# make fuzz MINUTES=5: the property tests with fresh random seeds; a failure prints how to repeat it.
 # make docs: the documentation site, build/site/index.html; a warning is an error.
 # Needs Python 3.11 or newer with venv, make and a package index; everything else goes into .venv.
 
@@ -6,17 +8,32 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUN ?= runs/demo
+MINUTES ?= 5
+# A process per core, but not more than the memory of most machines has room for. A file stays in one process, so that
+# what its tests share is made once.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 # Threads that wait by spinning are ten times slower when other work shares the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-all fuzz lint docs clean
 
 demo: .venv/.installed-lm
 	$(BIN)/mixwright demo --folder $(RUN) --open
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-all: .venv/.installed-dev
+	$(PYTEST) $(PYTEST_ARGS)
+
+fuzz: .venv/.installed-dev
+	@end=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
+	    seed=$$($(BIN)/python -c 'import secrets; print(secrets.randbelow(2**32))'); \
+	    options="--hypothesis-profile=fuzz --hypothesis-seed=$$seed"; \
+	    $(PYTEST) -m hypothesis $$options --until=$$end $(PYTEST_ARGS) || \
+	        { echo "repeat a failed test: $(BIN)/python -m pytest $$options tests/FILE.py::TEST"; exit 1; }; \
+	done
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff format --check .

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pairings import Logs, model, parameters, torch, trainer
+from pairings import Logs, model, parameters, sources, torch, trainer
 
 from mixwright import AMAR, AMAS, InputError
 
@@ -17,9 +17,10 @@ CASES = (("AMAR", "example"), ("AMAR", "source"), ("AMAS", "example"))
 PLAIN = {"optim": "sgd", "learning_rate": 0.3, "save_steps": 2, "max_steps": 5}
 
 
-def run(folder, name, clip, resume=None, rows=ROWS, accumulate=ACCUMULATE, killed_at=None, **settings):
-    settings = PLAIN | {"per_device_train_batch_size": rows, "gradient_accumulation_steps": accumulate} | settings
-    new = trainer(folder, STRATEGIES[name], settings=settings, clip=clip, made=model(dropout=0.0))
+def run(folder, name, clip, resume=None, accumulate=ACCUMULATE, killed_at=None, **settings):
+    settings = PLAIN | {"per_device_train_batch_size": ROWS, "gradient_accumulation_steps": accumulate} | settings
+    rows = sources(reference=model(seed=1))  # not the model itself: its first margins would be 0, right by rounding
+    new = trainer(folder, STRATEGIES[name], rows=rows, settings=settings, clip=clip, made=model())
     logs = Logs(new.steps)
     new.add_callback(logs)
     if killed_at is not None:
