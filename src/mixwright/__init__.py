@@ -46,7 +46,7 @@ _EXPORTS = {
     "WorstRegret": "mixwright.search.targets",
     "WorstRegretResult": "mixwright.search.targets",
 }
-_ROOMS = ("formats", "gradients", "stream")
+_ROOMS = ("formats", "gradients", "integrations", "report", "strategies", "stream")
 
 __all__ = [
     "AMAR",

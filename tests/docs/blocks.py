@@ -1,6 +1,8 @@
 """The fenced blocks of a Markdown page, read by Sybil: what runs, what is checked, what is skipped and why."""
 
+import importlib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -79,6 +81,26 @@ def run_page(document: Document) -> list[str]:
         except SkipTest as reason:
             skipped.append(str(reason))
     return skipped
+
+
+def run_in(page: Path, folder: Path) -> list[str]:
+    """Run the blocks of a page in a folder; return the reasons of those that are skipped."""
+    os.chdir(folder)
+    return run_page(read(page))
+
+
+def dotted_names() -> list[str]:
+    """Return the names that the pages use as attributes of `mixwright`; importing lines are tested by running them."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    lines = [line for line in text.splitlines() if not re.search(r"(\b(from|import)|-m) mixwright\.", line)]
+    return sorted(set(re.findall(r"(?<![\w./-])mixwright(?:\.[A-Za-z_]\w*)+(?![\w/])", "\n".join(lines))))
+
+
+def resolve(name: str) -> None:
+    """Follow a dotted name from `import mixwright`."""
+    value: object = importlib.import_module("mixwright")
+    for part in name.split(".")[1:]:
+        value = getattr(value, part)
 
 
 def commands(document: Document) -> list[list[str]]:

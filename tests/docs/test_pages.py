@@ -6,14 +6,19 @@ import pytest
 
 pytest.importorskip("sybil", reason="reads the blocks of the pages (extra dev)")
 
-from blocks import PAGES, ROOT, commands, read, run_page
+from blocks import PAGES, ROOT, commands, dotted_names, read, resolve, run_in, run_page
+from fresh import in_a_fresh_process
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for reason in run_page(read(page)):
+def test_the_blocks_of_a_page_run(page, tmp_path):
+    for reason in in_a_fresh_process(run_in, page, tmp_path):
         assert len(reason.split()) > 2, f"skip: next {reason!r} should say why"
+
+
+@pytest.mark.parametrize("name", dotted_names())
+def test_a_name_that_the_pages_show_is_there_after_import_mixwright_alone(name):
+    in_a_fresh_process(resolve, name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -43,6 +48,12 @@ def test_every_command_that_a_page_shows_is_one():
                 command.commands[name].make_context(name, rest)  # an unknown option or a missing argument raises
             found += 1
     assert found > 10
+
+
+def test_a_name_that_is_not_there_is_found():
+    assert "mixwright.report.write_what_if" in dotted_names()
+    with pytest.raises(AssertionError, match="no attribute 'write_nothing'"):
+        in_a_fresh_process(resolve, "mixwright.formats.write_nothing")
 
 
 def test_a_block_that_fails_fails_the_page(tmp_path):

@@ -1,0 +1,80 @@
+"""Plain words: phrases that readers had to read twice are gone from everything that they read."""
+
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RETIRED = re.compile(
+    r"\btold\b|\bis said\b|\balike\b|\banew\b|\bmend(s|ed|ing)?\b|\bspoil[ts]?\b|\bso many\b|\bbrought along\b"
+    r"|\bof which\b[^.]*\bis kept\b|\b(is|are) (that|those) of\b|\basked was\b|\bgiven what it may\b",
+    re.IGNORECASE,
+)
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "benchmarks" / "results").glob("*.md")),
+    *sorted(path for path in (ROOT / "examples").iterdir() if path.is_file()),
+]
+NOT_YET = {
+    "CONTRIBUTING.md",
+    "assays.md",
+    "compare.md",
+    "decisions.md",
+    "formats.md",
+    "interfaces.md",
+    "pike.md",
+    "preference.md",
+    "preference_cost.md",
+    "strategies.md",
+    "stream.md",
+    "train.md",
+    "transformers.md",
+}
+CODE = sorted((ROOT / "src").rglob("*.py"))
+TEMPLATES = [path for path in sorted((ROOT / "src").rglob("*")) if path.suffix in (".html", ".js", ".css")]
+CODE_IS_CHECKED = False  # to be True once the docstrings, messages and help texts of src are done
+
+
+def retired(text: str) -> list[str]:
+    """Return the retired phrases in a text, whatever its line breaks are."""
+    return sorted({" ".join(match.group().split()) for match in RETIRED.finditer(re.sub(r"\s+", " ", text))})
+
+
+def words_of_code(path: Path) -> str:
+    """Return the strings and comments of a Python file, a line each."""
+    kinds = {tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline)
+    return "\n".join(token.string for token in tokens if token.type in kinds)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_is_in_plain_words(page):
+    if page.name in NOT_YET:
+        pytest.skip("its words are not done yet")
+    assert not retired(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.skipif(not CODE_IS_CHECKED, reason="the words of src are not done yet")
+def test_the_words_of_the_code_are_plain():
+    found = {str(path.relative_to(ROOT)): retired(words_of_code(path)) for path in CODE}
+    found |= {str(path.relative_to(ROOT)): retired(path.read_text(encoding="utf-8")) for path in TEMPLATES}
+    assert not {path: phrases for path, phrases in found.items() if phrases}
+
+
+def test_a_retired_phrase_is_found():
+    assert retired("The gap is that\nof the search, and models are trained alike.") == ["alike", "is that of"]
+    assert not retired("a told_source_loss of each mended_row")
+
+
+def test_the_readme_is_short_and_its_sentences_too():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    prose = re.sub(r"```.*?```|<!--.*?-->|^\|.*?$|^#.*?$", "\n\n", text, flags=re.DOTALL | re.MULTILINE)
+    prose = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", prose)
+    sentences = [s.split() for part in re.split(r"\n\s*\n", prose) for s in re.split(r"(?<=[.?!:])\s+", part)]
+    lengths = sorted(len(words) for words in sentences if len(words) > 2)
+    assert lengths[len(lengths) // 2] <= 14
