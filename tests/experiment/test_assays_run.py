@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from golden_files import check_run
 
 from mixwright.assays import Booster
 from mixwright.errors import InputError
@@ -47,6 +48,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(folder)
     run_assays(load_config(write_config(folder)), folder / "run", command="mixwright search search.yaml")
     return folder
+
+
+def test_keys_and_fingerprints_are_the_golden_ones(done: Path) -> None:
+    check_run("search-assays", done / "run", done)
 
 
 def test_what_a_run_leaves(done: Path) -> None:

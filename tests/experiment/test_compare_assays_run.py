@@ -10,6 +10,8 @@ import yaml
 pytest.importorskip("xgboost")
 pytest.importorskip("sklearn")
 
+from golden_files import check_run
+
 from mixwright.errors import InputError
 from mixwright.experiment import compare_assays
 from mixwright.experiment.compare_config import load_compare_config, make_compare_config
@@ -46,6 +48,7 @@ def make_assays(folder, **changes):
 
 def test_a_comparison_of_assays(tmp_path):
     summary = run_compare(make_assays(tmp_path), tmp_path / "run")
+    check_run("compare-assays", tmp_path / "run", tmp_path)
     with open(tmp_path / "run" / "cells.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert len(rows) == 2 * 2 * 5 * 2  # targets, seeds, arms, quantities

@@ -17,6 +17,7 @@ pytest.importorskip("peft")
 sys.path.insert(0, str(Path(__file__).parents[1] / "preference"))
 
 import torch
+from golden_files import check_run
 from tiny_pairs import LETTERS, TRAINING, write_all
 
 from mixwright.errors import InputError
@@ -64,6 +65,10 @@ def done(data, tmp_path_factory):
 def rows_of(run: Path) -> list[dict[str, str]]:
     with open(run / "cells.csv", encoding="utf-8", newline="") as handle:
         return list(csv.DictReader(handle))
+
+
+def test_keys_and_fingerprints_are_the_golden_ones(done, data) -> None:
+    check_run("compare-preference", done[0], data[0])
 
 
 def test_every_arm_is_measured_on_every_source(done) -> None:

@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from comparing import FIRST, SECOND, SMALL, THIRD, make, rows_of
+from golden_files import check_run
 from tiny import write_jsonl
 
 from mixwright import strategies
@@ -32,6 +33,10 @@ def done(tmp_path_factory):
 
 def trainings(run: Path) -> list[dict]:
     return [json.loads(p.read_text())["result"] for p in sorted(run.glob("trainings/*/done.json"))]
+
+
+def test_keys_and_fingerprints_are_the_golden_ones(done):
+    check_run("compare-text", done[0] / "run", done[0])
 
 
 def test_every_arm_is_measured_on_every_target_and_source(done):

@@ -17,6 +17,7 @@ pytest.importorskip("peft")
 sys.path.insert(0, str(Path(__file__).parents[1] / "preference"))
 
 import torch
+from golden_files import check_run
 from tiny_pairs import LETTERS, SIZES, TRAINING, write_all, write_model
 
 from mixwright.errors import InputError
@@ -75,6 +76,11 @@ def parts(run: Path) -> dict[str, bytes]:
         with np.load(path) as file:
             found |= {f"{path.name} {name}": file[name].tobytes() for name in file.files}
     return found
+
+
+def test_keys_and_fingerprints_are_the_golden_ones(data, done, specialists) -> None:
+    check_run("prefer-train", done[0], data[0])
+    check_run("prefer-specialists", specialists[0], data[0])
 
 
 def test_what_a_training_leaves(done) -> None:

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "preference"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import torch
+from golden_files import check_run
 from pair_tokenizers import TEMPLATE
 from tiny_pairs import LETTERS, write_model, write_pairs
 
@@ -68,6 +69,10 @@ def make(data: Path, **changes) -> SftConfig:
 def done(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "run"
     return run, run_sft(make(data), run)
+
+
+def test_keys_and_fingerprints_are_the_golden_ones(data, done):
+    check_run("prefer-sft", done[0], data)
 
 
 def test_the_summary_has_the_held_out_losses_before_and_after(data, done):

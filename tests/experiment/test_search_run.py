@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 
 import tiny
 import torch
+from golden_files import check_run
 
 from mixwright.errors import InputError
 from mixwright.experiment import source_files, stages
@@ -51,6 +52,10 @@ def lasting(summary: dict[str, Any]) -> dict[str, Any]:
 def stamps(run: Path) -> dict[str, int]:
     """Return when each stage was done."""
     return {str(path.parent.relative_to(run)): path.stat().st_mtime_ns for path in run.rglob("done.json")}
+
+
+def test_keys_and_fingerprints_are_the_golden_ones(done: Path) -> None:
+    check_run("search-text", done / "run", done)
 
 
 def test_a_run_has_all_its_parts(done: Path) -> None:

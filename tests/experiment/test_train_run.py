@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import torch
+from golden_files import check_run
 from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
 
 from mixwright.cli.app import app
@@ -52,6 +53,10 @@ def done(tmp_path_factory):
 def files(folder: Path) -> dict[str, bytes]:
     names = ("metrics.jsonl", "decisions.jsonl", "model/model.safetensors")
     return {name: (folder / name).read_bytes() for name in names}
+
+
+def test_keys_and_fingerprints_are_the_golden_ones(done):
+    check_run("train", done[0] / "run", done[0])
 
 
 def test_what_a_training_leaves(done):
