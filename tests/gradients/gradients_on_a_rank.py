@@ -31,9 +31,9 @@ def wrapped(kind):
     return model, fully_shard(model)
 
 
-def main(rank, meeting, out):
+def main(rank, out):
     warnings.simplefilter("ignore")
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    dist.init_process_group("gloo")
     found = {}
     for kind in ("DDP", "FSDP2", "FSDP2 with checkpointing"):
         model, outer = wrapped(kind)
@@ -58,4 +58,4 @@ def main(rank, meeting, out):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     np.seterr(all="raise")
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    main(int(sys.argv[1]), sys.argv[2])

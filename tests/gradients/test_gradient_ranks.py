@@ -1,9 +1,6 @@
 """Two ranks (gloo, CPU): sums over pairs of rows within each rank, the same under DDP and FSDP2."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +12,13 @@ from gradients_by_hand import assert_same, by_pairs, row_gradients, row_losses, 
 from gradients_on_a_rank import SOURCE, K, rows  # noqa: E402
 
 from mixwright import Observation  # noqa: E402
-
-HERE = Path(__file__).parent
+from two_ranks import run_two_ranks  # noqa: E402
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
 def test_two_ranks(tmp_path):
-    meeting, out = tmp_path / "meeting", tmp_path / "found.json"
-    paths = [str(HERE), *sys.path]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    command = [sys.executable, str(HERE / "gradients_on_a_rank.py")]
-    ranks = [
-        subprocess.Popen([*command, str(rank), str(meeting), str(out)], env=env, stderr=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
-    errors = [rank.communicate(timeout=300)[1] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)[-4000:]
+    out = tmp_path / "found.json"
+    run_two_ranks(Path(__file__).with_name("gradients_on_a_rank.py"), out)
     model = small()
     parts = [(row_gradients(model, row_losses(model, rows(rank))), SOURCE[rank]) for rank in (0, 1)]
     whole = np.concatenate([gradients for gradients, _ in parts]).mean(0)

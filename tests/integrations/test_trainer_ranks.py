@@ -1,10 +1,6 @@
 """Two ranks (gloo, CPU) under the Trainer's DDP: one Mixture, the observations of a single process."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +12,12 @@ from trainer_on_a_rank import SETTINGS, told  # noqa: E402
 from trainers import decisions, run  # noqa: E402
 
 from mixwright import PiKE  # noqa: E402
-
-HERE = Path(__file__).parent
+from two_ranks import run_two_ranks  # noqa: E402
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
 def test_two_ranks(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    paths = {"PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), *sys.path]))}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, str(HERE / "trainer_on_a_rank.py"), str(rank), str(tmp_path)],
-            env={**os.environ, **meeting, **paths, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in (0, 1)
-    ]  # fmt: skip
-    errors = [rank.communicate(timeout=600)[1] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)[-4000:]
+    run_two_ranks(Path(__file__).with_name("trainer_on_a_rank.py"), tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first["whole"]["weights"] == second["whole"]["weights"]
     assert first["whole"]["observation"] == second["whole"]["observation"]

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,28 +15,14 @@ torch = pytest.importorskip("torch", reason="the Trainer needs torch")
 from preference_on_a_rank import CASES, run  # noqa: E402
 
 from mixwright.preference.trainer import last_complete_checkpoint  # noqa: E402
+from two_ranks import run_two_ranks  # noqa: E402
 
-HERE = Path(__file__).parent
-
-
-def started(arguments, **environment):
-    paths = os.pathsep.join([str(HERE), *filter(None, sys.path)])
-    return subprocess.Popen(
-        [sys.executable, str(HERE / "preference_on_a_rank.py"), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", **environment},
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+SCRIPT = Path(__file__).with_name("preference_on_a_rank.py")
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
 def test_two_ranks_are_one_process_with_the_same_batches(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    ranks = [started([rank, tmp_path], **meeting, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in (0, 1)]
-    errors = [rank.communicate(timeout=600)[1] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)[-4000:]
+    run_two_ranks(SCRIPT, tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second
     assert first["resumed"]["parameters"] == first["AMAR-source"]["parameters"]  # bit by bit
@@ -59,8 +44,12 @@ def test_two_ranks_are_one_process_with_the_same_batches(tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_a_training_that_was_killed_while_it_saved_goes_on(tmp_path):
-    killed = started(["killed", tmp_path / "killed"])
-    assert killed.wait(timeout=600) == -signal.SIGKILL, killed.stderr.read()[-4000:]
+    paths = os.pathsep.join([str(SCRIPT.parent), *filter(None, sys.path)])
+    command = [sys.executable, str(SCRIPT), "killed", str(tmp_path / "killed")]
+    killed = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-4000:]
     assert (tmp_path / "killed" / "checkpoint-4" / "optimizer.pt").exists()
     assert last_complete_checkpoint(tmp_path / "killed") == str(tmp_path / "killed" / "checkpoint-2")
     torch.set_num_threads(1)

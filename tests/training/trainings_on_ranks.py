@@ -7,7 +7,6 @@ Usage: python trainings_on_ranks.py TOKENS FOLDER. FOLDER/NAME is each training,
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -20,6 +19,7 @@ from mixwright.text import TokenStore, byte_tokenizer
 from mixwright.training.language_model import train
 from mixwright.training.ranks import started_ranks
 from mixwright.training.settings import TrainingSettings
+from two_ranks import meeting
 
 SPEC = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 STOPPED = 3
@@ -73,21 +73,25 @@ def meet(ranks, late):
 
 def in_ranks(size, *arguments):
     """Run `work` on so many ranks; return their exit codes, -9 for one that had to be ended."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(size))
-    ranks = []
-    for rank in range(size):
-        ranks.append(os.fork())
-        if not ranks[-1]:
-            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
-            try:
-                work(*arguments)
-                os._exit(0)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
+    with meeting(size) as environment:
+        os.environ.update(environment)
+        ranks = []
+        for rank in range(size):
+            ranks.append(os.fork())
+            if not ranks[-1]:
+                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+                try:
+                    work(*arguments)
+                    os._exit(0)
+                except BaseException:
+                    traceback.print_exc()
+                    os._exit(1)
+        return ended(ranks)
+
+
+def ended(ranks):
+    """Wait for the ranks; one that still waits for another that has failed is ended."""
+    size = len(ranks)
     codes, until = {}, time.monotonic() + 900
     while len(codes) < size:
         for rank, pid in enumerate(ranks):
