@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from mixwright import Constraints, InputError
+from mixwright.constraints.quadratic import project
 from mixwright.simplex import project_onto_bounds
 
 NAMES = tuple("abcdefgh")
@@ -99,8 +100,8 @@ def test_the_bound_of_a_linear_gain_holds_for_all_allowed_weights_and_is_reached
     gain = rng.normal(size=len(names))
     bound = space.maximum(gain).bound
     for _ in range(8):
-        assert gain @ space.project(rng.dirichlet(np.ones(len(names)) * 0.3)) <= bound + 1e-9
-    far = space.project(1e4 * gain)  # the nearest to a point far out in the direction of the gain
+        assert gain @ project(rng.dirichlet(np.ones(len(names)) * 0.3), space) <= bound + 1e-9
+    far = project(1e4 * gain, space)  # the nearest to a point far out in the direction of the gain
     assert gain @ far == pytest.approx(bound, abs=1e-3)
 
 
@@ -196,6 +197,6 @@ def test_any_settings_give_a_set_or_one_clear_error(given):
         message = str(error)
     else:
         message = "none"
-        w = space.project(np.full(3, 1 / 3))
+        w = project(np.full(3, 1 / 3), space)
         assert space.contains(w, 1e-12)
     assert message

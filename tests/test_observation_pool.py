@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixwright import Observation
-from mixwright.observation_pool import MEANS, Pool
+from mixwright.strategies.observation_pool import MEANS, Pool
 from mixwright.strategy import state_from_json, state_to_json
 from mixwright.testing import observations
 

@@ -1,32 +1,133 @@
-"""A room imports only from the rooms below it (docs/interfaces.md), at its top and within functions alike."""
+"""The walls of the house: a room imports only from rooms below it, no circles, no private names from other rooms."""
 
 import ast
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 import mixwright
 
 SOURCE = Path(mixwright.__file__).parent
-FLOORS = [  # from the ground up; what stands together may import each other
-    {"errors", "files", "_checks", "_version"},
-    {"simplex", "polytope", "constraints", "_newton", "_barrier", "_quadratic"},
+FLOORS = [  # from the ground up; rooms on one floor do not know each other
+    {"errors", "version"},
+    {"files", "checks", "simplex", "observation"},
+    {"constraints", "mixture_file", "strategy", "batch_losses"},
+    {"strategies", "search", "text", "gradients", "testing"},
+    {"mixture", "decisions", "assays", "formats", "compare"},
+    {"stream"},
+    {"training", "integrations"},
+    {"preference"},
+    {"report"},
+    {"experiment"},
+    {"cli"},
 ]
+FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(SOURCE.rglob("*.py"))
 
 
-def imported(path: Path) -> set[str]:
-    """Return the rooms that a file imports, types alone left out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            node.body = []
-    names = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module]
-    names += [alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names]
-    return {name.split(".")[1] for name in names if name.startswith("mixwright.")}
+def module_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_what_weights_are_allowed_does_not_need_the_search() -> None:
-    allowed: set[str] = set()
-    for floor in FLOORS:
-        allowed |= floor
-        for room in floor:
-            above = imported(SOURCE / f"{room}.py") - allowed
-            assert not above, f"{room} imports from above: {above}"
+MODULES = {module_of(path): path for path in FILES}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (module, name) of each import from mixwright in a file: at its top, in functions, and of types alike."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            for alias in node.names if node.module and node.module.split(".")[0] == "mixwright" else ():
+                whole = f"{node.module}.{alias.name}"
+                yield (whole, "") if whole in MODULES else (node.module, alias.name)
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names if alias.name.split(".")[0] == "mixwright")
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {room_of(module) for module in MODULES} - {""} == set(FLOOR)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_imports_only_from_rooms_below_it(path: Path) -> None:
+    own = room_of(module_of(path))
+    for module, name in imports(path):
+        room = room_of(module)
+        if own and room and room != own:
+            assert FLOOR[room] < FLOOR[own], f"{own} (floor {FLOOR[own]}) imports {name or module} from {room}"
+
+
+def test_no_private_name_crosses_a_wall() -> None:
+    found = []
+    for path in FILES:
+        own, aliases = room_of(module_of(path)), {}
+        for module, name in imports(path):
+            private = [part for part in [*module.split("."), name] if part.startswith("_")]
+            if private and room_of(module) != own:
+                found.append(f"{path.name}: {module} {name}")
+            aliases[name or module.rpartition(".")[2]] = module
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):  # module._name
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr.startswith("_"):
+                module = aliases.get(node.value.id, "")
+                if f"{module}" in MODULES and node.value.id == module.rpartition(".")[2] and room_of(module) != own:
+                    found.append(f"{path.name}: {node.value.id}.{node.attr}")
+    assert not found
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Return the sets of files that import each other, directly or by others (Tarjan's components)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(edges[node]):
+            if other not in index:
+                visit(other)
+            if other in stack:
+                low[node] = min(low[node], low[other])
+        if low[node] == index[node]:
+            cut = stack.index(node)
+            if len(stack) - cut > 1:
+                found.append(sorted(stack[cut:]))
+            del stack[cut:]
+
+    for node in sorted(edges):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    edges: dict[str, set[str]] = {module: set() for module in MODULES}
+    for module, path in MODULES.items():
+        edges[module] |= {other for other, _ in imports(path) if other in MODULES and other != module}
+    assert circles(edges) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_a_class_name_means_one_thing() -> None:
+    places = defaultdict(list)
+    for module, path in MODULES.items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def test_no_folder_is_a_heap() -> None:
+    sizes = Counter(path.parent for path in FILES)
+    assert {str(folder.relative_to(SOURCE)): size for folder, size in sizes.items() if size > 16} == {}

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from mixwright import InputError
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 from mixwright.simplex import entropy, maximise_linear, normalise, scale_onto_bounds
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from mixwright._version import __version__
+from mixwright.version import __version__
 
 _EXPORTS = {
     "AlarmWarning": "mixwright.errors",
@@ -14,14 +14,14 @@ _EXPORTS = {
     "AssaySearch": "mixwright.assays.search",
     "AssayTable": "mixwright.assays.data",
     "BalancedPiKE": "mixwright.strategies.balanced_pike",
-    "Constraints": "mixwright.constraints",
-    "Every": "mixwright.strategies.every",
+    "Constraints": "mixwright.constraints.limits",
+    "Every": "mixwright.strategies.wrappers.every",
     "excess_losses": "mixwright.batch_losses",
     "ExcessLosses": "mixwright.batch_losses",
-    "Floor": "mixwright.strategies.floor",
+    "Floor": "mixwright.strategies.wrappers.floor",
     "GradientStatistics": "mixwright.gradients",
     "GroupDRO": "mixwright.strategies.group_dro",
-    "Guard": "mixwright.strategies.guard",
+    "Guard": "mixwright.strategies.wrappers.guard",
     "InputError": "mixwright.errors",
     "LikelihoodTable": "mixwright.search.table",
     "MixMin": "mixwright.search.mixmin",
@@ -31,18 +31,18 @@ _EXPORTS = {
     "Observation": "mixwright.observation",
     "pareto": "mixwright.search.pareto",
     "PiKE": "mixwright.strategies.pike",
-    "Plan": "mixwright.stream.plan",
+    "Plan": "mixwright.stream.plan.plan",
     "replay": "mixwright.decisions",
     "row_weights": "mixwright.batch_losses",
     "Schedule": "mixwright.strategies.schedule",
-    "Smooth": "mixwright.strategies.smooth",
+    "Smooth": "mixwright.strategies.wrappers.smooth",
     "SquaredError": "mixwright.search.squared",
     "SquaredErrorResult": "mixwright.search.squared",
     "Static": "mixwright.strategies.static",
     "Strategy": "mixwright.strategy",
     "Temperature": "mixwright.strategies.temperature",
     "UniMax": "mixwright.strategies.unimax",
-    "Warmup": "mixwright.strategies.warmup",
+    "Warmup": "mixwright.strategies.wrappers.warmup",
     "WorstRegret": "mixwright.search.targets",
     "WorstRegretResult": "mixwright.search.targets",
 }

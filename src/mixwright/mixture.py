@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright._checks import unique_names
-from mixwright.constraints import Constraints
+from mixwright.checks import unique_names
+from mixwright.constraints.limits import Constraints
+from mixwright.constraints.quadratic import project
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write, explain_write_error
 from mixwright.observation import Observation
@@ -22,9 +23,9 @@ from mixwright.simplex import entropy, normalise
 from mixwright.strategy import Strategy, state_from_json, state_to_json
 
 if TYPE_CHECKING:
-    from mixwright.polytope import Polytope
-    from mixwright.stream.ledger import Ledger
-    from mixwright.stream.plan_settings import PlanSettings
+    from mixwright.constraints.polytope import Polytope
+    from mixwright.stream.plan.ledger import Ledger
+    from mixwright.stream.plan.settings import PlanSettings
 
 Array = NDArray[np.float64]
 VERSION = 1
@@ -334,7 +335,7 @@ class _Limits:
     def project(self, weights: Array) -> Array:
         """Return the nearest allowed weights [k], read-only; those of the last call where the weights are the same."""
         if self._last is None or not np.array_equal(self._last[0], weights):
-            nearest = self.space.project(weights)
+            nearest = project(weights, self.space)
             nearest.flags.writeable = False
             self._last = weights, nearest
         return self._last[1]

@@ -12,10 +12,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from mixwright._checks import read_object, unique_names
-from mixwright._version import __version__
+from mixwright.checks import read_object, unique_names
 from mixwright.errors import InputError
 from mixwright.files import write_json
+from mixwright.version import __version__
 
 SCHEMA = 1
 SUM_TOLERANCE = 1e-6

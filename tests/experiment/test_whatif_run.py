@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.experiment.whatif_run import make_what_if_of_run, read_what_if_of_run, write_what_if_of_run
 from mixwright.report.whatif import check_what_if, unpack

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mixwright
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
+from mixwright.constraints.quadratic import project
 from mixwright.errors import InputError
 from mixwright.report import render, write_what_if
 from mixwright.report.page import render_what_if
@@ -142,7 +143,7 @@ def test_curves_lie_within_the_limits_and_below_every_mark():
     first, second = np.array([point["losses"] for point in points]).T
     assert (np.diff(first) <= 1e-9).all()
     assert (np.diff(second) >= -1e-9).all()
-    w = space.project(np.array(made["marks"][0]["weights"]))
+    w = project(np.array(made["marks"][0]["weights"]), space)
     a, b = predicted(made, w)
     assert np.interp(-a, -first, second) <= b + 1e-4, "an allowed mixture cannot beat the curve"
 

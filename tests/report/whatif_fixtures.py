@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mixwright.constraints import Constraints
-from mixwright.polytope import Polytope
+from mixwright.constraints.limits import Constraints
+from mixwright.constraints.polytope import Polytope
 from mixwright.report.whatif import Mark, unpack
 from mixwright.report.whatif_tables import TargetTable, what_if_of_tables
 from mixwright.search.table import LikelihoodTable

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from tests.test_constraints import random_constraints, violation
 
 from mixwright import Constraints, InputError, LikelihoodTable, MixMin
+from mixwright.constraints.quadratic import project
 from mixwright.search._interior import Region
 from mixwright.search._solve import solve
 from mixwright.testing import SimulatedTarget
@@ -53,7 +54,7 @@ def independent(L, space, penalty, start):
         limits.append({"type": "ineq", "fun": lambda z: space.radius / 2 - z[k:].sum()})
     options = {"maxiter": 300, "ftol": 1e-13}
     found = minimize(value, z, jac=True, method="SLSQP", bounds=bounds, constraints=limits, options=options)
-    return objective(L, space.project(np.clip(found.x[:k], space.lower, space.upper)), penalty)
+    return objective(L, project(np.clip(found.x[:k], space.lower, space.upper), space), penalty)
 
 
 @settings(max_examples=200, deadline=None)

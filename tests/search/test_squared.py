@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 import mixwright
 from mixwright import Constraints, InputError, MixtureFile, SquaredError
+from mixwright.constraints.quadratic import project
 from mixwright.search._cross_moments import cross_moments
 
 KINDS = (
@@ -99,12 +100,12 @@ def test_the_gap_is_a_true_bound(kind, seed, limits, tau):
         conditions.append({"type": "ineq", "fun": lambda v: sides - rows @ v})
     if space.centre is not None:
         conditions.append({"type": "ineq", "fun": lambda v: space.radius - np.abs(v - space.centre).sum()})
-    for start in (w, space.project(np.random.default_rng(seed).dirichlet(np.ones(k)))):
+    for start in (w, project(np.random.default_rng(seed).dirichlet(np.ones(k)), space)):
         found = minimize(
             lambda v: ((R @ v) @ (R @ v) + own * ((v - prior) ** 2).sum()) / scale, start, method="SLSQP",
             bounds=list(zip(space.lower, space.upper, strict=True)), constraints=conditions, options={"ftol": 1e-14},
         )  # fmt: skip
-        other = space.project(found.x)
+        other = project(found.x, space)
         assert reached - value(F - y[:, None], 0 * y, c, other, prior, own) <= result.gap + rounding
 
 

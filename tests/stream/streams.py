@@ -4,8 +4,8 @@ from itertools import islice
 
 import numpy as np
 
-from mixwright.stream.plan import Plan
-from mixwright.stream.sources_tokens import TokenRows
+from mixwright.stream.plan.plan import Plan
+from mixwright.stream.sources.tokens import TokenRows
 
 SIZES = {"a": 37, "b": 11, "c": 5}
 WEIGHTS = [0.5, 0.3, 0.2]

@@ -21,7 +21,7 @@ from mixwright.strategies.schedule import Schedule  # noqa: E402
 from mixwright.strategy import Strategy  # noqa: E402
 from mixwright.stream.gather import Sources  # noqa: E402
 from mixwright.stream.loader import MixtureLoader  # noqa: E402
-from mixwright.stream.sources_tokens import PaddedDocuments, TokenRows  # noqa: E402
+from mixwright.stream.sources.tokens import PaddedDocuments, TokenRows  # noqa: E402
 
 
 class State(NamedTuple):

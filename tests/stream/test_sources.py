@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from mixwright.errors import InputError
 from mixwright.stream.gather import Sources
-from mixwright.stream.sources import AnyRows, open_source
-from mixwright.stream.sources_tokens import PaddedDocuments, TokenRows
+from mixwright.stream.sources.opening import open_source
+from mixwright.stream.sources.source import AnyRows
+from mixwright.stream.sources.tokens import PaddedDocuments, TokenRows
 from mixwright.text.tokenizer import byte_tokenizer
 from mixwright.text.tokens import write_tokens
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from mixwright.errors import InputError
 from mixwright.stream.gather import Sources
-from mixwright.stream.sources import open_source
-from mixwright.stream.sources_megatron import MegatronRows, megatron_documents
-from mixwright.stream.sources_tables import JsonLines, ParquetRows
+from mixwright.stream.sources.megatron import MegatronRows, megatron_documents
+from mixwright.stream.sources.opening import open_source
+from mixwright.stream.sources.tables import JsonLines, ParquetRows
 
 CODES = {"u1": 1, "i1": 2, "<i2": 3, "<i4": 4, "<i8": 5, "<u2": 8}
 

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from mixwright.stream.sources import open_source
-from mixwright.stream.sources_tokens import PaddedDocuments
+from mixwright.stream.sources.opening import open_source
+from mixwright.stream.sources.tokens import PaddedDocuments
 
 SIZE, CONTEXT = 1 << 26, 1024
 PAGES = 64 * (2 + 1) + 64  # a row of 2 KiB lies on two pages at most; the header and the page of the padding

@@ -14,7 +14,7 @@ from mixwright.assays import classifiers
 from mixwright.assays.data import MISSING, AssayTable, check_choice, check_features, label_column
 from mixwright.assays.plan import CALIBRATIONS, AssayPlan, make_plan
 from mixwright.assays.splits import Split, whole_target
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError, missing_extra
 from mixwright.search.mixmin import MixMin, MixMinResult
 from mixwright.search.table import LikelihoodTable

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from mixwright._version import __version__
 from mixwright.cli import help_texts
 from mixwright.cli.compare import compare
 from mixwright.cli.comparison_tables import print_comparison
@@ -25,6 +24,7 @@ from mixwright.cli.train import train
 from mixwright.cli.training_tables import print_training
 from mixwright.cli.wrong_paths import check_shown
 from mixwright.errors import InputError
+from mixwright.version import __version__
 
 app = typer.Typer(
     name="mixwright",

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mixwright.constraints.polytope import binding_words
 from mixwright.mixture_file import MixtureFile
-from mixwright.polytope import binding_words
 from mixwright.report.measure import Measure, measure_of
 
 _SHOWN = 15  # sources in a table; the page and mixture.json have all

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mixwright._version import __version__
 from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells
 from mixwright.compare.statistics import PairedDifference, paired_differences
 from mixwright.errors import InputError
+from mixwright.version import __version__
 
 SCHEMA = 1
 AVERAGE_OF_SOURCES = "average of sources"  # what is judged where there are no targets

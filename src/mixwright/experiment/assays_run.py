@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from mixwright._version import __version__
 from mixwright.assays import classifiers
 from mixwright.assays.arms import Arm, baseline_arms, held_out_labels, train_arm
 from mixwright.assays.compare import search_arm_name
@@ -30,6 +29,7 @@ from mixwright.files import atomic_write, explain_write_error, write_json
 from mixwright.report import write_report
 from mixwright.search.mixmin import MixMin
 from mixwright.search.table import LikelihoodTable
+from mixwright.version import __version__
 
 
 @dataclass(frozen=True, eq=False)

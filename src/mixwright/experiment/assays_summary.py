@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixwright._version import __version__
 from mixwright.assays.arms import Difference, compare, held_out_labels, mean_count
 from mixwright.assays.compare import CALIBRATION_WORDS
 from mixwright.assays.data import AssayTable, Ints
@@ -17,6 +16,7 @@ from mixwright.assays.splits import trainable
 from mixwright.experiment.summary import SCHEMA
 from mixwright.mixture_file import MixtureFile
 from mixwright.search.mixmin import MixMinResult
+from mixwright.version import __version__
 
 if TYPE_CHECKING:
     from mixwright.experiment.assays_config import AssaysConfig

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mixwright._version import __version__
 from mixwright.experiment.config import SearchConfig
 from mixwright.experiment.inputs import Source
 from mixwright.experiment.stages import Progress, Stage, folder_name
@@ -16,6 +15,7 @@ from mixwright.mixture_file import MixtureFile
 from mixwright.search._result import FEWEST_DOCUMENTS, MixMinResult
 from mixwright.search.mixmin import MixMin
 from mixwright.search.table import LikelihoodTable
+from mixwright.version import __version__
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mixwright._version import __version__
 from mixwright.experiment.prefer_config import SftConfig, config_text, dumped
 from mixwright.experiment.prefer_inputs import Inputs, load_model, on_device, open_inputs, with_adapter
 from mixwright.experiment.prefer_work import save_model
@@ -19,6 +18,7 @@ from mixwright.experiment.summary import SCHEMA
 from mixwright.files import write_json
 from mixwright.preference.fitting import FitSettings, forget_checkpoints
 from mixwright.preference.sft import answer_losses, fine_tune, shares_of
+from mixwright.version import __version__
 
 MAY_DIFFER = (("title",), ("training", "checkpoint_every"))
 _SAME = ("batch_size", "accumulate", "learning_rate", "weight_decay", "max_grad_norm", "precision")

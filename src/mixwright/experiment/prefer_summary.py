@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mixwright._version import __version__
 from mixwright.experiment.prefer_parts import PreferConfig
 from mixwright.experiment.prefer_work import Specialist, Work
 from mixwright.experiment.summary import SCHEMA
+from mixwright.version import __version__
 
 _MEASURES = ("loss", "accuracy", "margin", "excess", "gap")
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mixwright._version import __version__
 from mixwright.errors import InputError
 from mixwright.experiment.comparison import Comparison, compare
 from mixwright.experiment.stages import folder_name
+from mixwright.version import __version__
 
 if TYPE_CHECKING:
     from mixwright.experiment.config import SearchConfig

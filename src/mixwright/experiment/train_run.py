@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.experiment.compare_arms import fixed_weights, strategy_of
 from mixwright.experiment.evaluation import HeldOut

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from mixwright._version import __version__
 from mixwright.experiment.inputs import Source
 from mixwright.experiment.summary import SCHEMA
 from mixwright.experiment.train_config import TrainConfig
 from mixwright.training.result import TrainingResult
+from mixwright.version import __version__
 
 
 def make_training_summary(

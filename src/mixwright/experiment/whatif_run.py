@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.files import atomic_write
 from mixwright.report.whatif import Mark
 
 if TYPE_CHECKING:
-    from mixwright.polytope import Polytope
+    from mixwright.constraints.polytope import Polytope
     from mixwright.search.table import LikelihoodTable
 
 NAME = "whatif.json"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mixwright._version import __version__
 from mixwright.formats._places import Place
+from mixwright.version import __version__
 
 
 @dataclass(frozen=True)

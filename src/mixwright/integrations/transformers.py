@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.integrations.statistics import FIELDS, Statistics
 from mixwright.integrations.trainer_mixture import Measure, TrainerMixture, Watching
@@ -18,7 +18,7 @@ from mixwright.strategies import Static, from_config
 from mixwright.strategy import Strategy
 from mixwright.stream import MixtureLoader, Plan, Sources, open_source
 from mixwright.stream.batches import Batch
-from mixwright.stream.plan_settings import whole
+from mixwright.stream.plan.settings import whole
 from mixwright.stream.trainer import attach, language_model_inputs
 
 __all__ = ["TrainerMixture", "use_mixture"]

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright._checks import read_object
+from mixwright.checks import read_object
 from mixwright.errors import InputError
 from mixwright.files import atomic_write, write_json
 from mixwright.preference.pair_rows import Text

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError
-from mixwright.stream.sources import Source, as_rows
+from mixwright.stream.sources.source import Source, as_rows
 
 
 class PairRow(NamedTuple):

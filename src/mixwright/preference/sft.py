@@ -18,7 +18,7 @@ from mixwright.integrations.row_losses import IGNORED, count_tokens, row_nats, t
 from mixwright.integrations.transformers import use_mixture
 from mixwright.preference.encode import EncodedPairs
 from mixwright.preference.fitting import CHECKPOINTS, FitSettings, _Journal, _quiet
-from mixwright.stream.sources import Source, as_rows
+from mixwright.stream.sources.source import Source, as_rows
 
 
 class AnswerRow(NamedTuple):

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import Trainer
 
 from mixwright.batch_losses import CLIPS
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.integrations.transformers import check_trainer
 from mixwright.preference.arguments import (
@@ -31,7 +31,7 @@ from mixwright.preference.rows import PairRows, collate_pairs
 from mixwright.preference.steps import PairSettings, PreferenceSteps, pair_inputs
 from mixwright.simplex import normalise
 from mixwright.stream import MixtureLoader, Plan, Sources
-from mixwright.stream.plan_settings import whole
+from mixwright.stream.plan.settings import whole
 from mixwright.stream.trainer import attach
 
 __all__ = ["PreferenceTrainer", "last_complete_checkpoint", "normalised_weights"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mixwright.polytope import binding_words
+from mixwright.constraints.polytope import binding_words
 from mixwright.report.measure import Measure, measure_of
 from mixwright.report.words import count, number, percent, small
 

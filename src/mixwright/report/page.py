@@ -13,7 +13,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mixwright._version import __version__
 from mixwright.errors import missing_extra
 from mixwright.files import atomic_write
 from mixwright.report import words
@@ -21,6 +20,7 @@ from mixwright.report.looks import Look
 from mixwright.report.schema import check_summary, completed
 from mixwright.report.view import build_view
 from mixwright.report.whatif_view import what_if_view
+from mixwright.version import __version__
 
 _MARK = 'document.documentElement.classList.add("js");'  # before anything is drawn: the style depends on it
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright._version import __version__
+from mixwright.constraints.polytope import Polytope
 from mixwright.errors import InputError
-from mixwright.polytope import Polytope
 from mixwright.report.words import finite
+from mixwright.version import __version__
 
 Array = NDArray[np.float64]
 SCHEMA = 1

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixwright.constraints.polytope import Polytope
 from mixwright.errors import InputError
 from mixwright.files import atomic_write
-from mixwright.polytope import Polytope
 from mixwright.report.page import render_what_if
 from mixwright.report.whatif import Mark, TargetMoments, make_what_if
 from mixwright.report.whatif_tables import TargetTable, best_singles, what_if_of_tables

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.constraints import Constraints
-from mixwright.polytope import Polytope
+from mixwright.constraints.limits import Constraints
+from mixwright.constraints.polytope import Polytope
 from mixwright.report.whatif import Curve, Mark, TargetRows, draw_rows, make_what_if, rows_each
 from mixwright.search._sampled import in_memory
 from mixwright.search._target_weights import losses_by_target

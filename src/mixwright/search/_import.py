@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixwright._checks import unique_names
+from mixwright.checks import unique_names
 from mixwright.errors import InputError, missing_extra
 from mixwright.search._rows import factorise
 

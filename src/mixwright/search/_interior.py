@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright._barrier import Linear
-from mixwright._newton import newton_step
-from mixwright.polytope import Polytope
+from mixwright.constraints.barrier import Linear
+from mixwright.constraints.newton import newton_step
+from mixwright.constraints.polytope import Polytope
 from mixwright.search._hessian import OWN_WORK, Hessian
 from mixwright.simplex import maximise_linear, scale_onto_bounds
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.polytope import Polytope
+from mixwright.constraints.polytope import Polytope
 from mixwright.search._evidence import Evidence
 from mixwright.search._interior import Region
 from mixwright.search._programme import minimax_step

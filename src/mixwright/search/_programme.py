@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.polytope import Polytope
+from mixwright.constraints.polytope import Polytope
 
 Array = NDArray[np.float64]
 END = 1e-14  # slack times multiplier, relative to the scale of the problem
@@ -240,7 +240,7 @@ def _assemble(
         beyond, total = np.zeros((k, size)), np.zeros((1, size))
         beyond[:, :k], beyond[:, k + 1 :] = np.eye(k), -np.eye(k)
         total[0, k + 1 :] = 1.0
-        R, r = [*R, beyond, total], [*r, region.centre - at, np.array([region._excess()])]
+        R, r = [*R, beyond, total], [*r, region.centre - at, np.array([region.excess()])]
         x = np.r_[x, np.maximum(start - region.centre, 0.0) + 1e-3 / k]
         lower, upper = np.r_[lower, np.zeros(k)], np.r_[upper, np.full(k, np.inf)]
     return Programme(Q, g, E, e, np.vstack(R), np.concatenate(r), lower, upper), x
@@ -344,7 +344,7 @@ def _settle(found: Optimum, at: Array, region: Polytope, m: int) -> Array:
         if found.slack[-1] < found.rows[-1]:
             over = (v > region.centre) & ~on
             active.append(over.astype(np.float64)[None])
-            values.append(np.array([region._excess() + float(region.centre[over].sum())]))
+            values.append(np.array([region.excess() + float(region.centre[over].sum())]))
     B, b = np.vstack(active), np.concatenate(values)
     for candidate in (out, v.copy()):
         if free.any():

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.polytope import Polytope
+from mixwright.constraints.polytope import Polytope
 from mixwright.search._evidence import Evidence
 from mixwright.search._interior import Array, Region, interior_point
 from mixwright.simplex import scale_onto_bounds

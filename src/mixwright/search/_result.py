@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixwright.constraints.polytope import Binding, Polytope
 from mixwright.errors import InputError
-from mixwright.polytope import Binding, Polytope
 from mixwright.search import _resample as resample
 from mixwright.search._sampled import FEWEST_DOCUMENTS, Sample, SearchRows
 from mixwright.search._target_weights import losses_by_target

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright._newton import newton_step, quadratic_step
-from mixwright._quadratic import minimise_quadratic
+from mixwright.constraints.newton import newton_step, quadratic_step
+from mixwright.constraints.quadratic import minimise_quadratic
 from mixwright.search._evidence import Evidence
 from mixwright.search._interior import Array, Region, interior_point
 from mixwright.simplex import scale_onto_bounds

@@ -9,9 +9,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright._newton import newton_step
-from mixwright._quadratic import minimise_quadratic
-from mixwright.polytope import Polytope
+from mixwright.constraints.newton import newton_step
+from mixwright.constraints.polytope import Polytope
+from mixwright.constraints.quadratic import minimise_quadratic, project
 from mixwright.search._cross_moments import CrossMoments
 from mixwright.search._programme import minimax_step
 from mixwright.search._resample import EVIDENCE, FALL, FULL_AT
@@ -88,7 +88,7 @@ class SquaredProblem:
         M = self.part(M) / self.scale
         tau = shrinkage * self.curvature / self.scale
         H = 2 * (M + tau * np.eye(len(M)))
-        w = self.space.project(self.prior) if start is None else start
+        w = project(self.prior, self.space) if start is None else start
         best = self._certify(M, tau, w)
         if start is not None and self.space.simple and best.gap > tolerance:
             near = self._same_face(H, best)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixwright.constraints.polytope import Binding, Polytope
 from mixwright.errors import InputError
-from mixwright.polytope import Binding, Polytope
 from mixwright.search._resample import paired_error, student_quantile
 from mixwright.search._result import FEWEST_DOCUMENTS, checked_level, per_source
 from mixwright.search._squared_problem import Choice, Found, SquaredProblem

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixwright._checks import read_object, unique_names
-from mixwright._version import __version__
+from mixwright.checks import read_object, unique_names
 from mixwright.errors import InputError
 from mixwright.files import atomic_write, explain_write_error, file_fingerprint, write_json
 from mixwright.search._rows import RowInfo, row_info
 from mixwright.search._stale import remove_stale
+from mixwright.version import __version__
 
 try:
     import fcntl

@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 
 import numpy.typing as npt
 
-from mixwright._checks import unique_names
+from mixwright.checks import unique_names
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error
 from mixwright.search._column_views import JoinedColumns

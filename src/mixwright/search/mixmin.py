@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
+from mixwright.constraints.polytope import Polytope
 from mixwright.errors import InputError
-from mixwright.polytope import Polytope
 from mixwright.search import _resample as resample
 from mixwright.search._evidence import Evidence
 from mixwright.search._result import MixMinResult, enough_documents, is_number, per_source

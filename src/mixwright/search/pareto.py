@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.search._minimax import Targets
 from mixwright.search._result import is_number

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.search._cross_moments import cross_moments
 from mixwright.search._result import FEWEST_DOCUMENTS, is_number, per_source
@@ -154,7 +154,7 @@ class SquaredError:
 
 
 def _names(sources: Sequence[str] | None, k: int) -> tuple[str, ...]:
-    from mixwright._checks import unique_names
+    from mixwright.checks import unique_names
 
     names: Any = [f"source_{i}" for i in range(k)] if sources is None else sources
     out = unique_names(names)

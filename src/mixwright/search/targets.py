@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
+from mixwright.constraints.polytope import Polytope
 from mixwright.errors import InputError
-from mixwright.polytope import Polytope
 from mixwright.search._evidence import Evidence
 from mixwright.search._interior import Region
 from mixwright.search._minimax import Minimax, Targets

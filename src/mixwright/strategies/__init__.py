@@ -3,18 +3,18 @@
 from mixwright.strategies.amar import AMAR
 from mixwright.strategies.amas import AMAS
 from mixwright.strategies.balanced_pike import BalancedPiKE
-from mixwright.strategies.every import Every
-from mixwright.strategies.floor import Floor
 from mixwright.strategies.group_dro import GroupDRO
-from mixwright.strategies.guard import Guard
 from mixwright.strategies.pike import PiKE
 from mixwright.strategies.registry import by_name, from_config
 from mixwright.strategies.schedule import Schedule
-from mixwright.strategies.smooth import Smooth
 from mixwright.strategies.static import Static
 from mixwright.strategies.temperature import Temperature
 from mixwright.strategies.unimax import UniMax
-from mixwright.strategies.warmup import Warmup
+from mixwright.strategies.wrappers.every import Every
+from mixwright.strategies.wrappers.floor import Floor
+from mixwright.strategies.wrappers.guard import Guard
+from mixwright.strategies.wrappers.smooth import Smooth
+from mixwright.strategies.wrappers.warmup import Warmup
 
 __all__ = [
     "AMAR",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixwright.errors import InputError
-from mixwright.strategies._wrapper import Wrapper
+from mixwright.strategies.wrappers.wrapper import Wrapper
 from mixwright.strategy import Strategy
 
 _PER_SOURCE = {"weights", "sizes"}

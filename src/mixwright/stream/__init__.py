@@ -6,28 +6,28 @@ from importlib import import_module
 from typing import Any
 
 from mixwright.errors import missing_extra
-from mixwright.stream.ledger import Ledger
-from mixwright.stream.plan import Plan, PlannedStep
+from mixwright.stream.plan.ledger import Ledger
+from mixwright.stream.plan.plan import Plan, PlannedStep
 
 _LATER = {
-    "AnyRows": "sources",
-    "ArrowRows": "sources_tables",
+    "AnyRows": "sources.source",
+    "ArrowRows": "sources.tables",
     "Batch": "batches",
     "Interleaved": "adapters",
-    "JsonLines": "sources_tables",
-    "MegatronRows": "sources_megatron",
+    "JsonLines": "sources.tables",
+    "MegatronRows": "sources.megatron",
     "MixtureLoader": "loader",
-    "PaddedDocuments": "sources_tokens",
-    "ParquetRows": "sources_tables",
+    "PaddedDocuments": "sources.tokens",
+    "ParquetRows": "sources.tables",
     "PlanSampler": "slices",
-    "Source": "sources",
+    "Source": "sources.source",
     "SourceRows": "batches",
     "Sources": "gather",
     "StreamDataset": "adapters",
-    "TokenRows": "sources_tokens",
+    "TokenRows": "sources.tokens",
     "as_datasets_iterable": "adapters",
-    "megatron_documents": "sources_megatron",
-    "open_source": "sources",
+    "megatron_documents": "sources.megatron",
+    "open_source": "sources.opening",
     "use_stream": "trainer",
 }
 

@@ -12,8 +12,8 @@ from mixwright.errors import InputError
 from mixwright.stream.batches import SourceRows
 from mixwright.stream.gather import Sources
 from mixwright.stream.loader import check_sizes
-from mixwright.stream.plan import Plan
-from mixwright.stream.plan_settings import whole
+from mixwright.stream.plan.plan import Plan
+from mixwright.stream.plan.settings import whole
 from mixwright.stream.slices import Slices
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, default_collate, get_worker_info
 from mixwright.errors import InputError
 from mixwright.stream.gather import Sources
 from mixwright.stream.slices import Slots
-from mixwright.stream.sources import Rows
+from mixwright.stream.sources.source import Rows
 
 
 @dataclass(slots=True)

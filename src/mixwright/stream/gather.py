@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright._checks import unique_names
+from mixwright.checks import unique_names
 from mixwright.errors import InputError, missing_extra
-from mixwright.stream.sources import Rows, Source, open_source
-from mixwright.stream.sources_tokens import TokenRows
+from mixwright.stream.sources.opening import open_source
+from mixwright.stream.sources.source import Rows, Source
+from mixwright.stream.sources.tokens import TokenRows
 
 _FAILURES = (Exception,)
 _PLAIN_ROWS = 1 << 16  # loading numba takes about a second

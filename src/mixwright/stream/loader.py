@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 from mixwright.errors import InputError
 from mixwright.stream.batches import Batch, Failure, Reader, to_torch
 from mixwright.stream.gather import Sources
-from mixwright.stream.ledger import Ledger
-from mixwright.stream.plan import Plan
-from mixwright.stream.plan_settings import whole
+from mixwright.stream.plan.ledger import Ledger
+from mixwright.stream.plan.plan import Plan
+from mixwright.stream.plan.settings import whole
 from mixwright.stream.slices import PlanSampler, Slots
 
 VERSION = 1

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
-from mixwright.stream.plan import Plan, PlannedStep
-from mixwright.stream.plan_settings import whole
+from mixwright.stream.plan.plan import Plan, PlannedStep
+from mixwright.stream.plan.settings import whole
 
 
 @dataclass(frozen=True, slots=True)

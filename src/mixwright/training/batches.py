@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.mixture import Mixture
-from mixwright.stream.ledger import Ledger
-from mixwright.stream.plan import Plan
+from mixwright.stream.plan.ledger import Ledger
+from mixwright.stream.plan.plan import Plan
 from mixwright.text.tokens import TokenStore
 from mixwright.training.settings import TrainingSettings
 

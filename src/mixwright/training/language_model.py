@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer

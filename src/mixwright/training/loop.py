@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from mixwright.constraints import Constraints
+from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error, file_fingerprint, fingerprint, write_json
 from mixwright.mixture import Mixture

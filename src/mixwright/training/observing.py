@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixwright.mixture import Mixture
 from mixwright.observation import Observation
-from mixwright.stream.ledger import Ledger
+from mixwright.stream.plan.ledger import Ledger
 from mixwright.training.sampled import GRADIENTS, SampledStatistics, level_for
 
 Array = NDArray[np.float64]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixwright.observation import Observation
 from mixwright.simplex import entropy
 from mixwright.strategies._checked import number, one_of
-from mixwright.strategies._wrapper import Wrapper
+from mixwright.strategies.wrappers.wrapper import Wrapper
 
 Array = NDArray[np.float64]
 LOSSES = ("loss", "excess_loss")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError, missing_extra
-from mixwright.stream.sources import Rows, Source, as_rows, checked_length, file_sample, sample
+from mixwright.stream.sources.source import Rows, Source, as_rows, checked_length, file_sample, sample
 
 _PACKED = (".gz", ".zst", ".bz2", ".xz")
 

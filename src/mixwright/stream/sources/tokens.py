@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from mixwright.errors import InputError
-from mixwright.stream.sources import Source, as_rows, checked_length, sample
+from mixwright.stream.sources.source import Source, as_rows, checked_length, sample
 
 
 class MappedArray:

@@ -1,4 +1,4 @@
-"""The steps of `plan_tokens.token_step` in numba: the same rows to the bit, many times faster."""
+"""The steps of `tokens.token_step` in numba: the same rows to the bit, many times faster."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.stream.plan_compiled import GOLD_STEP, compiled, mix, place, rows_of_draws
-from mixwright.stream.plan_settings import PlanSettings
-from mixwright.stream.plan_steps import PlanState
-from mixwright.stream.plan_tokens import Lengths
+from mixwright.stream.plan.compiled import GOLD_STEP, compiled, mix, place, rows_of_draws
+from mixwright.stream.plan.settings import PlanSettings
+from mixwright.stream.plan.steps import PlanState
+from mixwright.stream.plan.tokens import Lengths
 
 Ints = NDArray[np.int64]
 _DONE = -1

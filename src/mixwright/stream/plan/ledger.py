@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.stream.plan_settings import PlanSettings, whole
-from mixwright.stream.plan_steps import PlanState
+from mixwright.stream.plan.settings import PlanSettings, whole
+from mixwright.stream.plan.steps import PlanState
 
 Array = NDArray[np.float64]
 

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright._quadratic import minimise_quadratic
 from mixwright.errors import missing_extra
-from mixwright.simplex import maximise_linear, project_onto_bounds
+from mixwright.simplex import maximise_linear
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -153,7 +152,7 @@ class Polytope:
             place = owner.index(place)
             over = sparse.lil_array((len(b), k))
             over[place, :] = 1.0
-            b[place] = self._excess()
+            b[place] = self.excess()
             A = sparse.hstack([A, over.tocsr()])
             extra = sparse.hstack([unit, sparse.csr_array((k, len(b))), -unit])
             A, b = sparse.vstack([A, extra]), np.concatenate([b, self.centre])
@@ -220,7 +219,7 @@ class Polytope:
             matrix = [sparse.hstack([part, sparse.csr_array(part.shape)]) for part in matrix]
             matrix += [sparse.hstack([eye, -eye]), sparse.hstack([none, -eye])]
             matrix.append(sparse.hstack([sparse.csr_array((1, k)), ones]))
-            limits += [self.centre, np.zeros(k), np.array([self._excess()])]
+            limits += [self.centre, np.zeros(k), np.array([self.excess()])]
         A, b = sparse.vstack(matrix), np.concatenate(limits)
         A = sparse.hstack([A, sparse.csr_array(-b[:, None]), sparse.identity(len(b))])
         equal = np.zeros((1, A.shape[1]))
@@ -276,7 +275,7 @@ class Polytope:
             eye = sparse.identity(k)
             matrix = [sparse.hstack([matrix[0], sparse.csr_array(self.rows.shape)]), sparse.hstack([eye, -eye])]
             matrix.append(sparse.csr_array(np.r_[np.zeros(k), np.ones(k)][None]))
-            limits = [self.limits, self.centre, np.array([self._excess()])]
+            limits = [self.limits, self.centre, np.array([self.excess()])]
             cost, bounds = np.r_[-gain, np.zeros(k)], bounds + [(0.0, None)] * k
         equal = np.zeros((1, cost.size))
         equal[0, :k] = 1.0
@@ -409,10 +408,10 @@ class Polytope:
         bound = float(reduced @ self.lower + filled @ slopes[order] + rows @ self.limits)
         if self.centre is not None:
             over = np.maximum(self.lower - self.centre, 0.0).sum()
-            bound += radius * (self._excess() - float(over))
+            bound += radius * (self.excess() - float(over))
         return bound
 
-    def _excess(self) -> float:
+    def excess(self) -> float:
         """Return the limit on sum_k max(w_k - centre_k, 0): half of the radius where both have the same sum."""
         assert self.centre is not None
         return (self.radius + self.mass - float(self.centre.sum())) / 2
@@ -433,14 +432,6 @@ class Polytope:
             if slack <= TIGHT:
                 out.append(Binding(name, limit, price))
         return tuple(sorted(out, key=lambda b: -b.price))
-
-    def project(self, w: Array) -> Array:
-        """Return the allowed weights nearest to `w` [k]."""
-        if self.simple:
-            return project_onto_bounds(w, self.lower, self.upper, self.mass)
-        if self.contains(w):
-            return w.copy()
-        return minimise_quadratic(np.eye(w.size), w, self)
 
     @cached_property
     def relative_interior(self) -> tuple[Polytope, Array]:

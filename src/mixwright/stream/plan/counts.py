@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.stream.plan_rows import GOLD, MASK, numbers
+from mixwright.stream.plan.rows import GOLD, MASK, numbers
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -9,10 +9,10 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright._checks import unique_names
+from mixwright.checks import unique_names
 from mixwright.errors import InputError
-from mixwright.stream.plan_settings import UNLIMITED, PlanSettings, checked_weights
-from mixwright.stream.plan_steps import PlanState
+from mixwright.stream.plan.settings import UNLIMITED, PlanSettings, checked_weights
+from mixwright.stream.plan.steps import PlanState
 
 Array = NDArray[np.float64]
 Change = tuple[int, Array]

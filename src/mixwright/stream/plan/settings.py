@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright._checks import unique_names
+from mixwright.checks import unique_names
 from mixwright.errors import InputError
-from mixwright.stream.plan_rows import halves, key_of
+from mixwright.stream.plan.rows import halves, key_of
 
 Array = NDArray[np.float64]
 POLICIES = ("repeat", "drop", "stop", "error")

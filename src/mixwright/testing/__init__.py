@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.conformance import STRATEGY_CHECKS, StrategyCase, check_strategy, observations
+from mixwright.testing.conformance import STRATEGY_CHECKS, StrategyCase, check_strategy, observations
 
 __all__ = ["STRATEGY_CHECKS", "SimulatedTarget", "StrategyCase", "check_strategy", "observations"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixwright.observation import Observation
 from mixwright.strategies._checked import whole
-from mixwright.strategies._wrapper import Wrapper
+from mixwright.strategies.wrappers.wrapper import Wrapper
 
 Array = NDArray[np.float64]
 

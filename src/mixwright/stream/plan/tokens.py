@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
-from mixwright.stream.plan_counts import arranged, draws_of
-from mixwright.stream.plan_rows import rows_of
-from mixwright.stream.plan_settings import PlanSettings, per_source
-from mixwright.stream.plan_steps import PlanState, drop, laid_out
+from mixwright.stream.plan.counts import arranged, draws_of
+from mixwright.stream.plan.rows import rows_of
+from mixwright.stream.plan.settings import PlanSettings, per_source
+from mixwright.stream.plan.steps import PlanState, drop, laid_out
 
 Ints = NDArray[np.int64]
 _RowsOfDraws = Callable[[int, int, Any, Any, Any, Any], Ints]

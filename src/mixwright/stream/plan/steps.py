@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
-from mixwright.stream.plan_counts import apportion, arranged, draws_of, independent
-from mixwright.stream.plan_rows import dealt, rows_of, shuffled
-from mixwright.stream.plan_settings import PlanSettings
+from mixwright.stream.plan.counts import apportion, arranged, draws_of, independent
+from mixwright.stream.plan.rows import dealt, rows_of, shuffled
+from mixwright.stream.plan.settings import PlanSettings
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -73,7 +73,7 @@ def plain_steps(p: PlanSettings, state: PlanState, steps: int) -> tuple[Ints, In
     """
     Advance `state` by up to `steps` steps, as far as no source runs out; return source and row [done, B].
 
-    This is the numpy form; `plan_compiled` has the same in numba, with the same result to the bit.
+    This is the numpy form; `compiled` has the same in numba, with the same result to the bit.
     """
     asked = p.batch_size * state.shares()
     slots, draws = np.empty((steps, p.batch_size), np.int64), np.empty((steps, p.batch_size), np.int64)

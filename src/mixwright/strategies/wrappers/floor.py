@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixwright.observation import Observation
 from mixwright.simplex import raise_to_floor
 from mixwright.strategies._checked import floors, number
-from mixwright.strategies._wrapper import Wrapper
+from mixwright.strategies.wrappers.wrapper import Wrapper
 
 Array = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""The numpy form of the steps (`plan_steps.plain_steps`) in numba: the same rows to the bit, many times faster."""
+"""The numpy form of the steps (`steps.plain_steps`) in numba: the same rows to the bit, many times faster."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mixwright.stream.plan_counts import _UNIT as UNIT
-from mixwright.stream.plan_counts import ROUNDING
-from mixwright.stream.plan_rows import GOLD, MIX_1, MIX_2, ROUNDS
-from mixwright.stream.plan_settings import PlanSettings
-from mixwright.stream.plan_steps import PlanState
+from mixwright.stream.plan.counts import _UNIT as UNIT
+from mixwright.stream.plan.counts import ROUNDING
+from mixwright.stream.plan.rows import GOLD, MIX_1, MIX_2, ROUNDS
+from mixwright.stream.plan.settings import PlanSettings
+from mixwright.stream.plan.steps import PlanState
 
 Ints = NDArray[np.int64]
 
@@ -56,7 +56,7 @@ def compiled(function: Any) -> Any:
 
 @compiled
 def mix(x):  # type: ignore[no-untyped-def]
-    """Do what `plan_rows.mix` does to one number."""
+    """Do what `rows.mix` does to one number."""
     x = (x ^ (x >> _S30)) * _MIX_1
     x = (x ^ (x >> _S27)) * _MIX_2
     return x ^ (x >> _S31)

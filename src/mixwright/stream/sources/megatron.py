@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
-from mixwright.stream.sources_tokens import MappedArray, PaddedDocuments, TokenRows
+from mixwright.stream.sources.tokens import MappedArray, PaddedDocuments, TokenRows
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _HEADER = struct.Struct("<QBQQ")  # version, code of the dtype, sequences, entries of the document index

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.observation import Observation
-from mixwright.observation_pool import Pool
 from mixwright.strategies._checked import whole
-from mixwright.strategies._wrapper import Wrapper
+from mixwright.strategies.observation_pool import Pool
+from mixwright.strategies.wrappers.wrapper import Wrapper
 
 Array = NDArray[np.float64]
 

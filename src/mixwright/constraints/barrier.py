@@ -7,13 +7,10 @@ excess. The u_k are eliminated from Newton's system: what they add to it is a di
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from mixwright.polytope import Polytope
+from mixwright.constraints.polytope import Polytope
 
 Array = NDArray[np.float64]
 ROUNDING = 1e-17  # of a sum of weights: slacks are not taken for less
@@ -67,7 +64,7 @@ class Ball:
 
     def __init__(self, region: Polytope, w: Array, mu: Array) -> None:
         assert region.centre is not None
-        self.p, self.e = region.centre, region._excess()
+        self.p, self.e = region.centre, region.excess()
         over = np.maximum(w - self.p, 0.0)
         self.u = over + ((self.e - over.sum(1)) / (2 * w.shape[1]))[:, None]
         above, below, left = self.slacks(w, self.u)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright._barrier import Linear
-from mixwright._newton import newton_step
-
-if TYPE_CHECKING:
-    from mixwright.polytope import Polytope
+from mixwright.constraints.barrier import Linear
+from mixwright.constraints.newton import newton_step
+from mixwright.constraints.polytope import Polytope
+from mixwright.simplex import project_onto_bounds
 
 Array = NDArray[np.float64]
 END = 1e-16  # slack times dual, relative to the scale of the problem
+
+
+def project(w: Array, region: Polytope) -> Array:
+    """Return the allowed weights [k] nearest to `w` [k]; Conflict if nothing is allowed."""
+    if region.simple:
+        return project_onto_bounds(w, region.lower, region.upper, region.mass)
+    if region.contains(w):
+        return w.copy()
+    return minimise_quadratic(np.eye(w.size), w, region)
 
 
 def minimise_quadratic(H: Array, at: Array, region: Polytope, gain: Array | None = None) -> Array:
@@ -95,7 +101,7 @@ def _solve(H: Array, at: Array, gain: Array, region: Polytope, start: Array, ins
 def _slack(region: Polytope, v: Array) -> bool:
     """Return whether all inequalities are slack."""
     inside = (v > region.lower).all() and (v < region.upper).all() and (region.rows @ v < region.limits).all()
-    within = region.centre is None or np.maximum(v - region.centre, 0.0).sum() < region._excess()
+    within = region.centre is None or np.maximum(v - region.centre, 0.0).sum() < region.excess()
     return bool(inside and within)
 
 
@@ -118,7 +124,7 @@ def _settle(v: Array, z1: Array, z2: Array, linear: Linear | None, region: Polyt
         if ball.slacks(v[None], ball.u)[2][0] < ball.zs[0]:
             over = (v > region.centre) & ~on
             active.append(over.astype(np.float64)[None])
-            values.append(np.array([region._excess() + float(region.centre[over].sum())]))
+            values.append(np.array([region.excess() + float(region.centre[over].sum())]))
     B, b = np.vstack(active), np.concatenate(values)
     b[0] = region.mass
     if free.any():

@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError, missing_extra
-from mixwright.stream.ledger import Ledger
-from mixwright.stream.plan_settings import checked_settings, checked_weights, whole
-from mixwright.stream.plan_state import from_dict, to_dict
-from mixwright.stream.plan_steps import Ended, PlanState, careful_step, check_shares, plain_steps
-from mixwright.stream.plan_tokens import Lengths, token_step
+from mixwright.stream.plan.ledger import Ledger
+from mixwright.stream.plan.settings import checked_settings, checked_weights, whole
+from mixwright.stream.plan.state import from_dict, to_dict
+from mixwright.stream.plan.steps import Ended, PlanState, careful_step, check_shares, plain_steps
+from mixwright.stream.plan.tokens import Lengths, token_step
 
 if TYPE_CHECKING:
-    from mixwright.stream.plan_state import Retired
+    from mixwright.stream.plan.state import Retired
 
 Array = NDArray[np.float64]
 _BLOCK_STEPS, _BLOCK_SLOTS = 64, 1 << 16
-_COMPILED = "mixwright.stream.plan_compiled"
+_COMPILED = "mixwright.stream.plan.compiled"
 _PLAIN_ROWS = 1 << 16  # loading numba takes about a second
 
 
@@ -388,7 +388,7 @@ def _compiled_code(unit: str, compiled: bool | None, rows: int) -> _Fast | None:
         return None
     try:
         if unit == "tokens":
-            return import_module("mixwright.stream.plan_tokens_compiled").compiled_token_steps
+            return import_module("mixwright.stream.plan.tokens_compiled").compiled_token_steps
         return import_module(_COMPILED).compiled_steps
     except ImportError:
         raise missing_extra("numba", "stream") from None

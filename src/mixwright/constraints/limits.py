@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixwright.constraints.polytope import Conflict, Polytope
+from mixwright.constraints.quadratic import project
 from mixwright.errors import InputError
-from mixwright.polytope import Conflict, Polytope
 from mixwright.simplex import normalise
 
 Array = NDArray[np.float64]
@@ -185,7 +186,7 @@ class Constraints:
         names = tuple(sources) if sources is not None else tuple(f"source_{i}" for i in range(w.size))
         if w.shape != (len(names),) or not np.isfinite(w).all():
             raise InputError(f"weights should be {len(names)} finite numbers, one per source; found {weights!r}")
-        return self.allowed(names, sizes, prior).project(w)
+        return project(w, self.allowed(names, sizes, prior))
 
     def _bounds(self, names: tuple[str, ...], sizes: ArrayLike | None) -> tuple[Array, Array, list[str]]:
         """Return the bounds, and for each source why its cap is what it is, for messages."""

@@ -1,0 +1,1 @@
+"""Strategies that hold another one: they change when it is asked, or what becomes of its weights."""
