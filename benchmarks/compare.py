@@ -81,8 +81,8 @@ def assay_config(data, cores):
 
 def run(what, data, folder, cores):
     """Do a comparison, or the rest of one."""
-    from mixwright.experiment.compare_config import make_compare_config
-    from mixwright.experiment.compare_run import run_compare
+    from mixwright.experiment.core.comparison import run_compare
+    from mixwright.experiment.text.compare_config import make_compare_config
 
     made = make_compare_config((text_config if what == "text" else assay_config)(data.resolve(), cores))
     shown = {}

@@ -106,8 +106,8 @@ def shower():
 
 def run(data: Path, base: Path | None, folder: Path, cores: int) -> None:
     """Do the comparison, or the rest of it."""
-    from mixwright.experiment.compare_config import make_compare_config
-    from mixwright.experiment.compare_run import run_compare
+    from mixwright.experiment.core.comparison import run_compare
+    from mixwright.experiment.text.compare_config import make_compare_config
     from preference_base import base_model
 
     progress = shower()

@@ -13,11 +13,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mixwright.experiment.prefer_config import SftConfig, make_prefer_config
-from mixwright.experiment.prefer_sft import run_sft
-from mixwright.experiment.stages import Progress, silent
-from mixwright.experiment.train_config import make_train_config
-from mixwright.experiment.train_run import run_train
+from mixwright.experiment.core.stages import Progress, silent
+from mixwright.experiment.preference.config import SftConfig, make_prefer_config
+from mixwright.experiment.preference.sft import run_sft
+from mixwright.experiment.text.train import run_train
+from mixwright.experiment.text.train_config import make_train_config
 
 _TEXT = {
     "books_en": 0.35,

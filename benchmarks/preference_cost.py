@@ -37,7 +37,7 @@ def model():
 
 
 def encoded(seed):
-    from mixwright.preference.rows import TokenPairs
+    from mixwright.preference.pairs.rows import TokenPairs
 
     rng = np.random.default_rng(seed)
     parts = [
@@ -55,7 +55,7 @@ def reference(i):
 
 def sources(specialists):
     """Return PairRows by name; specialists' losses are numbers around log 2, so that about half of the gates are 0."""
-    from mixwright.preference.rows import PairRows
+    from mixwright.preference.pairs.rows import PairRows
 
     found = {}
     for i in range(SOURCES):

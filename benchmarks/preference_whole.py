@@ -38,9 +38,9 @@ def weighting_of(name):
 
 def seconds(told):
     """Return the CPU seconds of a training by stage, its steps, and those of its specialists together."""
-    from mixwright.experiment.prefer_config import make_prefer_config
-    from mixwright.experiment.prefer_parts import PreferConfig
-    from mixwright.experiment.prefer_run import run_prefer_train
+    from mixwright.experiment.preference.config import make_prefer_config
+    from mixwright.experiment.preference.train import run_prefer_train
+    from mixwright.experiment.preference.train_config import PreferConfig
 
     spent, at = dict.fromkeys(STAGES, 0.0), ["rest", time.process_time()]
 

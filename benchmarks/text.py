@@ -52,8 +52,8 @@ def config(data, seed, size):
 
 def run(data, folder, seed, size):
     """Run, or go on with, the search of one seed."""
-    from mixwright.experiment.config import load_config
-    from mixwright.experiment.search_run import run_search
+    from mixwright.experiment.text.config import load_config
+    from mixwright.experiment.text.search import run_search
 
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{size}-{seed}.yaml"

@@ -2,51 +2,52 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
+from mixwright.lazy import lazy
 from mixwright.version import __version__
 
 _EXPORTS = {
-    "AlarmWarning": "mixwright.errors",
-    "AMAR": "mixwright.strategies.amar",
-    "AMAS": "mixwright.strategies.amas",
-    "AssaySearch": "mixwright.assays.search",
-    "AssayTable": "mixwright.assays.data",
-    "BalancedPiKE": "mixwright.strategies.balanced_pike",
-    "Constraints": "mixwright.constraints.limits",
-    "Every": "mixwright.strategies.wrappers.every",
-    "excess_losses": "mixwright.batch_losses",
-    "ExcessLosses": "mixwright.batch_losses",
-    "Floor": "mixwright.strategies.wrappers.floor",
-    "GradientStatistics": "mixwright.gradients",
-    "GroupDRO": "mixwright.strategies.group_dro",
-    "Guard": "mixwright.strategies.wrappers.guard",
-    "InputError": "mixwright.errors",
-    "LikelihoodTable": "mixwright.search.table",
-    "MixMin": "mixwright.search.mixmin",
-    "MixMinResult": "mixwright.search.mixmin",
-    "Mixture": "mixwright.mixture",
-    "MixtureFile": "mixwright.mixture_file",
-    "Observation": "mixwright.observation",
-    "pareto": "mixwright.search.pareto",
-    "PiKE": "mixwright.strategies.pike",
-    "Plan": "mixwright.stream.plan.plan",
-    "replay": "mixwright.decisions",
-    "row_weights": "mixwright.batch_losses",
-    "Schedule": "mixwright.strategies.schedule",
-    "Smooth": "mixwright.strategies.wrappers.smooth",
-    "SquaredError": "mixwright.search.squared",
-    "SquaredErrorResult": "mixwright.search.squared",
-    "Static": "mixwright.strategies.static",
-    "Strategy": "mixwright.strategy",
-    "Temperature": "mixwright.strategies.temperature",
-    "UniMax": "mixwright.strategies.unimax",
-    "Warmup": "mixwright.strategies.wrappers.warmup",
-    "WorstRegret": "mixwright.search.targets",
-    "WorstRegretResult": "mixwright.search.targets",
+    "AlarmWarning": "errors",
+    "AMAR": "strategies.amar",
+    "AMAS": "strategies.amas",
+    "AssaySearch": "assays.search",
+    "AssayTable": "assays.data",
+    "BalancedPiKE": "strategies.balanced_pike",
+    "Constraints": "constraints.limits",
+    "Every": "strategies.wrappers.every",
+    "excess_losses": "batch_losses",
+    "ExcessLosses": "batch_losses",
+    "Floor": "strategies.wrappers.floor",
+    "GradientStatistics": "gradients",
+    "GroupDRO": "strategies.group_dro",
+    "Guard": "strategies.wrappers.guard",
+    "InputError": "errors",
+    "LikelihoodTable": "search.table.table",
+    "MixMin": "search.mixmin",
+    "MixMinResult": "search.mixmin",
+    "Mixture": "mixture",
+    "MixtureFile": "mixture_file",
+    "Observation": "observation",
+    "pareto": "search.pareto",
+    "PiKE": "strategies.pike",
+    "PreferenceTrainer": "preference.trainer",
+    "Plan": "stream.plan.plan",
+    "replay": "decisions",
+    "row_weights": "batch_losses",
+    "Schedule": "strategies.schedule",
+    "Smooth": "strategies.wrappers.smooth",
+    "SquaredError": "search.squared_error",
+    "SquaredErrorResult": "search.squared_error",
+    "Static": "strategies.static",
+    "Strategy": "strategy",
+    "Temperature": "strategies.temperature",
+    "UniMax": "strategies.unimax",
+    "use_mixture": "integrations.transformers",
+    "Warmup": "strategies.wrappers.warmup",
+    "WorstRegret": "search.worst_regret",
+    "WorstRegretResult": "search.worst_regret",
 }
-_ROOMS = ("formats", "gradients", "integrations", "report", "strategies", "stream")
+_ROOMS = ("assays", "formats", "gradients", "integrations", "preference", "report", "search", "strategies", "stream")
+_ROOMS += ("testing", "text")
 
 __all__ = [
     "AMAR",
@@ -71,6 +72,7 @@ __all__ = [
     "Observation",
     "PiKE",
     "Plan",
+    "PreferenceTrainer",
     "Schedule",
     "Smooth",
     "SquaredError",
@@ -88,18 +90,11 @@ __all__ = [
     "pareto",
     "replay",
     "row_weights",
+    "use_mixture",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that `import mixwright` stays light."""
-    if name in _ROOMS:
-        return import_module(f"mixwright.{name}")
-    if name in _EXPORTS:
-        value = getattr(import_module(_EXPORTS[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'mixwright' has no attribute {name!r}")
+__getattr__ = lazy(__name__, {**_EXPORTS, **dict.fromkeys(_ROOMS, "")})
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from mixwright.cli.comparison_tables import print_comparison
+from mixwright.cli.tables.comparison import print_comparison
 from mixwright.compare import ArmInfo, Cell, Comparison, Quantity, summarise
 
 PRECISION = Quantity("average precision", "", higher=True)

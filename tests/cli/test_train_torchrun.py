@@ -17,8 +17,8 @@ sys.path.append(str(Path(__file__).parents[1] / "experiment"))
 from safetensors.numpy import load_file  # noqa: E402
 from tiny import SETTINGS, write_tiny  # noqa: E402
 
-from mixwright.experiment.train_config import make_train_config  # noqa: E402
-from mixwright.experiment.train_run import run_train  # noqa: E402
+from mixwright.experiment.text.train import run_train  # noqa: E402
+from mixwright.experiment.text.train_config import make_train_config  # noqa: E402
 
 TORCHRUN = shutil.which("torchrun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 CONFIG = {

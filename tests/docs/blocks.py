@@ -22,10 +22,10 @@ AROUND = {"sources": {"a": "a.jsonl", "b": "b.jsonl"}, "targets": {"t": "t.jsonl
 
 def check_yaml(example: Example) -> None:
     """Check a YAML block with the schema of the configuration that it is (of); no data is opened."""
-    from mixwright.experiment.assays_config import make_assays_config
-    from mixwright.experiment.compare_config import make_compare_config
-    from mixwright.experiment.config import make_config
-    from mixwright.experiment.train_config import make_train_config
+    from mixwright.experiment.assays.config import make_assays_config
+    from mixwright.experiment.text.compare_config import make_compare_config
+    from mixwright.experiment.text.config import make_config
+    from mixwright.experiment.text.train_config import make_train_config
 
     value = yaml.safe_load(example.parsed)
     if set(value) == {"strategy"}:
@@ -33,8 +33,8 @@ def check_yaml(example: Example) -> None:
 
         from_config(value["strategy"], ("a", "b"))
     elif value.get("kind") == "preference" and "arms" not in value:
-        from mixwright.experiment.prefer_config import SftConfig, make_prefer_config
-        from mixwright.experiment.prefer_parts import PreferConfig
+        from mixwright.experiment.preference.config import SftConfig, make_prefer_config
+        from mixwright.experiment.preference.train_config import PreferConfig
 
         of_train = {"loss", "specialists", "strategy", "prior", "constraints"} & set(value)
         make_prefer_config(PreferConfig if of_train else SftConfig, value)

@@ -23,10 +23,10 @@ SMALL = {
 
 def tiny_demo() -> None:
     """Make `runs/demo` as `mixwright demo` does: its sources, its target, few words, very small models."""
-    from mixwright.experiment.config import make_config
-    from mixwright.experiment.demo import TARGET
-    from mixwright.experiment.demo_data import SOURCES
-    from mixwright.experiment.search_run import run_search
+    from mixwright.experiment.demo.data import SOURCES
+    from mixwright.experiment.demo.demo import TARGET
+    from mixwright.experiment.text.config import make_config
+    from mixwright.experiment.text.search import run_search
 
     rng = random.Random(0)
     Path("data").mkdir()

@@ -6,7 +6,7 @@ from typing import Any
 
 from tiny import KINDS, SETTINGS, write_tiny
 
-from mixwright.experiment.compare_config import CompareConfig, make_compare_config
+from mixwright.experiment.text.compare_config import CompareConfig, make_compare_config
 
 QUIZ = {"path": "questions.jsonl", "kind": "questions"}
 SMALL: dict[str, Any] = {

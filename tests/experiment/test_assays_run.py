@@ -10,10 +10,10 @@ from golden_files import check_run
 
 from mixwright.assays import Booster
 from mixwright.errors import InputError
-from mixwright.experiment import assays_run
-from mixwright.experiment.assays_run import run_assays
-from mixwright.experiment.config import config_text, json_schema, load_config
-from mixwright.experiment.summary import read_summary
+from mixwright.experiment.assays import search as assays_run
+from mixwright.experiment.assays.search import run_assays
+from mixwright.experiment.text.config import config_text, json_schema, load_config
+from mixwright.experiment.text.summary import read_summary
 from mixwright.mixture_file import MixtureFile
 
 MINIMAL = {"kind": "assays", "table": "t.csv", "target": "target"}

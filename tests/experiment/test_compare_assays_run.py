@@ -13,9 +13,9 @@ pytest.importorskip("sklearn")
 from golden_files import check_run
 
 from mixwright.errors import InputError
-from mixwright.experiment import compare_assays
-from mixwright.experiment.compare_config import load_compare_config, make_compare_config
-from mixwright.experiment.compare_run import run_compare
+from mixwright.experiment.assays import compare as compare_assays
+from mixwright.experiment.core.comparison import run_compare
+from mixwright.experiment.text.compare_config import load_compare_config, make_compare_config
 from mixwright.mixture_file import MixtureFile
 
 SMALL = {

@@ -21,9 +21,9 @@ from golden_files import check_run
 from tiny_pairs import LETTERS, TRAINING, write_all
 
 from mixwright.errors import InputError
-from mixwright.experiment.compare_config import compare_schema, dumped, make_compare_config
-from mixwright.experiment.compare_preference_config import ComparePreferenceConfig
-from mixwright.experiment.compare_run import run_compare
+from mixwright.experiment.core.comparison import run_compare
+from mixwright.experiment.preference.compare_config import ComparePreferenceConfig
+from mixwright.experiment.text.compare_config import compare_schema, dumped, make_compare_config
 
 AMAR = {"strategy": {"name": "AMAR", "learning_rate": 0.5}}
 AMAS = {"strategy": {"name": "AMAS", "learning_rate": 0.5}}

@@ -17,9 +17,9 @@ from tiny import write_jsonl
 from mixwright import strategies
 from mixwright.decisions import read_decisions
 from mixwright.errors import InputError
-from mixwright.experiment import compare_work
-from mixwright.experiment.compare_arms import MEASURED
-from mixwright.experiment.compare_run import run_compare
+from mixwright.experiment.core.arms import MEASURED
+from mixwright.experiment.core.comparison import run_compare
+from mixwright.experiment.text import compare_work
 from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import Temperature
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mixwright.experiment.comparison import compare
+from mixwright.compare.documents import compare
 
 
 def test_hand_computed() -> None:

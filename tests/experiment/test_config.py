@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mixwright.errors import InputError
-from mixwright.experiment.config import config_text, json_schema, load_config, make_config
+from mixwright.experiment.text.config import config_text, json_schema, load_config, make_config
 
 SMALL = """\
 sources:

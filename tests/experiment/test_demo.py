@@ -1,4 +1,4 @@
-from mixwright.experiment.demo import expectation
+from mixwright.experiment.demo.demo import expectation
 
 
 def test_the_expected_answer_is_checked() -> None:

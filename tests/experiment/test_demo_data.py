@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mixwright.errors import InputError
-from mixwright.experiment import demo_data
+from mixwright.experiment.demo import data as demo_data
 
 CODE = '''"""Module words."""
 import os  # a comment

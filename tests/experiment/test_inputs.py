@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from mixwright.errors import InputError
-from mixwright.experiment.config import SearchConfig, load_config, make_config
-from mixwright.experiment.inputs import check_inputs, read_target
+from mixwright.experiment.text.config import SearchConfig, load_config, make_config
+from mixwright.experiment.text.inputs import check_inputs, read_target
 
 
 def jsonl(path: Path, rows: list[Any]) -> Path:

@@ -11,8 +11,8 @@ import pytest
 from works import double, eat, fail, vanish
 
 from mixwright.errors import InputError
-from mixwright.experiment.parallel import Limits, Work, run_all
-from mixwright.experiment.stages import silent
+from mixwright.experiment.core.parallel import Limits, Work, run_all
+from mixwright.experiment.core.stages import silent
 
 TWO = Limits(processes=2)
 

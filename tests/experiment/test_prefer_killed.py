@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "preference"))
 
 from tiny_pairs import write_all
 
-from mixwright.experiment.summary import read_summary
+from mixwright.experiment.text.summary import read_summary
 
 TRAINING = {"steps": 12, "batch_size": 6, "learning_rate": 3e-3, "evaluate_every": 5}
 FILES = ("metrics.jsonl", "decisions.jsonl", "evaluation.jsonl", "model/model.safetensors")
@@ -27,9 +27,9 @@ def train(values: dict[str, Any], folder: Path, run: Path) -> None:
     """Do the training in this process."""
     import torch
 
-    from mixwright.experiment.prefer_config import make_prefer_config
-    from mixwright.experiment.prefer_parts import PreferConfig
-    from mixwright.experiment.prefer_run import run_prefer_train
+    from mixwright.experiment.preference.config import make_prefer_config
+    from mixwright.experiment.preference.train import run_prefer_train
+    from mixwright.experiment.preference.train_config import PreferConfig
 
     torch.set_num_threads(1)
     run_prefer_train(make_prefer_config(PreferConfig, values, folder=folder), run)
@@ -39,7 +39,7 @@ def train(values: dict[str, Any], folder: Path, run: Path) -> None:
 def processes():
     """Processes that begin with everything imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mixwright.experiment.prefer_run", "mixwright.preference.fitting", "peft"])
+    context.set_forkserver_preload(["mixwright.experiment.preference.train", "mixwright.preference.fitting", "peft"])
     return context
 
 

@@ -21,13 +21,13 @@ from golden_files import check_run
 from tiny_pairs import LETTERS, SIZES, TRAINING, write_all, write_model
 
 from mixwright.errors import InputError
-from mixwright.experiment.prefer_config import config_text, dumped, make_prefer_config
-from mixwright.experiment.prefer_inputs import open_inputs
-from mixwright.experiment.prefer_parts import PreferConfig
-from mixwright.experiment.prefer_run import run_prefer_train, run_specialists
-from mixwright.experiment.prefer_work import Work
-from mixwright.experiment.stages import silent
-from mixwright.experiment.summary import read_summary
+from mixwright.experiment.core.stages import silent
+from mixwright.experiment.preference.config import config_text, dumped, make_prefer_config
+from mixwright.experiment.preference.inputs import open_inputs
+from mixwright.experiment.preference.train import run_prefer_train, run_specialists
+from mixwright.experiment.preference.train_config import PreferConfig
+from mixwright.experiment.preference.work import Work
+from mixwright.experiment.text.summary import read_summary
 from mixwright.preference.fitting import read_lines
 from mixwright.preference.losses import PairLoss, score_pairs
 

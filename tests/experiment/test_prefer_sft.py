@@ -23,11 +23,11 @@ from pair_tokenizers import TEMPLATE
 from tiny_pairs import LETTERS, write_model, write_pairs
 
 from mixwright.errors import InputError
-from mixwright.experiment.prefer_config import SftConfig, load_prefer_config, make_prefer_config
-from mixwright.experiment.prefer_data import encode_sources, notes_of, open_tokenizer, read_sources
-from mixwright.experiment.prefer_sft import run_sft
-from mixwright.experiment.stages import silent
-from mixwright.experiment.summary import read_summary
+from mixwright.experiment.core.stages import silent
+from mixwright.experiment.preference.config import SftConfig, load_prefer_config, make_prefer_config
+from mixwright.experiment.preference.data import encode_sources, notes_of, open_tokenizer, read_sources
+from mixwright.experiment.preference.sft import run_sft
+from mixwright.experiment.text.summary import read_summary
 from mixwright.preference.sft import answer_losses
 from mixwright.text import byte_tokenizer
 

@@ -16,10 +16,11 @@ import torch
 from golden_files import check_run
 
 from mixwright.errors import InputError
-from mixwright.experiment import source_files, stages
-from mixwright.experiment.config import load_config
-from mixwright.experiment.search_run import run_search
-from mixwright.experiment.summary import read_summary
+from mixwright.experiment.core import stages
+from mixwright.experiment.text import source_files
+from mixwright.experiment.text.config import load_config
+from mixwright.experiment.text.search import run_search
+from mixwright.experiment.text.summary import read_summary
 from mixwright.mixture_file import MixtureFile
 from mixwright.text import byte_tokenizer, read_documents
 
@@ -151,8 +152,8 @@ import os, random, signal, sys, threading
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from mixwright.experiment.config import load_config
-from mixwright.experiment.search_run import run_search
+from mixwright.experiment.text.config import load_config
+from mixwright.experiment.text.search import run_search
 
 config, folder, longest, seed = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 rng, kills = random.Random(seed), 0
@@ -230,7 +231,7 @@ def test_existing_checkpoints_are_used_as_they_are(done: Path, tmp_path: Path) -
 
 
 def _proxy_folders(done: Path) -> dict[str, str]:
-    from mixwright.experiment.stages import folder_name
+    from mixwright.experiment.core.stages import folder_name
 
     return {name: folder_name(name) for name in tiny.KINDS}
 

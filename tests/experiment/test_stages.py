@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mixwright.errors import InputError
-from mixwright.experiment.stages import Stage, check_folder, folder_name, open_run
+from mixwright.experiment.core.stages import Stage, check_folder, folder_name, open_run
 
 
 def test_a_stage_is_done_for_its_inputs_alone(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
 
 def test_two_commands_never_work_in_one_run(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from mixwright.experiment.stages import open_run\n"
+        "import sys; from pathlib import Path; from mixwright.experiment.core.stages import open_run\n"
         "with open_run(Path(sys.argv[1]), 'x'): print('held')"
     )
     with open_run(tmp_path / "run", "x"):

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
 
 from mixwright.decisions import read_decisions
-from mixwright.experiment import evaluation
-from mixwright.experiment.evaluation import HeldOut
-from mixwright.experiment.inputs import Source, open_sources, read_target
-from mixwright.experiment.told import (
+from mixwright.experiment.text import evaluation
+from mixwright.experiment.text.evaluation import HeldOut
+from mixwright.experiment.text.held_out import (
     REPORTED_PIECES,
     digest,
     is_told,
@@ -26,8 +25,9 @@ from mixwright.experiment.told import (
     reported_pieces,
     told_pieces,
 )
-from mixwright.experiment.train_config import make_train_config
-from mixwright.experiment.train_run import run_train
+from mixwright.experiment.text.inputs import Source, open_sources, read_target
+from mixwright.experiment.text.train import run_train
+from mixwright.experiment.text.train_config import make_train_config
 from mixwright.strategies import BalancedPiKE, PiKE
 from mixwright.text import byte_tokenizer, load_tokenizer, write_tokens
 from mixwright.training.model import build_model

@@ -20,10 +20,10 @@ from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
 from mixwright.cli.app import app
 from mixwright.decisions import read_decisions, replay
 from mixwright.errors import InputError
-from mixwright.experiment import train_run
-from mixwright.experiment.summary import read_summary
-from mixwright.experiment.train_config import load_train_config, make_train_config
-from mixwright.experiment.train_run import run_train
+from mixwright.experiment.text import train as train_run
+from mixwright.experiment.text.summary import read_summary
+from mixwright.experiment.text.train import run_train
+from mixwright.experiment.text.train_config import load_train_config, make_train_config
 from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import PiKE
 

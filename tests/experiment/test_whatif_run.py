@@ -8,9 +8,9 @@ import pytest
 
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
-from mixwright.experiment.whatif_run import make_what_if_of_run, read_what_if_of_run, write_what_if_of_run
-from mixwright.report.whatif import check_what_if, unpack
-from mixwright.search.table import LikelihoodTable
+from mixwright.experiment.core.what_if import make_what_if_of_run, read_what_if_of_run, write_what_if_of_run
+from mixwright.report.what_if.numbers import check_what_if, unpack
+from mixwright.search.table.table import LikelihoodTable
 
 NAMES = ["a", "b", "c"]
 SIZES = np.array([10.0, 20.0, 70.0])

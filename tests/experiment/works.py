@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mixwright.errors import InputError
-from mixwright.experiment.parallel import Limits, Work, run_all
-from mixwright.experiment.stages import silent
+from mixwright.experiment.core.parallel import Limits, Work, run_all
+from mixwright.experiment.core.stages import silent
 
 
 def double(x, report):

@@ -8,7 +8,7 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 pytest.importorskip("accelerate", reason="the Trainer needs accelerate")
 
 from mixwright.preference.losses import reference_log_probabilities  # noqa: E402
-from mixwright.preference.rows import PairRows, TokenPairs  # noqa: E402
+from mixwright.preference.pairs.rows import PairRows, TokenPairs  # noqa: E402
 from mixwright.preference.trainer import PreferenceTrainer  # noqa: E402
 
 VOCABULARY, CONTEXT = 37, 24

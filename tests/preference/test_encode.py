@@ -8,8 +8,8 @@ import pytest
 from pair_tokenizers import TEMPLATE, small_tokenizer
 
 from mixwright.errors import InputError
-from mixwright.preference.encode import EncodedPairs, encode_pairs
-from mixwright.preference.pairs import read_pairs
+from mixwright.preference.pairs.encode import EncodedPairs, encode_pairs
+from mixwright.preference.pairs.pairs import read_pairs
 
 PLAIN = [
     {"prompt": "What is the capital of France?", "chosen": " Paris.", "rejected": " Berlin."},

@@ -18,7 +18,7 @@ from mixwright.preference.losses import (
     reference_log_probabilities,
     score_pairs,
 )
-from mixwright.preference.rows import PairRows, TokenPairs, collate_pairs
+from mixwright.preference.pairs.rows import PairRows, TokenPairs, collate_pairs
 from mixwright.stream import Sources
 
 LOGS = st.floats(-300, 0)

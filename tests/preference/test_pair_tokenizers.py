@@ -10,9 +10,9 @@ pytest.importorskip("transformers")
 from pair_tokenizers import TEMPLATE, TEXTS, small_tokenizer
 
 from mixwright.errors import InputError
-from mixwright.preference.encode import encode_pairs
-from mixwright.preference.pairs import read_pairs
-from mixwright.preference.tokenizers import find_model, find_tokenizer, load_pair_tokenizer
+from mixwright.preference.pairs.encode import encode_pairs
+from mixwright.preference.pairs.pairs import read_pairs
+from mixwright.preference.pairs.tokenizers import find_model, find_tokenizer, load_pair_tokenizer
 from mixwright.text import byte_tokenizer, load_tokenizer, train_bpe
 
 SAMPLES = [*TEXTS, "", " leading", "née œuvre 漢字 \U0001f600\n\ttab\x00"]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError
-from mixwright.preference.pairs import Leak, leaked_prompts, read_pairs, split_pairs
+from mixwright.preference.pairs.pairs import Leak, leaked_prompts, read_pairs, split_pairs
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "pref"
 ROW = {"prompt": "Which?", "chosen": "this", "rejected": "that"}
@@ -259,7 +259,7 @@ def test_prompts_that_are_trained_on_and_held_out_are_found_across_sources() -> 
 
 
 def test_pairs_and_their_tokens_need_no_torch() -> None:
-    code = "import sys, mixwright.preference.pairs, mixwright.preference.encode, mixwright.preference.tokenizers as t; "
+    code = "import sys; from mixwright.preference.pairs import encode, pairs, tokenizers as t; "
     code += "assert not {'torch', 'transformers', 'datasets', 'pyarrow'} & set(sys.modules), sorted(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -278,7 +278,7 @@ def test_pairs_and_their_tokens_need_no_torch() -> None:
 def test_real_pairs_are_read_split_and_encoded(name: str, count: int) -> None:
     from pair_tokenizers import small_tokenizer
 
-    from mixwright.preference.encode import encode_pairs
+    from mixwright.preference.pairs.encode import encode_pairs
 
     path = DATA / f"{name}.jsonl.gz"
     if not path.exists():

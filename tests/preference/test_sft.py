@@ -16,11 +16,11 @@ from pair_tokenizers import small_tokenizer
 from tiny_pairs import write_model
 
 from mixwright.errors import InputError
-from mixwright.preference.encode import EncodedPairs, encode_pairs
 from mixwright.preference.fitting import FitSettings
-from mixwright.preference.pairs import read_pairs
+from mixwright.preference.pairs.encode import EncodedPairs, encode_pairs
+from mixwright.preference.pairs.pairs import read_pairs
+from mixwright.preference.pairs.tokenizers import load_pair_tokenizer
 from mixwright.preference.sft import AnswerRows, answer_losses, collate_answers, fine_tune, shares_of
-from mixwright.preference.tokenizers import load_pair_tokenizer
 
 ROWS = [{"prompt": f"{'Q' * (i % 5)} {i}:", "chosen": "ab" * (1 + i % 4), "rejected": f"x{i}"} for i in range(24)]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError
-from mixwright.preference.rows import TokenPairs
+from mixwright.preference.pairs.rows import TokenPairs
 from mixwright.preference.specialists import LOSSES, SpecialistCache, fold_of_pairs, targets_of
 
 MADE_OF = {"reference": "1f", "tokeniser": "2a", "rows": "77", "loss": "9c", "settings": {"seed": 0}}

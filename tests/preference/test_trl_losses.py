@@ -17,7 +17,7 @@ from mixwright.preference.losses import (  # noqa: E402
     reference_log_probabilities,
     score_pairs,
 )
-from mixwright.preference.rows import PairRows, TokenPairs, collate_pairs, token_row  # noqa: E402
+from mixwright.preference.pairs.rows import PairRows, TokenPairs, collate_pairs, token_row  # noqa: E402
 from mixwright.preference.trainer import PreferenceTrainer  # noqa: E402
 
 NEAR = 1e-5

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mixwright.report import words
 from mixwright.report.looks import looks_of
-from mixwright.report.schema import completed
-from mixwright.report.view import build_view
+from mixwright.report.search.schema import completed
+from mixwright.report.search.view import build_view
 
 from .fixtures import many_sources, realistic, search_only
 

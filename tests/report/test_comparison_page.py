@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mixwright.errors import InputError
 from mixwright.report import render_comparison, write_comparison
-from mixwright.report.comparison_view import digits_of
+from mixwright.report.comparison.view import digits_of
 from mixwright.report.words import address, count, number, percent, signed
 
 from .comparison_fixtures import comparison, without_optional

@@ -12,7 +12,7 @@ import pytest
 from mixwright.errors import InputError
 from mixwright.report import render_preference, write_preference
 from mixwright.report.charts import Look
-from mixwright.report.training_charts import Line, lines_chart
+from mixwright.report.training.charts import Line, lines_chart
 
 NAMES = ("helpful", "harmless", "honest")
 

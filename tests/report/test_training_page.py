@@ -9,8 +9,8 @@ import pytest
 
 from mixwright.errors import InputError
 from mixwright.report import render_training, write_training
-from mixwright.report.training_charts import averaged
-from mixwright.report.training_view import conflict
+from mixwright.report.training.charts import averaged
+from mixwright.report.training.view import conflict
 
 from .training_fixtures import decisions, training
 

@@ -17,7 +17,7 @@ from mixwright.constraints.quadratic import project
 from mixwright.errors import InputError
 from mixwright.report import render, write_what_if
 from mixwright.report.page import render_what_if
-from mixwright.report.whatif import (
+from mixwright.report.what_if.numbers import (
     MOST_BYTES,
     Mark,
     TargetRows,
@@ -29,9 +29,9 @@ from mixwright.report.whatif import (
     rows_loss,
     unpack,
 )
-from mixwright.report.whatif_tables import best_singles, constraints_of
-from mixwright.search.table import LikelihoodTable
-from mixwright.search.targets import WorstRegret
+from mixwright.report.what_if.tables import best_singles, constraints_of
+from mixwright.search.table.table import LikelihoodTable
+from mixwright.search.worst_regret import WorstRegret
 
 from .fixtures import SCRIPT, realistic
 from .test_page import NAMES as HOSTILE

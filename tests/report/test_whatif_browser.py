@@ -14,7 +14,7 @@ import yaml
 from mixwright.mixture_file import MixtureFile
 from mixwright.report import write_report
 from mixwright.report.page import render_what_if
-from mixwright.report.whatif import Mark, TargetMoments, TargetRows, make_what_if, unpack
+from mixwright.report.what_if.numbers import Mark, TargetMoments, TargetRows, make_what_if, unpack
 
 from .fixtures import SCRIPT, realistic
 from .test_browser import CHROMIUM, browser  # noqa: F401 - a fixture
@@ -253,7 +253,7 @@ def test_names_are_text_and_come_back_from_yaml_and_json(show, tmp_path, name):
 
 
 def test_the_yaml_is_what_a_search_takes_as_its_prior(show):
-    from mixwright.experiment.config_parts import WeightsConfig
+    from mixwright.experiment.core.config_parts import WeightsConfig
 
     page = show(what_if(n=40))
     w = weights_now(page)

@@ -8,9 +8,9 @@ import numpy as np
 
 from mixwright.constraints.limits import Constraints
 from mixwright.constraints.polytope import Polytope
-from mixwright.report.whatif import Mark, unpack
-from mixwright.report.whatif_tables import TargetTable, what_if_of_tables
-from mixwright.search.table import LikelihoodTable
+from mixwright.report.what_if.numbers import Mark, unpack
+from mixwright.report.what_if.tables import TargetTable, what_if_of_tables
+from mixwright.search.table.table import LikelihoodTable
 
 NAMES = ("books", "code", "law", "web/forum", "web/news")
 

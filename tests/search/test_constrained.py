@@ -11,8 +11,8 @@ from tests.test_constraints import random_constraints, violation
 
 from mixwright import Constraints, InputError, LikelihoodTable, MixMin
 from mixwright.constraints.quadratic import project
-from mixwright.search._interior import Region
-from mixwright.search._solve import solve
+from mixwright.search.solver.interior import Region
+from mixwright.search.solver.solve import solve
 from mixwright.testing import SimulatedTarget
 
 
@@ -166,7 +166,7 @@ def test_epochs_use_the_sizes_given_to_fit():
 
 
 def test_a_table_in_float32_under_groups_is_certified(monkeypatch):
-    from mixwright.search import _evidence
+    from mixwright.search.solver import evidence as _evidence
 
     monkeypatch.setattr(_evidence, "EXACT_ELEMENTS", 1000)
     names = tuple(f"s{i}" for i in range(60))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mixwright.errors import InputError, MissingExtraError
-from mixwright.search.table import LikelihoodTable
+from mixwright.search.table.table import LikelihoodTable
 
 GOOD = "web,document,books,weight,target\n-1.5,b,-2,1,quiz\n-inf,a,-1e6,0.5,prose\n-3,b,-4,2,quiz\n"
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from test_mixmin import KINDS, independent, make, objective, random_bounds
 
 from mixwright import Constraints, InputError, LikelihoodTable, MixMin, MixtureFile
-from mixwright.search import _sampled
-from mixwright.search._streamed import StreamedEvidence
+from mixwright.search.resampling import sampled as _sampled
+from mixwright.search.solver.streamed import StreamedEvidence
 from mixwright.simplex import scale_onto_bounds
 from mixwright.testing import SimulatedTarget
 
@@ -61,7 +61,7 @@ def test_a_streamed_table_on_disk_in_blocks(tmp_path):
     L = simulated(5000, 5)
     LikelihoodTable.from_array(L).save(tmp_path / "table")
     table = LikelihoodTable.open(tmp_path / "table")
-    with patch("mixwright.search._streamed.BLOCK_ELEMENTS", 300):
+    with patch("mixwright.search.solver.streamed.BLOCK_ELEMENTS", 300):
         result = MixMin(shrinkage=0.0, memory=TINY).fit(table)
     assert result.gap <= 1e-8
     assert result.objective == pytest.approx(MixMin(shrinkage=0.0).fit(L).objective, abs=2e-8)
@@ -186,8 +186,8 @@ def test_beside_a_previous_result_the_optimum_is_the_same(kind, seed, tau, bound
     L = np.where(np.isfinite(L).any(1, keepdims=True), L, 0.0)
     k = L.shape[1]
     with (
-        patch("mixwright.search._evidence.EXACT_ELEMENTS", exact),
-        patch("mixwright.search._reuse.EXACT_ELEMENTS", exact),
+        patch("mixwright.search.solver.evidence.EXACT_ELEMENTS", exact),
+        patch("mixwright.search.solver.reuse.EXACT_ELEMENTS", exact),
     ):
         if k > 1 and np.isfinite(L[:, :-1]).any(1).all():
             part = LikelihoodTable.from_array(L[:, :-1])
@@ -216,8 +216,8 @@ def test_a_source_more_shares_the_likelihoods_of_the_previous_search():
     L = simulated(6000, 8)
     L[:500, 6] += 30.0  # far above the old row maxima
     with (
-        patch("mixwright.search._evidence.EXACT_ELEMENTS", 0),
-        patch("mixwright.search._reuse.EXACT_ELEMENTS", 0),
+        patch("mixwright.search.solver.evidence.EXACT_ELEMENTS", 0),
+        patch("mixwright.search.solver.reuse.EXACT_ELEMENTS", 0),
     ):
         table = LikelihoodTable.from_array(L[:, :5])
         previous = MixMin(shrinkage=0.0).fit(table)
@@ -253,8 +253,8 @@ def test_a_source_more_shares_the_likelihoods_of_the_previous_search():
 def test_a_source_in_the_middle_shares_the_likelihoods_too(tau, limits):
     L = simulated(6000, 7)
     with (
-        patch("mixwright.search._evidence.EXACT_ELEMENTS", 0),
-        patch("mixwright.search._reuse.EXACT_ELEMENTS", 0),
+        patch("mixwright.search.solver.evidence.EXACT_ELEMENTS", 0),
+        patch("mixwright.search.solver.reuse.EXACT_ELEMENTS", 0),
     ):
         full = LikelihoodTable.from_array(L)
         previous = MixMin(shrinkage=tau).fit(full.without_source("source_2"))

@@ -90,7 +90,7 @@ def test_the_gap_is_a_true_bound(kind, seed, tau, bounded):
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from([0.0, 0.0, 1e-4, 0.1, 10.0]), st.booleans())
 def test_the_gap_is_a_true_bound_where_prices_are_float32(kind, seed, tau, bounded):
-    with patch("mixwright.search._evidence.EXACT_ELEMENTS", 0):
+    with patch("mixwright.search.solver.evidence.EXACT_ELEMENTS", 0):
         check_the_gap(kind, seed, tau, bounded)
 
 
@@ -117,8 +117,8 @@ def check_the_gap(kind, seed, tau, bounded):
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from([0.0, 0.01, 1.0]))
 def test_the_certificate_formula_bounds_the_distance_of_any_weights(kind, seed, tau):
-    from mixwright.search._evidence import Evidence
-    from mixwright.search._interior import Region
+    from mixwright.search.solver.evidence import Evidence
+    from mixwright.search.solver.interior import Region
 
     L, c = make(kind, seed)
     k = L.shape[1]
@@ -180,7 +180,7 @@ def test_values_by_hand():
 
 
 def test_a_large_table_in_float32_is_certified_in_float64(monkeypatch):
-    from mixwright.search import _evidence
+    from mixwright.search.solver import evidence as _evidence
 
     target = SimulatedTarget.make(120, "sparse", 1.0)
     L = target.draw(3000, 1)

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 import mixwright
 from mixwright import Constraints, InputError, MixtureFile, SquaredError
 from mixwright.constraints.quadratic import project
-from mixwright.search._cross_moments import cross_moments
+from mixwright.search.solver.cross_moments import cross_moments
 
 KINDS = (
     "plain",

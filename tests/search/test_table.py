@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mixwright.errors import InputError
-from mixwright.search.table import LikelihoodTable, factorise
+from mixwright.search.table.table import LikelihoodTable, factorise
 
 SOURCES = ("web", "books", "code")
 
@@ -286,7 +286,7 @@ def test_round_trip_is_exact(tmp_path_factory, values, cuts):
 
 
 def test_many_columns_stay_within_the_open_files(tmp_path, monkeypatch):
-    from mixwright.search import _columns
+    from mixwright.search.table import columns as _columns
 
     monkeypatch.setattr(_columns, "_MAPS", 2)
     values = logs(10, 7)
@@ -399,7 +399,7 @@ def test_kill_nine(tmp_path):
     script = textwrap.dedent(f"""
         import time
         import numpy as np
-        from mixwright.search.table import LikelihoodTable
+        from mixwright.search.table.table import LikelihoodTable
         documents = np.zeros({n}, np.int64)
         table = LikelihoodTable.create({str(path)!r}, ["web", "books"], documents=documents)
         print("started", flush=True)
@@ -429,8 +429,8 @@ def test_what_a_kill_in_create_leaves_is_removed_by_the_next_one(tmp_path, step,
     script = textwrap.dedent("""
         import os, sys
         import numpy as np
-        from mixwright.search import _table_files
-        from mixwright.search.table import LikelihoodTable
+        from mixwright.search.table import files as _table_files
+        from mixwright.search.table.table import LikelihoodTable
         step = getattr(_table_files, sys.argv[2])
         _table_files.__dict__[sys.argv[2]] = lambda *rest: (step(*rest) if sys.argv[3] == "after" else 0, os._exit(9))
         LikelihoodTable.create(sys.argv[1], ["web"], documents=np.zeros(3, np.int64))

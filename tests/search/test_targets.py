@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 import mixwright
 from mixwright import Constraints, InputError, LikelihoodTable, MixMin, MixtureFile, WorstRegret, pareto
-from mixwright.search._minimax import Targets
+from mixwright.search.solver.minimax import Targets
 from mixwright.simplex import project_onto_bounds
 
 KINDS = ("plain", "identical sources", "equal targets", "one target", "one source", "zero column", "ties", "one row")
@@ -184,7 +184,7 @@ def test_many_targets_and_sources_reach_the_tolerance(limits, tau):
 
 
 def test_float32_prices_reach_the_tolerance(monkeypatch):
-    monkeypatch.setattr("mixwright.search._evidence.EXACT_ELEMENTS", 0)
+    monkeypatch.setattr("mixwright.search.solver.evidence.EXACT_ELEMENTS", 0)
     for seed in range(10):
         L, targets, c = make("plain", seed)
         assert WorstRegret().fit(table_of(L, targets, c)).gap <= 1e-6
@@ -194,7 +194,7 @@ def test_a_programme_in_which_the_corrector_goes_round_in_circles(monkeypatch):
     L, targets, c = make("plain", 240)
     table = table_of(L, targets, c)
     assert WorstRegret(tolerance=1e-8).fit(table).gap <= 1e-8
-    monkeypatch.setattr("mixwright.search._programme.CAREFUL", 1000)
+    monkeypatch.setattr("mixwright.search.solver.programme.CAREFUL", 1000)
     with pytest.warns(RuntimeWarning, match="certificate was not reached"):  # or this problem tests nothing
         assert WorstRegret(tolerance=1e-8).fit(table).gap > 0.1
 

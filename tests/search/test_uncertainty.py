@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mixwright import MixMin
-from mixwright.search._resample import choose, effective_rows, paired_error, student_quantile
+from mixwright.search.resampling.resample import choose, effective_rows, paired_error, student_quantile
 from mixwright.testing import SimulatedTarget
 
 

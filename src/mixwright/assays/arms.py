@@ -14,7 +14,7 @@ from mixwright.assays import classifiers
 from mixwright.assays.plan import AssayPlan
 from mixwright.assays.weights import mixture_rows
 from mixwright.errors import InputError
-from mixwright.search._resample import student_quantile
+from mixwright.search.resampling.resample import student_quantile
 
 Array = NDArray[np.float64]
 ARMS = ("uniform", "natural", "target_alone", "best_single", "search")

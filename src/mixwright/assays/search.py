@@ -17,7 +17,7 @@ from mixwright.assays.splits import Split, whole_target
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError, missing_extra
 from mixwright.search.mixmin import MixMin, MixMinResult
-from mixwright.search.table import LikelihoodTable
+from mixwright.search.table.table import LikelihoodTable
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin

@@ -10,18 +10,18 @@ import typer
 
 from mixwright.cli import help_texts
 from mixwright.cli.compare import compare
-from mixwright.cli.comparison_tables import print_comparison
-from mixwright.cli.fine_tuning_tables import print_fine_tuning
 from mixwright.cli.formats import add_formats
 from mixwright.cli.options import Json, Quiet, command_line
 from mixwright.cli.options import output_of as _output
 from mixwright.cli.output import Output, guarded, open_page
 from mixwright.cli.prefer import prefer
-from mixwright.cli.preference_tables import print_preference, print_specialists
 from mixwright.cli.replay import replay
-from mixwright.cli.tables import print_mixture, print_summary
+from mixwright.cli.tables.comparison import print_comparison
+from mixwright.cli.tables.fine_tuning import print_fine_tuning
+from mixwright.cli.tables.preference import print_preference, print_specialists
+from mixwright.cli.tables.tables import print_mixture, print_summary
+from mixwright.cli.tables.training import print_training
 from mixwright.cli.train import train
-from mixwright.cli.training_tables import print_training
 from mixwright.cli.wrong_paths import check_shown
 from mixwright.errors import InputError
 from mixwright.version import __version__
@@ -78,7 +78,7 @@ def demo(
     """Parse and do `mixwright demo`."""
     output = _output(context, quiet, as_json)
     with guarded(output):
-        from mixwright.experiment.demo import run_demo
+        from mixwright.experiment.demo.demo import run_demo
 
         with output.bars() as progress:
             summary = run_demo(folder, progress, command_line())
@@ -105,7 +105,7 @@ def search(
     """Parse and do `mixwright search`."""
     output = _output(context, quiet, as_json)
     with guarded(output):
-        from mixwright.experiment.config import json_schema, load_config
+        from mixwright.experiment.text.config import json_schema, load_config
 
         if schema:
             typer.echo(json.dumps(json_schema(), indent=2))
@@ -130,7 +130,7 @@ def show(
     output = _output(context, quiet, as_json)
     with guarded(output):
         if path.is_dir():
-            from mixwright.experiment.summary import read_summary
+            from mixwright.experiment.text.summary import read_summary
 
             _show_run(output, read_summary(path), path)
             return
@@ -153,8 +153,8 @@ def report(
     """Parse and do `mixwright report`."""
     output = _output(context, quiet, as_json)
     with guarded(output):
-        from mixwright.experiment.summary import read_summary
-        from mixwright.experiment.whatif_run import read_what_if_of_run
+        from mixwright.experiment.core.what_if import read_what_if_of_run
+        from mixwright.experiment.text.summary import read_summary
         from mixwright.report import write_comparison, write_preference, write_report, write_training
 
         page, summary = run / "report.html", read_summary(run)
@@ -183,10 +183,10 @@ add_formats(app)
 def _run(config: Any, folder: Path, progress: Any) -> dict[str, Any]:
     """Do a search run of either kind: each loads what it needs, and no more."""
     if config.kind == "assays":
-        from mixwright.experiment.assays_run import run_assays
+        from mixwright.experiment.assays.search import run_assays
 
         return run_assays(config, folder, progress, command_line())
-    from mixwright.experiment.search_run import run_search
+    from mixwright.experiment.text.search import run_search
 
     return run_search(config, folder, progress, command_line())
 

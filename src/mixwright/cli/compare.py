@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from mixwright.cli.comparison_tables import print_comparison
 from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import guarded
+from mixwright.cli.tables.comparison import print_comparison
 
 
 def compare(
@@ -31,7 +31,7 @@ def compare(
     """Parse and do `mixwright compare`."""
     output = output_of(context, quiet, as_json)
     with guarded(output):
-        from mixwright.experiment.compare_config import compare_schema, load_compare_config
+        from mixwright.experiment.text.compare_config import compare_schema, load_compare_config
 
         if schema:
             typer.echo(json.dumps(compare_schema(), indent=2))
@@ -39,7 +39,7 @@ def compare(
         if config is None:
             raise typer.BadParameter("give the YAML file of the comparison; see: mixwright compare --help")
         loaded = load_compare_config(config)
-        from mixwright.experiment.compare_run import run_compare
+        from mixwright.experiment.core.comparison import run_compare
 
         folder = run or Path("runs") / config.stem
         with output.bars() as progress:

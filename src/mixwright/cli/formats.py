@@ -57,7 +57,7 @@ def export(
     with guarded(output):
         from mixwright import formats
         from mixwright.cli.wrong_paths import check_exported
-        from mixwright.formats._export import check_free, form_of
+        from mixwright.formats import check_free, form_of
 
         if out is not None:
             check_free(out, force)
@@ -98,7 +98,7 @@ def import_(
     output = output_of(context, quiet, as_json)
     with guarded(output):
         from mixwright import formats
-        from mixwright.formats._export import check_free
+        from mixwright.formats import check_free
 
         if out is not None:
             check_free(out, force)

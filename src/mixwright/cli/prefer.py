@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from mixwright.cli import help_texts
-from mixwright.cli.fine_tuning_tables import print_fine_tuning
 from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import guarded
-from mixwright.cli.preference_tables import print_preference, print_specialists
+from mixwright.cli.tables.fine_tuning import print_fine_tuning
+from mixwright.cli.tables.preference import print_preference, print_specialists
 
 prefer = typer.Typer(
     name="prefer",
@@ -45,12 +45,12 @@ def sft(
     """Parse and do `mixwright prefer sft`."""
 
     def do(loaded: Any, folder: Path, progress: Any) -> dict[str, Any]:
-        from mixwright.experiment.prefer_sft import run_sft
+        from mixwright.experiment.preference.sft import run_sft
 
         return run_sft(loaded, folder, progress, command_line())
 
     def kind() -> Any:
-        from mixwright.experiment.prefer_config import SftConfig
+        from mixwright.experiment.preference.config import SftConfig
 
         return SftConfig
 
@@ -58,7 +58,7 @@ def sft(
 
 
 def _generalist() -> Any:
-    from mixwright.experiment.prefer_parts import PreferConfig
+    from mixwright.experiment.preference.train_config import PreferConfig
 
     return PreferConfig
 
@@ -75,7 +75,7 @@ def specialists(
     """Parse and do `mixwright prefer specialists`."""
 
     def do(loaded: Any, folder: Path, progress: Any) -> dict[str, Any]:
-        from mixwright.experiment.prefer_run import run_specialists
+        from mixwright.experiment.preference.train import run_specialists
 
         return run_specialists(loaded, folder, progress, command_line())
 
@@ -94,7 +94,7 @@ def train(
     """Parse and do `mixwright prefer train`."""
 
     def do(loaded: Any, folder: Path, progress: Any) -> dict[str, Any]:
-        from mixwright.experiment.prefer_run import run_prefer_train
+        from mixwright.experiment.preference.train import run_prefer_train
 
         return run_prefer_train(loaded, folder, progress, command_line())
 
@@ -115,7 +115,7 @@ def _do(
     """Read the configuration, do the run and show what came out."""
     output = output_of(context, quiet, as_json)
     with guarded(output):
-        from mixwright.experiment.prefer_config import load_prefer_config, prefer_schema
+        from mixwright.experiment.preference.config import load_prefer_config, prefer_schema
 
         if schema:
             typer.echo(json.dumps(prefer_schema(kind()), indent=2))

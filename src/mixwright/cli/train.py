@@ -11,7 +11,7 @@ import typer
 
 from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import guarded
-from mixwright.cli.training_tables import print_training
+from mixwright.cli.tables.training import print_training
 
 
 def train(
@@ -37,7 +37,7 @@ def train(
     main = os.environ.get("RANK", "0") == "0"
     output = output_of(context, quiet or not main, as_json and main)
     with guarded(output):
-        from mixwright.experiment.train_config import load_train_config, train_schema
+        from mixwright.experiment.text.train_config import load_train_config, train_schema
 
         if schema:
             typer.echo(json.dumps(train_schema(), indent=2))
@@ -45,7 +45,7 @@ def train(
         if config is None:
             raise typer.BadParameter("give the YAML file of the training; see: mixwright train --help")
         loaded = load_train_config(config)
-        from mixwright.experiment.train_run import run_train
+        from mixwright.experiment.text.train import run_train
 
         folder = run or Path("runs") / config.stem
         with output.bars() as progress:

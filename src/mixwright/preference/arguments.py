@@ -11,7 +11,7 @@ import torch
 
 from mixwright.errors import InputError
 from mixwright.preference.losses import PairLoss
-from mixwright.preference.rows import PairRows
+from mixwright.preference.pairs.rows import PairRows
 
 _OFF: dict[str, tuple[Any, ...]] = {  # options of DPOConfig that change the loss, and the values that do not
     "ld_alpha": (None,),

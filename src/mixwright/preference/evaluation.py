@@ -11,7 +11,7 @@ from mixwright.gradients.distributed import world_size
 from mixwright.integrations.row_losses import precise
 from mixwright.preference.arguments import check_sources
 from mixwright.preference.losses import PairLoss
-from mixwright.preference.rows import PairRows, collate_pairs
+from mixwright.preference.pairs.rows import PairRows, collate_pairs
 
 
 def held_out_sources(data: Any, loss: PairLoss) -> dict[str, PairRows]:

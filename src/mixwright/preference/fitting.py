@@ -20,7 +20,7 @@ from mixwright.errors import InputError
 from mixwright.files import atomic_write
 from mixwright.preference.checkpoints import last_complete_checkpoint
 from mixwright.preference.losses import PairLoss
-from mixwright.preference.rows import PairRows
+from mixwright.preference.pairs.rows import PairRows
 from mixwright.preference.trainer import PreferenceTrainer
 
 METRICS, EVALUATION, CHECKPOINTS = "metrics.jsonl", "evaluation.jsonl", "checkpoints"

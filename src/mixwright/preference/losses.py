@@ -17,7 +17,7 @@ from torch.nn.functional import logsigmoid
 from mixwright.errors import InputError
 from mixwright.files import fingerprint
 from mixwright.preference.heads import Head
-from mixwright.preference.rows import PairRow, token_row
+from mixwright.preference.pairs.rows import PairRow, token_row
 
 Array = NDArray[np.float32]
 KINDS = ("sigmoid", "ipo", "simpo")

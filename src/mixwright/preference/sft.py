@@ -16,8 +16,8 @@ from transformers import Trainer
 from mixwright.errors import InputError
 from mixwright.integrations.row_losses import IGNORED, count_tokens, row_nats, targets_of
 from mixwright.integrations.transformers import use_mixture
-from mixwright.preference.encode import EncodedPairs
 from mixwright.preference.fitting import CHECKPOINTS, FitSettings, _Journal, _quiet
+from mixwright.preference.pairs.encode import EncodedPairs
 from mixwright.stream.sources.source import Source, as_rows
 
 

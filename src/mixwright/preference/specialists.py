@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.files import atomic_write, fingerprint
-from mixwright.preference.rows import PairRows
+from mixwright.preference.pairs.rows import PairRows
 
 Array = NDArray[np.float32]
 REFERENCE, LOSSES = "reference", "losses"

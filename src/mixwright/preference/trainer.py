@@ -27,7 +27,7 @@ from mixwright.preference.checkpoints import last_complete_checkpoint
 from mixwright.preference.evaluation import evaluated, held_out_sources
 from mixwright.preference.losses import PairBatch, PairLoss, PairLosses, answer_log_probabilities
 from mixwright.preference.mixtures import applied, baseline, check_rows, mixture_of, trained_on
-from mixwright.preference.rows import PairRows, collate_pairs
+from mixwright.preference.pairs.rows import PairRows, collate_pairs
 from mixwright.preference.steps import PairSettings, PreferenceSteps, pair_inputs
 from mixwright.simplex import normalise
 from mixwright.stream import MixtureLoader, Plan, Sources

@@ -1,11 +1,10 @@
 """A run, or a comparison, as one self-contained page, and a search as a page to play with."""
 
-from typing import Any
-
-from mixwright.report.comparison_page import render_comparison, write_comparison
+from mixwright.lazy import lazy
+from mixwright.report.comparison.page import render_comparison, write_comparison
 from mixwright.report.page import render, write_report
-from mixwright.report.preference_page import render_preference, write_preference
-from mixwright.report.training_page import render_training, write_training
+from mixwright.report.preference.page import render_preference, write_preference
+from mixwright.report.training.page import render_training, write_training
 
 __all__ = [
     "render",
@@ -20,10 +19,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import `write_what_if` on first use: a run's page needs no search."""
-    if name == "write_what_if":
-        from mixwright.report.whatif_results import write_what_if
-
-        return write_what_if
-    raise AttributeError(f"module 'mixwright.report' has no attribute {name!r}")
+__getattr__ = lazy(__name__, {"write_what_if": "what_if.results"})  # a page of a run needs no search

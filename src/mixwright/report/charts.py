@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixwright.report.looks import Look
-from mixwright.report.measure import LOSS, Measure
+from mixwright.report.search.measure import LOSS, Measure
 from mixwright.report.words import label, number, percent, signed, span
 
 _WIDE_LABEL, _NARROW_LABEL = 26, 18

@@ -17,9 +17,9 @@ from mixwright.errors import missing_extra
 from mixwright.files import atomic_write
 from mixwright.report import words
 from mixwright.report.looks import Look
-from mixwright.report.schema import check_summary, completed
-from mixwright.report.view import build_view
-from mixwright.report.whatif_view import what_if_view
+from mixwright.report.search.schema import check_summary, completed
+from mixwright.report.search.view import build_view
+from mixwright.report.what_if.view import what_if_view
 from mixwright.version import __version__
 
 _MARK = 'document.documentElement.classList.add("js");'  # before anything is drawn: the style depends on it
@@ -86,7 +86,7 @@ def render(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = None)
     check_summary(summary)
     view = build_view(completed(summary))
     looks = {mixture.name: mixture.look for mixture in view["mixtures"]}
-    return document("page.html", view, what_if_parts(what_if, looks))
+    return document("search/page.html", view, what_if_parts(what_if, looks))
 
 
 def document(template: str, view: Mapping[str, Any], playing: Mapping[str, Any] | None = None) -> str:
@@ -99,7 +99,7 @@ def document(template: str, view: Mapping[str, Any], playing: Mapping[str, Any] 
     text = environment.get_template(template).render(
         view,
         library_version=__version__,
-        style=_literal(_file("style.css") + (_file("whatif.css") if more["what_if"] else "")),
+        style=_literal(_file("style.css") + (_file("what_if/what_if.css") if more["what_if"] else "")),
         mark=_literal(_MARK),
         script=_literal(script),
         data=_literal(script_json([chart.to_json() for chart in view["charts"]])),
@@ -115,12 +115,12 @@ def render_what_if(what_if: Mapping[str, Any], title: str, verdict: str = "") ->
     playing = what_if_parts(what_if)
     text = (
         _environment()
-        .get_template("whatif_page.html")
+        .get_template("what_if/page.html")
         .render(
             title=title,
             verdict=verdict,
             library_version=__version__,
-            style=_literal(_file("style.css") + _file("whatif.css")),
+            style=_literal(_file("style.css") + _file("what_if/what_if.css")),
             mark=_literal(_MARK),
             hashes=[_hash(_MARK.encode()), *playing.pop("hashes")],
             **playing,
@@ -134,7 +134,7 @@ def what_if_parts(what_if: Mapping[str, Any] | None, looks: Mapping[str, Look] |
     if what_if is None:
         return {"what_if": None, "hashes": []}
     view = what_if_view(what_if, looks)
-    script = _file("whatif_numbers.js") + _file("whatif.js")
+    script = _file("what_if/numbers.js") + _file("what_if/what_if.js")
     return {
         "what_if": view,
         "what_if_data": _literal(script_json(what_if)),

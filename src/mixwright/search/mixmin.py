@@ -13,14 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from mixwright.constraints.limits import Constraints
 from mixwright.constraints.polytope import Polytope
 from mixwright.errors import InputError
-from mixwright.search import _resample as resample
-from mixwright.search._evidence import Evidence
-from mixwright.search._result import MixMinResult, enough_documents, is_number, per_source
-from mixwright.search._reuse import starting_weights
-from mixwright.search._sampled import MEMORY, SearchRows
-from mixwright.search._solve import solve
-from mixwright.search._target_weights import sum_of_targets
-from mixwright.search.table import LikelihoodTable
+from mixwright.search.resampling import resample
+from mixwright.search.resampling.sampled import MEMORY, SearchRows
+from mixwright.search.result import MixMinResult, enough_documents, is_number, per_source
+from mixwright.search.solver.evidence import Evidence
+from mixwright.search.solver.reuse import starting_weights
+from mixwright.search.solver.solve import solve
+from mixwright.search.table.table import LikelihoodTable
+from mixwright.search.table.target_weights import sum_of_targets
 from mixwright.simplex import normalise, scale_onto_bounds
 
 if TYPE_CHECKING:
@@ -238,9 +238,9 @@ def _limits(
     constraints, k = constraints or Constraints(), len(sources)
     natural = None if sizes is None else per_source(sizes, k, "sizes")
     _, upper = constraints.bounds(k, sources, sizes)
-    space = constraints.allowed(sources, sizes, _prior(settings.prior, natural, k, upper))
+    space = constraints.allowed(sources, sizes, prior_of(settings.prior, natural, k, upper))
     _, upper = space.reach  # limits of groups may shut sources out as well
-    return space, natural, _prior(settings.prior, natural, k, upper)
+    return space, natural, prior_of(settings.prior, natural, k, upper)
 
 
 def _cross_validate(setting: resample.Setting, seed: int) -> tuple[float, resample.FoldFits]:
@@ -266,7 +266,7 @@ def _seed(seed: int) -> int:
     return int(seed)
 
 
-def _prior(prior: Any, natural: Array | None, k: int, upper: Array) -> Array:
+def prior_of(prior: Any, natural: Array | None, k: int, upper: Array) -> Array:
     """Return the prior [k], zero where the cap is zero and renormalised elsewhere."""
     if isinstance(prior, str) and prior == "natural":
         if natural is None:

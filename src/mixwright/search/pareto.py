@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
-from mixwright.search._minimax import Targets
-from mixwright.search._result import is_number
-from mixwright.search.table import LikelihoodTable
-from mixwright.search.targets import TargetProblem
+from mixwright.search.result import is_number
+from mixwright.search.solver.minimax import Targets
+from mixwright.search.table.table import LikelihoodTable
+from mixwright.search.worst_regret import TargetProblem
 
 Array = NDArray[np.float64]
 START = 0.999  # share of the weights to start from, the rest the mean of the ends: every row is possible under it

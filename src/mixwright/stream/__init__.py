@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
-from mixwright.errors import missing_extra
+from mixwright.lazy import lazy
 from mixwright.stream.plan.ledger import Ledger
 from mixwright.stream.plan.plan import Plan, PlannedStep
 
@@ -34,15 +31,5 @@ _LATER = {
 __all__ = ["Ledger", "Plan", "PlannedStep", *_LATER]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use: the plan needs numpy alone, the loader torch, the Trainer transformers."""
-    if name in _LATER:
-        try:
-            value = getattr(import_module(f"mixwright.stream.{_LATER[name]}"), name)
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            raise missing_extra("torch", "lm") from None
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'mixwright.stream' has no attribute {name!r}")
+# The plan needs numpy alone, the loader torch, the Trainer transformers.
+__getattr__ = lazy(__name__, _LATER, {"torch": "lm"})

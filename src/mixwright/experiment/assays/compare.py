@@ -1,0 +1,209 @@
+"""A comparison of assays: for each target and seed proxies, a search and a final model for each arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixwright.assays.arms import MOST_SHARED, Arm, baseline_arms, held_out_labels, most_shared
+from mixwright.assays.data import AssayTable
+from mixwright.assays.plan import AssayPlan
+from mixwright.compare import AVERAGE_OF_SOURCES, LOSS, ArmInfo, Cell, Quantity
+from mixwright.errors import InputError
+from mixwright.experiment.assays.search import SeedWork, check_plans, read_table, table_digest
+from mixwright.experiment.core.arms import describe, fixed_weights
+from mixwright.experiment.core.config_parts import WeightsConfig
+from mixwright.experiment.core.parallel import Report, Work, run_all
+from mixwright.experiment.core.stages import Progress, folder_name
+from mixwright.experiment.text.compare_config import ArmConfig, CompareAssaysConfig
+from mixwright.experiment.text.source_files import named
+
+PRECISION = Quantity("average precision", "", higher=True)
+LOG_LOSS = Quantity("log loss", "nats per molecule")
+
+
+@dataclass
+class AssayCells:
+    """
+    A comparison of assays at work.
+
+    Parameters
+    ----------
+    config
+        What it was told.
+    folder
+        The run folder.
+    """
+
+    config: CompareAssaysConfig
+    folder: Path
+    plans: dict[str, list[AssayPlan]] = field(init=False)
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Return the seeds: each has its own split, folds, proxies and models."""
+        return range(self.config.seed, self.config.seed + self.config.seeds)
+
+    @property
+    def arms(self) -> list[ArmInfo]:
+        """Return the arms: each target has models of its own, whatever the weights."""
+        infos = [describe(self.config, arm) for arm in self.config.arms]
+        return [ArmInfo(info.name, info.kind, info.words, per_target=True) for info in infos]
+
+    @property
+    def quantities(self) -> list[Quantity]:
+        """Return what is measured."""
+        return [PRECISION, LOG_LOSS]
+
+    @property
+    def source_names(self) -> list[str]:
+        """Return none: losses of sources are not measured here."""
+        return []
+
+    @property
+    def source_quantities(self) -> Sequence[Quantity]:
+        """Return what is measured on sources."""
+        return (LOSS,)
+
+    @property
+    def judged(self) -> Sequence[tuple[str, str]]:
+        """Return what is judged where there are no targets."""
+        return ((LOSS.name, AVERAGE_OF_SOURCES),)
+
+    def check(self, progress: Progress) -> None:
+        """Read the table, split it for each target and seed; nothing is written."""
+        progress("read", 0, 1)
+        table = read_table(self.config.whole())
+        self.plans = {}
+        for target in self.config.targets:
+            with named(self.config.where("targets")):
+                table.column(target)
+            self.plans[target] = check_plans(self.config.for_target(target), table)
+        for number, arm in enumerate(self.config.arms):
+            for plans in self.plans.values():
+                with named(self.config.where("arms", str(number))):
+                    fixed_weights(arm, plans[0].sources, plans[0].sizes.tolist())
+                    if arm.settings is not None:
+                        arm.settings.constraints().allowed(plans[0].sources, plans[0].sizes)
+        self._check_splits()
+        progress("read", 1, 1)
+
+    def _check_splits(self) -> None:
+        """Raise InputError if the seeds of a target hold out the same molecules: repeats are no evidence."""
+        for target, plans in self.plans.items():
+            held = [np.unique(plan.table.molecules[plan.split.test]) for plan in plans]
+            if len(held) > 1 and (shared := most_shared(held)) > MOST_SHARED:
+                raise InputError(
+                    f"{self.config.where('split')}: the seeds of a comparison should hold out different molecules, "
+                    f"found {shared:.0%} shared for {target} (a time or column split is the same for every seed); use "
+                    "split: {kind: random}, or mixwright search, which takes its interval over molecules then"
+                )
+
+    def prepare(self, progress: Progress) -> None:
+        """Nothing: the table is read anew by each process."""
+
+    def run(self, progress: Progress) -> list[Cell]:
+        """Do every target and seed; return the cells."""
+        _TABLE.clear()
+        wanted = [(target, number, seed) for target in self.config.targets for number, seed in enumerate(self.seeds)]
+        works = [
+            Work(f"{target}, seed {seed}", assay_work, (self.config, self.folder, target, number))
+            for target, number, seed in wanted
+        ]
+        made = run_all(works, self.config.compute.limits(), progress, "cells")
+        return [Cell.from_json(values) for cells in made for values in cells]
+
+    def notes(self, cells: Sequence[Cell]) -> list[str]:
+        """Return what the plans have to say: dropped sources, molecules that are twice there."""
+        said = [f"{target}: {note}" for target, plans in self.plans.items() for note in plans[0].notes]
+        return list(dict.fromkeys(said))
+
+    def budget(self) -> Mapping[str, Any] | None:
+        """Return None: every arm has the same model, and as many rows as its sources hold."""
+        return None
+
+
+def assay_work(
+    config: CompareAssaysConfig, folder: Path, target: str, number: int, report: Report
+) -> list[dict[str, Any]]:
+    """Return the cells of a target with its seed of a number, as JSON-able values."""
+    own = config.for_target(target)
+    table = _table(config)
+    plan = check_plans(own, table)[number]
+    names = {arm.title: arm for arm in config.arms}
+    trained = _Arms(own, folder / "targets" / folder_name(target), plan, _DIGEST[0], report).do(names)
+    return [cell.to_json() for cell in trained]
+
+
+_TABLE: dict[str, AssayTable] = {}
+_DIGEST: list[str] = []
+
+
+def _table(config: CompareAssaysConfig) -> AssayTable:
+    """Return the table; read once in each process."""
+    key = config.model_dump_json()
+    if key not in _TABLE:
+        _TABLE.clear()
+        _TABLE[key] = read_table(config.whole())
+        _DIGEST[:] = [table_digest(_TABLE[key])]
+    return _TABLE[key]
+
+
+class _Arms:
+    """A target and a seed at work."""
+
+    def __init__(self, config: CompareAssaysConfig, folder: Path, plan: AssayPlan, digest: str, report: Report) -> None:
+        self._config, self._folder, self._plan, self._digest = config, folder, plan, digest
+        self._report = report
+
+    def do(self, arms: Mapping[str, ArmConfig]) -> list[Cell]:
+        """Return a cell for each arm."""
+        work, plan = self._work(self._config, self._folder), self._plan
+        probabilities = None
+        if any(arm.searches for arm in arms.values()):
+            probabilities, _ = work.proxies()
+        self._report(0.6)
+        cells = []
+        for done, (name, arm) in enumerate(arms.items()):
+            chosen = self._arm(name, arm, work, probabilities)
+            trained = work.final(chosen)
+            labels = held_out_labels(plan)
+            clipped = np.clip(np.where(labels == 1, trained.probability, 1 - trained.probability), 1e-7, 1.0)
+            own = plan.split.target
+            values = {
+                PRECISION.name: {own: trained.average_precision},
+                LOG_LOSS.name: {own: float(-np.log(clipped).mean())},
+            }
+            weights = dict(zip(chosen.sources, chosen.weights, strict=True))
+            cells.append(Cell(name, plan.split.seed, own, weights, values))
+            self._report(0.6 + 0.4 * (done + 1) / len(arms))
+        return cells
+
+    def _work(self, config: CompareAssaysConfig, folder: Path) -> SeedWork:
+        def silent(stage: str, done: int, total: int, note: str = "") -> None:
+            if stage == "proxies":
+                self._report(0.6 * done / max(total, 1))
+
+        return SeedWork(config, folder, self._plan, self._digest, silent, 0, 1)
+
+    def _arm(self, name: str, arm: ArmConfig, work: SeedWork, probabilities: np.ndarray | None) -> Arm:
+        """Return what an arm trains with."""
+        plan = self._plan
+        fixed = fixed_weights(arm, plan.sources, plan.sizes.tolist())
+        if fixed is not None:
+            return Arm(name, arm.kind, plan.sources, fixed)
+        if arm.baseline == "target_alone":
+            return Arm(name, arm.kind, (plan.split.target,), (1.0,))
+        assert probabilities is not None
+        calibration = self._config.proxy.calibration
+        if arm.search is not None:
+            settings = arm.settings or WeightsConfig(**self._config.search.model_dump())
+            own = self._config.model_copy(update={"search": settings})
+            found = self._work(own, self._folder / "arms" / folder_name(name)).search(probabilities, calibration)
+            return Arm(name, arm.kind, plan.sources, tuple(found["weights"]))
+        (best,) = baseline_arms(plan, plan.log_likelihood(probabilities, calibration), ["best_single"])
+        return Arm(name, arm.kind, best.sources, best.weights)

@@ -1,0 +1,371 @@
+"""A search over assays from beginning to end: proxies, search, final models, summary, page; stages are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixwright.assays import classifiers
+from mixwright.assays.arms import Arm, baseline_arms, held_out_labels, train_arm
+from mixwright.assays.compare import search_arm_name
+from mixwright.assays.data import AssayTable
+from mixwright.assays.files import read_assays
+from mixwright.assays.plan import AssayPlan, make_plan
+from mixwright.assays.search import evidence, search_weights
+from mixwright.assays.splits import split_target
+from mixwright.errors import InputError
+from mixwright.experiment.assays.config import AssaysConfig
+from mixwright.experiment.assays.summary import make_summary, search_entry
+from mixwright.experiment.core.stages import Progress, Stage, check_folder, folder_name, open_run, silent
+from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
+from mixwright.experiment.text.config import config_text
+from mixwright.experiment.text.source_files import named
+from mixwright.files import atomic_write, explain_write_error, write_json
+from mixwright.report import write_report
+from mixwright.search.mixmin import MixMin
+from mixwright.search.table.table import LikelihoodTable
+from mixwright.version import __version__
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedArm:
+    """An arm of one seed, read back from its stage: probabilities of the held-out rows [n_test], and figures."""
+
+    arm: Arm
+    probability: np.ndarray
+    average_precision: float
+    seconds: float
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class SeedRun:
+    """
+    What one seed gave.
+
+    Its plan, a summary entry per calibration, its arms by name, seconds by part, and the proxies' probabilities of a 1,
+    uncalibrated [n_train, k].
+    """
+
+    seed: int
+    plan: AssayPlan
+    searches: dict[str, dict[str, Any]]
+    arms: dict[str, TrainedArm]
+    seconds: dict[str, float]
+    probabilities: np.ndarray
+
+
+def run_assays(
+    config: AssaysConfig,
+    folder: Path | str,
+    progress: Progress = silent,
+    command: str = "mixwright.run_assays",
+) -> dict[str, Any]:
+    """
+    Do a search over assays, or the rest of one, and return its summary.
+
+    A run that was stopped, in whatever way, goes on where it was; a stage whose inputs did not change is not redone.
+
+    Parameters
+    ----------
+    config
+        From `load_config` or `make_assays_config`.
+    folder
+        The run folder: a new one, an empty one or a run.
+    progress
+        Called as `progress(stage, done, total, note)`.
+    command
+        What the summary says the run was made with.
+
+    Raises
+    ------
+    InputError
+        The configuration does not fit the data. Everything is checked before anything is written.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    started = time.perf_counter()
+    table = read_table(config)
+    reading = time.perf_counter() - started
+    plans = check_plans(config, table)
+    with open_run(folder, config_text(config)):
+        digest = table_digest(table)
+        runs = [SeedWork(config, folder, plan, digest, progress, i, len(plans)).do() for i, plan in enumerate(plans)]
+        _hand_out(folder, runs[0])
+        summary = make_summary(config, command, table, runs, reading)
+        what_if = _what_if(config, runs[0], summary["searches"])
+        write_what_if_of_run(folder, what_if)
+        write_json(folder / "summary.json", summary)
+        write_report(summary, folder / "report.html", what_if)
+        progress("report", 1, 1)
+        return summary
+
+
+def read_table(config: AssaysConfig) -> AssayTable:
+    """Read the table of a configuration; faults name the file, the line and the key."""
+    given = config.table
+    labels = given.labels
+    if config.sources and not labels:  # read the columns that are used, and no others
+        labels = [*config.sources, config.target]
+    try:
+        table = read_assays(
+            given.path,
+            smiles=given.smiles or (None if given.features else "smiles"),
+            features=given.features or None,
+            labels=labels or None,
+            molecule=given.molecule,
+            time=given.time,
+            part=given.part,
+            fingerprint=config.fingerprints(),
+            invalid_smiles=given.invalid_smiles,
+        )
+    except InputError as error:
+        raise InputError(f"{config.where('table')}: {error}") from error
+    for key, names in (("target", [config.target]), ("sources", config.sources)):
+        for name in names:
+            if name not in table.assays:
+                try:
+                    table.column(name)
+                except InputError as error:
+                    raise InputError(f"{config.where(key)}: {error}") from error
+    return table
+
+
+def check_plans(config: AssaysConfig, table: AssayTable) -> list[AssayPlan]:
+    """
+    Return the plan of each seed, with the same sources; nothing is trained or written.
+
+    Raises
+    ------
+    InputError
+        A split, a source, the classifier, a prior or a bound that does not fit.
+    """
+    model = config.classifier.model(config.threads)
+    sources: tuple[str, ...] | None = tuple(config.sources) or None
+    plans: list[AssayPlan] = []
+    notes: list[str] = []
+    for _ in range(2):  # a source that is dropped in one seed is dropped in all
+        plans = []
+        for seed in range(config.seed, config.seed + config.split.seeds):
+            split = split_target(
+                table, config.target, config.split.kind, config.split.held_out, seed, config.split.duplicates
+            )
+            plan = make_plan(
+                table,
+                split,
+                sources,
+                model=model,
+                folds=config.proxy.folds,
+                target_rows=config.target_rows,
+                unusable=config.unusable,
+                seed=seed,
+            )
+            notes += [note for note in plan.notes if note not in notes]
+            plans.append(plan)
+        common = [name for name in plans[0].sources if all(name in plan.sources for plan in plans)]
+        sources = tuple(name for name in common if name != config.target)
+        if all(len(plan.sources) == len(common) for plan in plans):
+            break
+    if not sources and config.target_rows == "exclude":
+        raise InputError("no source can be used in every seed; give more, or another split")
+    names = plans[0].sources
+    with named(config.where("search")):
+        config.search.constraints().allowed(names, plans[0].sizes)
+    _prior(config, names)
+    plans[0] = _noted(plans[0], notes)
+    return plans
+
+
+def _noted(plan: AssayPlan, notes: list[str]) -> AssayPlan:
+    from dataclasses import replace
+
+    return replace(plan, notes=tuple(notes))
+
+
+def _prior(config: AssaysConfig, names: tuple[str, ...]) -> Any:
+    """Return MixMin's prior; InputError if one of its sources is unknown."""
+    prior = config.search.prior
+    if not isinstance(prior, dict):
+        return prior
+    if unknown := [name for name in prior if name not in names]:
+        raise InputError(f"{config.where('search', 'prior')}: there is no source {unknown[0]!r}; correct the name")
+    return [prior.get(name, 0.0) for name in names]
+
+
+def table_digest(table: AssayTable) -> str:
+    """Return 16 hex digits that name the table's content."""
+    digest = hashlib.sha256(repr((table.assays, sorted(table.described.items()))).encode())
+    parts: list[Any] = [table.labels, table.molecules, table.scaffolds, table.times]
+    features = table.features
+    parts += [features.data, features.indices, features.indptr] if hasattr(features, "tocsr") else [features]
+    for part in parts:
+        digest.update(b"none" if part is None else np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:16]
+
+
+class SeedWork:
+    """One seed at work: proxies, searches, final models, each kept once it is done."""
+
+    def __init__(
+        self, config: AssaysConfig, folder: Path, plan: AssayPlan, digest: str, progress: Progress, index: int, of: int
+    ) -> None:
+        self.config, self.folder, self.plan, self.progress = config, folder, plan, progress
+        self.index, self.of, self.name = index, of, f"seed_{plan.seed}"
+        self.inputs = {
+            "data": digest,
+            "version": __version__,
+            "target": config.target,
+            "sources": list(plan.sources),
+            "split": config.split.model_dump(mode="json", exclude={"seeds"}),
+            "model": classifiers.describe(plan.model),
+            "folds": config.proxy.folds,
+            "seed": plan.seed,
+            "libraries": _libraries(),
+        }
+
+    def do(self) -> SeedRun:
+        """Do all stages."""
+        probabilities, scored = self.proxies()
+        calibrations: list[Any] = [self.config.proxy.calibration]
+        if self.config.final.both_calibrations:
+            calibrations.append("none" if calibrations[0] == "intercept" else "intercept")
+        searches: dict[str, dict[str, Any]] = {c: self.search(probabilities, c) for c in calibrations}
+        logs = self.plan.log_likelihood(probabilities, calibrations[0])
+        arms = baseline_arms(self.plan, logs, self.config.final.mixtures)
+        for calibration, found in searches.items():
+            name = search_arm_name(calibration, calibrations)
+            arms.append(Arm(name, "search", self.plan.sources, tuple(found["weights"])))
+        trained = {}
+        for number, arm in enumerate(arms):
+            self._report("final", number, len(arms), arm.name)
+            trained[arm.name] = self.final(arm)
+        self._report("final", len(arms), len(arms))
+        seconds = {"proxies": scored, "search": searches[calibrations[0]]["seconds"]}
+        return SeedRun(self.plan.seed, self.plan, searches, trained, seconds, probabilities)
+
+    def _report(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Report how far a stage is, over all seeds."""
+        self.progress(stage, self.index * total + done, self.of * total, note)
+
+    def proxies(self) -> tuple[np.ndarray, float]:
+        """Return the probability of a 1 under each proxy [n_train, k], and the seconds that training took."""
+        plan, k = self.plan, len(self.plan.sources)
+        stage = Stage(self.folder / "proxies" / self.name, {"stage": "proxies", "unit": "row", **self.inputs})
+        done = stage.result()
+        if done is None:
+            stage.begin()
+            table = LikelihoodTable.create(stage.folder / "table", plan.sources, documents=plan.documents, unit="row")
+            for source in table.missing:
+                self._report("proxies", k - len(table.missing), k, source)
+                started = time.perf_counter()
+                column = plan.log_likelihood(plan.probabilities(source)[:, None])[:, 0]
+                table.append(source, column[table.rows_done(source) :])
+                table.finish(source)
+                _add_seconds(stage.folder / "seconds.txt", time.perf_counter() - started)
+            done = stage.finish({"seconds": _sum_seconds(stage.folder / "seconds.txt")})
+        self._report("proxies", k, k)
+        likelihood = np.exp(LikelihoodTable.open(stage.folder / "table").block(0, len(plan.labels)))
+        return np.where(plan.labels[:, None] == 1, likelihood, 1 - likelihood), float(done["seconds"])
+
+    def search(self, probabilities: np.ndarray, calibration: Any) -> dict[str, Any]:
+        """Return a search's entry in the summary, with its weights; `mixture.json` is beside it in its folder."""
+        plan, chosen = self.plan, self.config.search
+        settings = chosen.model_dump(mode="json")
+        inputs = {"stage": "search", "unit": "row", **self.inputs, "settings": settings, "calibration": calibration}
+        stage = Stage(self.folder / "search" / self.name / calibration, inputs)
+        result = stage.result()
+        if result is None:
+            stage.begin()
+            self._report("search", 0, 1, calibration)
+            shrinkage: Any = chosen.shrinkage
+            mixmin = MixMin(_prior(self.config, plan.sources), shrinkage, chosen.tolerance)
+            found = search_weights(plan, probabilities, calibration, mixmin, chosen.constraints())
+            file = found.to_file(plan.sources, level=chosen.level)
+            file.write(stage.folder / "mixture.json")
+            result = stage.finish(search_entry(self.config, plan, found, file, calibration))
+        self._report("search", 1, 1)
+        return result
+
+    def final(self, arm: Arm) -> TrainedArm:
+        """Return a trained arm, with its probabilities for the held-out rows."""
+        inputs = {"stage": "final", **self.inputs, "arm": [list(arm.sources), list(arm.weights)]}
+        stage = Stage(self.folder / "final" / self.name / folder_name(arm.name), inputs)
+        result = stage.result()
+        path = stage.folder / "held_out.npy"
+        if result is None:
+            stage.begin()
+            made = train_arm(self.plan, arm)
+            with atomic_write(path, "wb") as handle:
+                np.save(handle, made.probability, allow_pickle=False)
+            if isinstance(self.plan.model, classifiers.Booster) and arm.kind == "search":
+                made.fitted.save_model(stage.folder / "model.json")
+            figures = {"average_precision": made.average_precision, "seconds": made.seconds, "rows": made.rows}
+            result = stage.finish(figures)
+        probability = np.load(path, allow_pickle=False)
+        if len(probability) != len(held_out_labels(self.plan)):
+            raise InputError(f"{path} should have {len(held_out_labels(self.plan))} numbers; remove {stage.folder}")
+        return TrainedArm(arm, probability, result["average_precision"], result["seconds"], result["rows"])
+
+
+def _what_if(config: AssaysConfig, first: SeedRun, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the what-if part of the first seed's main search: its weights are those that are handed out."""
+    calibration: Any
+    calibration, found = next(iter(first.searches.items()))
+    search = {**found, "mixture": entries[0]["mixture"]}
+    table = evidence(first.plan, first.probabilities, calibration)
+    sizes = np.asarray(first.plan.sizes, np.float64)
+    chosen = config.search
+    return make_what_if_of_run([search], [table], sizes, chosen.constraints(), chosen.prior, config.seed)
+
+
+def _libraries() -> dict[str, str]:
+    import sklearn
+
+    try:
+        import xgboost
+    except ImportError:
+        return {"sklearn": sklearn.__version__}
+    return {"sklearn": sklearn.__version__, "xgboost": xgboost.__version__}
+
+
+def _add_seconds(path: Path, seconds: float) -> None:
+    """Add a line to the record of how long proxies took: it survives a stop."""
+    try:
+        with open(path, "a", encoding="utf-8") as handle:
+            handle.write(f"{seconds:.4f}\n")
+    except OSError as error:
+        raise explain_write_error(path, error) from error
+
+
+def _sum_seconds(path: Path) -> float:
+    return round(sum(float(line) for line in path.read_text(encoding="utf-8").split()), 3) if path.exists() else 0.0
+
+
+def _hand_out(folder: Path, first: SeedRun) -> None:
+    """Write what goes on from here: mixture.json and row_weights.parquet, of the first seed's search."""
+    calibration = next(iter(first.searches))
+    made = folder / "search" / f"seed_{first.seed}" / calibration / "mixture.json"
+    with atomic_write(folder / "mixture.json") as handle:
+        handle.write(made.read_text(encoding="utf-8"))
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    plan = first.plan
+    rows = plan.rows_of(first.searches[calibration]["weights"])
+    names = pa.array(plan.sources)
+    columns = {
+        "row": plan.table.rows[rows.row],
+        "source": pa.DictionaryArray.from_arrays(pa.array(rows.source.astype(np.int32)), names),
+        "label": rows.label,
+        "sample_weight": rows.weight,
+    }
+    if plan.table.molecule_names:
+        texts = np.array(plan.table.molecule_names, dtype=object)[plan.table.molecules[rows.row]]
+        columns["molecule"] = pa.array(texts.tolist())
+    with atomic_write(folder / "row_weights.parquet", "wb") as handle:
+        parquet.write_table(pa.table(columns), handle, compression="zstd")

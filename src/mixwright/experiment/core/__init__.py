@@ -1,0 +1,1 @@
+"""What all kinds of runs share: stages, YAML, errors, arms, processes."""

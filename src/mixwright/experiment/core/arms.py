@@ -1,0 +1,130 @@
+"""From an arm of the configuration to what is trained: fixed weights, a strategy, or a search that is to come."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from mixwright.compare import ArmInfo
+from mixwright.errors import InputError
+from mixwright.experiment.text.compare_config import BASELINES, SEARCHES, ArmConfig, CompareAssaysConfig, CompareConfig
+from mixwright.experiment.text.source_files import named
+from mixwright.mixture import Mixture
+from mixwright.mixture_file import MixtureFile
+from mixwright.strategies import from_config
+from mixwright.strategies.registry import known as strategies
+from mixwright.strategy import Strategy
+from mixwright.training.observing import GIVEN
+
+Weights = tuple[float, ...]
+MEASURED = frozenset({"eval_loss"})  # what a comparison measures for strategies; nothing on its targets
+
+
+def describe(config: CompareConfig | CompareAssaysConfig, arm: ArmConfig) -> ArmInfo:
+    """Return an arm as reports name it."""
+    several = len(config.targets) > 1
+    words = {
+        "uniform": "equal weights",
+        "natural": "in proportion to the sources' sizes",
+        "best_single": "the source whose proxy suits the target best" + (", for each target" if several else ""),
+        "target_alone": "the target's own training rows, no source",
+        "mixture": f"the weights of {arm.mixture.name if arm.mixture else ''}",
+        "weights": "the weights given in the configuration",
+        "strategy": f"weights that follow a strategy: {arm.strategy}, from {arm.prior}",
+    }
+    text = words.get(arm.kind) or _search_words(config, arm)
+    return ArmInfo(arm.title, arm.kind, text, arm.per_target)
+
+
+def _search_words(config: CompareConfig | CompareAssaysConfig, arm: ArmConfig) -> str:
+    per = "molecule" if isinstance(config, CompareAssaysConfig) else arm.likelihood or config.search.likelihood[0]
+    if arm.search == "worst_regret":
+        return f"least worst regret over all targets, per {per}"
+    return f"MixMin per {per}" + (", a mixture for each target" if len(config.targets) > 1 else "")
+
+
+def fixed_weights(arm: ArmConfig, sources: Sequence[str], sizes: Sequence[float]) -> Weights | None:
+    """
+    Return the weights [k] of an arm that needs no search; None for one that does, or that follows a strategy.
+
+    Raises
+    ------
+    InputError
+        A mixture file or weights that name other sources, or do not sum to 1.
+    """
+    k = len(sources)
+    if arm.baseline == "uniform":
+        return (1 / k,) * k
+    if arm.baseline == "natural":
+        return tuple(size / sum(sizes) for size in sizes)
+    if arm.mixture is not None:
+        return _from_file(arm, sources)
+    if arm.weights is not None:
+        return _given(arm.weights, sources, f"the weights of the arm {arm.title}")
+    return None
+
+
+def _from_file(arm: ArmConfig, sources: Sequence[str]) -> Weights:
+    assert arm.mixture is not None
+    file = MixtureFile.read(arm.mixture)
+    if file.unit == "tokens":
+        raise InputError(f"{arm.mixture} has shares of tokens, a training draws rows; convert it, or search again")
+    weights = dict(zip(file.sources, file.weights, strict=True))
+    return _given(weights, sources, str(arm.mixture))
+
+
+def _given(weights: Mapping[str, float], sources: Sequence[str], where: str) -> Weights:
+    if unknown := [name for name in weights if name not in sources]:
+        raise InputError(
+            f"{where} should name the sources of this configuration ({', '.join(sources)}), found {unknown[0]!r}"
+        )
+    values = tuple(float(weights.get(name, 0.0)) for name in sources)
+    if abs(sum(values) - 1) > 1e-6:
+        raise InputError(f"{where} should sum to 1, found {sum(values):g}")
+    return values
+
+
+def strategy_of(arm: ArmConfig, sources: Sequence[str], measured: frozenset[str] = frozenset()) -> Strategy[Any] | None:
+    """
+    Return the strategy of an arm, checked against what a training of texts reports; None if it has none.
+
+    `measured`: fields of Observation that the training measures besides what every training reports.
+
+    Raises
+    ------
+    InputError
+        There is no such strategy, or it needs what this training does not report: said before anything is trained.
+    """
+    if arm.strategy is None:
+        return None
+    strategy = from_config(arm.strategy, sources=sources)
+    Mixture(dict.fromkeys(sources, 1), strategy).check(GIVEN | measured, apply="sampling", draw="carry")
+    return strategy
+
+
+def _check_name(name: str) -> None:
+    """Raise InputError, with the nearest name, if an arm's name is no baseline, no search and no strategy."""
+    plain = {re.sub("[^a-z]", "", known.lower()): known for known in (*BASELINES, *SEARCHES, *strategies())}
+    given = re.sub("[^a-z]", "", name.lower())
+    if given not in {re.sub("[^a-z]", "", known.lower()) for known in strategies()}:
+        near = get_close_matches(given, plain, n=1)
+        meant = f"; did you mean {plain[near[0]]!r}?" if near else ""
+        raise InputError(f"there is no arm {name!r}{meant} Known: {', '.join(plain.values())}, or a mixture.json")
+
+
+def check_arms(config: CompareConfig) -> None:
+    """Raise InputError if an arm names other sources, or cannot be trained; nothing is written."""
+    names = list(config.sources)
+    for number, arm in enumerate(config.arms):
+        with named(config.where("arms", str(number))):
+            fixed_weights(arm, names, [1.0] * len(names))
+            if isinstance(arm.strategy, str):
+                _check_name(arm.strategy)
+            strategy_of(arm, names, MEASURED)
+            if arm.settings is not None:
+                prior = arm.settings.prior
+                given = [prior.get(name, 0.0) for name in names] if isinstance(prior, dict) else None
+                plenty = [1e300] * len(names)  # epochs are checked once the tokens are counted
+                arm.settings.constraints(config.final.tokens).allowed(names, plenty, given)

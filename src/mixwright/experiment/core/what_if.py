@@ -1,0 +1,119 @@
+"""The what-if part of a run: `whatif.json`, beside the summary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.constraints.limits import Constraints
+from mixwright.errors import InputError
+from mixwright.files import atomic_write
+from mixwright.report.what_if.numbers import Mark
+
+if TYPE_CHECKING:
+    from mixwright.constraints.polytope import Polytope
+    from mixwright.search.table.table import LikelihoodTable
+
+NAME = "whatif.json"
+
+
+def make_what_if_of_run(
+    searches: Sequence[Mapping[str, Any]],
+    tables: Sequence[LikelihoodTable],
+    sizes: NDArray[np.float64],
+    constraints: Constraints,
+    prior: str | Mapping[str, float],
+    seed: int,
+) -> dict[str, Any]:
+    """
+    Return what the page needs to play with the weights.
+
+    Parameters
+    ----------
+    searches
+        Entries of the summary, with `mixture`, `target` and `weights`.
+    tables
+        The table of one target that each search was on.
+    sizes
+        [k] of the sources, for natural weights and limits of epochs.
+    constraints, prior
+        Those of the searches.
+    seed
+        Of the run.
+    """
+    from mixwright.report.what_if.tables import TargetTable, what_if_of_tables
+
+    marks = [
+        Mark(s["mixture"], "search", np.array(s["weights"]), _interval(s), s["level"]) for s in searches
+    ] + _baselines(searches, tables, sizes)
+    parts = [TargetTable(s["target"], table, i) for i, (s, table) in enumerate(zip(searches, tables, strict=True))]
+    space = None if constraints.empty else _allowed(tables[0].sources, sizes, constraints, prior)
+    return what_if_of_tables(parts, marks, space=space, groups=constraints.groups, seed=seed)
+
+
+def _allowed(
+    sources: Sequence[str], sizes: NDArray[np.float64], constraints: Constraints, prior: str | Mapping[str, float]
+) -> Polytope:
+    """Return the weights that the searches were allowed."""
+    from mixwright.search.mixmin import prior_of
+
+    given = prior if isinstance(prior, str) else [prior.get(name, 0.0) for name in sources]
+    _, upper = constraints.bounds(len(sources), sources, sizes)
+    return constraints.allowed(sources, sizes, prior_of(given, sizes / sizes.sum(), len(sources), upper))
+
+
+def _interval(search: Mapping[str, Any]) -> NDArray[np.float64] | None:
+    return None if search["interval"] is None else np.array(search["interval"], np.float64)
+
+
+def _baselines(
+    searches: Sequence[Mapping[str, Any]], tables: Sequence[LikelihoodTable], sizes: NDArray[np.float64]
+) -> list[Mark]:
+    """Return uniform, natural and, for each target, the best single source: named as the run's own mixtures are."""
+    from mixwright.report.what_if.tables import best_singles
+
+    k = tables[0].k
+    marks = [Mark("uniform", "uniform", np.full(k, 1 / k)), Mark("natural", "natural", sizes / sizes.sum())]
+    best: dict[str, int] = {}
+    for search, table in zip(searches, tables, strict=True):
+        if search["target"] not in best:
+            best[search["target"]] = int(np.argmin(best_singles(table)))
+    if len(set(best.values())) == 1:
+        return [*marks, Mark("best_single", "best_single", np.eye(k)[next(iter(best.values()))])]
+    singles = [Mark(f"best_single_{target}", "best_single", np.eye(k)[i]) for target, i in best.items()]
+    return marks + singles
+
+
+def write_what_if_of_run(folder: Path, what_if: Mapping[str, Any]) -> None:
+    """Write `whatif.json`, atomically."""
+    text = json.dumps(what_if, allow_nan=False, separators=(",", ":"))
+    with atomic_write(folder / NAME) as handle:
+        handle.write(text + "\n")
+
+
+def read_what_if_of_run(folder: Path | str, summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """
+    Return what `whatif.json` of a run holds; None for a run of a version that wrote none.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or belongs to other sources than the summary.
+    """
+    path = Path(folder) / NAME
+    if not path.exists():
+        return None
+    try:
+        what_if = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}; run the search again to write it anew") from error
+    names = [source["name"] for source in summary["sources"]]
+    sources = what_if.get("sources") if isinstance(what_if, dict) else None
+    if not isinstance(sources, list) or sources != names[: len(sources)]:
+        raise InputError(f"{path} should be about the sources of summary.json; run the search again to write it anew")
+    return dict(what_if)

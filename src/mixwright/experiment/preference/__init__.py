@@ -1,0 +1,1 @@
+"""Runs on preference pairs: sft, specialists, train, compare."""

@@ -1,0 +1,185 @@
+"""A comparison on preference pairs: specialists for each seed, then a model for each arm and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixwright.compare import AVERAGE_OF_SOURCES, LOSS, WORST_SOURCE, ArmInfo, Cell, Quantity
+from mixwright.experiment.core.parallel import Work, run_all
+from mixwright.experiment.core.stages import Progress
+from mixwright.experiment.preference.checks import check_generalist, check_specialists
+from mixwright.experiment.preference.compare_config import ComparePreferenceConfig, PreferenceArmConfig
+from mixwright.experiment.preference.compare_work import (
+    arm_work,
+    forget,
+    needs_specialists,
+    opened,
+    specialist_work,
+    steps_of,
+    weighting_of,
+)
+from mixwright.experiment.preference.work import Work as PairWork
+from mixwright.experiment.text.source_files import named
+
+PAIR_LOSS = Quantity(LOSS.name, "nats per pair")
+ACCURACY = Quantity("preference accuracy", "", higher=True)
+EXCESS = Quantity("excess over the specialist", "nats per pair")
+
+
+@dataclass
+class PreferenceComparison:
+    """
+    A comparison on preference pairs at work.
+
+    Parameters
+    ----------
+    config
+        What it was told.
+    folder
+        The run folder.
+    """
+
+    config: ComparePreferenceConfig
+    folder: Path
+    _costs: dict[tuple[int, str], float] = field(init=False, default_factory=dict)
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Return the seeds."""
+        return range(self.config.seed, self.config.seed + self.config.seeds)
+
+    @property
+    def arms(self) -> list[ArmInfo]:
+        """Return the arms as reports name them."""
+        return [ArmInfo(arm.title, arm.kind, _words(arm)) for arm in self.config.arms]
+
+    @property
+    def quantities(self) -> list[Quantity]:
+        """Return none: there are no targets."""
+        return []
+
+    @property
+    def source_names(self) -> list[str]:
+        """Return the sources."""
+        return list(self.config.sources)
+
+    @property
+    def source_quantities(self) -> list[Quantity]:
+        """Return what is measured on held-out pairs of the sources."""
+        return [PAIR_LOSS, ACCURACY, *([EXCESS] if self._specialists else [])]
+
+    @property
+    def judged(self) -> Sequence[tuple[str, str]]:
+        """Return what verdicts are about: the average loss, and the source that is furthest behind."""
+        worst = (EXCESS.name if self._specialists else PAIR_LOSS.name, WORST_SOURCE)
+        return ((PAIR_LOSS.name, AVERAGE_OF_SOURCES), worst)
+
+    @property
+    def _specialists(self) -> bool:
+        """Whether there are specialists."""
+        config = self.config
+        return config.specialists is not None or any(needs_specialists(config, arm) for arm in config.arms)
+
+    def check(self, progress: Progress) -> None:
+        """Check the arms, read all pairs, open tokeniser and model; nothing is written."""
+        for number, arm in enumerate(self.config.arms):
+            with named(self.config.where("arms", str(number))):
+                weighting_of(self.config, arm)
+        forget()
+        work = opened(self.config, self.folder, progress)
+        for seed in self.seeds if self._specialists else ():
+            check_specialists(self.config, work, seed)
+        for number, arm in enumerate(self.config.arms):
+            with named(self.config.where("arms", str(number))):
+                costs = [self._cost_ahead(arm, work, seed) for seed in self.seeds]
+                steps = [steps_of(self.config, self.folder, arm, cost) for cost in costs]
+            if (weighting := weighting_of(self.config, arm)) is not None:
+                check_generalist(self.config, work, weighting, max(steps))
+
+    def prepare(self, progress: Progress) -> None:
+        """Keep the tokens, and score all pairs under the reference."""
+        work = opened(self.config, self.folder, progress)
+        work.inputs.keep()
+        work.make_references(lambda share: progress("reference", round(1000 * share), 1000))
+
+    def run(self, progress: Progress) -> list[Cell]:
+        """Train all specialists and arms, or those that are not there yet; return the cells."""
+        config, limits = self.config, self.config.compute.limits()
+        if self._specialists:
+            wanted = [(seed, name) for seed in self.seeds for name in config.sources]
+            works = [
+                Work(f"the specialist {name}, seed {seed}", specialist_work, (config, self.folder, seed, name))
+                for seed, name in wanted
+            ]
+            made = run_all(works, limits, progress, "specialists")
+            self._costs = dict(zip(wanted, made, strict=True))
+        cells = [(seed, number) for seed in self.seeds for number in range(len(config.arms))]
+        works = []
+        for seed, number in cells:
+            arm, cost = config.arms[number], self._cost(config.arms[number], seed)
+            with named(config.where("arms", str(number))):
+                steps = steps_of(config, self.folder, arm, cost)
+            size = float(steps) if arm.trains else 0.05 * steps + 1
+            name = f"the arm {arm.title}, seed {seed}"
+            works.append(Work(name, arm_work, (config, self.folder, seed, number, steps, self._specialists), size))
+        made = run_all(works, limits, progress, "arms")
+        return [
+            Cell(
+                config.arms[number].title, seed, None, search_tokens=round(self._cost(config.arms[number], seed)), **own
+            )
+            for (seed, number), own in zip(cells, made, strict=True)
+        ]
+
+    def _cost(self, arm: PreferenceArmConfig, seed: int) -> float:
+        """Return the pairs that an arm's specialists cost."""
+        if arm.specialist is not None or not needs_specialists(self.config, arm):
+            return 0.0
+        return sum(self._costs[seed, name] for name in self.config.sources)
+
+    def _cost_ahead(self, arm: PreferenceArmConfig, work: PairWork, seed: int) -> float:
+        """Return the pairs that an arm's specialists will cost."""
+        if not (arm.trains and needs_specialists(self.config, arm)):
+            return 0.0
+        return sum(work.cost_of(name, seed) for name in self.config.sources)
+
+    def notes(self, cells: Sequence[Cell]) -> list[str]:
+        """Return what became of the pairs, and what it takes to read the costs."""
+        notes = list(opened(self.config, self.folder).inputs.notes)
+        if self._specialists:
+            whole = sum(self._costs.values()) / len(self.seeds)
+            charged = any(self.config.charged(arm) for arm in self.config.arms if needs_specialists(self.config, arm))
+            how = (
+                "taken off the steps of arms that need them"
+                if charged
+                else "on top of the steps of arms that need them"
+            )
+            notes.append(
+                f"the specialists of a seed cost as much as training on {whole:,.0f} pairs (a pair that is only scored "
+                f"counts a third), {how}; the excess of every arm is over the specialists of its own seed"
+            )
+        return notes
+
+    def budget(self) -> Mapping[str, Any]:
+        """Return the pairs that each arm may train on."""
+        work = opened(self.config, self.folder)
+        charged = any(self.config.charged(arm) for arm in self.config.arms if needs_specialists(self.config, arm))
+        return {"tokens": work.steps * self.config.training.batch_size, "charged": charged}
+
+
+def _words(arm: PreferenceArmConfig) -> str:
+    """Return what an arm is, in words."""
+    own = {} if arm.weights is None else {"weights": arm.weights}
+    words = {
+        "pooled": "pairs drawn in proportion to the sources' sizes",
+        "uniform": "pairs drawn with equal shares",
+        "normalised": "drawn by size, weighted so that each source's mean loss counts alike",
+        "specialist": f"trained on {arm.specialist} alone",
+        "merge": f"the specialists of the seed merged by {arm.merge}"
+        + "".join(f", {name} {value}" for name, value in {"density": arm.density, **own}.items() if value is not None),
+        "weights": "the weights given in the configuration",
+        "strategy": f"weights that follow a strategy: {arm.strategy}, from {arm.prior}",
+    }
+    return words[arm.kind]

@@ -1,0 +1,212 @@
+"""What trainings on preference pairs start from: encoded pairs, the reference, and new models to train."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixwright.errors import InputError, missing_extra
+from mixwright.experiment.core.stages import Progress
+from mixwright.experiment.preference.config import AdapterConfig, PreferDataConfig
+from mixwright.experiment.preference.data import (
+    EncodedSource,
+    check_vocabulary,
+    encode_sources,
+    keep_tokens,
+    notes_of,
+    open_tokenizer,
+    read_sources,
+    tokenizer_fingerprint,
+)
+from mixwright.experiment.text.source_files import named
+from mixwright.files import file_fingerprint, fingerprint
+from mixwright.preference.pairs.tokenizers import find_model
+
+_WEIGHTS = ("*.safetensors", "*.bin", "*.index.json", "config.json", "adapter_config.json")
+
+
+@dataclass
+class Inputs:
+    """
+    Pairs as tokens, and the model that is the reference of all trainings.
+
+    Attributes
+    ----------
+    sources
+        The encoded pairs by name.
+    tokenizer
+        That of transformers.
+    model
+        Folder of the reference.
+    adapter
+        The LoRA that is trained; None: all parameters are.
+    model_fingerprint, tokenizer_fingerprint
+        Of their files.
+    notes
+        What became of the pairs, in sentences.
+    keep
+        Writes the tokens to the run folder, where later calls find them.
+    """
+
+    sources: Mapping[str, EncodedSource]
+    tokenizer: Any
+    model: Path
+    adapter: AdapterConfig | None
+    model_fingerprint: str
+    tokenizer_fingerprint: str
+    notes: list[str] = field(default_factory=list)
+    keep: Callable[[], None] = lambda: None
+    _base: Any = None
+
+    @property
+    def pad(self) -> int:
+        """Return the token of padding."""
+        pad = self.tokenizer.pad_token_id
+        return int(self.tokenizer.eos_token_id if pad is None else pad)
+
+    @property
+    def adapter_described(self) -> dict[str, Any] | None:
+        """Return the adapter's settings, JSON-able."""
+        return None if self.adapter is None else self.adapter.model_dump(mode="json")
+
+    def reference(self) -> Any:
+        """Return the reference: kept in memory where adapters are trained on it, else loaded anew."""
+        if self.adapter is None:
+            return on_device(load_model(self.model))
+        if self._base is None:
+            self._base = on_device(load_model(self.model, as_saved=True))
+        return self._base
+
+    def policy(self, seed: int) -> Any:
+        """Return a new model to train: the reference, or the one base with a new adapter on it (the seed's)."""
+        if self.adapter is None:
+            return load_model(self.model)
+        return with_adapter(self.reference(), self.adapter, seed)
+
+    def trained(self, folder: Path) -> Any:
+        """Return a model that was saved, as it is to be scored."""
+        if not (folder / "adapter_config.json").exists():
+            return on_device(load_model(folder))
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(self.reference(), folder)
+
+    def release(self, model: Any) -> None:
+        """Take the adapter off the base, which others are trained on."""
+        if self.adapter is not None:
+            self._base = model.unload()
+
+
+def open_inputs(config: Any, folder: Path, progress: Progress) -> Inputs:
+    """
+    Read, split and encode the pairs of a configuration; nothing is written before `Inputs.keep`.
+
+    Raises
+    ------
+    InputError
+        As from `read_sources` and `encode_sources`; tokeniser or model do not fit.
+    """
+    pairs = read_sources(config, progress)
+    tokenizer = open_tokenizer(config)
+    model = find_model(config.model)
+    check_vocabulary(config, tokenizer, vocabulary_of(config, model))
+    if config.adapter is not None:
+        _check_adapter(model, config.adapter)
+    encoded = encode_sources(config, pairs, tokenizer, folder, progress)
+    _check_lengths(config, model, encoded)
+    files = sorted({path for pattern in _WEIGHTS for path in model.glob(pattern)})
+    prints = fingerprint([[path.name, file_fingerprint(path)] for path in files])
+    return Inputs(
+        encoded,
+        tokenizer,
+        model,
+        config.adapter,
+        prints,
+        tokenizer_fingerprint(config),
+        notes_of(pairs, encoded),
+        keep=lambda: keep_tokens(config, pairs, encoded, folder),
+    )
+
+
+def vocabulary_of(config: PreferDataConfig, model: Path) -> int:
+    """Return how many tokens a model knows; InputError if transformers cannot read its config.json."""
+    from transformers import AutoConfig
+
+    try:
+        return int(AutoConfig.from_pretrained(model).get_text_config().vocab_size)
+    except Exception as error:  # of every kind
+        raise InputError(
+            f"{config.where('model')}: {model} should hold a model of transformers, reading it failed: {error}"
+        ) from error
+
+
+def _check_lengths(config: PreferDataConfig, model: Path, encoded: Mapping[str, EncodedSource]) -> None:
+    """Raise InputError, which names the source, if a pair has more tokens than a model reads at once."""
+    from transformers import AutoConfig
+
+    from mixwright.training.model import check_context
+
+    about = AutoConfig.from_pretrained(model).get_text_config()
+    for name, source in encoded.items():
+        with named(f"{config.where('pairs', 'max_length')}: source {name!r}"):
+            check_context(about, max(source.train.longest, source.test.longest), f"the model {model.name}")
+
+
+def _check_adapter(folder: Path, adapter: AdapterConfig) -> None:
+    """Raise InputError if an adapter does not fit a model; no number of the model is read."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        with_adapter(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), adapter, 0)
+
+
+def load_model(folder: Path, as_saved: bool = False) -> Any:
+    """Return a causal language model, in float32 unless `as_saved`."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from mixwright.training.model import no_bars
+
+    try:
+        with no_bars():
+            return AutoModelForCausalLM.from_pretrained(folder, dtype="auto" if as_saved else torch.float32)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} should hold a causal language model, loading it failed: {error}") from error
+
+
+def with_adapter(base: Any, adapter: AdapterConfig, seed: int) -> Any:
+    """Return a model with a new adapter, whose random part is the seed's."""
+    import torch
+
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise missing_extra("peft", "preference") from error
+    alpha: Any = adapter.alpha or 2 * adapter.rank  # a number that need not be whole
+    settings = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=adapter.targets,
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(seed)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # what peft asks of a model
+            return get_peft_model(base, settings)
+    except ValueError as error:
+        raise InputError(
+            f"adapter: targets should name layers of the model, found {adapter.targets}: {error}"
+        ) from error
+
+
+def on_device(model: Any) -> Any:
+    """Return a model where trainings would put it."""
+    import torch
+
+    return model.to("cuda") if torch.cuda.is_available() else model

@@ -1,0 +1,138 @@
+"""What specialists and generalists on preference pairs found: their `summary.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from mixwright.experiment.preference.train_config import PreferConfig
+from mixwright.experiment.preference.work import Specialist, Work
+from mixwright.experiment.text.summary import SCHEMA
+from mixwright.version import __version__
+
+_MEASURES = ("loss", "accuracy", "margin", "excess", "gap")
+
+
+def specialists_summary(
+    config: PreferConfig,
+    command: str,
+    work: Work,
+    found: Mapping[str, Specialist],
+    measured: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """
+    Return the summary of a run of specialists.
+
+    Parameters
+    ----------
+    config, command
+        What it was told, and by which command.
+    work, found
+        The pairs, and the specialists of all sources.
+    measured
+        {specialist: {source: held-out numbers}}, of models that were kept.
+    """
+    return {
+        **_head(config, command, "specialists", f"Specialists of {', '.join(work.names)}"),
+        "sources": [
+            {
+                **_pairs(work, name),
+                "train_loss": float(own.train.mean()),
+                "held_out_loss": float(own.test.mean()),
+                "cost": own.pairs,
+                "model": None if own.model is None else str(own.model.relative_to(work.folder)),
+            }
+            for name, own in found.items()
+        ],
+        "measured": {name: dict(numbers) for name, numbers in measured.items()},
+        "cost": {"pairs": sum(own.pairs for own in found.values())},
+        "notes": list(work.inputs.notes),
+    }
+
+
+def training_summary(
+    config: PreferConfig,
+    command: str,
+    work: Work,
+    found: Mapping[str, Specialist] | None,
+    result: Mapping[str, Any],
+    strategy: str,
+    fixed: bool,
+) -> dict[str, Any]:
+    """
+    Return the summary of a generalist.
+
+    Parameters
+    ----------
+    found
+        The specialists; None: there are none.
+    result
+        What `Work.result` returned, with its curve.
+    strategy, fixed
+        The weights or the strategy in words; whether the weights stay.
+    """
+    measured = result["measured"]
+    return {
+        **_head(config, command, "preference", f"A model of {', '.join(work.names)}"),
+        "strategy": strategy,
+        "fixed": fixed,
+        "specialists": found is not None,
+        "steps": result["steps"],
+        "pairs": result["pairs"],
+        "seconds": result["seconds"],
+        "sources": [
+            {
+                **_pairs(work, name),
+                "last_weight": result["weights"][name],
+                **result["drawn"][name],
+                "held_out": measured[name],
+                "specialist": None
+                if found is None
+                else {"train": float(found[name].train.mean()), "held_out": float(found[name].test.mean())},
+            }
+            for name in work.names
+        ],
+        "held_out": {name: _overall(measured, name) for name in _MEASURES if _known(measured, name)},
+        "curve": result["curve"],
+        "cost": {
+            "pairs": result["pairs"],
+            "specialist_pairs": None if found is None else sum(own.pairs for own in found.values()),
+        },
+        "notes": list(work.inputs.notes),
+    }
+
+
+def _head(config: PreferConfig, command: str, kind: str, title: str) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "version": __version__,
+        "title": config.title or title,
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": config.seed,
+        "model": str(config.model),
+        "adapter": None if config.adapter is None else config.adapter.model_dump(mode="json"),
+        "loss": config.loss.model_dump(mode="json"),
+        "specialist_settings": None
+        if config.specialists is None
+        else config.specialists.model_dump(mode="json", exclude_none=True),
+        "training": config.training.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def _pairs(work: Work, name: str) -> dict[str, Any]:
+    source = work.inputs.sources[name]
+    return {"name": name, "pairs": len(source.train), "held_out_pairs": len(source.test)}
+
+
+def _known(measured: Mapping[str, Mapping[str, Any]], name: str) -> bool:
+    return all(own[name] is not None for own in measured.values())
+
+
+def _overall(measured: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Return average and worst of a measure over the sources."""
+    values = {source: own[name] for source, own in measured.items()}
+    worst = (min if name in ("accuracy", "margin") else max)(values, key=lambda source: values[source])
+    return {"average": sum(values.values()) / len(values), "worst": values[worst], "worst_source": worst}

@@ -1,0 +1,297 @@
+"""A comparison of texts: proxies and searches by seed, then a training for each arm, seed and mixture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from mixwright.compare import AVERAGE_OF_SOURCES, LOSS, ArmInfo, Cell, Quantity
+from mixwright.errors import InputError
+from mixwright.experiment.core.arms import check_arms, describe, fixed_weights
+from mixwright.experiment.core.parallel import Work, run_all
+from mixwright.experiment.core.stages import Progress
+from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
+from mixwright.experiment.text.compare_work import (
+    Searched,
+    Training,
+    forget,
+    proxy_work,
+    search_work,
+    training_work,
+    unit_of,
+)
+from mixwright.experiment.text.inputs import (
+    Source,
+    Target,
+    check_enough,
+    check_inputs,
+    check_sizes,
+    held_out_questions,
+    make_tokenizer,
+    overlaps,
+    read_target,
+    repeated,
+    tokenize_sources,
+)
+from mixwright.experiment.text.proxies import flops_per_token, planned_proxies, proxy_cost, target_rows
+from mixwright.experiment.text.source_files import check_sources, remember_checked
+from mixwright.text import Tokenizer
+
+ACCURACY = Quantity("accuracy", "", higher=True)
+_OFTEN = 4  # epochs after which repeated text is known to bring less
+
+
+@dataclass
+class TextComparison:
+    """
+    A comparison of texts at work.
+
+    Parameters
+    ----------
+    config
+        What it was told.
+    folder
+        The run folder.
+    """
+
+    config: CompareConfig
+    folder: Path
+    targets: list[Target] = field(init=False)
+    sources: list[Source] = field(init=False)
+    tokenizer: Tokenizer = field(init=False)
+    _prints: dict[str, str] = field(init=False)
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        """Return the seeds."""
+        return range(self.config.seed, self.config.seed + self.config.seeds)
+
+    @property
+    def arms(self) -> list[ArmInfo]:
+        """Return the arms as reports name them."""
+        return [describe(self.config, arm) for arm in self.config.arms]
+
+    @property
+    def source_quantities(self) -> Sequence[Quantity]:
+        """Return what is measured on sources."""
+        return (LOSS,)
+
+    @property
+    def judged(self) -> Sequence[tuple[str, str]]:
+        """Return what is judged where there are no targets."""
+        return ((LOSS.name, AVERAGE_OF_SOURCES),)
+
+    def check(self, progress: Progress) -> None:
+        """Read everything that is read, and check it; nothing is written."""
+        config = self.config
+        check_inputs(config)
+        check_arms(config)
+        self.targets = [read_target(name, t, config.where("targets", name)) for name, t in config.targets.items()]
+        if any(arm.searches for arm in config.arms):
+            for target in self.targets:
+                check_enough(config, target)
+        self._prints = check_sources(config, self.folder, progress)
+
+    def prepare(self, progress: Progress) -> None:
+        """Make the tokens, then check what depends on their number: limits, and whether the budgets are enough."""
+        config = self.config
+        remember_checked(self.folder, self._prints)
+        self.tokenizer = make_tokenizer(config, self.folder, self._prints, progress)
+        self.sources = tokenize_sources(config, self.folder, self.tokenizer, self._prints, progress)
+        check_sizes(config, self.sources)
+        self._check_held_out()
+        self._check_choices()
+        known: dict[tuple[str, int, str | None], Training] = {}
+        for number, arm in enumerate(config.arms):
+            for goal in self._goals(arm):
+                self._steps(number, arm, goal)
+            if not arm.searches:
+                known[arm.title, config.seed, None] = self._training(number, arm, config.seed, None, {})
+        self._check_epochs(known)
+
+    def _check_epochs(self, wanted: Mapping[tuple[str, int, str | None], Training]) -> None:
+        """Raise InputError if the sources of an arm cannot give its rows within max_epochs; nothing is trained yet."""
+        final = self.config.final
+        if final.max_epochs is None:
+            return
+        rows = [int(source.train.rows(final.context) * final.max_epochs) for source in self.sources]
+        for (arm, seed, goal), training in wanted.items():
+            weights, needed = training.weights or (1.0,) * len(rows), training.steps * final.batch_size
+            able = sum(n for n, weight in zip(rows, weights, strict=True) if weight > 0)
+            if able < needed:
+                raise InputError(
+                    f"{self.config.where('final', 'max_epochs')}: the sources that the arm {arm} uses"
+                    f"{f' for {goal}' if goal else ''} (seed {seed}) should give {needed:,} rows within max_epochs "
+                    f"{final.max_epochs:g}, found {able:,}; raise max_epochs, lower tokens, or remove the arm"
+                )
+
+    def _check_choices(self) -> None:
+        """Raise InputError if a choice of a held-out question does not fit into the context."""
+        context = self.config.final.context
+        for target in self.targets:
+            texts = list(
+                dict.fromkeys(c for q in held_out_questions(target) if q.others for c in (q.answer, *q.others))
+            )
+            for text, ids in zip(texts, self.tokenizer.encode(texts), strict=True):
+                if len(ids) > context:
+                    raise InputError(
+                        f"{self.config.where('targets', target.name)}: a choice of a question should have at most "
+                        f"{context} tokens (final: context), found {len(ids)} in {text.strip()!r:.40}; raise the "
+                        "context, or shorten the choice"
+                    )
+
+    def _check_held_out(self) -> None:
+        """Raise InputError if a source should be measured and has nothing to measure it on."""
+        missing = [source.name for source in self.sources if source.held_out is None]
+        if missing and not self.targets:
+            raise InputError(
+                f"{self.config.where('sources', missing[0])}: without targets each source should have held-out "
+                f"documents, found none (held_out: {self.config.held_out:g}); raise held_out, or give more documents"
+            )
+
+    def run(self, progress: Progress) -> list[Cell]:
+        """Train proxies, search, train each arm with each seed; return the cells."""
+        forget()
+        limits = self.config.compute.limits()
+        searched = self._search(progress)
+        wanted = {
+            (arm.title, seed, goal): self._training(number, arm, seed, goal, searched)
+            for number, arm in enumerate(self.config.arms)
+            for seed in self.seeds
+            for goal in self._goals(arm)
+        }
+        unique = list(dict.fromkeys(wanted.values()))
+        self._check_epochs(wanted)
+        works = [
+            Work(f"{self._wanting(wanted, t)}, seed {t.seed}", training_work, (self.config, self.folder, t), t.steps)
+            for t in unique
+        ]
+        results = dict(zip(unique, run_all(works, limits, progress, "trainings"), strict=True))
+        return [
+            Cell.from_json(
+                {
+                    **results[training],
+                    "arm": arm,
+                    "seed": seed,
+                    "target": goal,
+                    "search_tokens": self._charge(self._arm(arm), goal),
+                    "notes": [f"the arm {arm}, seed {seed}: {note}" for note in results[training]["notes"]],
+                }
+            )
+            for (arm, seed, goal), training in wanted.items()
+        ]
+
+    @property
+    def source_names(self) -> list[str]:
+        """Return the sources that have held-out documents."""
+        return [source.name for source in self.sources if source.held_out is not None]
+
+    @property
+    def quantities(self) -> list[Quantity]:
+        """Return what is measured on targets."""
+        questions = any(target.config.kind == "questions" for target in self.targets)
+        return [LOSS, ACCURACY] if questions else [LOSS]
+
+    def notes(self, cells: Sequence[Cell]) -> list[str]:
+        """Return sentences that belong beside the result."""
+        said = repeated(self.sources) + overlaps(self.targets, self.sources)
+        if missing := [source.name for source in self.sources if source.held_out is None]:
+            said.append(f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured")
+        for arm in self.config.arms:
+            own = [(c.epochs[s], s) for c in cells if c.arm == arm.title for s in c.epochs]
+            most, source = max(own, default=(0.0, ""))
+            if most > _OFTEN:
+                said.append(
+                    f"the arm {arm.title} goes up to {most:.1f} times through {source}: text that is repeated more "
+                    f"than about {_OFTEN} times brings less; final: max_epochs sets one limit for all arms"
+                )
+        if not self.config.charge_search and any(arm.searches for arm in self.config.arms):
+            said.append("what finding the mixtures cost was not taken out of the budgets (charge_search: false)")
+        return said
+
+    def budget(self) -> dict[str, object]:
+        """Return the budget of each arm, in tokens."""
+        charged = any(self.config.charged(arm) for arm in self.config.arms)
+        return {"tokens": self.config.final.tokens, "charged": charged}
+
+    def _arm(self, title: str) -> ArmConfig:
+        return next(arm for arm in self.config.arms if arm.title == title)
+
+    def _goals(self, arm: ArmConfig) -> list[str | None]:
+        return list(self.config.targets) if arm.per_target else [None]
+
+    def _wanting(self, wanted: dict[tuple[str, int, str | None], Training], training: Training) -> str:
+        arm, _, goal = next(key for key, other in wanted.items() if other == training)
+        return f"{arm} for {goal}" if goal else arm
+
+    def _training(self, number: int, arm: ArmConfig, seed: int, goal: str | None, searched: Searched) -> Training:
+        steps = self._steps(number, arm, goal)
+        if arm.strategy is not None:
+            same = (i for i, a in enumerate(self.config.arms) if (a.strategy, a.prior) == (arm.strategy, arm.prior))
+            return Training(seed, None, next(same), steps)
+        names, sizes = list(self.config.sources), [source.train.tokens for source in self.sources]
+        fixed = fixed_weights(arm, names, sizes)
+        return Training(seed, fixed or tuple(searched[seed][arm.title][goal]), None, steps)
+
+    def _search(self, progress: Progress) -> Searched:
+        """Return the weights that each arm found, by seed, arm and target."""
+        if not any(arm.searches for arm in self.config.arms):
+            return {}
+        limits, config, folder = self.config.compute.limits(), self.config, self.folder
+        works = [
+            Work(f"the proxy of {n}", proxy_work, (config, folder, s, n)) for s in self.seeds for n in config.sources
+        ]
+        run_all(works, limits, progress, "proxies")
+        works = [Work(f"the search, seed {seed}", search_work, (config, folder, seed)) for seed in self.seeds]
+        return dict(zip(self.seeds, run_all(works, limits, progress, "searches"), strict=True))
+
+    def _steps(self, number: int, arm: ArmConfig, goal: str | None) -> int:
+        """Return the steps of an arm: those of its tokens, less what finding its mixture cost."""
+        config = self.config
+        step = config.final.batch_size * config.final.context
+        if not config.charged(arm):
+            return config.final.tokens // step
+        charge = self._charge(arm, goal)
+        if config.final.tokens - charge < step:
+            raise InputError(
+                f"{config.where('arms', str(number))}: the arm {arm.title} has {config.final.tokens:,} tokens, but "
+                f"finding its mixture costs as much as training on {charge:,}; raise final: tokens, lower proxy: "
+                "tokens, give fewer documents of the target (max_documents), or set charge: false"
+            )
+        return (config.final.tokens - charge) // step
+
+    def _charge(self, arm: ArmConfig, goal: str | None) -> int:
+        """Return the tokens of a final training that cost as much as finding the mixture of an arm for a target."""
+        if not arm.searches:
+            return 0
+        targets = [t for t in self.targets if goal in (None, t.name)]
+        scored = sum(self._scored[t.name, unit_of(self.config, arm, t)] for t in targets) * len(self.sources)
+        flops, per_scored = self._proxy_flops
+        return math.ceil((flops + per_scored * scored) / self._flops_per_token)
+
+    @cached_property
+    def _scored(self) -> dict[tuple[str, str], int]:
+        """Return the tokens that each proxy scores, by target and unit."""
+        context, found = self.config.proxy_setting("context"), {}
+        for arm in self.config.arms:
+            for target in self.targets if arm.searches else []:
+                unit = unit_of(self.config, arm, target)
+                if (target.name, unit) not in found:
+                    rows = target_rows(target.search, self.tokenizer, context, unit)
+                    found[target.name, unit] = int(rows.document_tokens.sum())
+        return found
+
+    @cached_property
+    def _proxy_flops(self) -> tuple[float, float]:
+        """Return the operations of training the proxies, and those of scoring one token with one proxy."""
+        proxies = planned_proxies(self.config, list(self.config.sources))
+        many = 10**9
+        flops = proxy_cost(self.config, self.tokenizer, proxies, 0)[1]
+        return flops, (proxy_cost(self.config, self.tokenizer, proxies, many)[1] - flops) / many
+
+    @cached_property
+    def _flops_per_token(self) -> float:
+        return flops_per_token(self.config.model.spec(), self.tokenizer, self.config.final.context)

@@ -1,0 +1,296 @@
+"""The pieces of a comparison of texts that run in processes of their own: proxies, searches, trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from mixwright.compare import LOSS
+from mixwright.experiment.core.arms import MEASURED, strategy_of
+from mixwright.experiment.core.parallel import Report
+from mixwright.experiment.core.stages import Progress, Stage, folder_name
+from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
+from mixwright.experiment.text.config import MixMinConfig
+from mixwright.experiment.text.evaluation import MEASURED_TOKENS, HeldOut
+from mixwright.experiment.text.inputs import Source, Target, open_sources, read_target
+from mixwright.experiment.text.mixtures import search_mixture
+from mixwright.experiment.text.proxies import (
+    Scores,
+    model_inputs,
+    named_rate,
+    score_target,
+    settings_for,
+    train_proxy,
+    units_of,
+)
+from mixwright.files import fingerprint
+from mixwright.search.table.table import LikelihoodTable
+from mixwright.search.worst_regret import WorstRegret
+from mixwright.text import Tokenizer, load_tokenizer
+from mixwright.training.language_model import TrainingResult, train
+from mixwright.training.model import build_model
+from mixwright.training.settings import TrainingSettings, described
+
+Searched = dict[int, dict[str, dict[str | None, list[float]]]]  # by seed, arm and target
+_TRAINED = 0.9  # share of a training's work that is training; the rest is measuring
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: seed, weights [k] or (None) the number of the arm whose strategy gives them, and steps."""
+
+    seed: int
+    weights: tuple[float, ...] | None
+    strategy: int | None
+    steps: int
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What was prepared, as the pieces of work see it."""
+
+    tokenizer: Tokenizer
+    sources: list[Source]
+    targets: list[Target]
+
+
+def unit_of(config: CompareConfig, arm: ArmConfig, target: Target) -> str:
+    """Return what a row of the table is that an arm searches over."""
+    units = units_of(config, target)
+    return units[0] if units == ["answer"] else arm.likelihood or units[0]
+
+
+def proxy_work(config: CompareConfig, folder: Path, seed: int, source: str, report: Report) -> None:
+    """Train the proxy of a source with a seed."""
+    opened = _opened(config, folder)
+    wanted = next(s for s in opened.sources if s.name == source)
+    train_proxy(config.with_seed(seed), _of_seed(folder, seed), opened.tokenizer, wanted, _progress(report))
+
+
+def search_work(
+    config: CompareConfig, folder: Path, seed: int, report: Report
+) -> dict[str, dict[str | None, list[float]]]:
+    """Score the targets and find the weights of each arm that searches, with a seed; by arm and target."""
+    opened, own, place = _opened(config, folder), config.with_seed(seed), _of_seed(folder, seed)
+    proxies = [train_proxy(own, place, opened.tokenizer, s, _progress(lambda share: None)) for s in opened.sources]
+    arms = [arm for arm in config.arms if arm.searches]
+    units = list(dict.fromkeys((t.name, unit_of(config, arm, t)) for arm in arms for t in opened.targets))
+    scores: dict[tuple[str, str], Scores] = {}
+    for number, (name, unit) in enumerate(units):
+        target = next(t for t in opened.targets if t.name == name)
+        part = _part(report, number, 2 * len(units))
+        scores[name, unit] = score_target(own, place, opened.tokenizer, proxies, target, unit, _progress(part))
+    found: dict[str, dict[str | None, list[float]]] = {}
+    for number, arm in enumerate(arms):
+        found[arm.title] = _found(own, place, opened, arm, scores)
+        report(0.5 + 0.5 * (number + 1) / len(arms))
+    return found
+
+
+def _found(
+    config: CompareConfig, place: Path, opened: _Opened, arm: ArmConfig, scores: Mapping[tuple[str, str], Scores]
+) -> dict[str | None, list[float]]:
+    """Return an arm's weights by target."""
+    by_target = {t.name: scores[t.name, unit_of(config, arm, t)] for t in opened.targets}
+    k = len(opened.sources)
+    if arm.baseline == "best_single":
+        return {t: np.eye(k)[int(np.argmin(s.losses))].tolist() for t, s in by_target.items()}
+    given = arm.settings or config.search
+    settings = given.model_dump(exclude={"likelihood"})
+    folder = place / "arms" / folder_name(arm.title)
+    if arm.search == "worst_regret":
+        return {None: _worst_regret(config, arm, folder, opened, [s.table for s in by_target.values()])}
+    own = config.model_copy(update={"search": MixMinConfig(**settings, likelihood=["chunk"])})
+    silent = _progress(lambda share: None)
+    return {t: search_mixture(own, folder, opened.sources, s.table, t, silent)["weights"] for t, s in by_target.items()}
+
+
+def _worst_regret(
+    config: CompareConfig, arm: ArmConfig, folder: Path, opened: _Opened, tables: Sequence[LikelihoodTable]
+) -> list[float]:
+    """Return the weights with the least worst regret over all targets; `worst_regret/mixture.json` is written."""
+    chosen, names = arm.settings or config.search, [s.name for s in opened.sources]
+    inputs = {
+        "stage": "worst regret",
+        "tables": [[t.data_fingerprint, t.fingerprints] for t in tables],
+        "settings": chosen.model_dump(mode="json", exclude={"likelihood"}),
+        "seed": config.seed,
+        "budget": config.final.tokens,
+    }
+    stage = Stage(folder / "worst_regret", inputs)
+    result = stage.result()
+    if result is None:
+        stage.begin()
+        prior = chosen.prior
+        shrinkage = 0.0 if isinstance(chosen.shrinkage, str) else float(chosen.shrinkage)
+        weights: Any = [prior.get(n, 0.0) for n in names] if isinstance(prior, dict) else prior
+        found = WorstRegret(shrinkage=shrinkage, prior=weights).fit(
+            _joined(tables),
+            constraints=chosen.constraints(config.final.tokens),
+            sizes=[s.train.tokens for s in opened.sources],
+            seed=config.seed,
+        )
+        found.save(stage.folder / "mixture.json", names)
+        result = stage.finish({"weights": found.weights.tolist(), "gap": float(found.gap)})
+    return cast(list[float], result["weights"])
+
+
+def _joined(tables: Sequence[LikelihoodTable]) -> LikelihoodTable:
+    """Return the tables of several targets as one."""
+    first, start, documents = tables[0], 0, []
+    for table in tables:
+        _, numbers = np.unique(table.documents, return_inverse=True)
+        documents.append(numbers + start)
+        start += int(numbers.max()) + 1
+    return LikelihoodTable.from_array(
+        np.concatenate([t.block(0, t.n) for t in tables]),
+        first.sources,
+        documents=np.concatenate(documents),
+        weights=np.concatenate([t.weights for t in tables]),
+        targets=np.concatenate([np.full(t.n, i) for i, t in enumerate(tables)]),
+        target_names=[t.target_names[0] for t in tables],
+        unit=first.unit,
+    )
+
+
+def training_work(config: CompareConfig, folder: Path, training: Training, report: Report) -> dict[str, Any]:
+    """Train and measure; return the fields of a `Cell` that do not depend on the arm."""
+    opened = _opened(config, folder)
+    return _TrainingWork(config.with_seed(training.seed), folder, training, opened).do(report)
+
+
+class _TrainingWork:
+    """One training of a comparison at work."""
+
+    def __init__(self, config: CompareConfig, folder: Path, training: Training, opened: _Opened) -> None:
+        self._config, self._training, self._opened = config, training, opened
+        arm = None if training.strategy is None else config.arms[training.strategy]
+        self._names = [source.name for source in opened.sources]
+        self._arm = arm
+        self._strategy = strategy_of(arm, self._names, MEASURED) if arm else None
+        self._held = HeldOut(
+            opened.targets, opened.sources, opened.tokenizer, config.final.context, config.final.batch_size
+        )
+        self._settings = training_settings(config, training.steps)
+        inputs = self._inputs()
+        self._stage = Stage(folder / "trainings" / fingerprint(inputs), inputs)
+
+    def do(self, report: Report) -> dict[str, Any]:
+        """Train, measure, and return the figures."""
+        result = self._stage.result()
+        if result is None:
+            self._stage.begin()
+            trained = self._train(report)
+            result = self._stage.finish(self._measured(trained))
+        report(1.0)
+        return {key: value for key, value in result.items() if key != "seconds"}
+
+    def _inputs(self) -> dict[str, Any]:
+        weights = self._training.weights or (None,) * len(self._names)
+        strategy = [repr(self._strategy), self._arm.prior] if self._arm else None
+        return {
+            "stage": "training",
+            "model": model_inputs(self._config.model.spec()),
+            "settings": described(self._settings),
+            "sources": [
+                [source.name, source.train.fingerprint, weight]
+                for source, weight in zip(self._opened.sources, weights, strict=True)
+                if weight != 0
+            ],
+            "strategy": strategy,
+            "tokenizer": self._opened.tokenizer.fingerprint,
+            "held_out": self._held.fingerprints,
+            "source_tokens": MEASURED_TOKENS,
+            "threads": self._config.compute.threads,
+        }
+
+    def _train(self, report: Report) -> TrainingResult:
+        stores = {source.name: source.train for source in self._opened.sources}
+        weights: Any = self._strategy if self._training.weights is None else list(self._training.weights)
+        with named_rate(self._config, "a training of the comparison"):
+            return train(
+                self._config.model.spec(),
+                stores,
+                weights,
+                self._settings,
+                self._stage.folder,
+                self._opened.tokenizer,
+                _progress(lambda share: report(_TRAINED * share)),
+                self._held.watch,
+                prior=self._arm.prior if self._arm else "uniform",
+                measures={"eval_loss": self._held.told_source_losses},
+            )
+
+    def _measured(self, trained: TrainingResult) -> dict[str, Any]:
+        context = self._config.final.context
+        path = {"path": str(trained.model_folder)}
+        model = build_model(path, self._opened.tokenizer, context, self._config.seed)
+        nats, tokens = self._held.documents(model)
+        values = {LOSS.name: {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}}
+        if accuracy := self._held.accuracy(model):
+            values["accuracy"] = accuracy
+        ledger = {line["source"]: line for line in trained.ledger["sources"]}
+        start = None
+        if self._arm is not None:
+            rows = {s.name: float(s.train.rows(context)) for s in self._opened.sources}
+            whole = sum(rows.values())
+            start = {n: rows[n] / whole if self._arm.prior == "natural" else 1 / len(rows) for n in rows}
+        return {
+            "weights": {name: trained.weights.get(name, 0.0) for name in self._names},
+            "start": start,
+            "values": values,
+            "source_loss": self._held.measured_source_losses(model),
+            "curve": self._held.curve(trained.curve),
+            "steps": trained.steps,
+            "tokens": trained.tokens,
+            "epochs": {name: ledger[name]["epochs"] if name in ledger else 0.0 for name in self._names},
+            "notes": [*trained.notes, *(self._held.untold(self._strategy) if self._strategy else [])],
+        }
+
+
+def training_settings(config: CompareConfig, steps: int) -> TrainingSettings:
+    """Return the settings of a training of so many steps; curves have their points at the same steps in all arms."""
+    base, final = settings_for(config, config.final.tokens), config.final
+    return replace(
+        base,
+        steps=steps,
+        warmup=round(final.warmup * steps),
+        max_epochs=final.max_epochs,
+        observe_every=final.observe_every,
+        lag=final.lag,
+        statistics_steps=final.statistics_steps,
+    )
+
+
+def _of_seed(folder: Path, seed: int) -> Path:
+    return folder / f"seed_{seed}"
+
+
+_OPEN: dict[Path, _Opened] = {}
+
+
+def _opened(config: CompareConfig, folder: Path) -> _Opened:
+    """Return what was prepared in a run folder; read once in each process."""
+    if folder not in _OPEN:
+        _OPEN.clear()
+        targets = [read_target(name, t, config.where("targets", name)) for name, t in config.targets.items()]
+        sources = open_sources(list(config.sources), folder)
+        _OPEN[folder] = _Opened(load_tokenizer(folder / "tokenizer"), sources, targets)
+    return _OPEN[folder]
+
+
+def forget() -> None:
+    """Forget what was read in this process: it may have been prepared anew."""
+    _OPEN.clear()
+
+
+def _progress(report: Report) -> Progress:
+    return lambda stage, done, total, note="": report(done / max(total, 1))
+
+
+def _part(report: Report, number: int, parts: int) -> Report:
+    return lambda share: report((number + share) / parts)

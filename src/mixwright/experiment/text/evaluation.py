@@ -1,0 +1,220 @@
+"""What a trained model is measured on: the held-out parts of targets and sources, and questions with choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.compare import AVERAGE_OF_SOURCES
+from mixwright.experiment.text.held_out import (
+    digest,
+    middles,
+    names_of,
+    reported_documents,
+    reported_pieces,
+    told_pieces,
+)
+from mixwright.experiment.text.inputs import Source, Target, encode, held_out_questions
+from mixwright.experiment.text.proxies import target_rows
+from mixwright.files import fingerprint
+from mixwright.strategy import Strategy
+from mixwright.text import Question, Tokenizer, TokenStore
+from mixwright.training.scoring import TargetRows, evaluate
+
+_CURVE_TOKENS = 20_000  # of a target's held-out part, at each point of a loss curve
+_SOURCE_TOKENS = 10_000  # of a source's held-out part, likewise
+_TOLD_TOKENS = 5_000  # of a source, or of a target's search part, at each observation of a strategy
+MEASURED_TOKENS = 50_000  # of a source's held-out part, once the model is trained
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """
+    The rows that models are measured on; the same for every model of a run.
+
+    Parameters
+    ----------
+    targets, sources
+        Their held-out parts are used.
+    tokenizer, context
+        Make the rows.
+    batch_size
+        Rows per pass of the model.
+
+    Notes
+    -----
+    What a strategy is told (`told_...`) is measured on other documents than all the rest: a target's search part, and
+    of a source's held-out documents those that fall to that part by their content. Of a source with few held-out
+    documents there may be none; results come first.
+    """
+
+    targets: Sequence[Target]
+    sources: Sequence[Source]
+    tokenizer: Tokenizer
+    context: int
+    batch_size: int
+
+    @cached_property
+    def _rows(self) -> dict[str, TargetRows]:
+        return {t.name: target_rows(t.held_out, self.tokenizer, self.context, "chunk") for t in self.targets}
+
+    @cached_property
+    def _parts(self) -> dict[str, TargetRows]:
+        """Return the first held-out documents of each target, by name and fingerprint."""
+        parts = {}
+        for target in self.targets:
+            share = _CURVE_TOKENS / max(int(self._rows[target.name].document_tokens.sum()), 1)
+            items = target.held_out[: max(1, round(min(share, 1) * len(target.held_out)))]
+            parts[f"{target.name}@{target.fingerprint}"] = target_rows(items, self.tokenizer, self.context, "chunk")
+        return parts
+
+    @cached_property
+    def _source_rows(self) -> dict[str, TargetRows]:
+        return self._rows_of_sources(_SOURCE_TOKENS)
+
+    def _rows_of_sources(self, tokens: int) -> dict[str, TargetRows]:
+        """Return rows out of many of the documents that results rest on, about so many tokens of each source."""
+        found = {name: self._reported(store, tokens) for name, store in self._stores.items()}
+        return {name: self._of(reported_pieces(each, tokens, self.context)) for name, each in found.items()}
+
+    def _reported(self, store: TokenStore, tokens: int) -> list[Any]:
+        return reported_documents(store, tokens, self.context)
+
+    @property
+    def _stores(self) -> dict[str, TokenStore]:
+        return {s.name: s.held_out for s in self.sources if s.held_out is not None}
+
+    def _of(self, documents: Sequence[Any]) -> TargetRows:
+        return TargetRows.from_documents(documents, self.context, "chunk", self.tokenizer.bos)
+
+    @cached_property
+    def _judged(self) -> frozenset[bytes]:
+        """Return the names of all documents that a result rests on."""
+        sources = [self._reported(store, MEASURED_TOKENS) for store in self._stores.values()]
+        targets = [self.tokenizer.encode([d for d in t.held_out if isinstance(d, str)]) for t in self.targets]
+        return names_of([*sources, *targets])
+
+    @cached_property
+    def _told_sources(self) -> dict[str, TargetRows]:
+        found = {name: told_pieces(store, _TOLD_TOKENS, self._judged) for name, store in self._stores.items()}
+        return {name: self._of(pieces) for name, pieces in found.items() if pieces}
+
+    @cached_property
+    def _told_targets(self) -> dict[str, TargetRows]:
+        found = {target.name: self._told_of(target) for target in self.targets}
+        return {name: rows for name, rows in found.items() if rows is not None}
+
+    def _told_of(self, target: Target) -> TargetRows | None:
+        """Return rows of the search part of a target, without texts that a result rests on; None if none is left."""
+        pairs = list(zip(target.search, encode(self.tokenizer, target.search), strict=True))
+        texts = [ids for item, ids in pairs if isinstance(item, str) and len(ids) and digest(ids) not in self._judged]
+        if texts:
+            return self._of(middles(texts, _TOLD_TOKENS))
+        questions, size = [], 0
+        for item, ids in pairs:
+            if not isinstance(item, str) and size < _TOLD_TOKENS:
+                questions.append(item)
+                size += sum(map(len, ids))
+        return target_rows(questions, self.tokenizer, self.context, "chunk") if questions else None
+
+    @property
+    def fingerprints(self) -> dict[str, dict[str, str]]:
+        """Return what names the held-out parts: {"targets": {name: ...}, "sources": {name: ...}}."""
+        held = {
+            name: f"{store.fingerprint} in two parts, out of many documents" for name, store in self._stores.items()
+        }
+        prints = {t.name: t.fingerprint for t in self.targets}
+        for target in self.targets:  # the choices that accuracy depends on are not in every target's own
+            if questions := [[q.prompt, q.answer, *q.others] for q in held_out_questions(target)]:
+                prints[target.name] = fingerprint([target.fingerprint, questions])
+        return {"targets": prints, "sources": held}
+
+    def watch(self, model: Any) -> dict[str, float]:
+        """Return the loss on a part of each target, for the loss curve; without targets the sources' average."""
+        if not self.targets:
+            return {f"{AVERAGE_OF_SOURCES}@": float(np.mean(list(self.source_losses(model).values())))}
+        return {name: self._loss(model, rows) for name, rows in self._parts.items()}
+
+    def target_losses(self, model: Any) -> dict[str, float]:
+        """Return the loss on the first held-out documents of each target, nats per token."""
+        return {t.name: self._loss(model, self._parts[f"{t.name}@{t.fingerprint}"]) for t in self.targets}
+
+    def told_source_losses(self, model: Any) -> Array:
+        """Return the loss of each source [k] for a strategy, nats per token; nan where it has no documents for that."""
+        losses = {name: self._loss(model, rows) for name, rows in self._told_sources.items()}
+        return np.array([losses.get(source.name, np.nan) for source in self.sources])
+
+    def told_target_losses(self, model: Any) -> Array:
+        """Return the loss on the search part of each target [m] for a strategy, nats per token."""
+        losses = {name: self._loss(model, rows) for name, rows in self._told_targets.items()}
+        return np.array([losses.get(target.name, np.nan) for target in self.targets])
+
+    def untold(self, strategy: Strategy[Any]) -> list[str]:
+        """Return a sentence if a strategy that reads held-out losses of sources is told nothing of some."""
+        missing = [name for name in self._stores if name not in self._told_sources]
+        if not missing or "eval_loss" not in strategy.needs | strategy.uses:
+            return []
+        return [
+            f"the strategy was told no held-out loss of {', '.join(missing)}: too few documents are held out there to "
+            "tell it of some and to report on others; raise held_out"
+        ]
+
+    def documents(self, model: Any) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return nats and tokens of each held-out document [d], by target."""
+        losses = {name: evaluate(model, rows, self.batch_size) for name, rows in self._rows.items()}
+        return (
+            {name: found.nats for name, found in losses.items()},
+            {name: np.asarray(found.tokens, np.float64) for name, found in losses.items()},
+        )
+
+    def source_losses(self, model: Any) -> dict[str, float]:
+        """Return the loss on some 10,000 held-out tokens of each source, nats per token: for curves."""
+        return {name: self._loss(model, rows) for name, rows in self._source_rows.items()}
+
+    def measured_source_losses(self, model: Any) -> dict[str, float]:
+        """Return the loss on some 50,000 held-out tokens of each source, nats per token: for the result."""
+        return {name: self._loss(model, rows) for name, rows in self._rows_of_sources(MEASURED_TOKENS).items()}
+
+    def accuracy(self, model: Any) -> dict[str, float]:
+        """
+        Return, for each target of questions, how often the right choice is the likeliest one.
+
+        A choice counts with its log-likelihood given the prompt per character, so that long choices are not at a
+        disadvantage. Targets of documents are left out, and questions with one choice alone.
+        """
+        found = {}
+        for target in self.targets:
+            questions = [q for q in held_out_questions(target) if q.others]
+            if questions:
+                found[target.name] = self._share_right(model, questions)
+        return found
+
+    def curve(self, watched: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return a training's points with the names of today's targets."""
+        names = {f"{target.name}@{target.fingerprint}": target.name for target in self.targets}
+        names |= {} if names else {f"{AVERAGE_OF_SOURCES}@": AVERAGE_OF_SOURCES}
+        points = []
+        for point in watched:
+            loss = {names[key]: value for key, value in point["loss"].items() if key in names}
+            if loss:
+                points.append({"step": point["step"], "tokens": point["tokens"], "loss": loss})
+        return points
+
+    def _loss(self, model: Any, rows: TargetRows) -> float:
+        return evaluate(model, rows, self.batch_size).loss
+
+    def _share_right(self, model: Any, questions: Sequence[Question]) -> float:
+        pairs = [(q.prompt, choice) for q in questions for choice in (q.answer, *q.others)]
+        prompts = self.tokenizer.encode([prompt for prompt, _ in pairs])
+        choices = self.tokenizer.encode([choice for _, choice in pairs])
+        rows = TargetRows.from_questions(zip(prompts, choices, strict=True), self.context, "answer", self.tokenizer.bos)
+        nats = evaluate(model, rows, self.batch_size).nats
+        per_character = nats / np.array([len(choice) for _, choice in pairs])
+        ends = np.cumsum([1 + len(q.others) for q in questions])[:-1]
+        return float(np.mean([part[0] < part[1:].min() for part in np.split(per_character, ends)]))

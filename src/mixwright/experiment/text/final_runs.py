@@ -1,0 +1,174 @@
+"""The final runs: the same model and the same rows for every mixture, then the held-out loss of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.experiment.core.stages import Progress, Stage, folder_name
+from mixwright.experiment.text.config import SearchConfig
+from mixwright.experiment.text.evaluation import HeldOut
+from mixwright.experiment.text.inputs import Source, Target
+from mixwright.experiment.text.mixtures import NamedMixture
+from mixwright.experiment.text.proxies import model_inputs, named_rate, part_of, settings_for
+from mixwright.text import Tokenizer
+from mixwright.training.language_model import train
+from mixwright.training.model import build_model
+from mixwright.training.settings import described
+
+
+@dataclass(frozen=True)
+class FinalRun:
+    """
+    A trained mixture with its held-out losses.
+
+    Parameters
+    ----------
+    mixture
+        What was trained.
+    tokens, steps, seconds
+        How much.
+    nats, lengths
+        For each target: the loss and the tokens of each held-out document.
+    source_loss
+        Held-out loss of each source, nats per token.
+    curve
+        Points {step, tokens, loss: {target: nats per token}}.
+    """
+
+    mixture: NamedMixture
+    tokens: int
+    steps: int
+    seconds: float
+    nats: dict[str, NDArray[np.float64]]
+    lengths: dict[str, NDArray[np.float64]]
+    source_loss: dict[str, float]
+    curve: list[dict[str, Any]]
+
+    def loss(self, target: str) -> float:
+        """Return the held-out loss on a target, nats per token."""
+        return float(self.nats[target].sum() / self.lengths[target].sum())
+
+    def entry(self) -> dict[str, Any]:
+        """Return what the summary says about this run."""
+        return {
+            "mixture": self.mixture.name,
+            "tokens": self.tokens,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "loss": {target: self.loss(target) for target in self.nats},
+            "source_loss": self.source_loss,
+            "curve": self.curve,
+        }
+
+
+class FinalRuns:
+    """
+    Trains and evaluates mixtures, each once.
+
+    Parameters
+    ----------
+    config, folder, tokenizer, sources, targets
+        The run.
+    progress
+        Is told how far it is.
+    """
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        folder: Path,
+        tokenizer: Tokenizer,
+        sources: list[Source],
+        targets: list[Target],
+        progress: Progress,
+    ) -> None:
+        self._config, self._folder, self._tokenizer = config, folder, tokenizer
+        self._sources, self._progress = sources, progress
+        self._spec = config.model.spec()
+        self._start = model_inputs(self._spec)
+        self._held = HeldOut(targets, sources, tokenizer, config.final.context, config.final.batch_size)
+        self._done: dict[str, tuple[Stage, dict[str, Any]]] = {}
+
+    def run(self, mixtures: list[NamedMixture]) -> list[FinalRun]:
+        """Return a run for each mixture; two mixtures with the same weights share one training."""
+        runs: list[FinalRun] = []
+        for index, mixture in enumerate(mixtures):
+            stage, result = self._train(mixture, index, len(mixtures))
+            self._progress("evaluation", index, len(mixtures), mixture.name)
+            nats, lengths, source_loss = self._evaluate(stage, mixture)
+            runs.append(
+                FinalRun(
+                    mixture=mixture,
+                    tokens=result["tokens"],
+                    steps=result["steps"],
+                    seconds=result["seconds"],
+                    nats=nats,
+                    lengths=lengths,
+                    source_loss=source_loss,
+                    curve=self._held.curve(result["curve"]),
+                )
+            )
+        self._progress("final runs", 1, 1)
+        self._progress("evaluation", 1, 1)
+        return runs
+
+    def _train(self, mixture: NamedMixture, index: int, total: int) -> tuple[Stage, dict[str, Any]]:
+        """Return the stage of a mixture's training and its result."""
+        settings = settings_for(self._config, self._config.final.tokens + mixture.extra_tokens)
+        inputs = {
+            "stage": "final",
+            "model": self._start,
+            "settings": described(settings),
+            "sources": [
+                [source.name, source.train.fingerprint, weight]
+                for source, weight in zip(self._sources, mixture.weights, strict=True)
+                if weight > 0
+            ],
+            "tokenizer": self._tokenizer.fingerprint,
+        }
+        stage = Stage(self._folder / "final" / folder_name(mixture.name), inputs)
+        if stage.fingerprint in self._done:
+            return self._done[stage.fingerprint]
+        result = stage.result()
+        if result is None:
+            stage.begin()
+            report = part_of(self._progress, "final runs", index, total, mixture.name)
+            stores = {source.name: source.train for source in self._sources}
+            weights, watch = list(mixture.weights), self._held.watch
+            with named_rate(self._config, f"the final run of {mixture.name}"):
+                trained = train(self._spec, stores, weights, settings, stage.folder, self._tokenizer, report, watch)
+            result = stage.finish(
+                {"tokens": trained.tokens, "steps": trained.steps, "seconds": trained.seconds, "curve": trained.curve}
+            )
+        self._done[stage.fingerprint] = (stage, result)
+        return stage, result
+
+    def _evaluate(
+        self, stage: Stage, mixture: NamedMixture
+    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]], dict[str, float]]:
+        """Return nats and tokens per held-out document of each target, and the held-out loss of each source."""
+        inputs = {"stage": "evaluation", "run": stage.fingerprint, **self._held.fingerprints}
+        own = Stage(self._folder / "evaluation" / folder_name(mixture.name), inputs)
+        result = own.result()
+        if result is None:
+            own.begin()
+            path, context = str(stage.folder / "model"), self._config.final.context
+            model = build_model({"path": path}, self._tokenizer, context, self._config.seed)
+            nats, tokens = self._held.documents(model)
+            result = own.finish(
+                {
+                    "nats": {name: values.tolist() for name, values in nats.items()},
+                    "tokens": {name: values.tolist() for name, values in tokens.items()},
+                    "source_loss": self._held.source_losses(model),
+                }
+            )
+        return (
+            {name: np.asarray(values, np.float64) for name, values in result["nats"].items()},
+            {name: np.asarray(values, np.float64) for name, values in result["tokens"].items()},
+            result["source_loss"],
+        )

@@ -1,0 +1,363 @@
+"""Sources and targets: checked before any work, then turned into tokens."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.errors import InputError
+from mixwright.experiment.core.stages import Progress, Stage, folder_name
+from mixwright.experiment.text.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig, TextConfig
+from mixwright.experiment.text.source_files import check_lengths, named, part_of_source, source_documents
+from mixwright.files import atomic_write, file_fingerprint
+from mixwright.search.mixmin import MixMin
+from mixwright.search.result import FEWEST_DOCUMENTS
+from mixwright.text import (
+    Question,
+    Tokenizer,
+    TokenStore,
+    byte_tokenizer,
+    is_held_out,
+    load_tokenizer,
+    read_documents,
+    read_questions,
+    train_bpe,
+    write_tokens,
+)
+
+_TARGET_SALT = "target"
+_HASHES = "hashes.npy"  # of the documents that are trained on
+_BPE_CHARACTERS = 5_000_000  # of each source, from its start, that the BPE learns from
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source as tokens: what is trained on, and what is held out (None if no document fell to that part)."""
+
+    name: str
+    train: TokenStore
+    held_out: TokenStore | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """
+    A target: the documents for the search and those that are held out, none of them in both, none twice.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    config
+        What the configuration says.
+    search, held_out
+        Texts, or prompts and answers that are scored given the prompt.
+    fingerprint
+        Names the content and the split.
+    """
+
+    name: str
+    config: TargetConfig
+    search: list[str] | list[Question]
+    held_out: list[str] | list[Question]
+    fingerprint: str
+
+
+def check_inputs(config: SearchConfig) -> None:
+    """
+    Check everything that can be checked before any work; nothing is written.
+
+    Raises
+    ------
+    InputError
+        A file is missing or its first row cannot be read, a name is unknown, or no weights are allowed.
+    """
+    names = list(config.sources)
+    check_texts(config)
+    with named(config.where("search")):
+        plenty = [1e300] * len(names)  # epochs are checked once the tokens are counted
+        config.search.constraints(config.final.tokens).allowed(names, plenty, given_prior(config, names))
+        shrinkage: Any = config.search.shrinkage
+        MixMin(shrinkage=shrinkage, tolerance=config.search.tolerance)
+    if isinstance(config.search.prior, dict):
+        _check_prior(config, names)
+    for name, path in config.proxy.checkpoints.items():
+        where = config.where("proxy", "checkpoints", name)
+        if name not in config.sources:
+            raise InputError(f"{where}: should be the name of a source, found {name!r}; sources: {', '.join(names)}")
+        _check_model_folder(where, path)
+    check_model(config, config.model, config.final.context, "model")
+    if config.proxy.model is not None:
+        check_model(config, config.proxy.model, config.proxy_setting("context"), "proxy", "model")
+
+
+def check_texts(config: TextConfig) -> None:
+    """Raise InputError if the first row of a source or target cannot be read, or there is no tokenizer on disk."""
+    for name, source in config.sources.items():
+        _first(config.where("sources", name), partial(source_documents, source))
+    for name, target in config.targets.items():
+        _first(config.where("targets", name), partial(_target_items, target))
+    if config.tokenizer.path is not None and not config.tokenizer.path.is_dir():
+        where = config.where("tokenizer", "path")
+        raise InputError(f"{where}: should be a folder with a tokenizer, found nothing at {config.tokenizer.path}")
+
+
+def check_sizes(config: SearchConfig, sources: Sequence[Source]) -> None:
+    """Raise InputError if no weights are allowed with these numbers of tokens: epochs may limit them."""
+    names = [source.name for source in sources]
+    with named(config.where("search")):
+        sizes = [source.train.tokens for source in sources]
+        config.search.constraints(config.final.tokens).allowed(names, sizes, given_prior(config, names))
+
+
+def given_prior(config: SearchConfig, names: Sequence[str]) -> list[float] | None:
+    """Return the prior that the configuration gives source by source, or None."""
+    prior = config.search.prior
+    return [prior.get(name, 0.0) for name in names] if isinstance(prior, dict) else None
+
+
+def check_enough(config: SearchConfig, target: Target) -> None:
+    """Raise InputError if a target has too few documents for what the search was asked for."""
+    if config.search.shrinkage == "cv" and len(target.search) < FEWEST_DOCUMENTS:
+        raise InputError(
+            f"{config.where('targets', target.name)}: should have at least {FEWEST_DOCUMENTS} documents for the search "
+            f"(shrinkage: cv), found {len(target.search)} and {len(target.held_out)} held out; give more documents, a "
+            "smaller held_out, or search: {shrinkage: 0}"
+        )
+
+
+def check_model(config: TextConfig, model: ModelConfig, context: int, *key: str) -> None:
+    """Check a model's settings, or that its folder holds a model; nothing is built."""
+    if model.path is not None:
+        _check_model_folder(config.where(*key, "path"), model.path)
+        return
+    from mixwright.training.model import model_config
+
+    with named(config.where(*key)):
+        model_config(model.spec(), byte_tokenizer(), context)
+
+
+def _check_prior(config: SearchConfig, names: list[str]) -> None:
+    prior = config.search.prior
+    assert isinstance(prior, dict)
+    where = config.where("search", "prior")
+    if set(prior) != set(names):
+        wrong = sorted(set(prior) ^ set(names))
+        raise InputError(
+            f"{where}: should give a weight to each source and to nothing else; look at {', '.join(wrong)}"
+        )
+    if not any(weight > 0 and config.search.caps.get(name, 1) > 0 for name, weight in prior.items()):
+        raise InputError(f"{where}: should give weight to a source whose cap is not 0")
+    if abs(sum(prior.values()) - 1) > 1e-6:
+        raise InputError(f"{where}: the weights should sum to 1, found {sum(prior.values()):g}")
+
+
+def _check_model_folder(where: str, path: Path) -> None:
+    if not (path / "config.json").is_file():
+        raise InputError(f"{where}: should be a folder with a model (config.json), found none at {path}")
+
+
+def _first(where: str, items: Callable[[], Iterator[Any]]) -> None:
+    """Read the first item; an empty source is an error."""
+    with named(where):
+        next(items())
+
+
+def _target_items(target: TargetConfig) -> Iterator[Any]:
+    """Return the documents or questions of a target; jointly scored questions are documents."""
+    if target.kind == "documents":
+        return islice(read_documents(target.path, target.field), target.max_documents)
+    questions = islice(read_questions(target.path, prompt=target.prompt), target.max_documents)
+    return (q.prompt + q.answer for q in questions) if target.score == "joint" else questions
+
+
+def read_target(name: str, target: TargetConfig, where: str) -> Target:
+    """Read a target and split it by the content of its documents; a document that is there twice counts once."""
+    search: dict[Any, None] = {}
+    held_out: dict[Any, None] = {}
+    with named(where):
+        for item in _target_items(target):
+            text = item if isinstance(item, str) else _question_text(target, item)
+            part = held_out if is_held_out(text, target.held_out, _TARGET_SALT) else search
+            part[item] = None
+        for part, what in ((search, "for the search"), (held_out, "held out")):
+            if not part:
+                raise InputError(
+                    f"there should be documents in both parts of the target, found none {what} "
+                    f"(held_out: {target.held_out:g}); give more documents or change held_out"
+                )
+    digest = hashlib.sha256()
+    for item in (*search, "\0", *held_out):
+        digest.update(repr(item).encode())
+    return Target(name, target, list(search), list(held_out), digest.hexdigest()[:16])
+
+
+def held_out_questions(target: Target) -> list[Question]:
+    """Return the held-out questions of a target, with their choices; none where it is made of documents."""
+    config = target.config
+    if config.kind != "questions":
+        return []
+    kept: dict[str, Question] = {}
+    for question in islice(read_questions(config.path, prompt=config.prompt), config.max_documents):
+        text = _question_text(config, question)
+        if is_held_out(text, config.held_out, _TARGET_SALT):
+            kept[text] = question
+    return list(kept.values())
+
+
+def _question_text(config: TargetConfig, question: Question) -> str:
+    """Return the text whose content says which part of the target a question belongs to."""
+    between = "" if config.score == "joint" else "\0"
+    return f"{question.prompt}{between}{question.answer}"
+
+
+def make_tokenizer(config: TextConfig, folder: Path, prints: dict[str, str], progress: Progress) -> Tokenizer:
+    """
+    Return the tokenizer of a run; it is also in `tokenizer/` of the run folder.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    folder
+        The run folder.
+    prints
+        The fingerprint of each source's files.
+    progress
+        Is told when it is done.
+    """
+    chosen = config.tokenizer
+    inputs: dict[str, Any] = {"stage": "tokenizer", "kind": chosen.kind}
+    if chosen.kind == "bpe":
+        inputs |= {"vocab_size": chosen.vocab_size, "sources": prints, "split": config.held_out}
+    elif chosen.path is not None:
+        inputs |= {"path": file_fingerprint(chosen.path)}
+    stage = Stage(folder / "tokenizer", inputs)
+    if stage.result() is None:
+        progress("tokenizer", 0, 1, chosen.kind)
+        stage.begin()
+        if chosen.kind == "bytes":
+            tokenizer = byte_tokenizer()
+        elif chosen.path is not None:
+            tokenizer = load_tokenizer(chosen.path)
+        else:
+            tokenizer = train_bpe(_bpe_texts(config), chosen.vocab_size)
+        tokenizer.save(stage.folder)
+        stage.finish({"vocab_size": tokenizer.vocab_size})
+    progress("tokenizer", 1, 1, chosen.kind)
+    return load_tokenizer(stage.folder)
+
+
+def _bpe_texts(config: TextConfig) -> Iterator[str]:
+    """Yield the first part of each source's training documents."""
+    for source in config.sources.values():
+        size = 0
+        for text in part_of_source(source, config.held_out, held_out=False):
+            yield text
+            size += len(text)
+            if size > _BPE_CHARACTERS:
+                break
+
+
+def tokenize_sources(
+    config: TextConfig, folder: Path, tokenizer: Tokenizer, prints: dict[str, str], progress: Progress
+) -> list[Source]:
+    """Return the sources as tokens, in order; what is done is not done again."""
+    if config.tokenizer.kind == "bpe":  # the others were there before the run
+        check_lengths(config, tokenizer)
+    sources: list[Source] = []
+    for index, (name, source) in enumerate(config.sources.items()):
+        progress("tokens", index, len(config.sources), name)
+        inputs = {"stage": "tokens", "source": name, "files": prints[name], "tokenizer": tokenizer.fingerprint}
+        stage = Stage(folder / "tokens" / folder_name(name), inputs | {"held_out": config.held_out})
+        if stage.result() is None:
+            with named(config.where("sources", name)):
+                _write_source(stage, name, source, config.held_out, tokenizer)
+        sources += open_sources([name], folder)
+        with named(config.where("sources", name)):
+            for context in set(config.contexts.values()):
+                sources[-1].train.rows(context)
+    progress("tokens", len(sources), len(sources))
+    return sources
+
+
+def open_sources(names: Sequence[str], folder: Path) -> list[Source]:
+    """Return the sources of a run whose tokens are written."""
+    sources = []
+    for name in names:
+        place = folder / "tokens" / folder_name(name)
+        held = place / "held_out"
+        sources.append(Source(name, TokenStore.open(place / "train"), TokenStore.open(held) if held.exists() else None))
+    return sources
+
+
+def _write_source(stage: Stage, name: str, source: SourceConfig, fraction: float, tokenizer: Tokenizer) -> None:
+    """Write the two parts of a source; a document's content says which part it belongs to."""
+    stage.begin()
+    hashes: list[int] = []
+
+    def kept() -> Iterator[str]:
+        for text in part_of_source(source, fraction, held_out=False):
+            hashes.append(_hash(text))
+            yield text
+
+    store = write_tokens(stage.folder / "train", kept(), tokenizer, {"source": name})
+    with atomic_write(stage.folder / _HASHES, "wb") as handle:
+        np.save(handle, np.unique(np.array(hashes, np.uint64)))
+    rest = part_of_source(source, fraction, held_out=True)
+    if (first := next(rest, None)) is not None:
+        write_tokens(stage.folder / "held_out", chain([first], rest), tokenizer, {"source": name})
+    stage.finish({"documents": store.documents, "tokens": store.tokens})
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def repeated(sources: list[Source]) -> list[str]:
+    """Return a sentence for the sources that are the same."""
+    same: dict[str, list[str]] = {}
+    for source in sources:
+        same.setdefault(source.train.fingerprint, []).append(source.name)
+    return [
+        f"the sources {', '.join(names[:-1])} and {names[-1]} are the same text: nothing tells them apart, and only "
+        "the sum of their weights means anything; remove all but one"
+        for names in same.values()
+        if len(names) > 1
+    ]
+
+
+def overlaps(targets: list[Target], sources: list[Source]) -> list[str]:
+    """Return a sentence for each target and source that share documents, word for word."""
+    notes = []
+    parts = (("held-out", "mixtures with much of it look better"), ("search", "its proxy looks better"))
+    for target in targets:
+        for source in sources:
+            known = np.load(source.train.folder.parent / _HASHES, allow_pickle=False)
+            for (part, effect), items in zip(parts, (target.held_out, target.search), strict=True):
+                hashes = np.array([_hash(item) for item in items if isinstance(item, str)], np.uint64)
+                if shared := int(np.isin(hashes, known).sum()):
+                    notes.append(
+                        f"{shared:,} of {hashes.size:,} {part} documents of the target {target.name} are also in "
+                        f"source {source.name}, word for word: {effect} than it should"
+                    )
+    return notes
+
+
+def encode(tokenizer: Tokenizer, items: list[str] | list[Question]) -> list[Any]:
+    """Return the ids of each document, or of each prompt and answer."""
+    texts = [item for item in items if isinstance(item, str)]
+    if texts:
+        return list(tokenizer.encode(texts))
+    questions = [item for item in items if isinstance(item, Question)]
+    prompts: list[NDArray[Any]] = tokenizer.encode([q.prompt for q in questions])
+    answers: list[NDArray[Any]] = tokenizer.encode([q.answer for q in questions])
+    return list(zip(prompts, answers, strict=True))

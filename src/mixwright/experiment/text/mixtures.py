@@ -1,0 +1,136 @@
+"""From tables of likelihoods to mixtures: the search itself, and the mixtures that it has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixwright.experiment.core.stages import Progress, Stage, folder_name
+from mixwright.experiment.text.config import SearchConfig
+from mixwright.experiment.text.inputs import Source
+from mixwright.mixture_file import MixtureFile
+from mixwright.search.mixmin import MixMin
+from mixwright.search.result import FEWEST_DOCUMENTS, MixMinResult
+from mixwright.search.table.table import LikelihoodTable
+from mixwright.version import __version__
+
+
+@dataclass(frozen=True)
+class NamedMixture:
+    """A mixture of a run: `kind` is uniform, natural, best_single or search; extra_tokens are trained on top."""
+
+    name: str
+    kind: str
+    weights: tuple[float, ...]
+    target: str | None = None
+    extra_tokens: int = 0
+
+
+def search_name(config: SearchConfig, target: str, unit: str) -> str:
+    """Return the name of a search's mixture: as short as it can be in this run."""
+    parts = ["search"]
+    if len(config.targets) > 1:
+        parts.append(target)
+    if len(config.search.likelihood) > 1 and unit != "answer":
+        parts.append(unit)
+    return "_".join(parts)
+
+
+def search_mixture(
+    config: SearchConfig, folder: Path, sources: list[Source], table: LikelihoodTable, target: str, progress: Progress
+) -> dict[str, Any]:
+    """
+    Return a search's entry in the summary, with its weights.
+
+    Also written: `search/TARGET/UNIT/mixture.json`.
+    """
+    chosen = config.search
+    sizes = [source.train.tokens for source in sources]
+    inputs = {
+        "stage": "search",
+        "data": table.data_fingerprint,
+        "version": __version__,
+        "proxies": [[source, table.fingerprints.get(source)] for source in table.sources],
+        "sizes": sizes,
+        "seed": config.seed,
+        "settings": chosen.model_dump(mode="json", exclude={"likelihood"}),
+        "budget": config.final.tokens if chosen.max_epochs is not None and chosen.budget is None else None,
+    }
+    stage = Stage(folder / "search" / folder_name(target) / table.unit, inputs)
+    result = stage.result()
+    if result is None:
+        stage.begin()
+        progress("search", 0, 1, f"per {table.unit}")
+        prior = chosen.prior
+        weights = [prior[source.name] for source in sources] if isinstance(prior, dict) else prior
+        shrinkage: Any = chosen.shrinkage
+        found = MixMin(prior=weights, shrinkage=shrinkage, tolerance=chosen.tolerance).fit(
+            table,
+            sizes=sizes,
+            constraints=chosen.constraints(config.final.tokens),
+            seed=config.seed,
+        )
+        file = found.to_file([source.name for source in sources], level=chosen.level)
+        file.write(stage.folder / "mixture.json")
+        result = stage.finish(_entry(config, table, found, file, target))
+    progress("search", 1, 1)
+    return {**result, "mixture": search_name(config, target, table.unit)}
+
+
+def _entry(
+    config: SearchConfig, table: LikelihoodTable, found: MixMinResult, file: MixtureFile, target: str
+) -> dict[str, Any]:
+    """Return what the summary says about a search."""
+    chosen = config.search
+    enough = found.documents >= FEWEST_DOCUMENTS
+    return {
+        "target": target,
+        "unit": table.unit,
+        "method": "MixMin",
+        "prior": chosen.prior if isinstance(chosen.prior, str) else "given",
+        "shrinkage": float(found.shrinkage),
+        "loss": float(found.loss),
+        "objective": float(found.objective),
+        "gap": float(found.gap),
+        "tolerance": chosen.tolerance,
+        "rows": int(found.rows),
+        "documents": int(found.documents),
+        "level": chosen.level,
+        "interval": file.uncertainty.get("interval") if enough else None,
+        "improvement": file.uncertainty.get("improvement") if enough else None,
+        "binding": file.certificate.get("binding", []),
+        "verdict": file.verdict,
+        "weights": list(file.weights),
+    }
+
+
+def baselines(config: SearchConfig, sources: list[Source], best: dict[str, int]) -> list[NamedMixture]:
+    """
+    Return the mixtures that the search has to beat.
+
+    Parameters
+    ----------
+    config
+        Says which are wanted.
+    sources
+        The sources.
+    best
+        For each target the position of the source whose proxy has the least loss on it.
+    """
+    k = len(sources)
+    sizes = np.array([source.train.tokens for source in sources], np.float64)
+    made: list[NamedMixture] = []
+    for kind in config.final.mixtures:
+        if kind == "uniform":
+            made.append(NamedMixture("uniform", kind, tuple([1 / k] * k)))
+        elif kind == "natural":
+            made.append(NamedMixture("natural", kind, tuple((sizes / sizes.sum()).tolist())))
+        elif kind == "best_single":
+            for target, position in best.items():
+                name = "best_single" if len(best) == 1 else f"best_single_{target}"
+                weights = tuple(float(i == position) for i in range(k))
+                made.append(NamedMixture(name, kind, weights, target))
+    return made

@@ -1,0 +1,122 @@
+"""The files of the sources: read to their end before anything is written; a fault in the last line costs no work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from mixwright.errors import InputError
+from mixwright.experiment.core.stages import Progress
+from mixwright.experiment.text.config import SourceConfig, TextConfig
+from mixwright.files import file_fingerprint, fingerprint, write_json
+from mixwright.text import Tokenizer, byte_tokenizer, is_held_out, load_tokenizer, read_documents
+
+_VERSION = 1  # of the check; a change makes every run read its sources again
+_RECORD = "checked.json"  # in the run folder: the fingerprints of what was read to its end
+_SALT = "source"
+
+
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Put the place in the configuration before an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def source_documents(source: SourceConfig) -> Iterator[str]:
+    """Return the documents of a source."""
+    return islice(read_documents(source.path, source.field), source.max_documents)
+
+
+def part_of_source(source: SourceConfig, fraction: float, held_out: bool) -> Iterator[str]:
+    """Return the documents that are trained on, or those that are held out; a document's content says which it is."""
+    return (text for text in source_documents(source) if is_held_out(text, fraction, _SALT) == held_out)
+
+
+def check_sources(config: TextConfig, folder: Path, progress: Progress) -> dict[str, str]:
+    """
+    Read every source to its end and return a fingerprint of each: of its files and of how they are read.
+
+    What a run folder says was read before is not read again. Nothing is written.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read to its end (file and line are named), or a source is too short.
+    """
+    known = _known(folder)
+    prints: dict[str, str] = {}
+    for index, (name, source) in enumerate(config.sources.items()):
+        progress("read", index, len(config.sources), name)
+        with named(config.where("sources", name)):
+            prints[name] = fingerprint([_of_files(source.path), source.field, source.max_documents])
+            if prints[name] not in known:
+                for _ in source_documents(source):
+                    pass
+    check_lengths(config, _tokenizer_beforehand(config))
+    progress("read", len(prints), len(prints))
+    return prints
+
+
+def _of_files(path: Path) -> str:
+    """Return the fingerprint of a file, or of all files of a folder."""
+    try:
+        return file_fingerprint(path)
+    except OSError as error:
+        raise InputError(f"{error.filename or path}: cannot read it: {error.strerror or error}; mend it") from error
+
+
+def remember_checked(folder: Path, prints: dict[str, str]) -> None:
+    """Write down in a run folder what `check_sources` found to be good."""
+    checked = sorted(set(prints.values()))
+    if set(checked) != _known(folder):
+        write_json(folder / _RECORD, {"version": _VERSION, "sources": checked})
+
+
+def _known(folder: Path) -> set[str]:
+    """Return the fingerprints of the sources that were read to their end; none if the record is damaged."""
+    try:
+        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        return set(record["sources"]) if record["version"] == _VERSION else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _tokenizer_beforehand(config: TextConfig) -> Tokenizer:
+    """Return the run's tokenizer; for one that is yet to be trained the bytes: a text has at least as many of them."""
+    if config.tokenizer.path is None:
+        return byte_tokenizer()
+    with named(config.where("tokenizer", "path")):
+        return load_tokenizer(config.tokenizer.path)
+
+
+def check_lengths(config: TextConfig, tokenizer: Tokenizer) -> None:
+    """Raise InputError if a source has not even one row to train on; of the others only the start is read."""
+    part, context = max(config.contexts.items(), key=lambda item: item[1])
+    for name, source in config.sources.items():
+        with named(config.where("sources", name)):
+            found = _count(source, config.held_out, tokenizer, context + 1)
+        if found <= context:
+            raise InputError(
+                f"{config.where('sources', name)}: should have at least {context + 1} tokens to train on (one context "
+                f"and the token after it), found {found}, what is held out left aside; add text, lower "
+                f"{part}.context or remove the source"
+            )
+
+
+def _count(source: SourceConfig, fraction: float, tokenizer: Tokenizer, enough: int) -> int:
+    """Count the tokens that are trained on, up to `enough`; each document starts with one more."""
+    found = 0
+    for text in part_of_source(source, fraction, held_out=False):
+        start = text[: 64 * enough]
+        found += 1 + len(tokenizer.encode([start])[0])
+        if found < enough and len(start) < len(text):
+            found += len(tokenizer.encode([text[len(start) :]])[0])
+        if found >= enough:
+            break
+    return found

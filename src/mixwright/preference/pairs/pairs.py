@@ -1,0 +1,379 @@
+"""Preference pairs out of files and data sets: prompt, chosen and rejected answer, with the place of each row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixwright.errors import InputError
+from mixwright.preference.pairs.pair_rows import BadRowError, Columns, PairRow, Text, pair_of_row
+from mixwright.preference.pairs.row_sources import rows_of
+from mixwright.text.rows import FoundRow
+from mixwright.text.tokens import is_held_out
+
+_SPLIT = "split"
+_SALT = "pairs"
+_SCALARS = (str, int, float, bool, type(None))
+_NOT_READ = ("tools", "chat_template_kwargs", "images", "image")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """
+    Pairs of one source.
+
+    Parameters
+    ----------
+    name
+        The source's name.
+    prompt, chosen, rejected
+        [n] strings, or lists of messages {"role", "content"}; all rows are of one kind.
+    columns
+        {name: values [n]}: the other columns whose values are texts, numbers or null (a split, a task).
+    notes
+        What was done to the rows, in sentences (dropped and ignored ones are counted).
+    labels, label, number
+        Where pair `i` lies: `labels[label[i]]` ("file, line") and the number there.
+    """
+
+    name: str
+    prompt: tuple[Text, ...]
+    chosen: tuple[Text, ...]
+    rejected: tuple[Text, ...]
+    columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    label: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32), repr=False)
+    number: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.prompt)
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the rows are messages, not strings."""
+        return bool(self.prompt) and not isinstance(self.prompt[0], str)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that name the prompts and answers, in order; names and places are not in it."""
+        digest = hashlib.sha256()
+        for row in zip(self.prompt, self.chosen, self.rejected, strict=True):
+            digest.update(json.dumps(row, sort_keys=True, separators=(",", ":"), default=str).encode() + b"\n")
+        return digest.hexdigest()[:16]
+
+    def place(self, i: int) -> str:
+        """Return where pair `i` lies: "file, line 7"."""
+        return f"{self.labels[self.label[i]]} {self.number[i]}"
+
+    def select(self, rows: ArrayLike) -> Pairs:
+        """Return the pairs of these numbers, or of a mask, in this order."""
+        index = np.arange(len(self))[np.asarray(rows)]
+        pick = index.tolist()
+        prompt, chosen, rejected = (
+            tuple(column[i] for i in pick) for column in (self.prompt, self.chosen, self.rejected)
+        )
+        columns = {name: tuple(values[i] for i in pick) for name, values in self.columns.items()}
+        return Pairs(
+            self.name,
+            prompt,
+            chosen,
+            rejected,
+            columns,
+            self.notes,
+            self.labels,
+            self.label[index],
+            self.number[index],
+        )
+
+
+def read_pairs(
+    what: Any,
+    name: str,
+    *,
+    prompt: str | None = "prompt",
+    chosen: str = "chosen",
+    rejected: str = "rejected",
+    join: str = "",
+    where: Mapping[str, Any] | None = None,
+    invalid: Literal["error", "drop"] = "error",
+) -> Pairs:
+    """
+    Read the preference pairs of one source.
+
+    Parameters
+    ----------
+    what
+        A path: JSON lines (`.jsonl`, `.ndjson`, `.json`, each also `.gz` or `.zst`), `.parquet`, a folder of them,
+        or one that `datasets` saved. Or a `datasets.Dataset` or `DatasetDict` (the names of its parts become the column
+        "split"), or rows: an iterable of dicts.
+    name
+        The source's name, for messages.
+    prompt
+        The column of the prompt. None, or "prompt" where no row has that column: what `chosen` and `rejected` have in
+        common at their start, as in TRL.
+    chosen, rejected
+        The columns of the better and the worse answer. All three are strings, or chat messages [{"role", "content"}].
+    join
+        Put at the end of prompts that are strings: the text between prompt and answer.
+    where
+        {column: value or [values]}: only rows with these values are read; of the others nothing is checked.
+    invalid
+        "error": a row that is no pair is an error. "drop": such rows are left out and counted in `notes`.
+
+    Raises
+    ------
+    InputError
+        Names the source, file and line of the first bad row, and how many there are; or there is no pair at all.
+    """
+    if invalid not in ("error", "drop"):
+        raise InputError(f"invalid should be 'error' or 'drop', found {invalid!r}; choose one")
+    filters = {key: _values(value) for key, value in (where or {}).items()}
+    found = _Found(name, Columns(prompt, chosen, rejected, join), filters, invalid == "drop")
+    try:
+        for row in rows_of(what):
+            found.add(row)
+    except BadRowError:
+        raise
+    except InputError as error:
+        raise InputError(f"source {name!r}: {error}") from None
+    return found.pairs(what if isinstance(what, str | Path) else None)
+
+
+class _Found:
+    """Pairs while they are read."""
+
+    def __init__(self, name: str, columns: Columns, where: dict[str, list[Any]], drop: bool) -> None:
+        self.name, self.columns, self.where, self.drop = name, columns, where, drop
+        self.good: list[PairRow] = []
+        self.others: list[dict[str, Any]] = []
+        self.labels: dict[str, int] = {}
+        self.label: list[int] = []
+        self.number: list[int] = []
+        self.faults: Counter[str] = Counter()
+        self.first = ""
+        self.read = 0
+        self.kind: bool | None = None
+        self.settled = columns.prompt != "prompt"
+        self.not_read: set[str] = set()
+        self.seen: dict[str, dict[str, None]] = {key: {} for key in where}
+
+    def add(self, row: FoundRow) -> None:
+        """Take a row in, or count it as a bad one."""
+        try:
+            if isinstance(row.value, InputError):
+                raise BadRowError("not a JSON object", str(row.value))
+            if not self._wanted(row.value):
+                return
+            pair = self._pair(row.value)
+        except BadRowError as error:
+            self.faults[error.fault] += 1
+            self.read += 1
+            text = str(error)
+            self.first = self.first or (text if text.startswith(row.place) else f"{row.place}: {text}")
+            return
+        self.read += 1
+        self.good.append(pair)
+        names = set(self.columns.names)
+        self.others.append({k: v for k, v in row.value.items() if k not in names and isinstance(v, _SCALARS)})
+        self.label.append(self.labels.setdefault(row.label, len(self.labels)))
+        self.number.append(row.number)
+
+    def _wanted(self, row: Mapping[str, Any]) -> bool:
+        for key, values in self.where.items():
+            if key not in row:
+                found = ", ".join(map(repr, row)) or "no column"
+                raise BadRowError(
+                    "missing column", f"there should be a column {key!r} (where), found {found}; name the right column"
+                )
+            self.seen[key][repr(row[key])] = None
+            if row[key] not in values:
+                return False
+        return True
+
+    def _pair(self, row: Mapping[str, Any]) -> PairRow:
+        if not self.settled:  # the first row says whether there is a prompt
+            self.settled = True
+            if "prompt" not in row and {self.columns.chosen, self.columns.rejected} <= set(row):
+                self.columns = Columns(None, self.columns.chosen, self.columns.rejected, self.columns.join)
+        pair = pair_of_row(row, self.columns)
+        kind = isinstance(pair.prompt, str)
+        if self.kind is None:
+            self.kind = kind
+        if kind != self.kind:
+            words = {True: "strings", False: "messages"}
+            raise BadRowError(
+                "strings and messages mixed",
+                f"this row should be of {words[self.kind]}, as those before, found {words[kind]}; make them alike",
+            )
+        self.not_read |= {name for name in _NOT_READ if row.get(name)}
+        return pair
+
+    def pairs(self, path: str | Path | None) -> Pairs:
+        """Return the pairs; InputError if a row was bad, or there is none."""
+        bad = sum(self.faults.values())
+        counts = ", ".join(f"{fault}: {count:,}" for fault, count in self.faults.most_common())
+        if bad and not self.drop:
+            more = f" ({bad:,} of {self.read:,} rows are no pairs; {counts})" if bad > 1 else ""
+            raise InputError(f"source {self.name!r}: {self.first}{more}; or leave such rows out (invalid='drop')")
+        at = f" in {path}" if path is not None else ""
+        if not self.good:
+            found = f"none among {self.read:,} rows ({counts}; the first is {self.first})" if bad else "none"
+            for key, values in self.seen.items():
+                found += (
+                    f", {key} is {', '.join(list(values)[:5])}{' ...' if len(values) > 5 else ''}" if values else ""
+                )
+            picked = f" where {self.where}" if self.where else ""
+            raise InputError(
+                f"source {self.name!r}: there should be at least one pair{at}{picked}, found {found}; check the file"
+                f"{' and where' if self.where else ''} or remove the source"
+            )
+        notes = [f"{self.name}: {bad:,} of {self.read:,} rows are no pairs and were left out ({counts})"] if bad else []
+        if self.not_read:
+            notes.append(f"{self.name}: the columns {', '.join(sorted(self.not_read))} are not used")
+        names = dict.fromkeys(key for row in self.others for key in row)
+        columns = {key: tuple(row.get(key) for row in self.others) for key in names}
+        prompt, chosen, rejected = (tuple(column) for column in zip(*self.good, strict=True))
+        label, number = np.array(self.label, np.int32), np.array(self.number, np.int64)
+        return Pairs(self.name, prompt, chosen, rejected, columns, tuple(notes), tuple(self.labels), label, number)
+
+
+def _values(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple | set) else [value]
+
+
+def split_pairs(
+    pairs: Pairs,
+    column: str | None = _SPLIT,
+    held_out: float = 0.1,
+    *,
+    train: str | Sequence[str] = "train",
+    test: str | Sequence[str] = "test",
+) -> tuple[Pairs, Pairs]:
+    """
+    Split pairs into those to train on and those held out.
+
+    Parameters
+    ----------
+    pairs
+        The pairs.
+    column
+        The column that says which part a row is of; rows with other values (a validation part) are left out and noted.
+        None: by a hash of the prompt, the same in every run; no prompt is in both parts.
+    held_out
+        Share of the prompts that are held out, between 0 and 1 (without a column).
+    train, test
+        The values of the column, one or several for each part.
+
+    Raises
+    ------
+    InputError
+        The column is missing, or a part is empty.
+    """
+    none: tuple[str, ...] = ()
+    if column is None:
+        if not 0 < held_out < 1:
+            raise InputError(f"held_out should be between 0 and 1, found {held_out!r}; give a share such as 0.1")
+        held = np.array([is_held_out(prompt_key(prompt), held_out, _SALT) for prompt in pairs.prompt], bool)
+        parts, how, notes = (~held, held), f"a hash of the prompt, held_out={held_out:g}", none
+    else:
+        parts, notes = _by_column(pairs, column, _values(train), _values(test))
+        how = f"the column {column!r}"
+    for part, mask in zip(("train on", "hold out"), parts, strict=True):
+        if not mask.any():
+            raise InputError(
+                f"source {pairs.name!r}: there should be at least one pair to {part}, found none among {len(pairs):,} "
+                f"(split by {how}); split another way or give more pairs"
+            )
+    first, second = (pairs.select(mask) for mask in parts)
+    return _noted(first, notes), second
+
+
+def _noted(pairs: Pairs, notes: tuple[str, ...]) -> Pairs:
+    return replace(pairs, notes=(*pairs.notes, *notes)) if notes else pairs
+
+
+def _by_column(
+    pairs: Pairs, column: str, train: list[Any], test: list[Any]
+) -> tuple[tuple[NDArray[np.bool_], NDArray[np.bool_]], tuple[str, ...]]:
+    if column not in pairs.columns:
+        found = ", ".join(map(repr, pairs.columns)) or "none besides the pair"
+        raise InputError(
+            f"source {pairs.name!r}: there should be a column {column!r} to split by, found {found}; name another, or "
+            "split by a hash of the prompt (column=None)"
+        )
+    values = pairs.columns[column]
+    if both := [value for value in train if value in test]:
+        raise InputError(
+            f"source {pairs.name!r}: train and test should differ, found {both[0]!r} in both; correct them"
+        )
+    first = np.array([value in train for value in values], bool)
+    second = np.array([value in test for value in values], bool)
+    others = Counter(str(value) for value in values if value not in train and value not in test)
+    if not first.any() or not second.any():
+        wanted, found = (train, "train") if not first.any() else (test, "test")
+        there = ", ".join(sorted({repr(value) for value in values})[:5])
+        raise InputError(
+            f"source {pairs.name!r}: the column {column!r} should have rows with {' or '.join(map(repr, wanted))} "
+            f"({found}), found {there}; name the values, or split by a hash of the prompt (column=None)"
+        )
+    said = ", ".join(f"{count:,} of {value!r}" for value, count in others.most_common(5))
+    notes = (f"{pairs.name}: rows of neither part are not used: {said}",) if others else ()
+    return (first, second), notes
+
+
+def prompt_key(prompt: Text) -> str:
+    """Return what makes prompts the same: upper and lower case and white space do not count, nor one user's message."""
+    if isinstance(prompt, str):
+        return " ".join(prompt.split()).casefold()
+    messages = [(message["role"], prompt_key(message["content"])) for message in prompt]
+    return messages[0][1] if len(messages) == 1 and messages[0][0] == "user" else json.dumps(messages)
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Prompts that are held out in one source and trained on in another, or in the same."""
+
+    train: str
+    test: str
+    prompts: int
+    pairs: int
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        prompts = "prompt" if self.prompts == 1 else "prompts"
+        pairs = "pair" if self.pairs == 1 else "pairs"
+        return (
+            f"{self.prompts:,} held-out {prompts} of {self.test} ({self.pairs:,} {pairs}), also trained on in "
+            f"{self.train}: what is measured there is better than it should be"
+        )
+
+
+def leaked_prompts(parts: Mapping[str, tuple[Pairs | None, Pairs | None]]) -> list[Leak]:
+    """
+    Return which held-out prompts are also trained on, in the same source or in another.
+
+    Parameters
+    ----------
+    parts
+        {source: (to train on, held out)}; either may be None. Prompts are the same if they differ in white space and in
+        upper and lower case alone. Nothing is removed.
+    """
+    trained = {name: {prompt_key(p) for p in train.prompt} for name, (train, _) in parts.items() if train is not None}
+    leaks = []
+    for test_name, (_, test) in parts.items():
+        held = Counter(prompt_key(p) for p in test.prompt) if test is not None else Counter()
+        for train_name, known in trained.items():
+            if shared := known & held.keys():
+                leaks.append(Leak(train_name, test_name, len(shared), sum(held[key] for key in shared)))
+    return leaks

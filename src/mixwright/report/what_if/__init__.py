@@ -1,0 +1,1 @@
+"""The what-if part of a page: weights to play with."""

@@ -1,0 +1,1 @@
+"""What resampling documents says: shrinkage, improvement out of fold, intervals."""

@@ -1,0 +1,1 @@
+"""The numerics of the searches: convex programmes with certificates."""

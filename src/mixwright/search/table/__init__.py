@@ -1,0 +1,1 @@
+"""Tables of likelihoods: in memory, on disk, from other programs' files."""

@@ -1,0 +1,34 @@
+"""Names that are imported on first use are there in a fresh process, and importing the package stays light."""
+
+import subprocess
+import sys
+
+import pytest
+
+import mixwright
+
+
+def fresh(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_the_package_loads_numpy_at_most() -> None:
+    loaded = fresh("import mixwright, sys; print(*sorted({m.split('.')[0] for m in sys.modules}))").split()
+    assert not {"torch", "transformers", "scipy", "pydantic", "jinja2", "pyarrow"} & set(loaded)
+
+
+def test_every_room_is_an_attribute_of_a_fresh_import() -> None:
+    code = "import mixwright; print(mixwright.report.write_what_if, mixwright.strategies.PiKE, mixwright.search, "
+    code += "mixwright.integrations.__name__, mixwright.preference.__name__, mixwright.assays, mixwright.formats)"
+    assert "write_what_if" in fresh(code)
+
+
+@pytest.mark.parametrize("room", ["mixwright", "mixwright.stream", "mixwright.preference", "mixwright.integrations"])
+def test_every_public_name_is_there(room: str) -> None:
+    code = f"import {room} as room\nfor name in room.__all__: getattr(room, name)\nprint(len(room.__all__))"
+    assert int(fresh(code)) > 0
+
+
+def test_another_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'mixwright' has no attribute 'nothing'"):
+        mixwright.nothing  # noqa: B018
