@@ -46,8 +46,7 @@ _EXPORTS = {
     "WorstRegret": "search.worst_regret",
     "WorstRegretResult": "search.worst_regret",
 }
-_ROOMS = ("assays", "formats", "gradients", "integrations", "preference", "report", "search", "strategies", "stream")
-_ROOMS += ("testing", "text")
+_ROOMS = "assays formats gradients integrations preference report search strategies stream testing text".split()
 
 __all__ = [
     "AMAR",
