@@ -46,7 +46,8 @@ _EXPORTS = {
     "WorstRegret": "search.worst_regret",
     "WorstRegretResult": "search.worst_regret",
 }
-_ROOMS = "assays formats gradients integrations preference report search strategies stream testing text".split()
+_ROOMS = ["assays", "formats", "gradients", "integrations", "preference", "report", "search", "strategies", "stream"]
+_ROOMS += ["testing", "text"]
 
 __all__ = [
     "AMAR",
