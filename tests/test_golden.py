@@ -37,17 +37,20 @@ def test_schemas(command: str) -> None:
 
 def written_again(kind: str, path: Path) -> str:
     """Return config.yaml as a run would write it that goes on with it. The one place here that knows modules."""
-    from mixwright.experiment import compare_config, compare_run, config, prefer_config, prefer_parts, train_config
+    from mixwright.experiment.core import comparison
+    from mixwright.experiment.preference import config as pairs_config
+    from mixwright.experiment.preference import train_config as pairs_train_config
+    from mixwright.experiment.text import compare_config, config, train_config
 
     task = KINDS[kind]
     if task == ["search"]:
         return config.config_text(config.load_config(path))
     if task == ["compare"]:
-        return compare_run._text(compare_config.load_compare_config(path))
+        return comparison._text(compare_config.load_compare_config(path))
     if task == ["train"]:
         return train_config.train_text(train_config.load_train_config(path))
-    model = prefer_config.SftConfig if task[1] == "sft" else prefer_parts.PreferConfig
-    return prefer_config.config_text(prefer_config.load_prefer_config(model, path), f"mixwright {' '.join(task)}")
+    model = pairs_config.SftConfig if task[1] == "sft" else pairs_train_config.PreferConfig
+    return pairs_config.config_text(pairs_config.load_prefer_config(model, path), f"mixwright {' '.join(task)}")
 
 
 @pytest.mark.parametrize("kind", KINDS)
