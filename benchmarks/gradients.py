@@ -4,7 +4,7 @@ What gradient statistics cost in a training step, beside other ways to get them.
 `python benchmarks/gradients.py` prints a Markdown page; with --write it becomes benchmarks/results/gradients.md. A
 tied GPT-2 of transformers with 10.6 million parameters, 16 x 256 tokens, float32, one thread. Each way is measured in
 turn with the plain step (A B A B ...), in CPU seconds of the process; the ratio is the median over rounds of
-(way / the mean of the plain steps before and after it). Peak memory is that of a process of its own with two steps.
+(way / the mean of the plain steps before and after it). Peak memory is measured in a process of its own with two steps.
 Ways that are not installed are left out and named.
 """
 

@@ -60,7 +60,7 @@ What they say:
   Uniform's last loss is reached by 2 of the 30 trainings with a strategy, at step 240 or 244 of 244.
 - **The worst source gains on the languages.** The optimal rule is better there (-.039, -.061 to -.017, all three
   seeds); Balanced-PiKE falls with tau (-.015, -.015, -.028), and tau 5 has its interval below 0 without passing the
-  stricter test over all arms. The exponentiated and the restoring rule change nothing that can be told from noise.
+  stricter test over all arms. The exponentiated and the restoring rule change nothing beyond the noise.
 - **On the domains only Balanced-PiKE 3 and 5 lower it** (-.025 and -.071; the intervals, of two seeds, reach above 0).
   PiKE's rules raise it (+.096, +.084, +.177): the gradients of code are the largest, so code gets 36 to 43 % of the
   rows (the optimal rule goes to the encyclopedia) and gains .06 to .07, while LaTeX, the source with the highest loss,
@@ -79,8 +79,8 @@ What they say:
 - **Cost:** 6 to 7 % of a step's CPU time for PiKE with 4 sampled steps in 20 or 10, 9 to 12 % for Balanced-PiKE (the
   same statistics: the difference is noise), 2 % without variances. Two rounds on a busy machine: single ratios are off
   by up to .05 (one sampled step in 10 came out below 1). Six sources were not measured.
-- **Measured before** sources were split into documents that strategies are told of and documents that are reported:
-  no strategy here was told held-out losses, and the figures are on the first 50,000 held-out bytes of each source.
+- **Measured before** held-out documents were split into a part that strategies see and a part that is reported:
+  no strategy here saw held-out losses, and the figures are on the first 50,000 held-out bytes of each source.
 """
 
 

@@ -205,7 +205,7 @@ our own plain DPO, and {against[0]:.3f} and {against[1]:.3f} times TRL's. TRL's 
 (entropy, mean logits, token accuracy), and on a CPU its head scores all positions, prompts too; ours scores those of
 the answers. The machine has other work: single rounds scatter by more than the goal's .05, so these ratios are rough.
 Timed alone, weights, gates, sums over sources and the observation of AMA-R take {own} (20 steps; `--own`).
-The loss of AMA-R and AMA-S is that of the gated excess, so another number than plain DPO's.
+AMA-R and AMA-S report the gated excess as their loss, which is another number than plain DPO's.
 """
 
 

@@ -277,7 +277,7 @@ def main():
         f"{ROWS:,} rows of {WIDTH:,} int32 tokens in K memory-mapped files, batches of {BATCH}, no workers, one",
         f"thread, warm cache; best window of {arguments.rounds} rounds, a process each. Load of the machine",
         f"(1 minute) at the start and after each K: {', '.join(f'{x:.1f}' for x in load)} (1 is the contender).",
-        "The start is that of the objects, without the imports of the packages.",
+        "The start is the time to make the objects, without the imports of the packages.",
         *([f"Not installed: {absent}."] if absent else []),
     ]
     text = "\n".join([*head, "", "\n\n".join(parts)]) + "\n"

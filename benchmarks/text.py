@@ -27,7 +27,7 @@ FINAL = {"model_type": "gpt_neox", "hidden_size": 128, "num_hidden_layers": 4, "
 
 
 def config(data, seed, size):
-    """Return the configuration of one seed; `size` is that of the proxies, small or large."""
+    """Return the configuration of one seed; `size` is the size of the proxies, small or large."""
     targets = {name: {**part, "path": str(data / part["path"])} for name, part in TARGETS.items()}
     return {
         "title": f"Six English sources, {size} proxies, seed {seed}",

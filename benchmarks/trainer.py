@@ -3,7 +3,7 @@ Losses per source in transformers' Trainer (`use_mixture` without statistics): t
 
     python benchmarks/trainer.py [--write]
 
-Each step is measured from outside and from within, so the ratio is that of one and the same step: the whole step over
+Each step is measured from outside and from within, so the ratio compares a step with itself: the whole step over
 the step without what use_mixture adds (losses of rows, sums per source, checks). `kept`: the losses are read from what
 the training's own cross entropy keeps for its backward pass; `second`: they are computed from the logits, as where a
 loss keeps nothing (a compiled model, a loss of one's own).

@@ -20,7 +20,7 @@ from sphinx.util import logging  # noqa: E402
 
 from mixwright import __version__  # noqa: E402
 
-# The side bar: a caption and its pages. A page of docs/ that is in no list comes last among the guides.
+# The side bar: a caption and its pages. A page that is in no list fails the build.
 NAVIGATION = {
     "Start": ["docs/quick-start", "docs/tutorial-text", "docs/tutorial-assays"],
     "Results": ["docs/reading-a-result", "docs/page"],
@@ -76,12 +76,9 @@ def add_navigation(app: Any, name: str, text: list[str]) -> None:
     """Put the side bar below the first page, which stays plain Markdown in the repository."""
     if name != root_doc:
         return
-    listed = {page for pages in NAVIGATION.values() for page in pages}
-    others = sorted(page for page in app.env.found_docs if re.fullmatch(r"docs/[^/]+", page))
-    rest = [page for page in others if page not in listed and page != root_doc]
     for caption, pages in NAVIGATION.items():
-        lines = [f"/{page}" for page in [*pages, *(rest if caption == "Guides" else [])]]
-        text[0] += f"\n\n```{{toctree}}\n:caption: {caption}\n:hidden:\n:glob:\n\n" + "\n".join(lines) + "\n```\n"
+        lines = "\n".join(f"/{page}" for page in pages)
+        text[0] += f"\n\n```{{toctree}}\n:caption: {caption}\n:hidden:\n:glob:\n\n{lines}\n```\n"
 
 
 def plain_text(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
