@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,17 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def whole_number(value: Any, name: str, least: int = 1) -> int:
+    """Return `value` as a whole number of at least `least`, else InputError."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise InputError(f"{name} should be a whole number of at least {least}, found {value!r}")
+    return number
 
 
 def read_object(path: Path | str, what: str, schema: int) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError
+from mixwright.text.target_rows import TargetRows
 from mixwright.training.model import build_model
-from mixwright.training.scoring import TargetRows, evaluate, score
+from mixwright.training.scoring import evaluate, score
 
 CONTEXT, BOS = 6, 256
 DOCUMENTS = [[1, 2, 3], [], list(range(20)), [7] * 6, [9], list(range(40, 53))]

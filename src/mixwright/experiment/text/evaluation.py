@@ -24,7 +24,8 @@ from mixwright.experiment.text.proxies import target_rows
 from mixwright.files import fingerprint
 from mixwright.strategy import Strategy
 from mixwright.text import Question, Tokenizer, TokenStore
-from mixwright.training.scoring import TargetRows, evaluate
+from mixwright.text.target_rows import TargetRows
+from mixwright.training.scoring import evaluate
 
 _CURVE_TOKENS = 20_000  # of a target's held-out part, at each point of a loss curve
 _SOURCE_TOKENS = 10_000  # of a source's held-out part, likewise

@@ -18,9 +18,10 @@ from mixwright.experiment.text.inputs import Source, Target, encode
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.text import Question, Tokenizer
+from mixwright.text.target_rows import TargetRows
 from mixwright.training.language_model import DivergedError, train
 from mixwright.training.model import build_model, training_flops
-from mixwright.training.scoring import TargetRows, score
+from mixwright.training.scoring import score
 from mixwright.training.settings import TrainingSettings, described
 
 _BLOCK = 1 << 16
