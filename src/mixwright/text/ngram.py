@@ -205,8 +205,8 @@ def _level(keys: Ints, counts: Ints, contexts: int, vocab_size: int, length: int
     """Return a level: its discounts from the counts of counts, and the sums by context."""
     discounts = _discounts(counts)
     context = keys // vocab_size if length > 1 else np.zeros(keys.size, np.int64)
-    total = np.bincount(context, counts, contexts)
-    spare = np.bincount(context, discounts[np.minimum(counts, 3)], contexts)
+    total = np.bincount(context, counts, contexts).astype(np.float64)
+    spare = np.bincount(context, discounts[np.minimum(counts, 3)], contexts).astype(np.float64)
     return _Level(keys, counts.astype(np.int32), total, spare, discounts)
 
 

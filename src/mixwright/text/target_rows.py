@@ -129,7 +129,7 @@ class TargetRows:
         if self.unit == "token":
             return token_values
         row = np.repeat(self.chunk_rows()[:-1], lengths)
-        return np.bincount(row, np.where(read, 0.0, token_values), self.n)
+        return np.bincount(row, np.where(read, 0.0, token_values), self.n).astype(np.float64)
 
     def chunk_rows(self) -> NDArray[np.int64]:
         """Return where the rows of each chunk start, int64 [c + 1]; chunks of one document can share a row."""
