@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mixwright.report import write_report
+from mixwright.report import write
 
 from .fixtures import SCRIPT, many_sources, realistic, renamed, search_only
 
@@ -39,7 +39,7 @@ def show(browser, tmp_path) -> Iterator[Callable[..., Any]]:
     pages = []
 
     def opened(summary: dict[str, Any], width: int = 1280, **options: Any) -> Any:
-        path = write_report(summary, tmp_path / "report.html")
+        path = write("search", summary, tmp_path / "report.html")
         page = browser.new_page(viewport={"width": width, "height": 800}, **options)
         page.set_default_timeout(120_000)  # of a machine that has much else to do
         pages.append(page)
@@ -154,7 +154,7 @@ def test_the_colours_follow_the_system_and_print_is_light(show):
 
 
 def test_without_scripts_the_numbers_are_there(browser, tmp_path):
-    path = write_report(realistic(), tmp_path / "plain.html")
+    path = write("search", realistic(), tmp_path / "plain.html")
     page = browser.new_page(java_script_enabled=False)
     page.set_default_timeout(120_000)
     page.goto(path.as_uri())

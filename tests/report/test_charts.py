@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from mixwright.report import words
 from mixwright.report.looks import looks_of
-from mixwright.report.search.schema import completed
-from mixwright.report.search.view import build_view
+from mixwright.report.search.view import build_search
 
 from .fixtures import many_sources, realistic, search_only
 
@@ -32,7 +31,7 @@ def plain_colours(value, key=""):
 @pytest.mark.parametrize("make", [realistic, many_sources, search_only])
 def test_plotly_accepts_every_figure(make):
     graph_objects = pytest.importorskip("plotly.graph_objects")
-    for chart in build_view(completed(make()))["charts"]:
+    for chart in build_search(make())["charts"]:
         figure = graph_objects.Figure(plain_colours(chart.data), plain_colours(chart.layout))
         assert len(figure.data) == len(chart.data)
         json.dumps(chart.to_json(), allow_nan=False)

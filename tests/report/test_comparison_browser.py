@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mixwright.report import write_comparison
+from mixwright.report import write
 
 from .comparison_fixtures import comparison
 from .fixtures import SCRIPT
@@ -26,7 +26,7 @@ def show(browser, tmp_path) -> Iterator[Callable[..., Any]]:  # noqa: F811
     pages = []
 
     def opened(summary: dict[str, Any], width: int = 1280, **options: Any) -> Any:
-        path = write_comparison(summary, tmp_path / "report.html")
+        path = write("comparison", summary, tmp_path / "report.html")
         page = browser.new_page(viewport={"width": width, "height": 800}, **options)
         page.set_default_timeout(120_000)  # of a machine that has much else to do
         pages.append(page)
@@ -147,7 +147,7 @@ def test_colours_follow_the_system(show):
 
 
 def test_without_scripts_the_numbers_are_there(browser, tmp_path):  # noqa: F811
-    path = write_comparison(comparison(), tmp_path / "plain.html")
+    path = write("comparison", comparison(), tmp_path / "plain.html")
     page = browser.new_page(java_script_enabled=False)
     page.set_default_timeout(120_000)
     page.goto(path.as_uri())

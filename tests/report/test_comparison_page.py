@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError
-from mixwright.report import render_comparison, write_comparison
+from mixwright.report import render, write
 from mixwright.report.comparison.view import digits_of
 from mixwright.report.words import address, count, number, percent, signed
 
@@ -77,7 +77,7 @@ SHAPES = {
 def made(shape):
     """Return a summary and its page; not to be changed."""
     summary = comparison(**SHAPES[shape])
-    return summary, render_comparison(summary)
+    return summary, render("comparison", summary)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -140,7 +140,7 @@ def test_differences_and_values_are_the_summarys(shape):
 def test_the_best_arm_is_marked_whichever_way_is_better():
     for setting, join in (("text", min), ("assays", max)):
         summary = comparison(setting=setting)
-        tables = Tables(render_comparison(summary))
+        tables = Tables(render("comparison", summary))
         for i, measure in enumerate(headline(summary)):
             marked = [arm for arm, row in tables.body(f"differences-{i}").items() if "best" in row[0]]
             means = {arm: sum(v) / len(v) for arm, v in measure["values"].items()}
@@ -213,7 +213,7 @@ def test_losses_of_sources_are_the_summarys(shape):
 
 def test_curves_and_steps_are_the_summarys():
     summary = comparison(targets=2, seeds=3)
-    tables = Tables(render_comparison(summary))
+    tables = Tables(render("comparison", summary))
     for i, target in enumerate(summary["targets"]):
         table = tables.tables[f"curve-{i}-table"]
         for column, cell in enumerate(table[0][1:], start=1):
@@ -235,7 +235,7 @@ def test_curves_and_steps_are_the_summarys():
 
 def test_it_says_what_was_found_and_how_to_read_it():
     summary = comparison()
-    said = plain(render_comparison(summary))
+    said = plain(render("comparison", summary))
     for words in (
         "Better than uniform: mixmin-chunk on both targets, online on tutorial. Worse: best_single on both targets",
         "No better: natural",
@@ -256,23 +256,25 @@ def test_it_says_what_was_found_and_how_to_read_it():
 
 def test_what_the_arms_could_spend_is_said_from_what_they_spent():
     free = comparison(charged=False)
-    assert "trained on 3,276,800 tokens; what finding its mixture cost comes on top." in plain(render_comparison(free))
+    assert "trained on 3,276,800 tokens; what finding its mixture cost comes on top." in plain(
+        render("comparison", free)
+    )
     mixed = comparison()
     mixed["arms"][1] |= {"tokens": 3_276_800, "total_tokens": 3_636_800}
-    said = plain(render_comparison(mixed))
+    said = plain(render("comparison", mixed))
     assert "is taken off its training, save for mixmin-chunk, where it comes on top." in said
     none = comparison(arms=1)
-    assert "Every arm was trained on 3,276,800 tokens." in plain(render_comparison(none))
+    assert "Every arm was trained on 3,276,800 tokens." in plain(render("comparison", none))
 
 
 def test_nothing_better_is_said_plainly():
-    said = plain(render_comparison(comparison(arms=3, targets=1, gain=0.0)))
+    said = plain(render("comparison", comparison(arms=3, targets=1, gain=0.0)))
     assert "No arm is better than uniform on this evidence" in said
     assert "Better than uniform" not in said
 
 
 def test_one_seed_gives_no_verdict_and_says_why():
-    said = plain(render_comparison(comparison(seeds=1)))
+    said = plain(render("comparison", comparison(seeds=1)))
     assert "No verdict: one seed does not tell whether an arm is better than uniform" in said
     assert "Unverified against uniform" in said
     assert "run at least 2 seeds" in said
@@ -282,11 +284,11 @@ def test_one_seed_gives_no_verdict_and_says_why():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_shown_as_text(name):
-    text = render_comparison(comparison(name=name))
+    text = render("comparison", comparison(name=name))
     reader = Reader(text)
     assert reader.open == []
     assert name in reader.texts
-    other = Reader(render_comparison(comparison(name="a name")))
+    other = Reader(render("comparison", comparison(name="a name")))
     assert [tag for tag, _ in reader.elements] == [tag for tag, _ in other.elements]
     figures = next(s for s in reader.scripts if s.startswith('[{"name"'))
     assert not re.search("[<>&]", figures)
@@ -296,7 +298,7 @@ def test_names_are_shown_as_text(name):
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(st.characters(codec=None), min_size=1, max_size=40))
 def test_any_name_makes_a_page(name):
-    text = render_comparison(comparison(arms=3, targets=1, sources=3, name=f"{name}|"))
+    text = render("comparison", comparison(arms=3, targets=1, sources=3, name=f"{name}|"))
     text.encode()
     assert Reader(text).open == []
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f]", text)
@@ -310,22 +312,22 @@ def test_an_address_stays_beside_the_page(name):
 def test_the_same_summary_gives_the_same_bytes_and_is_left_alone(tmp_path):
     summary = comparison()
     before = copy.deepcopy(summary)
-    path = write_comparison(summary, tmp_path / "new" / "report.html")
+    path = write("comparison", summary, tmp_path / "new" / "report.html")
     assert path == tmp_path / "new" / "report.html"
-    again = render_comparison(json.loads(json.dumps(before)))
+    again = render("comparison", json.loads(json.dumps(before)))
     assert path.read_text(encoding="utf-8") == again
     assert summary == before
 
 
 def test_what_the_command_adds_may_be_absent():
-    said = plain(render_comparison(without_optional(comparison())))
+    said = plain(render("comparison", without_optional(comparison())))
     assert "Comparison of 5 arms" in said
     assert "Every number" not in said.replace("Every number they show", "")
     bare = comparison()
     for field in ("curves", "steps_to_baseline", "notes"):
         bare[field] = []
     bare["measures"] = headline(bare)
-    text = render_comparison(bare)
+    text = render("comparison", bare)
     assert "Loss curves" not in plain(text)
     assert "Held-out loss on each source" not in plain(text)
 
@@ -334,7 +336,7 @@ def test_what_was_not_counted_is_not_shown_as_nothing():
     summary = comparison(setting="assays", targets=1) | {"budget": None, "cost": None}
     for arm in summary["arms"]:
         arm |= dict.fromkeys(("steps", "tokens", "search_tokens", "total_tokens", "most_epochs"), 0)
-    text = render_comparison(summary)
+    text = render("comparison", summary)
     assert "What trainings and searches cost was not counted." in plain(text)
     assert all(len(row) == 2 for row in Tables(text).tables["cost-table"])
     assert '"name":"gain"' not in text
@@ -342,7 +344,7 @@ def test_what_was_not_counted_is_not_shown_as_nothing():
 
 
 def test_one_arm_has_nothing_to_compare():
-    said = plain(render_comparison(comparison(arms=1)))
+    said = plain(render("comparison", comparison(arms=1)))
     assert "One arm, nothing to compare" in said
 
 
@@ -350,7 +352,7 @@ def test_sources_without_losses_are_known_from_the_weights():
     summary = comparison(sources=4)
     summary["measures"] = [m for m in summary["measures"] if m["kind"] in ("target", "all targets")]
     summary["sources"] = []
-    reader = Reader(render_comparison(summary))
+    reader = Reader(render("comparison", summary))
     figures = json.loads(next(s for s in reader.scripts if s.startswith('[{"name"')))
     line = next(f for f in figures if f["name"] == "weights-0")["layout"]["shapes"][0]
     assert line["x0"] == line["x1"] == 0.25
@@ -360,7 +362,7 @@ def test_the_target_own_rows_are_a_source_of_some_mixtures_alone():
     summary = comparison(targets=1)
     mixture = summary["arms"][1]["mixtures"][0]
     mixture["weights"]["rows of tutorial"] = [0.25] * 3
-    rows = Tables(render_comparison(summary)).body("weights-1-table")
+    rows = Tables(render("comparison", summary)).body("weights-1-table")
     assert rows["rows of tutorial"][0] == [percent(0.25)]
     assert rows["rows of tutorial"][1] == ["–"]
 
@@ -372,12 +374,12 @@ def test_a_missing_part_is_named(part):
     summary = comparison()
     del summary[part]
     with pytest.raises(InputError, match=f"{part} should be .*, found nothing"):
-        render_comparison(summary)
+        render("comparison", summary)
 
 
 def test_a_newer_schema_is_named():
     with pytest.raises(InputError, match="schema should be at most 1, found 2: a newer mixwright wrote it"):
-        render_comparison(comparison() | {"schema": 2})
+        render("comparison", comparison() | {"schema": 2})
 
 
 @pytest.mark.parametrize(
@@ -426,7 +428,7 @@ def test_a_wrong_field_is_named(path, value, message):
         inner = inner[key]
     inner[path[-1]] = value
     with pytest.raises(InputError, match=message):
-        render_comparison(summary)
+        render("comparison", summary)
 
 
 @pytest.mark.parametrize("summary", [[], None, "text", {}])
@@ -434,5 +436,5 @@ def test_what_is_no_summary_is_refused(summary, tmp_path):
     page = tmp_path / "report.html"
     page.write_text("old")
     with pytest.raises(InputError):
-        write_comparison(summary, page)
+        write("comparison", summary, page)
     assert page.read_text() == "old"

@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -19,11 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError, MissingExtraError
-from mixwright.report import page, render, write_report
+from mixwright.report import page, write
 from mixwright.report.page import script_json
 
 from .fixtures import SCRIPT, many_sources, realistic, renamed, search_only
 
+render = partial(page.render, "search")
 NAMES = [SCRIPT, "</script><img src=x onerror=alert(1)>", '"><svg onload=alert(1)>', "{{ 7*7 }}", "%{x} <b>bold</b>"]
 VOID = {"meta", "link", "input", "br", "img"}
 
@@ -310,7 +312,7 @@ def test_what_is_no_summary_is_refused(summary):
 def test_writing_is_the_rendering_and_leaves_the_summary_alone(tmp_path):
     summary = realistic()
     before = copy.deepcopy(summary)
-    path = write_report(summary, tmp_path / "new" / "report.html")
+    path = write("search", summary, tmp_path / "new" / "report.html")
     assert path == tmp_path / "new" / "report.html"
     assert path.read_text(encoding="utf-8") == render(before)
     assert summary == before
@@ -321,7 +323,7 @@ def test_a_refused_summary_leaves_the_old_page(tmp_path):
     path = tmp_path / "report.html"
     path.write_text("old")
     with pytest.raises(InputError):
-        write_report({"schema": 9}, path)
+        write("search", {"schema": 9}, path)
     assert path.read_text() == "old"
 
 
@@ -348,5 +350,5 @@ def test_our_own_script_and_style_cannot_end_their_element():
 
 
 def test_notes_of_the_run_are_shown_as_text():
-    page = render({**realistic(), "notes": ["expected: mostly <code>"]})
-    assert "expected: mostly &lt;code&gt;" in page
+    text = render({**realistic(), "notes": ["expected: mostly <code>"]})
+    assert "expected: mostly &lt;code&gt;" in text

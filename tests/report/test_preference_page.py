@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mixwright.errors import InputError
-from mixwright.report import render_preference, write_preference
+from mixwright.report import render, write
 from mixwright.report.charts import Look
 from mixwright.report.training.charts import Line, lines_chart
 
@@ -78,7 +78,7 @@ def charts_of(text: str) -> dict[str, Any]:
 
 
 def test_every_part_is_there_as_a_chart_and_as_a_table() -> None:
-    text = render_preference(summary(), metrics(), decisions())
+    text = render("preference", summary(), metrics=metrics(), decisions=decisions())
     for part in ("sources", "weights-section", "held", "trained", "decisions", "made"):
         assert f'<section id="{part}"' in text
     charts = charts_of(text)
@@ -93,7 +93,7 @@ def test_every_part_is_there_as_a_chart_and_as_a_table() -> None:
     assert "http" not in re.sub(r'<script type="text/plain".*?</script>', "", text, flags=re.S).replace(
         "http-equiv", ""
     )
-    assert text == render_preference(summary(), metrics(), decisions())
+    assert text == render("preference", summary(), metrics=metrics(), decisions=decisions())
     assert "at_cap: [1]" in text
     assert "AMAR" in text
 
@@ -108,7 +108,7 @@ def test_the_first_points_of_a_gap_are_seen() -> None:
 
 def test_without_specialists_there_is_no_excess() -> None:
     lines = [{k: v for k, v in line.items() if "excess" not in k and "gate" not in k} for line in metrics()]
-    text = render_preference(summary(False, fixed=True, strategy="pooled"), lines, [])
+    text = render("preference", summary(False, fixed=True, strategy="pooled"), metrics=lines)
     assert list(charts_of(text)) == ["held-loss", "held-accuracy", "trained-loss", "trained-accuracy", "trained-epochs"]
     assert "Specialist’s loss" not in text
     assert 'id="decisions"' not in text
@@ -116,22 +116,22 @@ def test_without_specialists_there_is_no_excess() -> None:
 
 def test_of_many_sources_those_furthest_behind_have_lines() -> None:
     names = tuple(f"source {i}" for i in range(20))
-    text = render_preference(summary(names=names))
+    text = render("preference", summary(names=names))
     assert [trace["name"] for trace in charts_of(text)["held-loss"]["data"]] == [f"source {i}" for i in range(12)]
     assert "The charts below show the 12 sources that are furthest behind" in text
     assert "source 19" in text
 
 
 def test_text_of_others_is_escaped_and_other_kinds_are_refused(tmp_path) -> None:
-    text = render_preference(summary(title="<script>x</script>", notes=["<b>note</b>"]))
+    text = render("preference", summary(title="<script>x</script>", notes=["<b>note</b>"]))
     assert "<script>x" not in text
     assert "<b>note" not in text
-    with pytest.raises(InputError, match="of a training on pairs, found another kind"):
-        render_preference({"kind": "training"})
-    with pytest.raises(InputError, match="found no 'curve'"):
-        render_preference({key: value for key, value in summary().items() if key != "curve"})
+    with pytest.raises(InputError, match="of a preference run, found kind 'training'"):
+        render("preference", {"kind": "training"})
+    with pytest.raises(InputError, match="found one without 'curve'"):
+        render("preference", {key: value for key, value in summary().items() if key != "curve"})
     (tmp_path / "metrics.jsonl").write_text("{broken\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"cannot read .*metrics\.jsonl"):
-        write_preference(summary(), tmp_path / "page.html", tmp_path)
+        write("preference", summary(), tmp_path)
     (tmp_path / "metrics.jsonl").write_text(json.dumps(metrics(1)[0]) + '\n{"step": 2', encoding="utf-8")
-    assert write_preference(summary(), tmp_path / "page.html", tmp_path).exists()
+    assert write("preference", summary(), tmp_path) == tmp_path / "report.html"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixwright.report import write_training
+from mixwright.report import write
 
 from .test_browser import CHROMIUM, browser  # noqa: F401 (a fixture)
 from .training_fixtures import decisions, training
@@ -17,7 +17,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_charts_are_drawn_and_nothing_sticks_out(browser, tmp_path, width):  # noqa: F811
-    path = write_training(training(), tmp_path / "report.html", decisions())
+    path = write("training", training(), tmp_path / "report.html", decisions=decisions())
     page = browser.new_page(viewport={"width": width, "height": 800})
     seen: list[str] = []
     page.on("console", lambda m: seen.append(m.text))

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from mixwright.errors import InputError
-from mixwright.report import render_training, write_training
+from mixwright.report import render, write
 from mixwright.report.training.charts import averaged
 from mixwright.report.training.view import conflict
 
@@ -22,10 +22,10 @@ def rows_of(text: str, table: str) -> list[str]:
 
 
 def test_every_part_is_there_and_the_same_input_gives_the_same_page():
-    text = render_training(training(), decisions())
+    text = render("training", training(), decisions=decisions())
     for part in ("sources", "weights-section", "losses", "gradients", "conflict", "decisions", "made"):
         assert f'<section id="{part}"' in text
-    assert text == render_training(training(), decisions())
+    assert text == render("training", training(), decisions=decisions())
     assert "http" not in re.sub(r'<script type="text/plain".*?</script>', "", text, flags=re.S).replace(
         "http-equiv", ""
     )
@@ -35,7 +35,7 @@ def test_every_part_is_there_and_the_same_input_gives_the_same_page():
 
 
 def test_text_of_others_is_escaped():
-    text = render_training(training(title="<script>x</script>"), decisions())
+    text = render("training", training(title="<script>x</script>"), decisions=decisions())
     assert "<script>x" not in text
     assert "<b>weights" not in text
     assert "Alarm: &lt;b&gt;weights" in text
@@ -43,13 +43,13 @@ def test_text_of_others_is_escaped():
 
 def test_the_headline_names_the_strategy_without_its_numbers():
     strategy = "Guard(strategy=Every(strategy=PiKE(zeta1=None, rule='restoring'), steps=20), entropy=0.1)"
-    text = render_training({**training(), "strategy": strategy}, decisions())
+    text = render("training", {**training(), "strategy": strategy}, decisions=decisions())
     assert "weights that follow PiKE in Every in Guard:" in text
     assert "zeta1=None" in text  # how it was made
 
 
 def test_charts_hold_the_numbers():
-    text = render_training(training(k=3), decisions(k=3))
+    text = render("training", training(k=3), decisions=decisions(k=3))
     charts = json.loads(re.search(r'id="charts">(.*?)</script>', text, re.S)[1])
     by_name = {chart["name"]: chart for chart in charts}
     assert list(by_name) == ["weights", "curve-source-loss", "curve-source-train-loss", "grad-sq-norm", "grad-variance"]
@@ -61,7 +61,7 @@ def test_charts_hold_the_numbers():
 
 
 def test_fixed_weights_have_no_course_and_no_decisions_no_gradients():
-    text = render_training(training(fixed=True), [])
+    text = render("training", training(fixed=True), decisions=[])
     for part in ("weights-section", "gradients", "conflict", "decisions"):
         assert f'id="{part}"' not in text
     assert 'id="losses"' in text
@@ -89,20 +89,20 @@ def test_many_points_become_means():
 
 
 def test_many_sources_show_those_that_gave_most():
-    text = render_training(training(k=40), decisions(k=40))
+    text = render("training", training(k=40), decisions=decisions(k=40))
     assert len(rows_of(text, "sources-table")) == 40
     assert "the 12 sources that gave most" in text
     assert "24 more sources are left out" in text
 
 
 def test_a_summary_of_another_kind_or_a_damaged_log_is_named(tmp_path):
-    with pytest.raises(InputError, match="of a training, found another kind"):
-        render_training({"kind": "comparison"})
+    with pytest.raises(InputError, match="of a training run, found kind 'comparison'"):
+        render("training", {"kind": "comparison"})
     broken = training()
     del broken["curve"]
-    with pytest.raises(InputError, match="found no 'curve'"):
-        render_training(broken)
+    with pytest.raises(InputError, match="found one without 'curve'"):
+        render("training", broken)
     (tmp_path / "decisions.jsonl").write_text("{\n")
     with pytest.raises(InputError, match=r"cannot read .*decisions\.jsonl"):
-        write_training(training(), tmp_path / "r.html", tmp_path)
-    assert not (tmp_path / "r.html").exists()
+        write("training", training(), tmp_path)
+    assert not (tmp_path / "report.html").exists()

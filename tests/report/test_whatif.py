@@ -16,7 +16,6 @@ from mixwright.constraints.limits import Constraints
 from mixwright.constraints.quadratic import project
 from mixwright.errors import InputError
 from mixwright.report import render, write_what_if
-from mixwright.report.page import render_what_if
 from mixwright.report.what_if.numbers import (
     MOST_BYTES,
     Mark,
@@ -36,7 +35,7 @@ from mixwright.search.worst_regret import WorstRegret
 from .fixtures import SCRIPT, realistic
 from .test_page import NAMES as HOSTILE
 from .test_page import Reader
-from .whatif_fixtures import NAMES, limits, many, predicted, table, what_if
+from .whatif_fixtures import NAMES, limits, many, page_alone, predicted, table, what_if
 
 
 def test_the_rows_on_the_page_are_those_of_the_table():
@@ -98,7 +97,7 @@ def test_rows_without_weight_are_not_drawn_and_a_seed_draws_the_same():
 def test_a_page_of_three_hundred_sources_stays_small():
     made = many()
     assert made["targets"][0]["rows"] == min(2_000, made["targets"][0]["of"])
-    assert len(render_what_if(made, "many")) < 4_500_000
+    assert len(page_alone(made, "many")) < 4_500_000
 
 
 def test_groups_come_from_names_where_that_helps():
@@ -160,20 +159,20 @@ def test_the_best_single_source_is_that_of_counted_rows():
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_shown_as_text(name):
     names = (name, *NAMES[1:])
-    text = render_what_if(what_if(names, (name, "other"), 60, groups={name: list(names[:2])}), name, name)
+    text = page_alone(what_if(names, (name, "other"), 60, groups={name: list(names[:2])}), name, name)
     reader = Reader(text)
     assert reader.open == []
     assert name in reader.texts
     plain_names = ("a", *NAMES[1:])
     made = what_if(plain_names, ("b", "other"), 60, groups={"g": list(plain_names[:2])})
-    plain = Reader(render_what_if(made, "c", "d"))
+    plain = Reader(page_alone(made, "c", "d"))
     assert [tag for tag, _ in reader.elements] == [tag for tag, _ in plain.elements]
     assert name not in "".join(reader.scripts) or "<" not in name
 
 
 def test_a_page_of_a_run_has_it_once_and_loads_nothing():
     names = tuple(source["name"] for source in realistic()["sources"])
-    text = render(realistic(), what_if(names, space=limits(names)))
+    text = render("search", realistic(), what_if=what_if(names, space=limits(names)))
     reader = Reader(text)
     assert reader.open == []
     identifiers = [a["id"] for _, a in reader.elements if "id" in a]
@@ -182,11 +181,11 @@ def test_a_page_of_a_run_has_it_once_and_loads_nothing():
     assert not re.search(r"https?://|url\(|@import", text.replace("http://www.w3.org/2000/svg", ""))
     assert len(reader.all("table")) == len(reader.all("caption"))
     assert "what-if" in identifiers
-    assert "what-if" not in [a.get("id") for _, a in Reader(render(realistic())).elements]
+    assert "what-if" not in [a.get("id") for _, a in Reader(render("search", realistic())).elements]
 
 
 def test_every_field_has_a_label():
-    reader = Reader(render_what_if(what_if(), "title"))
+    reader = Reader(page_alone(what_if(), "title"))
     labelled = {a.get("for") for a in reader.all("label")}
     fields = [a for tag in ("input", "select", "textarea") for a in reader.all(tag)]
     assert len(fields) > 5
@@ -195,7 +194,7 @@ def test_every_field_has_a_label():
 
 def test_the_static_table_says_sample_and_error():
     made = what_if(n=6_000)
-    said = " ".join(" ".join(Reader(render_what_if(made, "t")).texts).split())
+    said = " ".join(" ".join(Reader(page_alone(made, "t")).texts).split())
     first = made["targets"][0]
     assert f"of {first['of']:,}" in said
     assert f"{first['losses'][0]:.4f}" in said

@@ -12,14 +12,13 @@ import pytest
 import yaml
 
 from mixwright.mixture_file import MixtureFile
-from mixwright.report import write_report
-from mixwright.report.page import render_what_if
+from mixwright.report import write
 from mixwright.report.what_if.numbers import Mark, TargetMoments, TargetRows, make_what_if, unpack
 
 from .fixtures import SCRIPT, realistic
 from .test_browser import CHROMIUM, browser  # noqa: F401 - a fixture
 from .test_page import NAMES as HOSTILE
-from .whatif_fixtures import NAMES, limits, many, predicted, what_if
+from .whatif_fixtures import NAMES, limits, many, page_alone, predicted, what_if
 
 pytestmark = [
     pytest.mark.browser,
@@ -41,9 +40,9 @@ def show(browser, tmp_path) -> Iterator[Callable[..., Any]]:  # noqa: F811
     ) -> Any:
         path = tmp_path / "page.html"
         if summary is None:
-            path.write_text(render_what_if(made, "A title", "a verdict"), encoding="utf-8")
+            path.write_text(page_alone(made, "A title", "a verdict"), encoding="utf-8")
         else:
-            write_report(summary, path, made)
+            write("search", summary, path, what_if=made)
         page = browser.new_page(viewport={"width": width, "height": 844}, **options)
         page.set_default_timeout(120_000)  # of a machine that has much else to do
         pages.append(page)
@@ -407,7 +406,7 @@ def test_it_is_part_of_the_page_of_a_run(show):
 
 def test_without_scripts_there_is_the_table(browser, tmp_path):  # noqa: F811
     path = tmp_path / "page.html"
-    path.write_text(render_what_if(what_if(n=40), "t"), encoding="utf-8")
+    path.write_text(page_alone(what_if(n=40), "t"), encoding="utf-8")
     page = browser.new_page(java_script_enabled=False)
     page.set_default_timeout(120_000)
     page.goto(path.as_uri())

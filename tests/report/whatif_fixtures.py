@@ -8,6 +8,7 @@ import numpy as np
 
 from mixwright.constraints.limits import Constraints
 from mixwright.constraints.polytope import Polytope
+from mixwright.report import render
 from mixwright.report.what_if.numbers import Mark, unpack
 from mixwright.report.what_if.tables import TargetTable, what_if_of_tables
 from mixwright.search.table.table import LikelihoodTable
@@ -78,3 +79,8 @@ def predicted(made: dict[str, Any], w: np.ndarray) -> list[float]:
             rows = np.logaddexp.reduce(logs + np.log(w), axis=1)
         out.append(float(-(weights @ rows) / weights.sum()))
     return out
+
+
+def page_alone(made: dict[str, Any], title: str, verdict: str = "") -> str:
+    """Return the page that has the what-if part alone."""
+    return render("what_if", {"title": title, "verdict": verdict}, what_if=made)

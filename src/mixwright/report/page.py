@@ -1,4 +1,4 @@
-"""The page of a run: one HTML file that needs nothing but a browser."""
+"""Pages: one HTML file for each run, comparison or what-if table, that needs nothing but a browser."""
 
 from __future__ import annotations
 
@@ -7,146 +7,164 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mixwright.errors import missing_extra
+from mixwright.errors import InputError, missing_extra
 from mixwright.files import atomic_write
 from mixwright.report import words
-from mixwright.report.looks import Look
-from mixwright.report.search.schema import check_summary, completed
-from mixwright.report.search.view import build_view
-from mixwright.report.what_if.view import what_if_view
+from mixwright.report.comparison.view import build_comparison
+from mixwright.report.preference.view import build_preference
+from mixwright.report.search.view import build_search
+from mixwright.report.training.view import build_training
+from mixwright.report.what_if.view import build_what_if
 from mixwright.version import __version__
 
 _MARK = 'document.documentElement.classList.add("js");'  # before anything is drawn: the style depends on it
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_FILES = {"what_if": "whatif.json", "decisions": "decisions.jsonl", "metrics": "metrics.jsonl"}
+_FILTERS = ("number", "signed", "small", "large", "scientific", "count", "percent", "span", "duration", "moment")
+_FILTERS += ("shorten", "address")
 
 
-def write_report(summary: Mapping[str, Any], path: Path | str, what_if: Mapping[str, Any] | None = None) -> Path:
+@dataclass(frozen=True)
+class Page:
     """
-    Write the page of a run to `path`, atomically, and return the path.
+    A kind of page; its template is `<name>/page.html`.
 
     Parameters
     ----------
+    view
+        Called with the summary and, by name, what is shown beside it; checks them and returns the template's
+        variables, among them `title` and `charts` (the figures in the order of the page).
+    beside
+        What is shown beside the summary: keys of `_FILES`.
+    """
+
+    view: Callable[..., dict[str, Any]]
+    beside: tuple[str, ...] = ()
+
+
+PAGES = {
+    "search": Page(build_search, ("what_if",)),
+    "comparison": Page(build_comparison),
+    "training": Page(build_training, ("decisions",)),
+    "preference": Page(build_preference, ("metrics", "decisions")),
+    "what_if": Page(build_what_if, ("what_if",)),
+}
+
+
+def write(name: str, summary: Mapping[str, Any], path: Path | str, **beside: Any) -> Path:
+    """
+    Write a page, atomically, and return its path.
+
+    Parameters
+    ----------
+    name : str
+        The kind of page: "search", "comparison", "training", "preference" or "what_if".
     summary : mapping
-        What `summary.json` of a run folder holds.
+        What `summary.json` of the run holds, or what `mixwright.compare.summarise` returned.
     path : Path or str
-        The HTML file to write; its folder is made when it is missing.
-    what_if : mapping, optional
-        What `whatif.json` of a run folder holds: the page gets sliders for the weights.
+        The HTML file to write, whose folder is made when it is missing; or the folder of a run. Then the page is its
+        `report.html`, and what is not given in `beside` is read from the folder.
+    **beside
+        What the page shows beside the summary: `what_if` (what `whatif.json` of a search holds), `decisions` (the lines
+        of `decisions.jsonl` of a training) and `metrics` (those of `metrics.jsonl`, preference only).
 
     Returns
     -------
     Path
-        `path`.
+        Of the page.
 
     Raises
     ------
     InputError
-        When the summary is of a newer schema or lacks a field (which is named), or the file cannot be written.
+        There is no page of that name; the summary is of another kind, of a newer schema, or lacks a field (which is
+        named); a file cannot be read or written.
     MissingExtraError
         When jinja2 or plotly is not installed.
     """
-    text = render(summary, what_if)
+    path = Path(path)
+    if path.is_dir():
+        beside, path = {**read_beside(name, path), **beside}, path / "report.html"
+    text = render(name, summary, **beside)
     with atomic_write(path) as handle:
         handle.write(text)
-    return Path(path)
+    return path
 
 
-def render(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = None) -> str:
+def render(name: str, summary: Mapping[str, Any], **beside: Any) -> str:
     """
-    Return the page of a run as HTML.
+    Return a page as HTML; see `write`.
 
-    The page holds its style, its script, its data and the chart library (compressed), asks the network for nothing,
-    and its content security policy forbids that. The same summary gives the same text.
-
-    Parameters
-    ----------
-    summary : mapping
-        What `summary.json` of a run folder holds.
-    what_if : mapping, optional
-        What `whatif.json` of a run folder holds: the page gets sliders for the weights.
-
-    Returns
-    -------
-    str
-        The whole HTML document.
-
-    Raises
-    ------
-    InputError
-        When the summary is of a newer schema or lacks a field (which is named).
-    MissingExtraError
-        When jinja2 or plotly is not installed.
+    The page holds its style, its scripts, its data and the chart library (compressed), asks the network for nothing,
+    and its content security policy forbids that. The same input gives the same text.
     """
-    check_summary(summary)
-    view = build_view(completed(summary))
-    looks = {mixture.name: mixture.look for mixture in view["mixtures"]}
-    return document("search/page.html", view, what_if_parts(what_if, looks))
+    return _document(f"{name}/page.html", _page(name).view(summary, **beside))
 
 
-def document(template: str, view: Mapping[str, Any], playing: Mapping[str, Any] | None = None) -> str:
-    """Return a page: a template with what it shows, whose `charts` are drawn by the page's own script."""
-    more = dict(playing or what_if_parts(None))
-    further = more.pop("hashes")
-    environment = _environment()
-    library, library_hash = _library()
-    script = _file("page.js")
-    text = environment.get_template(template).render(
-        view,
-        library_version=__version__,
-        style=_literal(_file("style.css") + (_file("what_if/what_if.css") if more["what_if"] else "")),
-        mark=_literal(_MARK),
-        script=_literal(script),
-        data=_literal(script_json([chart.to_json() for chart in view["charts"]])),
-        bundle=library,
-        hashes=[_hash(_MARK.encode()), _hash(script.encode()), library_hash, *further],
-        **more,
-    )
-    return _FORBIDDEN.sub("\ufffd", text)
+def read_beside(name: str, folder: Path | str) -> dict[str, Any]:
+    """
+    Return what a page shows beside the summary, by name, from the files of a run folder.
+
+    A file that is not there gives None, or no lines. The last line of a log is left out while it is being written.
+    """
+    return {part: _read(Path(folder) / _FILES[part]) for part in _page(name).beside}
 
 
-def render_what_if(what_if: Mapping[str, Any], title: str, verdict: str = "") -> str:
-    """Return a page with the what-if part alone, as HTML; it needs no chart library."""
-    playing = what_if_parts(what_if)
+def _page(name: str) -> Page:
+    if name not in PAGES:
+        raise InputError(f"the kind of page should be one of {', '.join(PAGES)}; found {name!r}")
+    return PAGES[name]
+
+
+def _read(path: Path) -> Any:
+    by_line = path.suffix == ".jsonl"
+    if not path.exists():
+        return [] if by_line else None
+    try:
+        text = path.read_text(encoding="utf-8")
+        if not by_line:
+            return json.loads(text)
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}; run the command again to rewrite it") from error
+
+
+def _document(template: str, view: Mapping[str, Any]) -> str:
+    """Return a template with what it shows; the page's own script draws the charts of the view."""
+    what_if, charts = view.get("what_if"), [chart.to_json() for chart in view["charts"]]
+    scripts = {"mark": _MARK}
+    if charts:
+        scripts |= {"script": _file("page.js")}
+    if what_if:
+        scripts |= {"what_if_script": _file("what_if/numbers.js") + _file("what_if/what_if.js")}
+    hashes = [_hash(text.encode()) for text in scripts.values()]
+    library, library_hash = _library() if charts else ("", None)
     text = (
         _environment()
-        .get_template("what_if/page.html")
+        .get_template(template)
         .render(
-            title=title,
-            verdict=verdict,
+            {"what_if": None, **view},
             library_version=__version__,
-            style=_literal(_file("style.css") + _file("what_if/what_if.css")),
-            mark=_literal(_MARK),
-            hashes=[_hash(_MARK.encode()), *playing.pop("hashes")],
-            **playing,
+            style=_literal(_file("style.css") + (_file("what_if/what_if.css") if what_if else "")),
+            data=charts,
+            bundle=library,
+            hashes=[*hashes, *([library_hash] if library_hash else [])],
+            **{name: _literal(script) for name, script in scripts.items()},
         )
     )
     return _FORBIDDEN.sub("\ufffd", text)
 
 
-def what_if_parts(what_if: Mapping[str, Any] | None, looks: Mapping[str, Look] | None = None) -> dict[str, Any]:
-    """Return what a template with the what-if part needs, and the hashes of its scripts."""
-    if what_if is None:
-        return {"what_if": None, "hashes": []}
-    view = what_if_view(what_if, looks)
-    script = _file("what_if/numbers.js") + _file("what_if/what_if.js")
-    return {
-        "what_if": view,
-        "what_if_data": _literal(script_json(what_if)),
-        "what_if_script": _literal(script),
-        "hashes": [_hash(script.encode())],
-    }
-
-
-def script_json(value: Any) -> str:
+def script_json(value: Any) -> Any:
     """Return `value` as JSON that can stand inside a script element: no `<`, `>` or `&` is left in it."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return _literal(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _environment() -> Any:
@@ -161,21 +179,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in (
-        "number",
-        "signed",
-        "small",
-        "large",
-        "scientific",
-        "count",
-        "percent",
-        "span",
-        "duration",
-        "moment",
-        "shorten",
-        "address",
-    ):
-        environment.filters[name] = getattr(words, name)
+    environment.filters |= {name: getattr(words, name) for name in _FILTERS} | {"script_json": script_json}
     return environment
 
 

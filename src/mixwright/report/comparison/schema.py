@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mixwright.report.search.schema import _check_fields, _check_version, _wrong
+from mixwright.report.checks import check_fields, check_version, wrong
 from mixwright.report.words import finite
 
 WORDS = ("better", "no better", "worse", "unverified")
-_MADE = "summary of a comparison"
 
 _TOP = {"version": "text", "over": "text", "level": "number", "error": "number", "title": "text?", "command": "text?"}
 _TOP |= {"setting": "text?", "csv": "text?", "verdict": "text"}
@@ -39,14 +38,14 @@ def check_comparison(summary: Mapping[str, Any]) -> None:
         What `mixwright.compare.summarise` returned, read from JSON or not.
     """
     if not isinstance(summary, Mapping):
-        raise _wrong("the summary", "an object", summary)
-    _check_version(summary)
+        raise wrong("the summary", "an object", summary)
+    check_version(summary)
     if summary.get("kind") != "comparison":
-        raise _wrong("kind", '"comparison" (a page of a search run is made by write_report)', summary.get("kind"))
-    _check_fields(summary, _TOP, "", 0)
+        raise wrong("kind", '"comparison" (a page of a search run is made by write_report)', summary.get("kind"))
+    check_fields(summary, _TOP, "", 0)
     for part in _LISTS:
         if not _listed(summary.get(part)):
-            raise _wrong(part, "a list", summary.get(part))
+            raise wrong(part, "a list", summary.get(part))
     _check_names(summary)
     _check_budget(summary)
     for index, arm in enumerate(summary["arms"]):
@@ -55,7 +54,7 @@ def check_comparison(summary: Mapping[str, Any]) -> None:
     for index, measure in enumerate(summary["measures"]):
         _check_measure(measure, f"measures[{index}]", known, len(summary["seeds"]))
     if not any(measure["headline"] for measure in summary["measures"]):
-        raise _wrong("measures", "a list with at least one headline measure", summary["measures"])
+        raise wrong("measures", "a list with at least one headline measure", summary["measures"])
     _check_courses(summary)
 
 
@@ -83,36 +82,36 @@ def variants(summary: Mapping[str, Any]) -> dict[str, tuple[str, str | None]]:
 
 def _check_names(summary: Mapping[str, Any]) -> None:
     if not summary["arms"]:
-        raise _wrong("arms", "a list with at least one entry", summary["arms"])
+        raise wrong("arms", "a list with at least one entry", summary["arms"])
     if not summary["seeds"] or not all(finite(seed) for seed in summary["seeds"]):
-        raise _wrong("seeds", "a list of at least one number", summary["seeds"])
+        raise wrong("seeds", "a list of at least one number", summary["seeds"])
     for part in ("targets", "sources", "notes"):
         for index, name in enumerate(summary[part]):
             if not isinstance(name, str):
-                raise _wrong(f"{part}[{index}]", "a text", name)
+                raise wrong(f"{part}[{index}]", "a text", name)
     for index, arm in enumerate(summary["arms"]):
-        _check_fields(arm, _ARM, f"arms[{index}].", 0)
+        check_fields(arm, _ARM, f"arms[{index}].", 0)
         _check_truth(arm, "per_target", f"arms[{index}]")
     for part in ("targets", "sources", "arms"):
         names = [entry["name"] if part == "arms" else entry for entry in summary[part]]
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise _wrong(f"{part}[{index}]", "a name that is used once", name)
+                raise wrong(f"{part}[{index}]", "a name that is used once", name)
     _check_known(summary["over"], [arm["name"] for arm in summary["arms"]], "over", "arms")
 
 
 def _check_budget(summary: Mapping[str, Any]) -> None:
     if (budget := summary.get("budget")) is not None:
-        _check_fields(budget, {"tokens": "number"}, "budget.", 0)
+        check_fields(budget, {"tokens": "number"}, "budget.", 0)
         _check_truth(budget, "charged", "budget")
     if (cost := summary.get("cost")) is not None and not isinstance(cost, Mapping):
-        raise _wrong("cost", "an object", cost)
+        raise wrong("cost", "an object", cost)
 
 
 def _check_arm(arm: Mapping[str, Any], where: str, summary: Mapping[str, Any]) -> None:
     for index, mixture in enumerate(arm["mixtures"]):
         inner = f"{where}.mixtures[{index}]"
-        _check_fields(mixture, {"target": "text?"}, f"{inner}.", 0)
+        check_fields(mixture, {"target": "text?"}, f"{inner}.", 0)
         if mixture.get("target") is not None:
             _check_known(mixture["target"], summary["targets"], f"{inner}.target", "targets")
         for field in ("weights", "start", "epochs"):
@@ -121,7 +120,7 @@ def _check_arm(arm: Mapping[str, Any], where: str, summary: Mapping[str, Any]) -
 
 
 def _check_measure(measure: Any, where: str, known: set[str], seeds: int) -> None:
-    _check_fields(measure, _MEASURE, f"{where}.", 0)
+    check_fields(measure, _MEASURE, f"{where}.", 0)
     for field in ("higher", "headline"):
         _check_truth(measure, field, where)
     _check_series(measure.get("values"), f"{where}.values", seeds)
@@ -129,14 +128,14 @@ def _check_measure(measure: Any, where: str, known: set[str], seeds: int) -> Non
         _check_known(name, known, f"{where}.values", "arms")
     for index, entry in enumerate(measure["differences"]):
         inner = f"{where}.differences[{index}]"
-        _check_fields(entry, _DIFFERENCE, f"{inner}.", 0)
+        check_fields(entry, _DIFFERENCE, f"{inner}.", 0)
         for field in ("arm", "over"):
             _check_known(entry[field], measure["values"], f"{inner}.{field}", "values")
         if entry["word"] not in WORDS:
-            raise _wrong(f"{inner}.word", f"one of {', '.join(WORDS)}", entry["word"])
+            raise wrong(f"{inner}.word", f"one of {', '.join(WORDS)}", entry["word"])
         pair = entry.get("unpaired")
         if pair is not None and (len(pair) != 2 or not all(finite(end) for end in pair)):
-            raise _wrong(f"{inner}.unpaired", "[low, high]", pair)
+            raise wrong(f"{inner}.unpaired", "[low, high]", pair)
 
 
 def _check_courses(summary: Mapping[str, Any]) -> None:
@@ -145,33 +144,33 @@ def _check_courses(summary: Mapping[str, Any]) -> None:
     for part, fields in (("curves", _CURVE), ("steps_to_baseline", _STEPS)):
         for index, entry in enumerate(summary[part]):
             where = f"{part}[{index}]"
-            _check_fields(entry, fields, f"{where}.", 0)
+            check_fields(entry, fields, f"{where}.", 0)
             _check_known(entry["arm"], arms, f"{where}.arm", "arms")
             _check_known(entry["target"], goals_of(summary), f"{where}.target", "targets")
             for number, point in enumerate(entry.get("points", ())):
-                _check_fields(point, _POINT, f"{where}.points[{number}].", 0)
+                check_fields(point, _POINT, f"{where}.points[{number}].", 0)
             for field in ("steps", "of") if part == "steps_to_baseline" else ():
                 if not all(finite(step) or (step is None and field == "steps") for step in entry[field]):
-                    raise _wrong(f"{where}.{field}", "a list of numbers", entry[field])
+                    raise wrong(f"{where}.{field}", "a list of numbers", entry[field])
 
 
 def _check_series(value: Any, where: str, seeds: int) -> None:
     """Check an object of lists with a number for each seed."""
     if not isinstance(value, Mapping):
-        raise _wrong(where, "an object", value)
+        raise wrong(where, "an object", value)
     for name, numbers in value.items():
         if not _listed(numbers) or len(numbers) != seeds or not all(finite(number) for number in numbers):
-            raise _wrong(f"{where}[{name!r}]", "a finite number for each seed", numbers)
+            raise wrong(f"{where}[{name!r}]", "a finite number for each seed", numbers)
 
 
 def _check_truth(entry: Mapping[str, Any], field: str, where: str) -> None:
     if not isinstance(entry.get(field), bool):
-        raise _wrong(f"{where}.{field}", "true or false", entry.get(field))
+        raise wrong(f"{where}.{field}", "true or false", entry.get(field))
 
 
 def _check_known(name: Any, known: Any, where: str, part: str) -> None:
     if name not in known:
-        raise _wrong(where, f"the name of one of the {part}", name)
+        raise wrong(where, f"the name of one of the {part}", name)
 
 
 def _listed(value: Any) -> bool:

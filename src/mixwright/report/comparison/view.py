@@ -11,7 +11,7 @@ from mixwright.report.comparison.charts import Arm, Shown, forest_chart, seeds_c
 from mixwright.report.comparison.courses import Gain, gain_chart
 from mixwright.report.comparison.curves import curve_views, steps_views
 from mixwright.report.comparison.mixtures import source_groups, weight_groups
-from mixwright.report.comparison.schema import variants
+from mixwright.report.comparison.schema import check_comparison, completed_comparison, variants
 from mixwright.report.comparison.words import (
     STATES,
     VERDICT_LOOKS,
@@ -41,7 +41,23 @@ _SEED_LOOKS = (
 
 
 def build_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return everything that the template needs; `charts` are the figures in the order of the page."""
+    """
+    Return what the page of a comparison shows; `charts` are the figures in the order of the page.
+
+    Parameters
+    ----------
+    summary : mapping
+        What `mixwright.compare.summarise` returned; and, where they are known, "title", "command", "setting" ("text" or
+        "assays"), "budget" ({"tokens", "charged"}), "cost" ({arm: {name: number}}) and "csv" (the file of all cells,
+        beside the page).
+
+    Raises
+    ------
+    InputError
+        When the summary cannot be shown as a comparison; the field is named.
+    """
+    check_comparison(summary)
+    summary = completed_comparison(summary)
     arms = _arms(summary)
     named = {name: _variant(name, arms[arm], target) for name, (arm, target) in variants(summary).items()}
     seeds = _seed_looks(summary["seeds"])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mixwright.report.charts import Chart
+from mixwright.report.checks import check_kind
 from mixwright.report.looks import _SEARCHES, Look
 from mixwright.report.training.charts import Line, averaged, lines_chart
 from mixwright.report.training.view import _LINES, _decisions, _Source, _table, _weights
@@ -22,6 +23,7 @@ class _Measure(NamedTuple):
     zero: bool = False
 
 
+_NEEDED = ("title", "sources", "curve", "steps", "pairs", "strategy", "fixed", "held_out", "notes")
 _HELD_OUT = (
     _Measure("excess", "Excess over the specialist", "nats per pair, pairs below their specialist count 0", zero=True),
     _Measure("gap", "Gap to the specialist", "held-out loss minus that of the specialist, nats per pair"),
@@ -38,9 +40,19 @@ _TRAINED = (
 
 
 def build_preference(
-    summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]], decisions: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]] = (),
+    decisions: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Return everything that the template needs; `charts` are the figures in the order of the page."""
+    """
+    Return what the page of a training on preference pairs shows; `charts` are the figures in the order of the page.
+
+    Raises
+    ------
+    InputError
+        When the summary is of another kind or lacks a field (which is named).
+    """
+    check_kind(summary, "preference", _NEEDED, "mixwright prefer train")
     names = [source["name"] for source in summary["sources"]]
     shown = _shown(summary)
     held = _of_curve(summary, shown)

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mixwright.errors import InputError
 from mixwright.report.charts import Chart, Row, curve_chart, difference_chart, loss_chart, weight_chart
 from mixwright.report.looks import KIND_WORDS, Look, looks_of
 from mixwright.report.search.answers import answers_of
 from mixwright.report.search.measure import Measure, measure_of
+from mixwright.report.search.schema import check_summary, completed
+from mixwright.report.what_if.view import what_if_view
 
 SHOWN_SOURCES = 20  # in the chart of weights; the table has all
 SHOWN_MIXTURES = 5  # in the chart of weights
@@ -31,12 +34,25 @@ class MixtureView:
     look: Look
 
 
-def build_view(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return everything that the template needs; `charts` are the figures in the order of the page."""
+def build_search(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """
+    Return what the page of a search shows; `charts` are the figures in the order of the page.
+
+    Raises
+    ------
+    InputError
+        When the summary cannot be shown (the field is named), or `what_if` is about other sources.
+    """
+    check_summary(summary)
+    summary = completed(summary)
     mixtures = _mixtures(summary)
     by_name = {mixture.name: mixture for mixture in mixtures}
     view: dict[str, Any] = {
         "summary": summary,
+        "title": summary["title"],
+        "lead": summary["verdict"],
+        "notes": summary.get("notes") or [],
+        "what_if": _what_if(what_if, summary, by_name),
         "measure": measure_of(summary),
         "sources": [source["name"] for source in summary["sources"]],
         "mixtures": mixtures,
@@ -57,6 +73,18 @@ def build_view(summary: Mapping[str, Any]) -> dict[str, Any]:
     view["source_losses"] = _source_losses(summary)
     view["charts"] = _charts(view)
     return view
+
+
+def _what_if(
+    what_if: Mapping[str, Any] | None, summary: Mapping[str, Any], by_name: Mapping[str, MixtureView]
+) -> dict[str, Any] | None:
+    if what_if is None:
+        return None
+    names = [source["name"] for source in summary["sources"]]
+    sources = what_if.get("sources") if isinstance(what_if, Mapping) else None
+    if not isinstance(sources, list) or sources != names[: len(sources)]:
+        raise InputError("what-if: sources should be those of the summary; run the search again to rewrite it")
+    return what_if_view(what_if, {name: mixture.look for name, mixture in by_name.items()})
 
 
 def _mixtures(summary: Mapping[str, Any]) -> list[MixtureView]:

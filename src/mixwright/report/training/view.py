@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mixwright.report.charts import Chart
+from mixwright.report.checks import check_kind
 from mixwright.report.looks import _SEARCHES, Look
 from mixwright.report.training.charts import SHOWN_POINTS, Line, averaged, lines_chart
 from mixwright.report.words import number, percent
@@ -17,13 +18,24 @@ _CELLS = 16  # sources of the heat map
 _DECISIONS = 100  # rows of the decision log
 
 
+_NEEDED = ("title", "sources", "curve", "steps", "tokens", "strategy", "fixed", "notes")
+
+
 class _Source(NamedTuple):
     name: str
     look: Look
 
 
-def build_training(summary: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return everything that the template needs; `charts` are the figures in the order of the page."""
+def build_training(summary: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """
+    Return what the page of a training shows; `charts` are the figures in the order of the page.
+
+    Raises
+    ------
+    InputError
+        When the summary is of another kind or lacks a field (which is named).
+    """
+    check_kind(summary, "training", _NEEDED, "mixwright train")
     names = [source["name"] for source in summary["sources"]]
     order = sorted(range(len(names)), key=lambda i: -summary["sources"][i]["drawn"])[:_LINES]
     shown = {i: _Source(names[i], Look(*_SEARCHES[n])) for n, i in enumerate(sorted(order))}

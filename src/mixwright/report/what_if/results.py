@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.constraints.polytope import Polytope
 from mixwright.errors import InputError
-from mixwright.files import atomic_write
-from mixwright.report.page import render_what_if
+from mixwright.report.page import write
 from mixwright.report.what_if.numbers import Mark, TargetMoments, make_what_if
 from mixwright.report.what_if.tables import TargetTable, best_singles, what_if_of_tables
 from mixwright.search.regret_result import WorstRegretResult
@@ -85,10 +84,7 @@ def write_what_if(
         raise InputError(f"max_rows should be a whole number of at least 1; found {max_rows!r}")
     what_if = _what_if(found, mixtures or {}, groups, interval, int(max_rows), seed)
     verdict = "" if isinstance(found, LikelihoodTable) or interval is None else found.verdict_at(interval)
-    text = render_what_if(what_if, title, verdict)
-    with atomic_write(path) as handle:
-        handle.write(text)
-    return Path(path)
+    return write("what_if", {"title": title, "verdict": verdict}, path, what_if=what_if)
 
 
 def _what_if(

@@ -12,6 +12,16 @@ _RANGES = (100, 50, 20, 10, 5, 2, 1)  # the per cent at the right end of a slide
 _FIND = 8  # more sources than this can be searched, sorted and grouped
 
 
+def build_what_if(summary: Mapping[str, Any], what_if: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a page with the what-if part alone shows; the summary has its `title` and, perhaps, a `verdict`."""
+    return {
+        "title": summary["title"],
+        "lead": summary.get("verdict", ""),
+        "what_if": what_if_view(what_if),
+        "charts": [],
+    }
+
+
 def what_if_view(what_if: Mapping[str, Any], looks: Mapping[str, Look] | None = None) -> dict[str, Any]:
     """Return what the template needs; `looks` are those of mixtures that the page shows elsewhere, by name."""
     check_what_if(what_if)
@@ -29,6 +39,7 @@ def what_if_view(what_if: Mapping[str, Any], looks: Mapping[str, Look] | None = 
         targets.append({**target, "label": label, "cells": cells, "sampled": target["rows"] < target["of"]})
     levels = [mark["level"] for mark in marks if mark["interval"]]
     return {
+        "payload": what_if,
         "marks": marks,
         "targets": targets,
         "pairs": [" and ".join(targets[t]["label"] for t in curve["pair"]) for curve in what_if["curves"]],
