@@ -27,8 +27,7 @@ from mixwright.version import __version__
 _MARK = 'document.documentElement.classList.add("js");'  # before anything is drawn: the style depends on it
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _FILES = {"what_if": "whatif.json", "decisions": "decisions.jsonl", "metrics": "metrics.jsonl"}
-_FILTERS = ("number", "signed", "small", "large", "scientific", "count", "percent", "span", "duration", "moment")
-_FILTERS += ("shorten", "address")
+_FILTERS = "number signed small large scientific count percent span duration moment shorten address".split()
 
 
 @dataclass(frozen=True)
