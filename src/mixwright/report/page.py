@@ -27,7 +27,10 @@ from mixwright.version import __version__
 _MARK = 'document.documentElement.classList.add("js");'  # before anything is drawn: the style depends on it
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _FILES = {"what_if": "whatif.json", "decisions": "decisions.jsonl", "metrics": "metrics.jsonl"}
-_FILTERS = "number signed small large scientific count percent span duration moment shorten address".split()
+_FILTERS = (
+    *(words.number, words.signed, words.small, words.large, words.scientific, words.count, words.percent),
+    *(words.span, words.duration, words.moment, words.shorten, words.address),
+)
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: getattr(words, name) for name in _FILTERS} | {"script_json": script_json}
+    environment.filters |= {function.__name__: function for function in (*_FILTERS, script_json)}
     return environment
 
 
