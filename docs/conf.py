@@ -37,17 +37,18 @@ NAVIGATION = {
         "docs/stream",
         "docs/formats",
     ],
-    "Reference": [*PAGES, "docs/interfaces"],
-    "Project": ["docs/decisions", "CHANGELOG", "docs/writing"],
+    "Reference": list(PAGES),
+    "Project": ["docs/architecture", "CONTRIBUTING", "docs/writing", "docs/decisions/README", "CHANGELOG"],
     "Measured": ["benchmarks/results/*"],
 }
+DECISIONS = "docs/decisions/README"  # the pages of its folder are below it in the side bar
 
 project = "mixwright"
 author = "the authors of mixwright"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
 root_doc = "docs/index"
-include_patterns = ["docs/**", "benchmarks/results/*.md", "CHANGELOG.md"]
+include_patterns = ["docs/**", "benchmarks/results/*.md", "CHANGELOG.md", "CONTRIBUTING.md"]
 exclude_patterns = [".venv", "build", "runs", "src", "tests", "**/__pycache__"]
 
 myst_heading_anchors = 3  # links to #a-heading, by the same rule as on a forge
@@ -74,11 +75,15 @@ _log = logging.getLogger("mixwright.docs")
 
 def add_navigation(app: Any, name: str, text: list[str]) -> None:
     """Put the side bar below the first page, which stays plain Markdown in the repository."""
-    if name != root_doc:
-        return
-    for caption, pages in NAVIGATION.items():
-        lines = "\n".join(f"/{page}" for page in pages)
-        text[0] += f"\n\n```{{toctree}}\n:caption: {caption}\n:hidden:\n:glob:\n\n{lines}\n```\n"
+    if name == root_doc:
+        text[0] += "".join(_toctree(caption, pages) for caption, pages in NAVIGATION.items())
+    elif name == DECISIONS:
+        text[0] += _toctree("By room", ["docs/decisions/*"])
+
+
+def _toctree(caption: str, pages: list[str]) -> str:
+    lines = "\n".join(f"/{page}" for page in pages)
+    return f"\n\n```{{toctree}}\n:caption: {caption}\n:hidden:\n:glob:\n\n{lines}\n```\n"
 
 
 def plain_text(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:

@@ -14,15 +14,15 @@ import mixwright
 
 # A page and the modules whose names it has; names of modules that are in no list go to the last page.
 PAGES = {
-    "docs/api/search": ("search", "constraints", "polytope", "simplex"),
+    "docs/api/search": ("search", "constraints", "simplex"),
     "docs/api/strategies": (
-        *("observation", "observation_pool", "batch_losses", "strategy", "strategies", "mixture", "decisions"),
-        *("gradients", "testing", "conformance"),
+        *("observation", "batch_losses", "strategy", "strategies", "mixture", "decisions", "gradients", "testing"),
     ),
-    "docs/api/stream": ("stream", "integrations"),
+    "docs/api/stream": ("stream", "text"),
+    "docs/api/training": ("integrations", "training", "preference"),
     "docs/api/assays": ("assays",),
     "docs/api/compare": ("compare",),
-    "docs/api/files": ("mixture_file", "formats", "errors"),
+    "docs/api/files": ("mixture_file", "formats", "report", "errors"),
 }
 _log = logging.getLogger("mixwright.docs")
 
@@ -43,7 +43,7 @@ def public_names() -> dict[str, list[str]]:
 def _packages() -> Iterator[Any]:
     yield mixwright
     for module in pkgutil.iter_modules(mixwright.__path__, "mixwright."):
-        if module.ispkg and module.name not in ("mixwright.cli", "mixwright.experiment", "mixwright.report"):
+        if module.ispkg and module.name not in ("mixwright.cli", "mixwright.experiment"):
             yield importlib.import_module(module.name)
     yield importlib.import_module("mixwright.integrations.transformers")
 

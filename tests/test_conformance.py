@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from inspect import signature
 from itertools import product
 from typing import NamedTuple
 
@@ -83,6 +84,13 @@ PLAIN = {
     "group-dro": StrategyCase(lambda k: GroupDRO()),
     "group-dro-held-out": StrategyCase(lambda k: GroupDRO(0.3, 0.05, 0.7, loss="eval_loss")),
 }
+ROOM = {name: value for name in room.__all__ if isinstance(value := getattr(room, name), type)}
+HAVE_A_CASE = {type(case.make(7)) for case in PLAIN.values()}
+PLAIN |= {  # a new strategy, with its defaults
+    name: StrategyCase(lambda k, cls=cls: cls())
+    for name, cls in ROOM.items()
+    if cls not in HAVE_A_CASE and all(p.default is not p.empty for p in signature(cls).parameters.values())
+}
 WRAPPERS = {
     "floor": lambda inner: Floor(inner, 0.05),
     "warmup": lambda inner: Warmup(inner, 30),
@@ -119,7 +127,7 @@ def test_no_strategy_is_left_out():
         while isinstance(strategy, Base):
             tested.add(type(strategy).__name__)
             strategy = getattr(strategy, "strategy", None)
-    assert tested == {name for name in room.__all__ if isinstance(getattr(room, name), type)}
+    assert tested == set(ROOM)
 
 
 class Logits(NamedTuple):

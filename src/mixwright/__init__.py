@@ -47,7 +47,7 @@ _EXPORTS = {
     "WorstRegretResult": "search.worst_regret",
 }
 _ROOMS = ["assays", "formats", "gradients", "integrations", "preference", "report", "search", "strategies", "stream"]
-_ROOMS += ["testing", "text"]
+_ROOMS += ["testing", "text", "training"]
 
 __all__ = [
     "AMAR",

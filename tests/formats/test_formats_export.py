@@ -16,7 +16,7 @@ PATHS = {"web": "data/web_text", "law": "data/law_text", "never": "data/never_te
 ROWS = MixtureFile(sources=["web", "law", "never"], weights=[0.7, 0.3, 0.0])
 TOKENS = MixtureFile(sources=["web", "law", "never"], weights=[0.7, 0.3, 0.0], unit="tokens")
 FORMS = [(name, form) for name, made in FORMATS.items() for form in made.forms]
-KEEPS_ZEROS = {"trl", "litdata", "json"}
+KEEPS_ZEROS = {name for name, made in FORMATS.items() if made.zeros is None}
 NO_NAMES = {"megatron", "trl"}
 
 names = st.lists(

@@ -1,1 +1,14 @@
 """Language models: train, evaluate, score."""
+
+from mixwright.lazy import lazy
+
+_LATER = {
+    "Observer": "observing",
+    "TrainingResult": "result",
+    "TrainingSettings": "settings",
+    "train": "language_model",
+}
+
+__all__ = [*_LATER]
+
+__getattr__ = lazy(__name__, _LATER, {"torch": "lm", "transformers": "lm"})

@@ -20,7 +20,7 @@ EVIDENCE, FULL_AT, FALL = (
     3.0,
     50.0,
     1.25,
-)  # chosen on simulated tables (docs/decisions.md), checked on others (benchmarks/)
+)  # chosen on simulated tables (docs/decisions/search.md), checked on others (benchmarks/)
 REPLICATES = 200
 TOLERANCE, TOLERANCE_FLOAT32 = 1e-6, 2e-5  # nats: far below the noise of any resampling
 
