@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-KILLS = int(os.environ.get("MIXWRIGHT_KILLS", "3"))
+KILLS = int(os.environ.get("MIXWRIGHT_KILLS", "2"))
 COMMAND = [sys.executable, "-m", "mixwright.cli.main", "compare"]
 MODEL = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
@@ -50,6 +50,7 @@ def start(config: Path, run: Path, *more: str) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_gives_the_same_table_and_page(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     begun = time.monotonic()

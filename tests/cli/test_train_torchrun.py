@@ -43,6 +43,7 @@ def one(tmp_path_factory):
     return folder, left(folder / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(TORCHRUN is None or not torch.distributed.is_available(), reason="torchrun is not installed")
 def test_two_ranks_under_torchrun_are_one_process(one):
     """DDP alone: FSDP2 differs in how the model is wrapped, which tests/training/test_ranks.py is about."""

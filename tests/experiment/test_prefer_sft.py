@@ -1,11 +1,8 @@
 """Fine-tuning on chosen answers from its YAML to its summary: numbers, what is left, resume, other configurations."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +19,7 @@ from golden_files import check_run
 from pair_tokenizers import TEMPLATE
 from tiny_pairs import LETTERS, write_model, write_pairs
 
+from killing import Die, exit_code
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import silent
 from mixwright.experiment.preference.config import SftConfig, load_prefer_config, make_prefer_config
@@ -39,7 +37,6 @@ VALUES = {
     "weights": "uniform",
     "training": {"steps": 8, "batch_size": 6, "learning_rate": 5e-3},
 }
-COMMAND = [sys.executable, "-m", "mixwright.cli.main", "-q", "prefer", "sft"]
 
 
 @pytest.fixture(autouse=True)
@@ -146,20 +143,17 @@ def test_other_pairs_in_the_same_files_are_trained_on_anew(data, tmp_path):
     assert second["sources"][1]["held_out_loss"] == first["sources"][1]["held_out_loss"]
 
 
+def tune_and_die(path, run):
+    torch.set_num_threads(1)
+    run_sft(load_prefer_config(SftConfig, path), run, Die("train", 15))
+
+
+@pytest.mark.slow
 def test_killed_and_resumed_is_bitwise_the_same(data, tmp_path):
-    training = {"steps": 40, "batch_size": 6, "learning_rate": 5e-3, "checkpoint_every": 0.01}
+    training = {"steps": 40, "batch_size": 6, "learning_rate": 5e-3, "checkpoint_every": 1e-6}
     path = data / "killed.yaml"
     path.write_text(json.dumps(VALUES | {"training": training}))  # JSON is YAML
-    process = subprocess.Popen(
-        [*COMMAND, str(path), "--run", str(tmp_path / "killed")], env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    kept, waited = tmp_path / "killed" / "trained" / "checkpoints", time.monotonic()
-    while not any(kept.glob("checkpoint-*/trainer_state.json")):
-        assert process.poll() is None
-        assert time.monotonic() - waited < 300
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    assert exit_code(tune_and_die, path, tmp_path / "killed") == -signal.SIGKILL
     assert not (tmp_path / "killed" / "summary.json").exists()
     steps = []
     path.write_text(
@@ -168,7 +162,7 @@ def test_killed_and_resumed_is_bitwise_the_same(data, tmp_path):
     config = load_prefer_config(SftConfig, path)
     killed = run_sft(config, tmp_path / "killed", lambda stage, at, *_: steps.append(at) if stage == "train" else None)
     whole = run_sft(config, tmp_path / "whole")
-    assert steps[0] > 1
+    assert steps[0] >= 15
     assert killed["sources"] == whole["sources"]
     for name in ("metrics.jsonl", "model/model.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

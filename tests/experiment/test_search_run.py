@@ -1,9 +1,10 @@
 import copy
 import gzip
+import itertools
 import json
-import os
+import random
+import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import tiny
 import torch
 from golden_files import check_run
 
+from killing import die_soon, exit_code
 from mixwright.errors import InputError
 from mixwright.experiment.core import stages
 from mixwright.experiment.text import source_files
@@ -147,44 +149,24 @@ def test_a_new_source_keeps_the_other_proxies(done: Path, tmp_path: Path) -> Non
     assert "proxies/new" in after
 
 
-_KILLED = """
-import os, random, signal, sys, threading
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from mixwright.experiment.text.config import load_config
-from mixwright.experiment.text.search import run_search
-
-config, folder, longest, seed = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-rng, kills = random.Random(seed), 0
-while True:
-    wait = rng.uniform(0.0, longest) if kills < 12 else None
-    child = os.fork()
-    if child == 0:
-        if wait is not None:
-            threading.Timer(wait, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
-        try:
-            run_search(load_config(config), folder)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    if os.WIFEXITED(status):
-        print(kills)
-        sys.exit(os.WEXITSTATUS(status))
-    kills += 1
-"""
+def search_and_die(path: Path, run: Path, left: int | None) -> None:
+    """Search; after `left` reports of progress the process is killed."""
+    torch.set_num_threads(1)
+    reports = itertools.count(1)
+    run_search(load_config(path), run, lambda *_: die_soon() if next(reports) == left else None)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_gives_the_same_numbers(done: Path, tmp_path: Path) -> None:
-    seconds = sum(read_summary(done / "run")["cost"]["seconds"].values())
-    command = [sys.executable, "-c", _KILLED, str(done / "search.yaml"), str(tmp_path / "run"), str(0.4 * seconds), "3"]
-    finished = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert int(finished.stdout) >= 3
+    rng, kills = random.Random(3), 0
+    while True:
+        left = rng.randint(1, 50) if kills < 12 else None
+        code = exit_code(search_and_die, done / "search.yaml", tmp_path / "run", left)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        kills += 1
+    assert kills >= 3
     assert lasting(read_summary(tmp_path / "run")) == lasting(read_summary(done / "run"))
     for name in ("mixture.json", "final/search/model/model.safetensors", "proxies/greek/model/model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (done / "run" / name).read_bytes(), name

@@ -1,11 +1,7 @@
 """A training from its YAML to the page: what is written, resume, other configurations."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +13,7 @@ import torch
 from golden_files import check_run
 from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
 
+from killing import Die, exit_code
 from mixwright.cli.app import app
 from mixwright.decisions import read_decisions, replay
 from mixwright.errors import InputError
@@ -203,33 +200,30 @@ KILLED = {
     "held_out": 0.2,
     "model": SETTINGS["model"],
     "strategy": {"name": "PiKE", "rule": "restoring"},
-    "training": {**TRAINING, "steps": 150, "observe_every": 5, "checkpoint_every": 0.02, "evaluate_every": 50},
+    "training": {**TRAINING, "steps": 40, "observe_every": 5, "checkpoint_every": 1e-6, "evaluate_every": 20},
 }
-COMMAND = [sys.executable, "-m", "mixwright.cli.main", "-q", "train"]
 
 
+def train_and_die(path, run):
+    torch.set_num_threads(1)
+    run_train(load_train_config(path), run, Die("train", 15))
+
+
+@pytest.mark.slow
 def test_killed_and_resumed_is_bitwise_the_same(tmp_path):
     write_tiny(tmp_path)
-    (tmp_path / "train.yaml").write_text(json.dumps(KILLED))  # JSON is YAML
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [*COMMAND, str(tmp_path / "train.yaml"), "--run"]
-    process = subprocess.Popen([*command, str(tmp_path / "killed")], env=env)
-    waited = time.monotonic()
-    while not (tmp_path / "killed" / "checkpoints" / "last.safetensors").exists():
-        assert process.poll() is None
-        assert time.monotonic() - waited < 300
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    path = tmp_path / "train.yaml"
+    path.write_text(json.dumps(KILLED))  # JSON is YAML
+    assert exit_code(train_and_die, path, tmp_path / "killed") == -signal.SIGKILL
     assert not (tmp_path / "killed" / "summary.json").exists()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         steps = []
-        config = load_train_config(tmp_path / "train.yaml")
+        config = load_train_config(path)
         run_train(config, tmp_path / "killed", lambda stage, at, *_: steps.append(at) if stage == "train" else None)
         run_train(config, tmp_path / "whole")
     finally:
         torch.set_num_threads(threads)
-    assert steps[0] > 1
+    assert steps[0] >= 15
     assert files(tmp_path / "killed") == files(tmp_path / "whole")

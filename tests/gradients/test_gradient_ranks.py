@@ -15,6 +15,7 @@ from mixwright import Observation  # noqa: E402
 from two_ranks import run_two_ranks  # noqa: E402
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
 def test_two_ranks(tmp_path):
     out = tmp_path / "found.json"

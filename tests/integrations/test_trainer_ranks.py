@@ -15,6 +15,7 @@ from mixwright import PiKE  # noqa: E402
 from two_ranks import run_two_ranks  # noqa: E402
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
 def test_two_ranks(tmp_path):
     run_two_ranks(Path(__file__).with_name("trainer_on_a_rank.py"), tmp_path)

@@ -20,6 +20,7 @@ from two_ranks import run_two_ranks  # noqa: E402
 SCRIPT = Path(__file__).with_name("preference_on_a_rank.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
 def test_two_ranks_are_one_process_with_the_same_batches(tmp_path):
     run_two_ranks(SCRIPT, tmp_path)
@@ -42,6 +43,7 @@ def test_two_ranks_are_one_process_with_the_same_batches(tmp_path):
         assert here["evaluated"] == pytest.approx(alone["evaluated"], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_a_training_that_was_killed_while_it_saved_goes_on(tmp_path):
     paths = os.pathsep.join([str(SCRIPT.parent), *filter(None, sys.path)])

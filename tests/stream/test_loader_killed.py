@@ -45,6 +45,7 @@ def finish(process):
     assert process.returncode == 0, errors.decode()[-2000:]
 
 
+@pytest.mark.slow
 def test_kill_9_with_two_workers_at_20_random_moments(tmp_path):
     folder = tmp_path / "killed"
     code = f"import training; from pathlib import Path; training.killed(Path({str(folder)!r}), 2, 20)"
@@ -56,6 +57,7 @@ def test_kill_9_with_two_workers_at_20_random_moments(tmp_path):
     assert [step for step, _ in logged(folder)] == list(range(steps))
 
 
+@pytest.mark.slow
 def test_two_ranks_under_torchrun_one_of_them_killed_and_restarted(tmp_path):
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1")
     finish(start(tmp_path / "whole", STEPS, 0))

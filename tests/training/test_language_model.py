@@ -2,20 +2,18 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 
+from killing import Die, exit_code
 from mixwright.errors import InputError
 from mixwright.strategies import Schedule
 from mixwright.strategy import Strategy
 from mixwright.stream import Plan
-from mixwright.text import byte_tokenizer, train_bpe
+from mixwright.text import TokenStore, byte_tokenizer, train_bpe
 from mixwright.training.batches import Batches
 from mixwright.training.language_model import DivergedError, TrainingResult, train
 from mixwright.training.model import build_model
@@ -213,38 +211,23 @@ def test_epochs_are_limited(stores, tmp_path):
         run(stores, tmp_path / "s", (0.99, 0.01), steps=steps + 1, max_epochs=1.0)
 
 
-SCRIPT = """
-import sys, torch
-from mixwright.text import TokenStore, byte_tokenizer
-from mixwright.training.language_model import train
-from mixwright.training.settings import TrainingSettings
-torch.set_num_threads(1)
-folder, tokens, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
-stores = {name: TokenStore.open(f"{tokens}/{name}") for name in ("abc", "digits")}
-spec = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-settings = TrainingSettings(steps=steps, batch_size=4, context=16, evaluate_every=50, checkpoint_seconds=0.05)
-train(spec, stores, [0.75, 0.25], settings, folder, byte_tokenizer())
-"""
+LONG = {"steps": 60, "evaluate_every": 20, "warmup": 0, "checkpoint_seconds": 0.0}
 
 
+def train_and_die(tokens, folder):
+    torch.set_num_threads(1)
+    run({name: TokenStore.open(tokens / name) for name in ("abc", "digits")}, folder, progress=Die("train", 20), **LONG)
+
+
+@pytest.mark.slow
 def test_killed_and_resumed_is_bitwise_the_same(stores, tmp_path):
-    command = [sys.executable, "-c", SCRIPT]
-    tokens, killed = str(tmp_path / "tokens"), tmp_path / "killed"
-    process = subprocess.Popen([*command, str(killed), tokens, "300"])
-    waited = time.monotonic()
-    while not (killed / "checkpoints/last.safetensors").exists():
-        assert process.poll() is None
-        assert time.monotonic() - waited < 60
-        time.sleep(0.002)
-    time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    killed = tmp_path / "killed"
+    assert exit_code(train_and_die, tmp_path / "tokens", killed) == -signal.SIGKILL
     assert not (killed / "result.json").exists()
-    changes = {"steps": 300, "evaluate_every": 50, "warmup": 0, "learning_rate": 1e-3}
     steps = []
-    run(stores, killed, progress=lambda *call: steps.append(call[1]), **changes)
-    assert steps[0] > 1
-    run(stores, tmp_path / "whole", **changes)
+    run(stores, killed, progress=lambda *call: steps.append(call[1]), **LONG)
+    assert steps[0] >= 20
+    run(stores, tmp_path / "whole", **LONG)
     assert digest(killed) == digest(tmp_path / "whole")
     assert (killed / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
 

@@ -51,6 +51,7 @@ def numbers(decisions, name):
     return np.array([line["observation"][name] for line in decisions], float)
 
 
+@pytest.mark.slow
 @on_ranks
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
 def test_two_ranks_decide_and_learn_as_one_process(done, kind):
@@ -69,6 +70,7 @@ def test_two_ranks_decide_and_learn_as_one_process(done, kind):
             np.testing.assert_allclose(two[1][name], values, atol=2e-3, err_msg=name)
 
 
+@pytest.mark.slow
 @on_ranks
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
 def test_ranks_that_died_go_on_bit_by_bit(done, kind):
@@ -82,6 +84,7 @@ def test_ranks_that_died_go_on_bit_by_bit(done, kind):
         np.testing.assert_array_equal(stopped[1][name], values)
 
 
+@pytest.mark.slow
 @on_ranks
 def test_a_checkpoint_goes_on_with_as_many_ranks(done):
     last = next(each for each in reversed(done[1]) if each["name"] == "ddp stopped again")
