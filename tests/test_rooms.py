@@ -16,6 +16,7 @@ FLOORS = [  # from the ground up; rooms on one floor do not know each other
     {"constraints", "mixture_file", "strategy", "batch_losses", "text"},
     {"strategies", "search", "gradients", "stream"},
     {"mixture", "decisions", "assays", "formats", "compare", "testing"},
+    {"watching"},
     {"training", "integrations"},
     {"preference"},
     {"report"},

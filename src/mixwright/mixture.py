@@ -167,6 +167,12 @@ class Mixture:
             if value not in allowed:
                 raise InputError(f"{name} works with {what}={' or '.join(map(repr, sorted(allowed)))}, found {value!r}")
 
+    def check_log(self) -> None:
+        """Raise InputError if the log has the decisions of another run."""
+        log = self.log
+        if log is not None and not self._own_log and log.exists() and log.stat().st_size:
+            raise InputError(f"{log} holds the decisions of another run; resume from its checkpoint, or choose another")
+
     def check_ahead(self, steps: int) -> None:
         """Raise InputError if `lag` does not cover steps that are planned before the step at work is observed."""
         if self.strategy.weights_at(0) is None and self.lag <= steps:
@@ -284,8 +290,7 @@ class Mixture:
     def _write(self, line: Mapping[str, Any]) -> None:
         if self.log is None:
             return
-        if not self._own_log and self.log.exists() and self.log.stat().st_size:
-            raise InputError(f"{self.log} holds the decisions of another run; load its state, or choose another file")
+        self.check_log()
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with open(self.log, "a", encoding="utf-8") as handle:

@@ -1,6 +1,5 @@
 """Losses of rows out of logits, what the Trainer weighs rows by, and the sums between two observations."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +11,8 @@ from mixwright.errors import InputError  # noqa: E402
 from mixwright.integrations import row_losses  # noqa: E402
 from mixwright.integrations.loss_weights import check_loss, loss_factor  # noqa: E402
 from mixwright.integrations.row_losses import by_source, count_tokens, kept_nats, row_nats, targets_of  # noqa: E402
-from mixwright.integrations.window import Window  # noqa: E402
+from mixwright.integrations.trainer_mixture import TOKENS, token_means, token_sums  # noqa: E402
+from mixwright.watching.window import Window  # noqa: E402
 
 LABELS = torch.tensor([[3, 1, 2, -100], [0, -100, 4, 1], [-100, -100, -100, -100]])
 
@@ -112,19 +112,18 @@ def test_a_loss_that_is_something_else_is_refused(caplog):
     assert "something else (1.01)" in caplog.text
 
 
-def test_a_window_is_a_mean_over_tokens_and_says_what_is_unknown():
-    window = Window(3)
-    window.add(np.array([[6.0, 1.0, 0.0], [3.0, 2.0, 0.0], [2.0, 1.0, 0.0]]), np.array([0.5, 0.5, 0.0]))
-    window.add(np.array([[2.0, 8.0, 0.0], [1.0, 7.0, 0.0], [1.0, 2.0, 0.0]]), np.array([0.1, 0.7, 0.2]))
-    fields = window.fields()
-    np.testing.assert_allclose(fields["loss"], [2.0, 1.0, np.nan])
-    np.testing.assert_allclose(fields["planned"], [0.3, 0.6, 0.1])
-    assert fields["counts"].tolist() == [3, 3, 0]
-    again = Window(3)
-    again.load_state_dict(json.loads(json.dumps(window.state_dict())))
-    assert again.state_dict() == window.state_dict()
-    window.add(
-        np.array([[np.nan, 1.0, 1.0], [2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]), np.array([0.1, 0.7, 0.2]), trained=False
-    )
-    np.testing.assert_allclose(window.loss, [np.nan, 1.0, np.nan])
-    assert window.rows.tolist() == [5, 3, 0]  # of a step that was skipped, the source that spoilt it alone
+def test_a_window_is_a_mean_over_tokens_and_unknown_losses_are_nan():
+    window = Window(TOKENS, 3)
+    for step in (
+        [[6.0, 1.0, 0.0], [3.0, 2.0, 0.0], [2.0, 1.0, 0.0]],
+        [[2.0, 8.0, 0.0], [1.0, 7.0, 0.0], [1.0, 2.0, 0.0]],
+    ):
+        window.add(token_sums(np.array(step), trained=True), np.array([0.5, 0.3, 0.2]))
+    found = token_means(window)
+    np.testing.assert_allclose(found["loss"], [2.0, 1.0, np.nan])
+    assert found["counts"].tolist() == [3, 3, 0]
+    bad = np.array([[np.nan, 1.0, 1.0], [2.0, 2.0, 2.0], [2.0, 2.0, 2.0]])
+    window.add(token_sums(bad, trained=False), np.array([0.1, 0.7, 0.2]))
+    found = token_means(window)
+    np.testing.assert_allclose(found["loss"], [np.nan, 1.0, np.nan])
+    assert found["counts"].tolist() == [5, 3, 0]  # of a step that was left out, only the source that caused it

@@ -485,6 +485,26 @@ def test_a_checkpoint_of_another_trainer_is_refused(tmp_path):
         trainer(tmp_path, "uniform").train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
 
 
+def test_a_checkpoint_of_an_earlier_version_is_resumed(tmp_path):
+    """It kept the sums beside the settings."""
+    settings = {"max_steps": 5, "save_steps": 3}
+    whole = trainer(tmp_path / "whole", AMAR(0.5), settings=settings, observe_every=2)
+    whole.train()
+    path = tmp_path / "whole" / "checkpoint-3" / "trainer_state.json"
+    state = json.loads(path.read_text())
+    saved = state["stateful_callbacks"]["PreferenceSteps"]["attributes"]
+    observing = saved.pop("observing")
+    assert observing["since"]["steps"] == 1
+    path.write_text(json.dumps(state | {"stateful_callbacks": {"PreferenceSteps": {"args": {}, "attributes": saved | {
+        name: observing[name] for name in ("since", "logged", "alarms", "held_out", "observation")}}}}))  # fmt: skip
+    again = trainer(tmp_path / "again", AMAR(0.5), settings=settings, observe_every=2)
+    again.train(resume_from_checkpoint=str(path.parent))
+    assert again.steps.observation.to_json() == whole.steps.observation.to_json()
+    assert again.steps.watcher.state_dict() == whole.steps.watcher.state_dict()
+    for one, other in zip(parameters(whole.model), parameters(again.model), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_dpo_config_gives_the_loss_or_is_refused(tmp_path):
     trl = pytest.importorskip("trl", reason="trl is not installed")
 

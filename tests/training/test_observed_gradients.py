@@ -14,8 +14,8 @@ from mixwright.training import step as step_module
 from mixwright.training.batches import Batches
 from mixwright.training.language_model import DivergedError, train
 from mixwright.training.model import build_model
-from mixwright.training.sampled import SampledStatistics, level_for
 from mixwright.training.settings import TrainingSettings
+from mixwright.watching.statistics import SampledStatistics, level_for
 
 TOLD = {"steps": 12, "batch_size": 8, "observe_every": 4, "statistics_steps": 2, "lag": 1}
 
@@ -49,9 +49,9 @@ def test_the_level_is_what_the_strategy_reads():
 
 
 def test_the_last_steps_before_an_observation_are_sampled():
-    due = [s for s in range(20) if SampledStatistics(2, "example", 10, 4).due(s)]
+    due = [s for s in range(20) if SampledStatistics(2, every=10, steps=4).due(s)]
     assert due == [6, 7, 8, 9, 16, 17, 18, 19]
-    assert all(SampledStatistics(2, "example", 3, 8).due(s) for s in range(6))
+    assert all(SampledStatistics(2, every=3, steps=8).due(s) for s in range(6))
 
 
 def test_the_first_observation_is_that_of_one_backward_pass_per_row(stores, tmp_path):

@@ -10,8 +10,7 @@ import numpy as np
 
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
-from mixwright.integrations.statistics import FIELDS, Statistics
-from mixwright.integrations.trainer_mixture import Measure, TrainerMixture, Watching
+from mixwright.integrations.trainer_mixture import TOKENS, TrainerMixture, token_means
 from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import Static, from_config
@@ -20,6 +19,8 @@ from mixwright.stream import MixtureLoader, Plan, Sources, open_source
 from mixwright.stream.batches import Batch
 from mixwright.stream.plan.settings import whole
 from mixwright.stream.trainer import attach, language_model_inputs
+from mixwright.watching.statistics import SampledStatistics, level_for
+from mixwright.watching.watcher import Measure, Watcher
 
 __all__ = ["TrainerMixture", "use_mixture"]
 
@@ -116,12 +117,12 @@ def use_mixture(
         mixture.log = None
     every = whole(observe_every, "observe_every", 1)
     taken = _statistics(mixture, statistics, whole(statistics_steps, "statistics_steps", 1), every)
+    rows = trainer._train_batch_size * args.gradient_accumulation_steps * args.world_size
     held = _held_out(trainer, mixture)
-    watching = Watching(every, taken, dict(measures or {}), held, non_finite, _is_sft(trainer))
-    _check_watching(trainer, mixture, watching)
+    watcher = Watcher(mixture, every, rows, TOKENS, token_means, measures=measures, statistics=taken, held_out=held)
+    _check_watching(trainer, watcher, non_finite)
     options: dict[str, Any] = {"seed": args.seed if args.data_seed is None else args.data_seed}
     options |= {"co_locate": _together(trainer, taken), **(plan or {})}
-    rows = trainer._train_batch_size * args.gradient_accumulation_steps * args.world_size
     loader = MixtureLoader(
         opened,
         Plan(opened.sizes, mixture, batch_size=rows, **options),
@@ -135,7 +136,7 @@ def use_mixture(
     )
     if inputs is None:
         inputs = _as_they_are if collate is not None else _masked if _is_sft(trainer) else None
-    return attach(trainer, TrainerMixture(trainer, loader, watching), inputs)
+    return attach(trainer, TrainerMixture(trainer, loader, watcher, non_finite, _is_sft(trainer)), inputs)
 
 
 def _open(sources: Any, context: int | None) -> Sources:
@@ -186,20 +187,18 @@ def _in_order(weights: Mapping[str, float], names: tuple[str, ...]) -> list[floa
     return [weights[name] for name in names]
 
 
-def _statistics(mixture: Mixture, wanted: Any, steps: int, every: int) -> Statistics | None:
+def _statistics(mixture: Mixture, wanted: Any, steps: int, every: int) -> SampledStatistics | None:
     """Return how statistics are taken; None if they are not."""
     if steps > every:
         raise InputError(f"statistics_steps should be at most observe_every ({every}), found {steps}")
     if wanted is None:
         return None
     if isinstance(wanted, Mapping):
-        return Statistics(mixture.k, steps, wanted)
+        return SampledStatistics(mixture.k, every, steps, wanted)
     if wanted != "auto":
         raise InputError(f"statistics should be 'auto', None or options of GradientStatistics, found {wanted!r}")
-    read = mixture.strategy.needs | mixture.strategy.uses
-    if not read & set(FIELDS):
-        return None
-    return Statistics(mixture.k, steps, {"level": "example" if "grad_variance" in read else "source"})
+    level = level_for(mixture.strategy.needs | mixture.strategy.uses)
+    return None if level is None else SampledStatistics(mixture.k, every, steps, {"level": level})
 
 
 def _held_out(trainer: Any, mixture: Mixture) -> bool:
@@ -207,7 +206,7 @@ def _held_out(trainer: Any, mixture: Mixture) -> bool:
     return isinstance(trainer.eval_dataset, Mapping) and set(mixture.sources) <= set(trainer.eval_dataset)
 
 
-def _together(trainer: Any, statistics: Statistics | None) -> int:
+def _together(trainer: Any, statistics: SampledStatistics | None) -> int:
     """Return how many rows of a source should stand side by side for the statistics to be known."""
     rows: int = trainer._train_batch_size
     if statistics is None:
@@ -241,14 +240,12 @@ def check_trainer(trainer: Any) -> None:
         )
 
 
-def _check_watching(trainer: Any, mixture: Mixture, watching: Watching) -> None:
-    args, statistics = trainer.args, watching.statistics
-    if watching.non_finite not in ("stop", "skip", "keep"):
-        raise InputError(f"non_finite should be 'stop', 'skip' or 'keep', found {watching.non_finite!r}")
-    given = {"planned", "loss", *watching.measures} | ({"eval_loss"} if watching.held_out else set())
-    given |= statistics.fields if statistics is not None else set()
-    mixture.check(given, apply="sampling", draw="carry")
-    if trainer.is_deepspeed_enabled and (statistics is not None or watching.non_finite == "skip"):
+def _check_watching(trainer: Any, watcher: Watcher, non_finite: str) -> None:
+    args, statistics = trainer.args, watcher.statistics
+    if non_finite not in ("stop", "skip", "keep"):
+        raise InputError(f"non_finite should be 'stop', 'skip' or 'keep', found {non_finite!r}")
+    watcher.mixture.check(watcher.given, apply="sampling", draw="carry")
+    if trainer.is_deepspeed_enabled and (statistics is not None or non_finite == "skip"):
         raise InputError("DeepSpeed has no gradients to observe or to skip; use DDP or FSDP, or statistics=None")
     if statistics is None:
         return

@@ -9,10 +9,18 @@ from typing import Any
 
 import torch
 
+from mixwright.batch_losses import CLIPS
 from mixwright.errors import InputError
 from mixwright.preference.losses import PairLoss
 from mixwright.preference.pairs.rows import PairRows
 
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "clip": CLIPS,
+    "train_on": (None, "excess", "loss"),
+    "apply": (None, "sampling", "loss"),
+    "counts": (None, "batch", "expected"),
+    "non_finite": ("stop", "skip"),
+}
 _OFF: dict[str, tuple[Any, ...]] = {  # options of DPOConfig that change the loss, and the values that do not
     "ld_alpha": (None,),
     "f_divergence_type": ("reverse_kl", None),
@@ -53,6 +61,14 @@ def loss_of(args: Any) -> PairLoss:
     if weights not in (None, [1.0], [1]):
         raise InputError(f"loss_weights of DPOConfig should be left out, found {weights!r}")
     return PairLoss(str(kinds[0]), beta=float(args.beta))
+
+
+def check_choices(**given: str | None) -> None:
+    """Raise InputError if an argument of a PreferenceTrainer that names a way is none of the ways there are."""
+    for name, value in given.items():
+        if value not in _CHOICES[name]:
+            allowed = " or ".join(repr(each) for each in _CHOICES[name] if each)
+            raise InputError(f"{name} should be {allowed}, found {value!r}")
 
 
 def check_options(args: Any, model: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,18 +13,15 @@ from torch import Tensor
 
 from mixwright.errors import InputError
 from mixwright.gradients.distributed import world_size
-from mixwright.integrations.gradient_checks import finite_gradients, leave_out
+from mixwright.integrations.gradient_checks import finite_gradients
 from mixwright.integrations.row_losses import by_source, precise
-from mixwright.mixture import Mixture
-from mixwright.observation import Observation
+from mixwright.integrations.watched import WatchedCallback
 from mixwright.preference.losses import PairLosses
-from mixwright.preference.window import PairWindow
-from mixwright.simplex import entropy
 from mixwright.stream.loader import MixtureLoader
-from mixwright.stream.trainer import MixtureCallback
+from mixwright.watching.watcher import Watcher
+from mixwright.watching.window import Window
 
 Array = NDArray[np.float64]
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,6 @@ class PairSettings:
     observe_every: int
     non_finite: str
     specialists: bool
-    held_out: bool
     loss: str
 
     def to_json(self) -> dict[str, Any]:
@@ -48,7 +43,20 @@ class PairSettings:
         return {name: getattr(self, name) for name in names}
 
 
-class PreferenceSteps(MixtureCallback):
+SUMS = ("rows", "loss", "excess", "gate", "right", "margin")
+
+
+def pair_means(window: Window) -> dict[str, Array]:
+    """Return the counts and mean losses of an observation of pairs."""
+    return {"counts": window["rows"], "loss": window.mean("loss")}
+
+
+def excess_means(window: Window) -> dict[str, Array]:
+    """Return those of `pair_means`, with the mean excess over the specialists."""
+    return {**pair_means(window), "excess_loss": window.mean("excess")}
+
+
+class PreferenceSteps(WatchedCallback):
     """
     The callback of a PreferenceTrainer.
 
@@ -57,30 +65,27 @@ class PreferenceSteps(MixtureCallback):
     mixture, loader
         The Mixture, and the loader that is trained on.
     weights
-        [k] of the mixture, at the step at work.
+        [k] of the mixture, at the current step.
     observation
-        The last one that the Mixture was told; None before the first.
+        The last one that the Mixture got; None before the first.
     """
+
+    made_by = "a PreferenceTrainer"
 
     def __init__(
         self,
         trainer: Any = None,
         loader: MixtureLoader | None = None,
-        mixture: Mixture | None = None,
+        watcher: Watcher | None = None,
         settings: PairSettings | None = None,
     ) -> None:
-        super().__init__(loader)
-        if trainer is None or loader is None or mixture is None or settings is None:  # transformers may make one
+        super().__init__(trainer, loader, watcher)
+        if trainer is None or settings is None:
             return
-        self.trainer, self.mixture, self.settings = trainer, mixture, settings
-        k = mixture.k
-        self.observation: Observation | None = None
-        self.weights = np.full(k, np.nan)
-        self._since, self._logged, self._alarms = PairWindow(k), PairWindow(k), 0
-        self._held_out = np.full(k, np.nan)
+        self.settings = settings
+        self.weights = np.full(self.mixture.k, np.nan)
         self._row_weights: Tensor | None = None
         self._gates: Tensor | None = None
-        self._sums: Tensor | None = None
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
     # a micro-batch
@@ -125,8 +130,7 @@ class PreferenceSteps(MixtureCallback):
         return (sums > 0).to(sums)
 
     def _count(self, numbers: Tensor, loss: Tensor, inputs: Mapping[str, Tensor]) -> None:
-        sums = by_source(numbers.to(precise(loss.device)), inputs["source"], self.mixture.k)
-        self._sums = sums if self._sums is None else self._sums + sums
+        self.count(by_source(numbers.to(precise(loss.device)), inputs["source"], self.mixture.k))
         self._seen.append((loss, inputs["source"], inputs["row"]))
 
     # a step
@@ -164,33 +168,20 @@ class PreferenceSteps(MixtureCallback):
         return self._reduced_gates(torch.cat(excess), torch.cat(source))
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Add up what the ranks saw, and look at it before the model changes."""
-        assert self._sums is not None
-        if world_size() > 1:
-            torch.distributed.all_reduce(self._sums)
-        sums = self._sums.cpu().double().numpy()
-        lost = not np.isfinite(sums[1]).all()
-        spoilt = lost or not finite_gradients(self.trainer)
-        for window in (self._since, self._logged):
-            if spoilt:
-                window.skipped += 1
-            else:
-                window.add(sums, self.batches[0].weights, self.weights)
-        if not spoilt:
+        """Add up what the ranks saw, and check it before the model changes."""
+        sums = self.summed()
+        if not np.isfinite(sums[1]).all():
+            what = f"the loss of {self._first_bad_pair()} is not finite"
+        elif not finite_gradients(self.trainer):
+            what = "the loss of every pair is finite, but the gradient is not finite"
+        else:
+            self.watcher.add(sums, self.batches[0].weights)
             return
-        what = f"the loss of {self._spoilt()} is" if lost else "the loss of every pair is finite, but the gradient is"
-        where = f"step {self.batches[0].step}: {what} not finite"
-        if self.settings.non_finite == "stop":
-            raise InputError(
-                f"{where}; the model is as it was before the step: lower the learning rate, look at the pair, or give "
-                "non_finite='skip' to leave such steps out"
-            )
-        logger.warning("%s; the step is skipped", where)
-        if getattr(self.trainer.accelerator, "scaler", None) is None:  # a scaler skips it itself
-            leave_out(self.trainer.optimizer)
+        self.watcher.skip()
+        self.not_finite(what, self.settings.non_finite, "look at the pair, ")
 
-    def _spoilt(self) -> str:
-        """Return the name of a pair whose loss is not finite; of all ranks' the same one."""
+    def _first_bad_pair(self) -> str:
+        """Name a pair whose loss is not finite, the same one on all ranks."""
         found = torch.full((2,), -1, dtype=torch.int64, device=self.trainer.args.device)
         for loss, source, row in self._seen:
             for at in (~loss.isfinite()).nonzero()[:1, 0]:
@@ -203,58 +194,21 @@ class PreferenceSteps(MixtureCallback):
         rows = self.loader.sources[self.mixture.sources[source]]  # type: ignore[union-attr]
         return f"the source {self.mixture.sources[source]!r}, row {row} ({rows.where(row)})"
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Tell the Mixture, when it is time."""
-        super().on_step_end(args, state, control, **more)
-        step = self.batches[0].step
-        if (step + 1) % self.settings.observe_every == 0 and self._since.steps:
-            self._tell(step)
-
-    def _tell(self, step: int) -> None:
-        since, read = self._since, self.mixture.strategy.needs | self.mixture.strategy.uses
-        found = {"counts": since.rows, "planned": since.planned / since.steps, "loss": since.mean("loss")}
-        if self.settings.specialists:
-            found["excess_loss"] = since.mean("excess")
-        if self.settings.held_out and "eval_loss" in read:
-            found["eval_loss"] = self._held_out
-        assert self.loader is not None
-        observation = Observation(step, self.loader.plan.batch_size, **found)
-        self.mixture.observe(observation, None if self.mixture.log is None else self.loader.ledger())
-        self._alarms += "alarm" in self.mixture.strategy.remarks(self.mixture.state)
-        self.observation = observation
-        since.clear()
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **more: Any) -> None:
-        """Keep the held-out losses of data sets that are named after sources."""
-        for i, name in enumerate(self.mixture.sources):
-            if (metrics or {}).get(f"eval_{name}_loss") is not None:
-                self._held_out[i] = float(metrics[f"eval_{name}_loss"])
-
     # the log and the checkpoint
 
     def to_log(self) -> dict[str, float]:
         """Return numbers for the trackers, of the steps since the last line."""
-        logged, names = self._logged, self.mixture.sources
+        logged = self.watcher.logged
+        skipped = {"mixture/skipped": float(logged.skipped)} if logged.skipped else {}
         if not logged.steps:
-            lines = {}
-        else:
-            found = {"loss": logged.mean("loss"), "accuracy": logged.mean("right"), "margin": logged.mean("margin")}
-            if self.settings.specialists:
-                found |= {"excess": logged.mean("excess"), "gate": logged.mean("gate")}
-            assert self.loader is not None
-            found |= {"weight": self.weights, "epochs": np.array([line.epochs for line in self.loader.ledger().lines])}
-            lines = {
-                f"mixture/{what}/{name}": float(value)
-                for what, values in found.items()
-                for name, value in zip(names, values, strict=True)
-                if np.isfinite(value)
-            }
-            lines |= {"mixture/entropy": entropy(self.weights), "mixture/alarms": float(self._alarms)}
-        if logged.skipped:
-            lines["mixture/skipped"] = float(logged.skipped)
-        logged.clear()
-        self._alarms = 0
-        return lines
+            logged.clear()
+            return skipped
+        values = {"loss": logged.mean("loss"), "accuracy": logged.mean("right"), "margin": logged.mean("margin")}
+        if self.settings.specialists:
+            values |= {"excess": logged.mean("excess"), "gate": logged.mean("gate")}
+        assert self.loader is not None
+        values["epochs"] = np.array([line.epochs for line in self.loader.ledger().lines])
+        return {**self.watcher.line(values, self.weights), **skipped}
 
     def state(self) -> dict[str, Any]:
         """Return what `trainer_state.json` keeps: JSON-able."""
@@ -264,42 +218,28 @@ class PreferenceSteps(MixtureCallback):
                 "mixture": self.mixture.state_dict() if self.settings.apply == "loss" else None,
                 "world_size": self.trainer.args.world_size,
                 "settings": self.settings.to_json(),
-                "since": self._since.state_dict(),
-                "logged": self._logged.state_dict(),
-                "alarms": self._alarms,
-                "held_out": [None if np.isnan(v) else v for v in self._held_out.tolist()],
-                "observation": None if self.observation is None else self.observation.to_json(),
             }
         return saved
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Take the state of the stream, the Mixture and the sums out of the checkpoint, if there is one."""
-        if not state.global_step:
-            self._check_log()
-            super().on_train_begin(args, state, control, **more)
-            return
-        saved = self.saved(state)
-        if not isinstance(saved.get("settings"), Mapping):
-            raise InputError("the checkpoint should be of a PreferenceTrainer, found none of its numbers; use another")
+    def check_saved(self, saved: Mapping[str, Any]) -> None:
+        """Raise InputError if a checkpoint is not of a PreferenceTrainer with these settings."""
+        super().check_saved(_with_observing(saved) if "settings" in saved else {})
         for name, now in self.settings.to_json().items():
             if saved["settings"].get(name) != now:
                 raise InputError(
                     f"{name} should be the checkpoint's ({saved['settings'].get(name)!r}), found {now!r}; use the same"
                 )
-        super().on_train_begin(args, state, control, **more)
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Go on with what `state` saved."""
         if self.settings.apply == "loss":
             self.mixture.load_state_dict(saved["mixture"])
-        self._since.load_state_dict(saved["since"])
-        self._logged.load_state_dict(saved["logged"])
-        self._alarms, seen = int(saved["alarms"]), saved["observation"]
-        self._held_out = np.array([np.nan if v is None else v for v in saved["held_out"]])
-        self.observation = None if seen is None else Observation.from_json(seen)
+        super().load(_with_observing(saved))
 
-    def _check_log(self) -> None:
-        """Raise InputError before the first step if the log is another run's."""
-        log = self.mixture.log
-        if log is not None and not self.mixture._own_log and log.exists() and log.stat().st_size:
-            raise InputError(f"{log} holds the decisions of another run; resume from its checkpoint, or choose another")
+
+def _with_observing(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what was saved; an earlier version kept the Watcher's part beside the settings."""
+    return {"observing": saved, **saved} if "since" in saved else saved
 
 
 def pair_inputs(batch: Any) -> dict[str, Tensor]:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Trainer
 
-from mixwright.batch_losses import CLIPS
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.integrations.transformers import check_trainer
 from mixwright.preference.arguments import (
+    check_choices,
     check_options,
     check_sources,
     loss_of,
@@ -28,11 +28,12 @@ from mixwright.preference.evaluation import evaluated, held_out_sources
 from mixwright.preference.losses import PairBatch, PairLoss, PairLosses, answer_log_probabilities
 from mixwright.preference.mixtures import applied, baseline, check_rows, mixture_of, trained_on
 from mixwright.preference.pairs.rows import PairRows, collate_pairs
-from mixwright.preference.steps import PairSettings, PreferenceSteps, pair_inputs
+from mixwright.preference.steps import SUMS, PairSettings, PreferenceSteps, excess_means, pair_inputs, pair_means
 from mixwright.simplex import normalise
 from mixwright.stream import MixtureLoader, Plan, Sources
 from mixwright.stream.plan.settings import whole
 from mixwright.stream.trainer import attach
+from mixwright.watching.watcher import Watcher
 
 __all__ = ["PreferenceTrainer", "last_complete_checkpoint", "normalised_weights"]
 
@@ -153,19 +154,10 @@ class PreferenceTrainer(Trainer):
         **more: Any,
     ) -> None:
         check_options(args, model)
+        check_choices(clip=clip, train_on=train_on, apply=apply, counts=counts, non_finite=non_finite)
         self.pair_loss = loss_of(args) if loss is None else loss
         specialists = check_sources(sources, self.pair_loss)
         held_out = held_out_sources(eval_dataset, self.pair_loss)
-        for name, value, known in (
-            ("clip", clip, CLIPS),
-            ("train_on", train_on, (None, "excess", "loss")),
-            ("apply", apply, (None, "sampling", "loss")),
-            ("counts", counts, (None, "batch", "expected")),
-            ("non_finite", non_finite, ("stop", "skip")),
-        ):
-            if value not in known:
-                allowed = " or ".join(repr(each) for each in known if each)
-                raise InputError(f"{name} should be {allowed}, found {value!r}")
         if disable_dropout or (disable_dropout is None and getattr(args, "disable_dropout", True)):
             without_dropout(model)
         super().__init__(model, with_steps(args, sources), eval_dataset=held_out or None, **more)
@@ -176,13 +168,13 @@ class PreferenceTrainer(Trainer):
         self.pad_token_id = _padding(self, pad_token_id)
         opened = Sources(sources)
         workers = self.args.dataloader_num_workers if num_workers is None else whole(num_workers, "num_workers", 0)
-        least = 1 - (-workers * whole(ahead, "ahead", 1) // self.args.gradient_accumulation_steps)
         weights, apply, counts, prior = baseline(weights, apply, counts, prior)
-        settings = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
-        self.mixture = mixture_of(weights, opened, settings, least)
+        least = 1 - (-workers * whole(ahead, "ahead", 1) // self.args.gradient_accumulation_steps)
+        given = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
+        self.mixture = mixture_of(weights, opened, given, least)
         if self.args.process_index:
             self.mixture.log = None
-        watching = PairSettings(
+        settings = PairSettings(
             clip=clip,
             train_on=trained_on(self.mixture, train_on),
             apply=applied(self.mixture, apply),
@@ -190,41 +182,44 @@ class PreferenceTrainer(Trainer):
             observe_every=whole(observe_every, "observe_every", 1),
             non_finite=non_finite,
             specialists=specialists,
-            held_out=set(opened.names) <= set(held_out),
             loss=self.pair_loss.fingerprint,
         )
-        self.loader = self._loader(opened, watching, dict(plan or {}), workers, ahead)
-        self.steps = attach(self, PreferenceSteps(self, self.loader, self.mixture, watching), pair_inputs)
-
-    def _loader(
-        self, sources: Sources, watching: PairSettings, plan: dict[str, Any], workers: int, ahead: int
-    ) -> MixtureLoader:
-        """Return the loader, after checking that the strategy gets what it needs."""
-        args, mixture = self.args, self.mixture
-        rows = self._train_batch_size * args.gradient_accumulation_steps * args.world_size
-        seed = args.seed if args.data_seed is None else args.data_seed
-        draw = "carry" if "carry" in mixture.strategy.draw else "iid"
-        options = {"seed": seed, "draw": draw, **plan}
-        given = {"planned", "loss"} | ({"excess_loss"} if watching.specialists else set())
-        given |= {"eval_loss"} if watching.held_out else set()
-        if "excess_loss" in mixture.strategy.needs and not watching.specialists:
-            raise InputError(
-                f"{type(mixture.strategy).__name__} needs the excess over specialists, found no specialist's losses; "
-                "give PairRows(..., specialist=) in every source, or use GroupDRO"
-            )
-        mixture.check(given, watching.apply, options["draw"])
-        check_rows(rows, mixture.prior, watching.apply, watching.counts)
-        drawn: Any = mixture if watching.apply == "sampling" else mixture.prior
-        return MixtureLoader(
-            sources,
-            Plan(sources.sizes, drawn, batch_size=rows, **options),
-            args.process_index,
-            args.world_size,
-            accumulate=args.gradient_accumulation_steps,
+        options = self._plan_options(plan or {})
+        watcher = self._watcher(settings, options["draw"], set(opened.names) <= set(held_out))
+        drawn: Any = self.mixture if settings.apply == "sampling" else self.mixture.prior
+        self.loader = MixtureLoader(
+            opened,
+            Plan(opened.sizes, drawn, batch_size=self._rows, **options),
+            self.args.process_index,
+            self.args.world_size,
+            accumulate=self.args.gradient_accumulation_steps,
             num_workers=workers,
             ahead=ahead,
             collate=collate_pairs(self.pad_token_id),
         )
+        self.steps = attach(self, PreferenceSteps(self, self.loader, watcher, settings), pair_inputs)
+
+    @property
+    def _rows(self) -> int:
+        return int(self._train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size)
+
+    def _plan_options(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        draw = "carry" if "carry" in self.mixture.strategy.draw else "iid"
+        return {"seed": seed, "draw": draw, **plan}
+
+    def _watcher(self, settings: PairSettings, draw: str, held_out: bool) -> Watcher:
+        """Return what watches the steps, after checking that the strategy gets what it needs."""
+        fields = excess_means if settings.specialists else pair_means
+        watcher = Watcher(self.mixture, settings.observe_every, self._rows, SUMS, fields, held_out=held_out)
+        if "excess_loss" in self.mixture.strategy.needs and not settings.specialists:
+            raise InputError(
+                f"{type(self.mixture.strategy).__name__} needs the excess over specialists, found no specialist's "
+                "losses; give PairRows(..., specialist=) in every source, or use GroupDRO"
+            )
+        self.mixture.check(watcher.given, settings.apply, draw)
+        check_rows(self._rows, self.mixture.prior, settings.apply, settings.counts)
+        return watcher
 
     def pair_losses(self, model: Any, inputs: Mapping[str, Tensor]) -> PairLosses:
         """Return losses and margins [b] of a batch of pairs: `collate_pairs`'s tensors."""

@@ -3,7 +3,6 @@
 from mixwright.lazy import lazy
 
 _LATER = {
-    "Observer": "observing",
     "TrainingResult": "result",
     "TrainingSettings": "settings",
     "train": "language_model",

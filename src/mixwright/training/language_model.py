@@ -15,10 +15,10 @@ from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
 from mixwright.training.loop import Evaluate, Progress, Run
-from mixwright.training.observing import Measure
 from mixwright.training.ranks import Ranks
 from mixwright.training.result import DivergedError, TrainingResult
 from mixwright.training.settings import TrainingSettings
+from mixwright.watching.watcher import Measure
 
 __all__ = ["DivergedError", "TrainingResult", "train"]
 

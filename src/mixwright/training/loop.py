@@ -24,11 +24,12 @@ from mixwright.text.tokens import TokenStore
 from mixwright.training.batches import Batches
 from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint
 from mixwright.training.model import build_model, no_bars, torch, training_flops
-from mixwright.training.observing import Measure, Observer, StepLosses
 from mixwright.training.ranks import Ranks, whole
 from mixwright.training.result import DivergedError, TrainingResult
 from mixwright.training.settings import TrainingSettings, described, learning_rate_at
-from mixwright.training.step import Gradient, Stepper
+from mixwright.training.step import Gradient, StepLosses, Stepper, no_losses
+from mixwright.watching.statistics import FIELDS, SampledStatistics, level_for
+from mixwright.watching.watcher import Measure, Watcher
 
 Progress = Callable[[str, int, int, str], None]
 Evaluate = Callable[[Any], Mapping[str, float]]
@@ -63,7 +64,7 @@ class Run:
     losses: StepLosses = field(init=False)  # of the steps since the last evaluation
 
     metrics: IO[bytes] = field(init=False)
-    observer: Observer | None = field(init=False, default=None)
+    watcher: Watcher | None = field(init=False, default=None)
     batches: Batches = field(init=False)
     model: Any = field(init=False)
     stepper: Stepper = field(init=False)
@@ -77,18 +78,22 @@ class Run:
             rows = {name: store.rows(settings.context) for name, store in self.stores.items()}
             log = self.folder / _DECISIONS if ranks.main else None
             weights = Mixture(rows, weights, settings.lag, self.prior, log, self.constraints)
-            shared = {name: _of_main(ranks, measure) for name, measure in self.measures.items()}
-            self.observer = Observer(
-                weights,
-                settings.observe_every,
-                settings.batch_size,
-                shared,
-                settings.statistics_steps,
-                settings.statistics == "always",
-            )
-        pairs = self.observer is not None and self.observer.statistics is not None
+            self.watcher = self._watcher(weights)
+        pairs = self.watcher is not None and self.watcher.statistics is not None
         self.batches = Batches(self.stores, weights, settings, ranks.rank, ranks.size, pairs)
-        self.losses = _no_losses(len(self.stores))
+        self.losses = no_losses(len(self.stores))
+
+    def _watcher(self, mixture: Mixture) -> Watcher:
+        settings, read = self.settings, mixture.strategy.needs | mixture.strategy.uses
+        level = level_for(FIELDS if settings.statistics == "always" else read)
+        statistics = None
+        if level is not None:
+            every, steps = settings.observe_every, settings.statistics_steps
+            statistics = SampledStatistics(mixture.k, every, steps, {"level": level})
+        shared = {name: _of_main(self.ranks, measure) for name, measure in self.measures.items()}
+        watcher = Watcher(mixture, settings.observe_every, settings.batch_size, measures=shared, statistics=statistics)
+        mixture.check(watcher.given, apply="sampling", draw="carry")
+        return watcher
 
     @property
     def made_from(self) -> dict[str, Any]:
@@ -123,7 +128,7 @@ class Run:
         settings = self.settings
         self.model = build_model(self.spec, self.tokenizer, settings.context, settings.seed)
         flops = training_flops(self.model, settings.steps * settings.batch_size * settings.context)
-        outer, statistics = self.ranks.wrap(self.model), self.observer.statistics if self.observer else None
+        outer, statistics = self.ranks.wrap(self.model), self.watcher.statistics if self.watcher else None
         self.stepper = Stepper(outer, settings, self.ranks, len(self.stores), statistics)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -147,9 +152,10 @@ class Run:
             )
         load_checkpoint(self._checkpoint, self.model, self.stepper.optimizer)
         self.batches.load_state_dict(position["plan"])
-        if self.observer:
-            observed = position["observer"]
-            self.observer.load_state_dict({**observed, "statistics": observed["statistics"][self.ranks.rank]})
+        if self.watcher:
+            watched = position["observer"]
+            self.watcher.mixture.load_state_dict(watched["mixture"])
+            self.watcher.load_state_dict({**watched, "statistics": watched["statistics"][self.ranks.rank]})
         self.losses = StepLosses(*map(np.array, position["losses"]))
         for name in ("step", "seconds", "curve", "skipped", "skipped_in_a_row"):
             setattr(self, name, position[name])
@@ -203,9 +209,9 @@ class Run:
                 )
                 whole_step = False
                 self._take(found)
-                if self.observer:
-                    ledger = self.batches.ledger
-                    self.observer.step(self.step - 1, found.losses, batch.weights, self.model, ledger)
+                if self.watcher:
+                    self.watcher.add(np.array(found.losses[:2]), batch.weights)
+                    self.watcher.observe(self.step - 1, self.model, self.batches.ledger)
                     self.model.train()
                 whole_step = True
                 if found.asked:
@@ -265,7 +271,7 @@ class Run:
         self.model.train()
         point: dict[str, Any] = {"step": self.step, "tokens": self._tokens, "train_loss": self.losses.mean}
         point |= {"source_train_loss": self.losses.by_source(tuple(self.stores)), "loss": found}
-        self.curve, self.losses = [*self.curve, point], _no_losses(len(self.stores))
+        self.curve, self.losses = [*self.curve, point], no_losses(len(self.stores))
 
     def _is_finite(self) -> bool:
         """Say whether the model gives finite numbers."""
@@ -290,9 +296,9 @@ class Run:
         for name in ("step", "seconds", "curve", "skipped", "skipped_in_a_row"):
             state[name] = getattr(self, name)
         state |= {"losses": [v.tolist() for v in self.losses], "plan": self.batches.state_dict(self.step)}
-        if self.observer:
-            observed = self.observer.state_dict()
-            state["observer"] = {**observed, "statistics": self.ranks.gather(observed["statistics"])}
+        if self.watcher:
+            watched = {**self.watcher.state_dict(), "mixture": self.watcher.mixture.state_dict()}
+            state["observer"] = {**watched, "statistics": self.ranks.gather(watched["statistics"])}
         save_checkpoint(self._checkpoint, self.model, self.stepper.optimizer, state, self.ranks.main)
 
     def _clock(self) -> None:
@@ -324,18 +330,14 @@ class Run:
 
     def _given(self) -> dict[str, Any]:
         """Return the weights of the last step, the account of the sources, and what should be said."""
-        last = self.observer.mixture.weights_for(self.step - 1) if self.observer else np.asarray(self.weights)
+        last = self.watcher.mixture.weights_for(self.step - 1) if self.watcher else np.asarray(self.weights)
         weights = dict(zip(self.stores, last.tolist(), strict=True))
         notes = []
         if self.skipped:
             notes.append(f"{self.skipped} steps made no update, since a loss or the gradient was not finite")
-        if self.observer and self.observer.statistics:
-            notes += self.observer.statistics.notes(tuple(self.stores))
+        if self.watcher and self.watcher.statistics:
+            notes += self.watcher.statistics.notes(tuple(self.stores))
         return {"weights": weights, "ledger": self.batches.ledger().to_json(), "notes": notes}
-
-
-def _no_losses(k: int) -> StepLosses:
-    return StepLosses(np.zeros(k), np.zeros(k), np.zeros(k))
 
 
 def _of_main(ranks: Ranks, measure: Measure) -> Measure:

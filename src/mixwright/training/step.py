@@ -9,13 +9,52 @@ from numpy.typing import NDArray
 
 from mixwright.training.batches import Batch
 from mixwright.training.model import torch
-from mixwright.training.observing import StepLosses
 from mixwright.training.ranks import Ranks, whole
-from mixwright.training.sampled import SampledStatistics
 from mixwright.training.settings import TrainingSettings
+from mixwright.watching.statistics import SampledStatistics
 
+Array = NDArray[np.float64]
 _BETAS = (0.9, 0.95)
 _CLIP = 1.0
+
+
+class StepLosses(NamedTuple):
+    """
+    What a step's rows lost, over all ranks.
+
+    `counts` [k] rows with a finite loss; `sums` [k] of their losses (a row's: mean nats per token); `bad` [k] rows
+    whose loss is not finite.
+    """
+
+    counts: Array
+    sums: Array
+    bad: Array
+
+    @classmethod
+    def of_rows(cls, source: NDArray[np.integer[Any]], losses: Array, k: int) -> StepLosses:
+        """Return the sums of rows with sources [b] and losses [b]."""
+        finite = np.isfinite(losses)
+        parts = (finite, np.where(finite, losses, 0.0), ~finite)
+        return cls(*(np.asarray(np.bincount(source, part, k), np.float64) for part in parts))
+
+    @property
+    def mean(self) -> float | None:
+        """Return the mean over the rows with a finite loss; None without any."""
+        return float(self.sums.sum() / self.counts.sum()) if self.counts.any() else None
+
+    def by_source(self, names: tuple[str, ...]) -> dict[str, float]:
+        """Return the mean loss of each source that had rows."""
+        seen = np.flatnonzero(self.counts)
+        return {names[i]: float(self.sums[i] / self.counts[i]) for i in seen}
+
+    def plus(self, other: StepLosses) -> StepLosses:
+        """Return the sums of both."""
+        return StepLosses(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+def no_losses(k: int) -> StepLosses:
+    """Return the sums of no rows."""
+    return StepLosses(np.zeros(k), np.zeros(k), np.zeros(k))
 
 
 class Gradient(NamedTuple):
@@ -74,7 +113,7 @@ class Stepper:
         torch.manual_seed(seed % 2**63)  # for dropout: a function of seed, step and rank
         self.optimizer.zero_grad(set_to_none=True)
         parts = self._parts(batch)
-        losses = StepLosses.of_rows(np.zeros(0, np.int64), np.zeros(0), self._k)
+        losses = no_losses(self._k)
         for part in parts:
             with self._ranks.syncing(self.model, part is parts[-1]):
                 losses = losses.plus(self._backward(step, part))

@@ -16,7 +16,7 @@ from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import from_config
 from mixwright.strategies.registry import known as strategies
 from mixwright.strategy import Strategy
-from mixwright.training.observing import GIVEN
+from mixwright.watching.watcher import GIVEN
 
 Weights = tuple[float, ...]
 MEASURED = frozenset({"eval_loss"})  # what a comparison measures for strategies; nothing on its targets

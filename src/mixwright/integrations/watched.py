@@ -1,0 +1,134 @@
+"""What the callbacks of Trainers share: a Watcher fed over ranks and micro-batches, and its part of a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mixwright.errors import InputError
+from mixwright.gradients.distributed import world_size
+from mixwright.integrations.gradient_checks import leave_out
+from mixwright.observation import Observation
+from mixwright.stream.loader import MixtureLoader
+from mixwright.stream.trainer import MixtureCallback
+from mixwright.watching.watcher import Watcher
+
+Array = NDArray[np.float64]
+logger = logging.getLogger(__name__)
+
+
+class WatchedCallback(MixtureCallback):
+    """
+    The callback of a Trainer whose steps a Watcher follows.
+
+    Attributes
+    ----------
+    mixture, loader
+        The Mixture, and the loader that the Trainer trains on.
+    watcher
+        Its sums and its last observation.
+    batches
+        Those of the current optimiser step, one per micro-batch.
+    """
+
+    made_by: str  # what makes such a callback, for messages
+
+    def __init__(
+        self, trainer: Any = None, loader: MixtureLoader | None = None, watcher: Watcher | None = None
+    ) -> None:
+        super().__init__(loader)
+        if trainer is None or watcher is None:  # transformers makes an empty one to look at
+            return
+        self.trainer, self.watcher, self.mixture = trainer, watcher, watcher.mixture
+        self._sums: Tensor | None = None
+
+    @property
+    def observation(self) -> Observation | None:
+        """Return the last observation that the mixture got; None before the first."""
+        return self.watcher.observation
+
+    def count(self, sums: Tensor) -> None:
+        """Add the sums [names, k] of a micro-batch to those of the step."""
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def summed(self) -> Array:
+        """Return the step's sums [names, k] over all micro-batches and ranks."""
+        assert self._sums is not None
+        if world_size() > 1:
+            torch.distributed.all_reduce(self._sums)
+        return self._sums.cpu().double().numpy()
+
+    def not_finite(self, what: str, how: str, advice: str = "") -> None:
+        """
+        Stop with an error, leave the step out, or go on, after a step whose numbers are not finite.
+
+        Parameters
+        ----------
+        what
+            What is not finite, a sentence.
+        how
+            "stop", "skip" or "keep".
+        advice
+            What to do besides lowering the learning rate, for the error.
+        """
+        where = f"step {self.batches[0].step}: {what}"
+        if how == "stop":
+            raise InputError(
+                f"{where}; the model is as it was before the step: lower the learning rate, {advice}or give "
+                "non_finite='skip' to leave such steps out"
+            )
+        logger.warning("%s; %s", where, "the step is skipped" if how == "skip" else "trained on as it is")
+        scaled = getattr(self.trainer.accelerator, "scaler", None) is not None
+        if how == "skip" and not scaled:  # a scaler skips it itself
+            leave_out(self.trainer.optimizer)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Take the state of the stream, the Mixture and the Watcher out of the checkpoint, if there is one."""
+        if not state.global_step:
+            self.mixture.check_log()
+            super().on_train_begin(args, state, control, **more)
+            return
+        saved = self.saved(state)
+        self.check_saved(saved)
+        super().on_train_begin(args, state, control, **more)
+        self.load(saved)
+
+    def check_saved(self, saved: Mapping[str, Any]) -> None:
+        """Raise InputError if a checkpoint is not of such a callback."""
+        if not isinstance(saved.get("observing"), Mapping):
+            raise InputError(
+                f"the checkpoint should be of {self.made_by}, found none of its observations; use another checkpoint"
+            )
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Go on with what `state` saved."""
+        self.watcher.load_state_dict(saved["observing"], gathered=True)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Observe, if it is time."""
+        super().on_step_end(args, state, control, **more)
+        assert self.loader is not None
+        statistics, step = self.watcher.statistics, self.batches[0].step
+        observed = self.watcher.observe(step, self.trainer.model, self.loader.ledger)
+        if statistics is not None and observed:
+            for note in statistics.new_notes():
+                logger.warning("gradient statistics: %s", note)
+        elif statistics is not None and statistics.due(step):
+            statistics.gather()
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **more: Any) -> None:
+        """Keep the held-out losses of data sets that are named after sources."""
+        self.watcher.evaluated(metrics)
+
+    def state(self) -> dict[str, Any]:
+        """Return what `trainer_state.json` keeps: JSON-able."""
+        saved = super().state()
+        if self.loader is not None:
+            saved["attributes"]["observing"] = self.watcher.state_dict()
+        return saved
