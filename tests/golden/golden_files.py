@@ -31,6 +31,7 @@ KINDS = {  # of runs, with the command that makes them
 # Inputs of stages that are other ones on other machines or with other libraries: a model is named by the bytes of its
 # first weights, losses and found mixtures by what was computed. The formula of the fingerprint is checked with them.
 _MODEL, _LOSSES, _VERSION, _WEIGHTS = "<model>", "<losses>", "<version>", "<weights>"
+_COMPUTED = {"reference": _MODEL, "model": _MODEL, "specialists": _LOSSES}
 _HASH = re.compile(r"[0-9a-f]{16}")
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?: ?%)?")
 
@@ -141,7 +142,7 @@ def _place(run: Path, folder: Path) -> str:
 def _masked(value: Any, names: dict[str, str], key: str = "") -> Any:
     """Return inputs with places for the fingerprints of stages, and marks for what differs from machine to machine."""
     if isinstance(value, dict):
-        return {name: _masked(item, names, name) for name, item in value.items()}
+        return {name: _masked(item, names, key if key in _COMPUTED else name) for name, item in value.items()}
     if isinstance(value, list):
         drawn = len(value) == 3 and isinstance(value[2], float) and isinstance(value[1], str)
         items = [_masked(item, names, key) for item in value]
@@ -153,7 +154,7 @@ def _masked(value: Any, names: dict[str, str], key: str = "") -> Any:
     if key == "arm" and isinstance(value, float):
         return _WEIGHTS
     hashed = isinstance(value, str) and _HASH.fullmatch(value)
-    return {"reference": _MODEL, "model": _MODEL, "specialists": _LOSSES}.get(key, value) if hashed else value
+    return _COMPUTED.get(key, value) if hashed else value
 
 
 def _joined(lines: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
