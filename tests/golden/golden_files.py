@@ -6,6 +6,7 @@ the stages of a tiny run of each kind. shown/, pages/: the numbers that `show` a
 folders that a former version left (summary.json and what is read with it); these are never written again.
 """
 
+import difflib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,9 @@ def check_golden(name: str, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert path.exists(), f"there is no {path}; UPDATE_GOLDEN=1 writes it"
-    assert text == path.read_text(encoding="utf-8"), f"{path} differs; if that is meant: UPDATE_GOLDEN=1"
+    expected = path.read_text(encoding="utf-8")
+    lines = difflib.unified_diff(expected.splitlines(), text.splitlines(), "golden", "found", lineterm="", n=1)
+    assert text == expected, f"{path} differs; if that is meant: UPDATE_GOLDEN=1\n" + "\n".join(islice(lines, 40))
 
 
 def check_run(kind: str, run: Path, data: Path) -> None:
