@@ -1,5 +1,6 @@
-"""The commands as a person runs them: in a process of their own."""
+"""The commands as a person runs them; in a process of their own where that is the point."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,8 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from mixwright.cli.app import app
 from mixwright.mixture_file import MixtureFile
+
+
+def called(*arguments: str, cwd: Path | str = ".") -> Result:
+    """Call a command in this process: much quicker."""
+    with contextlib.chdir(cwd):
+        return CliRunner().invoke(app, arguments, env={"COLUMNS": "120"})
 
 
 def mixwright(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -44,30 +54,30 @@ def _hear_ctrl_c() -> None:
 def test_version_and_help() -> None:
     assert mixwright("--version").stdout.startswith("mixwright 0.")
     for command in ("demo", "search", "compare", "train", "show", "report"):
-        shown = mixwright(command, "--help")
-        assert shown.returncode == 0
+        shown = called(command, "--help")
+        assert shown.exit_code == 0
         assert "mixwright " + command in shown.stdout
         assert "--quiet" in shown.stdout
         assert "--json" in shown.stdout
-        assert command in mixwright("--help").stdout
+        assert command in called("--help").stdout
 
 
 def test_the_schema_is_json_and_nothing_else() -> None:
-    shown = mixwright("search", "--schema")
+    shown = called("search", "--schema")
     assert "sources" in json.loads(shown.stdout)["$defs"]["SearchConfig"]["properties"]
     assert shown.stderr == ""
 
 
 def test_show_a_mixture(mixture: Path) -> None:
-    shown = mixwright("show", str(mixture))
-    assert shown.returncode == 0, shown.stderr
+    shown = called("show", str(mixture))
+    assert shown.exit_code == 0, shown.stderr
     assert "0.750" in shown.stdout
     assert "0.700 to 0.800" in shown.stdout
     assert "[bold]<script>alert(1)</script>" in shown.stdout
     assert "better than uniform" in shown.stdout
-    assert json.loads(mixwright("show", str(mixture), "--json").stdout)["weights"] == [0.75, 0.25]
-    assert json.loads(mixwright("--json", "show", str(mixture)).stdout)["weights"] == [0.75, 0.25]
-    assert mixwright("show", str(mixture), "--quiet").stdout == ""
+    assert json.loads(called("show", str(mixture), "--json").stdout)["weights"] == [0.75, 0.25]
+    assert json.loads(called("--json", "show", str(mixture)).stdout)["weights"] == [0.75, 0.25]
+    assert called("show", str(mixture), "--quiet").stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -83,8 +93,8 @@ def test_show_a_mixture(mixture: Path) -> None:
     ],
 )
 def test_bad_input_is_status_2_and_one_message(tmp_path: Path, arguments: list[str], says: str) -> None:
-    shown = mixwright(*arguments, cwd=tmp_path)
-    assert shown.returncode == 2
+    shown = called(*arguments, cwd=tmp_path)
+    assert shown.exit_code == 2
     assert says in shown.stderr
     assert "Traceback" not in shown.stderr
     assert shown.stdout == ""
@@ -112,8 +122,8 @@ def test_a_wrong_path_says_which_one_is_right(tmp_path: Path, arguments: list[st
         (tmp_path / name).write_text("x: 1\n")
     (tmp_path / "runs/one/summary.json").write_text('{"schema": 1}')
     (tmp_path / "empty").mkdir()
-    shown = mixwright(*arguments, cwd=tmp_path)
-    assert shown.returncode == 2
+    shown = called(*arguments, cwd=tmp_path)
+    assert shown.exit_code == 2
     assert says in shown.stderr
     assert shown.stdout == ""
 
@@ -121,15 +131,15 @@ def test_a_wrong_path_says_which_one_is_right(tmp_path: Path, arguments: list[st
 def test_a_newer_mixture_file(mixture: Path) -> None:
     value = json.loads(mixture.read_text())
     mixture.write_text(json.dumps(value | {"schema": 99}))
-    shown = mixwright("show", str(mixture))
-    assert shown.returncode == 2
+    shown = called("show", str(mixture))
+    assert shown.exit_code == 2
     assert "99" in shown.stderr
 
 
 def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("x")
-    shown = mixwright("show", str(tmp_path))
-    assert shown.returncode == 2
+    shown = called("show", str(tmp_path))
+    assert shown.exit_code == 2
     assert "is not finished; go on with: mixwright search" in shown.stderr
 
 
@@ -200,18 +210,18 @@ def test_search_from_beginning_to_page(tiny_config: Path, tmp_path: Path) -> Non
     assert json.loads((run / "summary.json").read_text()) == summary
     assert summary["command"] == f"mixwright search {tiny_config} --json"
     assert "final runs: done" in first.stderr
-    shown = mixwright("show", str(run))
+    shown = called("show", str(run))
     for words in ("Weights of search", "<b>&/numbers", "90 % interval", "certificate:", "verdict:", "cost:", "page:"):
         assert words in shown.stdout
     (run / "report.html").unlink()
-    assert mixwright("report", str(run)).returncode == 0
+    assert called("report", str(run)).exit_code == 0
     assert (run / "report.html").stat().st_size > 10_000
     assert 'id="what-if"' in (run / "report.html").read_text(encoding="utf-8")
     (run / "whatif.json").unlink()  # a run of an older form
-    assert mixwright("report", str(run)).returncode == 0
+    assert called("report", str(run)).exit_code == 0
     assert 'id="what-if"' not in (run / "report.html").read_text(encoding="utf-8")
-    quiet = mixwright("search", str(tiny_config), "--run", str(run), "--quiet", cwd=tmp_path)
-    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    quiet = called("search", str(tiny_config), "--run", str(run), "--quiet", cwd=tmp_path)
+    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "", "")
 
 
 def test_ctrl_c_while_the_command_loads_shows_no_traceback(tmp_path: Path) -> None:
@@ -250,9 +260,9 @@ def test_ctrl_c_says_how_to_go_on(tiny_config: Path, tmp_path: Path) -> None:
                 break
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
-        assert process.wait(60) == 130
+        assert process.wait(300) == 130
     assert "stopped; what is done is kept; run the same command again to go on" in rest
     assert "Traceback" not in rest
     value["proxy"]["tokens"] = 1500
     tiny_config.write_text(json.dumps(value))
-    assert mixwright("search", str(tiny_config), "--run", str(tmp_path / "run"), "-q").returncode == 0
+    assert called("search", str(tiny_config), "--run", str(tmp_path / "run"), "-q").exit_code == 0
