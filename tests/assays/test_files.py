@@ -105,7 +105,7 @@ def test_bad_files(tmp_path) -> None:
     with pytest.raises(InputError, match=r"should end in \.parquet or \.csv"):
         read_assays(tmp_path / "t.xlsx")
     (tmp_path / "t.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(InputError, match="cannot read"):
+    with pytest.raises(InputError, match="should be a parquet file"):
         read_assays(tmp_path / "t.parquet")
     (tmp_path / "t.csv").write_text("smiles,a,a\nC,0,1\n")
     with pytest.raises(InputError, match="'a' twice"):

@@ -186,7 +186,7 @@ def test_a_file_is_named_in_its_error(tmp_path):
     with pytest.raises(InputError, match="cannot read"):
         read(tmp_path)
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="not UTF-8"):
+    with pytest.raises(InputError, match="UTF-16"):
         read(tmp_path / "bytes")
 
 

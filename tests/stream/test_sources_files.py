@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from mixwright.errors import InputError
 from mixwright.stream.gather import Sources
+from mixwright.stream.sources.lines import JsonLines
 from mixwright.stream.sources.megatron import MegatronRows, megatron_documents
 from mixwright.stream.sources.opening import open_source
-from mixwright.stream.sources.tables import JsonLines, ParquetRows
+from mixwright.stream.sources.tables import ParquetRows
 
 CODES = {"u1": 1, "i1": 2, "<i2": 3, "<i4": 4, "<i8": 5, "<u2": 8}
 
@@ -127,7 +128,7 @@ def test_json_lines_are_rows_and_blank_lines_are_not(tmp_path_factory, lines):
         path.write_bytes((end or "\n").join(lines).encode() + end.encode())
         values = [json.loads(line) for line in lines if line.strip()]
         if not values:
-            with pytest.raises(InputError, match="at least one line"):
+            with pytest.raises(InputError, match="at least one row"):
                 open_source(path)
             continue
         source = open_source(path)
@@ -193,7 +194,7 @@ def test_columns_of_other_kinds_are_refused_before_the_first_step(tmp_path):
 
 
 def test_a_file_that_is_not_json_lines_is_refused_before_the_first_step(tmp_path):
-    (tmp_path / "a.json").write_text('[{"a": 1},\n{"a": 2}]')
+    (tmp_path / "a.json").write_text('{"a": 1,\n"b": 2}')
     with pytest.raises(InputError, match=r"the source 'a', row 0: .*a\.json, line 1: there should be one JSON value"):
         Sources({"a": tmp_path / "a.json"})
 

@@ -66,7 +66,13 @@ def test_folder_is_read_in_order_and_skips_hidden_files(write, tmp_path):
     write("d/c.jsonl", lines([{"text": "3"}, {"text": "4"}]))
     write("d/.git/x.txt", b"no")
     write("d/.hidden.txt", b"no")
-    assert list(read_documents(tmp_path / "d")) == ["1", "2", "3", "4"]
+    found = read_documents(tmp_path / "d")
+    assert list(found) == ["1", "3", "4"]
+    assert found.notes == [
+        "3 files or folders were left out: 2 hidden (.git, .hidden.txt); 1 of another kind (two.py); a pattern that "
+        "names them, such as *.md, reads them"
+    ]
+    assert list(read_documents(tmp_path / "d" / "b")) == ["2"]
 
 
 def test_empty_documents_are_left_out(write):
@@ -85,7 +91,8 @@ def test_empty_documents_are_left_out(write):
             r"a.jsonl, line 3: the text should be UTF-8, found byte 0xff",
         ),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"line 2: .*bad JSON \(Expecting value at column"),
-        ("a.jsonl", b'[{"text": "a"}]', r"line 1: each line should be one JSON object, found a list"),
+        ("a.jsonl", b'{"text": "a"}\n[]', r"line 2: each line should be one JSON object, found a list"),
+        ("a.json", b'[{"text": "a"}, ["b"]]', r"item 2: each item should be one JSON object, found a list"),
         ("a.jsonl", b'{"b": 1, "a": 2}', r"line 1: the field 'text' is missing, found \['a', 'b'\]"),
         ("a.jsonl", b'{"text": null}', r"line 1: the field 'text' should be a string, found null"),
         ("a.jsonl", b'{"text": "\\ud800"}', r"line 1: .*half a surrogate pair"),

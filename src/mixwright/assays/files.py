@@ -13,6 +13,14 @@ from numpy.typing import NDArray
 from mixwright.assays.data import AssayTable, label_column, listed, missing_name, numbers_of, same_rows
 from mixwright.assays.fingerprints import Fingerprint, read_smiles
 from mixwright.errors import InputError, missing_extra
+from mixwright.files.csv_rows import open_csv
+from mixwright.files.kinds import kind_of
+from mixwright.files.listing import the_file
+from mixwright.files.opening import open_text
+from mixwright.files.parquet import open_parquet, without_views
+
+_BLOCK = 1 << 24  # bytes of a .csv file that are parsed at a time
+_LARGEST = (1 << 31) - 1
 
 
 def read_assays(
@@ -102,23 +110,24 @@ def column_names(path: Path | str) -> list[str]:
     InputError
         No such file, another suffix, a damaged file, or a name that is there twice.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".parquet", ".csv"):
-        raise InputError(f"{path} should end in .parquet or .csv, found {path.suffix!r}; convert the file")
-    if not path.is_file():
-        raise InputError(f"{path} should be a .parquet or .csv file, found no such file; check the path")
-    arrow, parquet, csv = _arrow()
-    try:
-        if path.suffix.lower() == ".parquet":
-            names = list(parquet.read_schema(path).names)
-        else:
-            with csv.open_csv(path) as reader:
-                names = list(reader.schema.names)
-    except (OSError, arrow.ArrowException) as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}; write the file again") from error
+    path = the_file(Path(path), (".parquet", ".csv"), "give one file, or join the files first")
+    if kind_of(path) == ".parquet":
+        with open_parquet(path) as file:
+            names = list(file.schema_arrow.names)
+    else:
+        names = _header(path)
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise InputError(f"{path} should have different column names, found {listed(twice)} twice; rename one")
+    return names
+
+
+def _header(path: Path) -> list[str]:
+    """Return the names in the first row of a .csv file."""
+    with open_csv(path) as rows:
+        names = next(rows, [])
+    if not names:
+        raise InputError(f"{path} should have a header and rows, found an empty file; add them")
     return names
 
 
@@ -154,28 +163,38 @@ def _matching(path: Path, pattern: str, names: list[str]) -> list[str]:
     return found
 
 
-def _arrow() -> tuple[Any, Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import csv, parquet
-    except ImportError as error:
-        raise missing_extra("pyarrow", "tabular") from error
-    return pyarrow, parquet, csv
-
-
 def _read(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     """Return columns as arrays of python objects or numbers, in which a gap is None or NaN."""
-    arrow, parquet, csv = _arrow()
     names = list(dict.fromkeys(names))
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = parquet.read_table(path, columns=names)
-        else:
-            options = csv.ConvertOptions(include_columns=names, strings_can_be_null=True)
-            table = csv.read_csv(path, convert_options=options)
-    except (OSError, arrow.ArrowException) as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}; write the file again") from error
+    if kind_of(path) == ".parquet":
+        with open_parquet(path) as file:
+            table = without_views(file.read(columns=names))
+    else:
+        table = _csv_table(path, names)
     return {name: _array(table[name]) for name in names}
+
+
+def _csv_table(path: Path, names: list[str]) -> Any:
+    """Return columns of a .csv file as an Arrow table; quoted cells may hold line breaks."""
+    try:
+        import pyarrow
+        from pyarrow import csv as arrow_csv
+    except ImportError as error:
+        raise missing_extra("pyarrow", "tabular") from error
+    convert = arrow_csv.ConvertOptions(include_columns=names, strings_can_be_null=True)
+    parse = arrow_csv.ParseOptions(newlines_in_values=True)
+    size = _BLOCK
+    while True:
+        try:
+            read = arrow_csv.ReadOptions(block_size=size)
+            with open_text(path, "comma-separated values in UTF-8") as handle:
+                return arrow_csv.read_csv(handle, read_options=read, parse_options=parse, convert_options=convert)
+        except (OSError, pyarrow.ArrowException) as error:
+            if "straddling" in str(error) and size < _LARGEST:  # a row that is longer than a block
+                size = min(size * 16, _LARGEST)
+                continue
+            found = str(error).splitlines()[0]
+            raise InputError(f"cannot read {path}: {found}; correct it, or write the file again") from error
 
 
 def _array(column: Any) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError
+from mixwright.files.opening import read_text
 from mixwright.formats._text import parse_json, parse_yaml, to_number
 
 
@@ -52,7 +53,7 @@ def read_places(path: str | PathLike[str]) -> dict[str, Any]:
         The file is missing, is no mapping or names a source twice.
     """
     path = Path(path)
-    text = read_text(path, "a file of paths")
+    text = read_text(path, "a file of paths", "check the path")
     try:
         value = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
     except InputError as error:
@@ -60,19 +61,6 @@ def read_places(path: str | PathLike[str]) -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
         raise InputError(f"{path} should map each source to its path, found {_kind(value)}; write lines SOURCE: PATH")
     return value
-
-
-def read_text(path: Path, what: str) -> str:
-    """Return a file's text; InputError if it cannot be read, or is no text."""
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path} should be {what}, found no such file; check the path") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} should be {what}, found bytes that are not UTF-8; check the path") from None
-    except (OSError, ValueError) as error:
-        found = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {path}: {found}; it should be {what}") from None
 
 
 def places_of(paths: Mapping[str, Any] | None, sources: Iterable[str], keys: tuple[str, ...]) -> dict[str, Place]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError
+from mixwright.files.opening import read_text
 from mixwright.formats._hub import label_of
-from mixwright.formats._places import places_of, read_text
+from mixwright.formats._places import places_of
 from mixwright.formats._readers import READERS, Found, detect
 from mixwright.formats._registry import FORMATS
 from mixwright.formats._text import to_number
@@ -93,7 +94,7 @@ def _source(path_or_text: str | PathLike[str]) -> tuple[Path | None, str]:
         raise InputError(
             f"there should be a file {path_or_text!r:.60}, found none; a blend itself begins with a weight: 0.3 a 0.7 b"
         )
-    return path, read_text(path, "a file with a mixture")
+    return path, read_text(path, "a file with a mixture", "check the path")
 
 
 def _is_text(value: str) -> bool:

@@ -11,7 +11,7 @@ _LATER = {
     "ArrowRows": "sources.tables",
     "Batch": "batches",
     "Interleaved": "adapters",
-    "JsonLines": "sources.tables",
+    "JsonLines": "sources.lines",
     "MegatronRows": "sources.megatron",
     "MixtureLoader": "loader",
     "PaddedDocuments": "sources.tokens",

@@ -122,7 +122,7 @@ class Interleaved(IterableDataset[Any]):
                 example = self._next(source)
                 last = slot + 1 == len(step.source)
                 self._slot, self._step = (0, step.step + 1) if last else (slot + 1, step.step)
-                yield example if self.name is None else {**example, self.name: source}
+                yield example if self.name is None else _with_source(example, self.name, source)
 
     def _next(self, source: str) -> Any:
         stream, running = self.streams[source], self._running
@@ -194,4 +194,14 @@ def _examples(sources: Sources, plan: Plan, name: str) -> Iterator[dict[str, Any
         pairs = list(zip(step.source.tolist(), step.row.tolist(), strict=True))
         for (source, _), row in zip(pairs, rows.__getitems__(pairs), strict=True):
             example = row if isinstance(row, Mapping) else {"input_ids": row}
-            yield {**example, name: sources.names[source]}
+            yield _with_source(example, name, sources.names[source])
+
+
+def _with_source(example: Mapping[str, Any], name: str, source: str) -> dict[str, Any]:
+    """Return an example with the name of its source; a column of its own is not written over."""
+    if example.get(name, source) != source:
+        raise InputError(
+            f"the source {source!r}: {name!r} should be free for the source's name, found a column of that name "
+            f"({example[name]!r:.40}); choose another with name=, or rename the column"
+        )
+    return {**example, name: source}

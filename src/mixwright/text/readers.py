@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
-import os
-import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from random import Random
+from typing import Any, Generic, Literal, TypeVar
 
-from mixwright.errors import InputError, missing_extra
+from mixwright.errors import InputError
+from mixwright.files.kinds import kind_of
+from mixwright.files.listing import ROWS, Listing, Paths, list_files
+from mixwright.files.opening import read_text
+from mixwright.files.rows import FoundRow, name_of, rows_of_file
 
-_LINES = (".jsonl", ".ndjson", ".json")
-_PACKED = (".gz", ".zst")
+_TEXTS = (*ROWS, ".txt")
 _KNOWN = ".jsonl, .ndjson, .json (one JSON object per line) or .txt, each also with .gz or .zst, .parquet, or a folder"
-_CHUNK = 1 << 17
+_SEED = 0  # of samples: every run takes the same one
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,18 +29,62 @@ class Question:
     others: tuple[str, ...] = ()
 
 
-def read_documents(path: Path | str, field: str = "text") -> Iterator[str]:
+class Reading(Iterator[T], Generic[T]):
     """
-    Return an iterator over the documents of a file or folder. Empty documents are left out.
+    What is read out of files, one by one.
+
+    Attributes
+    ----------
+    empty, null
+        How many rows without a text were left out so far.
+    notes
+        What was left out so far, in sentences: rows, and files beside the data.
+    """
+
+    def __init__(self, listing: Listing, read: Callable[[Reading[T]], Iterator[T]], name: str) -> None:
+        self.listing, self.empty, self.null = listing, 0, 0
+        self._items, self._name, self._found = read(self), name, False
+
+    def __next__(self) -> T:
+        """Return the next one; InputError if there is none at all."""
+        for item in self._items:
+            self._found = True
+            return item
+        if not self._found:
+            beside = f"; {self.listing.notes[0]}" if self.listing.left_out else ""
+            raise InputError(
+                f"{self._name}: there should be at least one document, found none; check the file or remove it{beside}"
+            )
+        raise StopIteration
+
+    @property
+    def notes(self) -> list[str]:
+        """What was left out so far, in sentences."""
+        counts = {"empty": self.empty, "null": self.null}
+        rows = [f"{n} {'text' if n == 1 else 'texts'} left out: {what}" for what, n in counts.items() if n]
+        return rows + self.listing.notes
+
+
+def read_documents(
+    path: Paths, field: str = "text", *, invalid: Literal["error", "drop"] = "error", at_most: int | None = None
+) -> Reading[str]:
+    """
+    Return an iterator over the documents of files and folders. Empty documents are left out, and counted.
 
     Parameters
     ----------
     path
-        JSON lines (`.jsonl`, `.ndjson`, `.json`) or one document (`.txt`), plain or with `.gz` or `.zst`; `.parquet`;
-        or a folder, read recursively in the order of the names: there each file of another kind is one document too,
-        and names that start with a dot are left out.
+        JSON lines (`.jsonl`, `.ndjson`, `.json`), a JSON list of objects, or one document (`.txt`), plain or with
+        `.gz` or `.zst`; `.parquet`; a folder, read with its sub-folders in the order of the names; a pattern such as
+        `web/**/*.jsonl`; or a list of them. In a folder without rows each file is one document, whatever its kind;
+        beside rows, files of other kinds are left out. So are hidden, temporary and backup files. `notes` counts them.
     field
         The key (JSON lines) or column (parquet) that holds the text.
+    invalid
+        "error": a text that is null is an error. "drop": it is left out, and counted.
+    at_most
+        Take a random sample of this many documents, in the files' order: the same one at every reading. The files are
+        read twice.
 
     Raises
     ------
@@ -49,14 +92,21 @@ def read_documents(path: Path | str, field: str = "text") -> Iterator[str]:
         At once if the path is missing or of an unknown kind; while reading if a file is damaged, is not UTF-8, lacks
         the field, or if there is no document at all.
     """
-    path = Path(path)
-    members = _members(path)
-    return _not_empty(path, (text for member in members for text in _documents(member, field, path.is_dir())))
+    if invalid not in ("error", "drop"):
+        raise InputError(f"invalid should be 'error' or 'drop', found {invalid!r}; choose one")
+    listing = list_texts(path)
+
+    def read(reading: Reading[str]) -> Iterator[str]:
+        return (text for file in listing.files for text in _documents(file, field, invalid == "drop", reading))
+
+    return _reading(listing, read, str(path), at_most, (field, invalid))
 
 
-def read_questions(path: Path | str, prompt: str = "Question: {question}\nAnswer:") -> Iterator[Question]:
+def read_questions(
+    path: Paths, prompt: str = "Question: {question}\nAnswer:", *, at_most: int | None = None
+) -> Reading[Question]:
     """
-    Return an iterator over the questions of a JSON lines or parquet file, or of a folder of them.
+    Return an iterator over the questions of JSON lines or parquet files.
 
     Parameters
     ----------
@@ -64,175 +114,127 @@ def read_questions(path: Path | str, prompt: str = "Question: {question}\nAnswer
         As for `read_documents`. Rows are {question: str, choices: [str], answer: index from 0}.
     prompt
         The text before the answer; `{question}` stands for the row's question.
+    at_most
+        As for `read_documents`.
 
     Raises
     ------
     InputError
         As for `read_documents`, and if an answer is not the index of a choice.
     """
-    path = Path(path)
     if "{question}" not in prompt:
         raise InputError(f"the prompt of {path} should contain {{question}}, found {prompt!r}")
-    members = _members(path)
-    for member in members:
-        if _kind(member) == ".txt":
-            raise InputError(f"{member}: questions should be in JSON lines or parquet, found a text file")
-    rows = (row for member in members for row in _rows(member, ("question", "choices", "answer")))
-    return _not_empty(path, (_question(where, row, prompt) for where, row in rows))
+    listing = _known(list_files(path, ROWS))
+    for file in listing.files:
+        if kind_of(file) not in ROWS:
+            raise InputError(f"{file}: questions should be in JSON lines or parquet, found a text file")
+
+    def read(reading: Reading[Question]) -> Iterator[Question]:
+        rows = (row for file in listing.files for row in rows_of_file(file, ("question", "choices", "answer")))
+        return (_question(row, prompt) for row in rows)
+
+    return _reading(listing, read, str(path), at_most, ())
 
 
-def _not_empty(path: Path, items: Iterable[Any]) -> Iterator[Any]:
-    """Pass on the items; raise if there was none."""
-    found = False
-    for item in items:
-        found = True
-        yield item
-    if not found:
-        raise InputError(f"{path}: there should be at least one document, found none; check the file or remove it")
+def list_texts(path: Paths) -> Listing:
+    """Return the files that `read_documents` reads; errors as there."""
+    return _known(list_files(path, _TEXTS, texts=True))
 
 
-def _members(path: Path) -> list[Path]:
-    """Return the files to read, in order; check that they exist and are of a known kind."""
-    try:
-        there, is_folder = path.exists(), path.is_dir()
-    except OSError as error:  # a folder above it is closed to us
-        raise _unreadable(path, error) from None
-    if is_folder:
-        found = [Path(folder) / name for folder, _, names in os.walk(path, onerror=_refuse) for name in names]
-        inside = [p for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts)]
-        return sorted(inside, key=lambda p: p.relative_to(path).as_posix())
-    if not there:
-        raise InputError(f"{path}: there should be a file or folder here, found nothing; check the path")
-    if _kind(path) not in (*_LINES, ".txt", ".parquet"):
-        raise InputError(f"{path}: the name should end in {_KNOWN}; found {''.join(path.suffixes) or 'no suffix'!r}")
-    return [path]
+def _known(listing: Listing) -> Listing:
+    """Check the kinds of files that were named themselves."""
+    for file in listing.files:
+        if file not in listing.in_folder and kind_of(file) not in _TEXTS:
+            found = "".join(file.suffixes) or "no suffix"
+            raise InputError(f"{file}: the name should end in {_KNOWN}; found {found!r}")
+    return listing
 
 
-def _unreadable(path: Path | str, error: OSError) -> InputError:
-    return InputError(f"{path}: cannot read it: {error.strerror or error}")
+def _reading(
+    listing: Listing, read: Callable[[Reading[T]], Iterator[T]], name: str, at_most: int | None, how: tuple[str, ...]
+) -> Reading[T]:
+    if at_most is None:
+        return Reading(listing, read, name)
+
+    def sampled(reading: Reading[T]) -> Iterator[T]:
+        key = (*_state(listing), *how, at_most)
+        if key not in _CHOSEN:
+            _CHOSEN[key] = _sample(sum(1 for _ in Reading(listing, read, name)), at_most)
+        chosen = _CHOSEN[key]
+        return (item for index, item in enumerate(read(reading)) if index in chosen)
+
+    return Reading(listing, sampled, name)
 
 
-def _refuse(error: OSError) -> None:
-    """Raise for a folder that cannot be listed, which `os.walk` would leave out."""
-    raise _unreadable(error.filename, error) from None
+_CHOSEN: dict[tuple[Any, ...], frozenset[int]] = {}  # samples that this process took: each costs a reading of all files
 
 
-def _kind(path: Path) -> str:
-    """Return the suffix that says what is inside, without .gz and .zst."""
-    return Path(path.stem).suffix.lower() if path.suffix.lower() in _PACKED else path.suffix.lower()
+def _state(listing: Listing) -> tuple[Any, ...]:
+    """Return what changes when the files do."""
+    about = [(file, file.stat()) for file in listing.files]
+    return tuple((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in about)
 
 
-def _documents(path: Path, field: str, in_folder: bool) -> Iterator[str]:
-    """Yield the documents of one file; in a folder a file of an unknown kind is one document."""
-    kind = _kind(path)
-    if kind in _LINES or kind == ".parquet":
-        texts: Iterator[str] = (_text(where, row, field) for where, row in _rows(path, (field,)))
+def _sample(count: int, size: int) -> frozenset[int]:
+    """Return `size` numbers below `count`, drawn at random, or all (Floyd's method)."""
+    if size >= count:
+        return frozenset(range(count))
+    draw, chosen = Random(_SEED).random, set[int]()  # of Random, Python promises the same numbers of random() alone
+    for last in range(count - size, count):
+        number = int(draw() * (last + 1))
+        chosen.add(last if number in chosen else number)
+    return frozenset(chosen)
+
+
+def _documents(path: Path, field: str, drop: bool, reading: Reading[str]) -> Iterator[str]:
+    """Yield the documents of one file; a file of an unknown kind is one document."""
+    if kind_of(path) in ROWS:
+        texts: Iterable[str | None] = (_text(row, field, drop) for row in rows_of_file(path, (field,)))
     else:
-        advice = "save it as UTF-8" + (" or move it out of the folder" if in_folder else "")
-        texts = iter([_whole_text(path, advice)])
-    return (text for text in texts if text)
+        advice = "save it as UTF-8" + (" or move it out of the folder" if path in reading.listing.in_folder else "")
+        texts = [read_text(path, "text", advice)]
+    for text in texts:
+        if text:
+            yield text
+        elif text is None:
+            reading.null += 1
+        else:
+            reading.empty += 1
 
 
-def _whole_text(path: Path, advice: str) -> str:
-    with _open(path) as handle:
-        raw = handle.read()
-    return _decode(raw, str(path), advice, many_lines=True)
+def _text(row: FoundRow, field: str, drop: bool) -> str | None:
+    value = _checked(row)[field]
+    return None if value is None and drop else _as_text(row.place, field, value, "leave such rows out (invalid: drop)")
 
 
-def _decode(raw: bytes, where: str, advice: str = "save it as UTF-8", many_lines: bool = False) -> str:
-    try:
-        return raw.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        found = f"byte 0x{raw[error.start]:02x} at position {error.start}"
-        if many_lines:
-            line = raw.count(b"\n", 0, error.start) + 1
-            where, found = f"{where}, line {line}", f"byte 0x{raw[error.start]:02x}"
-        raise InputError(f"{where}: the text should be UTF-8, found {found}; {advice}") from None
+def _checked(row: FoundRow) -> dict[str, Any]:
+    if isinstance(row.value, InputError):
+        raise row.value
+    return row.value
 
 
-def _rows(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, row) for each row of a JSON lines or parquet file; every row has the fields."""
-    if _kind(path) == ".parquet":
-        yield from _parquet_rows(path, fields)
-        return
-    with _open(path) as handle:
-        for number, line in enumerate(handle, start=1):
-            where = f"{path}, line {number}"
-            if line.strip():
-                yield where, _json_row(_decode(line, where), where, fields)
-
-
-def _json_row(line: str, where: str, fields: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and endless brackets
-        found = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise InputError(f"{where}: each line should be one JSON object, found bad JSON ({found}); mend it") from None
-    if not isinstance(row, dict):
-        raise InputError(f"{where}: each line should be one JSON object, found {_name(row)}; write one object per line")
-    for field in fields:
-        if field not in row:
-            raise InputError(f"{where}: the field {field!r} is missing, found {sorted(row)}; name the right field")
-    return row
-
-
-def _parquet_rows(path: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise missing_extra("pyarrow", "data") from None
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for field in fields:
-                if field not in file.schema_arrow.names:
-                    found = file.schema_arrow.names
-                    raise InputError(f"{path}: the column {field!r} is missing, found {found}; name the right one")
-            number = 0
-            for batch in file.iter_batches(batch_size=1024, columns=list(fields)):
-                for row in _batch_rows(path, batch, number):
-                    number += 1
-                    yield f"{path}, row {number}", row
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: this should be a parquet file, but reading it failed: {error}") from None
-
-
-def _batch_rows(path: Path, batch: Any, before: int) -> list[dict[str, Any]]:
-    """Return the rows of a batch, which has `before` rows before it; name the row whose text is not UTF-8."""
-    try:
-        return list(batch.to_pylist())
-    except UnicodeDecodeError:
-        for i in range(batch.num_rows):
-            try:
-                batch.slice(i, 1).to_pylist()
-            except UnicodeDecodeError as error:
-                found = f"byte 0x{error.object[error.start]:02x}"
-                where = f"{path}, row {before + i + 1}"
-                raise InputError(f"{where}: the text should be UTF-8, found {found}; write the file again") from None
-        raise
-
-
-def _text(where: str, row: dict[str, Any], field: str) -> str:
-    """Return a field of a row that must be a string, and one that can be written as UTF-8."""
-    value = row[field]
+def _as_text(where: str, field: str, value: Any, way_out: str = "") -> str:
+    """Return a value that must be a string, and one that can be written as UTF-8."""
     if not isinstance(value, str):
-        raise InputError(f"{where}: the field {field!r} should be a string, found {_name(value)}")
+        advice = f"; give the text, or {way_out}" if value is None and way_out else ""
+        raise InputError(f"{where}: the field {field!r} should be a string, found {name_of(value)}{advice}")
     try:
         value.encode()
     except UnicodeEncodeError as error:
         found = f"half a surrogate pair ({value[error.start]!r})"
-        raise InputError(f"{where}: the field {field!r} should be Unicode text, found {found}; mend the row") from None
+        raise InputError(f"{where}: the field {field!r} should be Unicode text, found {found}; correct it") from None
     return value
 
 
-def _question(where: str, row: dict[str, Any], prompt: str) -> Question:
-    question, choices, answer = _text(where, row, "question"), row["choices"], row["answer"]
+def _question(found: FoundRow, prompt: str) -> Question:
+    row, where = _checked(found), found.place
+    question, choices, answer = _as_text(where, "question", row["question"]), row["choices"], row["answer"]
     if not isinstance(choices, list) or not choices:
-        raise InputError(f"{where}: 'choices' should be a list of strings, found {_name(choices)}")
+        raise InputError(f"{where}: 'choices' should be a list of strings, found {name_of(choices)}")
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
-        found = answer if isinstance(answer, int) else _name(answer)
-        raise InputError(f"{where}: 'answer' should be an index from 0 to {len(choices) - 1}, found {found}")
-    texts = [_text(where, {f"choices[{i}]": choice}, f"choices[{i}]") for i, choice in enumerate(choices)]
+        shown = answer if isinstance(answer, int) else name_of(answer)
+        raise InputError(f"{where}: 'answer' should be an index from 0 to {len(choices) - 1}, found {shown}")
+    texts = [_as_text(where, f"choices[{i}]", choice) for i, choice in enumerate(choices)]
     spaced = [_spaced(where, text) for text in texts]
     others = tuple(dict.fromkeys(text for text in spaced if text != spaced[answer]))
     return Question(prompt.replace("{question}", question), spaced[answer], others)
@@ -242,75 +244,3 @@ def _spaced(where: str, answer: str) -> str:
     if not answer.strip():
         raise InputError(f"{where}: the answer should not be empty; fill it in or remove the row")
     return answer if answer[0].isspace() else " " + answer
-
-
-def _name(value: Any) -> str:
-    """Say what a value is, in the words of JSON."""
-    words = {dict: "an object", list: "a list", str: "a string", bool: "true or false", int: "a number"}
-    return (
-        "null" if value is None else words.get(type(value), "a number" if isinstance(value, float) else "another value")
-    )
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading bytes, unpacked by its suffix; a damaged or unreadable file is an InputError."""
-    damaged: tuple[type[Exception], ...] = (EOFError, gzip.BadGzipFile, zlib.error, _DamagedError)
-    try:
-        with open(path, "rb") as raw:
-            yield _unpacked(path, raw)
-    except damaged as error:
-        advice = "it may be cut off; copy or make it again"
-        raise InputError(f"{path}: this should be a whole {path.suffix} file, found {error}; {advice}") from None
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def _unpacked(path: Path, raw: IO[bytes]) -> IO[bytes]:
-    if path.suffix.lower() == ".gz":
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw), _CHUNK)
-    if path.suffix.lower() == ".zst":
-        return io.BufferedReader(_ZstdReader(raw), _CHUNK)
-    return raw
-
-
-class _DamagedError(Exception):
-    """A packed file that is cut off or is not what its name says."""
-
-
-class _ZstdReader(io.RawIOBase):
-    """Unpacks zstandard frames and, unlike the library's reader, notices that the last one is cut off."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        try:
-            import zstandard
-        except ImportError:
-            raise missing_extra("zstandard", "data") from None
-        self._raw, self._library = raw, zstandard
-        self._frame: Any = None
-        self._packed = self._ready = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            self._packed = self._packed or self._raw.read(_CHUNK)
-            if not self._packed:
-                if self._frame is not None:
-                    raise _DamagedError("an end before the end of the last frame")
-                return 0
-            self._unpack()
-        part, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
-        buffer[: len(part)] = part
-        return len(part)
-
-    def _unpack(self) -> None:
-        """Give all packed bytes to the current frame; what lies behind its end starts the next one."""
-        self._frame = self._frame or self._library.ZstdDecompressor().decompressobj()
-        try:
-            self._ready = self._frame.decompress(self._packed)
-        except self._library.ZstdError as error:
-            raise _DamagedError(str(error)) from None
-        self._packed = self._frame.unused_data if self._frame.eof else b""
-        self._frame = None if self._frame.eof else self._frame

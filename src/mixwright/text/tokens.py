@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error, write_json
+from mixwright.files.pointers import refuse_pointer
 from mixwright.text.tokenizer import Tokenizer
 
 _SCHEMA = 1
@@ -103,6 +104,7 @@ class TokenStore:
 def _map(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
     expected, found = length * dtype.itemsize, path.stat().st_size if path.exists() else 0
     if found != expected:
+        refuse_pointer(path)
         raise InputError(f"{path}: there should be {expected} bytes, found {found}; write the tokens again")
     return np.memmap(path, dtype, "r", shape=(length,))
 

@@ -8,16 +8,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError
+from mixwright.files.rows import FoundRow
 from mixwright.preference.pairs.pair_rows import BadRowError, Columns, PairRow, Text, pair_of_row
-from mixwright.preference.pairs.row_sources import rows_of
-from mixwright.text.rows import FoundRow
+from mixwright.preference.pairs.row_sources import is_paths, rows_of
 from mixwright.text.tokens import is_held_out
 
 _SPLIT = "split"
@@ -114,9 +113,10 @@ def read_pairs(
     Parameters
     ----------
     what
-        A path: JSON lines (`.jsonl`, `.ndjson`, `.json`, each also `.gz` or `.zst`), `.parquet`, a folder of them,
-        or one that `datasets` saved. Or a `datasets.Dataset` or `DatasetDict` (the names of its parts become the column
-        "split"), or rows: an iterable of dicts.
+        A path: JSON lines or a JSON list (`.jsonl`, `.ndjson`, `.json`, each also `.gz` or `.zst`), `.parquet`, a
+        folder of them, a pattern (`*.jsonl`), a list of paths, or a folder that `datasets` saved. Or a
+        `datasets.Dataset` or `DatasetDict` (the names of its parts become the column "split"), or rows: an iterable of
+        dicts.
     name
         The source's name, for messages.
     prompt
@@ -141,13 +141,15 @@ def read_pairs(
     filters = {key: _values(value) for key, value in (where or {}).items()}
     found = _Found(name, Columns(prompt, chosen, rejected, join), filters, invalid == "drop")
     try:
-        for row in rows_of(what):
+        rows, notes = rows_of(what)
+        for row in rows:
             found.add(row)
     except BadRowError:
         raise
     except InputError as error:
         raise InputError(f"source {name!r}: {error}") from None
-    return found.pairs(what if isinstance(what, str | Path) else None)
+    left_out = tuple(f"{name}: {note}" for note in notes)
+    return _noted(found.pairs(what if is_paths(what) else None), left_out)
 
 
 class _Found:
@@ -219,7 +221,7 @@ class _Found:
         self.not_read |= {name for name in _NOT_READ if row.get(name)}
         return pair
 
-    def pairs(self, path: str | Path | None) -> Pairs:
+    def pairs(self, path: Any) -> Pairs:
         """Return the pairs; InputError if a row was bad, or there is none."""
         bad = sum(self.faults.values())
         counts = ", ".join(f"{fault}: {count:,}" for fault, count in self.faults.most_common())

@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mixwright.errors import InputError, missing_extra
+from mixwright.files.listing import list_files
+from mixwright.files.rows import FoundRow, rows_of_file
 from mixwright.preference.pairs.pair_rows import BadRowError
-from mixwright.text.rows import FoundRow, read_rows
 
 _PART = "split"
 
 
-def rows_of(what: Any) -> Iterator[FoundRow]:
-    """Yield the rows of whatever was given."""
-    if isinstance(what, str | Path):
-        path = Path(what)
-        saved = path.is_dir() and any((path / file).exists() for file in ("dataset_info.json", "dataset_dict.json"))
-        yield from _of_dataset(_saved(path), str(path)) if saved else read_rows(path)
-    elif hasattr(what, "column_names"):
-        yield from _of_dataset(what, "the data set")
-    elif isinstance(what, Iterable) and not isinstance(what, Mapping | bytes):
-        for i, row in enumerate(what):
-            good = isinstance(row, Mapping)
-            error = BadRowError("not an object", f"each row should be a dict, found {type(row).__name__}; correct it")
-            yield FoundRow("row", i + 1, dict(row) if good else error)
-    else:
-        raise InputError(
-            f"pairs should be a path, a datasets.Dataset or a list of dicts, found {type(what).__name__}; give one"
-        )
+class Rows(NamedTuple):
+    """Rows, and what was left out beside them, in sentences."""
+
+    rows: Iterator[FoundRow]
+    notes: list[str]
+
+
+def rows_of(what: Any) -> Rows:
+    """Return the rows of whatever was given."""
+    if is_paths(what):
+        paths = [Path(what)] if isinstance(what, str | Path) else [Path(one) for one in what]
+        parts = [_of_path(path) for path in paths] or [Rows(iter(()), [])]
+        return Rows((row for part in parts for row in part.rows), [note for part in parts for note in part.notes])
+    if hasattr(what, "column_names"):
+        return Rows(_of_dataset(what, "the data set"), [])
+    if isinstance(what, Iterable) and not isinstance(what, Mapping | bytes):
+        return Rows(_of_items(what), [])
+    raise InputError(
+        f"pairs should be a path, a datasets.Dataset or a list of dicts, found {type(what).__name__}; give one"
+    )
+
+
+def is_paths(what: Any) -> bool:
+    """Return whether this is a path or a list of paths."""
+    several = isinstance(what, Sequence) and len(what) > 0 and all(isinstance(one, str | Path) for one in what)
+    return isinstance(what, str | Path) or several
+
+
+def _of_path(path: Path) -> Rows:
+    if path.is_dir() and any((path / file).exists() for file in ("dataset_info.json", "dataset_dict.json")):
+        return Rows(_of_dataset(_saved(path), str(path)), [])
+    listing = list_files(path)
+    return Rows((row for file in listing.files for row in rows_of_file(file)), listing.notes)
+
+
+def _of_items(items: Iterable[Any]) -> Iterator[FoundRow]:
+    for i, row in enumerate(items):
+        good = isinstance(row, Mapping)
+        error = BadRowError("not an object", f"each row should be a dict, found {type(row).__name__}; correct it")
+        yield FoundRow("row", i + 1, dict(row) if good else error)
 
 
 def _saved(path: Path) -> Any:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mixwright.checks import unique_names
-from mixwright.errors import InputError, missing_extra
+from mixwright.errors import InputError
+from mixwright.files.csv_rows import open_csv
+from mixwright.files.kinds import kind_of
+from mixwright.files.listing import the_file
+from mixwright.files.parquet import open_parquet, without_views
 from mixwright.search.table.rows import factorise
 
 SPECIAL = ("document", "weight", "target")
@@ -38,17 +41,8 @@ def read_table(path: Path) -> ImportedTable:
 
     Raises InputError when the file is missing, damaged or empty, has another suffix, or a column that is not numbers.
     """
-    readers: dict[str, Callable[[Path], ImportedTable]] = {".csv": _read_csv, ".parquet": _read_parquet}
-    if path.is_dir():
-        raise InputError(f"{path} should be a .csv or .parquet file, found a folder; open it with LikelihoodTable.open")
-    if path.suffix.lower() not in readers:
-        raise InputError(f"{path} should end in .csv or .parquet, found {path.suffix!r}; convert the file")
-    if not path.exists():
-        raise InputError(f"{path} should be a .csv or .parquet file, found no such file; check the path")
-    try:
-        return readers[path.suffix.lower()](path)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; check the file") from error
+    the_file(path, (".csv", ".parquet"), "open it with LikelihoodTable.open")
+    return _read_csv(path) if kind_of(path) == ".csv" else _read_parquet(path)
 
 
 def _sources(path: Path, names: list[str]) -> tuple[str, ...]:
@@ -84,21 +78,15 @@ def _assemble(path: Path, columns: dict[str, Any], sources: tuple[str, ...]) -> 
 
 def _read_csv(path: Path) -> ImportedTable:
     """Read a file of comma-separated values in UTF-8 with a header."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as handle:
-            lines = csv.reader(handle, strict=True)
-            names = next(lines, [])
-            sources = _sources(path, names)
-            pieces: dict[str, list[Any]] = {name: [] for name in names}
-            rows, start = _csv_rows(path, lines, len(names)), 0
-            while chunk := list(islice(rows, _CHUNK)):
-                for name, cells in zip(names, zip(*chunk, strict=True), strict=True):
-                    pieces[name].append(_csv_cells(path, name, cells, start))
-                start += len(chunk)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} should be text in UTF-8, found other bytes ({error}); convert the file") from error
-    except csv.Error as error:
-        raise InputError(f"{path} should hold comma-separated values, found a fault ({error}); correct it") from error
+    with open_csv(path) as lines:
+        names = next(lines, [])
+        sources = _sources(path, names)
+        pieces: dict[str, list[Any]] = {name: [] for name in names}
+        rows, start = _csv_rows(path, lines, len(names)), 0
+        while chunk := list(islice(rows, _CHUNK)):
+            for name, cells in zip(names, zip(*chunk, strict=True), strict=True):
+                pieces[name].append(_csv_cells(path, name, cells, start))
+            start += len(chunk)
     columns: dict[str, Any] = {}
     for name, parts in pieces.items():
         if name in ("document", "target"):
@@ -155,20 +143,10 @@ def _no_value(path: Path, name: str, row: int) -> InputError:
 
 def _read_parquet(path: Path) -> ImportedTable:
     """Read a parquet file."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise missing_extra("pyarrow", "data") from None
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            sources = _sources(path, list(file.schema_arrow.names))
-            table = file.read()
-            columns = {name: _parquet_column(path, name, table.column(name)) for name in table.column_names}
-    except InputError:
-        raise
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} should be a parquet file, found a fault ({error}); make the file again") from error
+    with open_parquet(path) as file:
+        sources = _sources(path, list(file.schema_arrow.names))
+        table = without_views(file.read())
+        columns = {name: _parquet_column(path, name, table.column(name)) for name in table.column_names}
     return _assemble(path, columns, sources)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
+from mixwright.files.pointers import refuse_pointer
 from mixwright.stream.sources.tokens import MappedArray, PaddedDocuments, TokenRows
 
 _MAGIC = b"MMIDIDX\x00\x00"
@@ -45,6 +46,25 @@ class MegatronRows(TokenRows):
         super().__init__(tokens, context, overlap, documents=documents, boundaries=boundaries)
 
 
+def is_megatron(path: Path, raw: bool = False) -> bool:
+    """
+    Return whether a path stands for a Megatron data set: its `.idx`, its prefix, or its `.bin`.
+
+    Other tools write `.idx` files too. A `.bin` of `raw` tokens is Megatron's only if the `.idx` beside it is.
+    """
+    if path.suffix.lower() == ".idx":
+        return True
+    if path.suffix.lower() != ".bin":
+        return not path.exists() and Path(f"{path}.idx").is_file()
+    index = path.with_suffix(".idx")
+    return index.is_file() and (not raw or _begins(index, _MAGIC))
+
+
+def _begins(path: Path, wanted: bytes) -> bool:
+    with open(path, "rb") as handle:
+        return handle.read(len(wanted)) == wanted
+
+
 def megatron_documents(prefix: Path | str, context: int, pad: int = 0, long: str = "split") -> PaddedDocuments:
     """Return a Megatron data set with one document per row, padded; see PaddedDocuments."""
     tokens, documents = read_index(prefix)
@@ -66,6 +86,7 @@ def read_index(prefix: Path | str) -> tuple[MappedArray, NDArray[np.int64]]:
     for path in (index, data):
         if not path.is_file():
             raise InputError(f"{path}: a Megatron data set should have a .bin and an .idx, found no such file")
+        refuse_pointer(path)
     dtype, sizes, pointers, starts = _parts(index)
     size = data.stat().st_size
     ends = pointers + sizes.astype(np.int64) * dtype.itemsize

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from mixwright.errors import InputError
-from mixwright.stream.sources.source import AnyRows, Source
+from mixwright.files.kinds import LINES, PACKED, kind_of
+from mixwright.files.listing import Paths, list_files
+from mixwright.stream.sources.source import AnyRows, ChainedRows, Source
 
 
 def open_source(what: Any, context: int | None = None, **options: Any) -> Source:
@@ -21,9 +24,11 @@ def open_source(what: Any, context: int | None = None, **options: Any) -> Source
     ----------
     what
         A path: `.npy`, raw `.bin` (with `dtype=`), a Megatron prefix, `.idx` or `.bin` beside an `.idx`, `.parquet`,
-        `.jsonl` or `.ndjson`, a folder of parquet files, of `datasets.save_to_disk` or of `write_tokens`. Or an object:
-        a TokenStore, an integer array of tokens, an array of rows, a `datasets.Dataset`, any object with `__len__` and
-        `__getitem__`, or a Source, which is returned.
+        `.jsonl`, `.ndjson`, a JSON list (`.json`), a folder of parquet files and JSON lines (with its sub-folders), a
+        pattern such as `web/*.parquet`, a list of `Path`, or a folder of `datasets.save_to_disk` or of `write_tokens`.
+        What is left out of a folder is counted in a warning. Or an object: a TokenStore, an integer array of tokens,
+        an array of rows, a `datasets.Dataset`, any object with `__len__` and `__getitem__`, or a Source, which is
+        returned.
     context
         Tokens per row, for sources of tokens.
     **options
@@ -40,6 +45,8 @@ def open_source(what: Any, context: int | None = None, **options: Any) -> Source
         return what
     if isinstance(what, str | Path):
         return _open_path(Path(what), context, options)
+    if isinstance(what, list | tuple) and what and all(isinstance(one, Path) for one in what):
+        return _open_rows(what, options)
     if type(what).__module__.startswith("torch") and hasattr(what, "numpy"):
         what = what.numpy()
     datasets = sys.modules.get("datasets")
@@ -52,14 +59,11 @@ def open_source(what: Any, context: int | None = None, **options: Any) -> Source
 
 
 def _open_path(path: Path, context: int | None, options: dict[str, Any]) -> Source:
-    from mixwright.stream.sources.megatron import MegatronRows
-    from mixwright.stream.sources.tables import ArrowRows, JsonLines, ParquetRows
+    from mixwright.stream.sources.megatron import MegatronRows, is_megatron
+    from mixwright.stream.sources.tables import ArrowRows
 
-    suffix = path.suffix.lower()
-    if suffix == ".idx" or path.with_suffix(".idx").exists() or Path(f"{path}.idx").exists():
+    if is_megatron(path, raw="dtype" in options):
         return _call(MegatronRows, path, context, options)
-    if not path.exists():
-        raise InputError(f"{path}: there should be a source here, found nothing; check the path")
     if path.is_dir():
         if (path / "dataset_dict.json").exists():
             splits = sorted(p.name for p in path.iterdir() if p.is_dir())
@@ -70,18 +74,31 @@ def _open_path(path: Path, context: int | None, options: dict[str, Any]) -> Sour
             return _open_tokens(TokenStore.open(path), context, options)
         if (path / "dataset_info.json").exists() or (path / "state.json").exists():
             return _call(ArrowRows, path, None, options)
-        if any(path.glob("*.parquet")):
-            return _call(ParquetRows, path, None, options)
-    if suffix in (".npy", ".bin"):
+    elif path.exists() and kind_of(path) in (".npy", ".bin"):
         return _open_tokens(path, context, options)
-    if suffix == ".parquet":
-        return _call(ParquetRows, path, None, options)
-    if suffix in (".jsonl", ".ndjson", ".gz", ".zst", ".json"):
-        return _call(JsonLines, path, None, options)
-    raise InputError(
-        f"{path}: a source should be .npy, .bin, .idx, .parquet, .jsonl, .ndjson, or a folder of parquet files, of "
-        f"datasets.save_to_disk or of write_tokens; found none of these"
-    )
+    return _open_rows(path, options)
+
+
+def _open_rows(what: Paths, options: dict[str, Any]) -> Source:
+    """Open files of rows: parquet, JSON lines, or both."""
+    from mixwright.stream.sources.lines import JsonLines
+    from mixwright.stream.sources.tables import ParquetRows
+
+    listing = list_files(what, (".parquet", ".jsonl", ".ndjson"))
+    if not listing.files:  # beside rows a .json is rather a description of them
+        listing = list_files(what, (".json",))
+    parquet = [file for file in listing.files if kind_of(file) == ".parquet"]
+    lines = [file for file in listing.files if kind_of(file) in LINES or file.suffix.lower() in PACKED]
+    if not listing.files or len(parquet) + len(lines) < len(listing.files):
+        raise InputError(
+            f"{what}: a source should be .npy, .bin, .idx, .parquet, .jsonl, .ndjson, .json, or a folder of parquet or "
+            f"JSON lines, of datasets.save_to_disk or of write_tokens; found none of these"
+        )
+    for note in listing.notes:
+        warnings.warn(f"{what}: {note}", stacklevel=4)
+    if parquet and lines:
+        return _call(ChainedRows, [ParquetRows(parquet), JsonLines(lines)], None, options)
+    return _call(ParquetRows if parquet else JsonLines, [*parquet, *lines], None, options)
 
 
 def _open_tokens(what: Any, context: int | None, options: dict[str, Any]) -> Source:

@@ -114,6 +114,45 @@ class AnyRows(Source):
         return f"{type(self.rows).__name__}[{row}]"
 
 
+class ChainedRows(Source):
+    """
+    The rows of several sources, one after the other.
+
+    Parameters
+    ----------
+    parts
+        Sources whose rows are objects.
+    """
+
+    def __init__(self, parts: Sequence[Source]) -> None:
+        self.parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in self.parts], dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def gather(self, rows: NDArray[np.int64]) -> list[Any]:
+        """Return rows [m]; see Source."""
+        rows = as_rows(rows, len(self))
+        part = np.searchsorted(self._ends, rows, side="right")
+        found: list[Any] = [None] * len(rows)
+        for p in np.unique(part).tolist():
+            here = np.flatnonzero(part == p)
+            inside = rows[here] - (self._ends[p - 1] if p else 0)
+            for i, row in zip(here.tolist(), self.parts[p].gather(inside), strict=True):
+                found[i] = row
+        return found
+
+    def _content(self) -> bytes:
+        return b"".join(part.fingerprint.encode() for part in self.parts)
+
+    def where(self, row: int) -> str:
+        """Return the file that holds a row."""
+        p = min(int(np.searchsorted(self._ends, row, side="right")), len(self.parts) - 1)
+        return self.parts[p].where(row - int(self._ends[p - 1] if p else 0))
+
+
 def checked_length(name: str, value: Any, least: int = 1) -> int:
     """Return `value` as a whole number of at least `least`, else InputError."""
     try:

@@ -1,10 +1,9 @@
-"""Sources of rows with columns: data sets of `datasets`, parquet files, JSON lines."""
+"""Sources of rows with columns: data sets of `datasets` and parquet files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -15,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError, missing_extra
+from mixwright.files.listing import Paths, list_files
+from mixwright.files.parquet import check_columns, open_parquet, without_views
+from mixwright.files.pointers import refuse_pointers_in
 from mixwright.stream.sources.source import Rows, Source, as_rows, checked_length, file_sample, sample
-
-_PACKED = (".gz", ".zst", ".bz2", ".xz")
 
 
 class ArrowRows(Source):
@@ -45,7 +45,7 @@ class ArrowRows(Source):
                 f"load it with streaming=False"
             )
         if column is not None:
-            _check_columns("the data set", [column], dataset.column_names)
+            check_columns("the data set", [column], dataset.column_names)
             dataset = dataset.with_format("numpy", columns=[column])
         self.dataset, self.column = dataset, column
 
@@ -84,7 +84,8 @@ class ParquetRows(Source):
     Parameters
     ----------
     path
-        A file, a folder (its `*.parquet` in the order of their names), or a list of files.
+        A file, a folder (its `*.parquet`, those of sub-folders too, in the order of their names), a pattern, or a list
+        of them.
     columns
         The columns to read; None: all.
     column
@@ -96,12 +97,12 @@ class ParquetRows(Source):
 
     def __init__(
         self,
-        path: Path | str | Sequence[Path | str],
+        path: Paths,
         columns: Sequence[str] | None = None,
         column: str | None = None,
         keep: int = 16,
     ) -> None:
-        self.files = _members(path, "*.parquet")
+        self.files = members(path, (".parquet",))
         self.column, self.columns = (
             column,
             [column] if column is not None else None if columns is None else list(columns),
@@ -111,7 +112,7 @@ class ParquetRows(Source):
         for number, file in enumerate(self.files):
             metadata, schema = _parquet_metadata(file)
             if self.columns is not None:
-                _check_columns(str(file), self.columns, schema.names)
+                check_columns(file, self.columns, schema.names)
             for group in range(metadata.num_row_groups):
                 groups.append((number, group))
                 lengths.append(metadata.row_group(group).num_rows)
@@ -143,20 +144,12 @@ class ParquetRows(Source):
 
     def _group(self, g: int) -> Any:
         """Return the table of a row group, read now or kept from before."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         if g in self._cache:
             self._cache.move_to_end(g)
         else:
             number, group = self._groups[g]
-            try:
-                with pq.ParquetFile(self.files[number]) as file:
-                    self._cache[g] = file.read_row_group(group, columns=self.columns)
-            except (pa.ArrowException, OSError) as error:
-                raise InputError(
-                    f"{self.files[number]}: row group {group} cannot be read ({error}); copy the file again"
-                ) from None
+            with open_parquet(self.files[number]) as file:
+                self._cache[g] = without_views(file.read_row_group(group, columns=self.columns))
             while len(self._cache) > self.keep:
                 self._cache.popitem(last=False)
         return self._cache[g]
@@ -179,93 +172,16 @@ class ParquetRows(Source):
         return f"{self.files[number]}, row group {group}"
 
 
-class JsonLines(Source):
-    """
-    Rows of one or several files of JSON lines, as the objects that they hold. Blank lines are no rows.
-
-    The file is read once at the start to find where its lines begin (8 bytes a line are kept), then row by row.
-
-    Parameters
-    ----------
-    path
-        A file, or a list of files. Packed files (`.gz`, `.zst`) cannot be read by row number and are refused.
-    field
-        One field of each object, handed out alone; None: the whole object.
-    """
-
-    def __init__(self, path: Path | str | Sequence[Path | str], field: str | None = None) -> None:
-        self.files, self.field = _members(path, "*.jsonl"), field
-        for file in self.files:
-            if file.suffix.lower() in _PACKED:
-                raise InputError(
-                    f"{file}: rows are read by number, which a packed file does not allow; unpack it (gunzip, zstd -d) "
-                    f"or convert it to parquet"
-                )
-        found = [_line_offsets(file) for file in self.files]
-        self._start, self._stop = [start for start, _ in found], [stop for _, stop in found]
-        self._ends = np.cumsum([len(start) for start in self._start], dtype=np.int64)
-        self._maps: dict[int, mmap.mmap] = {}
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return int(self._ends[-1])
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what a process makes for itself: maps, views, caches."""
-        return {**self.__dict__, "_maps": {}}
-
-    def gather(self, rows: NDArray[np.int64]) -> list[Any]:
-        """Return rows [m]; see Source."""
-        rows = as_rows(rows, len(self))
-        return [self._row(*self._place(row)) for row in rows.tolist()]
-
-    def _place(self, row: int) -> tuple[int, int]:
-        number = int(np.searchsorted(self._ends, row, side="right"))
-        return number, row - int(self._ends[number - 1] if number else 0)
-
-    def _row(self, number: int, i: int) -> Any:
-        if number not in self._maps:
-            with open(self.files[number], "rb") as handle:
-                self._maps[number] = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-        text = self._maps[number][int(self._start[number][i]) : int(self._stop[number][i])]
-        try:
-            value = json.loads(text)
-            return value if self.field is None else value[self.field]
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{self._line(number, i)}: there should be one JSON value, found {text[:60]!r} ({error})"
-            ) from None
-        except (KeyError, TypeError, IndexError):
-            raise InputError(f"{self._line(number, i)}: there should be a field {self.field!r}, found none") from None
-
-    def _line(self, number: int, i: int) -> str:
-        with open(self.files[number], "rb") as handle:
-            before = handle.read(int(self._start[number][i])).count(b"\n")
-        return f"{self.files[number]}, line {before + 1}"
-
-    def _content(self) -> bytes:
-        return repr(self.field).encode() + b"".join(file_sample(file) for file in self.files)
-
-    def where(self, row: int) -> str:
-        """Return the file that holds a row."""
-        return self._line(*self._place(row)) if 0 <= row < len(self) else str(self.files[0])
-
-
-def _members(path: Path | str | Sequence[Path | str], pattern: str) -> list[Path]:
-    """Return the files of a path, a folder or a list of paths; InputError if one is missing."""
-    paths = [Path(path)] if isinstance(path, str | Path) else [Path(p) for p in path]
-    files = [file for p in paths for file in (sorted(p.glob(pattern)) if p.is_dir() else [p])]
+def members(path: Paths, kinds: tuple[str, ...]) -> list[Path]:
+    """Return the files of a path, a folder, a pattern or a list of them; InputError if there is none."""
+    files = list_files(path, kinds).files
     if not files:
-        raise InputError(
-            f"{', '.join(map(str, paths)) or 'the list of files'}: there should be a {pattern} file, found none"
-        )
-    for file in files:
-        if not file.is_file():
-            raise InputError(f"{file}: there should be a file here, found nothing; check the path")
-    return files
+        raise InputError(f"{path}: there should be a {' or '.join(kinds)} file, found none")
+    return list(files)
 
 
 def _load(datasets: Any, path: Path) -> Any:
+    refuse_pointers_in(path)
     try:
         return datasets.load_from_disk(str(path))
     except Exception as error:
@@ -276,18 +192,8 @@ def _load(datasets: Any, path: Path) -> Any:
 
 def _parquet_metadata(path: Path) -> tuple[Any, Any]:
     """Return the metadata and the Arrow schema of a parquet file."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise missing_extra("pyarrow", "data") from None
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.metadata, file.schema_arrow
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{path}: there should be a parquet file, found one that does not open ({error}); copy it again"
-        ) from None
+    with open_parquet(path) as file:
+        return file.metadata, file.schema_arrow
 
 
 def _kinds(schema: Any, names: Iterable[str]) -> dict[str, str]:
@@ -305,12 +211,6 @@ def _kind(kind: Any) -> str:
     known = {"whole numbers": types.is_integer, "numbers": types.is_floating, "truth values": types.is_boolean}
     texts = ("string", "large_string", "string_view")
     return next((name for name, is_it in known.items() if is_it(kind)), "texts" if str(kind) in texts else str(kind))
-
-
-def _check_columns(where: str, wanted: Iterable[str], found: Sequence[str]) -> None:
-    for name in wanted:
-        if name not in found:
-            raise InputError(f"{where}: there should be a column {name!r}, found {', '.join(map(repr, found))}")
 
 
 def _numpy(column: Any) -> NDArray[Any]:
@@ -340,27 +240,6 @@ def _one_width(values: Any, column: str) -> NDArray[Any]:
             f"the column {column!r} should hold numbers of one width per row, found rows that differ; read dicts"
         )
     return array
-
-
-def _line_offsets(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where each line that is not blank starts and stops, int64 [n] each."""
-    starts, at = [np.zeros(1, np.int64)], 0
-    blank: list[int] = []
-    with open(path, "rb") as handle:
-        while chunk := handle.read(1 << 24):
-            starts.append(np.flatnonzero(np.frombuffer(chunk, np.uint8) == 10) + at + 1)
-            at += len(chunk)
-        start = np.concatenate(starts)
-        stop = np.append(start[1:] - 1, at)
-        for i in np.flatnonzero(stop - start <= 64).tolist():  # a short line may be white space alone
-            handle.seek(int(start[i]))
-            if not handle.read(max(int(stop[i] - start[i]), 0)).strip():
-                blank.append(i)
-    keep = np.ones(len(start), bool)
-    keep[blank] = False
-    if not keep.any():
-        raise InputError(f"{path}: there should be at least one line of JSON, found none; check the file")
-    return start[keep], stop[keep]
 
 
 def _table_sample(names: str, table: Any) -> bytes:

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from mixwright.errors import InputError
+from mixwright.files.pointers import refuse_pointer
 from mixwright.stream.sources.source import Source, as_rows, checked_length, sample
 
 
@@ -46,6 +47,7 @@ class MappedArray:
         return {**self.__dict__, "_array": None}
 
     def _map(self) -> NDArray[Any]:
+        refuse_pointer(self.path)
         try:
             if self.dtype is None:
                 array = np.load(self.path, mmap_mode="r", allow_pickle=False)

@@ -1,9 +1,8 @@
-"""Writing files so that they are complete or absent, and naming content by fingerprint."""
+"""Writing files so that they are complete or absent."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -57,22 +56,3 @@ def write_json(path: Path | str, value: Any) -> None:
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
     with atomic_write(path) as handle:
         handle.write(text + "\n")
-
-
-def fingerprint(value: Any) -> str:
-    """Return 16 hex digits that name a JSON-able value."""
-    text = json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def file_fingerprint(path: Path | str) -> str:
-    """Return 16 hex digits that name the bytes of a file, or of all files of a folder with their relative names."""
-    path, digest = Path(path), hashlib.sha256()
-    members = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for member in members:
-        if path.is_dir():
-            digest.update(str(member.relative_to(path)).encode() + b"\0")
-        with open(member, "rb") as handle:
-            while chunk := handle.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()[:16]

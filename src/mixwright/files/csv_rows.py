@@ -1,0 +1,34 @@
+"""Comma-separated values, row by row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mixwright.errors import InputError
+from mixwright.files.opening import open_text
+
+_LONGEST = 1 << 30  # characters of a cell; the module's own limit is 128 KiB
+
+
+@contextmanager
+def open_csv(path: Path) -> Iterator[Iterator[list[str]]]:
+    """
+    Open a `.csv` file in UTF-8, also `.gz` or `.zst`, as its rows; cells in quotes may hold line breaks.
+
+    Raises
+    ------
+    InputError
+        As `open_text`; while reading if the file is not UTF-8, or a quote is not closed.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
+    try:
+        with open_text(path, "comma-separated values in UTF-8") as handle:
+            yield csv.reader(io.TextIOWrapper(handle, "utf-8-sig", newline=""), strict=True)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} should be text in UTF-8, found other bytes ({error}); convert the file") from error
+    except csv.Error as error:
+        raise InputError(f"{path} should hold comma-separated values, found a fault ({error}); correct it") from error
