@@ -47,9 +47,9 @@ def test_numbers_verdicts_and_costs():
     (d,) = summary["measures"][0]["differences"]
     row = next(line for line in text.splitlines() if "mixmin" in line and "better" in line)
     for part in (
-        f"{d['difference']:+.4f}",
-        f"{d['low']:+.4f} to {d['high']:+.4f}",
-        f"{d['unpaired'][0]:+.4f} to {d['unpaired'][1]:+.4f}",
+        f"{d['difference']:+.3f}",
+        f"{d['low']:+.3f} to {d['high']:+.3f}",
+        f"{d['unpaired'][0]:+.3f} to {d['unpaired'][1]:+.3f}",
         "better",
     ):
         assert part in row

@@ -69,7 +69,16 @@ def test_a_second_mixture_of_a_kind_gets_its_own_look():
         (words.small, 0, "0"),
         (words.small, 0.031, "0.031"),
         (words.large, 950, "950"),
-        (words.large, 2_048_000, "2.048\u202fM"),
+        (words.large, 2_048_000, "2.05\u202fM"),
+        (words.large, 999_900, "1\u202fM"),
+        (words.figure, 131.04, "131"),
+        (words.figure, 13_104, "13,100"),
+        (words.figure, 2.2444, "2.24"),
+        (words.figure, 0.00999, "0.00999"),
+        (words.figure, 0.0, "0"),
+        (words.digits_of, [0.0012, None, -0.0004], 5),
+        (words.digits_of, [-1.1079, 0.3], 3),
+        (words.digits_of, [0.0, None], 4),
         (words.large, 3.2e18, "3.2e18"),
         (words.scientific, 1.13e14, "1.13e14"),
         (words.percent, 0.541, "54.1\u202f%"),
@@ -89,6 +98,13 @@ def test_a_second_mixture_of_a_kind_gets_its_own_look():
 )
 def test_words(function, value, text):
     assert function(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.1124, "11.2\u202f% of a run"), (131.04, "131 times a run"), (1.0, "1.00 times a run")]
+)
+def test_a_share_of_more_than_all_is_so_many_times(share, text):
+    assert words.compared(share, "a run") == text
 
 
 @given(st.text())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mixwright.errors import InputError
 from mixwright.report import render, write
-from mixwright.report.comparison.view import digits_of
+from mixwright.report.comparison.view import digits_of_measure
 from mixwright.report.words import address, count, number, percent, signed
 
 from .comparison_fixtures import comparison, without_optional
@@ -120,7 +120,7 @@ def test_differences_and_values_are_the_summarys(shape):
     others = [m for m in summary["measures"] if not m["headline"] and m["kind"] in ("target", "all targets")]
     named = [(m, f"differences-{i}") for i, m in enumerate(headline(summary))]
     for measure, name in named + [(m, f"others-{i}") for i, m in enumerate(others)]:
-        rows, digits = tables.body(name), digits_of(measure)
+        rows, digits = tables.body(name), digits_of_measure(measure)
         assert set(rows) == set(measure["values"])
         for arm, values in measure["values"].items():
             assert rows[arm][0][0] == number(sum(values) / len(values), digits)
@@ -134,7 +134,7 @@ def test_differences_and_values_are_the_summarys(shape):
     for i, measure in enumerate(headline(summary)):
         rows = tables.body(f"seeds-{i}-table")
         for arm, values in measure["values"].items():
-            assert [cell[0] for cell in rows[arm][1:]] == [number(v, digits_of(measure)) for v in values]
+            assert [cell[0] for cell in rows[arm][1:]] == [number(v, digits_of_measure(measure)) for v in values]
 
 
 def test_the_best_arm_is_marked_whichever_way_is_better():
@@ -163,7 +163,7 @@ def test_costs_are_the_summarys(shape):
         assert shown[5] == [number(arm["most_epochs"], 2)]
         if arm["name"] in gains:
             d = gains[arm["name"]]["difference"]
-            assert shown[-1][0] == signed(d if measure["higher"] else -d, digits_of(measure))
+            assert shown[-1][0] == signed(d if measure["higher"] else -d, digits_of_measure(measure))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -204,9 +204,9 @@ def test_losses_of_sources_are_the_summarys(shape):
     for measure in measures:
         entries = {d["arm"]: d for d in measure["differences"]}
         for arm, values in measure["values"].items():
-            said = [number(sum(values) / len(values), digits_of(measure))]
+            said = [number(sum(values) / len(values), digits_of_measure(measure))]
             if arm in entries:
-                said += [signed(entries[arm]["difference"], digits_of(measure))]
+                said += [signed(entries[arm]["difference"], digits_of_measure(measure))]
                 said += [entries[arm]["word"]] if entries[arm]["word"] in ("better", "worse") else []
             assert seen[measure["name"], arm] == said
 

@@ -9,7 +9,7 @@ import pytest
 
 from mixwright.errors import InputError
 from mixwright.report import render, write
-from mixwright.report.training.charts import averaged
+from mixwright.report.courses import averaged
 from mixwright.report.training.view import conflict
 
 from .training_fixtures import decisions, training

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mixwright.report.looks import Look
-from mixwright.report.search.measure import LOSS, Measure
-from mixwright.report.words import label, number, percent, signed, span
+from mixwright.report.words import label, percent
 
 _WIDE_LABEL, _NARROW_LABEL = 26, 18
 _FONT = {"size": 13, "color": "--ink"}
+_SMALL = {"size": 12, "color": "--muted"}
+_BASELINE = {"color": "--grey", "width": 1.5, "dash": "dash"}
 
 
 @dataclass(frozen=True)
@@ -47,29 +48,14 @@ class Chart:
         return {"name": self.name, "data": self.data, "layout": self.layout, "narrow": self.narrow}
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of a chart of dots: a mixture with a value and, where there is one, its interval."""
-
-    name: str
-    look: Look
-    value: float
-    low: float | None = None
-    high: float | None = None
+def axis(**changes: Any) -> dict[str, Any]:
+    """Return an axis that cannot be dragged, with what is changed in it."""
+    shown = {"fixedrange": True, "zeroline": False, "gridcolor": "--rule", "linecolor": "--rule", "tickfont": _SMALL}
+    return shown | changes
 
 
-def _axis(**changes: Any) -> dict[str, Any]:
-    axis: dict[str, Any] = {
-        "fixedrange": True,
-        "zeroline": False,
-        "gridcolor": "--rule",
-        "linecolor": "--rule",
-        "tickfont": {"size": 12, "color": "--muted"},
-    }
-    return axis | changes
-
-
-def _layout(height: int, x: dict[str, Any], y: dict[str, Any], left: int = 0, top: int = 12) -> dict[str, Any]:
+def layout(height: int, x: dict[str, Any], y: dict[str, Any], left: int = 0, top: int = 12) -> dict[str, Any]:
+    """Return the layout of a chart of that height in pixels, with its axes and margins."""
     return {
         "height": height,
         "margin": {"l": left, "r": 14, "t": top, "b": 30},
@@ -87,74 +73,75 @@ def _layout(height: int, x: dict[str, Any], y: dict[str, Any], left: int = 0, to
     }
 
 
-def _name_axis(names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], int]:
+def titled_layout(height: int, x: dict[str, Any], y: dict[str, Any], title: str, top: int = 12) -> dict[str, Any]:
+    """Return the layout of a chart with numbers on both axes, and words below the horizontal one."""
+    x = {"showgrid": False, "showline": True, "nticks": 6, **x}
+    x["title"] = {"text": title, "font": dict(_SMALL), "standoff": 6}
+    made = layout(height, axis(**x), y, 58, top)
+    made["margin"]["b"] = 46
+    return made
+
+
+def name_axis(names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any], int]:
     """Return the axis of names (first on top), what changes on a narrow screen, and the left margin."""
-    wide = [label(name, _WIDE_LABEL) for name in names]
-    narrow = [label(name, _NARROW_LABEL) for name in names]
     longest = max((min(len(name), _WIDE_LABEL) for name in names), default=8)
     left = min(max(longest * 7.6 + 18, 70), 205)
-    axis = _axis(
+    shown = axis(
         tickmode="array",
         tickvals=list(range(len(names))),
-        ticktext=wide,
+        ticktext=[label(name, _WIDE_LABEL) for name in names],
         range=[len(names) - 0.4, -0.6],
-        tickfont={"size": 13, "color": "--ink"},
+        tickfont=dict(_FONT),
         showgrid=True,
         ticks="",
     )
-    changes = {"yaxis.ticktext": narrow, "margin.l": min(left, 126), "yaxis.tickfont.size": 11}
-    return axis, changes, int(left)
+    narrow = [label(name, _NARROW_LABEL) for name in names]
+    return shown, {"yaxis.ticktext": narrow, "margin.l": min(left, 126), "yaxis.tickfont.size": 11}, int(left)
 
 
-def _line_at(x: float) -> dict[str, Any]:
-    line = {"color": "--grey", "width": 1.5, "dash": "dash"}
-    return {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line}
+def line_at(x: float) -> dict[str, Any]:
+    """Return a dashed vertical line."""
+    return {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": dict(_BASELINE)}
 
 
-def _note(x: float, text: str, **changes: Any) -> dict[str, Any]:
-    note = {
-        "x": x,
-        "y": 1,
-        "xref": "x",
-        "yref": "paper",
-        "yanchor": "bottom",
-        "text": text,
-        "showarrow": False,
-        "font": {"size": 11, "color": "--muted"},
-    }
-    return note | changes
+def level_at(y: float) -> dict[str, Any]:
+    """Return a dashed horizontal line."""
+    return {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": dict(_BASELINE)}
 
 
-def _padded(values: Sequence[float], left: float, right: float) -> list[float]:
+def note(x: float, text: str, **changes: Any) -> dict[str, Any]:
+    """Return small words above the picture, or where `changes` put them."""
+    font = {"size": 11, "color": "--muted"}
+    place = {"x": x, "y": 1, "xref": "x", "yref": "paper", "yanchor": "bottom"}
+    return {**place, "text": text, "showarrow": False, "font": font} | changes
+
+
+def sides(higher: bool) -> list[dict[str, Any]]:
+    """Return the words that say which side of a chart of differences is better."""
+    left, right = ("← worse", "better →") if higher else ("← better", "worse →")
+    return [note(0, left, xref="paper", xanchor="left"), note(1, right, xref="paper", xanchor="right")]
+
+
+def padded(values: Sequence[float], left: float, right: float) -> list[float]:
+    """Return the range of values, wider by shares of its width on both sides."""
     low, high = min(values), max(values)
     width = (high - low) or max(abs(high) * 0.02, 1e-3)
     return [low - left * width, high + right * width]
 
 
-def _dot(row: Row, y: float, text: str, hover: str, place: str) -> dict[str, Any]:
-    trace: dict[str, Any] = {
-        "type": "scatter",
-        "mode": "markers+text",
-        "x": [row.value],
-        "y": [y],
-        "text": [text],
-        "textposition": place,
-        "textfont": {"size": 12, "color": "--ink"},
-        "hoverinfo": "text",
-        "hovertext": [hover],
-        "cliponaxis": False,
-        "name": label(row.name),
-        "marker": {"symbol": row.look.symbol, "color": row.look.token, "size": 12, "line": {"width": 2}},
-    }
-    trace["marker"]["line"]["color"] = row.look.token
-    if row.low is not None and row.high is not None:
-        trace["error_x"] = _bars([row.value], [(row.low, row.high)], row.look, 2.5)
-    return trace
+def marker(look: Look, size: int, edge: float = 2) -> dict[str, Any]:
+    """Return how points look."""
+    return {"symbol": look.symbol, "color": look.token, "size": size, "line": {"width": edge, "color": look.token}}
 
 
-def _bars(
-    values: Sequence[float], intervals: Sequence[Sequence[float]], look: Look, thickness: float
-) -> dict[str, Any]:
+def points(name: str, x: Sequence[Any], y: Sequence[Any], hover: Sequence[str], **changes: Any) -> dict[str, Any]:
+    """Return points with the words that are shown where a mouse rests on them."""
+    trace = {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "name": label(name), "cliponaxis": False}
+    return {**trace, "hoverinfo": "text", "hovertext": list(hover), **changes}
+
+
+def bars(values: Sequence[float], intervals: Sequence[Sequence[float]], look: Look, thickness: float) -> dict[str, Any]:
+    """Return the error bars of values from their intervals."""
     return {
         "type": "data",
         "symmetric": False,
@@ -166,144 +153,114 @@ def _bars(
     }
 
 
-def loss_chart(name: str, target: str, rows: Sequence[Row], baseline: Row | None, measure: Measure = LOSS) -> Chart:
-    """Return the held-out loss (or another measure) of each mixture on one target as dots with their numbers."""
-    y, narrow, left = _name_axis([row.name for row in rows])
-    x = _axis(nticks=5, tickangle=0)
-    x["range"] = _padded([row.value for row in rows], 0.12, 0.42)
-    layout = _layout(46 * len(rows) + 70, x, y, left, 26)
-    if baseline is not None:
-        layout["shapes"], layout["annotations"] = [_line_at(baseline.value)], [_note(baseline.value, "uniform")]
-    data = [
-        _dot(row, i, number(row.value), f"{label(row.name, 60)}: {number(row.value)} {measure.unit}", "middle right")
-        for i, row in enumerate(rows)
-    ]
-    for trace in data:
-        trace["text"] = [f"  {trace['text'][0]}"]
-    heard = "; ".join(f"{row.name} {number(row.value)}" for row in rows)
-    unit, side = f" in {measure.unit}" if measure.unit else "", "higher" if measure.higher else "lower"
-    words = f"Dots: {measure.name} on {target}{unit}, {side} is better. {heard}."
-    return Chart(name, words, data, layout, narrow)
-
-
-def difference_chart(
-    name: str, target: str, over: str, rows: Sequence[Row], level: float, measure: Measure = LOSS
-) -> Chart:
-    """Return each mixture's difference from the baseline on one target, with its interval."""
-    y, narrow, left = _name_axis([row.name for row in rows])
-    ends = [end for row in rows for end in (row.value, row.low, row.high) if end is not None] + [0.0]
-    x = _axis(nticks=5, tickangle=0)
-    x["range"] = _padded(ends, 0.14, 0.14)
-    layout = _layout(46 * len(rows) + 70, x, y, left, 26)
-    layout["shapes"] = [_line_at(0.0)]
-    layout["annotations"] = [
-        _note(0, "← worse" if measure.higher else "← better", xref="paper", xanchor="left"),
-        _note(1, "better →" if measure.higher else "worse →", xref="paper", xanchor="right"),
-    ]
-    data = []
-    for i, row in enumerate(rows):
-        hover = f"{label(row.name, 60)}: {signed(row.value)}<br>{percent(level, 0)} interval {span(row.low, row.high)}"
-        shown = "" if row.name == over else signed(row.value)
-        data.append(_dot(row, i, shown, hover, "top center"))
-    others = [row for row in rows if row.name != over]
-    heard = "; ".join(f"{row.name} {signed(row.value)} ({span(row.low, row.high)})" for row in others)
-    words = (
-        f"Dots with {percent(level, 0)} intervals: {measure.name} on {target} minus that of {over}"
-        f"{measure.in_unit}; {'above' if measure.higher else 'below'} zero is better. {heard}."
-    )
-    return Chart(name, words, data, layout, narrow)
-
-
 def weight_chart(
     name: str, sources: Sequence[str], order: Sequence[int], mixtures: Sequence[Mapping[str, Any]], uniform: float
 ) -> Chart:
     """
-    Return the weights of some mixtures, one line per source, with bootstrap intervals where there are any.
+    Return the weights of some mixtures, one line per source, with intervals where there are any.
 
     `mixtures` are entries with name, look, weights and interval; `order` are the sources that are shown, first on top.
     """
-    shown = [sources[i] for i in order]
-    y, narrow, left = _name_axis(shown)
+    y, narrow, left = name_axis([sources[i] for i in order])
     step = min(0.22, 0.7 / max(len(mixtures), 1))
-    data, top = [], uniform
-    for j, mixture in enumerate(mixtures):
-        values = [mixture["weights"][i] for i in order]
-        trace = _weight_trace(mixture, values, order, shown, (j - (len(mixtures) - 1) / 2) * step)
-        highs = [pair[1] for pair in mixture["interval"]] if mixture["interval"] else []
-        top = max(top, *values, *([highs[i] for i in order] if highs else []))
-        data.append(trace)
-    x = _axis(tickformat=".0%" if top > 0.08 else ".1%", nticks=6)
-    x["range"] = [-0.02 * top, top * 1.06]
-    layout = _layout(max(26, 16 + 11 * len(mixtures)) * len(order) + 74, x, y, left, 26)
-    layout["shapes"], layout["annotations"] = [_line_at(uniform)], [_note(uniform, "uniform")]
+    data = [
+        _weights(mixture, sources, order, (j - (len(mixtures) - 1) / 2) * step) for j, mixture in enumerate(mixtures)
+    ]
+    ends = [mixture["interval"][i][1] for mixture in mixtures if mixture["interval"] for i in order]
+    top = max([uniform, *(mixture["weights"][i] for mixture in mixtures for i in order), *ends])
+    x = axis(tickformat=".0%" if top > 0.08 else ".1%", nticks=6, range=[-0.02 * top, top * 1.06])
+    made = layout(max(26, 16 + 11 * len(mixtures)) * len(order) + 74, x, y, left, 26)
+    made["shapes"], made["annotations"] = [line_at(uniform)], [note(uniform, "uniform")]
     parts = []
     for mixture in mixtures:
         best = sorted(order, key=lambda i: -mixture["weights"][i])[:3]
         parts.append(f"{mixture['name']}: " + ", ".join(f"{sources[i]} {percent(mixture['weights'][i])}" for i in best))
     words = f"Dots with intervals: weights of {len(order)} of {len(sources)} sources. Largest: {'; '.join(parts)}."
-    return Chart(name, words, data, layout, narrow)
+    return Chart(name, words, data, made, narrow)
 
 
-def _weight_trace(
-    mixture: Mapping[str, Any], values: list[float], order: Sequence[int], shown: Sequence[str], offset: float
-) -> dict[str, Any]:
-    look: Look = mixture["look"]
+def _weights(mixture: Mapping[str, Any], sources: Sequence[str], order: Sequence[int], offset: float) -> dict[str, Any]:
+    look, values, changes = mixture["look"], [mixture["weights"][i] for i in order], {}
+    intervals = [mixture["interval"][i] for i in order] if mixture["interval"] else None
+    said = [percent(value) for value in values]
+    if intervals:
+        changes["error_x"] = bars(values, intervals, look, 2)
+        said = [f"{text} ({percent(a)} to {percent(b)})" for text, (a, b) in zip(said, intervals, strict=True)]
     hover = [
-        f"{label(source, 60)}<br>{label(mixture['name'], 40)}: {percent(v)}"
-        for source, v in zip(shown, values, strict=True)
+        f"{label(sources[i], 60)}<br>{label(mixture['name'], 40)}: {text}" for i, text in zip(order, said, strict=True)
     ]
-    trace: dict[str, Any] = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": values,
-        "y": [i + offset for i in range(len(order))],
-        "hoverinfo": "text",
-        "cliponaxis": False,
-        "name": label(mixture["name"]),
-        "marker": {
-            "symbol": look.symbol,
-            "color": look.token,
-            "size": 10,
-            "line": {"width": 1.5, "color": look.token},
-        },
-    }
-    if mixture["interval"]:
-        intervals = [mixture["interval"][i] for i in order]
-        trace["error_x"] = _bars(values, intervals, look, 2)
-        hover = [
-            f"{text} ({percent(low)} to {percent(high)})" for text, (low, high) in zip(hover, intervals, strict=True)
-        ]
-    trace["hovertext"] = hover
-    return trace
+    places = [i + offset for i in range(len(order))]
+    return points(mixture["name"], values, places, hover, marker=marker(look, 10, 1.5), **changes)
 
 
-def curve_chart(name: str, target: str, lines: Sequence[tuple[str, Look, list[float], list[float]]]) -> Chart:
-    """Return the held-out loss on one target during training; a line is (mixture, look, tokens, losses)."""
-    data = []
-    for mixture, look, tokens, losses in lines:
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "x": tokens,
-                "y": losses,
-                "name": label(mixture),
-                "hoverinfo": "text",
-                "hovertext": [f"{label(mixture, 60)}: {number(loss)}" for loss in losses],
-                "line": {"color": look.token, "dash": look.dash, "width": 2},
-                "marker": {
-                    "symbol": look.symbol,
-                    "color": look.token,
-                    "size": 8,
-                    "maxdisplayed": 10,
-                    "line": {"width": 1.5, "color": look.token},
-                },
-            }
-        )
-    late = [v for _, _, at, losses in lines for t, v in zip(at, losses, strict=True) if t >= 0.3 * max(at)]
-    bottom, top = _padded(late, 0.06, 0.06)
-    y = _axis(nticks=6, range=[bottom, top])
-    x = _axis(tickformat="~s", nticks=6, showgrid=False, showline=True)
-    ends = "; ".join(f"{m} from {number(losses[0])} to {number(losses[-1])}" for m, _, _, losses in lines)
-    words = f"Lines: held-out loss on {target} while training, nats per token, lower is better. {ends}."
-    return Chart(name, words, data, _layout(340, x, y, 52), {"height": 280})
+@dataclass(frozen=True)
+class Line:
+    """What is known of something at some steps (or tokens): `values` with None where nothing is."""
+
+    name: str
+    look: Look
+    steps: Sequence[float]
+    values: Sequence[float | None]
+
+
+def lines_chart(
+    name: str,
+    words: str,
+    lines: Sequence[Line],
+    say: Callable[[float | None], str],
+    *,
+    axis_title: str = "step",
+    held: bool = False,
+    zero: bool = False,
+    whole: bool = False,
+) -> Chart:
+    """
+    Return a chart of lines over the steps.
+
+    Parameters
+    ----------
+    name, words
+        The id, and what the chart shows.
+    lines
+        One per source or mixture.
+    say
+        How a value is written.
+    axis_title
+        What the lines are over.
+    held
+        Whether a value holds until the next step that is given (weights), or is a point of a curve.
+    zero
+        Whether the axis begins at 0; else it leaves out the steep beginning,
+    whole
+        unless all values are to be seen.
+    """
+    data = [_line(line, say, axis_title, held) for line in lines]
+    last = max((line.steps[-1] for line in lines if line.steps), default=1)
+    late = [
+        v for line in lines for at, v in zip(line.steps, line.values, strict=True)
+        if v is not None and (zero or whole or at >= 0.3 * line.steps[-1])
+    ] or [0.0]  # fmt: skip
+    low, high = padded([*late, 0.0] if zero else late, 0.06, 0.08)
+    y = axis(nticks=6, range=[0.0 if zero and min(late) >= 0 else low, high])
+    if say is percent:
+        y["tickformat"] = ".0%"
+    x = {"tickformat": "~s", "range": [0, 1.02 * last]}
+    ends = "; ".join(f"{line.name} {_ends(line, say)}" for line in lines)
+    made = titled_layout(340, x, y, axis_title)
+    return Chart(name, f"Lines: {words}, by {axis_title}. {ends}.", data, made, {"height": 290})
+
+
+def _ends(line: Line, say: Callable[[float | None], str]) -> str:
+    known = [v for v in line.values if v is not None]
+    return f"from {say(known[0])} to {say(known[-1])}" if known else "unknown"
+
+
+def _line(line: Line, say: Callable[[float | None], str], axis_title: str, held: bool) -> dict[str, Any]:
+    shown = [None if v is None else float(f"{v:.6g}") for v in line.values]
+    hover = [
+        f"{label(line.name, 60)}: {'unknown' if v is None else say(v)}<br>{axis_title} {at:,.0f}"
+        for at, v in zip(line.steps, line.values, strict=True)
+    ]
+    style = {"color": line.look.token, "dash": line.look.dash, "width": 2, "shape": "hv" if held else "linear"}
+    dots = {**marker(line.look, 8, 1.5), "maxdisplayed": 10}
+    return points(line.name, line.steps, shown, hover, mode="lines+markers", line=style, marker=dots, cliponaxis=True)

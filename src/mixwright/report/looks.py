@@ -19,7 +19,7 @@ _OF_KIND = {
     "best_single": ("purple", "triangle-up", "dashdot"),
     "target_alone": ("green", "x", "longdash"),
 }
-_SEARCHES = (
+_LOOKS = (
     ("blue", "circle", "solid"),
     ("vermillion", "square", "longdash"),
     ("green", "cross", "longdashdot"),
@@ -55,6 +55,11 @@ class Look:
         return f"--{self.colour}"
 
 
+def course_look(n: int) -> Look:
+    """Return the look of the n-th line of a chart, from 0; there are 12."""
+    return Look(*_LOOKS[n % len(_LOOKS)])
+
+
 def looks_of(mixtures: Sequence[Mapping[str, Any]]) -> dict[str, Look]:
     """Return the look of each mixture by name: known kinds have one each, all others take the next in the list."""
     looks: dict[str, Look] = {}
@@ -66,6 +71,6 @@ def looks_of(mixtures: Sequence[Mapping[str, Any]]) -> dict[str, Look]:
             looks[mixture["name"]] = Look(*_OF_KIND[kind])
             used.add(kind)
         else:
-            looks[mixture["name"]] = Look(*_SEARCHES[turn % len(_SEARCHES)])
+            looks[mixture["name"]] = course_look(turn)
             turn += 1
     return looks

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import quote
 
 NOTHING = "–"
@@ -28,11 +30,32 @@ def signed(value: float | None, digits: int = 4) -> str:
     return f"+{text}" if value is not None and text.strip("0.,") and value > 0 else text
 
 
+def digits_of(values: Iterable[Any]) -> int:
+    """Return how many digits behind the point show three of the largest of some numbers (3 to 8)."""
+    largest = max((abs(value) for value in values if finite(value)), default=0.0)
+    return 4 if largest == 0 else min(max(2 - math.floor(math.log10(largest)), 3), 8)
+
+
+def figure(value: float | None) -> str:
+    """Return a number that stands alone with three digits: 131, 2.24, 13,100."""
+    if value is None or value == 0:
+        return NOTHING if value is None else "0"
+    rounded = float(f"{value:.3g}")
+    return number(rounded, max(2 - math.floor(math.log10(abs(rounded))), 0))
+
+
+def compared(share: float | None, whole: str) -> str:
+    """Return a share of a whole in words: 11.2 % of one final run, 131 times one final run."""
+    if share is None:
+        return NOTHING
+    return f"{figure(share)} times {whole}" if share >= 1 else f"{percent(share)} of {whole}"
+
+
 def small(value: float | None) -> str:
     """Return a number that may be very small, such as 3.2e-10."""
     if value is None:
         return NOTHING
-    text = f"{value:.2g}" if value == 0 or abs(value) < 1e-3 else f"{value:.4g}"
+    text = f"{value:.2g}" if value == 0 or abs(value) < 1e-3 else f"{value:.3g}"
     return re.sub(r"e-0?", f"e{_MINUS}", text).replace("-", _MINUS)
 
 
@@ -42,13 +65,14 @@ def scientific(value: float | None) -> str:
 
 
 def large(value: float | None) -> str:
-    """Return a big number shortly: 950, 12.4 k, 3.1 M, 2.0 G, then powers of ten."""
+    """Return a big number in short: 950, 12.4 k, 3.12 M, 2 G, then powers of ten."""
     if value is None or abs(value) >= 1e15:
         return scientific(value)
+    rounded = float(f"{value:.3g}")
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.4g}{_THIN}{letter}"
-    return f"{value:,.0f}"
+        if abs(rounded) >= size:
+            return f"{rounded / size:.3g}{_THIN}{letter}"
+    return f"{rounded:,.0f}"
 
 
 def count(value: float | None) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mixwright.cli.tables.tables import _line
 from mixwright.report.comparison.schema import completed_comparison
-from mixwright.report.comparison.view import digits_of
+from mixwright.report.comparison.view import digits_of_measure
 from mixwright.report.comparison.words import amount_of, counted, lead, search_of
 
 PAGE = "report.html"
@@ -76,7 +76,7 @@ def _print_measure(console: Console, measure: Mapping[str, Any], summary: Mappin
     for name in ("mean", f"minus {over}", f"{100 * summary['level']:g} % interval", "unpaired"):
         table.add_column(escape(name), justify="right")
     table.add_column("verdict")
-    entries, digits = {d["arm"]: d for d in measure["differences"]}, digits_of(measure)
+    entries, digits = {d["arm"]: d for d in measure["differences"]}, digits_of_measure(measure)
     means = {arm: sum(values) / len(values) for arm, values in measure["values"].items()}
     best = (max if measure["higher"] else min)(means.values())
     for arm, mean in means.items():

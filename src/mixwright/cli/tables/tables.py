@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mixwright.constraints.polytope import binding_words
 from mixwright.mixture_file import MixtureFile
-from mixwright.report.search.measure import Measure, measure_of
+from mixwright.report.measure import Measure, measure_of
 
 _SHOWN = 15  # sources in a table; the page and mixture.json have all
 

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from mixwright.report.comparison.charts import Arm
-from mixwright.report.comparison.courses import Course, course_chart
+from mixwright.report.charts import Chart, Line, level_at, lines_chart, note, padded
+from mixwright.report.comparison.charts import ArmView
 from mixwright.report.comparison.schema import goals_of
-from mixwright.report.words import count
+from mixwright.report.courses import thinned
+from mixwright.report.words import count, label, number
 
 SHOWN_POINTS = 60  # of a curve
 _SEEDS_BEHIND = 5  # drawn one by one; of more, the lowest and the highest
 _LISTED_SEEDS = 5  # whose steps are listed one by one
 
-Curve = Mapping[float, float]  # loss by step
+LossBySteps = Mapping[float, float]
 
 
-def curve_views(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Course:
+    """The mean loss curve of an arm, and the curves (steps, losses) drawn thin behind it: the seeds, or their ends."""
+
+    arm: ArmView
+    steps: Sequence[float]
+    mean: Sequence[float]
+    behind: Sequence[tuple[Sequence[float], Sequence[float]]]
+
+
+def curve_views(summary: Mapping[str, Any], arms: Mapping[str, ArmView]) -> list[dict[str, Any]]:
     """Return a chart and a table of the mean curves for each target that has any."""
     views = []
     unit = next((f", {m['unit']}" for m in summary["measures"] if m["quantity"] == "held-out loss" and m["unit"]), "")
@@ -28,20 +40,50 @@ def curve_views(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> list[dic
         if not courses:
             continue
         goal = _goal(curves.get(summary["over"], []))
-        chart = course_chart(f"curve-{index}", target, unit, courses, None if goal is None else (summary["over"], goal))
+        chart = _chart(f"curve-{index}", target, unit, courses, None if goal is None else (summary["over"], goal))
         views.append({"target": target, "unit": unit, "chart": chart, "goal": goal, **_table(courses)})
     return views
 
 
-def _curves_on(summary: Mapping[str, Any], target: str) -> dict[str, list[Curve]]:
-    found: dict[str, list[Curve]] = {}
+def _chart(name: str, target: str, unit: str, courses: Sequence[Course], goal: tuple[str, float] | None) -> Chart:
+    """Return the loss on a target while each arm trains; `goal` is the baseline's name and final loss."""
+    words = f"mean held-out loss on {target} over the seeds{unit}, lower is better"
+    chart = lines_chart(name, words, [Line(c.arm.name, c.arm.look, c.steps, c.mean) for c in courses], number)
+    late = [v for c in courses for at, loss in [(c.steps, c.mean), *c.behind] for v in _late(at, loss)]
+    made = chart.layout
+    made["yaxis"]["range"] = padded([*late, goal[1]] if goal else late, 0.06, 0.06)
+    if goal:
+        made["margin"]["t"], made["shapes"] = 26, [level_at(goal[1])]
+        text = f"dashed line: final loss of {label(goal[0], 20)}"
+        made["annotations"] = [note(1, text, xref="paper", xanchor="right")]
+    return Chart(name, chart.words, [_behind(c) for c in courses if c.behind] + chart.data, made, chart.narrow)
+
+
+def _late(steps: Sequence[float], losses: Sequence[float]) -> list[float]:
+    return [loss for step, loss in zip(steps, losses, strict=True) if step >= 0.3 * steps[-1]]
+
+
+def _behind(course: Course) -> dict[str, Any]:
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for steps, losses in course.behind:
+        x += [*steps, None]
+        y += [*(float(f"{loss:.6g}") for loss in losses), None]
+    return {
+        "type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip", "name": label(course.arm.name),
+        "line": {"color": course.arm.look.token, "width": 0.8}, "opacity": 0.45,
+    }  # fmt: skip
+
+
+def _curves_on(summary: Mapping[str, Any], target: str) -> dict[str, list[LossBySteps]]:
+    found: dict[str, list[LossBySteps]] = {}
     for entry in summary["curves"]:
         if entry["target"] == target and entry["points"]:
             found.setdefault(entry["arm"], []).append({p["step"]: p["loss"] for p in entry["points"]})
     return found
 
 
-def _course(arm: Arm, curves: Sequence[Curve]) -> Course | None:
+def _course(arm: ArmView, curves: Sequence[LossBySteps]) -> Course | None:
     """Return the mean over seeds at the steps that all of them measured."""
     shared = _shared_steps(curves)
     if len(shared) < 2:
@@ -55,7 +97,7 @@ def _course(arm: Arm, curves: Sequence[Curve]) -> Course | None:
     return Course(arm, shared, mean, behind)
 
 
-def _shared_steps(curves: Sequence[Curve]) -> list[float]:
+def _shared_steps(curves: Sequence[LossBySteps]) -> list[float]:
     if not curves:
         return []
     return _kept(sorted(set.intersection(*(set(curve) for curve in curves))))
@@ -63,11 +105,10 @@ def _shared_steps(curves: Sequence[Curve]) -> list[float]:
 
 def _kept(steps: list[float]) -> list[float]:
     """Return evenly chosen steps, the first and the last among them, where there are too many to show."""
-    every = -(-len(steps) // SHOWN_POINTS)
-    return [step for i, step in enumerate(steps) if i % max(every, 1) == 0 or i == len(steps) - 1]
+    return [steps[i] for i in thinned(steps, SHOWN_POINTS)]
 
 
-def _goal(curves: Sequence[Curve]) -> float | None:
+def _goal(curves: Sequence[LossBySteps]) -> float | None:
     """Return the baseline's final loss, its mean over seeds."""
     if not curves:
         return None
@@ -81,7 +122,7 @@ def _table(courses: Sequence[Course]) -> dict[str, Any]:
     return {"arms": [course.arm for course in courses], "rows": rows}
 
 
-def steps_views(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> dict[str, list[dict[str, Any]]]:
+def steps_views(summary: Mapping[str, Any], arms: Mapping[str, ArmView]) -> dict[str, list[dict[str, Any]]]:
     """Return, for each target, a row for each arm: how many seeds came to the baseline's final loss, and when."""
     views: dict[str, list[dict[str, Any]]] = {}
     for entry in summary["steps_to_baseline"]:
@@ -89,7 +130,7 @@ def steps_views(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> dict[str
     return views
 
 
-def _steps_row(entry: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
+def _steps_row(entry: Mapping[str, Any], arm: ArmView) -> dict[str, Any]:
     reached = [step for step in entry["steps"] if step is not None]
     of = f"{count(min(entry['of']))}" if entry["of"] else "–"
     if entry["of"] and max(entry["of"]) > min(entry["of"]):

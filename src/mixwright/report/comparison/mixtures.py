@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixwright.report.charts import weight_chart
-from mixwright.report.comparison.charts import Arm
+from mixwright.report.comparison.charts import ArmView
 from mixwright.report.comparison.schema import variants
 from mixwright.report.looks import Look
 
@@ -36,7 +36,7 @@ class Spread:
 class Column:
     """A mixture over seeds: weights asked, weights at the start where they changed, epochs."""
 
-    arm: Arm
+    arm: ArmView
     weights: Series
     start: Series | None
     epochs: Series | None
@@ -53,7 +53,7 @@ class Column:
         return found.mean if found else 0.0
 
 
-def weight_groups(summary: Mapping[str, Any], arms: Mapping[str, Arm]) -> list[dict[str, Any]]:
+def weight_groups(summary: Mapping[str, Any], arms: Mapping[str, ArmView]) -> list[dict[str, Any]]:
     """Return the mixtures for all targets, then those for each target, with a chart and the rows of tables."""
     columns: dict[str | None, list[Column]] = {}
     for arm in summary["arms"]:
@@ -109,7 +109,7 @@ def _entry(name: str, look: Look, column: Column, field: str, sources: Sequence[
 
 
 def source_groups(
-    measures: Sequence[Mapping[str, Any]], named: Mapping[str, Arm], summary: Mapping[str, Any]
+    measures: Sequence[Mapping[str, Any]], named: Mapping[str, ArmView], summary: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """
     Return tables of what was measured on the sources, quantity by quantity, with the average and the worst.
@@ -124,7 +124,7 @@ def source_groups(
 
 
 def _groups_of(
-    measures: Sequence[Mapping[str, Any]], named: Mapping[str, Arm], summary: Mapping[str, Any]
+    measures: Sequence[Mapping[str, Any]], named: Mapping[str, ArmView], summary: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     over, found = measures[0]["over"], variants(summary)
     names = list(measures[0]["values"])

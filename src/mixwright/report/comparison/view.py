@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixwright.report.charts import Chart
-from mixwright.report.comparison.charts import Arm, Shown, forest_chart, seeds_chart
-from mixwright.report.comparison.courses import Gain, gain_chart
+from mixwright.report.comparison.charts import ArmView, Gain, Shown, forest_chart, gain_chart, seeds_chart
 from mixwright.report.comparison.curves import curve_views, steps_views
 from mixwright.report.comparison.mixtures import source_groups, weight_groups
 from mixwright.report.comparison.schema import check_comparison, completed_comparison, variants
@@ -26,7 +25,7 @@ from mixwright.report.comparison.words import (
     verdict_words,
 )
 from mixwright.report.looks import KIND_WORDS, Look, looks_of
-from mixwright.report.words import finite, number
+from mixwright.report.words import digits_of, figure, finite
 
 OPEN_TARGETS = 3  # shown unfolded, where there are more than this and one
 _LOOKED_SEEDS = 6  # with a colour, marker and dash of their own; more are thin grey lines
@@ -76,7 +75,7 @@ def build_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
         "arms": list(arms.values()),
         "over": arms[summary["over"]],
         "paired": len(summary["seeds"]) > 1,
-        "seeds": [Arm(name, "", "", look) for name, look in seeds if look],
+        "seeds": [ArmView(name, "", "", look) for name, look in seeds if look],
         "seed_names": [name for name, _ in seeds],
         "headline": headline,
         "others": [m for m in measures if not m["headline"] and m["kind"] in ("target", "all targets")],
@@ -98,18 +97,18 @@ def _open(number_of: int) -> int:
     return number_of if number_of <= OPEN_TARGETS + 1 else OPEN_TARGETS
 
 
-def _arms(summary: Mapping[str, Any]) -> dict[str, Arm]:
+def _arms(summary: Mapping[str, Any]) -> dict[str, ArmView]:
     looks = looks_of(summary["arms"])
     return {
-        arm["name"]: Arm(
+        arm["name"]: ArmView(
             arm["name"], arm["kind"], arm["words"] or KIND_WORDS.get(arm["kind"], arm["kind"]), looks[arm["name"]]
         )
         for arm in summary["arms"]
     }
 
 
-def _variant(name: str, arm: Arm, target: str | None) -> Arm:
-    return arm if target is None else Arm(name, arm.kind, arm.words, arm.look)
+def _variant(name: str, arm: ArmView, target: str | None) -> ArmView:
+    return arm if target is None else ArmView(name, arm.kind, arm.words, arm.look)
 
 
 def _seed_looks(seeds: Sequence[float]) -> list[tuple[str, Look | None]]:
@@ -117,16 +116,16 @@ def _seed_looks(seeds: Sequence[float]) -> list[tuple[str, Look | None]]:
     return [(f"seed {seed}", looks[i] if looks else None) for i, seed in enumerate(seeds)]
 
 
-def _looks_in_use(headline: Sequence[Mapping[str, Any]]) -> list[Arm]:
+def _looks_in_use(headline: Sequence[Mapping[str, Any]]) -> list[ArmView]:
     used = {row["entry"]["word"] for measure in headline for row in measure["rows"] if row["entry"]}
-    return [Arm(word, "", "", look) for word, look in VERDICT_LOOKS.items() if word in used]
+    return [ArmView(word, "", "", look) for word, look in VERDICT_LOOKS.items() if word in used]
 
 
-def _measure(summary: Mapping[str, Any], measure: Mapping[str, Any], named: Mapping[str, Arm]) -> dict[str, Any]:
+def _measure(summary: Mapping[str, Any], measure: Mapping[str, Any], named: Mapping[str, ArmView]) -> dict[str, Any]:
     """Return a measure with a row for each arm: its values, mean and difference in words."""
     entries = {entry["arm"]: entry for entry in measure["differences"]}
     unit = f" {measure['unit']}" if measure["unit"] else ""
-    digits = digits_of(measure)
+    digits = digits_of_measure(measure)
     means = {name: sum(values) / len(values) for name, values in measure["values"].items()}
     best = (max if measure["higher"] else min)(means.values(), default=None)
     rows = []
@@ -151,21 +150,16 @@ def _measure(summary: Mapping[str, Any], measure: Mapping[str, Any], named: Mapp
         "digits": digits,
         "rows": rows,
         "over": measure["differences"][0]["over"] if measure["differences"] else summary["over"],
-        "spread": _spread(measure, digits),
+        "spread": _spread(measure),
     }
 
 
-def digits_of(measure: Mapping[str, Any]) -> int:
-    """Return how many digits behind the point show three of the largest difference or interval (4 to 8)."""
-    sizes = [0.0]
-    for entry in measure["differences"]:
-        ends = [entry["difference"], entry["low"], entry["high"]]
-        sizes += [abs(value) for value in ends if value is not None]
-    largest = max(sizes)
-    return 4 if largest == 0 else min(max(2 - math.floor(math.log10(largest)), 4), 8)
+def digits_of_measure(measure: Mapping[str, Any]) -> int:
+    """Return how many digits behind the point the differences and intervals of a measure need."""
+    return digits_of(entry[end] for entry in measure["differences"] for end in ("difference", "low", "high"))
 
 
-def _spread(measure: Mapping[str, Any], digits: int) -> tuple[str, str] | None:
+def _spread(measure: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return how far an arm moves from seed to seed, and its difference from the baseline (standard deviations)."""
     seeds = len(next(iter(measure["values"].values()), []))
     if seeds < 2 or not measure["differences"]:
@@ -177,7 +171,7 @@ def _spread(measure: Mapping[str, Any], digits: int) -> tuple[str, str] | None:
         for entry in measure["differences"]
     ]
     one, other = (math.sqrt(sum(part) / len(part)) for part in (own, moved))
-    return number(one, digits), number(other, digits)
+    return figure(one), figure(other)
 
 
 def _variance(values: Sequence[float]) -> float:
@@ -200,7 +194,9 @@ def _add_charts(
     measure["by_seed"] = seeds_chart(f"seeds-{index}", shown, arms, values, seeds)
 
 
-def _cost(summary: Mapping[str, Any], arms: Mapping[str, Arm], measures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _cost(
+    summary: Mapping[str, Any], arms: Mapping[str, ArmView], measures: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     """Return the table of what arms cost, and the chart of what that brought."""
     measure = next((m for m in measures if m["name"] == "average of targets" and m["kind"] == "all targets"), None)
     measure = measure or next(m for m in measures if m["headline"])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mixwright.constraints.polytope import binding_words
-from mixwright.report.search.measure import Measure, measure_of
+from mixwright.report.measure import Measure, measure_of
 from mixwright.report.words import count, number, percent, small
 
 SHOWN_ANSWERS = 4

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixwright.report.checks import check_fields, check_version, wrong
-from mixwright.report.search.measure import Measure, measure_of
+from mixwright.report.measure import Measure, measure_of
 
 # text, number, weights (k numbers), losses (target or source -> number), list; "?" marks what may be null or absent
 _TOP = {"version": "text", "title": "text", "command": "text", "created": "text", "seed": "number", "verdict": "text"}

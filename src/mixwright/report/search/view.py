@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixwright.errors import InputError
-from mixwright.report.charts import Chart, Row, curve_chart, difference_chart, loss_chart, weight_chart
+from mixwright.report.charts import Chart, Line, lines_chart, weight_chart
+from mixwright.report.courses import thinned
 from mixwright.report.looks import KIND_WORDS, Look, looks_of
+from mixwright.report.measure import Measure, measure_of
 from mixwright.report.search.answers import answers_of
-from mixwright.report.search.measure import Measure, measure_of
+from mixwright.report.search.charts import Dot, difference_chart, loss_chart
 from mixwright.report.search.schema import check_summary, completed
 from mixwright.report.what_if.view import what_if_view
+from mixwright.report.words import number
 
 SHOWN_SOURCES = 20  # in the chart of weights; the table has all
 SHOWN_MIXTURES = 5  # in the chart of weights
@@ -140,15 +143,15 @@ def _loss_charts(
 ) -> list[Chart]:
     dots, differences, base, level = [], [], None, 0.9
     for row in rows:
-        dot = Row(row["mixture"].name, row["mixture"].look, row["loss"])
+        dot = Dot(row["mixture"].name, row["mixture"].look, row["loss"])
         dots.append(dot)
         base = dot if row["is_baseline"] and row["mixture"].kind == "uniform" else base
         if row["is_baseline"]:
-            differences.append(Row(dot.name, dot.look, 0.0))
+            differences.append(Dot(dot.name, dot.look, 0.0))
         elif comparison := row["comparison"]:
             level = comparison["level"]
             ends = (comparison["low"], comparison["high"])
-            differences.append(Row(dot.name, dot.look, comparison["difference"], *ends))
+            differences.append(Dot(dot.name, dot.look, comparison["difference"], *ends))
     charts = [loss_chart(f"loss-{index}", target, dots, base, measure)]
     if any(row.low is not None or row.value for row in differences):
         charts.append(difference_chart(f"difference-{index}", target, str(baseline), differences, level, measure))
@@ -185,12 +188,13 @@ def _curve_views(summary: Mapping[str, Any], by_name: Mapping[str, MixtureView])
                 continue
             mixture = by_name[run["mixture"]]
             losses = [point["loss"][target["name"]] for point in curve]
-            at = [_tokens_at(point, run) for point in curve]
-            lines.append((mixture.name, mixture.look, at, losses))
+            lines.append(Line(mixture.name, mixture.look, [_tokens_at(point, run) for point in curve], losses))
             points.append((mixture, {p["step"]: loss for p, loss in zip(curve, losses, strict=True)}))
         if lines:
-            drawn = curve_chart(f"curve-{index}", target["name"], lines) if index < SHOWN_TARGETS else None
-            views.append({"target": target["name"], "chart": drawn, **_curve_table(points)})
+            words = f"held-out loss on {target['name']} while training, nats per token, lower is better"
+            drawn = lines_chart(f"curve-{index}", words, lines, number, axis_title="training tokens")
+            shown = drawn if index < SHOWN_TARGETS else None
+            views.append({"target": target["name"], "chart": shown, **_curve_table(points)})
     return views
 
 
@@ -202,8 +206,7 @@ def _tokens_at(point: Mapping[str, Any], run: Mapping[str, Any]) -> float:
 
 def _curve_table(points: list[tuple[MixtureView, dict[float, float]]]) -> dict[str, Any]:
     steps = sorted({step for _, losses in points for step in losses})
-    every = -(-len(steps) // SHOWN_POINTS)
-    kept = [step for i, step in enumerate(steps) if i % every == 0 or i == len(steps) - 1]
+    kept = [steps[i] for i in thinned(steps, SHOWN_POINTS)]
     rows = [(step, [losses.get(step) for _, losses in points]) for step in kept]
     return {"mixtures": [mixture for mixture, _ in points], "rows": rows, "left_out": len(steps) - len(kept)}
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from mixwright.report.words import digits_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Measure:
         Whether more of it is better.
     examples, amount
         What is held out, and what a training is measured in: documents and tokens, molecules and rows.
+    digits
+        Behind the point.
     """
 
     field: str = "loss"
@@ -30,6 +34,7 @@ class Measure:
     higher: bool = False
     examples: str = "documents"
     amount: str = "tokens"
+    digits: int = 4
 
     @property
     def name(self) -> str:
@@ -40,6 +45,11 @@ class Measure:
     def in_unit(self) -> str:
         """Return the unit after a comma, or nothing."""
         return f", {self.unit}" if self.unit else ""
+
+    @property
+    def side(self) -> str:
+        """Return the word for the better side."""
+        return "higher" if self.higher else "lower"
 
     @property
     def best(self) -> str:
@@ -60,5 +70,6 @@ AVERAGE_PRECISION = Measure("average_precision", "Average precision", "", True, 
 
 
 def measure_of(summary: Mapping[str, Any]) -> Measure:
-    """Return the measure of a summary: by its kind, text where it names none."""
-    return AVERAGE_PRECISION if summary.get("kind") == "assays" else LOSS
+    """Return the measure of a summary: by its kind, text where it names none; its digits fit the comparisons."""
+    ends = [c[end] for c in summary.get("comparisons") or () for end in ("difference", "low", "high") if end in c]
+    return replace(AVERAGE_PRECISION if summary.get("kind") == "assays" else LOSS, digits=digits_of(ends))
