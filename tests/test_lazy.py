@@ -32,3 +32,27 @@ def test_every_public_name_is_there(room: str) -> None:
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'mixwright' has no attribute 'nothing'"):
         mixwright.nothing  # noqa: B018
+
+
+BLOCKED = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocked())
+try:
+    from mixwright import {name}
+except ImportError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("name", ["use_mixture", "PreferenceTrainer"])
+@pytest.mark.parametrize("missing", ["torch", "transformers", "accelerate"])
+def test_a_missing_library_is_one_line_that_says_what_to_install(name: str, missing: str) -> None:
+    pytest.importorskip(missing)
+    message = f"this needs the package {missing!r}; install it with: pip install 'mixwright["
+    found = fresh(BLOCKED.format(missing=missing, name=name)).strip()
+    assert found.startswith(message)
+    assert "\n" not in found

@@ -94,7 +94,9 @@ __all__ = [
 ]
 
 
-__getattr__ = lazy(__name__, {**_EXPORTS, **dict.fromkeys(_ROOMS, "")})
+_TRAINER = dict.fromkeys(["torch", "transformers", "accelerate", "safetensors"], "preference")  # what a Trainer needs
+
+__getattr__ = lazy(__name__, {**_EXPORTS, **dict.fromkeys(_ROOMS, "")}, _TRAINER)
 
 
 def __dir__() -> list[str]:

@@ -12,13 +12,12 @@ from pairings import CONTEXT, VOCABULARY, model, token_pairs, torch, transformer
 from mixwright import InputError
 from mixwright.preference import heads
 from mixwright.preference.losses import (
-    PairBatch,
     PairLoss,
     answer_log_probabilities,
     reference_log_probabilities,
     score_pairs,
 )
-from mixwright.preference.pairs.rows import PairRows, TokenPairs, collate_pairs
+from mixwright.preference.pairs.rows import PairBatch, PairRows, TokenPairs, collate_pairs
 from mixwright.stream import Sources
 
 LOGS = st.floats(-300, 0)

@@ -11,13 +11,12 @@ datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 from pairings import Logs, torch, transformers  # noqa: E402
 
 from mixwright.preference.losses import (  # noqa: E402
-    PairBatch,
     PairLoss,
     answer_log_probabilities,
     reference_log_probabilities,
     score_pairs,
 )
-from mixwright.preference.pairs.rows import PairRows, TokenPairs, collate_pairs, token_row  # noqa: E402
+from mixwright.preference.pairs.rows import PairBatch, PairRows, TokenPairs, collate_pairs, token_row  # noqa: E402
 from mixwright.preference.trainer import PreferenceTrainer  # noqa: E402
 
 NEAR = 1e-5

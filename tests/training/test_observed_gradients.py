@@ -98,8 +98,8 @@ def test_statistics_change_the_training_by_rounding_alone(stores, tmp_path):
 
 def test_the_order_of_rows_within_a_step_changes_nothing(stores, tmp_path, monkeypatch):
     run(stores, tmp_path / "sorted", PiKE(), **TOLD)
-    parts = step_module.Batch.parts
-    monkeypatch.setattr(step_module.Batch, "parts", lambda self, n: [self] if n == 1 else parts(self, n))
+    parts = step_module.TokenBatch.parts
+    monkeypatch.setattr(step_module.TokenBatch, "parts", lambda self, n: [self] if n == 1 else parts(self, n))
     run(stores, tmp_path / "as planned", PiKE(), **TOLD)
     ends = [decisions(tmp_path / name)[-1]["weights"] for name in ("sorted", "as planned")]
     assert ends[0] == pytest.approx(ends[1], rel=1e-4)

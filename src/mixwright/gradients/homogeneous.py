@@ -14,7 +14,7 @@ from mixwright.gradients.adam import AdamMetric
 from mixwright.gradients.coverage import refuse_batch_norm
 from mixwright.gradients.distributed import world_size
 from mixwright.gradients.estimators import Sums
-from mixwright.gradients.rows import Rows
+from mixwright.gradients.rows import RowSources
 
 
 class HomogeneousBatches:
@@ -56,7 +56,7 @@ class HomogeneousBatches:
         return True
 
     @contextmanager
-    def recording(self, rows: Rows) -> Iterator[None]:
+    def recording(self, rows: RowSources) -> Iterator[None]:
         """Observe one micro-batch; `sums` are those of finished steps that nobody has taken yet."""
         source = self._source(rows)
         state = [p._version for _, p in self.named]
@@ -87,7 +87,7 @@ class HomogeneousBatches:
         self._totals: dict[int, list[Tensor]] = {}
         self._squares, self._counts, self._unit_squares = np.zeros(self.k), np.zeros(self.k), np.zeros(self.k)
 
-    def _source(self, rows: Rows) -> int:
+    def _source(self, rows: RowSources) -> int:
         ids = rows.source.unique().tolist()
         if len(ids) > 1:
             raise InputError(
@@ -100,7 +100,7 @@ class HomogeneousBatches:
             raise InputError("level='micro-batch' works in one process, found several ranks; use level='example'")
         return int(ids[0])
 
-    def _count(self, source: int, rows: Rows) -> None:
+    def _count(self, source: int, rows: RowSources) -> None:
         grads = []
         for (_, p), factor in zip(self.named, self._factors, strict=True):
             grad = torch.zeros_like(p) if p.grad is None else p.grad.detach()

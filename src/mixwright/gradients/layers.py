@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mixwright.errors import InputError
 from mixwright.gradients.functions import EmbeddingTap, LinearTap, NormTap
-from mixwright.gradients.rows import Rows
+from mixwright.gradients.rows import RowSources
 
 NAME = "_mixwright_layer"  # where a module keeps its Layer while it is observed
 
@@ -36,7 +36,7 @@ class Layer:
     bias: bool
     fused: bool = False
     tie: Tie | None = None
-    rows: Rows | None = None
+    rows: RowSources | None = None
     probe: Tensor | None = None
     moments: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
 

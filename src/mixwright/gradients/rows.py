@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass
-class Rows:
+class RowSources:
     """
     What the layers and the estimators need to know about a micro-batch of b rows; see `ops` for units.
 
@@ -39,7 +39,7 @@ class Rows:
         return self.order, self.sizes, self.units, self.scale
 
 
-def read_rows(source: Any, loss_weight: Any, k: int, by_row: bool, device: torch.device) -> Rows:
+def read_rows(source: Any, loss_weight: Any, k: int, by_row: bool, device: torch.device) -> RowSources:
     """
     Return the rows of a micro-batch.
 
@@ -73,7 +73,7 @@ def read_rows(source: Any, loss_weight: Any, k: int, by_row: bool, device: torch
     else:
         halves = np.stack([-(-rows // 2), rows // 2], 1)
         sizes, units, unit_squares = halves.reshape(-1), np.full(k, 2), (halves**2.0).sum(1)
-    return Rows(
+    return RowSources(
         None if order is None else torch.from_numpy(order).to(device),
         torch.from_numpy(sizes),
         torch.from_numpy(units),

@@ -18,7 +18,7 @@ from mixwright.gradients.distributed import world_size
 from mixwright.gradients.estimators import Sums
 from mixwright.gradients.layers import Layer
 from mixwright.gradients.patch import observed
-from mixwright.gradients.rows import Rows
+from mixwright.gradients.rows import RowSources
 
 Array = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ class SplitBackward:
         return True
 
     @contextmanager
-    def recording(self, rows: Rows) -> Iterator[None]:
+    def recording(self, rows: RowSources) -> Iterator[None]:
         """Observe one forward and backward pass; `sums` are those of it afterwards."""
         before = {id(p): _mark(p) for layer in self.layers for p in layer.parameters.values()}
         try:
@@ -82,7 +82,7 @@ class SplitBackward:
             gram, squares = gram * np.outer(rows.rate, rows.rate), squares * rows.rate**2
         self.sums = Sums.of_batch(gram, squares, rows.counts, rows.unit_squares)
 
-    def _prepare(self, layer: Layer, rows: Rows) -> None:
+    def _prepare(self, layer: Layer, rows: RowSources) -> None:
         device = next(iter(layer.parameters.values())).device
         dtype = torch.float32 if device.type == "mps" else torch.float64
         layer.rows = rows

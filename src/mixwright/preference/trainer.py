@@ -25,9 +25,9 @@ from mixwright.preference.arguments import (
 )
 from mixwright.preference.checkpoints import last_complete_checkpoint
 from mixwright.preference.evaluation import evaluated, held_out_sources
-from mixwright.preference.losses import PairBatch, PairLoss, PairLosses, answer_log_probabilities
+from mixwright.preference.losses import PairLoss, PairLosses, answer_log_probabilities
 from mixwright.preference.mixtures import applied, baseline, check_rows, mixture_of, trained_on
-from mixwright.preference.pairs.rows import PairRows, collate_pairs
+from mixwright.preference.pairs.rows import PairBatch, PairRows, collate_pairs
 from mixwright.preference.steps import SUMS, PairSettings, PreferenceSteps, excess_means, pair_inputs, pair_means
 from mixwright.simplex import normalise
 from mixwright.stream import MixtureLoader, Plan, Sources

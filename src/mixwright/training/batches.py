@@ -17,19 +17,19 @@ from mixwright.text.tokens import TokenStore
 from mixwright.training.settings import TrainingSettings
 
 
-class Batch(NamedTuple):
+class TokenBatch(NamedTuple):
     """The rows of a step: `source` int32 [b], `tokens` int64 [b, context + 1], `weights` [k] that drew them."""
 
     source: NDArray[np.int32]
     tokens: NDArray[np.int64]
     weights: NDArray[np.float64]
 
-    def parts(self, number: int) -> list[Batch]:
+    def parts(self, number: int) -> list[TokenBatch]:
         """Return the rows in as many micro-batches, in order, those of a source side by side within each."""
         found = []
         for rows in np.split(np.arange(len(self.source)), number):
             rows = rows[np.argsort(self.source[rows], kind="stable")]
-            found.append(Batch(self.source[rows], self.tokens[rows], self.weights))
+            found.append(TokenBatch(self.source[rows], self.tokens[rows], self.weights))
         return found
 
 
@@ -94,14 +94,14 @@ class Batches:
         )
         self._stores = list(self.stores.values())
 
-    def next(self) -> Batch:
+    def next(self) -> TokenBatch:
         """Return this rank's rows of the next step."""
         planned = next(self.plan).for_rank(self.rank, self.ranks)
         tokens = np.empty((len(planned.source), self.settings.context + 1), np.int64)
         for i in np.unique(planned.source).tolist():
             here = planned.source == i
             tokens[here] = self._stores[i].gather(planned.row[here], self.settings.context)
-        return Batch(planned.source, tokens, planned.weights)
+        return TokenBatch(planned.source, tokens, planned.weights)
 
     def probe(self) -> NDArray[np.int64]:
         """Return one row of tokens [1, context], to try a model on."""

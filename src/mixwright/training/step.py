@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.training.batches import Batch
+from mixwright.training.batches import TokenBatch
 from mixwright.training.model import torch
 from mixwright.training.ranks import Ranks, whole
 from mixwright.training.settings import TrainingSettings
@@ -96,7 +96,7 @@ class Stepper:
         if statistics is not None:
             statistics.attach(model)
 
-    def gradient(self, step: int, batch: Batch, ask: bool = False) -> Gradient:
+    def gradient(self, step: int, batch: TokenBatch, ask: bool = False) -> Gradient:
         """
         Leave a step's gradient, clipped, in the parameters.
 
@@ -128,12 +128,12 @@ class Stepper:
             group["lr"] = rate
         self.optimizer.step()
 
-    def _parts(self, batch: Batch) -> list[Batch]:
+    def _parts(self, batch: TokenBatch) -> list[TokenBatch]:
         if self._settings.accumulate == 1 and self._statistics is None:
             return [batch]
         return batch.parts(self._settings.accumulate)
 
-    def _backward(self, step: int, part: Batch) -> StepLosses:
+    def _backward(self, step: int, part: TokenBatch) -> StepLosses:
         """Add the gradient of a micro-batch; ranks average theirs, so a row counts ranks / batch_size on its rank."""
         share = len(part.source) * self._ranks.size / self._settings.batch_size
         weight = None if share == 1 else share / len(part.source)
@@ -145,7 +145,7 @@ class Stepper:
                 rows = self._rows_backward(part, share)
         return StepLosses.of_rows(part.source, rows, self._k)
 
-    def _rows_backward(self, part: Batch, share: float) -> NDArray[np.float64]:
+    def _rows_backward(self, part: TokenBatch, share: float) -> NDArray[np.float64]:
         """Return the rows' losses [b], nats per token, after the backward pass of their mean x share."""
         tokens = torch.from_numpy(part.tokens).to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):

@@ -21,7 +21,7 @@ class BadRowError(InputError):
         self.fault = fault
 
 
-class PairRow(NamedTuple):
+class TextPair(NamedTuple):
     """A prompt and two answers, all strings or all messages."""
 
     prompt: Text
@@ -30,7 +30,7 @@ class PairRow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Columns:
+class PairColumns:
     """
     Names of the columns of a pair.
 
@@ -55,7 +55,7 @@ class Columns:
         return (*((self.prompt,) if self.prompt is not None else ()), self.chosen, self.rejected)
 
 
-def pair_of_row(row: Mapping[str, Any], columns: Columns) -> PairRow:
+def pair_of_row(row: Mapping[str, Any], columns: PairColumns) -> TextPair:
     """
     Return the pair that a row holds.
 
@@ -80,7 +80,7 @@ def pair_of_row(row: Mapping[str, Any], columns: Columns) -> PairRow:
         raise BadRowError(
             "strings and messages mixed", f"all should be strings or all messages, found {found}; {advice}"
         )
-    pair = PairRow(*values) if columns.prompt is not None else _shared_start(values[0], values[1], columns)
+    pair = TextPair(*values) if columns.prompt is not None else _shared_start(values[0], values[1], columns)
     _check_answers(pair, columns)
     return pair._replace(prompt=pair.prompt + columns.join) if isinstance(pair.prompt, str) else pair
 
@@ -126,7 +126,7 @@ def _unicode(text: str, where: str) -> str:
     return text
 
 
-def _shared_start(chosen: Any, rejected: Any, columns: Columns) -> PairRow:
+def _shared_start(chosen: Any, rejected: Any, columns: PairColumns) -> TextPair:
     """Split off the longest common start, as TRL's `extract_prompt` does: a space before the answers is theirs."""
     if chosen == rejected:
         raise _equal(columns)
@@ -140,10 +140,10 @@ def _shared_start(chosen: Any, rejected: Any, columns: Columns) -> PairRow:
             f"without a column for the prompt, {columns.chosen!r} and {columns.rejected!r} should start alike, found "
             "no common start; name the column of the prompt",
         )
-    return PairRow(chosen[:end], chosen[end:], rejected[end:])
+    return TextPair(chosen[:end], chosen[end:], rejected[end:])
 
 
-def _check_answers(pair: PairRow, columns: Columns) -> None:
+def _check_answers(pair: TextPair, columns: PairColumns) -> None:
     for name, answer in ((columns.chosen, pair.chosen), (columns.rejected, pair.rejected)):
         text = answer if isinstance(answer, str) else "".join(message["content"] for message in answer)
         if not text.strip():
@@ -155,7 +155,7 @@ def _check_answers(pair: PairRow, columns: Columns) -> None:
         raise _equal(columns)
 
 
-def _equal(columns: Columns) -> BadRowError:
+def _equal(columns: PairColumns) -> BadRowError:
     return BadRowError(
         "equal answers",
         f"{columns.chosen!r} and {columns.rejected!r} should differ, found the same; a pair of equals prefers nothing: "

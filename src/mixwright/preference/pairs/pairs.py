@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError
 from mixwright.files.rows import FoundRow
-from mixwright.preference.pairs.pair_rows import BadRowError, Columns, PairRow, Text, pair_of_row
+from mixwright.preference.pairs.pair_rows import BadRowError, PairColumns, Text, TextPair, pair_of_row
 from mixwright.preference.pairs.row_sources import is_paths, rows_of
 from mixwright.text.tokens import is_held_out
 
@@ -139,7 +139,7 @@ def read_pairs(
     if invalid not in ("error", "drop"):
         raise InputError(f"invalid should be 'error' or 'drop', found {invalid!r}; choose one")
     filters = {key: _values(value) for key, value in (where or {}).items()}
-    found = _Found(name, Columns(prompt, chosen, rejected, join), filters, invalid == "drop")
+    found = _Found(name, PairColumns(prompt, chosen, rejected, join), filters, invalid == "drop")
     try:
         rows, notes = rows_of(what)
         for row in rows:
@@ -155,9 +155,9 @@ def read_pairs(
 class _Found:
     """Pairs while they are read."""
 
-    def __init__(self, name: str, columns: Columns, where: dict[str, list[Any]], drop: bool) -> None:
+    def __init__(self, name: str, columns: PairColumns, where: dict[str, list[Any]], drop: bool) -> None:
         self.name, self.columns, self.where, self.drop = name, columns, where, drop
-        self.good: list[PairRow] = []
+        self.good: list[TextPair] = []
         self.others: list[dict[str, Any]] = []
         self.labels: dict[str, int] = {}
         self.label: list[int] = []
@@ -203,11 +203,11 @@ class _Found:
                 return False
         return True
 
-    def _pair(self, row: Mapping[str, Any]) -> PairRow:
+    def _pair(self, row: Mapping[str, Any]) -> TextPair:
         if not self.settled:  # the first row says whether there is a prompt
             self.settled = True
             if "prompt" not in row and {self.columns.chosen, self.columns.rejected} <= set(row):
-                self.columns = Columns(None, self.columns.chosen, self.columns.rejected, self.columns.join)
+                self.columns = PairColumns(None, self.columns.chosen, self.columns.rejected, self.columns.join)
         pair = pair_of_row(row, self.columns)
         kind = isinstance(pair.prompt, str)
         if self.kind is None:

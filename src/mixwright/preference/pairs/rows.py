@@ -5,13 +5,17 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError
 from mixwright.stream.sources.source import Source, as_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class PairRow(NamedTuple):
@@ -182,6 +186,51 @@ class TokenPairs:
         return digest.hexdigest()[:16]
 
 
+@dataclass
+class PairBatch:
+    """
+    Pairs as the model sees them: the rows of the chosen answers first, then those of the rejected ones.
+
+    Attributes
+    ----------
+    input_ids, attention_mask, completion_mask
+        int64 [2b, t]: prompt and answer, padded on the right; 1 where there is a token; 1 where it is the answer's.
+    lengths
+        int64 [b, 2] tokens of the chosen and the rejected answer.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    completion_mask: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[PairRow], pad: int = 0) -> PairBatch:
+        """Return the batch of rows that are PairRow."""
+        answers = [row.chosen for row in rows] + [row.rejected for row in rows]
+        prompts = [row.prompt for row in rows]
+        prompts += [row.prompt if row.rejected_prompt is None else row.rejected_prompt for row in rows]
+        width = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
+        ids = np.full((len(answers), width), pad, np.int64)
+        mask, completion = np.zeros_like(ids), np.zeros_like(ids)
+        for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            begin, end = len(prompt), len(prompt) + len(answer)
+            ids[i, :begin], ids[i, begin:end] = prompt, answer
+            mask[i, :end], completion[i, begin:end] = 1, 1
+        lengths = np.array([len(answer) for answer in answers], np.int64).reshape(2, -1).T
+        import torch
+
+        return cls(*(torch.from_numpy(np.ascontiguousarray(each)) for each in (ids, mask, completion, lengths)))
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.lengths)
+
+    def to(self, device: Any) -> PairBatch:
+        """Return the batch on a device."""
+        return PairBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
 def collate_pairs(pad: int = 0) -> Callable[[list[PairRow]], dict[str, Any]]:
     """
     Return a function from a list of PairRow to tensors.
@@ -194,8 +243,6 @@ def collate_pairs(pad: int = 0) -> Callable[[list[PairRow]], dict[str, Any]]:
 
 def _collated(rows: list[PairRow], pad: int) -> dict[str, Any]:
     import torch
-
-    from mixwright.preference.losses import PairBatch
 
     found = dict(vars(PairBatch.of(rows, pad)))
     for name in ("reference", "specialist"):
