@@ -81,10 +81,9 @@ def assay_config(data, cores):
 
 def run(what, data, folder, cores):
     """Do a comparison, or the rest of one."""
-    from mixwright.experiment.core.comparison import run_compare
-    from mixwright.experiment.text.compare_config import make_compare_config
+    from mixwright.experiment import drive, make
 
-    made = make_compare_config((text_config if what == "text" else assay_config)(data.resolve(), cores))
+    made = make("compare", (text_config if what == "text" else assay_config)(data.resolve(), cores))
     shown = {}
 
     def progress(stage, done, total, note=""):
@@ -92,7 +91,7 @@ def run(what, data, folder, cores):
             shown[stage] = 20 * done // total
             print(f"{stage}: {100 * done // total} % {note}", flush=True)
 
-    summary = run_compare(made, folder / what, progress, f"python benchmarks/compare.py run {what}")
+    summary = drive(made, folder / what, progress, f"python benchmarks/compare.py run {what}")
     print(summary["verdict"])
 
 

@@ -109,10 +109,9 @@ def config(what, data, cores):
 
 def run(what, data, folder, cores):
     """Do a comparison, or the rest of one."""
-    from mixwright.experiment.core.comparison import run_compare
-    from mixwright.experiment.text.compare_config import make_compare_config
+    from mixwright.experiment import drive, make
 
-    made = make_compare_config(config(what, data.resolve(), cores))
+    made = make("compare", config(what, data.resolve(), cores))
     shown = {}
 
     def progress(stage, done, total, note=""):
@@ -120,7 +119,7 @@ def run(what, data, folder, cores):
             shown[stage] = 40 * done // total
             print(f"{stage}: {100 * done // total} % {note}", flush=True)
 
-    summary = run_compare(made, folder / what, progress, f"python benchmarks/pike.py run {what}")
+    summary = drive(made, folder / what, progress, f"python benchmarks/pike.py run {what}")
     print(summary["verdict"])
 
 

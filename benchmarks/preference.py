@@ -106,14 +106,13 @@ def shower():
 
 def run(data: Path, base: Path | None, folder: Path, cores: int) -> None:
     """Do the comparison, or the rest of it."""
-    from mixwright.experiment.core.comparison import run_compare
-    from mixwright.experiment.text.compare_config import make_compare_config
+    from mixwright.experiment import drive, make
     from preference_base import base_model
 
     progress = shower()
     base = base or base_model(folder.with_name(f"{folder.name}_base"), data, progress=progress)
-    made = make_compare_config(config(data, base, cores))
-    summary = run_compare(made, folder, progress, "python benchmarks/preference.py run")
+    made = make("compare", config(data, base, cores))
+    summary = drive(made, folder, progress, "python benchmarks/preference.py run")
     print(summary["verdict"])
 
 

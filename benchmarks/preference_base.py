@@ -13,11 +13,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mixwright.experiment import drive, make
 from mixwright.experiment.core.stages import Progress, silent
-from mixwright.experiment.preference.config import SftConfig, make_prefer_config
-from mixwright.experiment.preference.sft import run_sft
-from mixwright.experiment.text.train import run_train
-from mixwright.experiment.text.train_config import make_train_config
 
 _TEXT = {
     "books_en": 0.35,
@@ -95,9 +92,9 @@ def base_model(folder: Path | str, data: Path | str, tiny: bool = False, progres
         As for `run_train`.
     """
     folder = Path(folder)
-    run_train(make_train_config(pretraining(data, tiny)), folder / "pretrained", progress)
-    run_sft(
-        make_prefer_config(SftConfig, fine_tuning(data, (folder / "pretrained").resolve(), tiny)),
+    drive(make("train", pretraining(data, tiny)), folder / "pretrained", progress)
+    drive(
+        make("prefer sft", fine_tuning(data, (folder / "pretrained").resolve(), tiny)),
         folder / "sft",
         progress,
     )

@@ -38,9 +38,7 @@ def weighting_of(name):
 
 def seconds(told):
     """Return the CPU seconds of a training by stage, its steps, and those of its specialists together."""
-    from mixwright.experiment.preference.config import make_prefer_config
-    from mixwright.experiment.preference.train import run_prefer_train
-    from mixwright.experiment.preference.train_config import PreferConfig
+    from mixwright.experiment import drive, make
 
     spent, at = dict.fromkeys(STAGES, 0.0), ["rest", time.process_time()]
 
@@ -50,8 +48,8 @@ def seconds(told):
         at[:] = [stage if stage in STAGES and done < total else "rest", now]
 
     with tempfile.TemporaryDirectory() as folder:
-        made = make_prefer_config(PreferConfig, told)
-        summary = run_prefer_train(made, Path(folder) / "run", progress)
+        made = make("prefer train", told)
+        summary = drive(made, Path(folder) / "run", progress)
     progress("rest", 1, 1)
     return spent, summary
 

@@ -52,8 +52,7 @@ def config(data, seed, size):
 
 def run(data, folder, seed, size):
     """Run, or go on with, the search of one seed."""
-    from mixwright.experiment.text.config import load_config
-    from mixwright.experiment.text.search import run_search
+    from mixwright.experiment import drive, load
 
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{size}-{seed}.yaml"
@@ -66,7 +65,7 @@ def run(data, folder, seed, size):
             last = stage
             print(stage, done, total, note, flush=True)
 
-    run_search(load_config(file), folder / f"{size}-{seed}", progress)
+    drive(load("search", file), folder / f"{size}-{seed}", progress)
 
 
 def summaries(folder, size):

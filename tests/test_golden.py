@@ -36,21 +36,13 @@ def test_schemas(command: str) -> None:
 
 
 def written_again(kind: str, path: Path) -> str:
-    """Return config.yaml as a run would write it that goes on with it. The one place here that knows modules."""
-    from mixwright.experiment.core import comparison
-    from mixwright.experiment.preference import config as pairs_config
-    from mixwright.experiment.preference import train_config as pairs_train_config
-    from mixwright.experiment.text import compare_config, config, train_config
+    """Return config.yaml as a run would write it that goes on with it."""
+    from mixwright.experiment import load
+    from mixwright.experiment.core.run_folder import config_text
+    from mixwright.experiment.kinds import of_config
 
-    task = KINDS[kind]
-    if task == ["search"]:
-        return config.config_text(config.load_config(path))
-    if task == ["compare"]:
-        return comparison._text(compare_config.load_compare_config(path))
-    if task == ["train"]:
-        return train_config.train_text(train_config.load_train_config(path))
-    model = pairs_config.SftConfig if task[1] == "sft" else pairs_train_config.PreferConfig
-    return pairs_config.config_text(pairs_config.load_prefer_config(model, path), f"mixwright {' '.join(task)}")
+    config = load(" ".join(KINDS[kind]), path)
+    return config_text(of_config(config), config.dumped())
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,8 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "experiment"))
 from safetensors.numpy import load_file  # noqa: E402
 from tiny import SETTINGS, write_tiny  # noqa: E402
 
-from mixwright.experiment.text.train import run_train  # noqa: E402
-from mixwright.experiment.text.train_config import make_train_config  # noqa: E402
+from mixwright.experiment import drive, make  # noqa: E402
 
 TORCHRUN = shutil.which("torchrun", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
 CONFIG = {
@@ -39,7 +38,7 @@ def left(folder):
 def one(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     write_tiny(folder)
-    run_train(make_train_config(CONFIG | {"training": TRAINING | {"accumulate": 2}}, folder=folder), folder / "run")
+    drive(make("train", CONFIG | {"training": TRAINING | {"accumulate": 2}}, folder=folder), folder / "run")
     return folder, left(folder / "run")
 
 

@@ -22,10 +22,7 @@ AROUND = {"sources": {"a": "a.jsonl", "b": "b.jsonl"}, "targets": {"t": "t.jsonl
 
 def check_yaml(example: Example) -> None:
     """Check a YAML block with the schema of the configuration that it is (of); no data is opened."""
-    from mixwright.experiment.assays.config import make_assays_config
-    from mixwright.experiment.text.compare_config import make_compare_config
-    from mixwright.experiment.text.config import make_config
-    from mixwright.experiment.text.train_config import make_train_config
+    from mixwright.experiment import make
 
     value = yaml.safe_load(example.parsed)
     if set(value) == {"strategy"}:
@@ -33,19 +30,14 @@ def check_yaml(example: Example) -> None:
 
         from_config(value["strategy"], ("a", "b"))
     elif value.get("kind") == "preference" and "arms" not in value:
-        from mixwright.experiment.preference.config import SftConfig, make_prefer_config
-        from mixwright.experiment.preference.train_config import PreferConfig
-
         of_train = {"loss", "specialists", "strategy", "prior", "constraints"} & set(value)
-        make_prefer_config(PreferConfig if of_train else SftConfig, value)
+        make("prefer train" if of_train else "prefer sft", value)
     elif "training" in value:
-        make_train_config(value)
+        make("train", value)
     elif "arms" in value:
-        make_compare_config(value)
-    elif value.get("kind") == "assays":
-        make_assays_config(value)
+        make("compare", value)
     else:
-        make_config(AROUND | value)
+        make("search", value if value.get("kind") == "assays" else AROUND | value)
 
 
 def run_shell(example: Example) -> None:

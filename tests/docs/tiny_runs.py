@@ -23,10 +23,9 @@ SMALL = {
 
 def tiny_demo() -> None:
     """Make `runs/demo` as `mixwright demo` does: its sources, its target, few words, very small models."""
+    from mixwright.experiment import drive, make
     from mixwright.experiment.demo.data import SOURCES
     from mixwright.experiment.demo.demo import TARGET
-    from mixwright.experiment.text.config import make_config
-    from mixwright.experiment.text.search import run_search
 
     rng = random.Random(0)
     Path("data").mkdir()
@@ -37,7 +36,7 @@ def tiny_demo() -> None:
     mixed = [*(f"pyt{i}" for i in range(20)), *(f"doc{i}" for i in range(10))]
     target = _write("target", [" ".join(rng.choices(mixed, k=40)) for _ in range(40)])
     config = {"sources": paths, "targets": {TARGET: target}} | SMALL
-    run_search(make_config(config | {"final": SMALL["final"] | {"mixtures": []}}), Path("runs/demo"))
+    drive(make("search", config | {"final": SMALL["final"] | {"mixtures": []}}), Path("runs/demo"))
 
 
 def tiny_tox21(name: str = "tox21.parquet") -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from tiny import KINDS, SETTINGS, write_tiny
 
-from mixwright.experiment.text.compare_config import CompareConfig, make_compare_config
+from mixwright.experiment import make as configured
+from mixwright.experiment.text.compare_config import CompareConfig
 
 QUIZ = {"path": "questions.jsonl", "kind": "questions"}
 SMALL: dict[str, Any] = {
@@ -26,7 +27,7 @@ FIRST, SECOND, THIRD = KINDS
 def make(folder: Path, **changes: Any) -> CompareConfig:
     """Write the data and return the configuration."""
     write_tiny(folder)
-    config = make_compare_config(SMALL | changes, folder=folder)
+    config = configured("compare", SMALL | changes, folder=folder)
     assert isinstance(config, CompareConfig)
     return config
 

@@ -10,10 +10,11 @@ from golden_files import check_run
 
 from mixwright.assays import Booster
 from mixwright.errors import InputError
+from mixwright.experiment import drive, load, read_summary
 from mixwright.experiment.assays import search as assays_run
-from mixwright.experiment.assays.search import run_assays
-from mixwright.experiment.text.config import config_text, json_schema, load_config
-from mixwright.experiment.text.summary import read_summary
+from mixwright.experiment.core.run_folder import config_text
+from mixwright.experiment.kinds import of_config
+from mixwright.experiment.run import json_schema
 from mixwright.mixture_file import MixtureFile
 
 MINIMAL = {"kind": "assays", "table": "t.csv", "target": "target"}
@@ -46,7 +47,7 @@ def write_config(folder: Path, **changes: object) -> Path:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("assays")
     write_table(folder)
-    run_assays(load_config(write_config(folder)), folder / "run", command="mixwright search search.yaml")
+    drive(load("search", write_config(folder)), folder / "run", command="mixwright search search.yaml")
     return folder
 
 
@@ -98,14 +99,15 @@ def test_molecules_are_counted_once_and_the_same_everywhere(tmp_path: Path) -> N
     again = [line.rpartition(",")[0] + "," for line in lines[1:61]]  # the same molecules, with fewer labels
     rows = [f"{line},{1000 - i if i < 240 else 1000 - (i - 240)}" for i, line in enumerate([*lines[1:], *again])]
     (tmp_path / "t.csv").write_text("\n".join([lines[0] + ",day", *rows]) + "\n")
-    config = load_config(
+    config = load(
+        "search",
         write_config(
             tmp_path,
             table={"path": "t.csv", "features": ["x_*"], "time": "day"},
             split={"kind": "time", "seeds": 3, "duplicates": "drop"},
-        )
+        ),
     )
-    summary = run_assays(config, tmp_path / "run")
+    summary = drive(config, tmp_path / "run")
     plan = assays_run.check_plans(config, assays_run.read_table(config))[0]
     held = np.unique(plan.table.molecules[plan.split.test])
     assert len(held) < len(plan.split.test)  # rows are not molecules here
@@ -141,7 +143,7 @@ def test_the_row_weights_that_are_handed_out(done: Path) -> None:
 def test_a_finished_run_trains_nothing_again(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = read_summary(done / "run")
     monkeypatch.setattr(Booster, "build", lambda *args: pytest.fail("a model was built"))
-    again = run_assays(load_config(done / "run" / "config.yaml"), done / "run")
+    again = drive(load("search", done / "run" / "config.yaml"), done / "run")
     for key in ("mixtures", "comparisons", "searches", "verdict", "runs"):
         assert again[key] == before[key]
 
@@ -150,7 +152,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_numbers(
     done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(done / "t.csv", tmp_path / "t.csv")
-    config = load_config(write_config(tmp_path))
+    config = load("search", write_config(tmp_path))
     real, left = Booster.build, [0]
 
     def build(self: Booster, seed: int):
@@ -164,7 +166,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_numbers(
     while True:
         left[0] = 7
         try:
-            found = run_assays(config, tmp_path / "run")
+            found = drive(config, tmp_path / "run")
             break
         except KeyboardInterrupt:
             stops += 1
@@ -181,7 +183,7 @@ def test_a_change_does_again_what_depends_on_it(done: Path, tmp_path: Path, monk
     built = []
     real = Booster.build
     monkeypatch.setattr(Booster, "build", lambda self, seed: built.append(seed) or real(self, seed))
-    found = run_assays(load_config(write_config(folder, search={"caps": {"twin": 0.5}})), folder / "run")
+    found = drive(load("search", write_config(folder, search={"caps": {"twin": 0.5}})), folder / "run")
     assert len(built) == 4  # two searches in each of two seeds have new weights; proxies and baselines are kept
     assert next(m for m in found["mixtures"] if m["name"] == "search")["weights"][0] == pytest.approx(0.5)
 
@@ -220,7 +222,7 @@ def test_bad_input_is_one_error_before_anything_is_written(
     monkeypatch.setattr(Booster, "build", lambda *args: pytest.fail("a model was built"))
     write_table(tmp_path, 80)
     with pytest.raises(InputError) as caught:
-        run_assays(load_config(write_config(tmp_path, **changes)), tmp_path / "run")
+        drive(load("search", write_config(tmp_path, **changes)), tmp_path / "run")
     for part in says:
         assert part in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -229,13 +231,13 @@ def test_bad_input_is_one_error_before_anything_is_written(
 def test_a_table_without_the_kind_says_so(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("table: t.csv\ntarget: a\n")
     with pytest.raises(InputError, match=r"line 1, key table: .*kind: assays"):
-        load_config(tmp_path / "s.yaml")
+        load("search", tmp_path / "s.yaml")
 
 
 def test_another_classifier_and_the_targets_own_rows(tmp_path: Path) -> None:
     write_table(tmp_path)
     changes = {"classifier": "sklearn.linear_model.LogisticRegression", "target_rows": "include", "split": {"seeds": 1}}
-    summary = run_assays(load_config(write_config(tmp_path, **changes)), tmp_path / "run")
+    summary = drive(load("search", write_config(tmp_path, **changes)), tmp_path / "run")
     assert [s["name"] for s in summary["sources"]] == ["twin", "other", "target"]
     search = next(m for m in summary["mixtures"] if m["name"] == "search")
     assert search["weights"][1] < 0.1  # the target's own rows, and its twin
@@ -247,27 +249,27 @@ def test_a_source_that_is_unusable_in_one_seed_is_dropped_in_all(tmp_path: Path)
     lines = (tmp_path / "t.csv").read_text().splitlines()
     rare = ["rare", *("1" if i in (3, 50, 120) else "0" for i in range(len(lines) - 1))]
     (tmp_path / "t.csv").write_text("\n".join(f"{a},{b}" for a, b in zip(lines, rare, strict=True)) + "\n")
-    config = load_config(write_config(tmp_path, unusable="drop", split={"seeds": 6}))
+    config = load("search", write_config(tmp_path, unusable="drop", split={"seeds": 6}))
     plans = assays_run.check_plans(config, assays_run.read_table(config))
     assert {plan.sources for plan in plans} == {("twin", "other")}
     assert "1 sources were left out: 'rare'." in plans[0].notes
-    strict = load_config(write_config(tmp_path, split={"seeds": 6}))
+    strict = load("search", write_config(tmp_path, split={"seeds": 6}))
     table = assays_run.read_table(strict)
     with pytest.raises(InputError, match="'rare' has one class"):
         assays_run.check_plans(strict, table)
 
 
 def test_the_schema_and_the_written_configuration(tmp_path: Path) -> None:
-    schema = json_schema()
+    schema = json_schema("search")
     kinds = [schema["$defs"][entry["$ref"].rpartition("/")[2]] for entry in schema["anyOf"]]
     assert [kind["properties"]["kind"]["const"] for kind in kinds] == ["text", "assays"]
-    config = load_config(write_config(tmp_path, search={"shrinkage": 0.1}))
-    (tmp_path / "again.yaml").write_text(config_text(config))
-    assert load_config(tmp_path / "again.yaml").model_dump() == config.model_dump()
+    config = load("search", write_config(tmp_path, search={"shrinkage": 0.1}))
+    (tmp_path / "again.yaml").write_text(config_text(of_config(config), config.dumped()))
+    assert load("search", tmp_path / "again.yaml").model_dump() == config.model_dump()
     assert json.loads(json.dumps(schema))
 
 
 def test_the_example_is_valid_and_complete() -> None:
-    config = load_config(Path(__file__).parents[2] / "examples" / "search_assays.yaml")
+    config = load("search", Path(__file__).parents[2] / "examples" / "search_assays.yaml")
     assert config.kind == "assays"
     assert set(type(config).model_fields) <= config.model_fields_set

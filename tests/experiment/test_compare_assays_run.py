@@ -13,9 +13,8 @@ pytest.importorskip("sklearn")
 from golden_files import check_run
 
 from mixwright.errors import InputError
+from mixwright.experiment import drive, load, make
 from mixwright.experiment.assays import compare as compare_assays
-from mixwright.experiment.core.comparison import run_compare
-from mixwright.experiment.text.compare_config import load_compare_config, make_compare_config
 from mixwright.mixture_file import MixtureFile
 
 SMALL = {
@@ -43,11 +42,11 @@ def write_assays(folder, n=240):
 
 def make_assays(folder, **changes):
     write_assays(folder)
-    return make_compare_config(SMALL | changes, folder=folder)
+    return make("compare", SMALL | changes, folder=folder)
 
 
 def test_a_comparison_of_assays(tmp_path):
-    summary = run_compare(make_assays(tmp_path), tmp_path / "run")
+    summary = drive(make_assays(tmp_path), tmp_path / "run")
     check_run("compare-assays", tmp_path / "run", tmp_path)
     with open(tmp_path / "run" / "cells.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
@@ -66,15 +65,15 @@ def test_a_comparison_of_assays(tmp_path):
     assert summary["budget"] is None
 
     before = (tmp_path / "run" / "cells.csv").read_bytes()
-    again = load_compare_config(tmp_path / "run" / "config.yaml")
-    assert run_compare(again, tmp_path / "run") == summary
+    again = load("compare", tmp_path / "run" / "config.yaml")
+    assert drive(again, tmp_path / "run") == summary
     assert (tmp_path / "run" / "cells.csv").read_bytes() == before
 
 
 def test_arms_of_ones_own_and_named_sources(tmp_path):
     MixtureFile(["near", "twin"], [0.25, 0.75]).write(tmp_path / "mine.json")
     changes = {"targets": ["target"], "sources": ["twin", "near"], "arms": ["uniform", "mine.json"], "seeds": 1}
-    summary = run_compare(make_assays(tmp_path, **changes), tmp_path / "run")
+    summary = drive(make_assays(tmp_path, **changes), tmp_path / "run")
     arms = {arm["name"]: arm for arm in summary["arms"]}
     assert arms["mine"]["mixtures"][0]["weights"] == {"twin": [0.75], "near": [0.25]}
     assert not (tmp_path / "run" / "targets" / "target" / "proxies").exists()  # no arm needs proxies
@@ -103,16 +102,16 @@ def test_arms_of_ones_own_and_named_sources(tmp_path):
 def test_bad_configurations(tmp_path, changes, message, monkeypatch):
     monkeypatch.setattr(compare_assays, "assay_work", None)
     with pytest.raises(InputError, match=message):
-        run_compare(make_assays(tmp_path, **changes), tmp_path / "run")
+        drive(make_assays(tmp_path, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_table_that_changed_is_read_anew(tmp_path):
     changes = {"targets": ["target"], "arms": ["uniform"], "seeds": 2}
-    first = run_compare(make_assays(tmp_path, **changes), tmp_path / "run")
+    first = drive(make_assays(tmp_path, **changes), tmp_path / "run")
     config = make_assays(tmp_path, **changes)
     write_assays(tmp_path, 200)
-    second = run_compare(config, tmp_path / "other")
+    second = drive(config, tmp_path / "other")
     values = [s["measures"][0]["values"]["uniform"] for s in (first, second)]
     assert values[0] != values[1]
 
@@ -121,7 +120,7 @@ def test_the_yaml_names_the_line(tmp_path):
     write_assays(tmp_path)
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(SMALL | {"arms": ["uniform", "uniform"]}))
     with pytest.raises(InputError, match=r"c\.yaml.*found uniform twice"):
-        load_compare_config(tmp_path / "c.yaml")
+        load("compare", tmp_path / "c.yaml")
     (tmp_path / "d.yaml").write_text(json.dumps(SMALL | {"kind": "images"}))
     with pytest.raises(InputError, match="kind should be text, assays or preference, found 'images'"):
-        load_compare_config(tmp_path / "d.yaml")
+        load("compare", tmp_path / "d.yaml")

@@ -21,9 +21,10 @@ from golden_files import check_run
 from tiny_pairs import LETTERS, TRAINING, write_all
 
 from mixwright.errors import InputError
-from mixwright.experiment.core.comparison import run_compare
+from mixwright.experiment import drive
+from mixwright.experiment import make as configured
 from mixwright.experiment.preference.compare_config import ComparePreferenceConfig
-from mixwright.experiment.text.compare_config import compare_schema, dumped, make_compare_config
+from mixwright.experiment.run import json_schema
 
 AMAR = {"strategy": {"name": "AMAR", "learning_rate": 0.5}}
 AMAS = {"strategy": {"name": "AMAS", "learning_rate": 0.5}}
@@ -51,7 +52,7 @@ def data(tmp_path_factory):
 
 def make(data, **changes) -> ComparePreferenceConfig:
     whole = {key: value for key, value in (data[1] | changes).items() if value is not None}
-    config = make_compare_config(whole, folder=data[0])
+    config = configured("compare", whole, folder=data[0])
     assert isinstance(config, ComparePreferenceConfig)
     return config
 
@@ -59,7 +60,7 @@ def make(data, **changes) -> ComparePreferenceConfig:
 @pytest.fixture(scope="module")
 def done(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "run"
-    return run, run_compare(make(data), run)
+    return run, drive(make(data), run)
 
 
 def rows_of(run: Path) -> list[dict[str, str]]:
@@ -123,13 +124,13 @@ def test_stopped_and_resumed_and_with_a_later_arm_the_table_is_the_same(data, do
                 raise Stopped
 
         with pytest.raises(Stopped):
-            run_compare(make(data, arms=arms, training=training), tmp_path / "run", progress)
-    first = run_compare(make(data, arms=arms, training=training), tmp_path / "run")
+            drive(make(data, arms=arms, training=training), tmp_path / "run", progress)
+    first = drive(make(data, arms=arms, training=training), tmp_path / "run")
     before = {p.parent.name: p.stat().st_mtime_ns for p in (tmp_path / "run" / "trainings").glob("*/done.json")}
     wanted = [row for row in rows_of(done[0]) if row["arm"] in ("uniform", "AMAS")]
     assert rows_of(tmp_path / "run") == wanted
     assert len(first["arms"]) == 2
-    run_compare(make(data, arms=[*arms, "pooled", {"merge": "ties"}], training=training), tmp_path / "run")
+    drive(make(data, arms=[*arms, "pooled", {"merge": "ties"}], training=training), tmp_path / "run")
     after = {p.parent.name: p.stat().st_mtime_ns for p in (tmp_path / "run" / "trainings").glob("*/done.json")}
     assert before.items() <= after.items()
     wanted = [row for row in rows_of(done[0]) if row["arm"] in ("uniform", "AMAS", "pooled", "merge ties")]
@@ -140,19 +141,19 @@ def test_stopped_and_resumed_and_with_a_later_arm_the_table_is_the_same(data, do
 def test_the_cost_of_specialists_can_be_taken_off(data, tmp_path) -> None:
     training = data[1]["training"] | {"steps": 20}
     config = make(data, arms=["uniform", AMAR], charge_specialists=True, training=training, seeds=1)
-    summary = run_compare(config, tmp_path / "run")
+    summary = drive(config, tmp_path / "run")
     arms = {arm["name"]: arm for arm in summary["arms"]}
     assert arms["uniform"]["tokens"] == 20 * TRAINING["batch_size"]
     total = arms["AMAR"]["tokens"] + arms["AMAR"]["search_tokens"]
     assert abs(total - arms["uniform"]["tokens"]) <= TRAINING["batch_size"]
     with pytest.raises(InputError, match=r"arm AMAR: its specialists cost .* which is all of its 6 steps of 6"):
-        run_compare(make(data, arms=["uniform", AMAR], charge_specialists=True, seeds=1), tmp_path / "short")
+        drive(make(data, arms=["uniform", AMAR], charge_specialists=True, seeds=1), tmp_path / "short")
     assert not (tmp_path / "short").exists()
 
 
 def test_adapters_are_compared_and_merged(data, tmp_path) -> None:
     arms = ["uniform", {"merge": "linear"}, {"merge": "dare", "density": 0.9}, {"specialist": "digits"}]
-    run_compare(make(data, adapter={"rank": 2}, arms=arms, seeds=1), tmp_path / "run")
+    drive(make(data, adapter={"rank": 2}, arms=arms, seeds=1), tmp_path / "run")
     found = {
         (row["arm"], row["measured_on"], row["quantity"]): float(row["value"]) for row in rows_of(tmp_path / "run")
     }
@@ -163,9 +164,9 @@ def test_adapters_are_compared_and_merged(data, tmp_path) -> None:
 def test_an_arm_has_a_clip_of_its_own_and_the_configuration_can_be_read_again(data, tmp_path) -> None:
     arms = [AMAR, {**AMAR, "name": "unclipped", "clip": "none"}, {**AMAR, "name": "ungated", "train_on": "loss"}]
     config = make(data, arms=[*arms, "uniform"], seeds=1)
-    run_compare(config, tmp_path / "run")
-    again = make_compare_config(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()))
-    assert dumped(again) == dumped(config)
+    drive(config, tmp_path / "run")
+    again = configured("compare", yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()))
+    assert again.dumped() == config.dumped()
     losses = {
         row["arm"]: row["value"]
         for row in rows_of(tmp_path / "run")
@@ -193,11 +194,11 @@ def test_an_arm_has_a_clip_of_its_own_and_the_configuration_can_be_read_again(da
 )
 def test_what_does_not_fit_is_said_before_anything_is_written(data, tmp_path, changes, words) -> None:
     with pytest.raises(InputError, match=words):
-        run_compare(make_compare_config(data[1] | changes, folder=data[0]), tmp_path / "run")
+        drive(configured("compare", data[1] | changes, folder=data[0]), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_the_schema_has_all_kinds() -> None:
-    text = json.dumps(compare_schema())
+    text = json.dumps(json_schema("compare"))
     for word in ("ComparePreferenceConfig", "CompareAssaysConfig", "CompareConfig", "charge_specialists"):
         assert word in text

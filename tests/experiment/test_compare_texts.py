@@ -17,8 +17,8 @@ from tiny import write_jsonl
 from mixwright import strategies
 from mixwright.decisions import read_decisions
 from mixwright.errors import InputError
+from mixwright.experiment import drive
 from mixwright.experiment.core.arms import MEASURED
-from mixwright.experiment.core.comparison import run_compare
 from mixwright.experiment.text import compare_work
 from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import Temperature
@@ -27,7 +27,7 @@ from mixwright.strategies import Temperature
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("comparison")
-    summary = run_compare(make(folder), folder / "run")
+    summary = drive(make(folder), folder / "run")
     return folder, summary
 
 
@@ -92,7 +92,7 @@ def test_again_gives_the_same_and_trains_nothing(done, monkeypatch):
     folder, summary = done
     csv, page = (folder / "run" / "cells.csv").read_bytes(), (folder / "run" / "report.html").read_bytes()
     monkeypatch.setattr(compare_work, "train", None)
-    assert run_compare(make(folder), folder / "run") == summary
+    assert drive(make(folder), folder / "run") == summary
     assert (folder / "run" / "cells.csv").read_bytes() == csv
     assert (folder / "run" / "report.html").read_bytes() == page
 
@@ -112,7 +112,7 @@ def test_arms_and_seeds_can_be_added_and_what_is_trained_is_kept(done, tmp_path,
         {"name": "turn", "strategy": schedule},
         "worst_regret",
     ]
-    added = run_compare(make(folder, arms=[*SMALL["arms"], *new]), tmp_path / "run")
+    added = drive(make(folder, arms=[*SMALL["arms"], *new]), tmp_path / "run")
     assert len(trained) == 2 + 2 + 2  # mine and same are one training; the schedule; worst_regret, where it is new
     values = {m["name"]: m["values"] for m in added["measures"] if m["quantity"] == "held-out loss"}
     assert values["mix"]["mine"] == values["mix"]["same"]
@@ -130,7 +130,7 @@ def test_an_arm_that_is_not_charged_trains_as_long_as_the_others(tmp_path):
     config = make(
         tmp_path, arms=["uniform", {"search": "mixmin", "charge": False}], seeds=1, targets={"mix": "target.jsonl"}
     )
-    summary = run_compare(config, tmp_path / "run")
+    summary = drive(config, tmp_path / "run")
     arms = {arm["name"]: arm for arm in summary["arms"]}
     assert arms["mixmin"]["tokens"] == arms["uniform"]["tokens"]
     assert arms["mixmin"]["total_tokens"] > arms["uniform"]["total_tokens"]
@@ -144,7 +144,7 @@ def test_without_targets_sources_are_judged_and_strategies_are_told_losses(tmp_p
         "strategy": {"name": "Smooth", "rate": 0.5, "strategy": {"name": "Temperature", "temperature": 2}},
     }
     config = make(tmp_path, targets={}, arms=["natural", pike], over="natural")
-    summary = run_compare(config, tmp_path / "run")
+    summary = drive(config, tmp_path / "run")
     assert [m["name"] for m in summary["measures"] if m["headline"]] == ["average of sources"]
     assert summary["curves"][0]["target"] == "average of sources"
     assert [s["arm"] for s in summary["steps_to_baseline"]] == ["natural", "told"]
@@ -153,11 +153,11 @@ def test_without_targets_sources_are_judged_and_strategies_are_told_losses(tmp_p
 def test_one_limit_of_epochs_for_all_arms(tmp_path):
     only = {"weights": {FIRST: 1.0}}
     config = make(tmp_path, arms=["uniform", only], seeds=1, targets={"mix": "target.jsonl"})
-    free = run_compare(config, tmp_path / "free")
+    free = drive(config, tmp_path / "free")
     final = SMALL["final"] | {"max_epochs": 0.5}
     config = make(tmp_path, arms=["uniform", only], seeds=1, targets={"mix": "target.jsonl"}, final=final)
     with pytest.raises(InputError, match=r"max_epochs: .* the arm weights uses .* within max_epochs 0\.5"):
-        run_compare(config, tmp_path / "run")
+        drive(config, tmp_path / "run")
     assert not (tmp_path / "run" / "trainings").exists()
     assert max(arm["most_epochs"] for arm in free["arms"]) > 0.5
 
@@ -180,7 +180,7 @@ def test_bad_arms_are_said_before_anything_is_trained(tmp_path, change, message,
     monkeypatch.setattr(compare_work, "train", None)
     monkeypatch.setattr(compare_work, "train_proxy", None)
     with pytest.raises(InputError, match=message):
-        run_compare(make(tmp_path, **change), tmp_path / "run")
+        drive(make(tmp_path, **change), tmp_path / "run")
     assert not (tmp_path / "run" / "proxies").exists()
     assert not (tmp_path / "run" / "summary.json").exists()
 
@@ -197,7 +197,7 @@ def test_a_strategy_that_cannot_be_fed_is_refused_before_anything_is_trained(tmp
     monkeypatch.setattr(compare_work, "train", None)
     arm = {"strategy": {"name": "Excess", "temperature": 2}}
     with pytest.raises(InputError, match=r"arms\.1.*Excess needs excess_loss in each observation"):
-        run_compare(make(tmp_path, arms=["uniform", arm]), tmp_path / "run")
+        drive(make(tmp_path, arms=["uniform", arm]), tmp_path / "run")
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
@@ -208,7 +208,7 @@ def test_strategies_that_read_gradients_are_arms(tmp_path):
         {"name": "balanced", "strategy": {"name": "BalancedPiKE", "tau": 3}},
     ]
     final = {**SMALL["final"], "tokens": 3072, "observe_every": 4, "lag": 2}  # 24 steps
-    summary = run_compare(make(tmp_path, targets={}, arms=arms, seeds=1, final=final), tmp_path / "run")
+    summary = drive(make(tmp_path, targets={}, arms=arms, seeds=1, final=final), tmp_path / "run")
     mixtures = {arm["name"]: arm["mixtures"][0]["weights"] for arm in summary["arms"]}
     assert len({json.dumps(weights) for weights in mixtures.values()}) == 4
     logs = [read_decisions(path) for path in (tmp_path / "run" / "trainings").glob("*/decisions.jsonl")]
@@ -220,18 +220,18 @@ def test_a_folder_of_another_configuration_is_refused_and_left_as_it_was(done, t
     folder, _ = done
     before = {p: p.read_bytes() for p in (folder / "run").rglob("*") if p.is_file() and p.name != ".lock"}
     with pytest.raises(InputError, match=r"holds the results of another configuration: proxy differs"):
-        run_compare(make(folder, proxy={"tokens": 700}), folder / "run")
+        drive(make(folder, proxy={"tokens": 700}), folder / "run")
     assert before == {p: p.read_bytes() for p in (folder / "run").rglob("*") if p.is_file() and p.name != ".lock"}
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="should be a run or an empty folder"):
-        run_compare(make(folder), tmp_path)
+        drive(make(folder), tmp_path)
 
 
 def test_two_arms_with_one_strategy_are_one_training(tmp_path):
     turn = {"name": "Schedule", "weights": {"0": [1, 0, 0], "9": [0, 0, 1]}}
     arms = ["uniform", {"name": "a", "strategy": turn}, {"name": "b", "strategy": turn}]
     config = make(tmp_path, arms=arms, seeds=1, targets={"mix": "target.jsonl"}, compute={"cores": 2})
-    values = run_compare(config, tmp_path / "run")["measures"][0]["values"]
+    values = drive(config, tmp_path / "run")["measures"][0]["values"]
     assert values["a"] == values["b"] != values["uniform"]
     assert len(trainings(tmp_path / "run")) == 2
 
@@ -239,12 +239,12 @@ def test_two_arms_with_one_strategy_are_one_training(tmp_path):
 def test_other_choices_of_a_question_are_measured_anew(tmp_path):
     quiz = {"path": "questions.jsonl", "kind": "questions", "score": "joint"}
     config = make(tmp_path, arms=["uniform"], seeds=1, targets={"quiz": quiz})
-    run_compare(config, tmp_path / "run")
+    drive(config, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "questions.jsonl").read_text().splitlines()]
     for row in rows:
         row["choices"] = [row["choices"][0], "x y"]
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run_compare(config, tmp_path / "run")
+    drive(config, tmp_path / "run")
     assert len(trainings(tmp_path / "run")) == 2
 
 
@@ -255,12 +255,12 @@ def test_a_choice_longer_than_the_context_is_said_before_training(tmp_path, monk
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
     monkeypatch.setattr(compare_work, "train", None)
     with pytest.raises(InputError, match=r"targets\.quiz: a choice .* at most 32 tokens .*, found 61 in 'x x"):
-        run_compare(config, tmp_path / "run")
+        drive(config, tmp_path / "run")
 
 
 def test_a_strategy_is_told_held_out_losses_of_sources_also_where_they_are_judged(tmp_path):
     arm = {"name": "follows", "strategy": {"name": "GroupDRO", "learning_rate": 0.1, "loss": "eval_loss"}}
-    run_compare(make(tmp_path, targets={}, arms=["uniform", arm], seeds=1, held_out=0.4), tmp_path / "run")
+    drive(make(tmp_path, targets={}, arms=["uniform", arm], seeds=1, held_out=0.4), tmp_path / "run")
     (log,) = [read_decisions(p.parent) for p in (tmp_path / "run").glob("trainings/*/decisions.jsonl")]
     for training in trainings(tmp_path / "run"):
         if training["start"]:
@@ -272,9 +272,9 @@ def test_a_strategy_is_told_held_out_losses_of_sources_also_where_they_are_judge
 
 def test_a_source_that_changed_is_trained_anew(tmp_path):
     config = make(tmp_path, arms=["uniform", "natural"], seeds=1, targets={"mix": "target.jsonl"})
-    first = run_compare(config, tmp_path / "run")
+    first = drive(config, tmp_path / "run")
     write_jsonl(tmp_path / "source0.jsonl", ["alpha beta gamma " * 12] * 1 + [f"delta {i} " * 20 for i in range(40)])
-    second = run_compare(config, tmp_path / "run")
+    second = drive(config, tmp_path / "run")
     values = [next(m for m in s["measures"] if m["name"] == "mix")["values"]["uniform"][0] for s in (first, second)]
     assert values[0] != values[1]
     assert np.isfinite(values).all()

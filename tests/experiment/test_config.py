@@ -3,7 +3,10 @@ from pathlib import Path
 import pytest
 
 from mixwright.errors import InputError
-from mixwright.experiment.text.config import config_text, json_schema, load_config, make_config
+from mixwright.experiment import load, make
+from mixwright.experiment.core.run_folder import config_text
+from mixwright.experiment.kinds import of_config
+from mixwright.experiment.run import json_schema
 
 SMALL = """\
 sources:
@@ -22,12 +25,12 @@ def write(folder: Path, text: str) -> Path:
 
 def error_of(folder: Path, text: str) -> str:
     with pytest.raises(InputError) as caught:
-        load_config(write(folder, text))
+        load("search", write(folder, text))
     return str(caught.value)
 
 
 def test_small_file_has_defaults_and_paths_from_its_folder(tmp_path: Path) -> None:
-    config = load_config(write(tmp_path, SMALL))
+    config = load("search", write(tmp_path, SMALL))
     assert list(config.sources) == ["web", "code"]
     assert config.sources["web"].path == tmp_path / "web.jsonl"
     assert config.sources["code"].field == "body"
@@ -38,10 +41,10 @@ def test_small_file_has_defaults_and_paths_from_its_folder(tmp_path: Path) -> No
 
 
 def test_a_written_configuration_reads_back_equal(tmp_path: Path) -> None:
-    config = load_config(write(tmp_path, SMALL + "proxy: {tokens: 5e5, learning_rate: 1e-3}\n"))
+    config = load("search", write(tmp_path, SMALL + "proxy: {tokens: 5e5, learning_rate: 1e-3}\n"))
     assert config.proxy.tokens == 500_000
     (tmp_path / "elsewhere").mkdir()
-    again = load_config(write(tmp_path / "elsewhere", config_text(config)))
+    again = load("search", write(tmp_path / "elsewhere", config_text(of_config(config), config.dumped())))
     assert again.model_dump() == config.model_dump()
 
 
@@ -88,35 +91,35 @@ def test_errors_name_the_place_and_what_to_do(tmp_path: Path, text: str, says: l
 
 def test_a_budget_of_one_step_is_enough_and_an_unused_one_does_not_matter(tmp_path: Path) -> None:
     one = "final: {tokens: 8192}\nproxy: {tokens: 8192}\n"
-    assert load_config(write(tmp_path, SMALL + one)).final.tokens == 8192
+    assert load("search", write(tmp_path, SMALL + one)).final.tokens == 8192
     unused = "final: {tokens: 1, mixtures: []}\nproxy: {tokens: 1, checkpoints: {web: x, code: y}}\n"
-    assert load_config(write(tmp_path, SMALL + unused)).proxy.tokens == 1
+    assert load("search", write(tmp_path, SMALL + unused)).proxy.tokens == 1
 
 
 def test_names_that_yaml_takes_for_other_things(tmp_path: Path) -> None:
     text = "sources: {no: a, 1: b, 2024-01-01: c, null: d}\ntargets: {on: x}\n"
-    config = load_config(write(tmp_path, text))
+    config = load("search", write(tmp_path, text))
     assert list(config.sources) == ["no", "1", "2024-01-01", "null"]
     assert list(config.targets) == ["on"]
 
 
 def test_missing_file_and_wrong_encoding(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no file .*nothing\.yaml"):
-        load_config(tmp_path / "nothing.yaml")
+        load("search", tmp_path / "nothing.yaml")
     (tmp_path / "latin.yaml").write_bytes("sources: {é: x}".encode("latin-1"))
     with pytest.raises(InputError, match="UTF-8"):
-        load_config(tmp_path / "latin.yaml")
+        load("search", tmp_path / "latin.yaml")
 
 
 def test_a_dictionary_works_as_well(tmp_path: Path) -> None:
-    config = make_config({"sources": {"a": "x.txt"}, "targets": {"t": "y.txt"}}, folder=tmp_path)
+    config = make("search", {"sources": {"a": "x.txt"}, "targets": {"t": "y.txt"}}, folder=tmp_path)
     assert config.sources["a"].path == tmp_path / "x.txt"
     with pytest.raises(InputError, match=r"key sources\.a\.pth"):
-        make_config({"sources": {"a": {"pth": "x"}}, "targets": {"t": "y"}})
+        make("search", {"sources": {"a": {"pth": "x"}}, "targets": {"t": "y"}})
 
 
 def test_every_key_is_documented() -> None:
-    schema = json_schema()
+    schema = json_schema("search")
     parts = {"SearchConfig": schema} | schema["$defs"]
     for name, part in parts.items():
         for key, entry in part.get("properties", {}).items():
@@ -125,7 +128,7 @@ def test_every_key_is_documented() -> None:
 
 def test_the_example_is_valid() -> None:
     path = Path(__file__).parents[2] / "examples" / "search_text.yaml"
-    config = load_config(path)
+    config = load("search", path)
     assert config.proxy.tokens == 50_000
     assert config.final.learning_rate == 2e-3
     known = set(type(config).model_fields)

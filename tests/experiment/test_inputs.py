@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from mixwright.errors import InputError
-from mixwright.experiment.text.config import SearchConfig, load_config, make_config
+from mixwright.experiment import load, make
+from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.inputs import check_inputs, read_target
 
 
@@ -26,7 +27,7 @@ def data(tmp_path: Path) -> Path:
 
 def config(folder: Path, **more: Any) -> SearchConfig:
     value = {"sources": {"a": "a.jsonl", "b": "b.jsonl"}, "targets": {"t": "t.jsonl"}} | more
-    return make_config(value, folder=folder)
+    return make("search", value, folder=folder)
 
 
 def test_good_inputs_pass(data: Path) -> None:
@@ -71,7 +72,7 @@ def test_faults_are_found_before_any_work(data: Path, more: dict[str, Any], says
 def test_the_line_is_named(data: Path) -> None:
     (data / "s.yaml").write_text("sources:\n  a: a.jsonl\n  b: none.jsonl\ntargets:\n  t: t.jsonl\n")
     with pytest.raises(InputError, match=r"s\.yaml, line 3, key sources\.b: .*none\.jsonl"):
-        check_inputs(load_config(data / "s.yaml"))
+        check_inputs(load("search", data / "s.yaml"))
 
 
 def test_a_target_is_split_by_content_without_duplicates(data: Path) -> None:

@@ -18,11 +18,8 @@ import torch
 from tiny_pairs import write_all
 
 from killing import Die, exit_code
+from mixwright.experiment import drive, make, read_summary
 from mixwright.experiment.core.stages import silent
-from mixwright.experiment.preference.config import make_prefer_config
-from mixwright.experiment.preference.train import run_prefer_train
-from mixwright.experiment.preference.train_config import PreferConfig
-from mixwright.experiment.text.summary import read_summary
 
 TRAINING = {"steps": 12, "batch_size": 6, "learning_rate": 3e-3, "evaluate_every": 5}
 FILES = ("metrics.jsonl", "decisions.jsonl", "evaluation.jsonl", "model/model.safetensors")
@@ -30,7 +27,7 @@ FILES = ("metrics.jsonl", "decisions.jsonl", "evaluation.jsonl", "model/model.sa
 
 def train(values: dict[str, Any], folder: Path, run: Path, progress: Any = silent) -> None:
     torch.set_num_threads(1)
-    run_prefer_train(make_prefer_config(PreferConfig, values, folder=folder), run, progress)
+    drive(make("prefer train", values, folder=folder), run, progress)
 
 
 @pytest.mark.slow

@@ -21,13 +21,15 @@ from golden_files import check_run
 from tiny_pairs import LETTERS, SIZES, TRAINING, write_all, write_model
 
 from mixwright.errors import InputError
+from mixwright.experiment import drive, read_summary
+from mixwright.experiment import make as configured
+from mixwright.experiment.core.run_folder import config_text
 from mixwright.experiment.core.stages import silent
-from mixwright.experiment.preference.config import config_text, dumped, make_prefer_config
+from mixwright.experiment.kinds import of_config
 from mixwright.experiment.preference.inputs import open_inputs
-from mixwright.experiment.preference.train import run_prefer_train, run_specialists
+from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
 from mixwright.experiment.preference.train_config import PreferConfig
-from mixwright.experiment.preference.work import Work
-from mixwright.experiment.text.summary import read_summary
+from mixwright.experiment.preference.work import PairWork
 from mixwright.preference.fitting import read_lines
 from mixwright.preference.losses import PairLoss, score_pairs
 
@@ -51,22 +53,22 @@ def data(tmp_path_factory):
     return folder, write_all(folder)
 
 
-def make(data, **changes) -> PreferConfig:
+def make(data, command="prefer train", **changes) -> PreferConfig:
     folder, values = data
     whole = {key: value for key, value in (values | changes).items() if value is not None}
-    return make_prefer_config(PreferConfig, whole, folder=folder)
+    return configured(command, whole, folder=folder)
 
 
 @pytest.fixture(scope="module")
 def done(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "run"
-    return run, run_prefer_train(make(data), run)
+    return run, drive(make(data), run)
 
 
 @pytest.fixture(scope="module")
 def specialists(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "specialists"
-    return run, run_specialists(make(data, specialists={"keep": True}), run)
+    return run, drive(make(data, "prefer specialists", specialists={"keep": True}), run)
 
 
 def parts(run: Path) -> dict[str, bytes]:
@@ -107,10 +109,11 @@ def test_what_a_training_leaves(done) -> None:
 def test_cached_losses_are_those_of_the_saved_specialists(data, specialists) -> None:
     run, summary = specialists
     config = make(data, specialists={"keep": True})
-    work = Work(open_inputs(config, run, silent), run, config.training, config.specialists, PairLoss())
+    work = PairWork(open_inputs(config, run, silent), run, config.training, PairLoss())
+    made = Specialists(work, config.specialists)
     for source in summary["sources"]:
         name = source["name"]
-        found = work.specialist(name, config.seed, run / "specialists", keep=True)
+        found = made.get(SpecialistJob(name, config.seed, run / "specialists", keep=True))
         model = work.inputs.trained(run / source["model"])
         for part, cached in (("train", found.train), ("test", found.test)):
             pairs, reference = getattr(work.inputs.sources[name], part), work.reference(name)[part == "test"]
@@ -122,9 +125,9 @@ def test_cached_losses_are_those_of_the_saved_specialists(data, specialists) -> 
 
 
 def test_specialists_that_were_dropped_are_trained_again_when_they_are_to_be_kept(data, specialists, tmp_path) -> None:
-    run_specialists(make(data), tmp_path / "run")
+    drive(make(data, "prefer specialists"), tmp_path / "run")
     assert not list((tmp_path / "run" / "specialists").rglob("model.safetensors"))
-    summary = run_specialists(make(data, specialists={"keep": True}), tmp_path / "run")
+    summary = drive(make(data, "prefer specialists", specialists={"keep": True}), tmp_path / "run")
     for source in summary["sources"]:
         kept = [run / source["model"] / "model.safetensors" for run in (tmp_path / "run", specialists[0])]
         assert kept[0].read_bytes() == kept[1].read_bytes()
@@ -132,7 +135,7 @@ def test_specialists_that_were_dropped_are_trained_again_when_they_are_to_be_kep
 
 def test_specialists_of_another_run_are_the_same(data, specialists, done, tmp_path) -> None:
     run, _ = specialists
-    summary = run_prefer_train(make(data, specialists=str(run)), tmp_path / "run")
+    summary = drive(make(data, specialists=str(run)), tmp_path / "run")
     for name in ("sources", "curve", "held_out"):
         assert summary[name] == done[1][name]
     for name in FILES:
@@ -153,17 +156,18 @@ def test_specialists_of_something_else_are_refused(data, specialists, tmp_path, 
     with pytest.raises(
         InputError, match=f"the source 'abc' .* should be of {words} .*, found .*; run mixwright prefer"
     ):
-        run_prefer_train(make(data, specialists=str(specialists[0]), **change), tmp_path / "run")
+        drive(make(data, specialists=str(specialists[0]), **change), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_folds_score_each_pair_with_a_specialist_that_did_not_see_it(data, tmp_path) -> None:
-    sources = {"upper": data[1]["sources"]["upper"]}
-    training = {**TRAINING, "learning_rate": 0.01}
-    summary = run_specialists(
-        make(data, sources=sources, training=training, specialists={"folds": 3, "epochs": 9}), tmp_path / "run"
-    )
-    seen = run_specialists(make(data, sources=sources, training=training, specialists={"epochs": 9}), tmp_path / "seen")
+    changes = {
+        "command": "prefer specialists",
+        "sources": {"upper": data[1]["sources"]["upper"]},
+        "training": {**TRAINING, "learning_rate": 0.01},
+    }
+    summary = drive(make(data, **changes, specialists={"folds": 3, "epochs": 9}), tmp_path / "run")
+    seen = drive(make(data, **changes, specialists={"epochs": 9}), tmp_path / "seen")
     (folded,), (own,) = summary["sources"], seen["sources"]
     assert folded["train_loss"] > own["train_loss"]
     assert folded["cost"] > 1.9 * own["cost"]
@@ -180,7 +184,7 @@ def test_stopped_anywhere_and_resumed_gives_the_same_numbers(data, tmp_path, ada
     changes = {"adapter": adapter, "strategy": "AMAS", "training": training}
     model = "model.safetensors" if adapter is None else "adapter_model.safetensors"
     whole, run = tmp_path / "whole", tmp_path / "run"
-    run_prefer_train(make(data, **changes), whole)
+    drive(make(data, **changes), whole)
     for stage, calls in (("specialists", 3), ("specialists", 6), ("train", 4), ("train", 1)):
         left = calls
 
@@ -191,8 +195,8 @@ def test_stopped_anywhere_and_resumed_gives_the_same_numbers(data, tmp_path, ada
                 raise Stopped
 
         with pytest.raises(Stopped):
-            run_prefer_train(make(data, **changes), run, progress)
-    run_prefer_train(make(data, **changes), run)
+            drive(make(data, **changes), run, progress)
+    drive(make(data, **changes), run)
     for name in (*FILES, f"model/{model}"):
         assert (run / name).read_bytes() == (whole / name).read_bytes(), name
     summaries = [read_summary(folder) for folder in (run, whole)]
@@ -203,13 +207,11 @@ def test_stopped_anywhere_and_resumed_gives_the_same_numbers(data, tmp_path, ada
 
 
 def test_another_configuration_in_the_folder_is_named(data, done) -> None:
-    with pytest.raises(
-        InputError, match=r"training on pairs of another configuration .*loss\.beta: 0\.1 there, 0\.2 here"
-    ):
-        run_prefer_train(make(data, loss={"beta": 0.2}), done[0])
+    with pytest.raises(InputError, match=r"run of another configuration .*loss\.beta: 0\.1 there, 0\.2 here"):
+        drive(make(data, loss={"beta": 0.2}), done[0])
     with pytest.raises(InputError, match=r"another run|another configuration"):
-        run_specialists(make(data), done[0])
-    again = run_prefer_train(make(data, title="New", training={**TRAINING, "checkpoint_every": 5}), done[0])
+        drive(make(data, "prefer specialists"), done[0])
+    again = drive(make(data, title="New", training={**TRAINING, "checkpoint_every": 5}), done[0])
     assert again["title"] == "New"
     assert again["sources"] == done[1]["sources"]
 
@@ -219,11 +221,11 @@ def test_another_file_behind_the_same_path_is_trained_anew(data, tmp_path) -> No
     shutil.copytree(data[0], folder)
     values = data[1] | {"weights": "uniform", "strategy": None}
     values = {key: value for key, value in values.items() if value is not None}
-    config = make_prefer_config(PreferConfig, values, folder=folder)
-    before = run_prefer_train(config, tmp_path / "run")
+    config = configured("prefer train", values, folder=folder)
+    before = drive(config, tmp_path / "run")
     lines = (folder / "upper.jsonl").read_text().splitlines(keepends=True)
     (folder / "upper.jsonl").write_text("".join(lines[:-4]))
-    after = run_prefer_train(config, tmp_path / "run")
+    after = drive(config, tmp_path / "run")
     assert before["sources"][2]["pairs"] == 12
     assert after["sources"][2]["pairs"] == 9
     assert after["sources"][0]["held_out"] != before["sources"][0]["held_out"]
@@ -262,7 +264,7 @@ def test_what_does_not_fit_is_said_before_anything_is_written(data, tmp_path, ch
     if changes.get("model") == "short":
         write_model(data[0] / "short", positions=8)
     with pytest.raises(InputError, match=words):
-        run_prefer_train(make(data, **changes), tmp_path / "run")
+        drive(make(data, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -278,8 +280,8 @@ def test_what_does_not_fit_is_said_before_anything_is_written(data, tmp_path, ch
 )
 def test_what_is_written_down_can_be_read_again(data, changes) -> None:
     config = make(data, **changes)
-    again = make_prefer_config(PreferConfig, yaml.safe_load(config_text(config, "mixwright prefer train")))
-    assert dumped(again) == dumped(config)
+    again = configured("prefer train", yaml.safe_load(config_text(of_config(config), config.dumped())))
+    assert again.dumped() == config.dumped()
     assert again.strategy == config.strategy
     assert again.specialists == config.specialists
 
@@ -287,4 +289,4 @@ def test_what_is_written_down_can_be_read_again(data, changes) -> None:
 def test_a_loss_that_is_not_finite_names_source_and_row(data, tmp_path) -> None:
     training = {**TRAINING, "learning_rate": 1e30}
     with pytest.raises(InputError, match=r"step \d+: the loss of the source '\w+', row \d+ .*is not finite"):
-        run_prefer_train(make(data, strategy=None, weights="pooled", training=training), tmp_path / "run")
+        drive(make(data, strategy=None, weights="pooled", training=training), tmp_path / "run")

@@ -21,11 +21,11 @@ from tiny_pairs import LETTERS, write_model, write_pairs
 
 from killing import Die, exit_code
 from mixwright.errors import InputError
+from mixwright.experiment import drive, load, read_summary
+from mixwright.experiment import make as configured
 from mixwright.experiment.core.stages import silent
-from mixwright.experiment.preference.config import SftConfig, load_prefer_config, make_prefer_config
+from mixwright.experiment.preference.config import SftConfig
 from mixwright.experiment.preference.data import encode_sources, notes_of, open_tokenizer, read_sources
-from mixwright.experiment.preference.sft import run_sft
-from mixwright.experiment.text.summary import read_summary
 from mixwright.preference.sft import answer_losses
 from mixwright.text import byte_tokenizer
 
@@ -59,13 +59,13 @@ def data(tmp_path_factory) -> Path:
 
 
 def make(data: Path, **changes) -> SftConfig:
-    return make_prefer_config(SftConfig, VALUES | changes, folder=data)
+    return configured("prefer sft", VALUES | changes, folder=data)
 
 
 @pytest.fixture(scope="module")
 def done(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "run"
-    return run, run_sft(make(data), run)
+    return run, drive(make(data), run)
 
 
 def test_keys_and_fingerprints_are_the_golden_ones(data, done):
@@ -108,7 +108,7 @@ def test_what_is_left_is_a_model_that_other_tools_load(data, done):
     assert ids["input_ids"][0].tolist() == [256, *b"abc 1: "]
     assert model.generate(**ids, max_new_tokens=3, do_sample=False).shape == (1, 11)
     further = make(data, model=str(run), training={"steps": 1, "batch_size": 2})
-    assert run_sft(further, run.parent / "further")["held_out"]["before"] == pytest.approx(
+    assert drive(further, run.parent / "further")["held_out"]["before"] == pytest.approx(
         read_summary(run)["held_out"]["after"], abs=1e-5
     )
 
@@ -116,28 +116,28 @@ def test_what_is_left_is_a_model_that_other_tools_load(data, done):
 def test_a_finished_one_is_not_done_again_and_another_configuration_is_an_error(data, done):
     run, summary = done
     before, stages = (run / "summary.json").stat().st_mtime_ns, []
-    assert run_sft(make(data, title="Other"), run, lambda stage, *_: stages.append(stage)) == summary
+    assert drive(make(data, title="Other"), run, lambda stage, *_: stages.append(stage)) == summary
     assert set(stages) == {"read", "tokens"}
     assert (run / "summary.json").stat().st_mtime_ns == before
     other = VALUES["training"] | {"learning_rate": 1e-3}
     with pytest.raises(InputError, match=r"training\.learning_rate: 0\.005 there, 0\.001 here"):
-        run_sft(make(data, training=other), run)
+        drive(make(data, training=other), run)
     (run.parent / "train").mkdir()
     (run.parent / "train" / "config.yaml").write_text("sources: {}\n")
     (run.parent / "train" / ".mixwright-run").touch()
     with pytest.raises(InputError, match="should be a folder of this fine-tuning, found another run"):
-        run_sft(make(data), run.parent / "train")
+        drive(make(data), run.parent / "train")
 
 
 def test_other_pairs_in_the_same_files_are_trained_on_anew(data, tmp_path):
     for name in LETTERS:
         (tmp_path / f"{name}.jsonl").write_bytes((data / f"{name}.jsonl").read_bytes())
     values = VALUES | {"model": str(data / "trained"), "training": {"steps": 2, "batch_size": 2}}
-    config = make_prefer_config(SftConfig, values, folder=tmp_path)
-    first = run_sft(config, tmp_path / "run")
+    config = configured("prefer sft", values, folder=tmp_path)
+    first = drive(config, tmp_path / "run")
     with open(tmp_path / "abc.jsonl", "a") as handle:
         handle.write('{"prompt": "new", "chosen": "x", "rejected": "y", "split": "test"}\n')
-    second = run_sft(config, tmp_path / "run")
+    second = drive(config, tmp_path / "run")
     assert second["sources"][0]["held_out_pairs"] == first["sources"][0]["held_out_pairs"] + 1
     assert second["sources"][0]["held_out_loss"] != first["sources"][0]["held_out_loss"]
     assert second["sources"][1]["held_out_loss"] == first["sources"][1]["held_out_loss"]
@@ -145,7 +145,7 @@ def test_other_pairs_in_the_same_files_are_trained_on_anew(data, tmp_path):
 
 def tune_and_die(path, run):
     torch.set_num_threads(1)
-    run_sft(load_prefer_config(SftConfig, path), run, Die("train", 15))
+    drive(load("prefer sft", path), run, Die("train", 15))
 
 
 @pytest.mark.slow
@@ -159,9 +159,9 @@ def test_killed_and_resumed_is_bitwise_the_same(data, tmp_path):
     path.write_text(
         json.dumps(VALUES | {"training": training | {"checkpoint_every": 60}})
     )  # when is no part of the result
-    config = load_prefer_config(SftConfig, path)
-    killed = run_sft(config, tmp_path / "killed", lambda stage, at, *_: steps.append(at) if stage == "train" else None)
-    whole = run_sft(config, tmp_path / "whole")
+    config = load("prefer sft", path)
+    killed = drive(config, tmp_path / "killed", lambda stage, at, *_: steps.append(at) if stage == "train" else None)
+    whole = drive(config, tmp_path / "whole")
     assert steps[0] >= 15
     assert killed["sources"] == whole["sources"]
     for name in ("metrics.jsonl", "model/model.safetensors"):
@@ -172,7 +172,7 @@ def test_an_adapter_is_merged_into_the_model(data, tmp_path):
     pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM
 
-    summary = run_sft(make(data, adapter={"rank": 2}), tmp_path / "run")
+    summary = drive(make(data, adapter={"rank": 2}), tmp_path / "run")
     assert all(line["held_out_loss"] < line["held_out_loss_before"] for line in summary["sources"])
     assert not (tmp_path / "run" / "model" / "adapter_config.json").exists()
     found, start = (
@@ -199,12 +199,11 @@ def test_messages_need_a_template_which_may_be_a_file(data, tmp_path):
         "model": str(data / "trained"), "sources": {"chat": "chat.jsonl"}, "training": {"steps": 1, "batch_size": 2}
     }  # fmt: skip
     with pytest.raises(InputError, match=r"key sources\.chat: source 'chat'.*chat template"):
-        run_sft(make_prefer_config(SftConfig, values, folder=tmp_path), tmp_path / "without")
-    config = make_prefer_config(SftConfig, values | {"pairs": {"chat_template": "chat.jinja"}}, folder=tmp_path)
-    run_sft(config, tmp_path / "with")
+        drive(configured("prefer sft", values, folder=tmp_path), tmp_path / "without")
+    config = configured("prefer sft", values | {"pairs": {"chat_template": "chat.jinja"}}, folder=tmp_path)
+    drive(config, tmp_path / "with")
     assert (
-        open_tokenizer(make_prefer_config(SftConfig, values | {"model": "with"}, folder=tmp_path)).chat_template
-        == TEMPLATE
+        open_tokenizer(configured("prefer sft", values | {"model": "with"}, folder=tmp_path)).chat_template == TEMPLATE
     )
 
 
@@ -215,7 +214,7 @@ def test_what_is_cut_left_out_or_leaked_is_said(data, tmp_path):
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = {"path": "a.jsonl", "invalid": "drop"}
     values = {"model": str(data / "trained"), "sources": {"a": source}, "pairs": {"max_length": 20}}
-    config = make_prefer_config(SftConfig, values, folder=tmp_path)
+    config = configured("prefer sft", values, folder=tmp_path)
     sources = read_sources(config, silent)
     assert notes_of(sources, encode_sources(config, sources, open_tokenizer(config), tmp_path / "run", silent)) == [
         "a: 1 of 9 rows are no pairs and were left out (missing column: 1)",
@@ -233,7 +232,7 @@ def test_what_is_left_out_of_a_file_of_held_out_pairs_is_said(data, tmp_path):
     )
     source = {"path": "a.jsonl", "test": "b.jsonl", "invalid": "drop"}
     values = {"model": str(data / "trained"), "sources": {"a": source}}
-    sources = read_sources(make_prefer_config(SftConfig, values, folder=tmp_path), silent)
+    sources = read_sources(configured("prefer sft", values, folder=tmp_path), silent)
     left_out = "a: 1 of 2 rows are no pairs and were left out (empty answer: 1) (held out)"
     assert notes_of(sources, {}) == [left_out]
 
@@ -276,7 +275,7 @@ def test_what_does_not_fit_is_an_error_that_names_the_key(data, changes, message
         assert len(open_tokenizer(make(data, **changes))) == 257
         return
     with pytest.raises(InputError, match=message):
-        run_sft(make(data, **changes), tmp_path / "run")
+        drive(make(data, **changes), tmp_path / "run")
 
 
 def test_the_ways_to_split(data):

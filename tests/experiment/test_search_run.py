@@ -18,11 +18,9 @@ from golden_files import check_run
 
 from killing import die_soon, exit_code
 from mixwright.errors import InputError
+from mixwright.experiment import drive, load, read_summary
 from mixwright.experiment.core import stages
 from mixwright.experiment.text import source_files
-from mixwright.experiment.text.config import load_config
-from mixwright.experiment.text.search import run_search
-from mixwright.experiment.text.summary import read_summary
 from mixwright.mixture_file import MixtureFile
 from mixwright.text import byte_tokenizer, read_documents
 
@@ -39,7 +37,7 @@ def _one_thread() -> Any:
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny data, its configuration and a finished run."""
     folder = tmp_path_factory.mktemp("tiny")
-    run_search(load_config(tiny.write_tiny(folder)), folder / "run")
+    drive(load("search", tiny.write_tiny(folder)), folder / "run")
     return folder
 
 
@@ -97,7 +95,7 @@ def test_a_run_has_all_its_parts(done: Path) -> None:
 
 def test_nothing_is_done_twice(done: Path) -> None:
     before, summary = stamps(done / "run"), read_summary(done / "run")
-    again = run_search(load_config(done / "search.yaml"), done / "run")
+    again = drive(load("search", done / "search.yaml"), done / "run")
     assert stamps(done / "run") == before
     assert lasting(again) == lasting(summary)
     assert again["cost"] == summary["cost"]
@@ -105,7 +103,7 @@ def test_nothing_is_done_twice(done: Path) -> None:
 
 def test_the_copy_of_the_configuration_does_the_same(done: Path) -> None:
     before = stamps(done / "run")
-    run_search(load_config(done / "run" / "config.yaml"), done / "run")
+    drive(load("search", done / "run" / "config.yaml"), done / "run")
     assert stamps(done / "run") == before
 
 
@@ -128,7 +126,7 @@ def test_a_change_redoes_what_depends_on_it(
     subprocess.run(["cp", "-a", f"{done}/.", str(tmp_path)], check=True)
     before = stamps(tmp_path / "run")
     (tmp_path / "search.yaml").write_text(json.dumps(tiny.SETTINGS | change))
-    run_search(load_config(tmp_path / "search.yaml"), tmp_path / "run")
+    drive(load("search", tmp_path / "search.yaml"), tmp_path / "run")
     after = stamps(tmp_path / "run")
     changed = {name for name in before if after[name] != before[name]}
     for name in before:
@@ -142,7 +140,7 @@ def test_a_new_source_keeps_the_other_proxies(done: Path, tmp_path: Path) -> Non
     tiny.write_jsonl(tmp_path / "new.jsonl", ["some other words " * 20 + str(i) for i in range(20)])
     sources = tiny.SETTINGS["sources"] | {"new": "new.jsonl"}
     (tmp_path / "search.yaml").write_text(json.dumps(tiny.SETTINGS | {"sources": sources}))
-    summary = run_search(load_config(tmp_path / "search.yaml"), tmp_path / "run")
+    summary = drive(load("search", tmp_path / "search.yaml"), tmp_path / "run")
     after = stamps(tmp_path / "run")
     assert len(summary["mixtures"][0]["weights"]) == 4
     assert all(after[name] == before[name] for name in before if name.startswith(("proxies", "tokens")))
@@ -153,7 +151,7 @@ def search_and_die(path: Path, run: Path, left: int | None) -> None:
     """Search; after `left` reports of progress the process is killed."""
     torch.set_num_threads(1)
     reports = itertools.count(1)
-    run_search(load_config(path), run, lambda *_: die_soon() if next(reports) == left else None)
+    drive(load("search", path), run, lambda *_: die_soon() if next(reports) == left else None)
 
 
 @pytest.mark.slow
@@ -183,7 +181,7 @@ def test_several_targets_units_and_equal_cost(tmp_path: Path) -> None:
         final=tiny.SETTINGS["final"] | {"tokens": 300, "equal_cost": True},
         tokenizer={"kind": "bpe", "vocab_size": 300},
     )
-    summary = run_search(load_config(path), tmp_path / "run")
+    summary = drive(load("search", path), tmp_path / "run")
     names = [mixture["name"] for mixture in summary["mixtures"]]
     assert names == [
         "uniform", "natural", "best_single_mix", "best_single_exam", "search_mix_token", "search_mix_sequence",
@@ -202,7 +200,7 @@ def test_existing_checkpoints_are_used_as_they_are(done: Path, tmp_path: Path) -
         name: str(done / "run" / "proxies" / folder / "model") for name, folder in _proxy_folders(done).items()
     }
     path = tiny.write_tiny(tmp_path, proxy={"checkpoints": checkpoints}, final={"mixtures": [], "context": 32})
-    summary = run_search(load_config(path), tmp_path / "run")
+    summary = drive(load("search", path), tmp_path / "run")
     assert not (tmp_path / "run" / "proxies").exists()
     assert summary["cost"]["proxy_tokens"] == 0
     assert summary["cost"]["proxy_flops"] > 0
@@ -226,7 +224,7 @@ def test_a_source_shorter_than_a_context(tmp_path: Path, tokenizer: Any) -> None
     with pytest.raises(
         InputError, match=r"sources\.<b>&/numbers.*at least 33 tokens .*found 12, .*lower final\.context"
     ):
-        run_search(load_config(path), tmp_path / "run")
+        drive(load("search", path), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -234,7 +232,7 @@ def test_a_source_that_a_trained_tokenizer_makes_too_short(tmp_path: Path) -> No
     path = tiny.write_tiny(tmp_path, tokenizer={"kind": "bpe", "vocab_size": 400})
     tiny.write_jsonl(tmp_path / "source1.jsonl", ["alpha alpha alpha alpha alpha alpha beta"])
     with pytest.raises(InputError, match="should have at least 33 tokens"):
-        run_search(load_config(path), tmp_path / "run")
+        drive(load("search", path), tmp_path / "run")
     assert not (tmp_path / "run" / "tokens").exists()
 
 
@@ -252,7 +250,7 @@ def test_a_fault_in_the_last_line_is_found_before_anything_is_written(tmp_path: 
         handle.write(line)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match=f"line 1, key sources.letters: .*{says}"):
-        run_search(load_config(path), tmp_path / "run")
+        drive(load("search", path), tmp_path / "run")
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -267,7 +265,7 @@ def test_what_was_read_to_its_end_is_not_read_again(
             yield text
 
     monkeypatch.setattr(source_files, "read_documents", counting)
-    config = load_config(done / "search.yaml")
+    config = load("search", done / "search.yaml")
     prints = source_files.check_sources(config, tmp_path, stages.silent)
     assert [read.count(f"source{i}.jsonl") >= 20 + 20 * i for i in range(3)] == [True] * 3
     read.clear()
@@ -277,11 +275,11 @@ def test_what_was_read_to_its_end_is_not_read_again(
     with open(tmp_path / "source1.jsonl", "ab") as handle:
         handle.write(b"{")
     with pytest.raises(InputError, match=r"source1\.jsonl, line 41: .*bad JSON"):
-        run_search(load_config(tmp_path / "search.yaml"), tmp_path / "run")
+        drive(load("search", tmp_path / "search.yaml"), tmp_path / "run")
     (tmp_path / "run" / "checked.json").write_text("[]")
     assert "sources" not in json.loads((tmp_path / "run" / "checked.json").read_text())
     with pytest.raises(InputError, match=r"source1\.jsonl, line 41: .*bad JSON"):
-        run_search(load_config(tmp_path / "search.yaml"), tmp_path / "run")
+        drive(load("search", tmp_path / "search.yaml"), tmp_path / "run")
 
 
 def test_two_sources_that_are_the_same_are_noted(tmp_path: Path) -> None:
@@ -290,7 +288,7 @@ def test_two_sources_that_are_the_same_are_noted(tmp_path: Path) -> None:
         handle.write((tmp_path / "source0.jsonl").read_bytes())
     sources = {"a": "source0.jsonl", "b": "source1.jsonl", "c": "source0.jsonl", "d": "source2.jsonl.gz"}
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sources": sources}))
-    (note,) = run_search(load_config(path), tmp_path / "run")["notes"]
+    (note,) = drive(load("search", path), tmp_path / "run")["notes"]
     assert note.startswith("the sources a, c and d are the same text: nothing tells them apart")
     assert note in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
@@ -312,13 +310,13 @@ def test_two_sources_that_are_the_same_are_noted(tmp_path: Path) -> None:
 def test_a_training_that_diverges_names_the_key(tmp_path: Path, change: dict[str, Any], says: str) -> None:
     merged = {part: {**tiny.SETTINGS[part], **values} for part, values in change.items()}
     with pytest.raises(InputError, match=says):
-        run_search(load_config(tiny.write_tiny(tmp_path, **merged)), tmp_path / "run")
+        drive(load("search", tiny.write_tiny(tmp_path, **merged)), tmp_path / "run")
 
 
 def test_faults_write_nothing(tmp_path: Path) -> None:
     path = tiny.write_tiny(tmp_path, search={"floors": {"greek": 0.8, "letters": 0.8}})
     with pytest.raises(InputError, match="floors"):
-        run_search(load_config(path), tmp_path / "run")
+        drive(load("search", path), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -327,7 +325,7 @@ def test_a_damaged_part_is_named(done: Path, tmp_path: Path) -> None:
     column = next((tmp_path / "run" / "table").rglob("0001.f64"))
     column.write_bytes(column.read_bytes()[:-4])
     with pytest.raises(InputError, match=r"0001\.f64"):
-        run_search(load_config(tmp_path / "search.yaml"), tmp_path / "run")
+        drive(load("search", tmp_path / "search.yaml"), tmp_path / "run")
 
 
 def test_shared_documents_are_noted(done: Path, tmp_path: Path) -> None:
@@ -335,7 +333,7 @@ def test_shared_documents_are_noted(done: Path, tmp_path: Path) -> None:
     path = tiny.write_tiny(tmp_path, final={"mixtures": [], "context": 32})
     with open(tmp_path / "source2.jsonl", "a") as handle:
         handle.write((tmp_path / "target.jsonl").read_text())
-    summary = run_search(load_config(path), tmp_path / "run", annotate=lambda found: [found["title"]])
+    summary = drive(load("search", path), tmp_path / "run", annotate=lambda found: [found["title"]])
     assert len(summary["notes"]) == 3
     assert "held-out documents of the target mix are also in source letters" in summary["notes"][0]
     assert read_summary(tmp_path / "run")["notes"] == summary["notes"]

@@ -17,10 +17,9 @@ from killing import Die, exit_code
 from mixwright.cli.app import app
 from mixwright.decisions import read_decisions, replay
 from mixwright.errors import InputError
+from mixwright.experiment import drive, load, read_summary
+from mixwright.experiment import make as configured
 from mixwright.experiment.text import train as train_run
-from mixwright.experiment.text.summary import read_summary
-from mixwright.experiment.text.train import run_train
-from mixwright.experiment.text.train_config import load_train_config, make_train_config
 from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import PiKE
 
@@ -38,13 +37,13 @@ SMALL = {
 def make(folder: Path, **changes):
     write_tiny(folder)
     config = {key: value for key, value in (SMALL | changes).items() if value is not None}
-    return make_train_config(config, folder=folder)
+    return configured("train", config, folder=folder)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
-    return folder, run_train(make(folder), folder / "run")
+    return folder, drive(make(folder), folder / "run")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -98,7 +97,7 @@ def test_again_gives_the_same_and_trains_nothing(done, monkeypatch):
     folder, summary = done
     before = files(folder / "run")
     monkeypatch.setattr("mixwright.training.loop.Run.run", None)
-    again = run_train(make(folder), folder / "run")
+    again = drive(make(folder), folder / "run")
     assert {**again, "created": ""} == {**summary, "created": ""}
     assert files(folder / "run") == before
 
@@ -111,7 +110,7 @@ def test_fixed_weights_are_drawn_and_statistics_can_be_recorded(tmp_path, given)
     MixtureFile([THIRD, FIRST, SECOND], [0.2, 0.5, 0.3]).write(tmp_path / "mine.json")
     training = TRAINING | {"steps": 6, "statistics": "always"}
     config = make(tmp_path, strategy=None, targets=None, weights=given, training=training)
-    summary = run_train(config, tmp_path / "run")
+    summary = drive(config, tmp_path / "run")
     asked = {s["name"]: s["asked"] for s in summary["sources"]}
     assert sum(asked.values()) == pytest.approx(1)
     if given == "uniform":
@@ -126,7 +125,7 @@ def test_fixed_weights_are_drawn_and_statistics_can_be_recorded(tmp_path, given)
 def test_prior_and_constraints_of_a_strategy(tmp_path):
     limits = {"floors": {THIRD: 0.3}, "caps": {FIRST: 0.4}}
     config = make(tmp_path, prior={FIRST: 0.6, SECOND: 0.2, THIRD: 0.2}, constraints=limits, strategy="pike")
-    run_train(config, tmp_path / "run")
+    drive(config, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "decisions.jsonl").read_text().splitlines()]
     assert lines[0]["run"]["prior"] == pytest.approx([0.6, 0.2, 0.2])
     for line in lines:
@@ -148,7 +147,7 @@ def test_a_folder_of_another_training_is_refused_and_left_as_it_was(done, tmp_pa
         ({"strategy": {"name": "PiKE", "rule": "optimal"}}, r"strategy\.rule: None there, optimal here"),
     ):
         with pytest.raises(InputError, match=said):
-            run_train(make(folder, **change), run)
+            drive(make(folder, **change), run)
     assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
 
 
@@ -160,15 +159,15 @@ def test_other_text_under_the_same_name_is_refused(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_train(config, tmp_path / "run", stop)
+        drive(config, tmp_path / "run", stop)
     assert (tmp_path / "run" / "checkpoints" / "last.safetensors").exists()
     kept = (tmp_path / "source0.jsonl").read_bytes()
     write_jsonl(tmp_path / "source0.jsonl", ["alpha beta gamma " * 12, *(f"delta {i} " * 20 for i in range(40))])
     with pytest.raises(InputError, match="holds a checkpoint that was made with other sources"):
-        run_train(config, tmp_path / "run")
+        drive(config, tmp_path / "run")
     (tmp_path / "source0.jsonl").write_bytes(kept)
     steps = []
-    run_train(config, tmp_path / "run", lambda stage, done, *_: steps.append(done) if stage == "train" else None)
+    drive(config, tmp_path / "run", lambda stage, done, *_: steps.append(done) if stage == "train" else None)
     assert steps[0] == 6
 
 
@@ -191,7 +190,7 @@ BAD = [
 def test_bad_configurations_are_said_before_anything_is_trained(tmp_path, change, message, monkeypatch):
     monkeypatch.setattr(train_run, "train", None)
     with pytest.raises(InputError, match=message):
-        run_train(make(tmp_path, **change), tmp_path / "run")
+        drive(make(tmp_path, **change), tmp_path / "run")
     assert not (tmp_path / "run" / "summary.json").exists()
 
 
@@ -206,7 +205,7 @@ KILLED = {
 
 def train_and_die(path, run):
     torch.set_num_threads(1)
-    run_train(load_train_config(path), run, Die("train", 15))
+    drive(load("train", path), run, Die("train", 15))
 
 
 @pytest.mark.slow
@@ -220,9 +219,9 @@ def test_killed_and_resumed_is_bitwise_the_same(tmp_path):
     torch.set_num_threads(1)
     try:
         steps = []
-        config = load_train_config(path)
-        run_train(config, tmp_path / "killed", lambda stage, at, *_: steps.append(at) if stage == "train" else None)
-        run_train(config, tmp_path / "whole")
+        config = load("train", path)
+        drive(config, tmp_path / "killed", lambda stage, at, *_: steps.append(at) if stage == "train" else None)
+        drive(config, tmp_path / "whole")
     finally:
         torch.set_num_threads(threads)
     assert steps[0] >= 15

@@ -14,7 +14,7 @@ from mixwright.compare.statistics import PairedDifference, paired_differences
 from mixwright.errors import InputError
 from mixwright.version import __version__
 
-SCHEMA = 1
+SCHEMA = 2
 AVERAGE_OF_SOURCES = "average of sources"  # what is judged where there are no targets
 WORST_SOURCE = "worst source"
 

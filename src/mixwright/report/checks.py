@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mixwright.compare.summary import SCHEMA
 from mixwright.errors import InputError
 from mixwright.report.words import finite
 
-SCHEMA = 1  # the newest that pages are made of
 _SAYS = {
     "text": "a text",
     "number": "a finite number",

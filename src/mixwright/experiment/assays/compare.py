@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +12,30 @@ import numpy as np
 from mixwright.assays.arms import MOST_SHARED, Arm, baseline_arms, held_out_labels, most_shared
 from mixwright.assays.data import AssayTable
 from mixwright.assays.plan import AssayPlan
-from mixwright.compare import AVERAGE_OF_SOURCES, LOSS, ArmInfo, Cell, Quantity
+from mixwright.compare import ArmInfo, Cell, Quantity
 from mixwright.errors import InputError
+from mixwright.experiment.assays.config import CompareAssaysConfig
 from mixwright.experiment.assays.search import SeedWork, check_plans, read_table, table_digest
 from mixwright.experiment.core.arms import describe, fixed_weights
+from mixwright.experiment.core.compare_config import ArmConfig
+from mixwright.experiment.core.comparison import ComparisonRun
 from mixwright.experiment.core.config_parts import WeightsConfig
+from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.parallel import Report, Work, run_all
 from mixwright.experiment.core.stages import Progress, folder_name
-from mixwright.experiment.text.compare_config import ArmConfig, CompareAssaysConfig
-from mixwright.experiment.text.source_files import named
 
 PRECISION = Quantity("average precision", "", higher=True)
 LOG_LOSS = Quantity("log loss", "nats per molecule")
 
 
-@dataclass
-class AssayCells:
-    """
-    A comparison of assays at work.
-
-    Parameters
-    ----------
-    config
-        What it was told.
-    folder
-        The run folder.
-    """
-
-    config: CompareAssaysConfig
-    folder: Path
-    plans: dict[str, list[AssayPlan]] = field(init=False)
-
-    @property
-    def seeds(self) -> Sequence[int]:
-        """Return the seeds: each has its own split, folds, proxies and models."""
-        return range(self.config.seed, self.config.seed + self.config.seeds)
+class AssayComparison(ComparisonRun[CompareAssaysConfig]):
+    """A comparison of assays at work; each seed has its own split, folds, proxies and models."""
 
     @property
     def arms(self) -> list[ArmInfo]:
         """Return the arms: each target has models of its own, whatever the weights."""
-        infos = [describe(self.config, arm) for arm in self.config.arms]
-        return [ArmInfo(info.name, info.kind, info.words, per_target=True) for info in infos]
+        several = len(self.config.targets) > 1
+        return [replace(describe(arm, "molecule", several), per_target=True) for arm in self.config.arms]
 
     @property
     def quantities(self) -> list[Quantity]:
@@ -65,20 +48,15 @@ class AssayCells:
         return []
 
     @property
-    def source_quantities(self) -> Sequence[Quantity]:
-        """Return what is measured on sources."""
-        return (LOSS,)
-
-    @property
-    def judged(self) -> Sequence[tuple[str, str]]:
-        """Return what is judged where there are no targets."""
-        return ((LOSS.name, AVERAGE_OF_SOURCES),)
+    def level(self) -> float:
+        """Return the confidence level of intervals."""
+        return self.config.search.level
 
     def check(self, progress: Progress) -> None:
         """Read the table, split it for each target and seed; nothing is written."""
         progress("read", 0, 1)
         table = read_table(self.config.whole())
-        self.plans = {}
+        self.plans: dict[str, list[AssayPlan]] = {}
         for target in self.config.targets:
             with named(self.config.where("targets")):
                 table.column(target)
@@ -103,10 +81,7 @@ class AssayCells:
                     "split: {kind: random}, or mixwright search, which takes its interval over molecules then"
                 )
 
-    def prepare(self, progress: Progress) -> None:
-        """Nothing: the table is read anew by each process."""
-
-    def run(self, progress: Progress) -> list[Cell]:
+    def cells(self, progress: Progress) -> list[Cell]:
         """Do every target and seed; return the cells."""
         _TABLE.clear()
         wanted = [(target, number, seed) for target in self.config.targets for number, seed in enumerate(self.seeds)]

@@ -1,23 +1,29 @@
-"""What a search over assays is told: a table, a target, sources, a classifier. One YAML file with `kind: assays`."""
+"""Configuration of searches and comparisons over assays: a table, targets, sources, a classifier."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from mixwright.assays.classifiers import Booster, from_name
 from mixwright.assays.fingerprints import Fingerprint
-from mixwright.errors import InputError
-from mixwright.experiment.core.config_parts import Count, FilePath, Part, Positive, WeightsConfig, listed, not_bool
-from mixwright.experiment.core.errors import explain
-from mixwright.experiment.core.yaml import YamlFile, dotted
+from mixwright.experiment.core.compare_config import ComparisonConfig
+from mixwright.experiment.core.config_parts import (
+    Between,
+    Count,
+    FilePath,
+    Names,
+    NotNegative,
+    Part,
+    Positive,
+    RunConfig,
+    WeightsConfig,
+    not_bool,
+)
 
-Names = Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])]
 ArmName = Literal["uniform", "natural", "target_alone", "best_single", "search"]
 _ALL_ARMS: list[ArmName] = ["uniform", "natural", "target_alone", "best_single", "search"]
-NotNegative = Annotated[float, BeforeValidator(not_bool), Field(ge=0)]
 
 
 class TableConfig(Part):
@@ -59,7 +65,7 @@ class FingerprintConfig(Part):
     counts: bool = Field(default=False, description="How often each substructure occurs, instead of whether it does.")
 
 
-class SplitConfig(Part):
+class AssaySplitConfig(Part):
     """What is held out of the target. `split: scaffold` is short for `{kind: scaffold}`."""
 
     shorthand: ClassVar[str | None] = "kind"
@@ -68,7 +74,7 @@ class SplitConfig(Part):
         description="random: molecules, by class. scaffold: whole scaffolds. time: the latest rows. column: as "
         "table.part says.",
     )
-    held_out: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
+    held_out: Between = Field(
         default=0.25, description="Share of the target's rows that is held out; no model sees their molecules."
     )
     duplicates: Literal["error", "drop"] = Field(
@@ -136,7 +142,7 @@ class AssayProxyConfig(Part):
 
 
 class AssayFinalConfig(Part):
-    """The final models: one per mixture, trained alike, compared on the held-out rows of the target."""
+    """The final models: one per mixture, all trained the same way, compared on the held-out rows of the target."""
 
     mixtures: list[ArmName] = Field(
         default=_ALL_ARMS,
@@ -157,12 +163,10 @@ class AssayFinalConfig(Part):
         return self
 
 
-class AssaysConfig(Part):
+class AssaysConfig(RunConfig):
     """A search over assays: which table, what to be good at, what may be trained on."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, title="mixwright search, assays", protected_namespaces=()
-    )
+    model_config = ConfigDict(title="mixwright search, assays")
     kind: Literal["assays"] = Field(description="assays: sources are 0/1 label columns of a table of molecules.")
     title: str = Field(default="", description="Heading of the report. Default: made of the target.")
     seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0, lt=2**31 - 1000)] = Field(
@@ -183,7 +187,7 @@ class AssaysConfig(Part):
         description="What to do with a source that has one class, or no molecule of the target: an error, or drop it.",
     )
     fingerprint: FingerprintConfig = Field(default_factory=FingerprintConfig, description="What SMILES are made into.")
-    split: SplitConfig = Field(default_factory=SplitConfig, description="What is held out of the target.")
+    split: AssaySplitConfig = Field(default_factory=AssaySplitConfig, description="What is held out of the target.")
     classifier: ClassifierConfig = Field(
         default_factory=ClassifierConfig, description="The model of proxies and final runs."
     )
@@ -191,7 +195,6 @@ class AssaysConfig(Part):
     search: WeightsConfig = Field(default_factory=WeightsConfig, description="The search for weights.")
     final: AssayFinalConfig = Field(default_factory=AssayFinalConfig, description="The final models.")
     threads: Count | None = Field(default=None, description="Threads of the booster. Default: all cores.")
-    _file: YamlFile | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _target_is_no_source(self) -> AssaysConfig:
@@ -203,39 +206,70 @@ class AssaysConfig(Part):
             raise ValueError(f"sources should be named once, found {', '.join(twice)} twice")
         return self
 
-    def where(self, *key: str) -> str:
-        """Say where a key stands: file, line and dotted key."""
-        return self._file.where(key) if self._file else f"key {dotted(key)}"
-
     def fingerprints(self) -> Fingerprint:
         """Return the fingerprint's settings."""
         return Fingerprint(self.fingerprint.radius, self.fingerprint.bits, self.fingerprint.counts)
 
 
-def make_assays_config(
-    value: dict[str, Any], file: YamlFile | None = None, folder: Path | str | None = None
-) -> AssaysConfig:
-    """
-    Check a configuration given as nested dictionaries.
+class CompareAssaysFinalConfig(AssayFinalConfig):
+    """The final models of a comparison: arms says which."""
 
-    Parameters
-    ----------
-    value
-        What the YAML file would hold.
-    file
-        Where it was read from, for the messages.
-    folder
-        Where relative paths start. Default: the folder of `file`, or else the current one.
+    @model_validator(mode="after")
+    def _arms_say_what_is_trained(self) -> CompareAssaysFinalConfig:
+        for key in ("mixtures", "both_calibrations"):
+            if key in self.model_fields_set:
+                raise ValueError(f"there is no key {key} in a comparison: arms says what is trained; remove it")
+        return self
 
-    Raises
-    ------
-    InputError
-        Something is missing, unknown or not as it should be; all faults are named.
-    """
-    folder = Path(folder or (file.path.parent if file else "."))
-    try:
-        config = AssaysConfig.model_validate(value, context={"folder": folder.resolve()})
-    except ValidationError as error:
-        raise InputError(explain(AssaysConfig, error, file)) from error
-    config._file = file
-    return config
+
+class CompareAssaysConfig(AssaysConfig, ComparisonConfig):
+    """A comparison of mixtures of assays."""
+
+    model_config = ConfigDict(title="mixwright compare, assays")
+    target: str = Field(default="", description="Not in a comparison: see targets.")
+    targets: Names = Field(min_length=1, description="The assays that the models should be good at.")
+    final: CompareAssaysFinalConfig = Field(
+        default_factory=CompareAssaysFinalConfig, description="The final models; nothing to say here."
+    )
+
+    @model_validator(mode="after")
+    def _arms_fit(self) -> CompareAssaysConfig:
+        if self.target:
+            raise ValueError("there is no key target in a comparison; write targets: [...]")
+        if "seeds" in self.split.model_fields_set:
+            raise ValueError("the number of seeds is the key seeds in a comparison; remove split.seeds")
+        if twice := sorted({name for name in self.targets if self.targets.count(name) > 1}):
+            raise ValueError(f"targets should be named once, found {', '.join(twice)} twice")
+        for arm in self.arms:
+            if arm.strategy is not None:
+                raise ValueError(
+                    f"the arm {arm.title} changes weights during training, which a classifier of assays cannot; remove "
+                    "the arm, or compare with texts"
+                )
+            if arm.search == "worst_regret" or arm.likelihood is not None:
+                raise ValueError(f"the arm {arm.title}: assays have search: mixmin, without likelihood")
+            if arm.charge is not None:
+                raise ValueError(f"the arm {arm.title}: charge is for texts, whose budgets are tokens; remove it")
+        return self
+
+    def whole(self) -> CompareAssaysConfig:
+        """Return this configuration for reading the table once: with the columns of all sources and targets."""
+        first, *others = self.targets
+        names = [name for name in [*self.sources, *others] if name != first]
+        return self.model_copy(update={"target": first, "sources": names if self.sources else []})
+
+    def for_target(self, target: str) -> CompareAssaysConfig:
+        """Return this configuration for one target; the other targets stay sources."""
+        return self.model_copy(
+            update={
+                "target": target,
+                "sources": [name for name in self.sources if name != target],
+                "split": self.split.model_copy(update={"seeds": self.seeds}),
+            }
+        )
+
+    def dumped(self) -> dict[str, Any]:
+        """Return the configuration as JSON-able values, with every default, as it can be read again."""
+        return self.model_dump(
+            mode="json", exclude_none=True, exclude={"target": True, "final": True, "split": {"seeds"}}
+        )

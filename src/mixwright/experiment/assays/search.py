@@ -1,10 +1,10 @@
-"""A search over assays from beginning to end: proxies, search, final models, summary, page; stages are kept."""
+"""A search over assays from beginning to end: proxies, search, final models."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,89 +20,41 @@ from mixwright.assays.search import evidence, search_weights
 from mixwright.assays.splits import split_target
 from mixwright.errors import InputError
 from mixwright.experiment.assays.config import AssaysConfig
+from mixwright.experiment.assays.seed_run import SeedRun, TrainedArm
 from mixwright.experiment.assays.summary import make_summary, search_entry
-from mixwright.experiment.core.stages import Progress, Stage, check_folder, folder_name, open_run, silent
+from mixwright.experiment.core.errors import named
+from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
-from mixwright.experiment.text.config import config_text
-from mixwright.experiment.text.source_files import named
-from mixwright.files import atomic_write, explain_write_error, write_json
-from mixwright.report import write_report
+from mixwright.experiment.run import Run
+from mixwright.files import atomic_write, explain_write_error
 from mixwright.search.mixmin import MixMin
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.version import __version__
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedArm:
-    """An arm of one seed, read back from its stage: probabilities of the held-out rows [n_test], and figures."""
+class AssaySearch(Run[AssaysConfig]):
+    """A search over assays: for each seed proxies, a search and final models."""
 
-    arm: Arm
-    probability: np.ndarray
-    average_precision: float
-    seconds: float
-    rows: int
+    @property
+    def title(self) -> str:
+        """Return the heading of the report where the configuration gives none."""
+        return f"A mixture of assays for {self.config.target}"
 
+    def check(self, progress: Progress) -> None:
+        """Read the table and split it for each seed."""
+        started = time.perf_counter()
+        self.table = read_table(self.config)
+        self.reading = time.perf_counter() - started
+        self.plans = check_plans(self.config, self.table)
 
-@dataclass(frozen=True, eq=False)
-class SeedRun:
-    """
-    What one seed gave.
-
-    Its plan, a summary entry per calibration, its arms by name, seconds by part, and the proxies' probabilities of a 1,
-    uncalibrated [n_train, k].
-    """
-
-    seed: int
-    plan: AssayPlan
-    searches: dict[str, dict[str, Any]]
-    arms: dict[str, TrainedArm]
-    seconds: dict[str, float]
-    probabilities: np.ndarray
-
-
-def run_assays(
-    config: AssaysConfig,
-    folder: Path | str,
-    progress: Progress = silent,
-    command: str = "mixwright.run_assays",
-) -> dict[str, Any]:
-    """
-    Do a search over assays, or the rest of one, and return its summary.
-
-    A run that was stopped, in whatever way, goes on where it was; a stage whose inputs did not change is not redone.
-
-    Parameters
-    ----------
-    config
-        From `load_config` or `make_assays_config`.
-    folder
-        The run folder: a new one, an empty one or a run.
-    progress
-        Called as `progress(stage, done, total, note)`.
-    command
-        What the summary says the run was made with.
-
-    Raises
-    ------
-    InputError
-        The configuration does not fit the data. Everything is checked before anything is written.
-    """
-    folder = Path(folder)
-    check_folder(folder)
-    started = time.perf_counter()
-    table = read_table(config)
-    reading = time.perf_counter() - started
-    plans = check_plans(config, table)
-    with open_run(folder, config_text(config)):
-        digest = table_digest(table)
-        runs = [SeedWork(config, folder, plan, digest, progress, i, len(plans)).do() for i, plan in enumerate(plans)]
-        _hand_out(folder, runs[0])
-        summary = make_summary(config, command, table, runs, reading)
-        what_if = _what_if(config, runs[0], summary["searches"])
-        write_what_if_of_run(folder, what_if)
-        write_json(folder / "summary.json", summary)
-        write_report(summary, folder / "report.html", what_if)
-        progress("report", 1, 1)
+    def work(self, progress: Progress) -> dict[str, Any]:
+        """Do all seeds; write `mixture.json`, `row_weights.parquet` and `whatif.json`."""
+        digest, of = table_digest(self.table), len(self.plans)
+        works = [SeedWork(self.config, self.folder, plan, digest, progress, i, of) for i, plan in enumerate(self.plans)]
+        runs = [work.do() for work in works]
+        _hand_out(self.folder, runs[0])
+        summary = make_summary(self.config, self.table, runs, self.reading)
+        write_what_if_of_run(self.folder, _what_if(self.config, runs[0], summary["searches"]))
         return summary
 
 
@@ -177,14 +129,7 @@ def check_plans(config: AssaysConfig, table: AssayTable) -> list[AssayPlan]:
     with named(config.where("search")):
         config.search.constraints().allowed(names, plans[0].sizes)
     _prior(config, names)
-    plans[0] = _noted(plans[0], notes)
-    return plans
-
-
-def _noted(plan: AssayPlan, notes: list[str]) -> AssayPlan:
-    from dataclasses import replace
-
-    return replace(plan, notes=tuple(notes))
+    return [replace(plans[0], notes=tuple(notes)), *plans[1:]]
 
 
 def _prior(config: AssaysConfig, names: tuple[str, ...]) -> Any:

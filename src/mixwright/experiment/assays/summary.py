@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,14 +12,12 @@ from mixwright.assays.compare import CALIBRATION_WORDS
 from mixwright.assays.data import AssayTable, Ints
 from mixwright.assays.plan import AssayPlan
 from mixwright.assays.splits import trainable
-from mixwright.experiment.text.summary import SCHEMA
 from mixwright.mixture_file import MixtureFile
 from mixwright.search.mixmin import MixMinResult
-from mixwright.version import __version__
 
 if TYPE_CHECKING:
     from mixwright.experiment.assays.config import AssaysConfig
-    from mixwright.experiment.assays.search import SeedRun
+    from mixwright.experiment.assays.seed_run import SeedRun
 
 _NEXT = (
     "The row weights are in row_weights.parquet: one line per (row of the table, source), to be given to any model of "
@@ -55,23 +52,14 @@ def search_entry(
     }
 
 
-def make_summary(
-    config: AssaysConfig, command: str, table: AssayTable, runs: Sequence[SeedRun], reading: float
-) -> dict[str, Any]:
-    """Return the summary of a run; `reading` are the seconds that the table and its fingerprints took."""
+def make_summary(config: AssaysConfig, table: AssayTable, runs: Sequence[SeedRun], reading: float) -> dict[str, Any]:
+    """Return the summary of a run without its head; `reading`: seconds that the table and its fingerprints took."""
     first = runs[0]
     plan, target = first.plan, config.target
     names = [*plan.sources, *([target] if target not in plan.sources else [])]
     comparisons = _comparisons(config, runs)
     held = mean_count([_held_out_molecules(run) for run in runs])
     return {
-        "schema": SCHEMA,
-        "version": __version__,
-        "kind": "assays",
-        "title": config.title or f"A mixture of assays for {target}",
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": config.seed,
         "seeds": [run.seed for run in runs],
         "split": config.split.kind,
         "sources": [

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from mixwright.compare import ArmInfo
 from mixwright.errors import InputError
-from mixwright.experiment.text.compare_config import BASELINES, SEARCHES, ArmConfig, CompareAssaysConfig, CompareConfig
-from mixwright.experiment.text.source_files import named
+from mixwright.experiment.core.compare_config import ArmConfig
 from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import from_config
-from mixwright.strategies.registry import known as strategies
 from mixwright.strategy import Strategy
 from mixwright.watching.watcher import GIVEN
 
@@ -22,9 +18,8 @@ Weights = tuple[float, ...]
 MEASURED = frozenset({"eval_loss"})  # what a comparison measures for strategies; nothing on its targets
 
 
-def describe(config: CompareConfig | CompareAssaysConfig, arm: ArmConfig) -> ArmInfo:
-    """Return an arm as reports name it."""
-    several = len(config.targets) > 1
+def describe(arm: ArmConfig, per: str, several: bool) -> ArmInfo:
+    """Return an arm as reports name it; `per`: what a row of evidence is; `several`: whether there are more targets."""
     words = {
         "uniform": "equal weights",
         "natural": "in proportion to the sources' sizes",
@@ -34,15 +29,14 @@ def describe(config: CompareConfig | CompareAssaysConfig, arm: ArmConfig) -> Arm
         "weights": "the weights given in the configuration",
         "strategy": f"weights that follow a strategy: {arm.strategy}, from {arm.prior}",
     }
-    text = words.get(arm.kind) or _search_words(config, arm)
+    text = words.get(arm.kind) or _search_words(arm, per, several)
     return ArmInfo(arm.title, arm.kind, text, arm.per_target)
 
 
-def _search_words(config: CompareConfig | CompareAssaysConfig, arm: ArmConfig) -> str:
-    per = "molecule" if isinstance(config, CompareAssaysConfig) else arm.likelihood or config.search.likelihood[0]
+def _search_words(arm: ArmConfig, per: str, several: bool) -> str:
     if arm.search == "worst_regret":
         return f"least worst regret over all targets, per {per}"
-    return f"MixMin per {per}" + (", a mixture for each target" if len(config.targets) > 1 else "")
+    return f"MixMin per {per}" + (", a mixture for each target" if several else "")
 
 
 def fixed_weights(arm: ArmConfig, sources: Sequence[str], sizes: Sequence[float]) -> Weights | None:
@@ -102,29 +96,3 @@ def strategy_of(arm: ArmConfig, sources: Sequence[str], measured: frozenset[str]
     strategy = from_config(arm.strategy, sources=sources)
     Mixture(dict.fromkeys(sources, 1), strategy).check(GIVEN | measured, apply="sampling", draw="carry")
     return strategy
-
-
-def _check_name(name: str) -> None:
-    """Raise InputError, with the nearest name, if an arm's name is no baseline, no search and no strategy."""
-    plain = {re.sub("[^a-z]", "", known.lower()): known for known in (*BASELINES, *SEARCHES, *strategies())}
-    given = re.sub("[^a-z]", "", name.lower())
-    if given not in {re.sub("[^a-z]", "", known.lower()) for known in strategies()}:
-        near = get_close_matches(given, plain, n=1)
-        meant = f"; did you mean {plain[near[0]]!r}?" if near else ""
-        raise InputError(f"there is no arm {name!r}{meant} Known: {', '.join(plain.values())}, or a mixture.json")
-
-
-def check_arms(config: CompareConfig) -> None:
-    """Raise InputError if an arm names other sources, or cannot be trained; nothing is written."""
-    names = list(config.sources)
-    for number, arm in enumerate(config.arms):
-        with named(config.where("arms", str(number))):
-            fixed_weights(arm, names, [1.0] * len(names))
-            if isinstance(arm.strategy, str):
-                _check_name(arm.strategy)
-            strategy_of(arm, names, MEASURED)
-            if arm.settings is not None:
-                prior = arm.settings.prior
-                given = [prior.get(name, 0.0) for name in names] if isinstance(prior, dict) else None
-                plenty = [1e300] * len(names)  # epochs are checked once the tokens are counted
-                arm.settings.constraints(config.final.tokens).allowed(names, plenty, given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -11,12 +11,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from mixwright.constraints.limits import Constraints
+from mixwright.experiment.core.yaml import YamlFile, dotted
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
@@ -41,6 +43,41 @@ FilePath = Annotated[Path, AfterValidator(_resolve)]
 Count = Annotated[int, BeforeValidator(not_bool), Field(ge=1)]
 Share = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=1)]
 Positive = Annotated[float, BeforeValidator(not_bool), Field(gt=0)]
+NotNegative = Annotated[float, BeforeValidator(not_bool), Field(ge=0)]
+Between = Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)]
+AtLeastTwo = Annotated[int, BeforeValidator(not_bool), Field(ge=2)]
+Seed = Annotated[int, BeforeValidator(not_bool), Field(ge=0, lt=2**31)]
+Names = Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])]
+
+# Keys that several configurations have: said once, with a default of its own in each.
+Level = Annotated[Between, Field(description="Confidence level of all intervals.")]
+Context = Annotated[AtLeastTwo, Field(description="Tokens per row.")]
+LearningRate = Annotated[Positive, Field(description="Highest learning rate (AdamW, cosine to a tenth).")]
+LinearRate = Annotated[Positive, Field(description="Highest learning rate (AdamW, linear to 0).")]
+Warmup = Annotated[Share, Field(description="Share of the steps in which the learning rate rises.")]
+WeightDecay = Annotated[NotNegative, Field(description="Weight decay of AdamW.")]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    Field(description="Precision of the passes; auto: bfloat16 on a GPU. Parameters are kept in float32."),
+]
+CheckpointEvery = Annotated[Positive, Field(description="Longest time between checkpoints, in seconds.")]
+MaxEpochs = Annotated[
+    Positive | None,
+    Field(description="The most passes over a source; then others are drawn instead. Default: no limit."),
+]
+ObserveEvery = Annotated[Count, Field(description="Steps between two observations, which a strategy acts on.")]
+Lag = Annotated[Count, Field(description="Steps from an observation to the first step of the weights that follow.")]
+StatisticsSteps = Annotated[
+    Count, Field(description="Steps before each observation in which gradient statistics are collected.")
+]
+StrategyGiven = Annotated[
+    str | dict[str, Any] | None,
+    Field(description="Weights that follow the training: a strategy's name, or {name: ..., parameters, wrap: [...]}."),
+]
+StrategyPrior = Annotated[
+    Literal["uniform", "natural"] | dict[str, Share],
+    Field(description="Where a strategy starts: uniform, natural, or {source: weight}."),
+]
 
 
 class Part(BaseModel):
@@ -62,6 +99,27 @@ class Part(BaseModel):
             return dict(whole)
         short = {"type": "string", "description": f"Short for {{{cls.shorthand}: ...}}."}
         return {"anyOf": [short, dict(whole)]}
+
+
+class RunConfig(Part):
+    """The configuration of a run, which knows where each key stands in its YAML file."""
+
+    if TYPE_CHECKING:  # each kind of run has them, in the order of its own file
+        title: str
+        seed: int
+
+    _file: YamlFile | None = PrivateAttr(None)
+
+    def where(self, *key: str) -> str:
+        """Say where a key stands: file, line and dotted key."""
+        return self._file.where(key) if self._file else f"key {dotted(key)}"
+
+    def dumped(self) -> dict[str, Any]:
+        """Return the configuration as JSON-able values, with every default, as it can be read again."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def check_together(self) -> None:
+        """Raise InputError for keys that do not fit together, where the message names their places."""
 
 
 class LimitsConfig(Part):
@@ -112,9 +170,7 @@ class WeightsConfig(LimitsConfig):
     tolerance: Positive = Field(
         default=1e-8, description="Stop when the objective is proven this close to its minimum (nats)."
     )
-    level: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
-        default=0.9, description="Confidence level of all intervals."
-    )
+    level: Level = 0.9
 
     @field_validator("prior", mode="before")
     @classmethod

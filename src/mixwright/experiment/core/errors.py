@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from mixwright.errors import InputError
 from mixwright.experiment.core.yaml import Key, YamlFile, dotted
 
 _SHOWN = 10  # faults that are named in one message
+
+
+@contextmanager
+def named(where: str) -> Iterator[None]:
+    """Put the place in the configuration before an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def explain(model: type[BaseModel], error: ValidationError, file: YamlFile | None) -> str:

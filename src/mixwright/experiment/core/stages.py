@@ -124,7 +124,7 @@ def open_run(folder: Path, config_text: str) -> Iterator[None]:
     with handle:
         if not _hold(handle.fileno()):
             raise _at_work(folder)
-        if not (folder / _MARK).exists():
+        if not is_run(folder):
             _write_text(folder / _MARK, "A folder of mixwright: it writes, and removes, what is in here.\n")
         path = folder / "config.yaml"
         if not path.exists() or path.read_text(encoding="utf-8") != config_text:
@@ -132,11 +132,16 @@ def open_run(folder: Path, config_text: str) -> Iterator[None]:
         yield
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a path is a run folder."""
+    return (folder / _MARK).exists()
+
+
 def check_folder(folder: Path) -> None:
     """Raise InputError if `folder` is neither new, nor empty, nor a run; cannot be written; or a command is in it."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} should be a folder for the run, found a file; choose another (--run)")
-    if folder.is_dir() and not (folder / _MARK).exists():
+    if folder.is_dir() and not is_run(folder):
         held = [path.name for path in folder.iterdir() if not _left_by_us(path)]
         if held:
             found = ", ".join(sorted(held)[:3])

@@ -96,9 +96,7 @@ def read_yaml(path: Path | str) -> YamlFile:
 
 def _explain_folder(path: Path) -> str:
     """Say which file to give instead of a folder."""
-    if (path / ".mixwright-run").exists():
-        advice = f"it is a run; go on with it: mixwright search {path / 'config.yaml'} --run {path}"
-    elif found := sorted(str(p) for p in path.iterdir() if p.suffix in (".yaml", ".yml")):
+    if found := sorted(str(p) for p in path.iterdir() if p.suffix in (".yaml", ".yml")):
         advice = f"give the file in it: {' or '.join(found[:3])}"
     else:
         advice = "there is none in it; give the path of a YAML file with sources and targets"

@@ -9,8 +9,8 @@ from typing import Any
 
 from mixwright.experiment.core.stages import Progress, Stage, check_folder, silent
 from mixwright.experiment.demo.data import TARGET_PACKAGES, write_demo_data
-from mixwright.experiment.text.config import SearchConfig, make_config
-from mixwright.experiment.text.search import run_search
+from mixwright.experiment.run import drive, make
+from mixwright.experiment.text.config import SearchConfig
 
 TARGET = "package_code"
 SETTINGS: dict[str, Any] = {
@@ -67,7 +67,7 @@ def run_demo(folder: Path | str, progress: Progress = silent, command: str = "mi
     def notes(summary: dict[str, Any]) -> list[str]:
         return [*data["absent"], expectation(summary, data), _COST]
 
-    return run_search(config, folder, progress, command, notes)
+    return drive(config, folder, progress, command, notes)
 
 
 def demo_data(folder: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -89,7 +89,8 @@ def demo_config(folder: Path, sources: list[str]) -> SearchConfig:
         "sources": {name: {"path": f"data/{name}.jsonl"} for name in sources},
         "targets": {TARGET: {"path": "data/target.jsonl"}},
     }
-    return make_config(paths | SETTINGS, folder=folder)
+    config: SearchConfig = make("search", paths | SETTINGS, folder=folder)
+    return config
 
 
 def expectation(summary: dict[str, Any], data: dict[str, Any]) -> str:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mixwright.errors import InputError
-from mixwright.experiment.preference.work import Weighting
 from mixwright.mixture import Mixture
 from mixwright.strategies import from_config
 
-GIVEN = frozenset({"planned", "loss"})
+_REPORTED = frozenset({"planned", "loss", "excess_loss"})  # what a training of pairs reports to its strategy
 _NAMES = {"pooled": "pooled", "uniform": "uniform", "normalised": "source-normalised"}
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How a generalist mixes its sources: weights or a strategy, and how they act."""
+
+    weights: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+    gated: bool = False
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the weights stay."""
+        return isinstance(self.weights, str | list)
 
 
 def fixed(weights: str | Mapping[str, float], names: Sequence[str]) -> Weighting:
@@ -34,7 +48,7 @@ def following(strategy: str | Mapping[str, Any], names: Sequence[str], **options
     reads = "excess_loss" in made.needs | made.uses
     apply = "sampling" if "sampling" in made.apply else "loss"
     draw = "carry" if "carry" in made.draw else "iid"
-    Mixture(dict.fromkeys(names, 1), made).check(GIVEN | {"excess_loss"}, apply, draw)
+    Mixture(dict.fromkeys(names, 1), made).check(_REPORTED, apply, draw)
     prior = options.pop("prior", "uniform")
     prior = [prior[name] for name in names] if isinstance(prior, Mapping) else prior
     return Weighting(made, {"prior": prior, **{k: v for k, v in options.items() if v is not None}}, gated=reads)

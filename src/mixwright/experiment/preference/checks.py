@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from mixwright.errors import InputError
-from mixwright.experiment.preference.arms import start_of
-from mixwright.experiment.preference.work import Weighting, Work
-from mixwright.experiment.text.source_files import named
+from mixwright.experiment.core.config_parts import RunConfig
+from mixwright.experiment.core.errors import named
+from mixwright.experiment.preference.arms import Weighting, start_of
+from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
+from mixwright.experiment.preference.work import PairWork
 from mixwright.preference.mixtures import check_rows
 from mixwright.preference.specialists import fold_of_pairs
 
 
-def check_specialists(config: Any, work: Work, seed: int) -> None:
+def check_specialists(config: RunConfig, specialists: Specialists, seed: int) -> None:
     """
     Raise InputError if specialists cannot be had: those of another run do not fit, or a source has too few prompts.
 
@@ -22,31 +23,29 @@ def check_specialists(config: Any, work: Work, seed: int) -> None:
     ----------
     config
         Says where its keys stand, for the messages.
-    work
-        Pairs and settings.
+    specialists
+        How they are trained, or where they are taken from.
     seed
         That of the specialists.
     """
-    settings = work.specialists
-    if settings is None:
-        return
+    settings, work = specialists.settings, specialists.work
     with named(config.where("specialists")):
         for name, source in work.inputs.sources.items():
             if settings.run is not None:
-                work.specialist(name, seed, work.folder)
+                specialists.get(SpecialistJob(name, seed, work.folder))
             elif settings.folds > 1:
                 with named(f"source {name!r}"):
                     fold_of_pairs(source.train, settings.folds, seed)
 
 
-def check_generalist(config: Any, work: Work, weighting: Weighting, steps: int | None = None) -> None:
+def check_generalist(config: RunConfig, work: PairWork, weighting: Weighting, steps: int | None = None) -> None:
     """
     Raise InputError if a generalist's steps cannot be made: too small for its sources, or more than there are pairs.
 
     Parameters
     ----------
     config, work
-        As of `check_specialists`.
+        Says where its keys stand; pairs and settings.
     weighting
         How it mixes.
     steps

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mixwright.compare import AVERAGE_OF_SOURCES, LOSS, WORST_SOURCE, ArmInfo, Cell, Quantity
+from mixwright.experiment.core.comparison import ComparisonRun
+from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.parallel import Work, run_all
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.preference.checks import check_generalist, check_specialists
@@ -21,40 +22,34 @@ from mixwright.experiment.preference.compare_work import (
     steps_of,
     weighting_of,
 )
-from mixwright.experiment.preference.work import Work as PairWork
-from mixwright.experiment.text.source_files import named
+from mixwright.experiment.preference.specialists import Specialists
 
 PAIR_LOSS = Quantity(LOSS.name, "nats per pair")
 ACCURACY = Quantity("preference accuracy", "", higher=True)
 EXCESS = Quantity("excess over the specialist", "nats per pair")
 
 
-@dataclass
-class PreferenceComparison:
-    """
-    A comparison on preference pairs at work.
+class PreferenceComparison(ComparisonRun[ComparePreferenceConfig]):
+    """A comparison on preference pairs at work."""
 
-    Parameters
-    ----------
-    config
-        What it was told.
-    folder
-        The run folder.
-    """
-
-    config: ComparePreferenceConfig
-    folder: Path
-    _costs: dict[tuple[int, str], float] = field(init=False, default_factory=dict)
+    def __init__(self, config: ComparePreferenceConfig, folder: Path) -> None:
+        super().__init__(config, folder)
+        self._costs: dict[tuple[int, str], float] = {}  # of each specialist, in pairs
 
     @property
-    def seeds(self) -> Sequence[int]:
-        """Return the seeds."""
-        return range(self.config.seed, self.config.seed + self.config.seeds)
+    def title(self) -> str:
+        """Return the heading of the report where the configuration gives none."""
+        return f"{len(self.config.arms)} arms on preference pairs of {len(self.config.sources)} sources"
 
     @property
     def arms(self) -> list[ArmInfo]:
         """Return the arms as reports name them."""
         return [ArmInfo(arm.title, arm.kind, _words(arm)) for arm in self.config.arms]
+
+    @property
+    def level(self) -> float:
+        """Return the confidence level of intervals."""
+        return self.config.level
 
     @property
     def quantities(self) -> list[Quantity]:
@@ -89,23 +84,23 @@ class PreferenceComparison:
             with named(self.config.where("arms", str(number))):
                 weighting_of(self.config, arm)
         forget()
-        work = opened(self.config, self.folder, progress)
+        job = opened(self.config, self.folder, progress)
         for seed in self.seeds if self._specialists else ():
-            check_specialists(self.config, work, seed)
+            check_specialists(self.config, job, seed)
         for number, arm in enumerate(self.config.arms):
             with named(self.config.where("arms", str(number))):
-                costs = [self._cost_ahead(arm, work, seed) for seed in self.seeds]
+                costs = [self._cost_ahead(arm, job, seed) for seed in self.seeds]
                 steps = [steps_of(self.config, self.folder, arm, cost) for cost in costs]
             if (weighting := weighting_of(self.config, arm)) is not None:
-                check_generalist(self.config, work, weighting, max(steps))
+                check_generalist(self.config, job.work, weighting, max(steps))
 
     def prepare(self, progress: Progress) -> None:
         """Keep the tokens, and score all pairs under the reference."""
-        work = opened(self.config, self.folder, progress)
+        work = opened(self.config, self.folder, progress).work
         work.inputs.keep()
         work.make_references(lambda share: progress("reference", round(1000 * share), 1000))
 
-    def run(self, progress: Progress) -> list[Cell]:
+    def cells(self, progress: Progress) -> list[Cell]:
         """Train all specialists and arms, or those that are not there yet; return the cells."""
         config, limits = self.config, self.config.compute.limits()
         if self._specialists:
@@ -139,15 +134,15 @@ class PreferenceComparison:
             return 0.0
         return sum(self._costs[seed, name] for name in self.config.sources)
 
-    def _cost_ahead(self, arm: PreferenceArmConfig, work: PairWork, seed: int) -> float:
+    def _cost_ahead(self, arm: PreferenceArmConfig, specialists: Specialists, seed: int) -> float:
         """Return the pairs that an arm's specialists will cost."""
         if not (arm.trains and needs_specialists(self.config, arm)):
             return 0.0
-        return sum(work.cost_of(name, seed) for name in self.config.sources)
+        return sum(specialists.cost_of(name, seed) for name in self.config.sources)
 
     def notes(self, cells: Sequence[Cell]) -> list[str]:
         """Return what became of the pairs, and what it takes to read the costs."""
-        notes = list(opened(self.config, self.folder).inputs.notes)
+        notes = list(opened(self.config, self.folder).work.inputs.notes)
         if self._specialists:
             whole = sum(self._costs.values()) / len(self.seeds)
             charged = any(self.config.charged(arm) for arm in self.config.arms if needs_specialists(self.config, arm))
@@ -164,7 +159,7 @@ class PreferenceComparison:
 
     def budget(self) -> Mapping[str, Any]:
         """Return the pairs that each arm may train on."""
-        work = opened(self.config, self.folder)
+        work = opened(self.config, self.folder).work
         charged = any(self.config.charged(arm) for arm in self.config.arms if needs_specialists(self.config, arm))
         return {"tokens": work.steps * self.config.training.batch_size, "charged": charged}
 
@@ -175,7 +170,7 @@ def _words(arm: PreferenceArmConfig) -> str:
     words = {
         "pooled": "pairs drawn in proportion to the sources' sizes",
         "uniform": "pairs drawn with equal shares",
-        "normalised": "drawn by size, weighted so that each source's mean loss counts alike",
+        "normalised": "drawn by size, weighted so that each source's mean loss counts the same",
         "specialist": f"trained on {arm.specialist} alone",
         "merge": f"the specialists of the seed merged by {arm.merge}"
         + "".join(f", {name} {value}" for name, value in {"density": arm.density, **own}.items() if value is not None),

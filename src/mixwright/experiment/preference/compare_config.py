@@ -1,4 +1,4 @@
-"""What a comparison on preference pairs is told."""
+"""Configuration of a comparison on preference pairs: a preference configuration plus a list of arms."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from mixwright.experiment.core.config_parts import Part, not_bool
+from mixwright.experiment.core.compare_config import AnyArmConfig, ArmPrior, ArmStrategy, ComparisonConfig
+from mixwright.experiment.core.config_parts import Level, not_bool
 from mixwright.experiment.preference.config import Adapter, LossConfig, PreferDataConfig
 from mixwright.experiment.preference.train_config import WAYS, GeneralistTrainingConfig, SpecialistsConfig
-from mixwright.experiment.text.compare_config import Shared
 
 EVERY = "all"  # {specialist: all}: an arm for each source
-_OF_TRAINING = ("weights", "strategy")
 
 
-class PreferenceArmConfig(Part):
+class PreferenceArmConfig(AnyArmConfig):
     """
     An arm: one of `baseline`, `specialist`, `merge`, `weights` and `strategy`.
 
     A plain text is short for the baseline of that name, or else for a strategy.
     """
 
-    name: str | None = Field(default=None, min_length=1, description="Name in reports. Default: made of what it is.")
+    ways = ("baseline", "specialist", "merge", "weights", "strategy")
     baseline: Literal["pooled", "uniform", "normalised"] | None = Field(
         default=None,
         description="pooled (pairs drawn by the sources' sizes), uniform (equal shares), normalised (drawn by size, "
@@ -39,10 +38,8 @@ class PreferenceArmConfig(Part):
         default=None,
         description="{source: weight}: of a training, sum 1; of a merge, what each counts (default 1/k, ties 1).",
     )
-    strategy: str | dict[str, Any] | None = Field(
-        default=None, description="A strategy that changes weights in training: its name, or {name: ..., parameters}."
-    )
-    prior: Literal["uniform", "natural"] = Field(default="uniform", description="Where a strategy starts.")
+    strategy: ArmStrategy = None
+    prior: ArmPrior = "uniform"
     clip: Literal["example", "source", "none"] | None = Field(default=None, description="Default: that of training.")
     train_on: Literal["excess", "loss"] | None = Field(default=None, description="Default: that of training.")
     charge: bool | None = Field(
@@ -58,37 +55,23 @@ class PreferenceArmConfig(Part):
         return {"baseline" if value in WAYS else "strategy": value}
 
     @model_validator(mode="after")
-    def _one_way(self) -> PreferenceArmConfig:
-        ways = [way for way in ("baseline", "specialist", "merge", *_OF_TRAINING) if getattr(self, way) is not None]
-        if self.merge is not None and "weights" in ways:
-            ways.remove("weights")
-        if len(ways) != 1:
-            found = " and ".join(ways) or "none"
-            raise ValueError(f"an arm should have one of baseline, specialist, merge, weights, strategy, found {found}")
+    def _keys_of_the_way(self) -> PreferenceArmConfig:
         if self.density is not None and self.merge in (None, "linear"):
             raise ValueError("density is that of a merge with ties or dare; remove it")
         if self.strategy is None and {"prior", "clip", "train_on"} & self.model_fields_set:
             raise ValueError("prior, clip and train_on are those of a strategy; remove them")
         return self
 
-    @property
-    def kind(self) -> str:
-        """Return what the arm is: a baseline's name, specialist, merge, weights or strategy."""
-        if self.baseline is not None:
-            return self.baseline
-        return next(way for way in ("specialist", "merge", *_OF_TRAINING) if getattr(self, way) is not None)
+    def given(self) -> list[str]:
+        """Return the ways that are given; weights of a merge are no way of their own."""
+        given = super().given()
+        return [way for way in given if way != "weights"] if self.merge is not None else given
 
-    @property
-    def title(self) -> str:
-        """Return the arm's name."""
-        if self.name is not None:
-            return self.name
-        if self.strategy is not None:
-            named = self.strategy if isinstance(self.strategy, str) else self.strategy.get("name", "strategy")
-            return str(named)
+    def made_title(self) -> str:
+        """Return the name of an arm that is given none and follows no strategy."""
         if self.merge is not None:
             return f"merge {self.merge}"
-        return self.baseline or (f"specialist {self.specialist}" if self.specialist is not None else "weights")
+        return f"specialist {self.specialist}" if self.specialist is not None else super().made_title()
 
     @property
     def trains(self) -> bool:
@@ -96,12 +79,10 @@ class PreferenceArmConfig(Part):
         return self.specialist is None and self.merge is None
 
 
-class ComparePreferenceConfig(PreferDataConfig, Shared):
+class ComparePreferenceConfig(PreferDataConfig, ComparisonConfig):
     """A comparison of ways to mix preference pairs."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, title="mixwright compare, preference", protected_namespaces=()
-    )
+    model_config = ConfigDict(title="mixwright compare, preference")
     arms: list[PreferenceArmConfig] = Field(  # type: ignore[assignment]
         min_length=1, description="What is compared: names, or {...}."
     )
@@ -120,9 +101,7 @@ class ComparePreferenceConfig(PreferDataConfig, Shared):
         description="Whether the specialists' cost comes out of the steps of the arms that need them, or is reported.",
     )
     keep_models: bool = Field(default=False, description="Whether the models of all arms and seeds are kept.")
-    level: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
-        default=0.9, description="Confidence level of all intervals."
-    )
+    level: Level = 0.9
 
     @model_validator(mode="before")
     @classmethod
@@ -157,7 +136,7 @@ class ComparePreferenceConfig(PreferDataConfig, Shared):
                 raise ValueError(f"weights of the arm {arm.title} should be at least 0 with the sum 1, found {given}")
         return self
 
-    @property
+    @property  # type: ignore[misc]
     def targets(self) -> dict[str, Any]:
         """Return none: mixtures are judged on the sources' held-out pairs."""
         return {}

@@ -13,18 +13,13 @@ import numpy as np
 from mixwright.compare import AVERAGE_OF_SOURCES
 from mixwright.experiment.core.parallel import Report
 from mixwright.experiment.core.stages import Progress, Stage, silent
-from mixwright.experiment.preference.arms import checked_share, described, fixed, following, start_of
+from mixwright.experiment.preference.arms import Weighting, checked_share, described, fixed, following, start_of
 from mixwright.experiment.preference.compare_config import ComparePreferenceConfig, PreferenceArmConfig
 from mixwright.experiment.preference.inputs import open_inputs
-from mixwright.experiment.preference.work import (
-    HeldOutPairs,
-    Measured,
-    Specialist,
-    Weighting,
-    Work,
-    curve_of,
-    save_model,
-)
+from mixwright.experiment.preference.measures import HeldOutPairs, Measured, Specialist
+from mixwright.experiment.preference.models import save_model
+from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
+from mixwright.experiment.preference.work import PairWork, curve_of
 from mixwright.files import atomic_write, fingerprint
 from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.losses import PairLoss
@@ -32,22 +27,21 @@ from mixwright.preference.merges import merge
 from mixwright.training.model import no_bars
 
 _HELD_OUT = "held_out.npz"
-_OPEN: dict[Path, Work] = {}
+_OPEN: dict[Path, Specialists] = {}
 
 
-def opened(config: ComparePreferenceConfig, folder: Path, progress: Progress = silent) -> Work:
-    """Return the pairs and the reference of a comparison; read once in each process."""
+def opened(config: ComparePreferenceConfig, folder: Path, progress: Progress = silent) -> Specialists:
+    """Return the specialists of a comparison, with pairs and reference; read once in each process."""
     if folder not in _OPEN:
         _OPEN.clear()
-        loss = PairLoss(**config.loss.model_dump())
-        _OPEN[folder] = Work(
-            open_inputs(config, folder, progress), folder, config.training, config.of_specialists, loss
-        )
+        loss, settings = PairLoss(**config.loss.model_dump()), config.of_specialists
+        work = PairWork(open_inputs(config, folder, progress), folder, config.training, loss, settings.target)
+        _OPEN[folder] = Specialists(work, settings)
     return _OPEN[folder]
 
 
 def forget() -> None:
-    """Forget what was read in this process: it may have been made anew."""
+    """Forget what was read in this process: it may have been made again."""
     _OPEN.clear()
 
 
@@ -69,7 +63,7 @@ def needs_specialists(config: ComparePreferenceConfig, arm: PreferenceArmConfig)
 
 def steps_of(config: ComparePreferenceConfig, folder: Path, arm: PreferenceArmConfig, cost: float) -> int:
     """Return the steps of an arm, after what its specialists cost where that is charged."""
-    steps = opened(config, folder).steps
+    steps = opened(config, folder).work.steps
     if not (arm.trains and cost and config.charged(arm)):
         return steps
     return checked_share(steps, config.training.batch_size, cost, f"the arm {arm.title}")
@@ -77,8 +71,8 @@ def steps_of(config: ComparePreferenceConfig, folder: Path, arm: PreferenceArmCo
 
 def specialist_work(config: ComparePreferenceConfig, folder: Path, seed: int, name: str, report: Report) -> float:
     """Train a specialist with a seed; return what it cost, in pairs."""
-    work = opened(config, folder)
-    return work.specialist(name, seed, _of_seed(folder, seed), _kept(config), report).pairs
+    job = SpecialistJob(name, seed, _of_seed(folder, seed), _kept(config), report)
+    return opened(config, folder).get(job).pairs
 
 
 def _kept(config: ComparePreferenceConfig) -> bool:
@@ -104,7 +98,8 @@ class _ArmWork:
         self, config: ComparePreferenceConfig, folder: Path, seed: int, arm: PreferenceArmConfig, steps: int
     ) -> None:
         self._config, self._folder, self._seed, self._arm = config, folder, seed, arm
-        self._work = opened(config, folder)
+        self._maker = opened(config, folder)
+        self._work = self._maker.work
         self._weighting = weighting_of(config, arm)
         self._settings = config.training.settings(steps, seed)
         self._known: dict[str, Specialist] | None = None
@@ -115,7 +110,8 @@ class _ArmWork:
         """Return the specialists of the seed, which were made before."""
         if self._known is None:
             place, keep = _of_seed(self._folder, self._seed), not self._arm.trains
-            self._known = {n: self._work.specialist(n, self._seed, place, keep) for n in self._config.sources}
+            jobs = {name: SpecialistJob(name, self._seed, place, keep) for name in self._config.sources}
+            self._known = {name: self._maker.get(job) for name, job in jobs.items()}
         return self._known
 
     def do(self, over: bool, report: Report) -> dict[str, Any]:

@@ -1,25 +1,42 @@
-"""What every run on preference pairs is told: a model, sources of pairs, how they become tokens, how to train."""
+"""Configuration of all runs on preference pairs: a model, sources of pairs, how they become tokens, how to train."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, ValidationInfo, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic import field_validator as validates
 
 from mixwright.errors import InputError
-from mixwright.experiment.core.config_parts import Count, FilePath, Part, Positive, Share, listed, not_bool
-from mixwright.experiment.core.errors import explain
-from mixwright.experiment.core.yaml import YamlFile, dotted, read_yaml
+from mixwright.experiment.core.config_parts import (
+    AtLeastTwo,
+    Between,
+    CheckpointEvery,
+    Count,
+    FilePath,
+    LinearRate,
+    NotNegative,
+    Part,
+    Positive,
+    Precision,
+    RunConfig,
+    Seed,
+    Share,
+    Warmup,
+    WeightDecay,
+    listed,
+    not_bool,
+)
+
+if TYPE_CHECKING:
+    from mixwright.preference.fitting import FitSettings
 
 Scalar = str | int | float | bool | None
-NotNegative = Annotated[float, BeforeValidator(not_bool), Field(ge=0)]
 _TEMPLATES = (".jinja", ".jinja2", ".j2")
 
 
-class SplitConfig(Part):
+class PairSplitConfig(Part):
     """How pairs are split. `split: hash` and `split: COLUMN` are short for `{by: ...}`."""
 
     shorthand: ClassVar[str | None] = "by"
@@ -61,7 +78,7 @@ class PairSourceConfig(Part):
         default="error",
         description="A row that is no pair (an empty answer, two equal ones, ...): an error, or left out and counted.",
     )
-    split: SplitConfig = Field(default_factory=SplitConfig, description="Which pairs are held out.")
+    split: PairSplitConfig = Field(default_factory=PairSplitConfig, description="Which pairs are held out.")
     test: FilePath | None = Field(
         default=None, description="A file of held-out pairs, read as this one; nothing is then split off."
     )
@@ -80,7 +97,7 @@ class PairSourceConfig(Part):
 class PairsConfig(Part):
     """How pairs become tokens, as in TRL's DPOConfig."""
 
-    max_length: Annotated[int, BeforeValidator(not_bool), Field(ge=2)] = Field(
+    max_length: AtLeastTwo = Field(
         default=512, description="Tokens of prompt and answer together; longer ones are cut."
     )
     truncation: Literal["keep_start", "keep_end"] = Field(
@@ -151,15 +168,13 @@ class PreferTrainingConfig(Part):
     )
     batch_size: Count = Field(default=32, description="Pairs per step, over all micro-batches.")
     accumulate: Count = Field(default=1, description="Micro-batches per step: less memory, the same batch.")
-    learning_rate: Positive = Field(default=1e-4, description="Highest learning rate (AdamW, linear to 0).")
-    warmup: Share = Field(default=0.05, description="Share of the steps in which the learning rate rises.")
-    weight_decay: NotNegative = Field(default=0.0, description="Weight decay of AdamW.")
+    learning_rate: LinearRate = 1e-4
+    warmup: Warmup = 0.05
+    weight_decay: WeightDecay = 0.0
     max_grad_norm: Positive = Field(default=1.0, description="Longer gradients are cut to this norm.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="Of the passes; auto: bfloat16 on a GPU. Parameters are float32."
-    )
+    precision: Precision = "auto"
     gradient_checkpointing: bool = Field(default=False, description="Less memory, slower.")
-    checkpoint_every: Positive = Field(default=60.0, description="Longest time between checkpoints, in seconds.")
+    checkpoint_every: CheckpointEvery = 60.0
     observe_every: Count = Field(default=10, description="Steps between two lines of metrics.")
 
     @model_validator(mode="after")
@@ -171,18 +186,30 @@ class PreferTrainingConfig(Part):
         return self
 
     def total_steps(self, pairs: int) -> int:
-        """Return the number of optimiser steps with so many pairs to train on."""
+        """Return the number of optimiser steps with a number of pairs to train on."""
         return self.steps or max(1, -(-round((self.epochs or 1.0) * pairs) // self.batch_size))
 
+    def settings(self, steps: int, seed: int, learning_rate: float | None = None) -> FitSettings:
+        """Return the settings of a training of a number of steps."""
+        from mixwright.preference.fitting import FitSettings
 
-class PreferDataConfig(Part):
-    """What every run on preference pairs is told: the model, the sources, and how they become tokens."""
+        same = ("batch_size", "accumulate", "weight_decay", "max_grad_norm", "precision", "gradient_checkpointing")
+        return FitSettings(
+            steps=steps,
+            learning_rate=learning_rate or self.learning_rate,
+            warmup=round(self.warmup * steps),
+            seed=seed,
+            checkpoint_seconds=self.checkpoint_every,
+            **{name: getattr(self, name) for name in same},
+        )
+
+
+class PreferDataConfig(RunConfig):
+    """What the configurations of all runs on pairs share: the model, the sources, and how they become tokens."""
 
     kind: Literal["preference"] = Field(default="preference", description="preference: sources are pairs.")
     title: str = Field(default="", description="Heading of the report. Default: what it is about.")
-    seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0, lt=2**31)] = Field(
-        default=0, description="Seed of the order of rows, of adapters and of dropout."
-    )
+    seed: Seed = Field(default=0, description="Seed of the order of rows, of adapters and of dropout.")
     model: FilePath = Field(
         description="The model to start from: a folder of the transformers library, or a run of `mixwright train` or "
         "`mixwright prefer`."
@@ -191,11 +218,10 @@ class PreferDataConfig(Part):
     sources: dict[str, PairSourceConfig] = Field(
         min_length=1, description="The sources of pairs by name: {name: path or {...}}."
     )
-    held_out: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
+    held_out: Between = Field(
         default=0.1, description="Share of the prompts that is held out, where a source is split by hash."
     )
     pairs: PairsConfig = Field(default_factory=PairsConfig, description="How pairs become tokens.")
-    _file: YamlFile | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _names(self) -> PreferDataConfig:
@@ -204,17 +230,25 @@ class PreferDataConfig(Part):
                 raise ValueError("sources: a name should not be empty")
         return self
 
-    def where(self, *key: str) -> str:
-        """Say where a key stands: file, line and dotted key."""
-        return self._file.where(key) if self._file else f"key {dotted(key)}"
+    def dumped(self) -> dict[str, Any]:
+        """Return the configuration as JSON-able values, with every default, as it can be read again."""
+        values: dict[str, Any] = super().dumped()
+        for name, source in self.sources.items():  # null is a value to filter by
+            values["sources"][name]["where"] = source.model_dump(mode="json")["where"]
+        for part in (values, *values.get("arms", ())):  # defaults that are refused beside what was given
+            if "strategy" not in part:
+                for name in ("prior", "constraints"):
+                    part.pop(name, None)
+        given = values.get("specialists", {})
+        if "run" in given:
+            values["specialists"] = {name: given[name] for name in ("run", "target")}
+        return values
 
 
 class SftConfig(PreferDataConfig):
     """Supervised fine-tuning on the chosen answers of pairs."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, title="mixwright prefer sft", protected_namespaces=()
-    )
+    model_config = ConfigDict(title="mixwright prefer sft")
     weights: Literal["uniform", "natural"] | dict[str, Share] = Field(
         default="natural",
         description="Shares of the sources in each batch: uniform, natural (by size), {source: weight}.",
@@ -231,78 +265,3 @@ class SftConfig(PreferDataConfig):
         if isinstance(given, dict) and (set(given) != set(self.sources) or abs(sum(given.values()) - 1) > 1e-6):
             raise ValueError(f"weights should give each source a weight, with the sum 1, found {given}")
         return self
-
-
-Config = TypeVar("Config", bound=PreferDataConfig)
-
-
-def load_prefer_config(model: type[Config], path: Path | str) -> Config:
-    """
-    Read the YAML file of a run on pairs and check it; no data is opened.
-
-    Raises
-    ------
-    InputError
-        Names the file, the line, the key, what was found and what to do.
-    """
-    file = read_yaml(path)
-    if not isinstance(file.value, dict):
-        raise InputError(f"{path} should hold keys such as model: and sources:, found {type(file.value).__name__}")
-    return make_prefer_config(model, file.value, file)
-
-
-def make_prefer_config(
-    model: type[Config], value: dict[str, Any], file: YamlFile | None = None, folder: Path | str | None = None
-) -> Config:
-    """
-    Check a configuration given as nested dictionaries.
-
-    Parameters
-    ----------
-    model
-        SftConfig, or another kind of PreferDataConfig.
-    value
-        What the YAML file would hold.
-    file
-        Where it was read from, for the messages.
-    folder
-        Where relative paths start. Default: the folder of `file`, or else the current one.
-
-    Raises
-    ------
-    InputError
-        Something is missing, unknown or not as it should be; all faults are named.
-    """
-    folder = Path(folder or (file.path.parent if file else "."))
-    try:
-        config = model.model_validate(value, context={"folder": folder.resolve()})
-    except ValidationError as error:
-        raise InputError(explain(model, error, file)) from error
-    config._file = file
-    return config
-
-
-def prefer_schema(model: type[PreferDataConfig]) -> dict[str, Any]:
-    """Return the JSON schema of the YAML file, for editors."""
-    return model.model_json_schema(mode="validation")
-
-
-def dumped(config: PreferDataConfig) -> dict[str, Any]:
-    """Return the configuration as JSON-able values, with every default, as it can be read again."""
-    values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
-    for name, source in config.sources.items():  # null is a value to filter by
-        values["sources"][name]["where"] = source.model_dump(mode="json")["where"]
-    for part in (values, *values.get("arms", ())):  # defaults that are refused beside what was given
-        if "strategy" not in part:
-            for name in ("prior", "constraints"):
-                part.pop(name, None)
-    given = values.get("specialists", {})
-    if "run" in given:
-        values["specialists"] = {name: given[name] for name in ("run", "target")}
-    return values
-
-
-def config_text(config: PreferDataConfig, command: str) -> str:
-    """Return the configuration as YAML; `command`: "mixwright prefer sft"."""
-    head = f"# The configuration of this run, with all defaults. Go on with: {command} THIS_FILE --run THIS_FOLDER\n"
-    return head + yaml.safe_dump(dumped(config), sort_keys=False, allow_unicode=True)

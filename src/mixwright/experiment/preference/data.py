@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError
+from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.preference.config import PairSourceConfig, PreferDataConfig
-from mixwright.experiment.text.source_files import named
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.preference.pairs.encode import EncodedPairs, encode_pairs
 from mixwright.preference.pairs.pairs import Pairs, leaked_prompts, read_pairs, split_pairs

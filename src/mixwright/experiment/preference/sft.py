@@ -1,92 +1,53 @@
-"""Supervised fine-tuning on the better answers of pairs, from beginning to end: what `mixwright prefer sft` does."""
+"""Supervised fine-tuning on the better answers of pairs: what `mixwright prefer sft` does."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from mixwright.experiment.core.same_folder import check_same
-from mixwright.experiment.core.stages import Progress, Stage, check_folder, open_run, silent
-from mixwright.experiment.preference.config import SftConfig, config_text, dumped
-from mixwright.experiment.preference.inputs import Inputs, load_model, on_device, open_inputs, with_adapter
-from mixwright.experiment.preference.work import save_model
-from mixwright.experiment.text.source_files import named
-from mixwright.experiment.text.summary import SCHEMA
+from mixwright.experiment.core.errors import named
+from mixwright.experiment.core.stages import Progress, Stage
+from mixwright.experiment.preference.config import SftConfig
+from mixwright.experiment.preference.inputs import open_inputs
+from mixwright.experiment.preference.models import load_model, on_device, save_model, with_adapter
+from mixwright.experiment.run import Run
 from mixwright.files import write_json
-from mixwright.preference.fitting import FitSettings, forget_checkpoints
+from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.sft import answer_losses, fine_tune, shares_of
-from mixwright.version import __version__
-
-MAY_DIFFER = (("title",), ("training", "checkpoint_every"))
-_SAME = ("batch_size", "accumulate", "learning_rate", "weight_decay", "max_grad_norm", "precision")
 
 
-def run_sft(
-    config: SftConfig, folder: Path | str, progress: Progress = silent, command: str = "mixwright.run_sft"
-) -> dict[str, Any]:
+class FineTuning(Run[SftConfig]):
     """
-    Do a supervised fine-tuning, or the rest of one, and return its summary; a finished one is not done again.
+    Supervised fine-tuning on the better answers; it leaves `model/` (with its tokenizer) and `metrics.jsonl`.
 
-    Stopped in whatever way and called again it goes on, and on a CPU ends with the same model bit by bit.
-
-    Parameters
-    ----------
-    config
-        From `load_prefer_config(SftConfig, path)` or `make_prefer_config(SftConfig, values)`.
-    folder
-        The run folder: a new one, an empty one, or one of the same configuration.
-    progress
-        Called as `progress(stage, done, total, note)`.
-    command
-        What the summary says the run was made with.
-
-    Returns
-    -------
-    dict
-        `summary.json`; beside it are `model/` (with its tokenizer) and `metrics.jsonl` (a line per step).
-
-    Raises
-    ------
-    InputError
-        The configuration does not fit the data, the model or the folder, which holds another run.
+    Stopped in whatever way and started again it resumes, and on a CPU ends with the same model bit by bit.
     """
-    folder = Path(folder)
-    check_folder(folder)
-    check_same(dumped(config), folder, "fine-tuning", ("training", "model"), MAY_DIFFER)
-    inputs = open_inputs(config, folder, progress)
-    with open_run(folder, config_text(config, "mixwright prefer sft")):
-        inputs.keep()
-        return _Work(config, folder, inputs).do(progress, command)
 
+    @property
+    def title(self) -> str:
+        """Return the heading where the configuration gives none."""
+        return f"Fine-tuning on {', '.join(self.config.sources)}"
 
-class _Work:
-    """One fine-tuning at work."""
-
-    def __init__(self, config: SftConfig, folder: Path, inputs: Inputs) -> None:
-        self.config, self.folder, self.inputs = config, folder, inputs
-        self.sizes = {name: len(source.train) for name, source in inputs.sources.items()}
+    def check(self, progress: Progress) -> None:
+        """Read the pairs, and check that tokeniser and model fit."""
+        config = self.config
+        self.inputs = open_inputs(config, self.folder, progress)
+        self.sizes = {name: len(source.train) for name, source in self.inputs.sources.items()}
         self.shares = shares_of(config.weights, self.sizes)
-        training = config.training
-        steps = training.total_steps(sum(self.sizes.values()))
-        self.settings = FitSettings(
-            steps=steps,
-            warmup=round(training.warmup * steps),
-            seed=config.seed,
-            checkpoint_seconds=training.checkpoint_every,
-            gradient_checkpointing=training.gradient_checkpointing,
-            **{name: getattr(training, name) for name in _SAME},
-        )
+        self.settings = config.training.settings(config.training.total_steps(sum(self.sizes.values())), config.seed)
 
-    def do(self, progress: Progress, command: str) -> dict[str, Any]:
-        """Train and measure; write the summary."""
+    def work(self, progress: Progress) -> dict[str, Any]:
+        """Train and measure, or take what is done, and return the summary without its head."""
+        self.inputs.keep()
         stage = Stage(self.folder / "trained", self._made_from)
-        result, path = stage.result(), self.folder / "summary.json"
-        if result is not None and (self.folder / "model" / "config.json").exists() and path.exists():
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        path.unlink(missing_ok=True)
+        result = stage.result()
+        if result is None or not (self.folder / "model" / "config.json").exists():
+            (self.folder / "summary.json").unlink(missing_ok=True)  # it is of another training
+            result = self._trained(stage, progress)
+        return self._summary(result)
+
+    def _trained(self, stage: Stage, progress: Progress) -> dict[str, Any]:
         stage.begin()
         before = self._before(stage, progress)
         model = load_model(self.inputs.model)
@@ -110,9 +71,7 @@ class _Work:
         ledger = {line["source"]: line for line in mixture.loader.ledger().to_json()["sources"]}
         result = stage.finish({"measured": measured, "ledger": ledger, "parameters": model.num_parameters()})
         forget_checkpoints(stage.folder)
-        summary = self._summary(result, command)
-        write_json(path, summary)
-        return summary
+        return result
 
     @property
     def _made_from(self) -> dict[str, Any]:
@@ -145,7 +104,7 @@ class _Work:
         progress("measure", total, total, note)
         return found
 
-    def _summary(self, result: Mapping[str, Any], command: str) -> dict[str, Any]:
+    def _summary(self, result: Mapping[str, Any]) -> dict[str, Any]:
         settings, measured = self.settings, result["measured"]
         sources = [
             {
@@ -161,13 +120,6 @@ class _Work:
             for name, source in self.inputs.sources.items()
         ]
         return {
-            "schema": SCHEMA,
-            "kind": "fine-tuning",
-            "version": __version__,
-            "title": self.config.title or f"Fine-tuning on {', '.join(self.inputs.sources)}",
-            "command": command,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seed": self.config.seed,
             "model": str(self.config.model),
             "parameters": result["parameters"],
             "adapter": self.inputs.adapter_described,

@@ -1,40 +1,44 @@
-"""What specialists and generalists on preference pairs found: their `summary.json`."""
+"""The summaries of specialists and generalists on preference pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-from mixwright.experiment.preference.train_config import PreferConfig
-from mixwright.experiment.preference.work import Specialist, Work
-from mixwright.experiment.text.summary import SCHEMA
-from mixwright.version import __version__
+from mixwright.experiment.preference.measures import Specialist
+from mixwright.experiment.preference.train_config import PreferConfig, SpecialistsConfig
+from mixwright.experiment.preference.work import PairWork
 
 _MEASURES = ("loss", "accuracy", "margin", "excess", "gap")
 
 
+def settings_of(config: PreferConfig, specialists: SpecialistsConfig | None) -> dict[str, Any]:
+    """Return what the summary repeats of the configuration."""
+    return {
+        "model": str(config.model),
+        "adapter": None if config.adapter is None else config.adapter.model_dump(mode="json"),
+        "loss": config.loss.model_dump(mode="json"),
+        "specialist_settings": None if specialists is None else specialists.model_dump(mode="json", exclude_none=True),
+        "training": config.training.model_dump(mode="json", exclude_none=True),
+    }
+
+
 def specialists_summary(
-    config: PreferConfig,
-    command: str,
-    work: Work,
+    work: PairWork,
     found: Mapping[str, Specialist],
     measured: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """
-    Return the summary of a run of specialists.
+    Return the summary of a run of specialists, without head and settings.
 
     Parameters
     ----------
-    config, command
-        What it was told, and by which command.
     work, found
         The pairs, and the specialists of all sources.
     measured
         {specialist: {source: held-out numbers}}, of models that were kept.
     """
     return {
-        **_head(config, command, "specialists", f"Specialists of {', '.join(work.names)}"),
         "sources": [
             {
                 **_pairs(work, name),
@@ -52,31 +56,22 @@ def specialists_summary(
 
 
 def training_summary(
-    config: PreferConfig,
-    command: str,
-    work: Work,
+    work: PairWork,
     found: Mapping[str, Specialist] | None,
     result: Mapping[str, Any],
-    strategy: str,
-    fixed: bool,
 ) -> dict[str, Any]:
     """
-    Return the summary of a generalist.
+    Return the summary of a generalist, without head and settings.
 
     Parameters
     ----------
     found
         The specialists; None: there are none.
     result
-        What `Work.result` returned, with its curve.
-    strategy, fixed
-        The weights or the strategy in words; whether the weights stay.
+        What `PairWork.result` returned, with its curve.
     """
     measured = result["measured"]
     return {
-        **_head(config, command, "preference", f"A model of {', '.join(work.names)}"),
-        "strategy": strategy,
-        "fixed": fixed,
         "specialists": found is not None,
         "steps": result["steps"],
         "pairs": result["pairs"],
@@ -103,26 +98,7 @@ def training_summary(
     }
 
 
-def _head(config: PreferConfig, command: str, kind: str, title: str) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "kind": kind,
-        "version": __version__,
-        "title": config.title or title,
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": config.seed,
-        "model": str(config.model),
-        "adapter": None if config.adapter is None else config.adapter.model_dump(mode="json"),
-        "loss": config.loss.model_dump(mode="json"),
-        "specialist_settings": None
-        if config.specialists is None
-        else config.specialists.model_dump(mode="json", exclude_none=True),
-        "training": config.training.model_dump(mode="json", exclude_none=True),
-    }
-
-
-def _pairs(work: Work, name: str) -> dict[str, Any]:
+def _pairs(work: PairWork, name: str) -> dict[str, Any]:
     source = work.inputs.sources[name]
     return {"name": name, "pairs": len(source.train), "held_out_pairs": len(source.test)}
 

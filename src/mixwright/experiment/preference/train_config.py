@@ -1,4 +1,4 @@
-"""What trainings on preference pairs are told besides their data: specialists, weights or a strategy, how to train."""
+"""Configuration of specialists and generalists on preference pairs: weights or a strategy, and how to train."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mixwright.experiment.core.config_parts import Count, FilePath, LimitsConfig, Part, Positive, Share
+from mixwright.experiment.core.config_parts import (
+    Count,
+    FilePath,
+    Lag,
+    LimitsConfig,
+    LinearRate,
+    MaxEpochs,
+    ObserveEvery,
+    Part,
+    Positive,
+    Share,
+    StrategyGiven,
+    StrategyPrior,
+    Warmup,
+)
 from mixwright.experiment.preference.config import Adapter, LossConfig, PreferDataConfig, PreferTrainingConfig
 
 WAYS = ("pooled", "uniform", "normalised")
@@ -30,8 +44,8 @@ class SpecialistsConfig(Part):
     learning_rate: Positive | None = Field(default=None, description="Default: that of training.")
     folds: Count = Field(
         default=1,
-        description="Above 1, cross-fitting: the target of a pair comes from one of so many specialists that did not "
-        "see it, nor another pair with its prompt. So many times the cost.",
+        description="Above 1, cross-fitting with that many folds: each pair is scored by a specialist that was trained "
+        "without it and without other pairs of its prompt. The cost grows with the number of folds.",
     )
     target: Literal["pair", "source_mean"] = Field(
         default="pair", description="What a pair's loss is compared with: the specialist's loss of it, or the mean."
@@ -39,7 +53,7 @@ class SpecialistsConfig(Part):
     keep: bool = Field(default=False, description="Whether the models are kept: merges need them.")
 
     def steps(self, pairs: int, batch_size: int) -> int:
-        """Return the steps of a specialist with so many pairs to train on."""
+        """Return the steps of a specialist with a number of pairs to train on."""
         return max(1, -(-round(self.epochs * pairs) // batch_size))
 
     @model_validator(mode="after")
@@ -53,8 +67,8 @@ class SpecialistsConfig(Part):
 class GeneralistTrainingConfig(PreferTrainingConfig):
     """How to train on the pairs of several sources."""
 
-    learning_rate: Positive = Field(default=5e-6, description="Highest learning rate (AdamW, linear to 0).")
-    warmup: Share = Field(default=0.1, description="Share of the steps in which the learning rate rises.")
+    learning_rate: LinearRate = 5e-6
+    warmup: Warmup = 0.1
     clip: Literal["example", "source", "none"] = Field(
         default="example",
         description="Where the excess over the specialist is cut at 0: per pair, per source, nowhere.",
@@ -64,12 +78,9 @@ class GeneralistTrainingConfig(PreferTrainingConfig):
         description="excess: pairs below their specialist's loss have no gradient. loss: all have; the excess moves "
         "the weights alone. Default: excess where the strategy reads it, else loss.",
     )
-    observe_every: Count = Field(default=1, description="Steps between two observations, which a strategy acts on.")
-    lag: Count = Field(default=1, description="Steps from an observation to the first step of the weights that follow.")
-    max_epochs: Positive | None = Field(
-        default=None,
-        description="How often a source may be gone through; what it cannot give goes to others. Default: no limit.",
-    )
+    observe_every: ObserveEvery = 1
+    lag: Lag = 1
+    max_epochs: MaxEpochs = None
     evaluate_every: Count | None = Field(
         default=None, description="Steps between measurements of held-out pairs. Default: a tenth of the run."
     )
@@ -77,27 +88,11 @@ class GeneralistTrainingConfig(PreferTrainingConfig):
         default=200, description="Held-out pairs of each source in those measurements; at the end all are measured."
     )
 
-    def settings(self, steps: int, seed: int, learning_rate: float | None = None) -> Any:
-        """Return the FitSettings of a training of so many steps."""
-        from mixwright.preference.fitting import FitSettings
-
-        same = ("batch_size", "accumulate", "weight_decay", "max_grad_norm", "precision", "gradient_checkpointing")
-        return FitSettings(
-            steps=steps,
-            learning_rate=learning_rate or self.learning_rate,
-            warmup=round(self.warmup * steps),
-            seed=seed,
-            checkpoint_seconds=self.checkpoint_every,
-            **{name: getattr(self, name) for name in same},
-        )
-
 
 class PreferConfig(PreferDataConfig):
     """Specialists and a generalist on preference pairs: `mixwright prefer specialists` and `mixwright prefer train`."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, title="mixwright prefer train", protected_namespaces=()
-    )
+    model_config = ConfigDict(title="mixwright prefer train")
     loss: LossConfig = Field(default_factory=LossConfig, description="The loss, of specialists and generalist alike.")
     adapter: Adapter = Field(default=None, description="none: all parameters are trained. {rank, ...}: LoRA.")
     specialists: SpecialistsConfig | None = Field(
@@ -109,13 +104,8 @@ class PreferConfig(PreferDataConfig):
         description="Fixed weights: pooled (pairs drawn by the sources' sizes), uniform (equal shares), normalised "
         "(drawn by size, weighted so that each source's mean loss counts alike), or {source: weight}.",
     )
-    strategy: str | dict[str, Any] | None = Field(
-        default=None,
-        description="Weights that follow the training: a strategy's name, or {name: ..., parameters, wrap: [...]}.",
-    )
-    prior: Literal["uniform", "natural"] | dict[str, Share] = Field(
-        default="uniform", description="Where a strategy starts: uniform, natural, or {source: weight}."
-    )
+    strategy: StrategyGiven = None
+    prior: StrategyPrior = "uniform"
     constraints: LimitsConfig = Field(
         default_factory=LimitsConfig, description="What weights a strategy may ask for: floors, caps, groups, ..."
     )
@@ -133,3 +123,25 @@ class PreferConfig(PreferDataConfig):
             if isinstance(given, dict) and (set(given) != set(self.sources) or abs(sum(given.values()) - 1) > 1e-6):
                 raise ValueError(f"{name} should give each source a weight, with the sum 1, found {given}")
         return self
+
+
+class SpecialistsRunConfig(PreferConfig):
+    """A run of specialists alone; weights and strategy may be there and are not used."""
+
+    model_config = ConfigDict(title="mixwright prefer specialists")
+
+    @model_validator(mode="after")
+    def _trains_specialists(self) -> SpecialistsRunConfig:
+        if self.specialists is not None and self.specialists.run is not None:
+            raise ValueError("specialists.run is for trainings; here the specialists are trained: remove the key run")
+        return self
+
+    @property
+    def settings(self) -> SpecialistsConfig:
+        """Return the settings of the specialists, also where none are given."""
+        return self.specialists or SpecialistsConfig()
+
+    def dumped(self) -> dict[str, Any]:
+        """Return the configuration as JSON-able values, without what does not matter here."""
+        bare = self.model_copy(update={"weights": None, "strategy": None, "specialists": self.settings})
+        return super(SpecialistsRunConfig, bare).dumped()

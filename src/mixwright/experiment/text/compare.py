@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
-from pathlib import Path
 
-from mixwright.compare import AVERAGE_OF_SOURCES, LOSS, ArmInfo, Cell, Quantity
+from mixwright.compare import LOSS, ArmInfo, Cell, Quantity
 from mixwright.errors import InputError
-from mixwright.experiment.core.arms import check_arms, describe, fixed_weights
+from mixwright.experiment.core.arms import MEASURED, describe, fixed_weights, strategy_of
+from mixwright.experiment.core.compare_config import BASELINES, SEARCHES, ArmConfig
+from mixwright.experiment.core.comparison import ComparisonRun
+from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.parallel import Work, run_all
 from mixwright.experiment.core.stages import Progress
-from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
+from mixwright.experiment.text.compare_config import CompareConfig
 from mixwright.experiment.text.compare_work import (
     Searched,
     Training,
@@ -24,8 +27,6 @@ from mixwright.experiment.text.compare_work import (
     unit_of,
 )
 from mixwright.experiment.text.inputs import (
-    Source,
-    Target,
     check_enough,
     check_inputs,
     check_sizes,
@@ -38,57 +39,32 @@ from mixwright.experiment.text.inputs import (
 )
 from mixwright.experiment.text.proxies import flops_per_token, planned_proxies, proxy_cost, target_rows
 from mixwright.experiment.text.source_files import check_sources, remember_checked
-from mixwright.text import Tokenizer
+from mixwright.strategies.registry import known as strategies
 
 ACCURACY = Quantity("accuracy", "", higher=True)
 _OFTEN = 4  # epochs after which repeated text is known to bring less
 
 
-@dataclass
-class TextComparison:
-    """
-    A comparison of texts at work.
-
-    Parameters
-    ----------
-    config
-        What it was told.
-    folder
-        The run folder.
-    """
-
-    config: CompareConfig
-    folder: Path
-    targets: list[Target] = field(init=False)
-    sources: list[Source] = field(init=False)
-    tokenizer: Tokenizer = field(init=False)
-    _prints: dict[str, str] = field(init=False)
-
-    @property
-    def seeds(self) -> Sequence[int]:
-        """Return the seeds."""
-        return range(self.config.seed, self.config.seed + self.config.seeds)
+class TextComparison(ComparisonRun[CompareConfig]):
+    """A comparison of texts at work."""
 
     @property
     def arms(self) -> list[ArmInfo]:
         """Return the arms as reports name them."""
-        return [describe(self.config, arm) for arm in self.config.arms]
+        config = self.config
+        several = len(config.targets) > 1
+        return [describe(arm, arm.likelihood or config.search.likelihood[0], several) for arm in config.arms]
 
     @property
-    def source_quantities(self) -> Sequence[Quantity]:
-        """Return what is measured on sources."""
-        return (LOSS,)
-
-    @property
-    def judged(self) -> Sequence[tuple[str, str]]:
-        """Return what is judged where there are no targets."""
-        return ((LOSS.name, AVERAGE_OF_SOURCES),)
+    def level(self) -> float:
+        """Return the confidence level of intervals."""
+        return self.config.search.level
 
     def check(self, progress: Progress) -> None:
         """Read everything that is read, and check it; nothing is written."""
         config = self.config
         check_inputs(config)
-        check_arms(config)
+        self._check_arms()
         self.targets = [read_target(name, t, config.where("targets", name)) for name, t in config.targets.items()]
         if any(arm.searches for arm in config.arms):
             for target in self.targets:
@@ -111,6 +87,21 @@ class TextComparison:
             if not arm.searches:
                 known[arm.title, config.seed, None] = self._training(number, arm, config.seed, None, {})
         self._check_epochs(known)
+
+    def _check_arms(self) -> None:
+        """Raise InputError if an arm names other sources, or cannot be trained; nothing is written."""
+        config, names = self.config, list(self.config.sources)
+        for number, arm in enumerate(config.arms):
+            with named(config.where("arms", str(number))):
+                fixed_weights(arm, names, [1.0] * len(names))
+                if isinstance(arm.strategy, str):
+                    _check_name(arm.strategy)
+                strategy_of(arm, names, MEASURED)
+                if arm.settings is not None:
+                    prior = arm.settings.prior
+                    given = [prior.get(name, 0.0) for name in names] if isinstance(prior, dict) else None
+                    plenty = [1e300] * len(names)  # epochs are checked once the tokens are counted
+                    arm.settings.constraints(config.final.tokens).allowed(names, plenty, given)
 
     def _check_epochs(self, wanted: Mapping[tuple[str, int, str | None], Training]) -> None:
         """Raise InputError if the sources of an arm cannot give its rows within max_epochs; nothing is trained yet."""
@@ -152,7 +143,7 @@ class TextComparison:
                 f"documents, found none (held_out: {self.config.held_out:g}); raise held_out, or give more documents"
             )
 
-    def run(self, progress: Progress) -> list[Cell]:
+    def cells(self, progress: Progress) -> list[Cell]:
         """Train proxies, search, train each arm with each seed; return the cells."""
         forget()
         limits = self.config.compute.limits()
@@ -295,3 +286,13 @@ class TextComparison:
     @cached_property
     def _flops_per_token(self) -> float:
         return flops_per_token(self.config.model.spec(), self.tokenizer, self.config.final.context)
+
+
+def _check_name(name: str) -> None:
+    """Raise InputError, with the nearest name, if an arm's name is no baseline, no search and no strategy."""
+    plain = {re.sub("[^a-z]", "", known.lower()): known for known in (*BASELINES, *SEARCHES, *strategies())}
+    given = re.sub("[^a-z]", "", name.lower())
+    if given not in {re.sub("[^a-z]", "", known.lower()) for known in strategies()}:
+        near = get_close_matches(given, plain, n=1)
+        meant = f"; did you mean {plain[near[0]]!r}?" if near else ""
+        raise InputError(f"there is no arm {name!r}{meant} Known: {', '.join(plain.values())}, or a mixture.json")

@@ -16,7 +16,7 @@ from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
 from mixwright.experiment.text.config import MixMinConfig
 from mixwright.experiment.text.evaluation import MEASURED_TOKENS, HeldOut
-from mixwright.experiment.text.inputs import Source, Target, open_sources, read_target
+from mixwright.experiment.text.inputs import Target, TokenSource, open_sources, read_target
 from mixwright.experiment.text.mixtures import search_mixture
 from mixwright.experiment.text.proxies import (
     Scores,
@@ -54,7 +54,7 @@ class _Opened:
     """What was prepared, as the pieces of work see it."""
 
     tokenizer: Tokenizer
-    sources: list[Source]
+    sources: list[TokenSource]
     targets: list[Target]
 
 
@@ -222,7 +222,7 @@ class _TrainingWork:
                 _progress(lambda share: report(_TRAINED * share)),
                 self._held.watch,
                 prior=self._arm.prior if self._arm else "uniform",
-                measures={"eval_loss": self._held.told_source_losses},
+                measures={"eval_loss": self._held.strategy_source_losses},
             )
 
     def _measured(self, trained: TrainingResult) -> dict[str, Any]:
@@ -248,7 +248,7 @@ class _TrainingWork:
             "steps": trained.steps,
             "tokens": trained.tokens,
             "epochs": {name: ledger[name]["epochs"] if name in ledger else 0.0 for name in self._names},
-            "notes": [*trained.notes, *(self._held.untold(self._strategy) if self._strategy else [])],
+            "notes": [*trained.notes, *(self._held.unreported(self._strategy) if self._strategy else [])],
         }
 
 

@@ -1,42 +1,33 @@
-"""What a search run is told: sources, targets, models, budgets. One YAML file, checked before any work."""
+"""Configuration of a search over texts: sources, targets, models, budgets."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import (
+    AtLeastTwo,
+    Between,
+    Context,
     Count,
     FilePath,
+    LearningRate,
+    NotNegative,
     Part,
     Positive,
+    RunConfig,
+    Seed,
     Share,
+    Warmup,
+    WeightDecay,
     WeightsConfig,
     listed,
     not_bool,
 )
-from mixwright.experiment.core.errors import explain
-from mixwright.experiment.core.yaml import YamlFile, dotted, read_yaml
-
-if TYPE_CHECKING:
-    from mixwright.experiment.assays.config import AssaysConfig
 
 Unit = Literal["chunk", "token", "sequence"]
-MIXTURES = ("uniform", "natural", "best_single", "search")
 
 
 class SourceConfig(Part):
@@ -71,7 +62,7 @@ class TargetConfig(Part):
     prompt: str = Field(
         default="Question: {question}\nAnswer:", description="For questions: how a question is written for the model."
     )
-    held_out: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
+    held_out: Between = Field(
         default=0.5,
         description="Share of the target's documents that the search never sees: mixtures are compared on them.",
     )
@@ -113,7 +104,7 @@ class ModelConfig(Part):
     Settings besides `model_type` go to the transformers configuration as they are (hidden_size, num_hidden_layers ...).
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(extra="allow")
     shorthand: ClassVar[str | None] = "path"
     model_type: str | None = Field(
         default=None, description="Architecture, such as gpt_neox or llama; trained from scratch."
@@ -133,36 +124,24 @@ class ModelConfig(Part):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-class _Training(Part):
-    """Settings that proxies and final runs share; a proxy's default is the final run's value."""
-
-    batch_size: Count | None = None
-    context: Annotated[int, BeforeValidator(not_bool), Field(ge=2)] | None = None
-    learning_rate: Positive | None = None
-    warmup: Share | None = None
-    weight_decay: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] | None = None
-
-
-class ProxyConfig(_Training):
+class ProxyConfig(Part):
     """The proxy models: one small model per source, trained on that source alone."""
 
-    model: ModelConfig | None = Field(default=None, description="The proxies' model. Default: the final one.")
-    checkpoints: dict[str, FilePath] = Field(
-        default_factory=dict,
-        description="Existing models, {source: folder}: used as they are, nothing is trained for these sources.",
-    )
-    tokens: Count = Field(default=1_000_000, description="Tokens that each proxy is trained on.")
     batch_size: Count | None = Field(default=None, description="Rows per step. Default: as final.")
-    context: Annotated[int, BeforeValidator(not_bool), Field(ge=2)] | None = Field(
+    context: AtLeastTwo | None = Field(
         default=None, description="Tokens per row, and per chunk of the target. Default: as final."
     )
     learning_rate: Positive | None = Field(default=None, description="Highest learning rate. Default: as final.")
     warmup: Share | None = Field(
         default=None, description="Share of the steps in which the rate rises. Default: as final."
     )
-    weight_decay: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] | None = Field(
-        default=None, description="Weight decay of AdamW. Default: as final."
+    weight_decay: NotNegative | None = Field(default=None, description="Weight decay of AdamW. Default: as final.")
+    model: ModelConfig | None = Field(default=None, description="The proxies' model. Default: the final one.")
+    checkpoints: dict[str, FilePath] = Field(
+        default_factory=dict,
+        description="Existing models, {source: folder}: used as they are, nothing is trained for these sources.",
     )
+    tokens: Count = Field(default=1_000_000, description="Tokens that each proxy is trained on.")
 
 
 class MixMinConfig(WeightsConfig):
@@ -184,9 +163,14 @@ class MixMinConfig(WeightsConfig):
         return value
 
 
-class FinalConfig(_Training):
-    """The final runs: one model per mixture, trained alike, compared on the held-out part of the targets."""
+class FinalConfig(Part):
+    """The final runs: one model per mixture, all trained the same way, compared on held-out parts of the targets."""
 
+    batch_size: Count = Field(default=32, description="Rows per step.")
+    context: Context = 256
+    learning_rate: LearningRate = 1e-3
+    warmup: Warmup = 0.05
+    weight_decay: WeightDecay = 0.1
     tokens: Count = Field(default=10_000_000, description="Tokens that each mixture is trained on.")
     mixtures: list[Literal["uniform", "natural", "best_single", "search"]] = Field(
         default=["uniform", "natural", "best_single", "search"],
@@ -197,13 +181,6 @@ class FinalConfig(_Training):
     equal_cost: bool = Field(
         default=False,
         description="Also train uniform with as much more compute as the proxies cost (uniform_equal_cost).",
-    )
-    batch_size: Count = Field(default=32, description="Rows per step.")
-    context: Annotated[int, BeforeValidator(not_bool), Field(ge=2)] = Field(default=256, description="Tokens per row.")
-    learning_rate: Positive = Field(default=1e-3, description="Highest learning rate (AdamW, cosine to a tenth).")
-    warmup: Share = Field(default=0.05, description="Share of the steps in which the learning rate rises.")
-    weight_decay: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] = Field(
-        default=0.1, description="Weight decay of AdamW."
     )
     evaluate_every: Count | None = Field(
         default=None, description="Steps between two points of the loss curve. Default: a tenth of the run."
@@ -228,27 +205,22 @@ _SMALL_MODEL = {
 }
 
 
-class TextConfig(Part):
-    """What every run over texts is told: the sources, and how they become tokens and a model."""
+class TextConfig(RunConfig):
+    """What the configurations of all runs over texts share: the sources, and how they become tokens and a model."""
 
     kind: Literal["text"] = Field(default="text", description="text: sources are texts (assays is another kind).")
     title: str = Field(default="", description="Heading of the report. Default: what it is about.")
-    seed: Annotated[int, BeforeValidator(not_bool), Field(ge=0, lt=2**31)] = Field(
-        default=0, description="Seed of the models, of the order of rows and of the search."
-    )
+    seed: Seed = Field(default=0, description="Seed of the models, of the order of rows and of the search.")
     sources: dict[str, SourceConfig] = Field(min_length=1, description="The sources by name: {name: path or {...}}.")
     targets: dict[str, TargetConfig] = Field(
         default_factory=dict, description="The targets by name: {name: path or {...}}."
     )
-    held_out: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)] = Field(
-        default=0.05, description="Share of each source's documents that is never trained on."
-    )
+    held_out: Between = Field(default=0.05, description="Share of each source's documents that is never trained on.")
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="How text becomes tokens.")
     model: ModelConfig = Field(
         default_factory=lambda: ModelConfig.model_validate(_SMALL_MODEL),
         description="The model that is trained. Default: a GPT-NeoX with about 0.8 million parameters.",
     )
-    _file: YamlFile | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _names(self) -> TextConfig:
@@ -257,10 +229,6 @@ class TextConfig(Part):
                 if not name.strip():
                     raise ValueError(f"{key}: a name should not be empty")
         return self
-
-    def where(self, *key: str) -> str:
-        """Say where a key stands: file, line and dotted key."""
-        return self._file.where(key) if self._file else f"key {dotted(key)}"
 
     @property
     def contexts(self) -> dict[str, int]:
@@ -271,9 +239,7 @@ class TextConfig(Part):
 class SearchConfig(TextConfig):
     """A search run: which sources there are, what to be good at, and how much to spend on finding out."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, title="mixwright search", protected_namespaces=()
-    )
+    model_config = ConfigDict(title="mixwright search")
     targets: dict[str, TargetConfig] = Field(min_length=1, description="The targets by name: {name: path or {...}}.")
     proxy: ProxyConfig = Field(default_factory=ProxyConfig, description="The proxy models, one per source.")
     search: MixMinConfig = Field(default_factory=MixMinConfig, description="The search for weights.")
@@ -293,95 +259,25 @@ class SearchConfig(TextConfig):
         """Return the proxies' model."""
         return self.proxy.model or self.model
 
+    @property
+    def trains_proxies(self) -> bool:
+        """Whether proxies are trained."""
+        return any(name not in self.proxy.checkpoints for name in self.sources)
 
-def make_config(value: dict[str, Any], file: YamlFile | None = None, folder: Path | str | None = None) -> SearchConfig:
-    """
-    Check a configuration given as nested dictionaries.
-
-    Parameters
-    ----------
-    value
-        What the YAML file would hold.
-    file
-        Where it was read from, for the messages.
-    folder
-        Where relative paths start. Default: the folder of `file`, or else the current one.
-
-    Raises
-    ------
-    InputError
-        Something is missing, unknown or not as it should be; all faults are named.
-    """
-    folder = Path(folder or (file.path.parent if file else "."))
-    try:
-        config = SearchConfig.model_validate(value, context={"folder": folder.resolve()})
-    except ValidationError as error:
-        raise InputError(explain(SearchConfig, error, file)) from error
-    config._file = file
-    check_budgets(config)
-    return config
-
-
-def check_budgets(config: SearchConfig, proxies: bool = True) -> None:
-    """Raise InputError if a training should be shorter than one step; `proxies`: whether there are any."""
-    final, proxy = config.final, config.proxy
-    budgets = []
-    if proxies and any(name not in proxy.checkpoints for name in config.sources):
-        budgets.append(("proxy", proxy.tokens, config.proxy_setting("batch_size"), config.proxy_setting("context")))
-    if final.mixtures:
-        budgets.append(("final", final.tokens, final.batch_size, final.context))
-    faults = [
-        f"{config.where(part, 'tokens')}: should be at least {size * context:,}, one step (batch_size {size:,} x "
-        f"context {context:,}), found {tokens:,}; raise it, or lower the batch_size or the context"
-        for part, tokens, size, context in budgets
-        if tokens < size * context
-    ]
-    if faults:
-        raise InputError("\n".join(faults))
-
-
-def load_config(path: Path | str) -> SearchConfig | AssaysConfig:
-    """
-    Read the YAML file of a search run and check it; no data is opened.
-
-    Its key `kind` says what the sources are: text (the default) or assays.
-
-    Raises
-    ------
-    InputError
-        Names the file, the line, the key, what was found and what to do.
-    """
-    file = read_yaml(path)
-    if not isinstance(file.value, dict):
-        raise InputError(f"{path} should hold keys such as sources: and targets:, found {type(file.value).__name__}")
-    kind = file.value.get("kind", "text")
-    if kind not in ("text", "assays"):
-        raise InputError(f"{file.where(('kind',))}: kind should be text or assays, found {kind!r}; correct it")
-    if kind == "assays":
-        from mixwright.experiment.assays.config import make_assays_config
-
-        return make_assays_config(file.value, file)
-    if "table" in file.value:
-        raise InputError(
-            f"{file.where(('table',))}: a search with a table of assays needs the key kind: assays; add it"
-        )
-    return make_config(file.value, file)
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of the YAML file, for editors: of both kinds."""
-    from mixwright.experiment.assays.config import AssaysConfig
-
-    adapter: TypeAdapter[Any] = TypeAdapter(SearchConfig | AssaysConfig)
-    return {"title": "mixwright search", **adapter.json_schema(mode="validation")}
-
-
-def config_text(config: BaseModel) -> str:
-    """Return the configuration as YAML, with every default and with whole paths."""
-    head = (
-        "# The configuration of this run, with all defaults. Go on with: mixwright search THIS_FILE --run THIS_FOLDER\n"
-    )
-    return head + yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
-
-
-__all__ = ["MIXTURES", "SearchConfig", "config_text", "json_schema", "load_config", "make_config"]
+    def check_together(self) -> None:
+        """Raise InputError if a training should be shorter than one step."""
+        budgets = []
+        if self.trains_proxies:
+            budgets.append(
+                ("proxy", self.proxy.tokens, self.proxy_setting("batch_size"), self.proxy_setting("context"))
+            )
+        if self.final.mixtures:
+            budgets.append(("final", self.final.tokens, self.final.batch_size, self.final.context))
+        faults = [
+            f"{self.where(part, 'tokens')}: should be at least {size * context:,}, one step (batch_size {size:,} x "
+            f"context {context:,}), found {tokens:,}; raise it, or lower the batch_size or the context"
+            for part, tokens, size, context in budgets
+            if tokens < size * context
+        ]
+        if faults:
+            raise InputError("\n".join(faults))

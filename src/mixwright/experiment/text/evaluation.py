@@ -17,9 +17,9 @@ from mixwright.experiment.text.held_out import (
     names_of,
     reported_documents,
     reported_pieces,
-    told_pieces,
+    strategy_pieces,
 )
-from mixwright.experiment.text.inputs import Source, Target, encode, held_out_questions
+from mixwright.experiment.text.inputs import Target, TokenSource, encode, held_out_questions
 from mixwright.experiment.text.proxies import target_rows
 from mixwright.files import fingerprint
 from mixwright.strategy import Strategy
@@ -29,7 +29,7 @@ from mixwright.training.scoring import evaluate
 
 _CURVE_TOKENS = 20_000  # of a target's held-out part, at each point of a loss curve
 _SOURCE_TOKENS = 10_000  # of a source's held-out part, likewise
-_TOLD_TOKENS = 5_000  # of a source, or of a target's search part, at each observation of a strategy
+_STRATEGY_TOKENS = 5_000  # of a source, or of a target's search part, at each observation of a strategy
 MEASURED_TOKENS = 50_000  # of a source's held-out part, once the model is trained
 Array = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ class HeldOut:
     """
 
     targets: Sequence[Target]
-    sources: Sequence[Source]
+    sources: Sequence[TokenSource]
     tokenizer: Tokenizer
     context: int
     batch_size: int
@@ -102,24 +102,24 @@ class HeldOut:
         return names_of([*sources, *targets])
 
     @cached_property
-    def _told_sources(self) -> dict[str, TargetRows]:
-        found = {name: told_pieces(store, _TOLD_TOKENS, self._judged) for name, store in self._stores.items()}
+    def _strategy_sources(self) -> dict[str, TargetRows]:
+        found = {name: strategy_pieces(store, _STRATEGY_TOKENS, self._judged) for name, store in self._stores.items()}
         return {name: self._of(pieces) for name, pieces in found.items() if pieces}
 
     @cached_property
-    def _told_targets(self) -> dict[str, TargetRows]:
-        found = {target.name: self._told_of(target) for target in self.targets}
+    def _strategy_targets(self) -> dict[str, TargetRows]:
+        found = {target.name: self._strategy_rows_of(target) for target in self.targets}
         return {name: rows for name, rows in found.items() if rows is not None}
 
-    def _told_of(self, target: Target) -> TargetRows | None:
+    def _strategy_rows_of(self, target: Target) -> TargetRows | None:
         """Return rows of the search part of a target, without texts that a result rests on; None if none is left."""
         pairs = list(zip(target.search, encode(self.tokenizer, target.search), strict=True))
         texts = [ids for item, ids in pairs if isinstance(item, str) and len(ids) and digest(ids) not in self._judged]
         if texts:
-            return self._of(middles(texts, _TOLD_TOKENS))
+            return self._of(middles(texts, _STRATEGY_TOKENS))
         questions, size = [], 0
         for item, ids in pairs:
-            if not isinstance(item, str) and size < _TOLD_TOKENS:
+            if not isinstance(item, str) and size < _STRATEGY_TOKENS:
                 questions.append(item)
                 size += sum(map(len, ids))
         return target_rows(questions, self.tokenizer, self.context, "chunk") if questions else None
@@ -146,19 +146,19 @@ class HeldOut:
         """Return the loss on the first held-out documents of each target, nats per token."""
         return {t.name: self._loss(model, self._parts[f"{t.name}@{t.fingerprint}"]) for t in self.targets}
 
-    def told_source_losses(self, model: Any) -> Array:
+    def strategy_source_losses(self, model: Any) -> Array:
         """Return the loss of each source [k] for a strategy, nats per token; nan where it has no documents for that."""
-        losses = {name: self._loss(model, rows) for name, rows in self._told_sources.items()}
+        losses = {name: self._loss(model, rows) for name, rows in self._strategy_sources.items()}
         return np.array([losses.get(source.name, np.nan) for source in self.sources])
 
-    def told_target_losses(self, model: Any) -> Array:
+    def strategy_target_losses(self, model: Any) -> Array:
         """Return the loss on the search part of each target [m] for a strategy, nats per token."""
-        losses = {name: self._loss(model, rows) for name, rows in self._told_targets.items()}
+        losses = {name: self._loss(model, rows) for name, rows in self._strategy_targets.items()}
         return np.array([losses.get(target.name, np.nan) for target in self.targets])
 
-    def untold(self, strategy: Strategy[Any]) -> list[str]:
+    def unreported(self, strategy: Strategy[Any]) -> list[str]:
         """Return a sentence if a strategy that reads held-out losses of sources is told nothing of some."""
-        missing = [name for name in self._stores if name not in self._told_sources]
+        missing = [name for name in self._stores if name not in self._strategy_sources]
         if not missing or "eval_loss" not in strategy.needs | strategy.uses:
             return []
         return [

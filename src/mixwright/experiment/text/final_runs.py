@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.evaluation import HeldOut
-from mixwright.experiment.text.inputs import Source, Target
+from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.mixtures import NamedMixture
 from mixwright.experiment.text.proxies import model_inputs, named_rate, part_of, settings_for
 from mixwright.text import Tokenizer
@@ -83,7 +83,7 @@ class FinalRuns:
         config: SearchConfig,
         folder: Path,
         tokenizer: Tokenizer,
-        sources: list[Source],
+        sources: list[TokenSource],
         targets: list[Target],
         progress: Progress,
     ) -> None:

@@ -22,7 +22,7 @@ def digest(ids: Ids) -> bytes:
     return hashlib.blake2b(np.asarray(ids, "<u4").tobytes(), digest_size=8, key=_SALT).digest()
 
 
-def is_told(name: bytes) -> bool:
+def is_for_strategies(name: bytes) -> bool:
     """Say to which part a document belongs, by its content alone: to the same in every source and run."""
     return bool(name[0] & 1)
 
@@ -35,7 +35,7 @@ def reported_documents(store: TokenStore, tokens: int, shortest: int = 1) -> lis
     tokens include those for fewer. Where no document is for results alone, any is.
     """
     longest = max(tokens // REPORTED_PIECES, shortest)
-    found = _spread(store, tokens, longest, lambda name: not is_told(name))
+    found = _spread(store, tokens, longest, lambda name: not is_for_strategies(name))
     return found or _spread(store, tokens, longest, lambda name: True)
 
 
@@ -49,7 +49,7 @@ def reported_pieces(documents: Sequence[Ids], tokens: int, shortest: int = 1) ->
     return middles(documents, tokens, max(tokens // REPORTED_PIECES, shortest))
 
 
-def told_pieces(store: TokenStore, tokens: int, judged: Collection[bytes]) -> list[Ids]:
+def strategy_pieces(store: TokenStore, tokens: int, judged: Collection[bytes]) -> list[Ids]:
     """
     Return pieces of documents that a strategy is told of and that are not `judged`, about so many tokens.
 
@@ -59,7 +59,7 @@ def told_pieces(store: TokenStore, tokens: int, judged: Collection[bytes]) -> li
     documents = []
     for index in range(store.documents):
         ids = np.asarray(store.document(index))
-        if ids.size and is_told(name := digest(ids)) and name not in judged:
+        if ids.size and is_for_strategies(name := digest(ids)) and name not in judged:
             documents.append(ids)
             if len(documents) >= _PIECES and sum(min(d.size, tokens // _PIECES) for d in documents) >= tokens:
                 break

@@ -39,7 +39,7 @@ _BPE_CHARACTERS = 5_000_000  # of each source, from its start, that the BPE lear
 
 
 @dataclass(frozen=True)
-class Source:
+class TokenSource:
     """A source as tokens: what is trained on, and what is held out (None if no document fell to that part)."""
 
     name: str
@@ -110,7 +110,7 @@ def check_texts(config: TextConfig) -> None:
         raise InputError(f"{where}: should be a folder with a tokenizer, found nothing at {config.tokenizer.path}")
 
 
-def check_sizes(config: SearchConfig, sources: Sequence[Source]) -> None:
+def check_sizes(config: SearchConfig, sources: Sequence[TokenSource]) -> None:
     """Raise InputError if no weights are allowed with these numbers of tokens: epochs may limit them."""
     names = [source.name for source in sources]
     with named(config.where("search")):
@@ -269,11 +269,11 @@ def _bpe_texts(config: TextConfig) -> Iterator[str]:
 
 def tokenize_sources(
     config: TextConfig, folder: Path, tokenizer: Tokenizer, prints: dict[str, str], progress: Progress
-) -> list[Source]:
+) -> list[TokenSource]:
     """Return the sources as tokens, in order; what is done is not done again."""
     if config.tokenizer.kind == "bpe":  # the others were there before the run
         check_lengths(config, tokenizer)
-    sources: list[Source] = []
+    sources: list[TokenSource] = []
     for index, (name, source) in enumerate(config.sources.items()):
         progress("tokens", index, len(config.sources), name)
         inputs = {"stage": "tokens", "source": name, "files": prints[name], "tokenizer": tokenizer.fingerprint}
@@ -289,13 +289,15 @@ def tokenize_sources(
     return sources
 
 
-def open_sources(names: Sequence[str], folder: Path) -> list[Source]:
+def open_sources(names: Sequence[str], folder: Path) -> list[TokenSource]:
     """Return the sources of a run whose tokens are written."""
     sources = []
     for name in names:
         place = folder / "tokens" / folder_name(name)
         held = place / "held_out"
-        sources.append(Source(name, TokenStore.open(place / "train"), TokenStore.open(held) if held.exists() else None))
+        sources.append(
+            TokenSource(name, TokenStore.open(place / "train"), TokenStore.open(held) if held.exists() else None)
+        )
     return sources
 
 
@@ -322,7 +324,7 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def repeated(sources: list[Source]) -> list[str]:
+def repeated(sources: list[TokenSource]) -> list[str]:
     """Return a sentence for the sources that are the same."""
     same: dict[str, list[str]] = {}
     for source in sources:
@@ -335,7 +337,7 @@ def repeated(sources: list[Source]) -> list[str]:
     ]
 
 
-def overlaps(targets: list[Target], sources: list[Source]) -> list[str]:
+def overlaps(targets: list[Target], sources: list[TokenSource]) -> list[str]:
     """Return a sentence for each target and source that share documents, word for word."""
     notes = []
     parts = (("held-out", "mixtures with much of it look better"), ("search", "its proxy looks better"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.inputs import Source
+from mixwright.experiment.text.inputs import TokenSource
 from mixwright.mixture_file import MixtureFile
 from mixwright.search.mixmin import MixMin
 from mixwright.search.result import FEWEST_DOCUMENTS, MixMinResult
@@ -40,7 +40,12 @@ def search_name(config: SearchConfig, target: str, unit: str) -> str:
 
 
 def search_mixture(
-    config: SearchConfig, folder: Path, sources: list[Source], table: LikelihoodTable, target: str, progress: Progress
+    config: SearchConfig,
+    folder: Path,
+    sources: list[TokenSource],
+    table: LikelihoodTable,
+    target: str,
+    progress: Progress,
 ) -> dict[str, Any]:
     """
     Return a search's entry in the summary, with its weights.
@@ -107,7 +112,7 @@ def _entry(
     }
 
 
-def baselines(config: SearchConfig, sources: list[Source], best: dict[str, int]) -> list[NamedMixture]:
+def baselines(config: SearchConfig, sources: list[TokenSource], best: dict[str, int]) -> list[NamedMixture]:
     """
     Return the mixtures that the search has to beat.
 

@@ -14,7 +14,7 @@ import numpy as np
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.inputs import Source, Target, encode
+from mixwright.experiment.text.inputs import Target, TokenSource, encode
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.text import Question, Tokenizer
@@ -78,7 +78,7 @@ def model_inputs(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def train_proxies(
-    config: SearchConfig, folder: Path, tokenizer: Tokenizer, sources: list[Source], progress: Progress
+    config: SearchConfig, folder: Path, tokenizer: Tokenizer, sources: list[TokenSource], progress: Progress
 ) -> list[Proxy]:
     """Return one proxy per source; existing checkpoints are used as they are, trainings go on where they stopped."""
     proxies = [
@@ -89,7 +89,9 @@ def train_proxies(
     return proxies
 
 
-def train_proxy(config: SearchConfig, folder: Path, tokenizer: Tokenizer, source: Source, progress: Progress) -> Proxy:
+def train_proxy(
+    config: SearchConfig, folder: Path, tokenizer: Tokenizer, source: TokenSource, progress: Progress
+) -> Proxy:
     """Return the proxy of a source: an existing checkpoint as it is, or a training, which goes on where it stopped."""
     existing = config.proxy.checkpoints.get(source.name)
     if existing is not None:

@@ -1,46 +1,30 @@
-"""What a run found: `summary.json`, all that the page and the commands read."""
+"""The summary of a search over texts."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mixwright.compare.documents import Comparison, compare
-from mixwright.errors import InputError
-from mixwright.experiment.core.stages import folder_name
-from mixwright.version import __version__
 
 if TYPE_CHECKING:
     from mixwright.experiment.text.config import SearchConfig
     from mixwright.experiment.text.final_runs import FinalRun
-    from mixwright.experiment.text.inputs import Source, Target
+    from mixwright.experiment.text.inputs import Target, TokenSource
     from mixwright.experiment.text.mixtures import NamedMixture
-
-SCHEMA = 1
 
 
 def make_summary(
     config: SearchConfig,
-    command: str,
     targets: Sequence[Target],
-    sources: Sequence[Source],
+    sources: Sequence[TokenSource],
     searches: Sequence[dict[str, Any]],
     mixtures: Sequence[NamedMixture],
     runs: Sequence[FinalRun],
 ) -> dict[str, Any]:
-    """Return the summary of a run, without its cost."""
+    """Return the summary of a run, without its head, its cost and its notes."""
     comparisons = _comparisons(targets, runs, config.search.level)
     return {
-        "schema": SCHEMA,
-        "version": __version__,
-        "title": config.title or "A mixture for " + ", ".join(config.targets),
-        "command": command,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": config.seed,
         "sources": [{"name": s.name, "documents": s.train.documents, "tokens": s.train.tokens} for s in sources],
         "targets": [_target_entry(target, searches, runs) for target in targets],
         "searches": [{key: value for key, value in s.items() if key not in ("weights", "seconds")} for s in searches],
@@ -112,67 +96,3 @@ def _verdict(searches: Sequence[dict[str, Any]], comparisons: list[dict[str, Any
             others.setdefault(word, []).append(comparison["over"])
     parts += [f"{word} than {' and '.join(names)}" for word, names in others.items() if "unverified" not in word]
     return "; ".join(parts)
-
-
-def stage_seconds(folder: Path, used: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """
-    Return the time that each kind of stage took, over all commands that worked on the run.
-
-    Parameters
-    ----------
-    folder
-        The run folder.
-    used
-        For each kind of stage the names (of sources, targets or mixtures) that the run has now.
-    """
-    seconds: dict[str, float] = {}
-    for kind, names in used.items():
-        folders = [folder / kind / folder_name(name) for name in names] or [folder / kind]
-        records = sorted(record for place in folders for record in place.rglob("done.json"))
-        seconds[kind] = round(sum(map(_seconds_of, records)), 3)
-    return seconds
-
-
-def _seconds_of(record: Path) -> float:
-    try:
-        return float(json.loads(record.read_text(encoding="utf-8"))["result"]["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
-
-
-def read_summary(folder: Path | str) -> dict[str, Any]:
-    """
-    Return the summary of a finished run.
-
-    Raises
-    ------
-    InputError
-        The folder is no run, or the run is not finished.
-    """
-    folder = Path(folder)
-    path = folder / "summary.json"
-    if folder.is_file():
-        advice = f"give {folder.parent}" if (folder.parent / "summary.json").exists() else "check the path"
-        raise InputError(f"{folder} should be the folder of a run, found a file; {advice}")
-    if not folder.is_dir():
-        raise InputError(f"there should be a run folder at {folder}, found nothing; check the path")
-    if not path.exists():
-        if (folder / "config.yaml").exists():
-            text = (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
-            named = re.search(r"Go on with: mixwright ([a-z ]+) THIS_FILE", text)
-            command = named[1] if named else "search"
-            raise InputError(
-                f"the run {folder} is not finished; go on with: mixwright {command} {folder}/config.yaml --run {folder}"
-            )
-        runs = sorted(str(found.parent) for found in folder.glob("*/summary.json"))
-        advice = f"there are runs in it, give one: {', '.join(runs[:3])}" if runs else "check the path"
-        raise InputError(f"{folder} should be a run (a folder with summary.json), found none; {advice}")
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}; run the search again to write it anew") from error
-    if not isinstance(summary, dict) or not isinstance(summary.get("schema"), int):
-        raise InputError(f"{path} is no summary of mixwright; run the search again to write it anew")
-    if summary["schema"] > SCHEMA:
-        raise InputError(f"{path} was written by a newer mixwright (schema {summary['schema']}); upgrade this one")
-    return summary

@@ -1,4 +1,4 @@
-"""A training from beginning to end: check, make tokens, train, measure, then summary and page."""
+"""A training on texts: check, make tokens, train, measure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.experiment.core.arms import fixed_weights, strategy_of
-from mixwright.experiment.core.same_folder import check_same
-from mixwright.experiment.core.stages import Progress, check_folder, open_run, silent
+from mixwright.experiment.core.errors import named
+from mixwright.experiment.core.stages import Progress
+from mixwright.experiment.run import Run
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import (
-    Source,
-    Target,
+    TokenSource,
     check_model,
     check_texts,
     make_tokenizer,
@@ -25,129 +25,73 @@ from mixwright.experiment.text.inputs import (
     repeated,
     tokenize_sources,
 )
-from mixwright.experiment.text.source_files import check_sources, named, remember_checked
-from mixwright.experiment.text.train_config import TrainConfig, dumped, train_text
-from mixwright.experiment.text.train_summary import make_training_summary
-from mixwright.files import fingerprint, write_json
-from mixwright.report import write_training
+from mixwright.experiment.text.source_files import check_sources, remember_checked
+from mixwright.experiment.text.train_config import TrainConfig
+from mixwright.files import fingerprint
 from mixwright.strategies import Static
 from mixwright.strategy import Strategy
-from mixwright.text import Tokenizer, load_tokenizer
+from mixwright.text import load_tokenizer
 from mixwright.training.language_model import DivergedError, TrainingResult, train
 from mixwright.training.model import build_model
 from mixwright.training.ranks import Ranks, started_ranks
 
-_MAY_DIFFER = (("title",), ("training", "checkpoint_every"), ("training", "parallel"))
 
-
-def run_train(
-    config: TrainConfig, folder: Path | str, progress: Progress = silent, command: str = "mixwright.run_train"
-) -> dict[str, Any]:
+class TextTraining(Run[TrainConfig]):
     """
-    Do a training, or the rest of one, and return its summary.
+    A training on texts, on one rank or several.
 
-    Stopped in whatever way and called again it goes on, and on a CPU ends with the same model bit by bit. Under
-    torchrun every rank calls it.
-
-    Parameters
-    ----------
-    config
-        From `load_train_config` or `make_train_config`.
-    folder
-        The run folder: a new one, an empty one, or one of the same training.
-    progress
-        Called as `progress(stage, done, total, note)`, on rank 0 alone.
-    command
-        What the summary says the training was made with.
-
-    Returns
-    -------
-    dict
-        `summary.json`; beside it are `metrics.jsonl` (a line per step), `decisions.jsonl`, `model/` and `report.html`.
-
-    Raises
-    ------
-    InputError
-        The configuration does not fit the data, the model or the folder, which holds another training, or the loss
-        stopped being finite.
+    It leaves `metrics.jsonl` (a line per step), `decisions.jsonl` and `model/`.
     """
-    folder = Path(folder)
-    names = list(config.sources)
-    with named(config.where("strategy" if config.strategy is not None else "weights")):
-        strategy_of(config.arm, names, _measured(bool(config.targets)))
-        fixed_weights(config.arm, names, [1.0] * len(names))
-    prior = config.prior
-    if isinstance(prior, dict) and (set(prior) != set(names) or abs(sum(prior.values()) - 1) > 1e-6):
-        where = config.where("prior")
-        raise InputError(f"{where}: should give each source a weight, with the sum 1, found {prior}; complete it")
-    with named(config.where("constraints")):
-        plenty = [1e300] * len(names)  # epochs are checked once the rows are counted
-        given = [prior[name] for name in names] if isinstance(prior, dict) else None
-        config.constraints.constraints(1.0).allowed(names, plenty, given)
-    with named(config.where("training")):
-        config.training.settings(config.seed)
-    check_model(config, config.model, config.training.context, "model")
-    with started_ranks(config.training.parallel) as ranks, _prepared(config, folder, progress, ranks) as work:
-        return work.do(progress, command)
 
+    def __init__(self, config: TrainConfig, folder: Path) -> None:
+        super().__init__(config, folder)
+        self.names = list(config.sources)
 
-@contextmanager
-def _prepared(config: TrainConfig, folder: Path, progress: Progress, ranks: Ranks) -> Iterator[_Work]:
-    """Yield what is prepared on rank 0, which holds the run folder; an error there is one on all ranks."""
-    if not ranks.main:
-        if problem := ranks.shared(None):
-            raise InputError(problem)
-        yield _Work.opened(config, folder, ranks)
-        return
-    told = False
-    try:
-        check_folder(folder)
-        check_same(dumped(config), folder, may_differ=_MAY_DIFFER)
+    @property
+    def title(self) -> str:
+        """Return the heading of the report where the configuration gives none."""
+        return f"A training on {', '.join(self.names)}"
+
+    @contextmanager
+    def processes(self) -> Iterator[Ranks]:
+        """Join the ranks that torchrun started."""
+        with started_ranks(self.config.training.parallel) as self.ranks:
+            yield self.ranks
+
+    def check(self, progress: Progress) -> None:
+        """Check the weights or the strategy and the model, and read all texts."""
+        config = self.config
+        self._check_weights()
+        with named(config.where("training")):
+            config.training.settings(config.seed)
+        check_model(config, config.model, config.training.context, "model")
         check_texts(config)
-        targets = _targets(config)
-        prints = check_sources(config, folder, progress)
-        with open_run(folder, train_text(config)):
-            remember_checked(folder, prints)
-            tokenizer = make_tokenizer(config, folder, prints, progress)
-            sources = tokenize_sources(config, folder, tokenizer, prints, progress)
-            told = True
-            ranks.shared(None)
-            yield _Work(config, folder, ranks, tokenizer, sources, targets)
-    except InputError as error:
-        if not told:
-            ranks.shared(str(error))
-        raise
+        for name, target in config.targets.items():
+            read_target(name, target, config.where("targets", name))
+        self.prints = check_sources(config, self.folder, progress)
 
+    def _check_weights(self) -> None:
+        config, prior = self.config, self.config.prior
+        plenty = [1e300] * len(self.names)  # epochs are checked once the rows are counted
+        with named(config.where("strategy" if config.strategy is not None else "weights")):
+            strategy_of(config.arm, self.names, self._measured)
+            fixed_weights(config.arm, self.names, plenty)
+        if isinstance(prior, dict) and (set(prior) != set(self.names) or abs(sum(prior.values()) - 1) > 1e-6):
+            where = config.where("prior")
+            raise InputError(f"{where}: should give each source a weight, with the sum 1, found {prior}; complete it")
+        with named(config.where("constraints")):
+            given = [prior[name] for name in self.names] if isinstance(prior, dict) else None
+            config.constraints.constraints(1.0).allowed(self.names, plenty, given)
 
-def _targets(config: TrainConfig) -> list[Target]:
-    return [read_target(name, target, config.where("targets", name)) for name, target in config.targets.items()]
+    def prepare(self, progress: Progress) -> None:
+        """Make the tokenizer and the tokens, which all ranks open."""
+        remember_checked(self.folder, self.prints)
+        tokenizer = make_tokenizer(self.config, self.folder, self.prints, progress)
+        tokenize_sources(self.config, self.folder, tokenizer, self.prints, progress)
 
-
-class _Work:
-    """One training at work."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        folder: Path,
-        ranks: Ranks,
-        tokenizer: Tokenizer,
-        sources: list[Source],
-        targets: list[Target],
-    ) -> None:
-        self.config, self.folder, self.ranks, self.tokenizer = config, folder, ranks, tokenizer
-        self.sources, self.targets, self.names = sources, targets, [s.name for s in sources]
-        self.held = HeldOut(targets, sources, tokenizer, config.training.context, config.training.batch_size)
-        self.settings = config.training.settings(config.seed)
-
-    @classmethod
-    def opened(cls, config: TrainConfig, folder: Path, ranks: Ranks) -> _Work:
-        """Return what rank 0 prepared."""
-        sources = open_sources(list(config.sources), folder)
-        return cls(config, folder, ranks, load_tokenizer(folder / "tokenizer"), sources, _targets(config))
-
-    def do(self, progress: Progress, command: str) -> dict[str, Any]:
-        """Train and measure; on rank 0 write the summary and the page."""
+    def work(self, progress: Progress) -> dict[str, Any]:
+        """Train on every rank; measure, and return the summary without its head, on rank 0."""
+        self._open()
         trained = self._train(progress)
         if not self.ranks.main:
             return {}
@@ -156,19 +100,19 @@ class _Work:
         )
         nats, tokens = self.held.documents(model)
         losses = {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}
-        measured = {"target_loss": losses, "accuracy": self.held.accuracy(model)}
-        notes = repeated(self.sources) + overlaps(self.targets, self.sources) + self.held.untold(self._strategy)
-        if missing := [source.name for source in self.sources if source.held_out is None]:
-            notes.append(
-                f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured"
-            )
-        how = {"strategy": repr(self._strategy), "fixed": self.config.weights is not None, "prior": self._prior}
-        summary = make_training_summary(self.config, command, self.sources, trained, measured, how)
-        summary["notes"] += notes
-        write_json(self.folder / "summary.json", summary)
-        write_training(summary, self.folder / "report.html", self.folder)
-        progress("report", 1, 1)
-        return summary
+        summary = self._summary(trained, losses, self.held.accuracy(model))
+        return {**summary, "notes": [*trained.notes, *self._notes()]}
+
+    def _open(self) -> None:
+        """Open what rank 0 prepared."""
+        config = self.config
+        self.tokenizer = load_tokenizer(self.folder / "tokenizer")
+        self.sources = open_sources(self.names, self.folder)
+        self.targets = [read_target(n, target, config.where("targets", n)) for n, target in config.targets.items()]
+        self.held = HeldOut(
+            self.targets, self.sources, self.tokenizer, config.training.context, config.training.batch_size
+        )
+        self.settings = config.training.settings(config.seed)
 
     def _train(self, progress: Progress) -> TrainingResult:
         stores = {source.name: source.train for source in self.sources}
@@ -192,9 +136,22 @@ class _Work:
             where = self.config.where("training", "learning_rate")
             raise InputError(f"{where}: {error} (now {self.settings.learning_rate:g})") from error
 
+    def _notes(self) -> list[str]:
+        notes = repeated(self.sources) + overlaps(self.targets, self.sources) + self.held.unreported(self._strategy)
+        if missing := [source.name for source in self.sources if source.held_out is None]:
+            notes.append(
+                f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured"
+            )
+        return notes
+
+    @property
+    def _measured(self) -> frozenset[str]:
+        """Return what is measured for the strategy: held-out losses of the sources, and of targets if any."""
+        return frozenset({"eval_loss", "target_loss"} if self.config.targets else {"eval_loss"})
+
     @property
     def _strategy(self) -> Strategy[Any]:
-        found = strategy_of(self.config.arm, self.names, _measured(bool(self.targets)))
+        found = strategy_of(self.config.arm, self.names, self._measured)
         if found is not None:
             return found
         sizes = [source.train.tokens for source in self.sources]
@@ -212,10 +169,34 @@ class _Work:
 
     @property
     def _measures(self) -> dict[str, Any]:
-        measures: dict[str, Any] = {"eval_loss": self.held.told_source_losses}
+        measures: dict[str, Any] = {"eval_loss": self.held.strategy_source_losses}
         if self.targets:
-            measures["target_loss"] = self.held.told_target_losses
+            measures["target_loss"] = self.held.strategy_target_losses
         return measures
+
+    def _summary(
+        self, trained: TrainingResult, losses: Mapping[str, float], accuracy: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """Return the summary without head and notes; losses (nats per token) and accuracy: of all held out."""
+        config, curve = self.config, [_point(point) for point in trained.curve]
+        held_out = curve[-1]["source_loss"]
+        worst = max(held_out, key=lambda name: held_out[name], default=None)
+        return {
+            "strategy": repr(self._strategy),
+            "fixed": config.weights is not None,
+            "prior": self._prior,
+            "model": config.model.spec(),
+            "training": config.training.model_dump(mode="json", exclude_none=True),
+            **{name: getattr(trained, name) for name in ("steps", "tokens", "seconds", "flops", "skipped")},
+            "sources": [_source(source, trained, curve[-1]) for source in self.sources],
+            "held_out": {
+                "average": sum(held_out.values()) / len(held_out) if held_out else None,
+                "worst": None if worst is None else held_out[worst],
+                "worst_source": worst,
+            },
+            "targets": [{"name": n, "loss": loss, "accuracy": accuracy.get(n)} for n, loss in losses.items()],
+            "curve": curve,
+        }
 
 
 class _Watch:
@@ -229,6 +210,26 @@ class _Watch:
         return {**{f"source {n}": v for n, v in sources.items()}, **{f"target {n}": v for n, v in targets.items()}}
 
 
-def _measured(targets: bool) -> frozenset[str]:
-    """Return what a training measures for its strategy: held-out losses of the sources, and of targets if any."""
-    return frozenset({"eval_loss", "target_loss"}) if targets else frozenset({"eval_loss"})
+def _point(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a point of the curve with the losses of sources and targets apart."""
+    parts: dict[str, dict[str, float]] = {"source": {}, "target": {}}
+    for key, value in point["loss"].items():
+        kind, _, name = key.partition(" ")
+        parts[kind][name] = value
+    kept = {key: point[key] for key in ("step", "tokens", "train_loss", "source_train_loss")}
+    return {**kept, "source_loss": parts["source"], "target_loss": parts["target"]}
+
+
+def _source(source: TokenSource, trained: TrainingResult, last: Mapping[str, Any]) -> dict[str, Any]:
+    line = next(line for line in trained.ledger["sources"] if line["source"] == source.name)
+    return {
+        "name": source.name,
+        "documents": source.train.documents,
+        "tokens": source.train.tokens,
+        "last_weight": trained.weights[source.name],
+        "asked": line["asked"],
+        "drawn": line["drawn"],
+        "rows": line["rows"],
+        "epochs": line["epochs"],
+        "held_out_loss": last["source_loss"].get(source.name),
+    }

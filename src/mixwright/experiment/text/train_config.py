@@ -1,18 +1,32 @@
-"""What a training is told: sources, a model, weights or a strategy, and how to train. One YAML, that of a search."""
+"""Configuration of a training on texts: sources, a model, weights or a strategy, and how to train."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from mixwright.errors import InputError
-from mixwright.experiment.core.config_parts import Count, FilePath, LimitsConfig, Part, Positive, Share, not_bool
-from mixwright.experiment.core.errors import explain
-from mixwright.experiment.core.yaml import YamlFile, read_yaml
-from mixwright.experiment.text.compare_config import ArmConfig
+from mixwright.experiment.core.compare_config import ArmConfig
+from mixwright.experiment.core.config_parts import (
+    CheckpointEvery,
+    Context,
+    Count,
+    FilePath,
+    Lag,
+    LearningRate,
+    LimitsConfig,
+    MaxEpochs,
+    ObserveEvery,
+    Part,
+    Precision,
+    Share,
+    StatisticsSteps,
+    StrategyGiven,
+    StrategyPrior,
+    Warmup,
+    WeightDecay,
+)
 from mixwright.experiment.text.config import TextConfig
 from mixwright.training.settings import TrainingSettings
 
@@ -41,42 +55,33 @@ class TrainingConfig(Part):
     )
     steps: Count | None = Field(default=None, description="Optimiser steps to train for, or give tokens.")
     batch_size: Count = Field(default=32, description="Rows per step, over all ranks and micro-batches.")
-    context: Annotated[int, BeforeValidator(not_bool), Field(ge=2)] = Field(default=256, description="Tokens per row.")
-    learning_rate: Positive = Field(default=1e-3, description="Highest learning rate (AdamW, cosine to a tenth).")
-    warmup: Share = Field(default=0.05, description="Share of the steps in which the learning rate rises.")
-    weight_decay: Annotated[float, BeforeValidator(not_bool), Field(ge=0)] = Field(
-        default=0.1, description="Weight decay of AdamW."
-    )
+    context: Context = 256
+    learning_rate: LearningRate = 1e-3
+    warmup: Warmup = 0.05
+    weight_decay: WeightDecay = 0.1
     accumulate: Count = Field(
         default=1, description="Micro-batches per step on each rank: less memory, the same batch."
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="Of the passes; auto: bfloat16 on a GPU. Parameters and moments are float32."
-    )
+    precision: Precision = "auto"
     parallel: Literal["ddp", "fsdp2"] = Field(
         default="ddp", description="Under torchrun: the whole model on each rank (ddp), or a part of it (fsdp2)."
     )
-    checkpoint_every: Positive = Field(default=60.0, description="Longest time between checkpoints, in seconds.")
+    checkpoint_every: CheckpointEvery = 60.0
     evaluate_every: Count | None = Field(
         default=None, description="Steps between measurements of the held-out losses. Default: a twentieth of the run."
     )
-    max_epochs: Positive | None = Field(
-        default=None,
-        description="How often a source may be gone through; what it cannot give goes to others. Default: no limit.",
-    )
+    max_epochs: MaxEpochs = None
     non_finite: Literal["stop", "skip"] = Field(
         default="stop", description="At a loss that is not finite: stop, or skip that step's update (20 in a row stop)."
     )
-    observe_every: Count = Field(default=10, description="Steps between two observations, which a strategy acts on.")
-    lag: Count = Field(default=8, description="Steps from an observation to the weights that follow.")
+    observe_every: ObserveEvery = 10
+    lag: Lag = 8
     statistics: Literal["needed", "always"] = Field(
         default="needed",
         description="Gradient statistics per source: where the strategy reads them, or always (for the report and for "
         "replaying other strategies).",
     )
-    statistics_steps: Count = Field(
-        default=4, description="Steps before each observation in which gradient statistics are taken."
-    )
+    statistics_steps: StatisticsSteps = 4
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:
@@ -102,19 +107,12 @@ class TrainingConfig(Part):
 class TrainConfig(TextConfig):
     """A training: its sources and model, its weights or strategy, and how to train."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, title="mixwright train", protected_namespaces=()
-    )
+    model_config = ConfigDict(title="mixwright train")
     weights: Literal["uniform", "natural"] | dict[str, Share] | FilePath | None = Field(
         default=None, description="Fixed weights: uniform, natural (by size), {source: weight}, or a mixture.json."
     )
-    strategy: str | dict[str, Any] | None = Field(
-        default=None,
-        description="Weights that follow the training: a strategy's name, or {name: ..., parameters, wrap: [...]}.",
-    )
-    prior: Literal["uniform", "natural"] | dict[str, Share] = Field(
-        default="uniform", description="Where a strategy starts: uniform, natural, or {source: weight}."
-    )
+    strategy: StrategyGiven = None
+    prior: StrategyPrior = "uniform"
     constraints: LimitsConfig = Field(
         default_factory=LimitsConfig, description="What weights a strategy may ask for: floors, caps, groups, ..."
     )
@@ -147,59 +145,9 @@ class TrainConfig(TextConfig):
             given = {"baseline": self.weights}
         return ArmConfig(**given)
 
-
-def load_train_config(path: Path | str) -> TrainConfig:
-    """
-    Read the YAML file of a training and check it; no data is opened.
-
-    Raises
-    ------
-    InputError
-        Names the file, the line, the key, what was found and what to do.
-    """
-    file = read_yaml(path)
-    if not isinstance(file.value, dict):
-        raise InputError(f"{path} should hold keys such as sources: and weights:, found {type(file.value).__name__}")
-    return make_train_config(file.value, file)
-
-
-def make_train_config(
-    value: dict[str, Any], file: YamlFile | None = None, folder: Path | str | None = None
-) -> TrainConfig:
-    """
-    Check a configuration given as nested dictionaries; arguments as of `make_config`.
-
-    Raises
-    ------
-    InputError
-        Something is missing, unknown or not as it should be; all faults are named.
-    """
-    folder = Path(folder or (file.path.parent if file else "."))
-    if value.get("kind", "text") == "assays":
-        raise InputError("a training is of texts, found kind: assays; use mixwright search or compare for assays")
-    try:
-        config = TrainConfig.model_validate(value, context={"folder": folder.resolve()})
-    except ValidationError as error:
-        raise InputError(explain(TrainConfig, error, file)) from error
-    config._file = file
-    return config
-
-
-def train_schema() -> dict[str, Any]:
-    """Return the JSON schema of the YAML file, for editors."""
-    return TrainConfig.model_json_schema(mode="validation")
-
-
-def dumped(config: TrainConfig) -> dict[str, Any]:
-    """Return the configuration as JSON-able values, with every default, as it can be read again."""
-    values = config.model_dump(mode="json", exclude_none=True)
-    if config.weights is not None:
-        del values["prior"], values["constraints"]
-    return values
-
-
-def train_text(config: TrainConfig) -> str:
-    """Return the configuration as YAML."""
-    head = "# The configuration of this training, with all defaults. Go on with: "
-    head += "mixwright train THIS_FILE --run THIS_FOLDER\n"
-    return head + yaml.safe_dump(dumped(config), sort_keys=False, allow_unicode=True)
+    def dumped(self) -> dict[str, Any]:
+        """Return the configuration as JSON-able values, with every default, as it can be read again."""
+        values = super().dumped()
+        if self.weights is not None:  # keys that are refused beside weights, even with their defaults
+            del values["prior"], values["constraints"]
+        return values

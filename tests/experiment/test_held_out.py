@@ -13,21 +13,20 @@ from hypothesis import strategies as st
 from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
 
 from mixwright.decisions import read_decisions
+from mixwright.experiment import drive
 from mixwright.experiment.text import evaluation
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.held_out import (
     REPORTED_PIECES,
     digest,
-    is_told,
+    is_for_strategies,
     middles,
     names_of,
     reported_documents,
     reported_pieces,
-    told_pieces,
+    strategy_pieces,
 )
-from mixwright.experiment.text.inputs import Source, open_sources, read_target
-from mixwright.experiment.text.train import run_train
-from mixwright.experiment.text.train_config import make_train_config
+from mixwright.experiment.text.inputs import TokenSource, open_sources, read_target
 from mixwright.strategies import BalancedPiKE, PiKE
 from mixwright.text import byte_tokenizer, load_tokenizer, write_tokens
 from mixwright.training.model import build_model
@@ -51,17 +50,17 @@ def test_the_parts_share_no_document_and_results_come_first(tmp_path_factory, nu
     store = write_tokens(tmp_path_factory.mktemp("told"), documents, TOKENS)
     reported = reported_documents(store, tokens)
     judged = names_of([reported])
-    told = told_pieces(store, 10**6, judged)  # whole documents
+    told = strategy_pieces(store, 10**6, judged)  # whole documents
     assert reported
     assert not names_of([told]) & judged
     assert names_of([told, reported]) <= names_of([TOKENS.encode(documents)])
     assert sum(map(len, reported_pieces(reported, tokens)[:-1])) < tokens  # no more than asked
     assert names_of([reported]) <= names_of([reported_documents(store, 5 * tokens)])
-    assert sum(map(len, told_pieces(store, tokens, judged)[:-1])) < tokens
+    assert sum(map(len, strategy_pieces(store, tokens, judged)[:-1])) < tokens
     every = [store.document(i) for i in range(store.documents)]
-    if {is_told(digest(ids)) for ids in every} == {False, True}:
-        assert all(not is_told(digest(ids)) for ids in reported)
-        assert names_of([told]) == {digest(d) for d in every if is_told(digest(d))}
+    if {is_for_strategies(digest(ids)) for ids in every} == {False, True}:
+        assert all(not is_for_strategies(digest(ids)) for ids in reported)
+        assert names_of([told]) == {digest(d) for d in every if is_for_strategies(digest(d))}
 
 
 def test_few_tokens_come_from_the_middle_of_many_documents():
@@ -87,17 +86,17 @@ def test_results_rest_on_documents_from_all_over_a_source(tmp_path):
 def test_texts_that_are_in_a_source_and_a_target_are_not_told(tmp_path, monkeypatch):
     held = [f"held out {i} " * 3 for i in range(40)]
     stores = [write_tokens(tmp_path / name, held[a:b], TOKENS) for name, a, b in (("a", 0, 30), ("b", 10, 40))]
-    sources = [Source(name, store, store) for name, store in zip("ab", stores, strict=True)]
+    sources = [TokenSource(name, store, store) for name, store in zip("ab", stores, strict=True)]
     write_jsonl(tmp_path / "target.jsonl", held[5:35])
     target = read_target("t", make(tmp_path).targets["mix"], "targets.mix")
     found = HeldOut([target], sources, TOKENS, 16, 8)
-    monkeypatch.setattr(evaluation, "_TOLD_TOKENS", 10**6)  # whole documents
-    told = set().union(*map(texts, [*found._told_sources.values(), *found._told_targets.values()]))
+    monkeypatch.setattr(evaluation, "_STRATEGY_TOKENS", 10**6)  # whole documents
+    told = set().union(*map(texts, [*found._strategy_sources.values(), *found._strategy_targets.values()]))
     sources_only = set().union(*(texts(rows) for rows in found._rows_of_sources(10**6).values()))
     assert len(told) > 5
     assert len(target.search) > 5
     assert not told & (set(target.held_out) | sources_only)
-    assert texts(found._told_targets["t"]) == set(target.search) - sources_only
+    assert texts(found._strategy_targets["t"]) == set(target.search) - sources_only
 
 
 def make(folder, **changes):
@@ -108,21 +107,21 @@ def make(folder, **changes):
         "strategy": {"name": "BalancedPiKE", "tau": 2},
         "training": {"steps": 4, "batch_size": 6, "context": 32, "observe_every": 2, "evaluate_every": 2, "lag": 1},
     }  # fmt: skip
-    return make_train_config(config | changes, folder=folder)
+    return make("train", config | changes, folder=folder)
 
 
 def test_a_training_tells_its_strategy_of_documents_that_its_results_do_not_rest_on(tmp_path):
-    summary = run_train(make(tmp_path), tmp_path / "run")
+    summary = drive(make(tmp_path), tmp_path / "run")
     last = read_decisions(tmp_path / "run").observations[-1]
     tokenizer = load_tokenizer(tmp_path / "run" / "tokenizer")
     model = build_model({"path": str(tmp_path / "run" / "model")}, tokenizer, 32, 0)
     target = read_target("mix", make(tmp_path).targets["mix"], "targets.mix")
     held = HeldOut([target], open_sources(list(KINDS), tmp_path / "run"), tokenizer, 32, 6)
-    np.testing.assert_allclose(last.eval_loss, held.told_source_losses(model), rtol=1e-5)
+    np.testing.assert_allclose(last.eval_loss, held.strategy_source_losses(model), rtol=1e-5)
     reported = [source["held_out_loss"] for source in summary["sources"]]
     np.testing.assert_allclose(reported, list(held.source_losses(model).values()), rtol=1e-5)
     assert not set(np.round(last.eval_loss, 4)) & set(np.round(reported, 4))
-    assert summary["targets"][0]["loss"] != pytest.approx(held.told_target_losses(model)[0], rel=1e-4)
+    assert summary["targets"][0]["loss"] != pytest.approx(held.strategy_target_losses(model)[0], rel=1e-4)
 
 
 def test_a_source_with_too_few_documents_is_said(tmp_path):
@@ -130,10 +129,16 @@ def test_a_source_with_too_few_documents_is_said(tmp_path):
     many = [json.loads(line)["text"] for line in lines]
     one = write_tokens(tmp_path / "one", many[:1], TOKENS)
     rest = write_tokens(tmp_path / "rest", many[1:], TOKENS)
-    held = HeldOut([], [Source("few", rest, one), Source("many", one, rest), Source("none", one, None)], TOKENS, 16, 8)
+    held = HeldOut(
+        [],
+        [TokenSource("few", rest, one), TokenSource("many", one, rest), TokenSource("none", one, None)],
+        TOKENS,
+        16,
+        8,
+    )
     assert texts(held._rows_of_sources(10**6)["few"]) == set(many[:1])
-    (said,) = held.untold(BalancedPiKE(1.0))
+    (said,) = held.unreported(BalancedPiKE(1.0))
     assert "no held-out loss of few:" in said
-    assert held.untold(PiKE()) == []
+    assert held.unreported(PiKE()) == []
     model = build_model({**SETTINGS["model"], "vocab_size": TOKENS.vocab_size}, TOKENS, 16, 0)
-    assert np.isnan(held.told_source_losses(model)).tolist() == [True, False, True]
+    assert np.isnan(held.strategy_source_losses(model)).tolist() == [True, False, True]

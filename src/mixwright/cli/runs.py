@@ -1,0 +1,105 @@
+"""The commands that make runs, `mixwright search` to `mixwright prefer train`: one factory for all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mixwright.cli import help_texts
+from mixwright.cli.options import Json, Quiet, command_line, output_of
+from mixwright.cli.output import Output, guarded, open_page
+from mixwright.experiment.kinds import KINDS, of_summary
+
+Schema = Annotated[
+    bool, typer.Option("--schema", help="Print the JSON schema of the YAML file (for editors) and stop.")
+]
+
+
+@dataclass(frozen=True)
+class _Help:
+    """What the help of a command says."""
+
+    text: str
+    config: str
+    run: tuple[str, ...] = field(default=("--run",))
+
+
+_HELP = {
+    "search": _Help(help_texts.SEARCH, "sources, targets and budgets"),
+    "compare": _Help(help_texts.COMPARE, "sources, targets, arms and budgets"),
+    # torchrun takes --run for one of its own options
+    "train": _Help(help_texts.TRAIN, "sources, model and weights or strategy", ("--run", "--folder")),
+    "prefer sft": _Help(help_texts.PREFER_SFT, "model, sources of pairs and training settings"),
+    "prefer specialists": _Help(help_texts.PREFER_SPECIALISTS, "model, sources of pairs and training settings"),
+    "prefer train": _Help(help_texts.PREFER_TRAIN, "model, sources of pairs and training settings"),
+}
+
+
+def add_runs(app: typer.Typer) -> None:
+    """Add the command of every kind of run; those of two words go into a group."""
+    groups: dict[str, typer.Typer] = {"": app}
+    for command in dict.fromkeys(kind.command for kind in KINDS):
+        group, _, name = command.rpartition(" ")
+        if group not in groups:
+            groups[group] = typer.Typer(
+                name=group,
+                help=getattr(help_texts, group.upper()),
+                no_args_is_help=True,
+                rich_markup_mode=None,
+                context_settings={"help_option_names": ["-h", "--help"]},
+            )
+            app.add_typer(groups[group])
+        groups[group].command(name, help=_HELP[command].text)(_made(command))
+
+
+def _made(command: str) -> Callable[..., None]:
+    """Return the function of a command, whose parameters are its arguments and options."""
+    about = _HELP[command]
+    config_help = f"The YAML file with {about.config}."
+    run_help = "Folder of the run. Default: runs/NAME, where NAME is that of the YAML file."
+
+    def run_command(
+        context: typer.Context,
+        config: Path | None = typer.Argument(None, metavar="CONFIG", help=config_help),  # noqa: B008
+        run: Path | None = typer.Option(None, *about.run, help=run_help),  # noqa: B008
+        schema: Schema = False,
+        quiet: Quiet = False,
+        as_json: Json = False,
+    ) -> None:
+        main = os.environ.get("RANK", "0") == "0"  # under torchrun one rank speaks
+        output = output_of(context, quiet or not main, as_json and main)
+        with guarded(output):
+            from mixwright.experiment.run import drive, json_schema, load
+
+            if schema:
+                typer.echo(json.dumps(json_schema(command), indent=2))
+                return
+            if config is None:
+                raise typer.BadParameter(f"give the YAML file; see: mixwright {command} --help")
+            loaded, folder = load(command, config), run or Path("runs") / config.stem
+            with output.bars() as progress:
+                summary = drive(loaded, folder, progress, command_line())
+            if main:
+                show_run(output, summary, folder)
+
+    return run_command
+
+
+def show_run(output: Output, summary: dict[str, Any], folder: Path) -> None:
+    """Show the result of a run, as JSON or as tables."""
+    output.json(summary)
+    table = of_summary(summary).get("table")
+    output.show(lambda console: table(console, summary, folder))
+
+
+def open_report(output: Output, folder: Path, wanted: bool) -> None:
+    """Open the page if that was asked for and can be done."""
+    page = (folder / "report.html").resolve()
+    if wanted and not open_page(page):
+        output.note(f"no browser to open here; the page is {page}")

@@ -1,0 +1,224 @@
+"""What the configurations of all comparisons share: arms, seeds, cores and memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from mixwright.experiment.core.config_parts import (
+    Count,
+    FilePath,
+    Part,
+    RunConfig,
+    Share,
+    WeightsConfig,
+    not_bool,
+)
+from mixwright.experiment.core.parallel import Limits
+
+BASELINES = ("uniform", "natural", "best_single", "target_alone")
+SEARCHES = ("mixmin", "worst_regret")
+Unit = Literal["chunk", "token", "sequence"]
+ArmStrategy = Annotated[
+    str | dict[str, Any] | None,
+    Field(description="A strategy that changes weights in training: its name, or {name: ..., parameters}."),
+]
+ArmPrior = Annotated[Literal["uniform", "natural"], Field(description="Where a strategy starts.")]
+_LEAST_MEMORY = 10**9  # of a process: the libraries alone take some hundred megabytes
+_BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class AnyArmConfig(Part):
+    """What arms of every kind of comparison share: a name, and exactly one of several ways to get weights."""
+
+    ways: ClassVar[tuple[str, ...]]
+    name: str | None = Field(default=None, min_length=1, description="Name in reports. Default: made of what it is.")
+    if TYPE_CHECKING:  # each kind of arm has them, in its own order
+        baseline: str | None
+        strategy: ArmStrategy
+
+    @model_validator(mode="after")
+    def _one_way(self) -> AnyArmConfig:
+        given = self.given()
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"an arm should have one of {', '.join(self.ways)}, found {found}")
+        return self
+
+    def given(self) -> list[str]:
+        """Return the ways that are given; one, in an arm that is valid."""
+        return [way for way in self.ways if getattr(self, way) is not None]
+
+    @property
+    def kind(self) -> str:
+        """Return what the arm is: the name of a baseline, or the way to its weights."""
+        return self.baseline or self.given()[0]
+
+    @property
+    def title(self) -> str:
+        """Return the arm's name."""
+        if self.name is not None:
+            return self.name
+        if self.strategy is not None:
+            named = self.strategy if isinstance(self.strategy, str) else self.strategy.get("name", "strategy")
+            return str(named)
+        return self.made_title()
+
+    def made_title(self) -> str:
+        """Return the name of an arm that is given none and follows no strategy."""
+        return self.baseline or "weights"
+
+
+class ArmConfig(AnyArmConfig):
+    """
+    An arm: one of `baseline`, `search`, `mixture`, `weights` and `strategy`.
+
+    A plain text is short for the baseline or search of that name, for a mixture.json, or else for a strategy.
+    """
+
+    ways = ("baseline", "search", "mixture", "weights", "strategy")
+    baseline: Literal["uniform", "natural", "best_single", "target_alone"] | None = Field(
+        default=None,
+        description="uniform (equal weights), natural (by size), best_single (the source whose proxy has the least "
+        "target loss), target_alone (assays: the target's own rows).",
+    )
+    search: Literal["mixmin", "worst_regret"] | None = Field(
+        default=None,
+        description="mixmin: a mixture for each target. worst_regret: one for all targets, best for the worst of them.",
+    )
+    likelihood: Unit | None = Field(
+        default=None, description="For a search over text: chunk, token or sequence. Default: the first of search."
+    )
+    settings: WeightsConfig | None = Field(
+        default=None, description="For a search: prior, shrinkage and limits. Default: those of the key search."
+    )
+    mixture: FilePath | None = Field(default=None, description="A mixture.json with the same sources.")
+    weights: dict[str, Share] | None = Field(default=None, description="{source: weight}, sum 1.")
+    strategy: ArmStrategy = None
+    prior: ArmPrior = "uniform"
+    charge: bool | None = Field(
+        default=None,
+        description="Whether the cost of the search is taken out of this arm's tokens. Default: charge_search.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value in BASELINES:
+            return {"baseline": value}
+        if value in SEARCHES:
+            return {"search": value}
+        return {"mixture": value} if value.endswith(".json") else {"strategy": value}
+
+    @model_validator(mode="after")
+    def _settings_of_a_search(self) -> ArmConfig:
+        if self.search is None and (self.likelihood or self.settings):
+            raise ValueError("likelihood and settings are those of a search; remove them, or add search: mixmin")
+        return self
+
+    def made_title(self) -> str:
+        """Return the name of an arm that is given none and follows no strategy."""
+        if self.mixture is not None:
+            return self.mixture.stem
+        if self.search is not None:
+            return self.search + (f"_{self.likelihood}" if self.likelihood else "")
+        return super().made_title()
+
+    @property
+    def searches(self) -> bool:
+        """Whether finding the mixture takes proxies."""
+        return self.search is not None or self.baseline == "best_single"
+
+    @property
+    def per_target(self) -> bool:
+        """Whether there is a mixture for each target."""
+        return self.search == "mixmin" or self.baseline in ("best_single", "target_alone")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _size(text: str) -> int | None:
+    """Return the bytes of "12 GB"; None if it is no such text."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
+    if found is None or found[2].lower() not in _BYTES:
+        return None
+    return round(float(found[1]) * _BYTES[found[2].lower()]) or None
+
+
+class ComputeConfig(Part):
+    """How much of the machine is used."""
+
+    cores: Count = Field(default_factory=_cores, description="Cores in all. Default: all there are.")
+    threads: Count = Field(
+        default=1, description="Cores of each training; cores / threads trainings run at the same time."
+    )
+    memory: str | None = Field(
+        default=None, description="Memory in all, such as 12 GB, shared out equally to the trainings (Linux only)."
+    )
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _memory_is_a_size(cls, value: Any) -> Any:
+        if value is not None and (isinstance(value, bool) or _size(str(value)) is None):
+            raise ValueError("should be a size such as 12 GB or 800 MiB")
+        return None if value is None else str(value)
+
+    @model_validator(mode="after")
+    def _threads_fit(self) -> ComputeConfig:
+        if self.threads > self.cores:
+            raise ValueError(f"threads should be at most cores ({self.cores}), found {self.threads}")
+        limits = self.limits()
+        if limits.memory is not None and limits.memory < _LEAST_MEMORY:
+            raise ValueError(
+                f"memory should be at least {_LEAST_MEMORY * limits.processes / 1e9:g} GB, 1 GB for each of "
+                f"{limits.processes} processes (cores / threads), found {self.memory}; raise it, or use fewer cores"
+            )
+        return self
+
+    def limits(self) -> Limits:
+        """Return the limits of each process."""
+        processes = max(1, self.cores // self.threads)
+        whole = None if self.memory is None else _size(self.memory)
+        return Limits(processes, self.threads, None if whole is None else whole // processes)
+
+
+class ComparisonConfig(RunConfig):
+    """What the configurations of all comparisons share."""
+
+    if TYPE_CHECKING:  # each kind of comparison has them, in the order of its own file
+        kind: Any
+        targets: Any
+
+    seeds: Count = Field(
+        default=3, description="Number of seeds: seed, seed + 1, ... Each arm is trained with each of them."
+    )
+    arms: list[ArmConfig] = Field(min_length=1, description="What is compared: names, files, or {...}.")
+    over: str | None = Field(
+        default=None, description="The arm that others are compared with. Default: uniform, or else the first one."
+    )
+    error: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=0.5)] = Field(
+        default=0.05, description="Probability that any arm is wrongly called better."
+    )
+    compute: ComputeConfig = Field(default_factory=ComputeConfig, description="Cores and memory.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> ComparisonConfig:
+        names = [arm.title for arm in self.arms]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"arms should have different names, found {', '.join(twice)} twice; add name: to one")
+        if self.over is not None and self.over not in names:
+            raise ValueError(f"over should be one of the arms ({', '.join(names)}), found {self.over!r}")
+        return self
+
+    @property
+    def baseline(self) -> str:
+        """Return the name of the arm that others are compared with."""
+        names = [arm.title for arm in self.arms]
+        return self.over or ("uniform" if "uniform" in names else names[0])

@@ -1,0 +1,103 @@
+"""What a run folder says of its run: `config.yaml`, the command that made it, and whether a configuration fits it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mixwright.errors import InputError
+from mixwright.experiment.core.stages import is_run
+from mixwright.experiment.kinds import Kind
+
+_HEAD = "# The configuration of this {noun}, with all defaults. Go on with: mixwright {command} THIS_FILE --run "
+_HEAD += "THIS_FOLDER\n"
+
+
+def config_text(kind: Kind, values: Mapping[str, Any]) -> str:
+    """Return `config.yaml`: a line with the command to resume the run, and the values."""
+    return _HEAD.format(noun=kind.noun, command=kind.command) + yaml.safe_dump(
+        dict(values), sort_keys=False, allow_unicode=True
+    )
+
+
+def command_of(folder: Path) -> str | None:
+    """Return the command that made a run folder, such as "prefer sft"; None where `config.yaml` does not say it."""
+    try:
+        text = (folder / "config.yaml").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    named = re.search(r"Go on with: mixwright ([a-z ]+) THIS_FILE", text)
+    return named[1] if named else None
+
+
+def resuming(folder: Path) -> str:
+    """Return the command line that resumes the run in a folder."""
+    return f"mixwright {command_of(folder) or 'search'} {folder / 'config.yaml'} --run {folder}"
+
+
+def check_no_run(path: Path) -> None:
+    """Raise InputError, with the command that resumes it, if a run folder was given instead of a YAML file."""
+    if is_run(path):
+        raise InputError(f"{path} should be a YAML file, found a folder; it is a run; go on with it: {resuming(path)}")
+
+
+def check_same(kind: Kind, values: Mapping[str, Any], folder: Path) -> None:
+    """
+    Raise InputError if a folder holds a run of another kind, or of another configuration.
+
+    Parameters
+    ----------
+    kind, values
+        Of the run that is to be done; `values` as they are written to `config.yaml`.
+    folder
+        The run folder.
+    """
+    path = folder / "config.yaml"
+    if not path.exists():
+        return
+    made_by, there = command_of(folder), _values(path)
+    if made_by != kind.command or there.get("kind", kind.data) != kind.data:
+        found = f"one of `mixwright {made_by}`" if made_by not in (None, kind.command) else "another run"
+        raise InputError(
+            f"{folder} should be a folder of `mixwright {kind.command}` ({kind.data}), found {found}; choose another "
+            "(--run)"
+        )
+    if kind.may_differ is None:
+        return
+    if differ := list(_differences(values, there, kind.may_differ)):
+        raise InputError(
+            f"{folder} holds a {kind.noun} of another configuration ({'; '.join(differ[:3])}); choose another folder "
+            f"(--run), or put back what was there ({path})"
+        )
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """Return what `config.yaml` holds; nothing where it is damaged."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _differences(
+    now: Mapping[str, Any], before: Mapping[str, Any], may_differ: Collection[tuple[str, ...]]
+) -> Iterator[str]:
+    here, there = _leaves(now), _leaves(before)
+    for key in {**here, **there}:
+        if here.get(key) != there.get(key) and not any(key[: len(name)] == name for name in may_differ):
+            yield f"{'.'.join(key)}: {there.get(key)} there, {here.get(key)} here"
+
+
+def _leaves(value: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Return the values of nested mappings by their whole key."""
+    if not isinstance(value, Mapping):
+        return {key: value}
+    found: dict[tuple[str, ...], Any] = {}
+    for name, inner in value.items():
+        found |= _leaves(inner, (*key, str(name)))
+    return found

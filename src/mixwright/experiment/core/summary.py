@@ -1,0 +1,89 @@
+"""Reading `summary.json`, all that the page and the commands show of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mixwright.compare.summary import SCHEMA
+from mixwright.errors import InputError
+from mixwright.experiment.core.run_folder import resuming
+from mixwright.experiment.core.stages import folder_name
+from mixwright.experiment.kinds import KINDS
+
+
+def read_summary(folder: Path | str) -> dict[str, Any]:
+    """
+    Return the summary of a finished run, as this version writes it.
+
+    Raises
+    ------
+    InputError
+        The folder is no run, or the run is not finished.
+    """
+    folder = Path(folder)
+    _check_finished(folder)
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}; run the command again to write the file again") from error
+    schema = summary.get("schema") if isinstance(summary, dict) else None
+    if not isinstance(schema, int) or isinstance(schema, bool):
+        raise InputError(f"{path} is no summary of mixwright; run the command again to write the file again")
+    if schema > SCHEMA:
+        raise InputError(f"{path} was written by a newer mixwright (schema {schema}); upgrade this one")
+    return upgraded(summary)
+
+
+def _check_finished(folder: Path) -> None:
+    if folder.is_file():
+        advice = f"give {folder.parent}" if (folder.parent / "summary.json").exists() else "check the path"
+        raise InputError(f"{folder} should be the folder of a run, found a file; {advice}")
+    if not folder.is_dir():
+        raise InputError(f"there should be a run folder at {folder}, found nothing; check the path")
+    if (folder / "summary.json").exists():
+        return
+    if (folder / "config.yaml").exists():
+        raise InputError(f"the run {folder} is not finished; go on with: {resuming(folder)}")
+    runs = sorted(str(found.parent) for found in folder.glob("*/summary.json"))
+    advice = f"there are runs in it, give one: {', '.join(runs[:3])}" if runs else "check the path"
+    raise InputError(f"{folder} should be a run (a folder with summary.json), found none; {advice}")
+
+
+def upgraded(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a summary as this version writes it, whichever version wrote it."""
+    whole = dict(summary)
+    if whole["schema"] < 2:  # it named neither the task nor, but for comparisons, the data
+        label, data = whole.get("kind"), whole.get("setting")
+        kind = next(k for k in KINDS if k.label == label and data in (None, k.data))
+        whole |= {"schema": 2, "task": kind.task, "data": kind.data}
+    return whole
+
+
+def stage_seconds(folder: Path, used: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """
+    Return the time that each kind of stage took, over all commands that worked on the run.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    used
+        For each kind of stage the names (of sources, targets or mixtures) that the run has now.
+    """
+    seconds: dict[str, float] = {}
+    for kind, names in used.items():
+        folders = [folder / kind / folder_name(name) for name in names] or [folder / kind]
+        records = sorted(record for place in folders for record in place.rglob("done.json"))
+        seconds[kind] = round(sum(map(_seconds_of, records)), 3)
+    return seconds
+
+
+def _seconds_of(record: Path) -> float:
+    try:
+        return float(json.loads(record.read_text(encoding="utf-8"))["result"]["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0

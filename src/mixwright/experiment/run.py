@@ -1,0 +1,326 @@
+"""A run from its configuration to its page: `load` or `make` a configuration, then `drive` it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from mixwright.errors import InputError
+from mixwright.experiment.core.config_parts import RunConfig
+from mixwright.experiment.core.errors import explain
+from mixwright.experiment.core.run_folder import check_no_run, check_same, config_text
+from mixwright.experiment.core.stages import Progress, check_folder, open_run, silent
+from mixwright.experiment.core.summary import SCHEMA
+from mixwright.experiment.core.what_if import read_what_if_of_run
+from mixwright.experiment.core.yaml import YamlFile, read_yaml
+from mixwright.experiment.kinds import Kind, of_command, of_config, of_summary
+from mixwright.files import write_json
+from mixwright.report import write_comparison, write_preference, write_report, write_training
+from mixwright.version import __version__
+
+Config = TypeVar("Config", bound=RunConfig)
+Annotate = Callable[[dict[str, Any]], list[str]]
+
+
+class Processes(Protocol):
+    """The processes of a run; one that trains on several ranks has `mixwright.training.ranks.Ranks`."""
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes."""
+
+    def shared(self, value: Any) -> Any:
+        """Return the main process's value on every one."""
+
+
+class OneProcess:
+    """A run in one process."""
+
+    main = True
+
+    def shared(self, value: Any) -> Any:
+        """Return the value."""
+        return value
+
+
+class Run(ABC, Generic[Config]):
+    """
+    A run of one kind at work.
+
+    Parameters
+    ----------
+    config
+        Its configuration.
+    folder
+        The run folder.
+    """
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.config, self.folder = config, folder
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """Return the heading of the report where the configuration gives none."""
+
+    @abstractmethod
+    def check(self, progress: Progress) -> None:
+        """Read everything; raise InputError for what does not fit. Nothing is written."""
+
+    @abstractmethod
+    def work(self, progress: Progress) -> dict[str, Any]:
+        """
+        Do all stages, or those that are not done, and return the summary without its head.
+
+        Processes besides the main one return nothing.
+        """
+
+    def prepare(self, progress: Progress) -> None:
+        """Make what further processes need before they can begin; the main process alone does this."""
+
+    def processes(self) -> AbstractContextManager[Processes]:
+        """Start, or join, the processes that share the work."""
+        return nullcontext(OneProcess())
+
+
+def load(command: str, path: Path | str) -> Any:
+    """
+    Read the YAML file of a run and check it; no data is opened.
+
+    Parameters
+    ----------
+    command
+        What is typed after `mixwright`: "search", "compare", "train", "prefer sft", "prefer specialists" or
+        "prefer train". The key `kind` of the file says what the sources are.
+    path
+        The YAML file.
+
+    Raises
+    ------
+    InputError
+        Names the file, the line, the key, what was found and what to do.
+    """
+    check_no_run(Path(path))
+    file = read_yaml(path)
+    if not isinstance(file.value, dict):
+        raise InputError(
+            f"{path} should hold keys such as {_first_keys(command)}, found {type(file.value).__name__}; see: "
+            f"mixwright {command} --help"
+        )
+    return make(command, file.value, file)
+
+
+def make(
+    command: str, values: Mapping[str, Any], file: YamlFile | None = None, folder: Path | str | None = None
+) -> Any:
+    """
+    Check a configuration given as nested dictionaries.
+
+    Parameters
+    ----------
+    command
+        As for `load`.
+    values
+        What the YAML file would hold.
+    file
+        Where it was read from, for the messages.
+    folder
+        Where relative paths start. Default: the folder of `file`, or else the current one.
+
+    Raises
+    ------
+    InputError
+        Something is missing, unknown or not as it should be; all faults are named.
+    """
+    model = _kind_of_values(command, values, file).get("config")
+    start = Path(folder or (file.path.parent if file else ".")).resolve()
+    try:
+        config = model.model_validate(dict(values), context={"folder": start})
+    except ValidationError as error:
+        raise InputError(explain(model, error, file)) from error
+    config._file = file
+    config.check_together()
+    return config
+
+
+def _kind_of_values(command: str, values: Mapping[str, Any], file: YamlFile | None) -> Kind:
+    """Return the row that the key `kind` chooses; InputError if it, or another key, is of other data."""
+    kinds = of_command(command)
+    if not kinds:
+        raise ValueError(f"there is no command {command!r}")
+    data = values.get("kind", kinds[0].data)
+    chosen = next((kind for kind in kinds if kind.data == data), None)
+    if chosen is None:
+        *first, last = (kind.data for kind in kinds)
+        where, should = _where(file, "kind"), " or ".join([", ".join(first), last] if first else [last])
+        raise InputError(f"{where}: kind should be {should}, found {data!r}; correct it")
+    if "kind" not in values:
+        _check_default(command, chosen, kinds[1:], values, file)
+    return chosen
+
+
+def _check_default(
+    command: str, chosen: Kind, others: list[Kind], values: Mapping[str, Any], file: YamlFile | None
+) -> None:
+    """Raise InputError if a file without the key `kind` has a key that other data must have."""
+    own = chosen.get("config").model_fields
+    if not others or set(values) <= set(own):
+        return
+    for other in others:
+        fields = other.get("config").model_fields
+        for key in values:
+            if key in fields and key not in own and fields[key].is_required():
+                raise InputError(
+                    f"{_where(file, key)}: a {command} with this key needs the key kind: {other.data}; add it"
+                )
+
+
+def _where(file: YamlFile | None, key: str) -> str:
+    return file.where((key,)) if file else f"key {key}"
+
+
+def _first_keys(command: str) -> str:
+    """Return two keys that a configuration of a command has, for a message."""
+    fields = of_command(command)[0].get("config").model_fields
+    keys = [key for key in ("model", "sources", "targets", "arms", "weights") if key in fields]
+    required = [key for key in keys if fields[key].is_required()]
+    first, second = (required + [key for key in keys if key not in required])[:2]
+    return f"{first}: and {second}:"
+
+
+def json_schema(command: str) -> dict[str, Any]:
+    """Return the JSON schema of a command's YAML file, for editors: of all its data."""
+    models = [kind.get("config") for kind in of_command(command)]
+    if len(models) == 1:
+        return dict(models[0].model_json_schema(mode="validation"))
+    union = models[0]
+    for model in models[1:]:
+        union = union | model
+    adapter: TypeAdapter[Any] = TypeAdapter(union)
+    return {"title": f"mixwright {command}", **adapter.json_schema(mode="validation")}
+
+
+def drive(
+    config: RunConfig,
+    folder: Path | str,
+    progress: Progress = silent,
+    command: str = "mixwright.experiment.drive",
+    annotate: Annotate | None = None,
+) -> dict[str, Any]:
+    """
+    Do a run, or the rest of one, and return its summary.
+
+    Stopped in whatever way and called again, it resumes: a stage whose inputs did not change is not done again, and the
+    results are the same. Under torchrun every rank calls this.
+
+    Parameters
+    ----------
+    config
+        From `load` or `make`.
+    folder
+        The run folder: a new one, an empty one, or one of the same run.
+    progress
+        Called as `progress(stage, done, total, note)`.
+    command
+        What the summary says the run was made with.
+    annotate
+        Given the summary, returns sentences that are added to its notes.
+
+    Returns
+    -------
+    dict
+        What `summary.json` holds; empty on ranks besides the first.
+
+    Raises
+    ------
+    InputError
+        The configuration does not fit the data, the model or the folder. Everything is read before anything is written.
+    """
+    kind, folder = of_config(config), Path(folder)
+    run: Run[Any] = kind.get("run")(config, folder)
+    with run.processes() as processes:
+        if not processes.main:
+            if problem := processes.shared(None):
+                raise InputError(problem)
+            return run.work(progress)
+        with _announced(processes) as begin:
+            check_folder(folder)
+            values = config.dumped()
+            check_same(kind, values, folder)
+            run.check(progress)
+            with open_run(folder, config_text(kind, values)):
+                run.prepare(progress)
+                begin()
+                summary = {**_head(kind, run, command), **run.work(progress)}
+                summary["notes"] = [*summary.get("notes", ()), *(annotate(summary) if annotate else ())]
+                write_json(folder / "summary.json", summary)
+                if kind.page is not None:
+                    write_page(summary, folder)
+                    progress("report", 1, 1)
+                return summary
+
+
+@contextmanager
+def _announced(processes: Processes) -> Iterator[Callable[[], None]]:
+    """Yield what lets the other processes begin; an error before that ends them all with the same message."""
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        begun = True
+        processes.shared(None)
+
+    try:
+        yield begin
+    except InputError as error:
+        if not begun:
+            processes.shared(str(error))
+        raise
+
+
+def _head(kind: Kind, run: Run[Any], command: str) -> dict[str, Any]:
+    """Return what every summary begins with."""
+    return {
+        "schema": SCHEMA,
+        "task": kind.task,
+        "data": kind.data,
+        **({} if kind.label is None else {"kind": kind.label}),
+        "version": __version__,
+        "title": run.config.title or run.title,
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": run.config.seed,
+    }
+
+
+def write_page(summary: Mapping[str, Any], folder: Path) -> Path:
+    """
+    Write the page of a finished run and return its path.
+
+    Raises
+    ------
+    InputError
+        Runs of this kind have no page.
+    """
+    kind = of_summary(summary)
+    if kind.page is None:
+        raise InputError(f"{folder} holds {kind.label}, which has no page; show it: mixwright show {folder}")
+    return _WRITERS[kind.page](summary, folder)
+
+
+def _write_search(summary: Mapping[str, Any], folder: Path) -> Path:
+    return write_report(summary, folder / "report.html", read_what_if_of_run(folder, summary))
+
+
+_WRITERS: dict[str, Callable[[Mapping[str, Any], Path], Path]] = {
+    "search": _write_search,
+    "comparison": lambda summary, folder: write_comparison(summary, folder / "report.html"),
+    "training": lambda summary, folder: write_training(summary, folder / "report.html", folder),
+    "preference": lambda summary, folder: write_preference(summary, folder / "report.html", folder),
+}
