@@ -96,7 +96,7 @@ def test_the_commands_show_it_and_write_its_page_again(done, capsys):
 def test_again_gives_the_same_and_trains_nothing(done, monkeypatch):
     folder, summary = done
     before = files(folder / "run")
-    monkeypatch.setattr("mixwright.training.loop.Run.run", None)
+    monkeypatch.setattr("mixwright.training.loop.LanguageModelLoop.run", None)
     again = drive(make(folder), folder / "run")
     assert {**again, "created": ""} == {**summary, "created": ""}
     assert files(folder / "run") == before

@@ -15,7 +15,7 @@ _ALONE = "(this seed alone)"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DocumentComparison:
     """
     The held-out loss of a mixture minus that of another, nats per token.
 
@@ -62,7 +62,7 @@ def compare(
     tokens: NDArray[np.float64],
     over: str,
     level: float = 0.9,
-) -> Comparison:
+) -> DocumentComparison:
     """
     Compare two mixtures on the same documents.
 
@@ -84,6 +84,6 @@ def compare(
     per_token = (np.asarray(nats, np.float64) - other_nats) / np.maximum(tokens, 1)
     mean, error, documents = paired_error(per_token, tokens, np.arange(tokens.size))
     if documents < FEWEST_DOCUMENTS or not math.isfinite(error):
-        return Comparison(over, mean, None, None, level)
+        return DocumentComparison(over, mean, None, None, level)
     half = student_quantile((1 + level) / 2, documents - 1) * error
-    return Comparison(over, mean, mean - half, mean + half, level)
+    return DocumentComparison(over, mean, mean - half, mean + half, level)

@@ -73,39 +73,39 @@ _OF_COMPARISONS: tuple[Key, ...] = (
 KINDS = (
     Kind(
         "search", "text", "search", None,
-        f"{_HERE}.text.config:SearchConfig", f"{_HERE}.text.search:TextSearch",
+        f"{_HERE}.text.config:SearchConfig", f"{_HERE}.text.search:TextSearchRun",
         f"{_TABLES}.tables:print_summary", "search",
     ),
     Kind(
         "search", "assays", "search", "assays",
-        f"{_HERE}.assays.config:AssaysConfig", f"{_HERE}.assays.search:AssaySearch",
+        f"{_HERE}.assays.config:AssaysConfig", f"{_HERE}.assays.search:AssaySearchRun",
         f"{_TABLES}.tables:print_summary", "search",
     ),
     Kind(
         "compare", "text", "compare", "comparison",
-        f"{_HERE}.text.compare_config:CompareConfig", f"{_HERE}.text.compare:TextComparison",
+        f"{_HERE}.text.compare_config:CompareConfig", f"{_HERE}.text.compare:TextComparisonRun",
         f"{_TABLES}.comparison:print_comparison", "comparison", "comparison", _OF_COMPARISONS,
     ),
     Kind(
         "compare", "assays", "compare", "comparison",
-        f"{_HERE}.assays.config:CompareAssaysConfig", f"{_HERE}.assays.compare:AssayComparison",
+        f"{_HERE}.assays.config:CompareAssaysConfig", f"{_HERE}.assays.compare:AssayComparisonRun",
         f"{_TABLES}.comparison:print_comparison", "comparison", "comparison", _OF_COMPARISONS,
     ),
     Kind(
         "compare", "preference", "compare", "comparison",
         f"{_HERE}.preference.compare_config:ComparePreferenceConfig",
-        f"{_HERE}.preference.compare:PreferenceComparison",
+        f"{_HERE}.preference.compare:PreferenceComparisonRun",
         f"{_TABLES}.comparison:print_comparison", "comparison", "comparison", _OF_COMPARISONS,
     ),
     Kind(
         "train", "text", "train", "training",
-        f"{_HERE}.text.train_config:TrainConfig", f"{_HERE}.text.train:TextTraining",
+        f"{_HERE}.text.train_config:TrainConfig", f"{_HERE}.text.train:TextTrainingRun",
         f"{_TABLES}.training:print_training", "training", "training",
         (*_NOT_RESULTS, ("training", "parallel")),
     ),
     Kind(
         "sft", "preference", "prefer sft", "fine-tuning",
-        f"{_HERE}.preference.config:SftConfig", f"{_HERE}.preference.sft:FineTuning",
+        f"{_HERE}.preference.config:SftConfig", f"{_HERE}.preference.sft:FineTuningRun",
         f"{_TABLES}.fine_tuning:print_fine_tuning", None, "run", _NOT_RESULTS,
     ),
     Kind(
@@ -115,7 +115,7 @@ KINDS = (
     ),
     Kind(
         "train", "preference", "prefer train", "preference",
-        f"{_HERE}.preference.train_config:PreferConfig", f"{_HERE}.preference.train:PreferenceTraining",
+        f"{_HERE}.preference.train_config:PreferConfig", f"{_HERE}.preference.train:PreferenceTrainingRun",
         f"{_TABLES}.preference:print_preference", "preference", "run", (*_NOT_RESULTS, ("specialists", "keep")),
     ),
 )  # fmt: skip

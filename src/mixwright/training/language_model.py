@@ -14,7 +14,7 @@ from mixwright.errors import InputError
 from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
-from mixwright.training.loop import Evaluate, Progress, Run
+from mixwright.training.loop import Evaluate, LanguageModelLoop, Progress
 from mixwright.training.ranks import Ranks
 from mixwright.training.result import DivergedError, TrainingResult
 from mixwright.training.settings import TrainingSettings
@@ -92,7 +92,7 @@ def train(
         asked = values[values != 0]
     ranks = ranks or Ranks()
     given = dict(measures or {})
-    run = Run(spec, used, asked, settings, folder, tokenizer, progress, evaluate, prior, given, constraints, ranks)
+    run = LanguageModelLoop(spec, used, asked, settings, folder, tokenizer, progress, evaluate, prior, given, constraints, ranks)
     name = run.fingerprint
     done = ranks.shared(ranks.main and _finished(folder, name))
     return TrainingResult.read(folder) if done else run.run(anew)

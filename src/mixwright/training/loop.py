@@ -40,7 +40,7 @@ _MOST_SKIPPED = 20  # steps in a row; a training that skips more is going nowher
 
 
 @dataclass
-class Run:
+class LanguageModelLoop:
     """One training: what is fixed, then what a checkpoint holds."""
 
     spec: Mapping[str, Any]

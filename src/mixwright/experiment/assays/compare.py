@@ -28,7 +28,7 @@ PRECISION = Quantity("average precision", "", higher=True)
 LOG_LOSS = Quantity("log loss", "nats per molecule")
 
 
-class AssayComparison(ComparisonRun[CompareAssaysConfig]):
+class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
     """A comparison of assays at work; each seed has its own split, folds, proxies and models."""
 
     @property

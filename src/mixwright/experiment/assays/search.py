@@ -32,7 +32,7 @@ from mixwright.search.table.table import LikelihoodTable
 from mixwright.version import __version__
 
 
-class AssaySearch(Run[AssaysConfig]):
+class AssaySearchRun(Run[AssaysConfig]):
     """A search over assays: for each seed proxies, a search and final models."""
 
     @property

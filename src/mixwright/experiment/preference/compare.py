@@ -29,7 +29,7 @@ ACCURACY = Quantity("preference accuracy", "", higher=True)
 EXCESS = Quantity("excess over the specialist", "nats per pair")
 
 
-class PreferenceComparison(ComparisonRun[ComparePreferenceConfig]):
+class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
     """A comparison on preference pairs at work."""
 
     def __init__(self, config: ComparePreferenceConfig, folder: Path) -> None:

@@ -15,9 +15,8 @@ from mixwright.experiment.core.parallel import Report
 from mixwright.experiment.core.stages import Progress, Stage, silent
 from mixwright.experiment.preference.arms import Weighting, checked_share, described, fixed, following, start_of
 from mixwright.experiment.preference.compare_config import ComparePreferenceConfig, PreferenceArmConfig
-from mixwright.experiment.preference.inputs import open_inputs
+from mixwright.experiment.preference.inputs import open_inputs, save_model
 from mixwright.experiment.preference.measures import HeldOutPairs, Measured, Specialist
-from mixwright.experiment.preference.models import save_model
 from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
 from mixwright.experiment.preference.work import PairWork, curve_of
 from mixwright.files import atomic_write, fingerprint

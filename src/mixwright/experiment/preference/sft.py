@@ -9,15 +9,14 @@ from typing import Any
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress, Stage
 from mixwright.experiment.preference.config import SftConfig
-from mixwright.experiment.preference.inputs import open_inputs
-from mixwright.experiment.preference.models import load_model, on_device, save_model, with_adapter
+from mixwright.experiment.preference.inputs import load_model, on_device, open_inputs, save_model, with_adapter
 from mixwright.experiment.run import Run
 from mixwright.files import write_json
 from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.sft import answer_losses, fine_tune, shares_of
 
 
-class FineTuning(Run[SftConfig]):
+class FineTuningRun(Run[SftConfig]):
     """
     Supervised fine-tuning on the better answers; it leaves `model/` (with its tokenizer) and `metrics.jsonl`.
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.experiment.core.stages import Stage, folder_name
+from mixwright.experiment.preference.inputs import save_model
 from mixwright.experiment.preference.measures import Specialist
-from mixwright.experiment.preference.models import save_model
 from mixwright.experiment.preference.train_config import SpecialistsConfig
 from mixwright.experiment.preference.work import PairWork, Share, part_of
 from mixwright.preference.fitting import forget_checkpoints

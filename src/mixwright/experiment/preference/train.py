@@ -10,9 +10,8 @@ from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress, Stage
 from mixwright.experiment.preference.arms import Weighting, described, fixed, following
 from mixwright.experiment.preference.checks import check_generalist, check_specialists
-from mixwright.experiment.preference.inputs import open_inputs
+from mixwright.experiment.preference.inputs import open_inputs, save_model
 from mixwright.experiment.preference.measures import Specialist
-from mixwright.experiment.preference.models import save_model
 from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
 from mixwright.experiment.preference.summary import settings_of, specialists_summary, training_summary
 from mixwright.experiment.preference.train_config import PreferConfig, SpecialistsConfig, SpecialistsRunConfig
@@ -84,7 +83,7 @@ class SpecialistsRun(_OnPairs):
         return found
 
 
-class PreferenceTraining(_OnPairs):
+class PreferenceTrainingRun(_OnPairs):
     """
     A generalist, with its specialists where it needs some.
 

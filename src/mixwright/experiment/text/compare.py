@@ -45,7 +45,7 @@ ACCURACY = Quantity("accuracy", "", higher=True)
 _OFTEN = 4  # epochs after which repeated text is known to bring less
 
 
-class TextComparison(ComparisonRun[CompareConfig]):
+class TextComparisonRun(ComparisonRun[CompareConfig]):
     """A comparison of texts at work."""
 
     @property

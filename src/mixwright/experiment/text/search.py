@@ -39,7 +39,7 @@ from mixwright.files import atomic_write
 from mixwright.text import Tokenizer
 
 
-class TextSearch(Run[SearchConfig]):
+class TextSearchRun(Run[SearchConfig]):
     """A search over texts: proxies, their scores, the search, and final runs that check the result."""
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mixwright.compare.documents import Comparison, compare
+from mixwright.compare.documents import DocumentComparison, compare
 
 if TYPE_CHECKING:
     from mixwright.experiment.text.config import SearchConfig
@@ -68,7 +68,7 @@ def _is_compared(mixture: NamedMixture, other: NamedMixture, target: str) -> boo
     return own and mixture.kind == "search" and other.kind != "search"
 
 
-def _comparison_entry(target: str, mixture: str, found: Comparison) -> dict[str, Any]:
+def _comparison_entry(target: str, mixture: str, found: DocumentComparison) -> dict[str, Any]:
     return {
         "target": target,
         "mixture": mixture,

@@ -36,7 +36,7 @@ from mixwright.training.model import build_model
 from mixwright.training.ranks import Ranks, started_ranks
 
 
-class TextTraining(Run[TrainConfig]):
+class TextTrainingRun(Run[TrainConfig]):
     """
     A training on texts, on one rank or several.
 
