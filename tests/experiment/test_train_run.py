@@ -182,7 +182,7 @@ BAD = [
     ({"training": {"steps": 3, "tokens": 5}}, "give tokens or steps, not both"),
     ({"training": {**TRAINING, "accumulate": 4}}, "batch_size should be a multiple of accumulate"),
     ({"training": {**TRAINING, "non_finite": "hope"}}, "non_finite"),
-    ({"kind": "assays"}, "a training is of texts"),
+    ({"kind": "assays"}, "kind should be text, found 'assays'; correct it, or use mixwright search"),
 ]
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
-from mixwright.experiment.core.what_if import make_what_if_of_run, read_what_if_of_run, write_what_if_of_run
+from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
+from mixwright.report.page import read_beside
 from mixwright.report.what_if.numbers import check_what_if, unpack
 from mixwright.search.table.table import LikelihoodTable
 
@@ -67,18 +68,14 @@ def test_limits_are_those_of_the_search() -> None:
 def test_the_file_comes_back(tmp_path: Path) -> None:
     found = made()
     write_what_if_of_run(tmp_path, found)
-    again = read_what_if_of_run(tmp_path, SUMMARY)
+    again = read_beside("search", tmp_path)["what_if"]
     assert again == json.loads(json.dumps(found))
     check_what_if(again)
     np.testing.assert_allclose(unpack(again)[0][0], table(0, 0).block(0, 50), atol=1e-6)
 
 
 def test_a_run_of_an_older_form_has_none_and_a_damaged_file_is_an_error(tmp_path: Path) -> None:
-    assert read_what_if_of_run(tmp_path, SUMMARY) is None
-    write_what_if_of_run(tmp_path, made())
-    with pytest.raises(InputError, match="the sources of summary"):
-        read_what_if_of_run(tmp_path, {"sources": [{"name": "other"}, {"name": "b"}, {"name": "c"}]})
-    for text in ("{", "[]", "null"):
-        (tmp_path / "whatif.json").write_text(text)
-        with pytest.raises(InputError, match="run the search again"):
-            read_what_if_of_run(tmp_path, SUMMARY)
+    assert read_beside("search", tmp_path) == {"what_if": None}
+    (tmp_path / "whatif.json").write_text("{")
+    with pytest.raises(InputError, match="run the command again"):
+        read_beside("search", tmp_path)

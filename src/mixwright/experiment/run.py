@@ -17,11 +17,10 @@ from mixwright.experiment.core.errors import explain
 from mixwright.experiment.core.run_folder import check_no_run, check_same, config_text
 from mixwright.experiment.core.stages import Progress, check_folder, open_run, silent
 from mixwright.experiment.core.summary import SCHEMA
-from mixwright.experiment.core.what_if import read_what_if_of_run
 from mixwright.experiment.core.yaml import YamlFile, read_yaml
-from mixwright.experiment.kinds import Kind, of_command, of_config, of_summary
+from mixwright.experiment.kinds import KINDS, Kind, of_command, of_config, of_summary
 from mixwright.files import write_json
-from mixwright.report import write_comparison, write_preference, write_report, write_training
+from mixwright.report.page import write
 from mixwright.version import __version__
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -158,8 +157,10 @@ def _kind_of_values(command: str, values: Mapping[str, Any], file: YamlFile | No
     chosen = next((kind for kind in kinds if kind.data == data), None)
     if chosen is None:
         *first, last = (kind.data for kind in kinds)
-        where, should = _where(file, "kind"), " or ".join([", ".join(first), last] if first else [last])
-        raise InputError(f"{where}: kind should be {should}, found {data!r}; correct it")
+        should = " or ".join([", ".join(first), last] if first else [last])
+        others = [f"mixwright {kind.command}" for kind in KINDS if kind.data == data]
+        advice = f", or use {' or '.join(others)}" if others else ""
+        raise InputError(f"{_where(file, 'kind')}: kind should be {should}, found {data!r}; correct it{advice}")
     if "kind" not in values:
         _check_default(command, chosen, kinds[1:], values, file)
     return chosen
@@ -311,16 +312,4 @@ def write_page(summary: Mapping[str, Any], folder: Path) -> Path:
     kind = of_summary(summary)
     if kind.page is None:
         raise InputError(f"{folder} holds {kind.label}, which has no page; show it: mixwright show {folder}")
-    return _WRITERS[kind.page](summary, folder)
-
-
-def _write_search(summary: Mapping[str, Any], folder: Path) -> Path:
-    return write_report(summary, folder / "report.html", read_what_if_of_run(folder, summary))
-
-
-_WRITERS: dict[str, Callable[[Mapping[str, Any], Path], Path]] = {
-    "search": _write_search,
-    "comparison": lambda summary, folder: write_comparison(summary, folder / "report.html"),
-    "training": lambda summary, folder: write_training(summary, folder / "report.html", folder),
-    "preference": lambda summary, folder: write_preference(summary, folder / "report.html", folder),
-}
+    return write(kind.page, summary, folder)

@@ -28,7 +28,7 @@ def print_comparison(console: Console, summary: Mapping[str, Any], folder: Path)
     console : Console
         Where to.
     summary : mapping
-        As for `mixwright.report.write_comparison`.
+        Of a comparison, as `mixwright.report.write` takes it.
     folder : Path
         Of the comparison: its page and the CSV are there.
     """

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.constraints.limits import Constraints
-from mixwright.errors import InputError
 from mixwright.files import atomic_write
 from mixwright.report.what_if.numbers import Mark
 
@@ -94,26 +93,3 @@ def write_what_if_of_run(folder: Path, what_if: Mapping[str, Any]) -> None:
     text = json.dumps(what_if, allow_nan=False, separators=(",", ":"))
     with atomic_write(folder / NAME) as handle:
         handle.write(text + "\n")
-
-
-def read_what_if_of_run(folder: Path | str, summary: Mapping[str, Any]) -> dict[str, Any] | None:
-    """
-    Return what `whatif.json` of a run holds; None for a run of a version that wrote none.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, or belongs to other sources than the summary.
-    """
-    path = Path(folder) / NAME
-    if not path.exists():
-        return None
-    try:
-        what_if = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}; run the search again to write it anew") from error
-    names = [source["name"] for source in summary["sources"]]
-    sources = what_if.get("sources") if isinstance(what_if, dict) else None
-    if not isinstance(sources, list) or sources != names[: len(sources)]:
-        raise InputError(f"{path} should be about the sources of summary.json; run the search again to write it anew")
-    return dict(what_if)

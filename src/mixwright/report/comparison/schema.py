@@ -41,7 +41,7 @@ def check_comparison(summary: Mapping[str, Any]) -> None:
         raise wrong("the summary", "an object", summary)
     check_version(summary)
     if summary.get("kind") != "comparison":
-        raise wrong("kind", '"comparison" (a page of a search run is made by write_report)', summary.get("kind"))
+        raise wrong("kind", '"comparison" (see the pages of `mixwright.report.write`)', summary.get("kind"))
     check_fields(summary, _TOP, "", 0)
     for part in _LISTS:
         if not _listed(summary.get(part)):
