@@ -92,7 +92,9 @@ def train(
         asked = values[values != 0]
     ranks = ranks or Ranks()
     given = dict(measures or {})
-    run = LanguageModelLoop(spec, used, asked, settings, folder, tokenizer, progress, evaluate, prior, given, constraints, ranks)
+    run = LanguageModelLoop(
+        spec, used, asked, settings, folder, tokenizer, progress, evaluate, prior, given, constraints, ranks
+    )
     name = run.fingerprint
     done = ranks.shared(ranks.main and _finished(folder, name))
     return TrainingResult.read(folder) if done else run.run(anew)
