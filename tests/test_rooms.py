@@ -135,7 +135,6 @@ def test_a_class_name_means_one_thing() -> None:
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 
-@pytest.mark.xfail(strict=True, reason="under way")
 def test_no_folder_is_a_heap() -> None:
     sizes = Counter(path.parent for path in FILES)
     assert {str(folder.relative_to(SOURCE)): size for folder, size in sizes.items() if size > 16} == {}
