@@ -23,8 +23,21 @@ from mixwright.experiment.core.yaml import YamlFile, dotted
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     """Read a relative path from the folder of the YAML file."""
-    folder = (info.context or {}).get("folder", Path.cwd())
-    return (Path(folder) / path.expanduser()).resolve()
+    whole = Path((info.context or {}).get("folder", Path.cwd())) / path.expanduser()
+    real = whole.resolve()
+    # A link to a file keeps its name: in the caches of hubs, DVC and git-annex only that says what is in the file.
+    return whole.parent.resolve() / whole.name if whole.is_symlink() and not real.is_dir() else real
+
+
+def _resolve_each(value: Path | list[Path], info: ValidationInfo) -> Path | list[Path]:
+    return [_resolve(path, info) for path in value] if isinstance(value, list) else _resolve(value, info)
+
+
+def _path_or_paths(value: Any) -> Any:
+    several = value if isinstance(value, list) else [value]
+    if not several or not all(isinstance(path, str | Path) for path in several):
+        raise ValueError("should be a path or a list of paths")
+    return value
 
 
 def not_bool(value: Any) -> Any:
@@ -40,6 +53,7 @@ def listed(value: Any) -> Any:
 
 
 FilePath = Annotated[Path, AfterValidator(_resolve)]
+FilePaths = Annotated[Path | list[Path], BeforeValidator(_path_or_paths), AfterValidator(_resolve_each)]
 Count = Annotated[int, BeforeValidator(not_bool), Field(ge=1)]
 Share = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=1)]
 Positive = Annotated[float, BeforeValidator(not_bool), Field(gt=0)]
@@ -85,11 +99,13 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
     shorthand: ClassVar[str | None] = None  # the key that a plain text stands for
+    or_list: ClassVar[bool] = False  # a list of texts may stand for it too
 
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        return {cls.shorthand: value} if cls.shorthand and isinstance(value, str | Path) else value
+        short = isinstance(value, str | Path) or (cls.or_list and isinstance(value, list))
+        return {cls.shorthand: value} if cls.shorthand and short else value
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
@@ -97,8 +113,9 @@ class Part(BaseModel):
         whole = handler.resolve_ref_schema(handler(core_schema))
         if not cls.shorthand:
             return dict(whole)
-        short = {"type": "string", "description": f"Short for {{{cls.shorthand}: ...}}."}
-        return {"anyOf": [short, dict(whole)]}
+        about = {"description": f"Short for {{{cls.shorthand}: ...}}."}
+        several = [{"type": "array", "items": {"type": "string"}, **about}] if cls.or_list else []
+        return {"anyOf": [{"type": "string", **about}, *several, dict(whole)]}
 
 
 class RunConfig(Part):

@@ -15,6 +15,7 @@ from mixwright.experiment.core.config_parts import (
     CheckpointEvery,
     Count,
     FilePath,
+    FilePaths,
     LinearRate,
     NotNegative,
     Part,
@@ -58,9 +59,11 @@ class PairSourceConfig(Part):
     """A source of pairs. A plain path is short for `{path: ...}`."""
 
     shorthand: ClassVar[str | None] = "path"
-    path: FilePath = Field(
-        description="JSON lines (.jsonl, .json, also .gz or .zst), .parquet, a folder of them, or one that `datasets` "
-        "saved; rows of strings or of chat messages. Relative paths are read from the folder of this YAML file."
+    or_list: ClassVar[bool] = True
+    path: FilePaths = Field(
+        description="JSON lines (.jsonl, .json, also .gz or .zst), .parquet, a folder of them or one that `datasets` "
+        "saved, a pattern such as web/*.jsonl, or a list of them; rows of strings or of chat messages. Relative paths "
+        "are read from the folder of this YAML file."
     )
     prompt: str = Field(default="prompt", min_length=1, description="The column of the prompt.")
     chosen: str = Field(default="chosen", min_length=1, description="The column of the better answer.")
@@ -79,7 +82,7 @@ class PairSourceConfig(Part):
         description="A row that is no pair (an empty answer, two equal ones, ...): an error, or left out and counted.",
     )
     split: PairSplitConfig = Field(default_factory=PairSplitConfig, description="Which pairs are held out.")
-    test: FilePath | None = Field(
+    test: FilePaths | None = Field(
         default=None, description="A file of held-out pairs, read as this one; nothing is then split off."
     )
     max_pairs: Count | None = Field(default=None, description="Train on the first pairs, at most this many.")

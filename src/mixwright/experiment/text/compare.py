@@ -31,6 +31,7 @@ from mixwright.experiment.text.inputs import (
     check_inputs,
     check_sizes,
     held_out_questions,
+    left_out,
     make_tokenizer,
     overlaps,
     read_target,
@@ -188,7 +189,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
 
     def notes(self, cells: Sequence[Cell]) -> list[str]:
         """Return sentences that belong beside the result."""
-        said = repeated(self.sources) + overlaps(self.targets, self.sources)
+        said = left_out(self.targets, self.sources) + repeated(self.sources) + overlaps(self.targets, self.sources)
         if missing := [source.name for source in self.sources if source.held_out is None]:
             said.append(f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured")
         for arm in self.config.arms:

@@ -13,6 +13,7 @@ from mixwright.experiment.core.config_parts import (
     Context,
     Count,
     FilePath,
+    FilePaths,
     LearningRate,
     NotNegative,
     Part,
@@ -34,19 +35,26 @@ class SourceConfig(Part):
     """A source: text to train on. A plain path is short for `{path: ...}`."""
 
     shorthand: ClassVar[str | None] = "path"
-    path: FilePath = Field(
-        description="File (.jsonl, .json, .txt, each also .gz or .zst; .parquet) or a folder of text files. "
-        "Relative paths are read from the folder of this YAML file."
+    or_list: ClassVar[bool] = True
+    path: FilePaths = Field(
+        description="File (.jsonl, .json, .txt, each also .gz or .zst; .parquet), a folder of them, a pattern such as "
+        "web/**/*.jsonl, or a list of them. Relative paths are read from the folder of this YAML file."
     )
     field: str = Field(default="text", min_length=1, description="Name of the field or column that holds the text.")
-    max_documents: Count | None = Field(default=None, description="Use only the first documents, at most this many.")
+    invalid: Literal["error", "drop"] | None = Field(
+        default=None, description="A text that is null: an error (the default), or left out and counted (drop)."
+    )
+    max_documents: Count | None = Field(
+        default=None, description="Use a random sample of at most this many documents, the same one in every run."
+    )
 
 
 class TargetConfig(Part):
     """A target: a sample of what the model should be good at. A plain path is short for `{path: ...}`."""
 
     shorthand: ClassVar[str | None] = "path"
-    path: FilePath = Field(description="As for a source; for questions, rows of {question, choices, answer}.")
+    or_list: ClassVar[bool] = True
+    path: FilePaths = Field(description="As for a source; for questions, rows of {question, choices, answer}.")
     field: str = Field(
         default="text", min_length=1, description="Name of the field that holds the text (documents only)."
     )
@@ -66,7 +74,9 @@ class TargetConfig(Part):
         default=0.5,
         description="Share of the target's documents that the search never sees: mixtures are compared on them.",
     )
-    max_documents: Count | None = Field(default=None, description="Use only the first documents, at most this many.")
+    max_documents: Count | None = Field(
+        default=None, description="Use a random sample of at most this many documents, the same one in every run."
+    )
 
     @field_validator("prompt")
     @classmethod

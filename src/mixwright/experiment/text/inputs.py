@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig, TextConfig
-from mixwright.experiment.text.source_files import check_lengths, named, part_of_source, source_documents
+from mixwright.experiment.text.source_files import check_lengths, named, part_of, part_of_source, source_documents
 from mixwright.files import atomic_write, file_fingerprint
 from mixwright.search.mixmin import MixMin
 from mixwright.search.result import FEWEST_DOCUMENTS
@@ -32,8 +32,10 @@ from mixwright.text import (
     train_bpe,
     write_tokens,
 )
+from mixwright.text.readers import Reading
 
 _TARGET_SALT = "target"
+_WHOLE = {"max_documents": None}  # a sample needs a reading of everything
 _HASHES = "hashes.npy"  # of the documents that are trained on
 _BPE_CHARACTERS = 5_000_000  # of each source, from its start, that the BPE learns from
 
@@ -62,6 +64,8 @@ class Target:
         Texts, or prompts and answers that are scored given the prompt.
     fingerprint
         Names the content and the split.
+    notes
+        What was left out of its files, in sentences.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Target:
     search: list[str] | list[Question]
     held_out: list[str] | list[Question]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
 def check_inputs(config: SearchConfig) -> None:
@@ -102,9 +107,9 @@ def check_inputs(config: SearchConfig) -> None:
 def check_texts(config: TextConfig) -> None:
     """Raise InputError if the first row of a source or target cannot be read, or there is no tokenizer on disk."""
     for name, source in config.sources.items():
-        _first(config.where("sources", name), partial(source_documents, source))
+        _first(config.where("sources", name), partial(source_documents, source.model_copy(update=_WHOLE)))
     for name, target in config.targets.items():
-        _first(config.where("targets", name), partial(_target_items, target))
+        _first(config.where("targets", name), partial(_target_items, target.model_copy(update=_WHOLE)))
     if config.tokenizer.path is not None and not config.tokenizer.path.is_dir():
         where = config.where("tokenizer", "path")
         raise InputError(f"{where}: should be a folder with a tokenizer, found nothing at {config.tokenizer.path}")
@@ -171,12 +176,11 @@ def _first(where: str, items: Callable[[], Iterator[Any]]) -> None:
         next(items())
 
 
-def _target_items(target: TargetConfig) -> Iterator[Any]:
-    """Return the documents or questions of a target; jointly scored questions are documents."""
+def _target_items(target: TargetConfig) -> Reading[Any]:
+    """Return the documents or questions of a target."""
     if target.kind == "documents":
-        return islice(read_documents(target.path, target.field), target.max_documents)
-    questions = islice(read_questions(target.path, prompt=target.prompt), target.max_documents)
-    return (q.prompt + q.answer for q in questions) if target.score == "joint" else questions
+        return read_documents(target.path, target.field, at_most=target.max_documents)
+    return read_questions(target.path, prompt=target.prompt, at_most=target.max_documents)
 
 
 def read_target(name: str, target: TargetConfig, where: str) -> Target:
@@ -184,10 +188,11 @@ def read_target(name: str, target: TargetConfig, where: str) -> Target:
     search: dict[Any, None] = {}
     held_out: dict[Any, None] = {}
     with named(where):
-        for item in _target_items(target):
+        items = _target_items(target)
+        for item in items:
             text = item if isinstance(item, str) else _question_text(target, item)
             part = held_out if is_held_out(text, target.held_out, _TARGET_SALT) else search
-            part[item] = None
+            part[text if target.score == "joint" else item] = None  # jointly scored questions are documents
         for part, what in ((search, "for the search"), (held_out, "held out")):
             if not part:
                 raise InputError(
@@ -197,7 +202,7 @@ def read_target(name: str, target: TargetConfig, where: str) -> Target:
     digest = hashlib.sha256()
     for item in (*search, "\0", *held_out):
         digest.update(repr(item).encode())
-    return Target(name, target, list(search), list(held_out), digest.hexdigest()[:16])
+    return Target(name, target, list(search), list(held_out), digest.hexdigest()[:16], tuple(items.notes))
 
 
 def held_out_questions(target: Target) -> list[Question]:
@@ -206,7 +211,7 @@ def held_out_questions(target: Target) -> list[Question]:
     if config.kind != "questions":
         return []
     kept: dict[str, Question] = {}
-    for question in islice(read_questions(config.path, prompt=config.prompt), config.max_documents):
+    for question in read_questions(config.path, prompt=config.prompt, at_most=config.max_documents):
         text = _question_text(config, question)
         if is_held_out(text, config.held_out, _TARGET_SALT):
             kept[text] = question
@@ -305,13 +310,17 @@ def _write_source(stage: Stage, name: str, source: SourceConfig, fraction: float
     """Write the two parts of a source; a document's content says which part it belongs to."""
     stage.begin()
     hashes: list[int] = []
+    about: dict[str, Any] = {"source": name}
 
     def kept() -> Iterator[str]:
-        for text in part_of_source(source, fraction, held_out=False):
+        reading = source_documents(source)
+        for text in part_of(reading, fraction, held_out=False):
             hashes.append(_hash(text))
             yield text
+        if reading.notes:  # known only now; the tokens are described once they are written
+            about["left_out"] = reading.notes
 
-    store = write_tokens(stage.folder / "train", kept(), tokenizer, {"source": name})
+    store = write_tokens(stage.folder / "train", kept(), tokenizer, about)
     with atomic_write(stage.folder / _HASHES, "wb") as handle:
         np.save(handle, np.unique(np.array(hashes, np.uint64)))
     rest = part_of_source(source, fraction, held_out=True)
@@ -322,6 +331,12 @@ def _write_source(stage: Stage, name: str, source: SourceConfig, fraction: float
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def left_out(targets: list[Target], sources: list[TokenSource]) -> list[str]:
+    """Return a sentence for what was left out of each: null and empty texts, files beside the data."""
+    notes = [f"the target {target.name}: {note}" for target in targets for note in target.notes]
+    return notes + [f"{source.name}: {note}" for source in sources for note in source.train.meta.get("left_out", ())]
 
 
 def repeated(sources: list[TokenSource]) -> list[str]:

@@ -17,6 +17,7 @@ from mixwright.experiment.text.inputs import (
     check_enough,
     check_inputs,
     check_sizes,
+    left_out,
     make_tokenizer,
     overlaps,
     read_target,
@@ -80,7 +81,7 @@ class TextSearchRun(Run[SearchConfig]):
         return {
             **summary,
             "cost": {**cost, "seconds": self._seconds([mixture.name for mixture in trained])},
-            "notes": repeated(sources) + overlaps(self.targets, sources),
+            "notes": left_out(self.targets, sources) + repeated(sources) + overlaps(self.targets, sources),
         }
 
     def _trained(self, mixtures: list[NamedMixture], cost: dict[str, Any]) -> list[NamedMixture]:

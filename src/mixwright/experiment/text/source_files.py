@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 from mixwright.errors import InputError
@@ -13,6 +12,7 @@ from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.text.config import SourceConfig, TextConfig
 from mixwright.files import file_fingerprint, fingerprint, write_json
 from mixwright.text import Tokenizer, byte_tokenizer, is_held_out, load_tokenizer, read_documents
+from mixwright.text.readers import Reading, list_texts
 
 _VERSION = 1  # of the check; a change makes every run read its sources again
 _RECORD = "checked.json"  # in the run folder: the fingerprints of what was read to its end
@@ -28,14 +28,20 @@ def named(where: str) -> Iterator[None]:
         raise InputError(f"{where}: {error}") from error
 
 
-def source_documents(source: SourceConfig) -> Iterator[str]:
+def source_documents(source: SourceConfig) -> Reading[str]:
     """Return the documents of a source."""
-    return islice(read_documents(source.path, source.field), source.max_documents)
+    invalid = source.invalid or "error"
+    return read_documents(source.path, source.field, invalid=invalid, at_most=source.max_documents)
 
 
 def part_of_source(source: SourceConfig, fraction: float, held_out: bool) -> Iterator[str]:
     """Return the documents that are trained on, or those that are held out; a document's content says which it is."""
-    return (text for text in source_documents(source) if is_held_out(text, fraction, _SALT) == held_out)
+    return part_of(source_documents(source), fraction, held_out)
+
+
+def part_of(documents: Iterable[str], fraction: float, held_out: bool) -> Iterator[str]:
+    """Return the documents of one part, as `part_of_source`."""
+    return (text for text in documents if is_held_out(text, fraction, _SALT) == held_out)
 
 
 def check_sources(config: TextConfig, folder: Path, progress: Progress) -> dict[str, str]:
@@ -54,7 +60,7 @@ def check_sources(config: TextConfig, folder: Path, progress: Progress) -> dict[
     for index, (name, source) in enumerate(config.sources.items()):
         progress("read", index, len(config.sources), name)
         with named(config.where("sources", name)):
-            prints[name] = fingerprint([_of_files(source.path), source.field, source.max_documents])
+            prints[name] = fingerprint([_of_files(source.path), source.field, source.max_documents, *_ways(source)])
             if prints[name] not in known:
                 for _ in source_documents(source):
                     pass
@@ -63,12 +69,20 @@ def check_sources(config: TextConfig, folder: Path, progress: Progress) -> dict[
     return prints
 
 
-def _of_files(path: Path) -> str:
-    """Return the fingerprint of a file, or of all files of a folder."""
+def _of_files(path: Path | list[Path]) -> str:
+    """Return the fingerprint of a file, of all files of a folder that are read, or of several."""
+    listing = list_texts(path)
     try:
-        return file_fingerprint(path)
+        if isinstance(path, Path) and path.exists():
+            return file_fingerprint(path, listing.unread)
+        return fingerprint([file_fingerprint(file) for file in listing.files])
     except OSError as error:
-        raise InputError(f"{error.filename or path}: cannot read it: {error.strerror or error}; mend it") from error
+        raise InputError(f"{error.filename or path}: cannot read it: {error.strerror or error}; correct it") from error
+
+
+def _ways(source: SourceConfig) -> list[str]:
+    """Return what is read in another way than by former versions, which took the first documents."""
+    return [*(["sample"] if source.max_documents else []), *(["drop"] if source.invalid == "drop" else [])]
 
 
 def remember_checked(folder: Path, prints: dict[str, str]) -> None:

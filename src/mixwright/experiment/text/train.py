@@ -18,6 +18,7 @@ from mixwright.experiment.text.inputs import (
     TokenSource,
     check_model,
     check_texts,
+    left_out,
     make_tokenizer,
     open_sources,
     overlaps,
@@ -137,7 +138,8 @@ class TextTrainingRun(Run[TrainConfig]):
             raise InputError(f"{where}: {error} (now {self.settings.learning_rate:g})") from error
 
     def _notes(self) -> list[str]:
-        notes = repeated(self.sources) + overlaps(self.targets, self.sources) + self.held.unreported(self._strategy)
+        notes = left_out(self.targets, self.sources) + repeated(self.sources)
+        notes += overlaps(self.targets, self.sources) + self.held.unreported(self._strategy)
         if missing := [source.name for source in self.sources if source.held_out is None]:
             notes.append(
                 f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured"
