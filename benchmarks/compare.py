@@ -109,7 +109,7 @@ def table(folder):
 def _costs(summary):
     if not summary["budget"]:
         return []
-    keys = ("tokens", "search_tokens", "total_tokens")
+    keys = ("amount", "search_cost", "total_cost")
     rows = [
         " | ".join([f"| {a['name']}", *(f"{a[k]:,.0f}" for k in keys), f"{a['most_epochs']:.2f} |"])
         for a in summary["arms"]

@@ -133,7 +133,7 @@ def _costs(summary: dict) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for arm in summary["arms"]:
-        numbers = [f"{arm[key]:,.0f}" for key in ("steps", "tokens", "search_tokens")]
+        numbers = [f"{arm[key]:,.0f}" for key in ("steps", "amount", "search_cost")]
         lines.append(f"| {arm['name']} | {' | '.join(numbers)} | {arm['most_epochs']:.2f} |")
     return [*lines, ""]
 

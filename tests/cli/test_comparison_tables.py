@@ -24,8 +24,8 @@ def summary_of(seeds=3, gain=0.1, arm="mixmin", higher=False, tokens=1000):
             target=None,
             weights={"web": 1.0},
             values={quantity.name: {"law": 0.5 + 0.01 * rng.random() + number * (gain if higher else -gain)}},
-            tokens=tokens,
-            search_tokens=number * tokens // 4,
+            amount=tokens,
+            search_cost=number * tokens // 4,
             epochs={"web": 2.5},
             notes=["a note with [brackets]"] if number else [],
         )

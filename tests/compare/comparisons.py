@@ -25,7 +25,7 @@ def make_comparison(targets=("law", "code"), sources=("web", "books", "git"), se
                 loss = {t: 2.5 + moved[s] + 0.003 * rng.normal() - better for t in targets}
                 weights = dict(zip(sources, rng.dirichlet(np.ones(len(sources))).tolist(), strict=True))
                 curve = [
-                    {"step": n, "tokens": 100 * n, "loss": {t: v + 1.0 / n - 0.1 for t, v in loss.items()}}
+                    {"step": n, "amount": 100 * n, "loss": {t: v + 1.0 / n - 0.1 for t, v in loss.items()}}
                     for n in range(1, 11)
                 ]
                 searched = 300 if arm.kind in ("search", "best_single") else 0
@@ -39,8 +39,8 @@ def make_comparison(targets=("law", "code"), sources=("web", "books", "git"), se
                         source_loss={n: 3.0 + moved[s] + 0.01 * rng.normal() for n in sources},
                         curve=tuple(curve),
                         steps=10,
-                        tokens=1000 - searched,
-                        search_tokens=searched,
+                        amount=1000 - searched,
+                        search_cost=searched,
                         epochs={n: 10 * w for n, w in weights.items()},
                     )
                 )

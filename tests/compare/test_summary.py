@@ -33,8 +33,8 @@ def test_measures_verdicts_and_what_each_arm_cost():
         assert accuracy["mixmin"]["word"] == "better"
     assert "mixmin better than uniform" in summary["verdict"]
     arms = {a["name"]: a for a in summary["arms"]}
-    assert (arms["mixmin"]["search_tokens"], arms["mixmin"]["total_tokens"]) == (300, 1000)
-    assert arms["uniform"]["tokens"] == 1000
+    assert (arms["mixmin"]["search_cost"], arms["mixmin"]["total_cost"]) == (300, 1000)
+    assert arms["uniform"]["amount"] == 1000
     assert [m["target"] for m in arms["mixmin"]["mixtures"]] == ["law", "code"]
 
 

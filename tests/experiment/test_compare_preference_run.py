@@ -99,11 +99,11 @@ def test_arms_have_as_many_steps_and_costs_are_named(done) -> None:
     arms = {arm["name"]: arm for arm in done[1]["arms"]}
     trained = TRAINING["steps"] * TRAINING["batch_size"]
     for name in ("pooled", "uniform", "normalised", "AMAR", "AMAS"):
-        assert (arms[name]["steps"], arms[name]["tokens"]) == (TRAINING["steps"], trained)
+        assert (arms[name]["steps"], arms[name]["amount"]) == (TRAINING["steps"], trained)
     for name in ("pooled", "uniform", "normalised", "specialist abc"):
-        assert arms[name]["search_tokens"] == 0
-    assert arms["AMAR"]["search_tokens"] == arms["AMAS"]["search_tokens"] == arms["merge ties"]["search_tokens"] > 60
-    assert done[1]["budget"] == {"tokens": trained, "charged": False}
+        assert arms[name]["search_cost"] == 0
+    assert arms["AMAR"]["search_cost"] == arms["AMAS"]["search_cost"] == arms["merge ties"]["search_cost"] > 60
+    assert done[1]["budget"] == {"amount": trained, "charged": False}
     assert any("the specialists of a seed cost as much as training on" in note for note in done[1]["notes"])
 
 
@@ -143,9 +143,9 @@ def test_the_cost_of_specialists_can_be_taken_off(data, tmp_path) -> None:
     config = make(data, arms=["uniform", AMAR], charge_specialists=True, training=training, seeds=1)
     summary = drive(config, tmp_path / "run")
     arms = {arm["name"]: arm for arm in summary["arms"]}
-    assert arms["uniform"]["tokens"] == 20 * TRAINING["batch_size"]
-    total = arms["AMAR"]["tokens"] + arms["AMAR"]["search_tokens"]
-    assert abs(total - arms["uniform"]["tokens"]) <= TRAINING["batch_size"]
+    assert arms["uniform"]["amount"] == 20 * TRAINING["batch_size"]
+    total = arms["AMAR"]["amount"] + arms["AMAR"]["search_cost"]
+    assert abs(total - arms["uniform"]["amount"]) <= TRAINING["batch_size"]
     with pytest.raises(InputError, match=r"arm AMAR: its specialists cost .* which is all of its 6 steps of 6"):
         drive(make(data, arms=["uniform", AMAR], charge_specialists=True, seeds=1), tmp_path / "short")
     assert not (tmp_path / "short").exists()

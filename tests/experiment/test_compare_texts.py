@@ -62,10 +62,10 @@ def test_budgets_are_equal_with_what_the_search_cost_and_counted(done):
     folder, summary = done
     step, budget = 4 * 32, SMALL["final"]["tokens"]
     arms = {arm["name"]: arm for arm in summary["arms"]}
-    assert arms["uniform"]["search_tokens"] == 0
-    assert arms["mixmin"]["search_tokens"] > 0
+    assert arms["uniform"]["search_cost"] == 0
+    assert arms["mixmin"]["search_cost"] > 0
     for arm in arms.values():
-        assert budget - step < arm["total_tokens"] <= budget
+        assert budget - step < arm["total_cost"] <= budget
     for result in trainings(folder / "run"):
         assert result["tokens"] == result["steps"] * step
     for path in (folder / "run" / "trainings").glob("*/metrics.jsonl"):
@@ -132,9 +132,9 @@ def test_an_arm_that_is_not_charged_trains_as_long_as_the_others(tmp_path):
     )
     summary = drive(config, tmp_path / "run")
     arms = {arm["name"]: arm for arm in summary["arms"]}
-    assert arms["mixmin"]["tokens"] == arms["uniform"]["tokens"]
-    assert arms["mixmin"]["total_tokens"] > arms["uniform"]["total_tokens"]
-    assert summary["budget"] == {"tokens": 5000, "charged": False}
+    assert arms["mixmin"]["amount"] == arms["uniform"]["amount"]
+    assert arms["mixmin"]["total_cost"] > arms["uniform"]["total_cost"]
+    assert summary["budget"] == {"amount": 5000, "charged": False}
     assert {d["word"] for m in summary["measures"] for d in m["differences"]} == {"unverified"}  # one seed
 
 

@@ -46,14 +46,15 @@ def comparison(
         infos[1] = ArmInfo(name, "search", name, per_target=True)
         wanted, names = [name, *wanted[1:]], [name, *names[1:]]
     found = _cells(infos, list(range(seeds)), wanted, names, gain, charged)
+    unit = "rows" if setting == "assays" else "tokens"
     quantities = (Quantity("average precision", "", higher=True),) if setting == "assays" else (LOSS, ACCURACY)
-    summary = summarise(Comparison(infos, range(seeds), wanted, names, found, quantities))
+    summary = summarise(Comparison(infos, range(seeds), wanted, names, found, quantities, unit=unit))
     arm_cost = {info.name: {"seconds": 71.25 + i} for i, info in enumerate(infos)}
     return summary | {
         "title": name or "Which mixture for Python questions?",
         "command": f"mixwright compare {name or 'compare'}.yaml",
-        "setting": setting,
-        "budget": {"tokens": 3_276_800, "charged": charged},
+        "data": setting,
+        "budget": {"amount": 3_276_800, "charged": charged},
         "cost": arm_cost,
         "csv": f"{name or 'cells'}.csv",
     }
@@ -92,7 +93,7 @@ def _cell(
     curve = [
         {
             "step": 40 * i,
-            "tokens": 163_840 * i,
+            "amount": 163_840 * i,
             "loss": {t: v + 2.4 * (np.exp(-i / 5) - np.exp(-4)) for t, v in loss.items()},
         }
         for i in range(21)
@@ -110,8 +111,8 @@ def _cell(
         },
         curve=tuple(curve),
         steps=800,
-        tokens=3_276_800 - searched * charged,
-        search_tokens=searched,
+        amount=3_276_800 - searched * charged,
+        search_cost=searched,
         epochs=gone,
         start={s: 1 / len(sources) for s in sources} if arm.kind == "strategy" else None,
         notes=["the source books was gone through 3.2 times"] if arm.kind == "search" else [],
@@ -120,4 +121,4 @@ def _cell(
 
 def without_optional(summary: dict[str, Any]) -> dict[str, Any]:
     """Return the summary as `summarise` gives it, without what the command adds."""
-    return {k: v for k, v in summary.items() if k not in ("title", "command", "setting", "budget", "cost", "csv")}
+    return {k: v for k, v in summary.items() if k not in ("title", "command", "data", "budget", "cost", "csv")}

@@ -156,10 +156,8 @@ def test_costs_are_the_summarys(shape):
     gains = {d["arm"]: d for d in measure["differences"]}
     for arm in summary["arms"]:
         shown = rows[arm["name"]]
-        assert [cell[0] for cell in shown[:3]] == [
-            count(arm[key]) for key in ("tokens", "search_tokens", "total_tokens")
-        ]
-        assert shown[3] == [percent(arm["search_tokens"] / arm["total_tokens"])]
+        assert [cell[0] for cell in shown[:3]] == [count(arm[key]) for key in ("amount", "search_cost", "total_cost")]
+        assert shown[3] == [percent(arm["search_cost"] / arm["total_cost"])]
         assert shown[5] == [number(arm["most_epochs"], 2)]
         if arm["name"] in gains:
             d = gains[arm["name"]]["difference"]
@@ -260,7 +258,7 @@ def test_what_the_arms_could_spend_is_said_from_what_they_spent():
         render("comparison", free)
     )
     mixed = comparison()
-    mixed["arms"][1] |= {"tokens": 3_276_800, "total_tokens": 3_636_800}
+    mixed["arms"][1] |= {"amount": 3_276_800, "total_cost": 3_636_800}
     said = plain(render("comparison", mixed))
     assert "is taken off its training, save for mixmin-chunk, where it comes on top." in said
     none = comparison(arms=1)
@@ -335,7 +333,7 @@ def test_what_the_command_adds_may_be_absent():
 def test_what_was_not_counted_is_not_shown_as_nothing():
     summary = comparison(setting="assays", targets=1) | {"budget": None, "cost": None}
     for arm in summary["arms"]:
-        arm |= dict.fromkeys(("steps", "tokens", "search_tokens", "total_tokens", "most_epochs"), 0)
+        arm |= dict.fromkeys(("steps", "amount", "search_cost", "total_cost", "most_epochs"), 0)
     text = render("comparison", summary)
     assert "What trainings and searches cost was not counted." in plain(text)
     assert all(len(row) == 2 for row in Tables(text).tables["cost-table"])
@@ -378,8 +376,8 @@ def test_a_missing_part_is_named(part):
 
 
 def test_a_newer_schema_is_named():
-    with pytest.raises(InputError, match="schema should be at most 1, found 2: a newer mixwright wrote it"):
-        render("comparison", comparison() | {"schema": 2})
+    with pytest.raises(InputError, match="schema should be at most 2, found 3: a newer mixwright wrote it"):
+        render("comparison", comparison() | {"schema": 3})
 
 
 @pytest.mark.parametrize(
@@ -391,7 +389,7 @@ def test_a_newer_schema_is_named():
         (("arms",), [], "arms should be a list with at least one entry"),
         (("arms", 1, "name"), "uniform", r"arms\[1\] should be a name that is used once"),
         (("arms", 1, "per_target"), "yes", r"arms\[1\]\.per_target should be true or false"),
-        (("arms", 0, "tokens"), None, r"arms\[0\]\.tokens should be a finite number, found nothing"),
+        (("arms", 0, "amount"), None, r"arms\[0\]\.amount should be a finite number, found nothing"),
         (
             ("arms", 0, "mixtures", 0, "weights", "web"),
             [0.2],
@@ -415,7 +413,7 @@ def test_a_newer_schema_is_named():
         (("curves", 0, "points", 1, "loss"), "low", r"curves\[0\]\.points\[1\]\.loss should be a finite number"),
         (("curves", 0, "target"), "?", r"curves\[0\]\.target should be the name of one of the targets"),
         (("steps_to_baseline", 0, "of"), [None], r"steps_to_baseline\[0\]\.of should be a list of numbers"),
-        (("budget",), {"tokens": 1}, r"budget\.charged should be true or false"),
+        (("budget",), {"amount": 1}, r"budget\.charged should be true or false"),
         (("cost",), [], "cost should be an object"),
         (("csv",), 3, "csv should be a text"),
         (("notes",), [3], r"notes\[0\] should be a text"),

@@ -261,8 +261,8 @@ def test_a_worse_mixture_is_called_so():
 
 
 def test_a_newer_schema_is_named():
-    with pytest.raises(InputError, match="schema should be at most 1, found 2: a newer mixwright wrote it"):
-        render(realistic() | {"schema": 2})
+    with pytest.raises(InputError, match="schema should be at most 2, found 3: a newer mixwright wrote it"):
+        render(realistic() | {"schema": 3})
 
 
 @pytest.mark.parametrize("part", ["schema", "version", "title", "seed", "sources", "targets", "searches", "mixtures"])

@@ -10,10 +10,8 @@ from typing import Any
 
 from mixwright.errors import InputError
 
-COLUMNS = (
-    "arm", "seed", "mixture_for", "quantity", "measured_on", "value", "unit",
-    "steps", "tokens", "search_tokens", "total_tokens", "most_epochs",
-)  # fmt: skip
+COLUMNS = ("arm", "seed", "mixture_for", "quantity", "measured_on", "value", "unit", "steps")
+_FORMER = {"tokens": "amount", "search_tokens": "search_cost", "total_tokens": "total_cost"}
 
 
 @dataclass(frozen=True)
@@ -85,11 +83,11 @@ class Cell:
     source_values
         {quantity: {source: value}}: what is measured on held-out rows of the sources besides.
     curve
-        [{"step", "tokens", "loss": {target: value}}], on a part of the held-out rows, the same in all cells.
-    steps, tokens
-        Of the training.
-    search_tokens
-        Tokens of the same model's training that cost as much as finding this mixture did.
+        [{"step", "amount", "loss": {target: value}}], on a part of the held-out rows, the same in all cells.
+    steps, amount
+        Of the training; the amount is in the unit of the comparison: tokens, pairs or rows.
+    search_cost
+        How much of the same model's training costs as much as finding this mixture did, in the same unit.
     epochs
         {source: how often it was gone through}.
     start
@@ -106,17 +104,17 @@ class Cell:
     source_loss: Mapping[str, float] = field(default_factory=dict)
     curve: Sequence[Mapping[str, Any]] = ()
     steps: int = 0
-    tokens: int = 0
-    search_tokens: int = 0
+    amount: int = 0
+    search_cost: int = 0
     epochs: Mapping[str, float] = field(default_factory=dict)
     start: Mapping[str, float] | None = None
     notes: Sequence[str] = ()
     source_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
-    def total_tokens(self) -> int:
-        """Return the tokens of the training and of the search together."""
-        return self.tokens + self.search_tokens
+    def total_cost(self) -> int:
+        """Return what training and search cost together."""
+        return self.amount + self.search_cost
 
     @property
     def most_epochs(self) -> float:
@@ -133,8 +131,14 @@ class Cell:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Cell:
-        """Return the cell that `to_json` described."""
-        return cls(**{**values, "curve": tuple(values["curve"]), "notes": tuple(values["notes"])})
+        """Return the cell that `to_json` described, in this version or a former one."""
+        curve = tuple(renamed(point) for point in values["curve"])
+        return cls(**{**renamed(values), "curve": curve, "notes": tuple(values["notes"])})
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with the names of today: schema 1 counted everything, also pairs, in fields named tokens."""
+    return {_FORMER.get(name, name): value for name, value in values.items()}
 
 
 def check_cells(cells: Sequence[Cell], arms: Sequence[ArmInfo], seeds: Sequence[int], targets: Sequence[str]) -> None:
@@ -151,14 +155,21 @@ def check_cells(cells: Sequence[Cell], arms: Sequence[ArmInfo], seeds: Sequence[
 
 
 def csv_text(
-    cells: Iterable[Cell], quantities: Sequence[Quantity], source_quantities: Sequence[Quantity] = (LOSS,)
+    cells: Iterable[Cell],
+    quantities: Sequence[Quantity],
+    source_quantities: Sequence[Quantity] = (LOSS,),
+    unit: str = "tokens",
 ) -> str:
-    """Return the cells as CSV: a row for each number, with as many digits as it takes to read it back exactly."""
+    """
+    Return the cells as CSV: a row for each number, with as many digits as it takes to read it back exactly.
+
+    The columns of costs are named by their unit: tokens, search_tokens and total_tokens, or pairs, ...
+    """
     handle = io.StringIO()
     writer = csv.writer(handle, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow([*COLUMNS, unit, f"search_{unit}", f"total_{unit}", "most_epochs"])
     for cell in cells:
-        cost = [cell.steps, cell.tokens, cell.search_tokens, cell.total_tokens, repr(float(cell.most_epochs))]
+        cost = [cell.steps, cell.amount, cell.search_cost, cell.total_cost, repr(float(cell.most_epochs))]
         for quantity, on, value in _numbers(cell, quantities, source_quantities):
             measured = [quantity.name, on, repr(float(value)), quantity.unit]
             writer.writerow([cell.arm, cell.seed, cell.target or "", *measured, *cost])

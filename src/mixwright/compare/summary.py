@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells
+from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells, renamed
 from mixwright.compare.statistics import PairedDifference, paired_differences
 from mixwright.errors import InputError
 from mixwright.version import __version__
 
-SCHEMA = 2
+SCHEMA = 2  # of summary.json, of all kinds of runs
 AVERAGE_OF_SOURCES = "average of sources"  # what is judged where there are no targets
 WORST_SOURCE = "worst source"
+_UNITS = {"assays": "rows", "preference": "pairs"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Comparison:
         The arm that the others are compared with.
     level, error
         Of intervals; chance of a false "better" over all arms of a measure.
+    unit
+        What trainings are counted in: tokens, pairs or rows.
     """
 
     arms: Sequence[ArmInfo]
@@ -53,6 +56,7 @@ class Comparison:
     over: str = "uniform"
     level: float = 0.9
     error: float = 0.05
+    unit: str = "tokens"
 
     def __post_init__(self) -> None:
         """Check that no cell is missing."""
@@ -97,6 +101,7 @@ def summarise(found: Comparison) -> dict[str, Any]:
         "over": found.over,
         "level": found.level,
         "error": found.error,
+        "unit": found.unit,
         "targets": list(found.targets),
         "sources": list(found.sources),
         "arms": [_arm_entry(found, arm) for arm in found.arms],
@@ -107,6 +112,31 @@ def summarise(found: Comparison) -> dict[str, Any]:
         "verdict": _verdict(measures),
         "notes": list(dict.fromkeys(note for cell in found.cells for note in cell.notes)),
     }
+
+
+def upgraded(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the summary of a comparison with the fields of today; schema 1 counted pairs in fields named tokens."""
+    whole = dict(summary)
+    if whole.get("schema") != 1:
+        return whole
+    data = whole.pop("setting", None)
+    whole |= {"schema": SCHEMA, "data": data, "unit": _UNITS.get(data, "tokens")}
+    if isinstance(budget := whole.get("budget"), Mapping):
+        whole["budget"] = _renamed(budget)
+    for part in ("arms", "curves"):
+        if isinstance(entries := whole.get(part), list):
+            whole[part] = [_renamed(entry) for entry in entries]
+    return whole
+
+
+def _renamed(entry: Any) -> Any:
+    """Return an entry with the names of today; what is no entry is left to the checks."""
+    if not isinstance(entry, Mapping):
+        return entry
+    whole = renamed(entry)
+    if isinstance(points := whole.get("points"), list):
+        whole["points"] = [_renamed(point) for point in points]
+    return whole
 
 
 def _target_measures(found: Comparison) -> list[dict[str, Any]]:
@@ -258,9 +288,9 @@ def _arm_entry(found: Comparison, arm: ArmInfo) -> dict[str, Any]:
         "per_target": arm.per_target,
         "mixtures": mixtures,
         "steps": _mean([c.steps for c in cells]),
-        "tokens": _mean([c.tokens for c in cells]),
-        "search_tokens": _mean([c.search_tokens for c in cells]),
-        "total_tokens": _mean([c.total_tokens for c in cells]),
+        "amount": _mean([c.amount for c in cells]),
+        "search_cost": _mean([c.search_cost for c in cells]),
+        "total_cost": _mean([c.total_cost for c in cells]),
         "most_epochs": max(c.most_epochs for c in cells),
     }
 
@@ -284,7 +314,7 @@ def _curves(found: Comparison) -> list[dict[str, Any]]:
 
 def _points(cell: Cell, target: str) -> list[dict[str, Any]]:
     return [
-        {"step": p["step"], "tokens": p["tokens"], "loss": p["loss"][target]} for p in cell.curve if target in p["loss"]
+        {"step": p["step"], "amount": p["amount"], "loss": p["loss"][target]} for p in cell.curve if target in p["loss"]
     ]
 
 

@@ -108,6 +108,6 @@ def _print_costs(console: Console, summary: Mapping[str, Any]) -> None:
     for name in ("training", search_of(summary), "total", "most epochs"):
         table.add_column(name, justify="right")
     for arm in summary["arms"]:
-        costs = [f"{arm[key]:,.0f}" for key in ("tokens", "search_tokens", "total_tokens")]
+        costs = [f"{arm[key]:,.0f}" for key in ("amount", "search_cost", "total_cost")]
         table.add_row(escape(arm["name"]), *costs, f"{arm['most_epochs']:.2f}")
     console.print(table)

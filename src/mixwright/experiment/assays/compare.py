@@ -31,6 +31,8 @@ LOG_LOSS = Quantity("log loss", "nats per molecule")
 class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
     """A comparison of assays at work; each seed has its own split, folds, proxies and models."""
 
+    unit = "rows"
+
     @property
     def arms(self) -> list[ArmInfo]:
         """Return the arms: each target has models of its own, whatever the weights."""

@@ -19,6 +19,8 @@ Config = TypeVar("Config", bound=ComparisonConfig)
 class ComparisonRun(Run[Config]):
     """A comparison at work. Its kind says what the cells are, and makes them."""
 
+    unit = "tokens"  # what trainings are counted in
+
     @property
     def title(self) -> str:
         """Return the heading of the report where the configuration gives none."""
@@ -86,9 +88,10 @@ class ComparisonRun(Run[Config]):
             over=self.config.baseline,
             level=self.level,
             error=self.config.error,
+            unit=self.unit,
         )
         with atomic_write(self.folder / CSV) as handle:
-            handle.write(csv_text(cells, self.quantities, self.source_quantities))
+            handle.write(csv_text(cells, self.quantities, self.source_quantities, self.unit))
         summary = summarise(found)
         notes = [*summary["notes"], *self.notes(cells)]
-        return {**summary, "setting": self.config.kind, "budget": self.budget(), "csv": CSV, "notes": notes}
+        return {**summary, "budget": self.budget(), "csv": CSV, "notes": notes}

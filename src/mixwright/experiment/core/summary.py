@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.compare.summary import SCHEMA
+from mixwright.compare.summary import upgraded as comparison_upgraded
 from mixwright.errors import InputError
 from mixwright.experiment.core.run_folder import resuming
 from mixwright.experiment.core.stages import folder_name
@@ -55,12 +56,16 @@ def _check_finished(folder: Path) -> None:
 
 def upgraded(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a summary as this version writes it, whichever version wrote it."""
-    whole = dict(summary)
-    if whole["schema"] < 2:  # it named neither the task nor, but for comparisons, the data
-        label, data = whole.get("kind"), whole.get("setting")
-        kind = next(k for k in KINDS if k.label == label and data in (None, k.data))
-        whole |= {"schema": 2, "task": kind.task, "data": kind.data}
-    return whole
+    if summary["schema"] >= 2:
+        return dict(summary)
+    label, data = summary.get("kind"), summary.get("setting")  # schema 1 named neither the task nor always the data
+    kind = next((k for k in KINDS if k.label == label and data in (None, k.data)), None)
+    if kind is None:
+        raise InputError(
+            f"the summary should be of a kind of run that this mixwright knows, found {label!r}; upgrade it"
+        )
+    whole = comparison_upgraded(summary) if kind.task == "compare" else dict(summary)
+    return {**whole, "schema": SCHEMA, "task": kind.task, "data": kind.data}
 
 
 def stage_seconds(folder: Path, used: Mapping[str, Sequence[str]]) -> dict[str, float]:

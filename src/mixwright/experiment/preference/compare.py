@@ -32,6 +32,8 @@ EXCESS = Quantity("excess over the specialist", "nats per pair")
 class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
     """A comparison on preference pairs at work."""
 
+    unit = "pairs"
+
     def __init__(self, config: ComparePreferenceConfig, folder: Path) -> None:
         super().__init__(config, folder)
         self._costs: dict[tuple[int, str], float] = {}  # of each specialist, in pairs
@@ -122,8 +124,15 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
             works.append(Work(name, arm_work, (config, self.folder, seed, number, steps, self._specialists), size))
         made = run_all(works, limits, progress, "arms")
         return [
-            Cell(
-                config.arms[number].title, seed, None, search_tokens=round(self._cost(config.arms[number], seed)), **own
+            Cell.from_json(
+                {
+                    "arm": config.arms[number].title,
+                    "seed": seed,
+                    "target": None,
+                    "search_cost": round(self._cost(config.arms[number], seed)),
+                    "notes": (),
+                    **own,
+                }
             )
             for (seed, number), own in zip(cells, made, strict=True)
         ]
@@ -161,7 +170,7 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
         """Return the pairs that each arm may train on."""
         work = opened(self.config, self.folder).work
         charged = any(self.config.charged(arm) for arm in self.config.arms if needs_specialists(self.config, arm))
-        return {"tokens": work.steps * self.config.training.batch_size, "charged": charged}
+        return {"amount": work.steps * self.config.training.batch_size, "charged": charged}
 
 
 def _words(arm: PreferenceArmConfig) -> str:

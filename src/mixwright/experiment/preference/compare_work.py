@@ -177,7 +177,7 @@ class _ArmWork:
             "weights": {name: abs(given.get(name, 0.0)) / whole for name in names},
             "curve": [],
             "steps": steps,
-            "tokens": steps * training.batch_size,
+            "amount": steps * training.batch_size,
             "epochs": epochs,
             "start": None,
         }
@@ -196,7 +196,7 @@ class _ArmWork:
         curve = [
             {
                 "step": point["step"],
-                "tokens": point["step"] * batch,
+                "amount": point["step"] * batch,
                 "loss": {AVERAGE_OF_SOURCES: float(np.mean([own["loss"] for own in point["sources"].values()]))},
             }
             for point in curve_of(folder)
@@ -206,7 +206,7 @@ class _ArmWork:
             "start": start,
             "curve": curve,
             "steps": found["steps"],
-            "tokens": found["pairs"],
+            "amount": found["pairs"],
             "epochs": {name: own["epochs"] for name, own in found["drawn"].items()},
         }, model
 

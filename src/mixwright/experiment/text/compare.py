@@ -169,7 +169,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                     "arm": arm,
                     "seed": seed,
                     "target": goal,
-                    "search_tokens": self._charge(self._arm(arm), goal),
+                    "search_cost": self._charge(self._arm(arm), goal),
                     "notes": [f"the arm {arm}, seed {seed}: {note}" for note in results[training]["notes"]],
                 }
             )
@@ -207,7 +207,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
     def budget(self) -> dict[str, object]:
         """Return the budget of each arm, in tokens."""
         charged = any(self.config.charged(arm) for arm in self.config.arms)
-        return {"tokens": self.config.final.tokens, "charged": charged}
+        return {"amount": self.config.final.tokens, "charged": charged}
 
     def _arm(self, title: str) -> ArmConfig:
         return next(arm for arm in self.config.arms if arm.title == title)

@@ -11,15 +11,15 @@ from mixwright.report.words import finite
 WORDS = ("better", "no better", "worse", "unverified")
 
 _TOP = {"version": "text", "over": "text", "level": "number", "error": "number", "title": "text?", "command": "text?"}
-_TOP |= {"setting": "text?", "csv": "text?", "verdict": "text"}
+_TOP |= {"data": "text?", "unit": "text", "csv": "text?", "verdict": "text"}
 _LISTS = ("seeds", "targets", "sources", "arms", "measures", "curves", "steps_to_baseline", "notes")
 _ARM = {"name": "text", "kind": "text", "words": "text", "mixtures": "list"}
-_ARM |= dict.fromkeys(("steps", "tokens", "search_tokens", "total_tokens", "most_epochs"), "number")
+_ARM |= dict.fromkeys(("steps", "amount", "search_cost", "total_cost", "most_epochs"), "number")
 _MEASURE = {"name": "text", "kind": "text", "quantity": "text", "unit": "text", "differences": "list"}
 _DIFFERENCE = {"arm": "text", "over": "text", "difference": "number", "word": "text", "verdict": "text"}
 _DIFFERENCE |= {"low": "number?", "high": "number?", "unpaired": "list?"}
 _CURVE = {"target": "text", "arm": "text", "seed": "number", "points": "list"}
-_POINT = {"step": "number", "tokens": "number?", "loss": "number"}
+_POINT = {"step": "number", "amount": "number?", "loss": "number"}
 _STEPS = {"target": "text", "arm": "text", "steps": "list", "of": "list"}
 
 
@@ -60,7 +60,7 @@ def check_comparison(summary: Mapping[str, Any]) -> None:
 
 def completed_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checked summary in which every field that may be absent is there, as null."""
-    whole = dict.fromkeys(("title", "command", "setting", "budget", "cost", "csv")) | dict(summary)
+    whole = dict.fromkeys(("title", "command", "data", "budget", "cost", "csv")) | dict(summary)
     ends = dict.fromkeys(("low", "high", "unpaired"))
     whole["measures"] = [
         {**measure, "differences": [{**ends, **entry} for entry in measure["differences"]]}
@@ -102,7 +102,7 @@ def _check_names(summary: Mapping[str, Any]) -> None:
 
 def _check_budget(summary: Mapping[str, Any]) -> None:
     if (budget := summary.get("budget")) is not None:
-        check_fields(budget, {"tokens": "number"}, "budget.", 0)
+        check_fields(budget, {"amount": "number"}, "budget.", 0)
         _check_truth(budget, "charged", "budget")
     if (cost := summary.get("cost")) is not None and not isinstance(cost, Mapping):
         raise wrong("cost", "an object", cost)

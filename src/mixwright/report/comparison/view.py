@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mixwright.compare.summary import upgraded
 from mixwright.report.charts import Chart
 from mixwright.report.comparison.charts import ArmView, Gain, Shown, forest_chart, gain_chart, seeds_chart
 from mixwright.report.comparison.curves import curve_views, steps_views
@@ -46,15 +47,16 @@ def build_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     summary : mapping
-        What `mixwright.compare.summarise` returned; and, where they are known, "title", "command", "setting" ("text" or
-        "assays"), "budget" ({"tokens", "charged"}), "cost" ({arm: {name: number}}) and "csv" (the file of all cells,
-        beside the page).
+        What `mixwright.compare.summarise` returned; and, where they are known, "title", "command", "data" ("text",
+        "assays" or "preference"), "budget" ({"amount", "charged"}), "cost" ({arm: {name: number}}) and "csv" (the
+        file of all cells, beside the page).
 
     Raises
     ------
     InputError
         When the summary cannot be shown as a comparison; the field is named.
     """
+    summary = upgraded(summary) if isinstance(summary, Mapping) else summary
     check_comparison(summary)
     summary = completed_comparison(summary)
     arms = _arms(summary)
@@ -203,12 +205,12 @@ def _cost(
     gains = {row["arm"].name: _gain(row["entry"], measure["higher"]) for row in measure["rows"] if row["entry"]}
     rows = []
     for arm in summary["arms"]:
-        total = arm["total_tokens"]
+        total = arm["total_cost"]
         rows.append(
             {
                 "arm": arms[arm["name"]],
                 "entry": arm,
-                "share": arm["search_tokens"] / total if total else None,
+                "share": arm["search_cost"] / total if total else None,
                 "gain": gains.get(arm["name"]),
                 "extra": (summary.get("cost") or {}).get(arm["name"]) or {},
             }
@@ -250,13 +252,11 @@ def _gain_chart(
 ) -> Chart | None:
     """Draw gain against all that was spent or, where that is the same for all, against the search's share of it."""
     compared = [row for row in rows if row["gain"]]
-    totals = [row["entry"]["total_tokens"] for row in rows]
+    totals = [row["entry"]["total_cost"] for row in rows]
     if not compared or not counted(summary):
         return None
     shares = max(totals) - min(totals) <= 0.01 * max(totals)
-    gains = [
-        Gain(row["arm"], row["share"] if shares else row["entry"]["total_tokens"], *row["gain"]) for row in compared
-    ]
+    gains = [Gain(row["arm"], row["share"] if shares else row["entry"]["total_cost"], *row["gain"]) for row in compared]
     search = search_of(summary)
     cost = f"{search}, share of all {amount}" if shares else f"{amount}, training and {search}"
     return gain_chart("gain", _shown(measure, summary["level"]), summary["over"], gains, cost, shares)

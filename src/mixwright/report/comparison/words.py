@@ -125,9 +125,9 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _shared(summary: Mapping[str, Any]) -> str:
-    if summary.get("setting") == "assays":
+    if summary.get("data") == "assays":
         return "hold out the same rows and train with the same random numbers"
-    if summary.get("setting") == "preference":
+    if summary.get("data") == "preference":
         return "start from the same reference, read each source in the same order and have the same specialists"
     return "start from the same model and read each source in the same order"
 
@@ -140,7 +140,7 @@ def budget_words(summary: Mapping[str, Any]) -> str:
     """Return what the arms were given, in one sentence; nothing where that is not known."""
     if not summary.get("budget"):
         return ""
-    given = f"{summary['budget']['tokens']:,} {amount_of(summary)}"
+    given = f"{summary['budget']['amount']:,} {amount_of(summary)}"
     charged, on_top = paying_arms(summary)
     if not charged:
         extra = f"; what {_found(summary)} cost comes on top" if on_top else ""
@@ -155,24 +155,24 @@ def _found(summary: Mapping[str, Any]) -> str:
 
 def paying_arms(summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Return the arms whose search is within the budget, and those where it comes on top."""
-    tokens = summary["budget"]["tokens"]
+    given = summary["budget"]["amount"]
     found: tuple[list[str], list[str]] = ([], [])
     for arm in summary["arms"]:
-        if arm["search_tokens"] > 0:  # trainings are whole batches: the total is near the budget, or near both together
-            found[arm["total_tokens"] - tokens > arm["search_tokens"] / 2].append(arm["name"])
+        if arm["search_cost"] > 0:  # trainings are whole batches: the total is near the budget, or near both together
+            found[arm["total_cost"] - given > arm["search_cost"] / 2].append(arm["name"])
     return found
 
 
 def counted(summary: Mapping[str, Any]) -> bool:
     """Say whether what trainings and searches cost was counted."""
-    return any(arm["total_tokens"] > 0 for arm in summary["arms"])
+    return any(arm["total_cost"] > 0 for arm in summary["arms"])
 
 
 def amount_of(summary: Mapping[str, Any]) -> str:
     """Return what a training is counted in."""
-    return {"assays": "rows", "preference": "pairs"}.get(str(summary.get("setting")), "tokens")
+    return str(summary["unit"])
 
 
 def search_of(summary: Mapping[str, Any]) -> str:
     """Return what it is that an arm costs besides its training."""
-    return "specialists" if summary.get("setting") == "preference" else "search"
+    return "specialists" if summary.get("data") == "preference" else "search"
