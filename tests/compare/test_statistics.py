@@ -5,13 +5,13 @@ import pytest
 
 from mixwright import InputError
 from mixwright.compare import paired_differences
-from mixwright.compare.statistics import _holm
+from mixwright.compare.statistics import _corrected
 
 
-def cells(rng, arms, seeds, gain=0.0, spread=None):
-    """Return losses [arms, seeds]: seeds move by .04, runs by .01, the second arm is better by `gain`."""
+def cells(rng, arms, seeds, gain=0.0, spread=None, moved=0.04):
+    """Return losses [arms, seeds]: seeds move by `moved`, runs by .01, the second arm is better by `gain`."""
     noise = rng.normal(size=(arms, seeds)) * (0.01 if spread is None else spread[:, None])
-    losses = 2.5 + rng.normal(size=seeds) * 0.04 + noise
+    losses = 2.5 + rng.normal(size=seeds) * moved + noise
     losses[1] -= gain
     return losses
 
@@ -20,27 +20,52 @@ def names(arms):
     return ["uniform", *(f"arm{i}" for i in range(1, arms))]
 
 
-@pytest.mark.parametrize(("arms", "seeds"), [(2, 3), (4, 3), (6, 3), (9, 3), (6, 5), (6, 2)])
-def test_without_a_difference_a_false_better_is_rare(arms, seeds):
-    rng = np.random.default_rng([arms, seeds])
+MOVED = pytest.mark.parametrize("moved", [0.0, 0.005, 0.04])
+SIZES = pytest.mark.parametrize(("arms", "seeds"), [(2, 2), (2, 3), (2, 6), (4, 3), (9, 3), (6, 5), (6, 2)])
+
+
+@MOVED
+@SIZES
+def test_without_a_difference_a_false_better_is_rare_whatever_the_seeds_do(arms, seeds, moved):
+    rng = np.random.default_rng([arms, seeds, int(1000 * moved)])
     called = sum(
-        any(d.verdict.startswith("better") for d in paired_differences(cells(rng, arms, seeds), names(arms)))
-        for _ in range(1000)
+        any(d.p <= d.error for d in paired_differences(cells(rng, arms, seeds, moved=moved), names(arms)))
+        for _ in range(600)
     )
-    assert called <= 50 + 2 * np.sqrt(1000 * 0.05 * 0.95)
+    assert called <= 30 + 2 * np.sqrt(600 * 0.05 * 0.95)
 
 
-@pytest.mark.parametrize(("arms", "seeds"), [(2, 3), (4, 3), (9, 3), (6, 5), (6, 2)])
-def test_the_interval_covers_a_known_difference(arms, seeds):
-    rng = np.random.default_rng([7, arms, seeds])
-    covered = paired = unpaired = 0.0
-    for _ in range(1000):
-        d = paired_differences(cells(rng, arms, seeds, gain=0.02), names(arms))[0]
-        covered += d.low <= -0.02 <= d.high
-        paired += d.high - d.low
-        unpaired += d.unpaired[1] - d.unpaired[0]
-    assert 850 <= covered <= 950
-    assert unpaired > 2 * paired  # the seeds' own movement is gone
+@MOVED
+@SIZES
+def test_the_intervals_hold_together(arms, seeds, moved):
+    rng = np.random.default_rng([7, arms, seeds, int(1000 * moved)])
+    covered = 0
+    for _ in range(600):
+        found = paired_differences(cells(rng, arms, seeds, gain=0.02, moved=moved), names(arms))
+        covered += all(d.low <= truth <= d.high for d, truth in zip(found, [-0.02, *[0.0] * arms], strict=False))
+    assert 540 - 2 * np.sqrt(600 * 0.09) <= covered <= 594
+
+
+def test_pairing_is_used_where_it_helps():
+    rng = np.random.default_rng(1)
+    designs = {moved: [] for moved in (0.0, 0.04)}
+    widths = {moved: [] for moved in (0.0, 0.04)}
+    for moved in designs:
+        for _ in range(200):
+            d = paired_differences(cells(rng, 3, 4, moved=moved), names(3))[0]
+            designs[moved].append(d.design)
+            widths[moved].append(d.high - d.low)
+    assert designs[0.04].count("paired") == 200
+    assert designs[0.0].count("unpaired") > 100
+    assert np.median(widths[0.0]) < np.median(widths[0.04])
+
+
+def test_an_arm_is_called_exactly_where_its_interval_says_so():
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        for d in paired_differences(cells(rng, 4, 3, gain=0.02, moved=0.01), names(4)):
+            assert (d.high < 0) == (d.p <= d.error)
+            assert (d.low > 0) == (d.p_worse <= d.error)
 
 
 def test_arms_that_scatter_differently_are_not_all_given_one_spread():
@@ -58,12 +83,27 @@ def test_arms_that_scatter_differently_are_not_all_given_one_spread():
 
 
 def test_two_arms_by_hand():
-    """Differences -1, -2, -3: mean -2, error 1 / sqrt(3), t with 2 degrees of freedom (2.920 at 95 %)."""
+    """
+    Differences -1, -2, -3: mean -2, paired error 1 / sqrt(3) with 2 degrees of freedom; a tail of .05 x .6 = .03.
+
+    Unpaired, the variances are 4 and 1: the error is sqrt(5 / 3), wider.
+    """
     (d,) = paired_differences([[5, 7, 9], [4, 5, 6]], ["uniform", "mixture"])
-    assert d.difference == pytest.approx(-2)
-    assert (d.low, d.high) == pytest.approx((-2 - 2.91999 / np.sqrt(3), -2 + 2.91999 / np.sqrt(3)), abs=1e-4)
-    assert d.p == pytest.approx(0.03709, abs=1e-4)  # t = -2 sqrt(3)
-    assert d.verdict.startswith("better than uniform by 2 nats per token, 90 % interval")
+    assert (d.design, d.difference) == ("paired", pytest.approx(-2))
+    quantile = 3.8964  # of Student's t with 2 degrees of freedom, at .97
+    assert (d.low, d.high) == pytest.approx((-2 - quantile / np.sqrt(3), -2 + quantile / np.sqrt(3)), abs=1e-3)
+    assert d.p == pytest.approx(0.03709 / 0.6, abs=1e-4)  # t = -2 sqrt(3)
+    assert d.verdict.startswith("no better than uniform on this evidence: difference -2 nats per token, 90 % interval")
+    (longer,) = paired_differences([[5, 7, 9, 11], [4, 5, 6, 8]], ["uniform", "mixture"])
+    assert longer.verdict.startswith("better than uniform by 2.25 nats per token")
+    assert longer.verdict.endswith("4 seeds, paired")
+
+
+def test_two_arms_that_seeds_do_not_move_by_hand():
+    """Unpaired: variances 1 and 1 agree, so 4 degrees of freedom; error sqrt(2 / 3); paired differences scatter more."""
+    (d,) = paired_differences([[1, 2, 3], [3, 2, 1]], ["uniform", "mixture"])
+    assert (d.design, d.difference) == ("unpaired", 0)
+    assert d.high == pytest.approx(2.6008 * np.sqrt(2 / 3), abs=1e-3)
 
 
 def test_verdicts_in_words():
@@ -78,9 +118,9 @@ def test_verdicts_in_words():
 
 
 def test_the_correction_by_hand():
-    """Holm: the least of three p-values counts three times, the next two times, and they do not fall."""
-    assert _holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
-    assert _holm(np.array([0.5, 0.9])) == pytest.approx([1.0, 1.0])
+    """One arm: the tail is cut by 1 - .8 / 2; three arms: by 1 - .8 / 4, then Sidak."""
+    assert _corrected(np.array([0.03]), 1) == pytest.approx([0.05])
+    assert _corrected(np.array([0.008, 0.9]), 3) == pytest.approx([1 - 0.99**3, 1.0])
 
 
 @pytest.mark.parametrize(

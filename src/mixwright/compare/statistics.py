@@ -1,13 +1,19 @@
 """
 Differences between arms that were trained with the same seeds.
 
-Losses move more from seed to seed than from mixture to mixture, and arms with the same seed (the same initial model,
-the same order of rows within a source) move together. So each seed gives one difference per arm, and the seeds'
-spread of that difference is its error. With few seeds the spread is hardly known: it is shrunk towards that of all
-arms, as far as the arms' spreads agree (an empirical-Bayes variance: Smyth, 2004, "Linear models and empirical Bayes
-methods for assessing differential expression", section 6). Where one arm scatters much more than the others, its own
-interval is then too narrow: simulated with three times the spread and three seeds, a 90 % interval covered 73 to 82
-%, those of the others 95 %.
+Two designs estimate the error of a difference. *Paired*: each seed gives one difference per arm (arms with one seed
+share the initial model and the order of rows, so they move together), and the seeds' spread of it is the error.
+*Unpaired*: the spread of each arm over its seeds. Both are right where seeds do not make arms move against each other;
+pairing is the sharper where seeds move the losses, and loses degrees of freedom where they do not. The rule: the design
+with the narrower intervals, over all arms of a measure, is the one that is reported. Choosing after looking makes an
+error more likely, so intervals and verdicts pay for it: their tail is cut by the factor 1 - 0.8 / arms, which holds
+the chance of a false "better" in simulations (tests/compare; docs/decisions).
+
+With few seeds a spread is hardly known: each arm's is shrunk towards that of all arms, as far as the arms' spreads
+agree (an empirical-Bayes variance: Smyth, 2004, "Linear models and empirical Bayes methods for assessing differential
+expression", section 6). Where one arm scatters much more than the others, its own interval is then too narrow.
+
+All intervals of a measure hold together (Sidak): an arm is called better exactly where its interval says so.
 """
 
 from __future__ import annotations
@@ -35,11 +41,11 @@ class PairedDifference:
     difference
         The mean over seeds, in the unit of the measure; the arm is better below 0, or above 0 where `higher` says so.
     low, high, level
-        Its own interval, not corrected for the number of arms.
-    unpaired
-        (low, high) of the same difference if the runs had not been paired: Welch's interval.
+        Its interval; those of all arms hold together at this level.
+    design
+        "paired" or "unpaired": the one with the narrower intervals.
     p
-        One-sided evidence that the arm is better, corrected for the number of arms (Holm, 1979).
+        One-sided evidence that the arm is better, corrected for the number of arms and the choice of the design.
     p_worse
         The same for worse.
     error
@@ -58,7 +64,7 @@ class PairedDifference:
     low: float
     high: float
     level: float
-    unpaired: tuple[float, float]
+    design: str
     p: float
     p_worse: float
     error: float
@@ -76,9 +82,7 @@ class PairedDifference:
                     f"{self.unit}, which tells nothing of how far runs differ; measure on more held-out rows"
                 )
             return f"unverified: {self.seeds} seed(s) do not tell how far runs differ; run at least 2"
-        figures = (
-            f"{self.unit}, {100 * self.level:g} % interval {self.low:+.4g} to {self.high:+.4g}, {self.seeds} seeds"
-        )
+        figures = f"{self.unit}, {100 * self.level:g} % interval {self.low:+.4g} to {self.high:+.4g}, {self.seeds} seeds, {self.design}"
         if self.p <= self.error:
             return f"better than {self.over} by {abs(self.difference):.4g} {figures}"
         if self.p_worse <= self.error:
@@ -123,19 +127,19 @@ def paired_differences(
     table = _checked(losses, arms, over, level, error)
     base = list(arms).index(over)
     others = [i for i in range(len(arms)) if i != base]
-    paired = table[others] - table[base]
-    mean, seeds = paired.mean(1), table.shape[1]
-    spread, freedom = _moderated(table[base], paired)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(spread > 0, mean / (spread / np.sqrt(seeds)), 0.0)
-    t = np.where(np.isnan(t), 0.0, t)
+    mean, seeds = table[others].mean(1) - table[base].mean(), table.shape[1]
+    twins = ~(table[others] - table[base]).any(1)  # the baseline under another name: says nothing of the spread
+    compared = max(int((~twins).sum()), 1)
+    design, error_of, freedom = _design(table[base], table[others], twins, level)
     stats = _stats()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.nan_to_num(np.where(error_of > 0, mean / error_of, 0.0))
     enough = seeds > 1
-    below = _holm(stats.t.cdf(t, freedom) if enough else np.ones(len(others)))
-    above = _holm(stats.t.sf(t, freedom) if enough else np.ones(len(others)))
+    below = _corrected(stats.t.cdf(t, freedom) if enough else np.ones(len(others)), compared)
+    above = _corrected(stats.t.sf(t, freedom) if enough else np.ones(len(others)), compared)
     better, worse = (above, below) if higher else (below, above)
-    half = stats.t.ppf((1 + level) / 2, freedom) * spread / np.sqrt(seeds) if enough else np.full(len(others), np.nan)
-    half = np.where((spread == 0) & (mean != 0), np.nan, half)  # equal differences: not certain, but unknown
+    half = _half(error_of, freedom, level, compared) if enough else np.full(len(others), np.nan)
+    half = np.where((error_of == 0) & (mean != 0), np.nan, half)  # equal differences: not certain, but unknown
     return [
         PairedDifference(
             arm=arms[i],
@@ -144,7 +148,7 @@ def paired_differences(
             low=float(mean[j] - half[j]),
             high=float(mean[j] + half[j]),
             level=level,
-            unpaired=_unpaired(table[i], table[base], level),
+            design=design,
             p=float(better[j]),
             p_worse=float(worse[j]),
             error=error,
@@ -156,32 +160,70 @@ def paired_differences(
     ]
 
 
-def _moderated(base: Array, paired: Array) -> tuple[Array, Array]:
-    """Return the standard deviation [m] of each arm's paired differences and its degrees of freedom [m]."""
-    own = paired.shape[1] - 1
-    if own < 1:
-        return np.full(len(paired), np.nan), np.ones(len(paired))
-    told = paired.any(1)  # the others are the baseline under another name: they say nothing of the spread
-    spread, freedom = np.zeros(len(paired)), np.full(len(paired), float(own))
-    if told.any():
-        spread[told], freedom[told] = _shared_spread(base, paired[told])
-    return spread, freedom
+def _cut(compared: int) -> float:
+    """Return what a tail is cut by for the choice of the design, with so many arms beside the baseline."""
+    return 1 - 0.8 / (compared + 1)
 
 
-def _shared_spread(base: Array, paired: Array) -> tuple[Array, Array]:
+def _corrected(p: Array, compared: int) -> Array:
+    """Return p-values [m] of the least of `compared` arms (Sidak), after the choice of a design."""
+    return np.asarray(1 - (1 - np.minimum(p / _cut(compared), 1.0)) ** compared)
+
+
+def _half(error_of: Array, freedom: Array, level: float, compared: int) -> Array:
+    """Return the half widths [m] of intervals that hold together."""
+    tail = (1 - (1 - (1 - level) / 2) ** (1 / compared)) * _cut(compared)
+    return np.asarray(_stats().t.isf(tail, freedom) * error_of)
+
+
+def _design(base: Array, others: Array, twins: NDArray[np.bool_], level: float) -> tuple[str, Array, Array]:
+    """Return the design, and the standard error and degrees of freedom of each arm's difference [m]."""
+    m, seeds = others.shape
+    error_of, freedom = np.zeros(m), np.full(m, max(seeds - 1.0, 1.0))
+    if seeds < 2:
+        return "paired", np.full(m, np.nan), freedom
+    if twins.all():
+        return "paired", error_of, freedom
+    found = {"paired": _paired(base, others[~twins]), "unpaired": _unpaired(base, others[~twins])}
+    compared = int((~twins).sum())
+    widths = {name: float(_half(*own, level, compared).mean()) for name, own in found.items()}
+    design = min(widths, key=lambda name: widths[name])
+    error_of[~twins], freedom[~twins] = found[design]
+    return design, error_of, freedom
+
+
+def _paired(base: Array, others: Array) -> tuple[Array, Array]:
+    """Return standard errors [m] of the mean differences by seed, and degrees of freedom [m]."""
+    paired = others - base
     own, variance = paired.shape[1] - 1, paired.var(1, ddof=1)
-    some = variance > 0
-    if len(paired) < 3 or some.sum() < 2:
-        return np.sqrt(variance), np.full(len(paired), float(own))
-    table = np.vstack([base, base + paired])
+    if len(paired) < 3 or (variance > 0).sum() < 2:
+        return np.sqrt(variance / paired.shape[1]), np.full(len(paired), float(own))
+    table = np.vstack([base, others])
     residual = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
-    common_freedom = len(paired) * own
-    common = 2 * float((residual**2).sum()) / common_freedom  # of a difference of two runs with equal errors
-    prior = _prior_freedom(np.log(variance[some]), own)
-    total = np.minimum(prior + own, common_freedom)
-    weight = np.inf if np.isinf(prior) else prior
-    pooled = common if np.isinf(weight) else (weight * common + own * variance) / (weight + own)
-    return np.sqrt(np.broadcast_to(pooled, variance.shape)), np.full(len(paired), float(total))
+    common = 2 * float((residual**2).sum()) / (len(paired) * own)  # of a difference of two runs with equal errors
+    pooled, freedom = _moderated(variance, own, common, len(paired) * own)
+    return np.sqrt(pooled / paired.shape[1]), freedom
+
+
+def _unpaired(base: Array, others: Array) -> tuple[Array, Array]:
+    """Return standard errors [m] of differences of means of independent runs, and degrees of freedom [m] (Welch)."""
+    table = np.vstack([base, others])
+    own, variance = table.shape[1] - 1, table.var(1, ddof=1)
+    if (variance > 0).sum() < 2:
+        return np.sqrt((variance[1:] + variance[0]) / table.shape[1]), np.full(len(others), float(own))
+    most = float(len(table) * own)
+    pooled, freedom = _moderated(variance, own, float(variance.mean()), most)
+    total = pooled[1:] + pooled[0]
+    welch = total**2 / (pooled[1:] ** 2 / freedom[1:] + pooled[0] ** 2 / freedom[0])
+    shared = np.isinf(_prior_freedom(np.log(variance[variance > 0]), own))
+    return np.sqrt(total / table.shape[1]), np.full(len(others), most) if shared else np.minimum(welch, most)
+
+
+def _moderated(variance: Array, own: int, common: float, most: float) -> tuple[Array, Array]:
+    """Return variances [m] shrunk towards a common one as far as they agree, and their degrees of freedom [m]."""
+    prior = _prior_freedom(np.log(variance[variance > 0]), own)
+    pooled = np.full(len(variance), common) if np.isinf(prior) else (prior * common + own * variance) / (prior + own)
+    return pooled, np.full(len(variance), float(min(prior + own, most)))
 
 
 def _prior_freedom(logs: Array, own: int) -> float:
@@ -195,28 +237,6 @@ def _prior_freedom(logs: Array, own: int) -> float:
         middle = float(np.sqrt(low * high))
         low, high = (middle, high) if special.polygamma(1, middle) > excess else (low, middle)
     return 2 * low
-
-
-def _holm(p: Array) -> Array:
-    """Return p-values [m] corrected for their number: the chance that any true null is called is that of the least."""
-    order = np.argsort(p, kind="stable")
-    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    out = np.empty(len(p))
-    out[order] = np.minimum(raised, 1.0)
-    return out
-
-
-def _unpaired(a: Array, b: Array, level: float) -> tuple[float, float]:
-    """Return Welch's interval of mean(a) - mean(b)."""
-    if len(a) < 2:
-        return float("nan"), float("nan")
-    va, vb = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-    mean, total = float(a.mean() - b.mean()), float(va + vb)
-    if total == 0:
-        return mean, mean
-    freedom = total**2 / ((va**2 + vb**2) / (len(a) - 1))
-    half = float(_stats().t.ppf((1 + level) / 2, freedom)) * float(np.sqrt(total))
-    return mean - half, mean + half
 
 
 def _checked(losses: ArrayLike, arms: Sequence[str], over: str, level: float, error: float) -> Array:

@@ -248,7 +248,8 @@ def _difference_entry(d: PairedDifference) -> dict[str, Any]:
         "difference": d.difference,
         "low": d.low if known else None,
         "high": d.high if known else None,
-        "unpaired": list(d.unpaired) if known else None,
+        "unpaired": None,  # of comparisons of former versions
+        "design": d.design,
         "p": d.p if known else None,
         "p_worse": d.p_worse if known else None,
         "word": _word(d),
