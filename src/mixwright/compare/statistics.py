@@ -82,7 +82,8 @@ class PairedDifference:
                     f"{self.unit}, which tells nothing of how far runs differ; measure on more held-out rows"
                 )
             return f"unverified: {self.seeds} seed(s) do not tell how far runs differ; run at least 2"
-        figures = f"{self.unit}, {100 * self.level:g} % interval {self.low:+.4g} to {self.high:+.4g}, {self.seeds} seeds, {self.design}"
+        figures = f"{self.unit}, {100 * self.level:g} % interval {self.low:+.4g} to {self.high:+.4g}, "
+        figures += f"{self.seeds} seeds, {self.design}"
         if self.p <= self.error:
             return f"better than {self.over} by {abs(self.difference):.4g} {figures}"
         if self.p_worse <= self.error:

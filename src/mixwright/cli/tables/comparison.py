@@ -58,14 +58,14 @@ def _explained(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [("why", "one seed does not tell how far runs differ; run at least 2 seeds")]
     level, error = f"{100 * summary['level']:g} %", f"{100 * summary['error']:g} %"
     text = (
-        f"{len(summary['seeds'])} seeds; differences are paired by seed, each with its own {level} interval; verdicts "
-        f"are corrected for the number of arms (a false “better” among all of them in at most {error})"
+        f"{len(summary['seeds'])} seeds; the {level} intervals of a table hold together, and an arm is called better "
+        f"where its interval says so (a false “better” among all arms in at most {error})"
     )
     return [("how", text)]
 
 
 def _print_measure(console: Console, measure: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
-    """Print mean, difference, paired and unpaired interval, and the verdict of each arm."""
+    """Print mean, difference with its interval, and the verdict of each arm."""
     unit = f", {measure['unit']}" if measure["unit"] else ""
     side = "higher" if measure["higher"] else "lower"
     title = f"{measure['quantity'].capitalize()} on {measure['name']}{unit} ({side} is better)"
@@ -73,7 +73,7 @@ def _print_measure(console: Console, measure: Mapping[str, Any], summary: Mappin
     over = next((d["over"] for d in measure["differences"]), summary["over"])
     table = Table()
     table.add_column("arm")
-    for name in ("mean", f"minus {over}", f"{100 * summary['level']:g} % interval", "unpaired"):
+    for name in ("mean", f"minus {over}", f"{100 * summary['level']:g} % interval"):
         table.add_column(escape(name), justify="right")
     table.add_column("verdict")
     entries, digits = {d["arm"]: d for d in measure["differences"]}, digits_of_measure(measure)
@@ -87,11 +87,11 @@ def _print_measure(console: Console, measure: Mapping[str, Any], summary: Mappin
 
 def _difference(entry: Mapping[str, Any] | None, digits: int) -> tuple[str, ...]:
     if entry is None:
-        return "", "", "", "[dim]baseline[/]"
-    ends = _span((entry["low"], entry["high"]), digits), _span(entry["unpaired"] or (None, None), digits)
+        return "", "", "[dim]baseline[/]"
+    ends = _span((entry["low"], entry["high"]), digits)
     style = _STYLES[entry["word"]]
     word = f"[{style}]{entry['word']}[/]" if style else entry["word"]
-    return f"{entry['difference']:+.{digits}f}", *ends, word
+    return f"{entry['difference']:+.{digits}f}", ends, word
 
 
 def _span(ends: tuple[float | None, float | None], digits: int) -> str:

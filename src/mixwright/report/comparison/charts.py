@@ -25,8 +25,6 @@ from mixwright.report.comparison.words import VERDICT_LOOKS
 from mixwright.report.looks import Look
 from mixwright.report.words import label, number, percent, signed, span
 
-_LEAST_SHARE = 0.3  # of a forest plot's width: what the paired intervals take at least
-
 
 @dataclass(frozen=True)
 class ArmView:
@@ -73,7 +71,7 @@ class Shown:
 
 
 def forest_chart(name: str, shown: Shown, over: str, rows: Sequence[tuple[ArmView, Mapping[str, Any]]]) -> Chart:
-    """Return each arm's paired difference with its interval, beneath it the unpaired one; a row is (arm, entry)."""
+    """Return each arm's difference with its interval; a row is (arm, entry)."""
     y, narrow, left = name_axis([arm.name for arm, _ in rows])
     low, high = _extent([entry for _, entry in rows])
     made = layout(60 * len(rows) + 66, axis(nticks=5, tickangle=0, range=[low, high]), y, left, 26)
@@ -81,9 +79,7 @@ def forest_chart(name: str, shown: Shown, over: str, rows: Sequence[tuple[ArmVie
     made["annotations"] = sides(shown.higher)
     data = []
     for i, (arm, entry) in enumerate(rows):
-        if entry["unpaired"] is not None:
-            data.append(_unpaired(arm, entry, i + 0.24, (low, high), shown))
-        data.append(_paired(arm, entry, i, shown))
+        data.append(_dot(arm, entry, i, shown))
         made["annotations"].append(_said(entry, i - 0.3, (low, high), shown))
     heard = "; ".join(
         f"{arm.name} {shown.signed(e['difference'])} ({shown.span(e['low'], e['high'])}), {e['word']}"
@@ -97,12 +93,9 @@ def forest_chart(name: str, shown: Shown, over: str, rows: Sequence[tuple[ArmVie
 
 
 def _extent(entries: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """Return the ends of the axis: all paired intervals, and of the unpaired ones what leaves those their share."""
+    """Return the ends of the axis: all intervals, and zero."""
     own = [0.0, *(v for e in entries for v in (e["difference"], e["low"], e["high"]) if v is not None)]
-    low, high = min(own), max(own)
-    room = ((high - low) or 1e-3) * (1 / _LEAST_SHARE - 1) / 2
-    wide = [end for e in entries if e["unpaired"] is not None for end in e["unpaired"]]
-    left, right = padded([max(min([low, *wide]), low - room), min(max([high, *wide]), high + room)], 0.06, 0.06)
+    left, right = padded([min(own), max(own)], 0.06, 0.06)
     return left, right
 
 
@@ -114,7 +107,7 @@ def _band(low: float, high: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _paired(arm: ArmView, entry: Mapping[str, Any], y: float, shown: Shown) -> dict[str, Any]:
+def _dot(arm: ArmView, entry: Mapping[str, Any], y: float, shown: Shown) -> dict[str, Any]:
     look, value = VERDICT_LOOKS[entry["word"]], entry["difference"]
     interval = f"{percent(shown.level, 0)} interval {shown.span(entry['low'], entry['high'])}"
     hover = f"{label(arm.name, 60)}: {shown.signed(value)} {entry['word']}<br>{interval}"
@@ -131,23 +124,6 @@ def _said(entry: Mapping[str, Any], y: float, ends: tuple[float, float], shown: 
     changes = {"yref": "y", "yanchor": "middle", "bgcolor": "--panel", "borderpad": 1}
     changes["xanchor"] = "left" if at < 0.35 else "right" if at > 0.65 else "center"
     return note(value, f"{shown.signed(value)} {entry['word']}", y=y, font={"size": 12, "color": "--ink"}, **changes)
-
-
-def _unpaired(
-    arm: ArmView, entry: Mapping[str, Any], y: float, ends: tuple[float, float], shown: Shown
-) -> dict[str, Any]:
-    """Return the thin line of an unpaired interval; an end beyond the picture is an arrow head at its edge."""
-    low, high = entry["unpaired"]
-    edge = 0.012 * (ends[1] - ends[0])
-    inside = [max(low, ends[0] + edge), min(high, ends[1] - edge)]
-    symbols = [
-        "triangle-left" if low < inside[0] else "line-ns-open",
-        "triangle-right" if high > inside[1] else "line-ns-open",
-    ]
-    hover = [f"{label(arm.name, 60)}, unpaired: {shown.span(low, high)}"] * 2
-    thin = {"width": 1.2, "color": "--grey"}
-    dots = {"symbol": symbols, "size": 8, "color": "--grey", "line": thin}
-    return points(arm.name, inside, [y, y], hover, mode="lines+markers", line=thin, marker=dots, cliponaxis=True)
 
 
 def seeds_chart(

@@ -97,29 +97,25 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     each = "" if judged == 1 else f" on each of the {judged} {what}, which are judged one by one"
     return [
         (
-            "Paired seeds",
+            "Seeds",
             f"Arms with the same seed {_shared(summary)}, so each of the {seeds} seeds gives one difference from "
-            f"{over}, in which what moved both runs alike has fallen out.",
+            f"{over}. Where seeds move the arms together, these differences are compared (paired); where they do not, "
+            "the runs of each arm are (unpaired): the design with the narrower intervals is shown, and the intervals "
+            "are widened for that choice.",
         ),
         (
             "Interval",
-            f"The {level} interval of an arm says where its mean difference lies, judged by how far such differences "
-            "move from seed to seed.",
+            f"The {level} interval of an arm says where its mean difference lies, judged by how far runs move from "
+            "seed to seed. The intervals of all arms hold together.",
         ),
         (
             "Verdict",
-            f"“Better” is corrected for the number of arms (Holm): the chance to call any of {_arms(others)} better "
-            f"where none is stays at or below {error}{each}; so with several arms an interval may lie beside zero and "
-            "the verdict be “no better”.",
+            f"An arm is “better” where its interval lies on the better side: the chance to call any of {_arms(others)} "
+            f"better where none is stays at or below {error}{each}.",
         ),
         (
             f"No better than {over}",
             "No difference was shown on this evidence; the interval says how large one could still be.",
-        ),
-        (
-            "Unpaired",
-            "The thin interval is what the same runs would say without their pairing (Welch): the gap between both is "
-            "what shared seeds were worth.",
         ),
     ]
 
