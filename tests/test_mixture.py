@@ -204,7 +204,7 @@ LIMITS = Constraints(
 )
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=10)
 @given(st.integers(0, 14), st.integers(0, 3))
 def test_constraints_hold_at_every_step_and_after_a_stop(stop, ahead):
     def limited():

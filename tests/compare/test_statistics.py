@@ -21,7 +21,8 @@ def names(arms):
 
 
 MOVED = pytest.mark.parametrize("moved", [0.0, 0.005, 0.04])
-SIZES = pytest.mark.parametrize(("arms", "seeds"), [(2, 2), (2, 3), (2, 6), (4, 3), (9, 3), (6, 5), (6, 2)])
+SLOW = [pytest.param(*size, marks=pytest.mark.slow) for size in ((2, 3), (2, 6), (4, 3), (6, 5), (6, 2))]
+SIZES = pytest.mark.parametrize(("arms", "seeds"), [(2, 2), (9, 3), *SLOW])
 
 
 @MOVED

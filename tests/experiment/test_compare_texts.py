@@ -230,7 +230,7 @@ def test_a_folder_of_another_configuration_is_refused_and_left_as_it_was(done, t
 def test_two_arms_with_one_strategy_are_one_training(tmp_path):
     turn = {"name": "Schedule", "weights": {"0": [1, 0, 0], "9": [0, 0, 1]}}
     arms = ["uniform", {"name": "a", "strategy": turn}, {"name": "b", "strategy": turn}]
-    config = make(tmp_path, arms=arms, seeds=1, targets={"mix": "target.jsonl"}, compute={"cores": 2})
+    config = make(tmp_path, arms=arms, seeds=1, targets={"mix": "target.jsonl"})
     values = drive(config, tmp_path / "run")["measures"][0]["values"]
     assert values["a"] == values["b"] != values["uniform"]
     assert len(trainings(tmp_path / "run")) == 2

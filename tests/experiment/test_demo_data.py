@@ -40,6 +40,7 @@ def test_cut_leaves_no_duplicates_and_keeps_the_size() -> None:
     assert max(map(len, demo_data.cut(["a b c\n" * 20_000]))) <= 20_000
 
 
+@pytest.mark.slow
 def test_this_python_has_enough(tmp_path: Path) -> None:
     sources, absent, code_share = demo_data.write_demo_data(tmp_path, lambda *_: None)
     assert len(sources) + len(absent) == len(demo_data.SOURCES)

@@ -65,10 +65,16 @@ def whole_batch(batches):
     return source, np.concatenate([batch.row.numpy() for batch in batches])
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-@pytest.mark.parametrize("apply", ["loss", "sampling"])
-@pytest.mark.parametrize("clip", ["example", "source", "none"])
-@pytest.mark.parametrize("train_on", ["excess", "loss"])
+# Every pair of settings meets, with one micro-batch and with three.
+@pytest.mark.parametrize(
+    ("train_on", "clip", "apply", "accumulate"),
+    [
+        (train_on, clip, apply, (1, 3)[(i + j + k) % 2])
+        for i, train_on in enumerate(("excess", "loss"))
+        for j, clip in enumerate(("example", "source", "none"))
+        for k, apply in enumerate(("loss", "sampling"))
+    ],
+)
 def test_a_step_is_what_one_pair_after_the_other_says(tmp_path, clip, train_on, apply, accumulate):
     rows, weights = sources(), [0.5, 0.2, 0.3]
     settings = PLAIN | {"per_device_train_batch_size": 12 // accumulate, "gradient_accumulation_steps": accumulate}
@@ -241,7 +247,7 @@ def test_what_is_logged_is_of_the_steps_since_the_last_line(tmp_path):
         assert line["loss"] == pytest.approx(loss.mean().item(), rel=1e-3)
 
 
-@pytest.mark.parametrize(("strategy", "workers"), [(AMAR(2.0), 0), (AMAR(2.0), 2), (AMAS(2.0), 0), (AMAS(2.0), 1)])
+@pytest.mark.parametrize(("strategy", "workers"), [(AMAR(2.0), 2), (AMAS(2.0), 0)])
 def test_a_training_that_was_interrupted_goes_on_as_if_it_had_not_been(tmp_path, strategy, workers):
     settings = {"per_device_train_batch_size": 6, "gradient_accumulation_steps": 2, "max_steps": 7}
     options = {"settings": settings, "disable_dropout": False, "num_workers": workers, "lag": 3, "observe_every": 2}

@@ -184,7 +184,7 @@ THIRDS = {"x": ["a", "b"], "y": ["c", "d"], "z": ["e", "f"]}
 HALVES = {"x": ["a", "b", "c"], "y": ["d", "e", "f"]}
 
 
-@pytest.mark.parametrize("shrinkage", [0.0, 1e-3, "cv"])
+@pytest.mark.parametrize("shrinkage", [0.0, "cv"])
 @pytest.mark.parametrize(
     "limits",
     [
@@ -236,9 +236,9 @@ def test_a_row_that_only_sources_that_are_shut_out_explain_is_an_error():
 
 
 def test_many_sources_in_conflict_are_named_quickly_and_shortly():
-    names = tuple(f"s{i}" for i in range(300))
+    names = tuple(f"s{i}" for i in range(150))
     limits = Constraints(
-        floors=dict.fromkeys(names, 0.001), caps=dict.fromkeys(names, 0.02), groups={"g": list(names[:200])},
+        floors=dict.fromkeys(names, 0.002), caps=dict.fromkeys(names, 0.04), groups={"g": list(names[:100])},
         group_caps={"g": 0.1},
     )  # fmt: skip
     with pytest.raises(InputError, match="others like these") as error:

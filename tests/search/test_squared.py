@@ -196,10 +196,10 @@ def test_a_clear_case_is_better_than_uniform(tmp_path):
 
 def test_where_uniform_is_the_truth_the_verdict_says_so_mostly():
     better = 0
-    for seed in range(20):
+    for seed in range(10):
         F, y = simulated(100, seed, truth=np.full(6, 1 / 6))
         better += SquaredError().fit(F, y).improvement()[1] > 0
-    assert better <= 4
+    assert better <= 2
 
 
 def test_a_small_sample_stays_near_the_prior():

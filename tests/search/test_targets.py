@@ -169,7 +169,7 @@ def test_the_certificate_formula_bounds_the_distance_of_any_weights(kind, seed, 
 @pytest.mark.parametrize("tau", [0.0, 0.05])
 def test_many_targets_and_sources_reach_the_tolerance(limits, tau):
     rng = np.random.default_rng(3)
-    m, k, n = 12, 60, 80
+    m, k, n = 8, 40, 60
     centre = rng.normal(size=(k, 6))
     x = np.vstack([centre[rng.choice(k, 3)][rng.integers(0, 3, n)] + rng.normal(size=(n, 6)) for _ in range(m)])
     L = -0.5 * ((x[:, None] - centre) ** 2).sum(2)

@@ -15,7 +15,7 @@ from mixwright.errors import InputError
 from mixwright.stream import Plan
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=40)
 @given(arguments(max_sources=30))
 def test_constant_weights_stay_within_one_row(args):
     plan = make(args, draw="carry")
@@ -38,7 +38,7 @@ def test_constant_weights_stay_within_one_row_in_long_runs_and_with_many_sources
     assert np.abs(plan.state_dict()["credit"] - (steps * batch * weights - drawn)).max() < 1e-6
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(2, 40), st.sampled_from([1, 3, 32]), st.sampled_from([1, 5]))
 def test_random_changes_with_sources_switched_off_and_on_stay_within_two_rows(seed, k, batch, every):
     rng = np.random.default_rng(seed)
@@ -75,7 +75,7 @@ def cup_game(sign):
     return weights
 
 
-@pytest.mark.parametrize(("k", "batch"), [*((k, b) for k in (2, 16, 64, 256) for b in (1, 7, 32)), (1024, 32)])
+@pytest.mark.parametrize(("k", "batch"), [(2, 7), (16, 32), (64, 1), (64, 7), (256, 32)])
 def test_an_adversary_stays_within_two_plus_log_k(k, batch):
     for adversary in (away_from_the_poorest, away_from_the_richest, cup_game(1), cup_game(-1)):
         plan, owed = Plan({f"s{i}": 99 for i in range(k)}, batch_size=batch), np.zeros(k)
