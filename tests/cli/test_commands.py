@@ -106,7 +106,10 @@ def test_bad_input_is_status_2_and_one_message(tmp_path: Path, arguments: list[s
     [
         (["search", "empty"], "empty should be a YAML file, found a folder; there is none in it"),
         (["search", "data"], "give the file in it: data/a.yml or data/b.yaml"),
-        (["search", "runs/one"], "it is a run; go on with it: mixwright search runs/one/config.yaml --run runs/one"),
+        (
+            ["search", "runs/one"],
+            "the folder of a run; to resume it: mixwright search runs/one/config.yaml --run runs/one",
+        ),
         (["show", "runs/one/summary.json"], "shown as a whole: mixwright show runs/one (its mixture alone"),
         (["show", "runs/one/config.yaml"], "mixwright show runs/one "),
         (["show", "data/a.yml"], "found a configuration; first search with it: mixwright search data/a.yml"),
@@ -140,7 +143,7 @@ def test_an_unfinished_run_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("x")
     shown = called("show", str(tmp_path))
     assert shown.exit_code == 2
-    assert "is not finished; go on with: mixwright search" in shown.stderr
+    assert "is not finished; to resume it: mixwright search" in shown.stderr
 
 
 @pytest.mark.parametrize("package", ["typer", "rich"])
@@ -261,7 +264,7 @@ def test_ctrl_c_says_how_to_go_on(tiny_config: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
         assert process.wait(300) == 130
-    assert "stopped; what is done is kept; run the same command again to go on" in rest
+    assert "Stopped. Finished work is saved; run the same command to resume." in rest
     assert "Traceback" not in rest
     value["proxy"]["tokens"] = 1500
     tiny_config.write_text(json.dumps(value))

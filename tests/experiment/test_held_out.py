@@ -14,6 +14,7 @@ from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
 
 from mixwright.decisions import read_decisions
 from mixwright.experiment import drive
+from mixwright.experiment import make as configured
 from mixwright.experiment.text import evaluation
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.held_out import (
@@ -107,7 +108,7 @@ def make(folder, **changes):
         "strategy": {"name": "BalancedPiKE", "tau": 2},
         "training": {"steps": 4, "batch_size": 6, "context": 32, "observe_every": 2, "evaluate_every": 2, "lag": 1},
     }  # fmt: skip
-    return make("train", config | changes, folder=folder)
+    return configured("train", config | changes, folder=folder)
 
 
 def test_a_training_tells_its_strategy_of_documents_that_its_results_do_not_rest_on(tmp_path):

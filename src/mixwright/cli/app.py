@@ -51,7 +51,7 @@ def options(
 @app.command(help=help_texts.DEMO)
 def demo(
     context: typer.Context,
-    folder: Annotated[Path, typer.Option(help="Where the run goes. An unfinished demo there goes on.")] = Path(
+    folder: Annotated[Path, typer.Option(help="Folder of the run; an unfinished demo there is resumed.")] = Path(
         "runs/demo"
     ),
     open_it: Annotated[bool, typer.Option("--open", help="Open the page in the browser at the end.")] = False,

@@ -11,9 +11,9 @@ New here? Run: mixwright demo
 DEMO = """
 Try everything on text that this machine has: about four minutes on two cores.
 
-The sources are kinds of text from the installed Python (code, docstrings, licences ...). The target is the code of
-other packages, so what a good mixture looks like is known beforehand. The demo trains one small model per source (a
-proxy), scores the target with each, searches the weights, and trains with them and with simpler mixtures to compare.
+The sources are kinds of text that ship with Python (code, docstrings, licences ...). The target is the code of other
+packages, so a good mixture is known in advance. The demo trains one small model per source (a proxy), scores the target
+with each, searches the weights, and trains with them and with simpler mixtures to compare.
 
 \b
 Example:
@@ -24,8 +24,7 @@ SEARCH = """
 Find how much of each source to train on.
 
 CONFIG names the sources (what you could train on), the targets (samples of what the model should be good at) and the
-budgets. It is checked before any work. What is done is kept: stopped at any moment and started again, the same command
-goes on where it was.
+budgets. It is checked before any work. Finished work is saved: if the command is stopped, run it again to resume.
 
 \b
 The smallest CONFIG.yaml:
@@ -51,9 +50,9 @@ Examples:
 COMPARE = """
 Train several mixtures with the same seeds and budgets, and say which is better and how sure that is.
 
-CONFIG is that of a search and says besides which arms there are: uniform, natural, best_single, mixmin, a mixture.json,
-a strategy that changes weights in training. All is checked before any work. What is done is kept: stopped at any
-moment and started again, the same command goes on where it was, and ends with the same numbers.
+CONFIG is a search configuration plus a list of arms: uniform, natural, best_single, mixmin, a mixture.json, or a
+strategy that changes weights in training. Everything is checked before any work. Finished work is saved: if the command
+is stopped, run it again to resume, with the same numbers.
 
 \b
 The smallest CONFIG.yaml:
@@ -91,8 +90,8 @@ Example:
 TRAIN = """
 Train a language model on several sources, with fixed weights or with a strategy that changes them.
 
-Writes metrics.jsonl, decisions.jsonl, model/ (transformers' format) and report.html into the run folder. Stopped at any
-moment and started again, the same command goes on where it was, and on a CPU ends with the same model bit by bit.
+Writes metrics.jsonl, decisions.jsonl, model/ (transformers' format) and report.html into the run folder. If the command
+is stopped, run it again to resume; on a CPU the model is the same to the last bit.
 
 \b
 The smallest CONFIG.yaml:
@@ -115,9 +114,9 @@ Optimise a model on preference pairs of several sources, so that none is left be
 PREFER_SFT = """
 Fine-tune a language model on the chosen answers of preference pairs: the start of the other commands, their reference.
 
-The loss is that of the answers' tokens alone. Writes model/ (transformers' format, with its tokenizer), metrics.jsonl
-and summary.json, with the held-out loss of each source before and after. Stopped at any moment and started again, the
-same command goes on where it was, and on a CPU ends with the same model bit by bit.
+Only the tokens of the answers count in the loss. Writes model/ (transformers' format, with its tokenizer),
+metrics.jsonl and summary.json, with the held-out loss of each source before and after. If the command is stopped, run
+it again to resume; on a CPU the model is the same to the last bit.
 
 \b
 The smallest CONFIG.yaml:
@@ -133,12 +132,12 @@ Examples:
 """
 
 PREFER_SPECIALISTS = """
-Train a specialist for each source, and keep what it makes of the source's pairs.
+Train a specialist for each source, and save its loss on each of that source's pairs.
 
-A specialist is a model that is trained on one source alone, from the same reference as all others; how far a model is
-behind it is what AutoMixAlign evens out. `mixwright prefer train` makes its specialists itself; this command is for
-several trainings with the same ones (specialists: RUN), and keeps the models with specialists: {keep: true}. Stopped at
-any moment and started again, the same command goes on where it was.
+A specialist is a model that is trained on one source alone, from the same reference as all others. AutoMixAlign evens
+out how far a model is behind the specialists. `mixwright prefer train` trains its specialists itself; this command is
+for several trainings with the same ones (specialists: RUN). specialists: {keep: true} keeps the models. If the command
+is stopped, run it again to resume.
 
 \b
 Examples:
@@ -150,8 +149,8 @@ PREFER_TRAIN = """
 Train a model on preference pairs of several sources, with fixed weights or with a strategy that changes them.
 
 Writes model/ (transformers' format, or an adapter), metrics.jsonl, decisions.jsonl, evaluation.jsonl and report.html
-into the run folder. Specialists are trained first where the strategy reads the excess over them. Stopped at any moment
-and started again, the same command goes on where it was, and on a CPU ends with the same model bit by bit.
+into the run folder. Specialists are trained first if the strategy reads the excess over them. If the command is
+stopped, run it again to resume; on a CPU the model is the same to the last bit.
 
 \b
 The smallest CONFIG.yaml:
@@ -168,10 +167,10 @@ Examples:
 """
 
 REPLAY = """
-Say which weights another strategy would have given on what a run observed.
+Show the weights that another strategy would have given on the observations of a run.
 
-RUN is the folder of a run or its decisions.jsonl. Nothing is trained: the observations are those of the run, so this
-shows what a rule makes of the same evidence, not what a training with it would have reached.
+RUN is the folder of a run or its decisions.jsonl. Nothing is trained: the strategy reads the observations of that run.
+So this shows the weights it gives on the same evidence, not the result of a training with it.
 
 STRATEGY is a name, or parameters in YAML, or a YAML file with them.
 
@@ -184,11 +183,11 @@ Examples:
 """
 
 EXPORT = """
-Write a mixture as another tool reads it: Megatron-LM, datasets, TRL, mosaicml-streaming, litdata, OLMo-core, JSON.
+Write a mixture in another tool's format: Megatron-LM, datasets, TRL, mosaicml-streaming, litdata, OLMo-core, JSON.
 
-Sources need paths there (json excepted): --path SOURCE=PATH for each, or --paths with a YAML file of them. What the
-tool cannot express is an error, or a note on stderr where the drawn shares stay the same. Without --out the text goes
-to stdout.
+Except for json, sources need paths: --path SOURCE=PATH for each, or --paths with a YAML file of them. What the tool
+cannot express is an error, or a note on stderr if the drawn shares stay the same. Without --out the text goes to
+stdout.
 
 \b
 A file for --paths:
@@ -207,9 +206,9 @@ IMPORT = """
 Read a mixture from another tool's file into mixture.json.
 
 FILE is a Megatron-LM blend, the YAML of TRL, datasets, streaming or OLMo-core, a Python file that `mixwright export`
-wrote, a CSV of names and weights, or JSON {source: weight}; - reads stdin. A blend may be given itself, in quotes. The
-format is recognised by the content, or said with --from. Weights that do not sum to 1 are divided by their sum. Without
---out mixture.json goes to stdout.
+wrote, a CSV of names and weights, or JSON {source: weight}; - reads stdin. A blend can also be given in quotes. The
+format is recognised by its content, or given with --from. Weights that do not sum to 1 are divided by their sum.
+Without --out mixture.json goes to stdout.
 
 \b
 Examples:

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from mixwright.errors import InputError, MissingExtraError
 
-STOPPED = "stopped; what is done is kept; run the same command again to go on"
+STOPPED = "Stopped. Finished work is saved; run the same command to resume."
 _Report = Callable[..., None]
 
 
@@ -124,7 +124,7 @@ class _Lines:
 
 @contextmanager
 def guarded(output: Output) -> Iterator[None]:
-    """Turn errors that the user can mend, and Ctrl-C, into one message and an exit status."""
+    """Turn errors that the user can correct, and Ctrl-C, into one message and an exit status."""
     try:
         yield
     except InputError as error:

@@ -292,7 +292,7 @@ def _sum_seconds(path: Path) -> float:
 
 
 def _hand_out(folder: Path, first: SeedRun) -> None:
-    """Write what goes on from here: mixture.json and row_weights.parquet, of the first seed's search."""
+    """Write what is used after the search: mixture.json and row_weights.parquet, of the first seed's search."""
     calibration = next(iter(first.searches))
     made = folder / "search" / f"seed_{first.seed}" / calibration / "mixture.json"
     with atomic_write(folder / "mixture.json") as handle:

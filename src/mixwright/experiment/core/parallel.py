@@ -22,6 +22,11 @@ Report = Callable[[float], None]  # the share of a piece that is done, 0 to 1
 _GRACE = 15.0  # seconds that a process gets to write its checkpoint when the command is stopped
 
 
+def part_of(report: Report, number: int, parts: int) -> Report:
+    """Return what part `number` of equal parts reports its own share to."""
+    return lambda share: report((number + share) / parts)
+
+
 @dataclass(frozen=True)
 class Work:
     """A piece of work: `function(*arguments, report)`, picklable; `size` is what it weighs in the progress."""
@@ -66,7 +71,7 @@ def run_all(works: Sequence[Work], limits: Limits, progress: Progress, stage: st
     limits
         Processes, threads and memory.
     progress, stage
-        Is told how far all are together, and about how long it will take.
+        Called with how far all are together, and about how long it will take.
 
     Raises
     ------
@@ -115,7 +120,7 @@ class _Shown:
         self._progress(self._stage, min(round(1000 * share), 999), 1000, note)
 
     def _left(self, share: float) -> str:
-        """Return about how long it will take, once that can be told."""
+        """Return about how long it will take, once that can be estimated."""
         if share <= 0:
             return ""
         if self._first is None:
@@ -146,8 +151,8 @@ def _in_processes(works: Sequence[Work], limits: Limits, shown: _Shown) -> list[
     except BrokenProcessPool:
         raise InputError(
             f"a process that worked on {_unfinished(works, futures)} was ended from outside, most often since memory "
-            "ran out (compute: fewer cores, smaller batches), or since a script that calls this from Python does it "
-            'outside `if __name__ == "__main__":`; then run it again: what is done is kept'
+            "ran out (compute: fewer cores, smaller batches), or because a script that calls this from Python does it "
+            'outside `if __name__ == "__main__":`; correct that and run it again: finished work is saved'
         ) from None
     finally:
         _stop(pool)

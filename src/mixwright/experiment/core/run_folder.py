@@ -18,7 +18,7 @@ _HEAD += "THIS_FOLDER\n"
 
 
 def config_text(kind: Kind, values: Mapping[str, Any]) -> str:
-    """Return `config.yaml`: a line with the command to resume the run, and the values."""
+    """Return `config.yaml`: a line with the command that resumes the run, and the values."""
     return _HEAD.format(noun=kind.noun, command=kind.command) + yaml.safe_dump(
         dict(values), sort_keys=False, allow_unicode=True
     )
@@ -42,7 +42,7 @@ def resuming(folder: Path) -> str:
 def check_no_run(path: Path) -> None:
     """Raise InputError, with the command that resumes it, if a run folder was given instead of a YAML file."""
     if is_run(path):
-        raise InputError(f"{path} should be a YAML file, found a folder; it is a run; go on with it: {resuming(path)}")
+        raise InputError(f"{path} should be a YAML file, found the folder of a run; to resume it: {resuming(path)}")
 
 
 def check_same(kind: Kind, values: Mapping[str, Any], folder: Path) -> None:

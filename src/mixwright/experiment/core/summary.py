@@ -48,7 +48,7 @@ def _check_finished(folder: Path) -> None:
     if (folder / "summary.json").exists():
         return
     if (folder / "config.yaml").exists():
-        raise InputError(f"the run {folder} is not finished; go on with: {resuming(folder)}")
+        raise InputError(f"the run {folder} is not finished; to resume it: {resuming(folder)}")
     runs = sorted(str(found.parent) for found in folder.glob("*/summary.json"))
     advice = f"there are runs in it, give one: {', '.join(runs[:3])}" if runs else "check the path"
     raise InputError(f"{folder} should be a run (a folder with summary.json), found none; {advice}")

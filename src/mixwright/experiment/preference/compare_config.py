@@ -25,7 +25,7 @@ class PreferenceArmConfig(AnyArmConfig):
     baseline: Literal["pooled", "uniform", "normalised"] | None = Field(
         default=None,
         description="pooled (pairs drawn by the sources' sizes), uniform (equal shares), normalised (drawn by size, "
-        "weighted so that each source's mean loss counts alike).",
+        "weighted so that each source's mean loss counts the same).",
     )
     specialist: str | None = Field(
         default=None, description="The specialist of this source alone; all: an arm for each source."
@@ -86,12 +86,11 @@ class ComparePreferenceConfig(PreferDataConfig, ComparisonConfig):
     arms: list[PreferenceArmConfig] = Field(  # type: ignore[assignment]
         min_length=1, description="What is compared: names, or {...}."
     )
-    loss: LossConfig = Field(default_factory=LossConfig, description="The loss, of specialists and generalists alike.")
+    loss: LossConfig = Field(default_factory=LossConfig, description="The loss of specialists and generalists.")
     adapter: Adapter = Field(default=None, description="none: all parameters are trained. {rank, ...}: LoRA.")
     specialists: SpecialistsConfig | None = Field(
         default=None,
-        description="The specialists; they are trained anew for each seed. Default: as they are where an arm needs "
-        "them, else none.",
+        description="The specialists; each seed has its own. Default: trained where an arm needs them.",
     )
     training: GeneralistTrainingConfig = Field(
         default_factory=GeneralistTrainingConfig, description="How to train; every arm has as many steps."

@@ -122,7 +122,7 @@ def encode_sources(
     config: PreferDataConfig, sources: Mapping[str, PairSource], tokenizer: Any, folder: Path, progress: Progress
 ) -> dict[str, EncodedSource]:
     """
-    Return the sources as tokens, in order: out of `tokens/` of the run folder, or made anew; nothing is written.
+    Return the sources as tokens, in order: out of `tokens/` of the run folder, or made again; nothing is written.
 
     Raises
     ------

@@ -74,7 +74,7 @@ class Inputs:
         return None if self.adapter is None else self.adapter.model_dump(mode="json")
 
     def reference(self) -> Any:
-        """Return the reference: kept in memory where adapters are trained on it, else loaded anew."""
+        """Return the reference: kept in memory where adapters are trained on it, else loaded again."""
         if self.adapter is None:
             return on_device(load_model(self.model))
         if self._base is None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.core.stages import Stage, folder_name
 from mixwright.experiment.preference.inputs import save_model
 from mixwright.experiment.preference.measures import Specialist
 from mixwright.experiment.preference.train_config import SpecialistsConfig
-from mixwright.experiment.preference.work import PairWork, Share, part_of
+from mixwright.experiment.preference.work import PairWork
 from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.pairs.rows import PairRows
 from mixwright.preference.specialists import LOSSES, SpecialistCache, fold_of_pairs, train_specialist
@@ -50,7 +51,7 @@ class SpecialistJob:
     seed: int
     place: Path
     keep: bool = False
-    report: Share = nothing
+    report: Report = nothing
 
     def folder(self, part: str) -> Path:
         """Return the folder of a part of its work: "whole", or "fold_0", ..."""
@@ -165,7 +166,7 @@ class Specialists:
             for i in range(self.settings.folds):
                 yield _Part(i, f"fold_{i}", np.flatnonzero(fold != i), np.flatnonzero(fold == i))
 
-    def _trained(self, job: SpecialistJob, made_of: Mapping[str, Any], part: _Part, report: Share) -> dict[str, Array]:
+    def _trained(self, job: SpecialistJob, made_of: Mapping[str, Any], part: _Part, report: Report) -> dict[str, Array]:
         """Do one training of a job, or the rest of it; return the losses of the pairs that it scores."""
         own = {**made_of, "part": part.label}
         stage = Stage(job.folder(part.place), {"stage": "specialist", **own})
@@ -183,7 +184,7 @@ class Specialists:
         forget_checkpoints(stage.folder)
         return found
 
-    def _model(self, job: SpecialistJob, part: _Part, folder: Path, report: Share) -> Any:
+    def _model(self, job: SpecialistJob, part: _Part, folder: Path, report: Report) -> Any:
         work, (reference, _) = self.work, self.work.reference(job.name)
         seen = work.inputs.sources[job.name].train.select(part.seen)
         rows = PairRows(seen, None if reference is None else reference[part.seen])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.errors import named
+from mixwright.experiment.core.parallel import Report
 from mixwright.experiment.core.stages import Progress, Stage
 from mixwright.experiment.preference.arms import Weighting, described, fixed, following
 from mixwright.experiment.preference.checks import check_generalist, check_specialists
@@ -174,5 +175,5 @@ def _weighting(config: PreferConfig) -> Weighting:
     return weighting
 
 
-def _share(progress: Progress, stage: str, number: int, parts: int, note: str) -> Callable[[float], None]:
+def _share(progress: Progress, stage: str, number: int, parts: int, note: str) -> Report:
     return lambda share: progress(stage, min(round(1000 * (number + share) / parts), 999), 1000, note)

@@ -93,16 +93,16 @@ class PreferConfig(PreferDataConfig):
     """Specialists and a generalist on preference pairs: `mixwright prefer specialists` and `mixwright prefer train`."""
 
     model_config = ConfigDict(title="mixwright prefer train")
-    loss: LossConfig = Field(default_factory=LossConfig, description="The loss, of specialists and generalist alike.")
+    loss: LossConfig = Field(default_factory=LossConfig, description="The loss of specialists and generalist.")
     adapter: Adapter = Field(default=None, description="none: all parameters are trained. {rank, ...}: LoRA.")
     specialists: SpecialistsConfig | None = Field(
         default=None,
-        description="The specialists. Default: as they are where the strategy reads the excess over them, else none.",
+        description="The specialists. Default: trained with the defaults if the strategy reads the excess over them.",
     )
     weights: Literal["pooled", "uniform", "normalised"] | dict[str, Share] | None = Field(
         default=None,
         description="Fixed weights: pooled (pairs drawn by the sources' sizes), uniform (equal shares), normalised "
-        "(drawn by size, weighted so that each source's mean loss counts alike), or {source: weight}.",
+        "(drawn by size, weighted so that each source's mean loss counts the same), or {source: weight}.",
     )
     strategy: StrategyGiven = None
     prior: StrategyPrior = "uniform"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.preference.arms import Weighting
 from mixwright.experiment.preference.data import EncodedSource
 from mixwright.experiment.preference.inputs import Inputs
@@ -23,12 +24,6 @@ from mixwright.training.model import no_bars
 
 Losses: TypeAlias = Mapping[str, Specialist]
 Array = NDArray[np.float32]
-Share = Callable[[float], None]
-
-
-def part_of(report: Share, number: int, parts: int) -> Share:
-    """Return what part `number` of equal parts reports its share to."""
-    return lambda share: report((number + share) / parts)
 
 
 class PairWork:
@@ -79,7 +74,7 @@ class PairWork:
             self.make_references()
         return self._reference[name]
 
-    def make_references(self, report: Share = lambda share: None) -> None:
+    def make_references(self, report: Report = lambda share: None) -> None:
         """Score all pairs under the reference, or take the numbers out of the cache."""
         model, sources = None, self.inputs.sources.items()
         for number, (name, source) in enumerate(sources):
@@ -95,7 +90,7 @@ class PairWork:
             self._reference[name] = (found["train"], found["test"])
         report(1.0)
 
-    def _scored_by(self, model: Any, source: EncodedSource, report: Share) -> dict[str, Array]:
+    def _scored_by(self, model: Any, source: EncodedSource, report: Report) -> dict[str, Array]:
         whole, found = len(source.train) + len(source.test), {}
         for part, before in (("train", 0), ("test", len(source.train))):
             found[part] = reference_log_probabilities(
@@ -166,7 +161,7 @@ class PairWork:
         *,
         watched: Losses | None,
         checkpoints: Path | None = None,
-        report: Share = lambda share: None,
+        report: Report = lambda share: None,
         **options: Any,
     ) -> tuple[Any, Any]:
         """

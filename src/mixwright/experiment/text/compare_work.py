@@ -11,7 +11,7 @@ import numpy as np
 
 from mixwright.compare import LOSS
 from mixwright.experiment.core.arms import MEASURED, strategy_of
-from mixwright.experiment.core.parallel import Report
+from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
 from mixwright.experiment.text.config import MixMinConfig
@@ -82,7 +82,7 @@ def search_work(
     scores: dict[tuple[str, str], Scores] = {}
     for number, (name, unit) in enumerate(units):
         target = next(t for t in opened.targets if t.name == name)
-        part = _part(report, number, 2 * len(units))
+        part = part_of(report, number, 2 * len(units))
         scores[name, unit] = score_target(own, place, opened.tokenizer, proxies, target, unit, _progress(part))
     found: dict[str, dict[str | None, list[float]]] = {}
     for number, arm in enumerate(arms):
@@ -253,7 +253,7 @@ class _TrainingWork:
 
 
 def training_settings(config: CompareConfig, steps: int) -> TrainingSettings:
-    """Return the settings of a training of so many steps; curves have their points at the same steps in all arms."""
+    """Return the settings of a training; curves have their points at the same steps in all arms."""
     base, final = settings_for(config, config.final.tokens), config.final
     return replace(
         base,
@@ -284,13 +284,9 @@ def _opened(config: CompareConfig, folder: Path) -> _Opened:
 
 
 def forget() -> None:
-    """Forget what was read in this process: it may have been prepared anew."""
+    """Forget what was read in this process: it may have been prepared again."""
     _OPEN.clear()
 
 
 def _progress(report: Report) -> Progress:
     return lambda stage, done, total, note="": report(done / max(total, 1))
-
-
-def _part(report: Report, number: int, parts: int) -> Report:
-    return lambda share: report((number + share) / parts)

@@ -50,7 +50,7 @@ class HeldOut:
 
     Notes
     -----
-    What a strategy is told (`told_...`) is measured on other documents than all the rest: a target's search part, and
+    What a strategy reads (`strategy_...`) is measured on other documents than all the rest: a target's search part, and
     of a source's held-out documents those that fall to that part by their content. Of a source with few held-out
     documents there may be none; results come first.
     """
@@ -80,7 +80,7 @@ class HeldOut:
         return self._rows_of_sources(_SOURCE_TOKENS)
 
     def _rows_of_sources(self, tokens: int) -> dict[str, TargetRows]:
-        """Return rows out of many of the documents that results rest on, about so many tokens of each source."""
+        """Return rows out of many of the documents that results rest on, about `tokens` of each source."""
         found = {name: self._reported(store, tokens) for name, store in self._stores.items()}
         return {name: self._of(reported_pieces(each, tokens, self.context)) for name, each in found.items()}
 
@@ -157,13 +157,13 @@ class HeldOut:
         return np.array([losses.get(target.name, np.nan) for target in self.targets])
 
     def unreported(self, strategy: Strategy[Any]) -> list[str]:
-        """Return a sentence if a strategy that reads held-out losses of sources is told nothing of some."""
+        """Return a sentence if a strategy that reads held-out losses of sources gets none of some sources."""
         missing = [name for name in self._stores if name not in self._strategy_sources]
         if not missing or "eval_loss" not in strategy.needs | strategy.uses:
             return []
         return [
-            f"the strategy was told no held-out loss of {', '.join(missing)}: too few documents are held out there to "
-            "tell it of some and to report on others; raise held_out"
+            f"the strategy was given no held-out loss of {', '.join(missing)}: too few documents are held out there to "
+            "show it some and to report on others; raise held_out"
         ]
 
     def documents(self, model: Any) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -75,7 +75,7 @@ class FinalRuns:
     config, folder, tokenizer, sources, targets
         The run.
     progress
-        Is told how far it is.
+        Called as `progress(stage, done, total, note)`.
     """
 
     def __init__(

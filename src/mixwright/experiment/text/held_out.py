@@ -1,4 +1,4 @@
-"""Held-out documents of a source in two parts: those that a strategy is told of, and those that results rest on."""
+"""Held-out documents of a source in two parts: those that strategies read, and those that results rest on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixwright.text import TokenStore
 
 Ids = NDArray[np.integer]
-_SALT = b"told"
+_SALT = b"told"  # decides which documents strategies read: a change would move them in the runs of former versions
 _PIECES = 16
 REPORTED_PIECES = 50
 
@@ -29,7 +29,7 @@ def is_for_strategies(name: bytes) -> bool:
 
 def reported_documents(store: TokenStore, tokens: int, shortest: int = 1) -> list[Ids]:
     """
-    Return documents that results rest on, enough for about so many tokens by `reported_pieces`.
+    Return documents that results rest on, enough for about `tokens` by `reported_pieces`.
 
     They come from all over the store, in an order that does not depend on how many are asked for, so those for more
     tokens include those for fewer. Where no document is for results alone, any is.
@@ -41,7 +41,7 @@ def reported_documents(store: TokenStore, tokens: int, shortest: int = 1) -> lis
 
 def reported_pieces(documents: Sequence[Ids], tokens: int, shortest: int = 1) -> list[Ids]:
     """
-    Return the middles of documents that results rest on, about so many tokens.
+    Return the middles of documents that results rest on, about `tokens` in all.
 
     One book is not a source: at most a fiftieth of the tokens comes from a document, where there are enough, but at
     least `shortest` (a context), since a model with less before a token predicts it worse.
@@ -51,7 +51,7 @@ def reported_pieces(documents: Sequence[Ids], tokens: int, shortest: int = 1) ->
 
 def strategy_pieces(store: TokenStore, tokens: int, judged: Collection[bytes]) -> list[Ids]:
     """
-    Return pieces of documents that a strategy is told of and that are not `judged`, about so many tokens.
+    Return pieces of documents that strategies read and that are not `judged`, about `tokens` in all.
 
     Few tokens have to stand for a source, so they come from the middle of many documents: at most a sixteenth from each
     where there are enough.
@@ -68,7 +68,7 @@ def strategy_pieces(store: TokenStore, tokens: int, judged: Collection[bytes]) -
 
 def middles(documents: Sequence[Ids], tokens: int, longest: int | None = None) -> list[Ids]:
     """
-    Return the middle of each document, of equal length but for shorter ones, about so many tokens in all.
+    Return the middle of each document, of equal length but for shorter ones, about `tokens` in all.
 
     The length is `longest` (by default a sixteenth of the tokens), or more where there are too few documents.
     """

@@ -237,7 +237,7 @@ def make_tokenizer(config: TextConfig, folder: Path, prints: dict[str, str], pro
     prints
         The fingerprint of each source's files.
     progress
-        Is told when it is done.
+        Called when it is done.
     """
     chosen = config.tokenizer
     inputs: dict[str, Any] = {"stage": "tokenizer", "kind": chosen.kind}

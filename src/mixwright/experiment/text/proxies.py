@@ -80,7 +80,7 @@ def model_inputs(spec: Mapping[str, Any]) -> dict[str, Any]:
 def train_proxies(
     config: SearchConfig, folder: Path, tokenizer: Tokenizer, sources: list[TokenSource], progress: Progress
 ) -> list[Proxy]:
-    """Return one proxy per source; existing checkpoints are used as they are, trainings go on where they stopped."""
+    """Return one proxy per source; existing checkpoints are used as they are, trainings are resumed."""
     proxies = [
         train_proxy(config, folder, tokenizer, source, part_of(progress, "proxies", index, len(sources), source.name))
         for index, source in enumerate(sources)
@@ -92,7 +92,7 @@ def train_proxies(
 def train_proxy(
     config: SearchConfig, folder: Path, tokenizer: Tokenizer, source: TokenSource, progress: Progress
 ) -> Proxy:
-    """Return the proxy of a source: an existing checkpoint as it is, or a training, which goes on where it stopped."""
+    """Return the proxy of a source: an existing checkpoint as it is, or a training, which is resumed."""
     existing = config.proxy.checkpoints.get(source.name)
     if existing is not None:
         return Proxy(source.name, existing, file_fingerprint(existing), 0)
