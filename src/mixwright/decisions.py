@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
+from mixwright.files.opening import read_text
 from mixwright.observation import Observation
 from mixwright.simplex import normalise
 from mixwright.strategies.static import simplex_tuple
@@ -152,17 +153,7 @@ def replay(
 
 def _lines(path: Path) -> list[Any]:
     file = path / LOG if path.is_dir() else path
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(
-            f"{file} should be the decision log of a run (what Mixture(log=...) writes), found no such file; "
-            "check the path"
-        ) from None
-    except UnicodeDecodeError:
-        raise InputError(f"{file} should be a decision log, found bytes that are not UTF-8; check the path") from None
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+    text = read_text(file, "the decision log of a run (what Mixture(log=...) writes)", "check the path")
     out = []
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         if not line.endswith("\n"):

@@ -57,7 +57,7 @@ def test_replay(run):
         ("pyke", "did you mean 'PiKE'"),
         ("{name: PiKE, flor: 1}", "did you mean 'floor'"),
         ("{name: PiKE", "--strategy should be a name or a mapping in YAML"),
-        ("none.yaml", "found no file none.yaml"),
+        ("none.yaml", "none.yaml should be a YAML file with a strategy, found no such file"),
     ],
 )
 def test_bad_strategies(run, strategy, says):

@@ -11,13 +11,13 @@ VOCABULARY = 23
 class Small(nn.Module):
     """Embeddings (positions as [t], the same for all rows), both norms, linear layers, a head (tied or not)."""
 
-    def __init__(self, tied=True, width=6, padding=None):
+    def __init__(self, tied=True, width=6, padding=None, bias=False):
         super().__init__()
         self.tokens = nn.Embedding(VOCABULARY, width, padding_idx=padding)
         self.positions = nn.Embedding(16, width)
         self.first, self.second = nn.LayerNorm(width), nn.RMSNorm(width)
         self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width, bias=False)
-        self.head = nn.Linear(width, VOCABULARY, bias=False)
+        self.head = nn.Linear(width, VOCABULARY, bias=bias)
         if tied:
             self.head.weight = self.tokens.weight
         self.double()
@@ -105,6 +105,12 @@ def family(kind, tied=True, layers=2):
     if kind == "GPT2":
         sizes |= {"n_embd": 8, "n_layer": layers, "n_head": 2, "n_positions": 16}
         sizes |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    elif kind == "CTRL":  # its head has a bias, and the weight of the embedding
+        sizes |= {"n_embd": 8, "n_layer": layers, "n_head": 2, "n_positions": 16, "dff": 12}
+        sizes |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0}
+    elif kind == "XLM":  # so has this one
+        sizes |= {"emb_dim": 8, "n_layers": layers, "n_heads": 2, "max_position_embeddings": 16, "causal": True}
+        sizes |= {"dropout": 0.0, "attention_dropout": 0.0, "eos_index": 1, "pad_index": 2}
     else:
         sizes |= {"hidden_size": 8, "num_hidden_layers": layers, "num_attention_heads": 2, "intermediate_size": 12}
         sizes |= {"max_position_embeddings": 16}

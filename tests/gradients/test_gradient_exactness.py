@@ -105,7 +105,7 @@ def test_parameters_that_are_not_trained_do_not_count(frozen):
     assert_near(stats.observation(0, 8), want, SORTED, K, EXACT)
 
 
-@pytest.mark.parametrize("kind", ["GPT2", "GPTNeoX", "Llama", "Qwen2", "Qwen3"])
+@pytest.mark.parametrize("kind", ["GPT2", "GPTNeoX", "Llama", "Qwen2", "Qwen3", "CTRL", "XLM"])
 def test_families_of_transformers(kind):
     pytest.importorskip("transformers")
     ids = batch()
@@ -114,6 +114,24 @@ def test_families_of_transformers(kind):
         want = row_gradients(model, row_losses(model, ids))
         found = observed(model, ids, UNSORTED, GradientStatistics(model, K))
         assert_near(found, want, UNSORTED, K, relative)
+
+
+@pytest.mark.parametrize("mode", ["fused", "mirror"])
+@pytest.mark.parametrize("trained", [["weight", "bias"], ["weight"], ["bias"]])
+def test_a_tied_head_with_a_bias(mode, trained):
+    model, ids = small(bias=True), batch()
+    for name, parameter in model.head.named_parameters():
+        parameter.requires_grad_(name in trained)
+    want = row_gradients(model, row_losses(model, ids))
+    found = observed(model, ids, UNSORTED, GradientStatistics(model, K, mode=mode))
+    assert_near(found, want, UNSORTED, K, EXACT)
+
+
+def test_a_gradient_beside_a_tied_head_with_a_bias_is_found():
+    model, ids = small(bias=True), batch()
+    stats = GradientStatistics(model, K)
+    with pytest.raises(InputError, match="should come through the layer alone"), stats.observe(UNSORTED):
+        (row_losses(model, ids).mean() + model.head.bias.square().sum() + model.head.bias.sum()).backward()
 
 
 def test_rows_that_were_run_alone():

@@ -16,6 +16,7 @@ from mixwright.cli.output import guarded
 from mixwright.decisions import DecisionLog
 from mixwright.decisions import replay as replayed_weights
 from mixwright.errors import InputError
+from mixwright.files.opening import read_text
 
 _SHOWN = 20  # sources in the table; JSON has all
 
@@ -49,10 +50,8 @@ def _config(text: str) -> Any:
     is_file = text.endswith((".yaml", ".yml"))
     where = text if is_file else "--strategy"
     try:
-        value = yaml.safe_load(Path(text).read_text(encoding="utf-8") if is_file else text)
-    except FileNotFoundError:
-        raise InputError(f"--strategy should be a name or a YAML file, found no file {text}; check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        value = yaml.safe_load(read_text(Path(text), "a YAML file with a strategy") if is_file else text)
+    except yaml.YAMLError as error:
         raise InputError(f"{where} should be a name or a mapping in YAML, found {text!r} ({error})") from None
     if is_file and isinstance(value, dict) and set(value) == {"strategy"}:
         value = value["strategy"]

@@ -115,21 +115,22 @@ class SplitBackward:
     def _check_sum(self, found: Array, before: dict[int, object]) -> None:
         """Raise InputError if the pieces of a layer do not add up to its gradient; once, where it can be seen."""
         self.check = False
-        expected: dict[int, float] = {}
-        size: dict[int, float] = {}
+        groups: dict[
+            int, list[tuple[Layer, Array]]
+        ] = {}  # an embedding and a head with the same weight belong together
         for layer, statistics in zip(self.layers, found[:, :, : self.k], strict=True):
-            first = id(next(iter(layer.parameters.values())))
-            expected[first] = expected.get(first, 0.0) + statistics.sum()
-            size[first] = size.get(first, 0.0) + np.abs(statistics).sum()
-        for layer in self.layers:
-            own = list(layer.parameters.values())
+            groups.setdefault(id(next(iter(layer.parameters.values()))), []).append((layer, statistics))
+        for group in groups.values():
+            own = list({id(p): p for layer, _ in group for p in layer.parameters.values()}.values())
             grads = [p.grad for p in own if p.grad is not None]
             usual = all(before[id(p)] is None for p in own) and all(type(g) is torch.Tensor for g in grads)
             if not usual or any(p.requires_grad for p in own) != bool(grads):
                 continue
             total = sum(float(g.double().square().sum()) for g in grads)
-            if abs(total - expected[id(own[0])]) > _tolerance(grads) * size[id(own[0])] + 1e-30:
-                raise _not_all_seen(layer)
+            expected = sum(float(statistics.sum()) for _, statistics in group)
+            size = sum(float(np.abs(statistics).sum()) for _, statistics in group)
+            if abs(total - expected) > _tolerance(grads) * size + 1e-30:
+                raise _not_all_seen(group[0][0])
 
 
 def _mark(parameter: nn.Parameter) -> object:

@@ -92,8 +92,8 @@ class MixMin:
         if isinstance(self.shrinkage, str):
             if self.shrinkage != "cv":
                 raise InputError(f"shrinkage should be 'cv' or a number >= 0; found {self.shrinkage!r}")
-        elif not is_number(self.shrinkage) or not 0 <= self.shrinkage < 1e6:
-            raise InputError(f"shrinkage should be 'cv' or a number from 0 to 1e6; found {self.shrinkage!r}")
+        elif not is_number(self.shrinkage) or not 0 <= self.shrinkage <= 1e6:
+            raise InputError(f"shrinkage should be 'cv' or a number from 0 to 1,000,000, found {self.shrinkage!r}")
         if not is_number(self.tolerance) or not 1e-12 <= self.tolerance <= 1:
             raise InputError(f"tolerance should be a number from 1e-12 to 1 (nats); found {self.tolerance!r}")
         most = self.max_rows

@@ -101,8 +101,8 @@ def pareto(
         raise InputError(f"targets should be the names of two different targets; found {targets!r}")
     if not isinstance(points, (int, np.integer)) or isinstance(points, bool) or points < 2:
         raise InputError(f"points should be a whole number of at least 2; found {points!r}")
-    if not is_number(shrinkage) or not 0 <= shrinkage < 1e6:
-        raise InputError(f"shrinkage should be a number from 0 to 1e6; found {shrinkage!r}")
+    if not is_number(shrinkage) or not 0 <= shrinkage <= 1e6:
+        raise InputError(f"shrinkage should be a number from 0 to 1,000,000, found {shrinkage!r}")
     if not is_number(tolerance) or not 1e-10 <= tolerance <= 1:
         raise InputError(f"tolerance should be a number from 1e-10 to 1 (nats); found {tolerance!r}")
     problem = TargetProblem.of(table, targets, prior, shrinkage, constraints, sizes)

@@ -73,8 +73,8 @@ class WorstRegret:
         """Check the settings."""
         if isinstance(self.prior, str) and self.prior not in ("uniform", "natural"):
             raise InputError(f"prior should be 'uniform', 'natural' or weights; found {self.prior!r}")
-        if not is_number(self.shrinkage) or not 0 <= self.shrinkage < 1e6:
-            raise InputError(f"shrinkage should be a number from 0 to 1e6; found {self.shrinkage!r}")
+        if not is_number(self.shrinkage) or not 0 <= self.shrinkage <= 1e6:
+            raise InputError(f"shrinkage should be a number from 0 to 1,000,000, found {self.shrinkage!r}")
         if not is_number(self.tolerance) or not 1e-10 <= self.tolerance <= 1:
             raise InputError(f"tolerance should be a number from 1e-10 to 1 (nats); found {self.tolerance!r}")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError, missing_extra
 from mixwright.files import fingerprint, write_json
+from mixwright.files.pointers import refuse_pointers_in
 
 _OWN_FILE = "mixwright_tokenizer.json"
 _BOS = "<|bos|>"
@@ -153,6 +154,7 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: there should be a folder with a tokenizer, found nothing; check the path")
+    refuse_pointers_in(folder)
     if (folder / _OWN_FILE).exists():
         return _load_own(folder)
     return _load_hugging_face(folder)

@@ -156,7 +156,8 @@ def _check_writable(folder: Path) -> None:
     if not there.is_dir():
         raise explain_write_error(folder, OSError(errno.ENOTDIR, ""))
     if not os.access(there, os.W_OK | os.X_OK):
-        raise explain_write_error(folder, OSError(errno.EACCES, ""))
+        read_only = hasattr(os, "statvfs") and os.statvfs(there).f_flag & os.ST_RDONLY
+        raise explain_write_error(folder, OSError(errno.EROFS if read_only else errno.EACCES, ""))
 
 
 def _check_free(folder: Path) -> None:

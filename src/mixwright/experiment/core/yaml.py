@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from mixwright.errors import InputError
+from mixwright.files.opening import read_text
 
 Key = tuple[str | int, ...]
 
@@ -76,12 +78,9 @@ def read_yaml(path: Path | str) -> YamlFile:
     path = Path(path)
     if path.is_dir():
         raise InputError(_explain_folder(path))
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}; give the path of a YAML file with sources and targets") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path} as UTF-8 text: {error}") from error
+    if not os.path.lexists(path):
+        raise InputError(f"there is no file {path}; give the path of a YAML file with sources and targets")
+    text = read_text(path, "a YAML file")
     loader = _Loader(text)
     try:
         node = loader.get_single_node()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic import field_validator as validates
 
-from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import (
     AtLeastTwo,
     Between,
@@ -29,6 +28,7 @@ from mixwright.experiment.core.config_parts import (
     listed,
     not_bool,
 )
+from mixwright.files.opening import read_text
 
 if TYPE_CHECKING:
     from mixwright.preference.fitting import FitSettings
@@ -129,10 +129,7 @@ class PairsConfig(Part):
         """Return the text of the template, or "auto"; InputError if its file cannot be read."""
         if not self.chat_template.endswith(_TEMPLATES):
             return self.chat_template
-        try:
-            return Path(self.chat_template).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.chat_template} should be a chat template, reading it failed: {error}") from None
+        return read_text(Path(self.chat_template), "a chat template")
 
 
 class LossConfig(Part):

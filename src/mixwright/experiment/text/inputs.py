@@ -18,6 +18,7 @@ from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig, TextConfig
 from mixwright.experiment.text.source_files import check_lengths, named, part_of, part_of_source, source_documents
 from mixwright.files import atomic_write, file_fingerprint
+from mixwright.files.pointers import refuse_pointers_in
 from mixwright.search.mixmin import MixMin
 from mixwright.search.result import FEWEST_DOCUMENTS
 from mixwright.text import (
@@ -168,6 +169,8 @@ def _check_prior(config: SearchConfig, names: list[str]) -> None:
 def _check_model_folder(where: str, path: Path) -> None:
     if not (path / "config.json").is_file():
         raise InputError(f"{where}: should be a folder with a model (config.json), found none at {path}")
+    with named(where):
+        refuse_pointers_in(path)
 
 
 def _first(where: str, items: Callable[[], Iterator[Any]]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError, missing_extra
+from mixwright.files.pointers import refuse_pointers_in
 
 _OWN_FILE = "mixwright_tokenizer.json"
 _BYTES_BOS = "<|bos|>"
@@ -25,6 +26,7 @@ def find_model(path: Path | str) -> Path:
     path = Path(path)
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
+            refuse_pointers_in(folder)
             return folder
     if not path.exists():
         raise InputError(f"{path}: there should be a model's folder or a run here, found nothing; check the path")
@@ -52,6 +54,7 @@ def find_tokenizer(path: Path | str) -> Path:
     places = (path, path / "model", path / "tokenizer", path.parent / "tokenizer")
     for folder in places if path.name == "model" else places[:3]:
         if any((folder / name).is_file() for name in _FILES):
+            refuse_pointers_in(folder)
             return folder
     raise InputError(
         f"{path}: there should be a tokenizer here or in {path / 'tokenizer'}, found none; give its folder"
