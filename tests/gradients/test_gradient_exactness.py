@@ -18,6 +18,7 @@ from gradients_by_hand import (  # noqa: E402
 )
 from torch import nn  # noqa: E402
 
+from mixwright.errors import InputError  # noqa: E402
 from mixwright.gradients import GradientStatistics  # noqa: E402
 
 K = 4
