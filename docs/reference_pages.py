@@ -19,7 +19,7 @@ PAGES = {
         *("observation", "batch_losses", "strategy", "strategies", "mixture", "decisions", "gradients", "testing"),
     ),
     "docs/api/stream": ("stream", "text"),
-    "docs/api/training": ("integrations", "training", "preference"),
+    "docs/api/training": ("integrations", "training", "watching", "preference"),
     "docs/api/assays": ("assays",),
     "docs/api/compare": ("compare",),
     "docs/api/files": ("mixture_file", "formats", "report", "errors"),
