@@ -71,8 +71,8 @@ def test_the_schema_is_json_and_nothing_else() -> None:
 def test_show_a_mixture(mixture: Path) -> None:
     shown = called("show", str(mixture))
     assert shown.exit_code == 0, shown.stderr
-    assert "0.750" in shown.stdout
-    assert "0.700 to 0.800" in shown.stdout
+    assert "75.0" in shown.stdout
+    assert "70.0 to 80.0" in shown.stdout
     assert "[bold]<script>alert(1)</script>" in shown.stdout
     assert "better than uniform" in shown.stdout
     assert json.loads(called("show", str(mixture), "--json").stdout)["weights"] == [0.75, 0.25]

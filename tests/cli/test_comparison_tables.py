@@ -8,6 +8,7 @@ from rich.console import Console
 
 from mixwright.cli.tables.comparison import print_comparison
 from mixwright.compare import ArmInfo, Cell, Comparison, Quantity, summarise
+from mixwright.report.words import signed, span
 
 PRECISION = Quantity("average precision", "", higher=True)
 
@@ -24,8 +25,8 @@ def summary_of(seeds=3, gain=0.1, arm="mixmin", higher=False, tokens=1000):
             target=None,
             weights={"web": 1.0},
             values={quantity.name: {"law": 0.5 + 0.01 * rng.random() + number * (gain if higher else -gain)}},
-            amount=tokens,
-            search_cost=number * tokens // 4,
+            tokens=tokens,
+            search_tokens=number * tokens // 4,
             epochs={"web": 2.5},
             notes=["a note with [brackets]"] if number else [],
         )
@@ -47,8 +48,8 @@ def test_numbers_verdicts_and_costs():
     (d,) = summary["measures"][0]["differences"]
     row = next(line for line in text.splitlines() if "mixmin" in line and "better" in line)
     for part in (
-        f"{d['difference']:+.3f}",
-        f"{d['low']:+.3f} to {d['high']:+.3f}",
+        signed(d["difference"], 3),
+        span(d["low"], d["high"], 3, signed),
         "better",
     ):
         assert part in row
@@ -58,7 +59,7 @@ def test_numbers_verdicts_and_costs():
     assert "2.50" in cost
     assert "verdict: Better than uniform: mixmin" in text
     assert "3 seeds" in text
-    assert "hold together" in text
+    assert "corrected for the number of arms" in text
     assert "note: a note with [brackets]" in text
     assert str(Path("runs/first/report.html").resolve()) in text
     assert str(Path("runs/first/cells.csv").resolve()) in text

@@ -14,6 +14,7 @@ from functools import partial
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +23,8 @@ from hypothesis import strategies as st
 from mixwright.errors import InputError, MissingExtraError
 from mixwright.report import page, write
 from mixwright.report.page import script_json
+from mixwright.report.search.answers import answers_of
+from mixwright.report.search.schema import completed
 
 from .fixtures import SCRIPT, many_sources, realistic, renamed, search_only
 
@@ -118,7 +121,7 @@ def test_it_says_what_matters(realistic_page):
         "No mixture has an objective more than 3.2e−10 nats per row below this one",
         "1.9313 nats per row over uniform, 90 % interval 1.2201 to 2.6088",
         "The interval reaches zero",
-        "11.24 %",
+        "11.2 % of the compute of one final run (3,276,800 tokens)",
         "MixtureFile.read",
         "mixwright show mixture.json",
     ):
@@ -240,7 +243,9 @@ def test_unequal_tokens_are_said_and_cost_may_be_missing():
     summary["runs"][2]["tokens"] += 1
     reader = Reader(render(summary))
     said = " ".join(" ".join(reader.texts).split())
-    assert said.count("not all on the same number of tokens") == 3
+    assert said.count("not all on the same number of tokens") == 1
+    assert said.count("not on the same number of tokens (3,276,801 against 3,276,800)") == 1
+    assert said.count("held-out loss after training on equal tokens") == 1  # of the other search, whose runs are equal
     assert any(a.get("id") == "cost" for a in reader.all("section"))
     assert "Time per stage" not in said
 
@@ -258,6 +263,21 @@ def test_a_worse_mixture_is_called_so():
     said = " ".join(" ".join(Reader(render(summary)).texts).split())
     assert "Worse than uniform" in said
     assert "higher by 0.0100 to 0.0300" in said
+
+
+@pytest.mark.parametrize("other", ["uniform_equal_cost", "natural"])
+def test_no_tick_stands_where_something_else_is_better(other):
+    summary = realistic()
+    summary["mixtures"].append({"name": "uniform_equal_cost", "kind": "uniform", "weights": [0.2] * 5})
+    summary["comparisons"].append(
+        summary["comparisons"][1] | {"over": other, "difference": 0.02, "low": 0.01, "high": 0.03}
+    )
+    answer = answers_of(completed(summary), {m["name"]: SimpleNamespace(**m) for m in summary["mixtures"]})[0]
+    assert (answer["worth"]["state"], answer["worth"]["title"]) == ("worse", f"Worse than {other}")
+    assert answer["worth"]["text"].endswith("Better than uniform.")
+    summary["comparisons"][-1] |= {"difference": -0.001, "low": -0.01, "high": 0.01}
+    answer = answers_of(completed(summary), {m["name"]: SimpleNamespace(**m) for m in summary["mixtures"]})[0]
+    assert answer["worth"]["state"] == ("same" if other == "uniform_equal_cost" else "better")
 
 
 def test_a_newer_schema_is_named():

@@ -14,7 +14,7 @@ from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import guarded
 from mixwright.cli.replay import replay
 from mixwright.cli.runs import add_runs, open_report, show_run
-from mixwright.cli.tables.tables import print_mixture
+from mixwright.cli.tables.search import print_mixture
 from mixwright.cli.wrong_paths import check_shown
 from mixwright.version import __version__
 

@@ -8,17 +8,15 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from mixwright.cli.options import Json, Quiet, output_of
 from mixwright.cli.output import guarded
+from mixwright.cli.tables.parts import SHOWN, print_line, print_table, print_title
 from mixwright.decisions import DecisionLog
 from mixwright.decisions import replay as replayed_weights
 from mixwright.errors import InputError
 from mixwright.files.opening import read_text
-
-_SHOWN = 20  # sources in the table; JSON has all
+from mixwright.report.words import percent
 
 
 def replay(
@@ -50,8 +48,10 @@ def _config(text: str) -> Any:
     is_file = text.endswith((".yaml", ".yml"))
     where = text if is_file else "--strategy"
     try:
-        value = yaml.safe_load(read_text(Path(text), "a YAML file with a strategy") if is_file else text)
-    except yaml.YAMLError as error:
+        value = yaml.safe_load(Path(text).read_text(encoding="utf-8") if is_file else text)
+    except FileNotFoundError:
+        raise InputError(f"--strategy should be a name or a YAML file, found no file {text}; check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{where} should be a name or a mapping in YAML, found {text!r} ({error})") from None
     if is_file and isinstance(value, dict) and set(value) == {"strategy"}:
         value = value["strategy"]
@@ -78,21 +78,14 @@ def _distance(log: DecisionLog, weights: Any) -> Any:
 
 def _print(console: Console, log: DecisionLog, strategy: str, weights: Any) -> None:
     first, last = log.observations[0].step, log.observations[-1].step
-    table = Table(title=f"Weights on {len(weights)} observations (steps {first} to {last})", title_justify="left")
-    table.add_column("source", overflow="fold")
-    for name in ("recorded mean", "replayed mean", "recorded last", "replayed last"):
-        table.add_column(name, justify="right")
+    print_title(console, f"Weights on {len(weights)} observations (steps {first} to {last})")
     means = log.weights.mean(0), weights.mean(0), log.weights[-1], weights[-1]
-    for i in np.argsort(-weights[-1], kind="stable")[:_SHOWN]:
-        table.add_row(escape(log.sources[i]), *(f"{column[i]:.3f}" for column in means))
-    console.print(table)
-    if len(log.sources) > _SHOWN:
-        console.print(f"... and {len(log.sources) - _SHOWN} more sources; --json has all")
+    order = np.argsort(-weights[-1], kind="stable")
+    rows = [[log.sources[i], *(percent(float(column[i])) for column in means)] for i in order]
+    print_table(console, ["source", "recorded mean", "replayed mean", "recorded last", "replayed last"], rows, SHOWN)
     distance = _distance(log, weights)
-    for name, value in (
-        ("recorded", log.strategy or "not said in the log"),
-        ("replayed", strategy),
-        ("difference", f"{distance.mean():.1%} of a batch on average, at most {distance.max():.1%}"),
-        ("note", "a dry run: the observations are those of the recorded weights"),
-    ):
-        console.print(f"{name:<11} {value}", markup=False, highlight=False, soft_wrap=True)
+    apart = f"{percent(float(distance.mean()))} of a batch on average, at most {percent(float(distance.max()))}"
+    print_line(console, "recorded", log.strategy or "not named in the log")
+    print_line(console, "replayed", strategy)
+    print_line(console, "difference", apart)
+    print_line(console, "note", "this is a dry run: the observations come from training with the recorded weights")

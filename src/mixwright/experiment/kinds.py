@@ -74,12 +74,12 @@ KINDS = (
     Kind(
         "search", "text", "search", None,
         f"{_HERE}.text.config:SearchConfig", f"{_HERE}.text.search:TextSearchRun",
-        f"{_TABLES}.tables:print_summary", "search",
+        f"{_TABLES}.search:print_summary", "search",
     ),
     Kind(
         "search", "assays", "search", "assays",
         f"{_HERE}.assays.config:AssaysConfig", f"{_HERE}.assays.search:AssaySearchRun",
-        f"{_TABLES}.tables:print_summary", "search",
+        f"{_TABLES}.search:print_summary", "search",
     ),
     Kind(
         "compare", "text", "compare", "comparison",
@@ -106,17 +106,17 @@ KINDS = (
     Kind(
         "sft", "preference", "prefer sft", "fine-tuning",
         f"{_HERE}.preference.config:SftConfig", f"{_HERE}.preference.sft:FineTuningRun",
-        f"{_TABLES}.fine_tuning:print_fine_tuning", None, "run", _NOT_RESULTS,
+        f"{_TABLES}.training:print_fine_tuning", None, "run", _NOT_RESULTS,
     ),
     Kind(
         "specialists", "preference", "prefer specialists", "specialists",
         f"{_HERE}.preference.train_config:SpecialistsRunConfig", f"{_HERE}.preference.train:SpecialistsRun",
-        f"{_TABLES}.preference:print_specialists", None, "run", (*_NOT_RESULTS, ("specialists", "keep")),
+        f"{_TABLES}.training:print_specialists", None, "run", (*_NOT_RESULTS, ("specialists", "keep")),
     ),
     Kind(
         "train", "preference", "prefer train", "preference",
         f"{_HERE}.preference.train_config:PreferConfig", f"{_HERE}.preference.train:PreferenceTrainingRun",
-        f"{_TABLES}.preference:print_preference", "preference", "run", (*_NOT_RESULTS, ("specialists", "keep")),
+        f"{_TABLES}.training:print_preference", "preference", "run", (*_NOT_RESULTS, ("specialists", "keep")),
     ),
 )  # fmt: skip
 

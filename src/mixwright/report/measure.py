@@ -69,7 +69,13 @@ LOSS = Measure()
 AVERAGE_PRECISION = Measure("average_precision", "Average precision", "", True, "molecules", "rows")
 
 
-def measure_of(summary: Mapping[str, Any]) -> Measure:
-    """Return the measure of a summary: by its kind, text where it names none; its digits fit the comparisons."""
-    ends = [c[end] for c in summary.get("comparisons") or () for end in ("difference", "low", "high") if end in c]
-    return replace(AVERAGE_PRECISION if summary.get("kind") == "assays" else LOSS, digits=digits_of(ends))
+def measure_of(summary: Mapping[str, Any], target: str | None = None) -> Measure:
+    """
+    Return the measure of a summary: by its kind, text where it names none.
+
+    With a target, its digits fit the differences from uniform on it.
+    """
+    found = [c for c in summary.get("comparisons") or () if c["target"] == target]
+    own = [c for c in found if c["over"] == "uniform"] or found
+    digits = digits_of(c.get(end) for c in own for end in ("difference", "low", "high"))
+    return replace(AVERAGE_PRECISION if summary.get("kind") == "assays" else LOSS, digits=digits)

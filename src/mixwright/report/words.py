@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -56,7 +56,7 @@ def small(value: float | None) -> str:
     if value is None:
         return NOTHING
     text = f"{value:.2g}" if value == 0 or abs(value) < 1e-3 else f"{value:.3g}"
-    return re.sub(r"e-0?", f"e{_MINUS}", text).replace("-", _MINUS)
+    return re.sub(r"e\+?0*", "e", re.sub(r"e-0?", f"e{_MINUS}", text)).replace("-", _MINUS)
 
 
 def scientific(value: float | None) -> str:
@@ -90,11 +90,13 @@ def percent(share: float | None, digits: int = 1) -> str:
     return f"{number(100 * share, digits)}{_THIN}%"
 
 
-def span(low: float | None, high: float | None, digits: int = 4) -> str:
-    """Return an interval in words, such as 0.0120 to 0.0340."""
+def span(
+    low: float | None, high: float | None, digits: int = 4, say: Callable[[float | None, int], str] = number
+) -> str:
+    """Return an interval in words, such as 0.0120 to 0.0340; `say` writes its ends."""
     if low is None or high is None:
         return "no interval"
-    return f"{number(low, digits)} to {number(high, digits)}"
+    return f"{say(low, digits)} to {say(high, digits)}"
 
 
 def duration(seconds: float | None) -> str:

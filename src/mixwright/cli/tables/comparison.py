@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
-from mixwright.cli.tables.tables import _line
+from mixwright.cli.tables.parts import Column, print_ends, print_line, print_table, print_title
 from mixwright.report.comparison.schema import completed_comparison
 from mixwright.report.comparison.view import digits_of_measure
 from mixwright.report.comparison.words import amount_of, counted, lead, search_of
+from mixwright.report.words import count, number, percent, signed, span
 
-PAGE = "report.html"
 _STYLES = {"better": "bold green", "worse": "bold red", "no better": "", "unverified": "dim"}
 
 
@@ -28,38 +27,33 @@ def print_comparison(console: Console, summary: Mapping[str, Any], folder: Path)
     console : Console
         Where to.
     summary : mapping
-        Of a comparison, as `mixwright.report.write` takes it.
+        As for `mixwright.report.write("comparison", ...)`.
     folder : Path
         Of the comparison: its page and the CSV are there.
     """
     summary = completed_comparison(summary)
-    console.print()
-    console.print(f"[bold]{escape(summary['title'] or 'Comparison')}[/]", soft_wrap=True)
+    print_title(console, summary["title"] or "Comparison")
     for measure in summary["measures"]:
         if measure["headline"]:
-            console.print()
             _print_measure(console, measure, summary)
-    console.print()
     if counted(summary):
         _print_costs(console, summary)
-    _line(console, "verdict", lead(summary))
+    print_line(console, "verdict", lead(summary))
     for name, text in _explained(summary):
-        _line(console, name, text)
-    for note in summary["notes"]:
-        _line(console, "note", note)
-    if summary["csv"]:
-        _line(console, "every number", str((folder / summary["csv"]).resolve()))
-    _line(console, "page", str((folder / PAGE).resolve()))
+        print_line(console, name, text)
+    print_ends(
+        console, summary, folder, **({"every_number": summary["csv"]} if summary["csv"] else {}), page="report.html"
+    )
 
 
 def _explained(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what one must know to read the tables."""
     if len(summary["seeds"]) < 2:
-        return [("why", "one seed does not tell how far runs differ; run at least 2 seeds")]
-    level, error = f"{100 * summary['level']:g} %", f"{100 * summary['error']:g} %"
+        return [("why", "one seed cannot show how far runs differ by chance; run at least 2 seeds")]
     text = (
-        f"{len(summary['seeds'])} seeds; the {level} intervals of a table hold together, and an arm is called better "
-        f"where its interval says so (a false “better” among all arms in at most {error})"
+        f"{len(summary['seeds'])} seeds; the {percent(summary['level'], 0)} intervals of a table hold together, and an "
+        f"arm is called better where its interval says so (the probability of any false “better” is at most "
+        f"{percent(summary['error'], 0)})"
     )
     return [("how", text)]
 
@@ -68,46 +62,37 @@ def _print_measure(console: Console, measure: Mapping[str, Any], summary: Mappin
     """Print mean, difference with its interval, and the verdict of each arm."""
     unit = f", {measure['unit']}" if measure["unit"] else ""
     side = "higher" if measure["higher"] else "lower"
-    title = f"{measure['quantity'].capitalize()} on {measure['name']}{unit} ({side} is better)"
-    console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
     over = next((d["over"] for d in measure["differences"]), summary["over"])
-    table = Table()
-    table.add_column("arm")
-    for name in ("mean", f"minus {over}", f"{100 * summary['level']:g} % interval"):
-        table.add_column(escape(name), justify="right")
-    table.add_column("verdict")
+    print_title(console, f"{measure['quantity'].capitalize()} on {measure['name']}{unit} ({side} is better)")
     entries, digits = {d["arm"]: d for d in measure["differences"]}, digits_of_measure(measure)
     means = {arm: sum(values) / len(values) for arm, values in measure["values"].items()}
     best = (max if measure["higher"] else min)(means.values())
+    rows = []
     for arm, mean in means.items():
-        shown = f"[bold]{mean:.{digits}f}[/]" if mean == best else f"{mean:.{digits}f}"
-        table.add_row(escape(arm), shown, *_difference(entries.get(arm), digits))
-    console.print(table)
+        shown = Text(number(mean, digits), style="bold" if mean == best else "")
+        rows.append([arm, shown, *_difference(entries.get(arm), digits)])
+    difference = f"minus {over}" if len(over) <= 10 else "difference"
+    columns: list[str | Column] = ["arm", "mean", difference, f"{percent(summary['level'], 0)} interval"]
+    print_table(console, [*columns, Column("verdict", words=True)], rows)
 
 
-def _difference(entry: Mapping[str, Any] | None, digits: int) -> tuple[str, ...]:
+def _difference(entry: Mapping[str, Any] | None, digits: int) -> list[str | Text]:
     if entry is None:
-        return "", "", "[dim]baseline[/]"
-    ends = _span((entry["low"], entry["high"]), digits)
-    style = _STYLES[entry["word"]]
-    word = f"[{style}]{entry['word']}[/]" if style else entry["word"]
-    return f"{entry['difference']:+.{digits}f}", ends, word
-
-
-def _span(ends: tuple[float | None, float | None], digits: int) -> str:
-    low, high = ends
-    return "not known" if low is None or high is None else f"{low:+.{digits}f} to {high:+.{digits}f}"
+        return ["", "", Text("baseline", style="dim")]
+    low, high = entry["low"], entry["high"]
+    ends = "not known" if low is None or high is None else span(low, high, digits, signed)
+    return [signed(entry["difference"], digits), ends, Text(entry["word"], style=_STYLES[entry["word"]])]
 
 
 def _print_costs(console: Console, summary: Mapping[str, Any]) -> None:
     """Print what each arm's training and its search took, mean over its trainings."""
-    amount = amount_of(summary)
-    console.print(f"[bold]{amount.capitalize()} of each arm[/]")
-    table = Table()
-    table.add_column("arm")
-    for name in ("training", search_of(summary), "total", "most epochs"):
-        table.add_column(name, justify="right")
-    for arm in summary["arms"]:
-        costs = [f"{arm[key]:,.0f}" for key in ("amount", "search_cost", "total_cost")]
-        table.add_row(escape(arm["name"]), *costs, f"{arm['most_epochs']:.2f}")
-    console.print(table)
+    print_title(console, f"{amount_of(summary).capitalize()} of each arm")
+    rows = [
+        [
+            arm["name"],
+            *(count(arm[key]) for key in ("tokens", "search_tokens", "total_tokens")),
+            number(arm["most_epochs"], 2),
+        ]
+        for arm in summary["arms"]
+    ]
+    print_table(console, ["arm", "training", search_of(summary), "total", "most epochs"], rows)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixwright.constraints.polytope import binding_words
 from mixwright.report.measure import Measure, measure_of
-from mixwright.report.words import count, number, percent, small
+from mixwright.report.words import compared, count, duration, figure, number, percent, small, span
 
 SHOWN_ANSWERS = 4
 _TOP = 5
@@ -19,15 +19,15 @@ def answers_of(summary: Mapping[str, Any], mixtures: Mapping[str, Any]) -> list[
     answers = []
     for search in summary["searches"][:SHOWN_ANSWERS]:
         mixture = mixtures[search["mixture"]]
-        comparison = _comparison(summary, search)
-        worth = _from_training(summary, comparison) if comparison else _from_search(search)
+        found = _comparisons(summary, search)
+        worth = _from_training(summary, found) if found else _from_search(search)
         answers.append(
             {
                 "search": search,
                 "mixture": mixture,
                 "top": _top(names, mixture.weights),
                 "worth": worth,
-                "sure": _sure(summary, search, comparison),
+                "sure": _sure(summary, search, found[0] if found else None),
                 "improvement": improvement_words(search),
                 "certificate": certificate_words(search),
                 "limits": _limits(search),
@@ -45,38 +45,66 @@ def _top(names: list[str], weights: list[float]) -> dict[str, Any]:
     return {"rows": rows, "others": rest, "share": sum(weights[i] for i in order[len(kept) :])}
 
 
-def _comparison(summary: Mapping[str, Any], search: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the comparison after training that tests this search: over a uniform mixture where there is one."""
+def _comparisons(summary: Mapping[str, Any], search: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """
+    Return the comparisons after training of a search's mixture on its target, the one that decides first.
+
+    It was worth it only if the mixture is better than uniform at whatever cost that was trained, and worse than
+    nothing: so what is worse decides first, then the least favourable of the uniform ones.
+    """
+    measure = measure_of(summary)
     uniform = {mixture["name"] for mixture in summary["mixtures"] if mixture["kind"] == "uniform"}
     found = [c for c in summary["comparisons"] if c["mixture"] == search["mixture"] and c["target"] == search["target"]]
-    return next((c for c in found if c["over"] in uniform), found[0] if found else None)
+
+    def rank(c: Mapping[str, Any]) -> tuple[bool, bool, int]:
+        state = _state(c, measure)
+        return state != "worse", c["over"] not in uniform, ("worse", "open", "same", "better").index(state)
+
+    return sorted(found, key=rank)
 
 
-def _from_training(summary: Mapping[str, Any], comparison: Mapping[str, Any]) -> dict[str, Any]:
-    difference, low, high = comparison["difference"], comparison["low"], comparison["high"]
-    measure = measure_of(summary)
-    over, size = comparison["over"], number(abs(difference))
+def _state(comparison: Mapping[str, Any], measure: Measure) -> str:
+    low, high = comparison["low"], comparison["high"]
     if low is None or high is None:
-        state, title = "open", "Trained and compared, without an interval"
-    elif measure.better(low, high):
-        state, title = "better", f"Better than {over}"
-    elif measure.worse(low, high):
-        state, title = "worse", f"Worse than {over}"
-    else:
-        state, title = "same", f"No better than {over} on this evidence"
+        return "open"
+    return "better" if measure.better(low, high) else "worse" if measure.worse(low, high) else "same"
+
+
+def _from_training(summary: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first, *others = found
+    measure = measure_of(summary, first["target"])
+    difference, over, state = first["difference"], first["over"], _state(first, measure)
+    titles = {
+        "open": "Trained and compared, without an interval",
+        "better": f"Better than {over}",
+        "worse": f"Worse than {over}",
+        "same": f"No better than {over} on this evidence",
+    }
     direction = "lower" if difference < 0 else "higher"
-    base = next((r["loss"].get(comparison["target"]) for r in summary["runs"] if r["mixture"] == over), None)
+    base = next((r["loss"].get(first["target"]) for r in summary["runs"] if r["mixture"] == over), None)
     share = f" ({percent(abs(difference / base))} of it)" if base else ""
     if measure.field == "loss":
-        text = f"nats per token {direction} than {over}{share}: held-out loss after training{_equally(summary)}."
+        text = f"nats per token {direction} than {over}{share}: held-out loss after training{_equally(summary, first)}."
     else:
         text = f"{direction} than {over}{share}: {measure.name} on held-out {measure.examples}, mean over seeds."
-    return {"state": state, "title": title, "figure": size, "text": text}
+    size = number(abs(difference), measure.digits)
+    return {"state": state, "title": titles[state], "figure": size, "text": text + _also(others, measure)}
 
 
-def _equally(summary: Mapping[str, Any]) -> str:
-    equal = len({run["tokens"] for run in summary["runs"]}) < 2
-    return " on equal tokens" if equal else ", not all on the same number of tokens"
+def _also(others: Sequence[Mapping[str, Any]], measure: Measure) -> str:
+    """Return how the mixture did against the others, in sentences."""
+    words = {"better": "Better", "same": "No better", "worse": "Worse"}
+    found = {word: [c["over"] for c in others if _state(c, measure) == state] for state, word in words.items()}
+    return "".join(f" {word} than {', '.join(names)}." for word, names in found.items() if names)
+
+
+def _equally(summary: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    """Say whether the two that are compared were trained on as many tokens."""
+    tokens = {run["mixture"]: run["tokens"] for run in summary["runs"]}
+    own, other = (tokens.get(comparison[name]) for name in ("mixture", "over"))
+    if own is None or other is None or own == other:
+        return " on equal tokens"
+    return f", not on the same number of tokens ({count(own)} against {count(other)})"
 
 
 def _from_search(search: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,49 +131,48 @@ def _sure(
     summary: Mapping[str, Any], search: Mapping[str, Any], comparison: Mapping[str, Any] | None
 ) -> list[tuple[str, str]]:
     """Return what the certainty rests on, as (name, words)."""
-    facts = []
-    if comparison and comparison["low"] is not None and comparison["high"] is not None:
-        words = _change(comparison["low"], comparison["high"])
-        measure = measure_of(summary)
-        target = next(t for t in summary["targets"] if t["name"] == comparison["target"])
-        held = target["held_out_documents"]
-        among = f", paired over {count(held)} held-out {measure.examples}" if held else ""
-        if measure.field != "loss":
-            among = _among(comparison, measure, held)
-        facts.append((f"{percent(comparison['level'], 0)} interval", f"{words}{among}"))
-    elif (improvement := search["improvement"]) and None not in (improvement["low"], improvement["high"]):
-        words = _change(-improvement["high"], -improvement["low"])
-        facts.append((f"{percent(search['level'], 0)} interval", f"{words}, out of fold"))
-    examples = measure_of(summary).examples
     among = f" in {count(search['scaffolds'])} scaffolds" if search["scaffolds"] else ""
-    facts.append(
-        ("Evidence", f"{count(search['rows'])} target rows from {count(search['documents'])} {examples}{among}")
-    )
-    facts.append(("Search", _solved(search)))
-    if comparison and len(seeds := summary.get("seeds") or []) > 1:
-        own = (
-            "each with its own split and models" if comparison["drawn"] == "seeds" else "other seeds may differ by more"
-        )
-        facts.append(("Seeds", f"{len(seeds)}, {own}"))
-    elif comparison:
-        facts.append(("Seeds", f"one (seed {summary['seed']}): other seeds may differ by more"))
-    return facts
+    rows, documents = count(search["rows"]), count(search["documents"])
+    evidence = f"{rows} target rows from {documents} {measure_of(summary).examples}{among}"
+    facts = [*_interval(summary, search, comparison), ("Evidence", evidence), ("Search", _solved(search))]
+    return facts + ([("Seeds", _seeds(summary, comparison))] if comparison else [])
 
 
-def _among(comparison: Mapping[str, Any], measure: Measure, held: int | None) -> str:
-    """Say over what an interval is: seeds, or held-out examples."""
-    if comparison["among"]:
-        return f", paired over {comparison['among']}"
-    return f", paired over {count(held)} held-out {measure.examples}" if held else ""
+def _interval(
+    summary: Mapping[str, Any], search: Mapping[str, Any], comparison: Mapping[str, Any] | None
+) -> list[tuple[str, str]]:
+    """Return the interval of the comparison or, without one, of the improvement out of fold."""
+    improvement = search["improvement"]
+    if comparison and None not in (comparison["low"], comparison["high"]):
+        measure = measure_of(summary, comparison["target"])
+        held = next(t["held_out_documents"] for t in summary["targets"] if t["name"] == comparison["target"])
+        among = comparison["among"] or (f"{count(held)} held-out {measure.examples}" if held else "")
+        words = _change(comparison["low"], comparison["high"], measure.digits)
+        over = f", over {comparison['over']}" if len(summary["mixtures"]) > 2 else ""
+        return [
+            (f"{percent(comparison['level'], 0)} interval{over}", words + (f", paired over {among}" if among else ""))
+        ]
+    if not comparison and improvement and None not in (improvement["low"], improvement["high"]):
+        words = _change(-improvement["high"], -improvement["low"])
+        return [(f"{percent(search['level'], 0)} interval", f"{words}, out of fold")]
+    return []
 
 
-def _change(low: float, high: float) -> str:
+def _seeds(summary: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    seeds = summary.get("seeds") or []
+    if len(seeds) < 2:
+        return f"one (seed {summary['seed']}): other seeds may differ by more"
+    own = "each with its own split and models" if comparison["drawn"] == "seeds" else "other seeds may differ by more"
+    return f"{len(seeds)}, {own}"
+
+
+def _change(low: float, high: float, digits: int = 4) -> str:
     """Return an interval of a loss difference in words: which end is lower, which is higher."""
     if high <= 0:
-        return f"lower by {number(-high)} to {number(-low)}"
+        return f"lower by {span(-high, -low, digits)}"
     if low >= 0:
-        return f"higher by {number(low)} to {number(high)}"
-    return f"from {number(-low)} lower to {number(high)} higher"
+        return f"higher by {span(low, high, digits)}"
+    return f"from {number(-low, digits)} lower to {number(high, digits)} higher"
 
 
 def _solved(search: Mapping[str, Any]) -> str:
@@ -176,6 +203,20 @@ def certificate_words(search: Mapping[str, Any]) -> str:
         f"Another mixture may have an objective up to {gap} nats per row below this one; asked for was at most "
         f"{tolerance}, so the search is not finished."
     )
+
+
+def cost_words(summary: Mapping[str, Any]) -> str:
+    """Return what the search cost beside the final runs, in one sentence without a full stop."""
+    cost = summary["cost"]
+    if cost["share"] is None:
+        return "not counted"
+    total = f"; {duration(sum(cost['seconds'].values()))} in all" if cost.get("seconds") else ""
+    if cost["proxy_tokens"] is None:
+        longer = f"took {figure(cost['share'])} times as long as the final trainings with the search’s mixture"
+        return f"table, proxies and search {longer}{total}"
+    share = compared(cost["share"], "the compute of one final run")
+    proxies, final = count(cost["proxy_tokens"]), count(cost["final_tokens"])
+    return f"proxies ({proxies} tokens) and scoring: {share} ({final} tokens){total}"
 
 
 def improvement_words(search: Mapping[str, Any]) -> str:

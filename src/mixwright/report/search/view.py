@@ -12,7 +12,7 @@ from mixwright.report.charts import Chart, Line, lines_chart, weight_chart
 from mixwright.report.courses import thinned
 from mixwright.report.looks import KIND_WORDS, Look, looks_of
 from mixwright.report.measure import Measure, measure_of
-from mixwright.report.search.answers import answers_of
+from mixwright.report.search.answers import answers_of, cost_words
 from mixwright.report.search.charts import Dot, difference_chart, loss_chart
 from mixwright.report.search.schema import check_summary, completed
 from mixwright.report.what_if.view import what_if_view
@@ -117,7 +117,7 @@ def _loss_view(summary: Mapping[str, Any], by_name: Mapping[str, MixtureView], i
     found = {c["mixture"]: c for c in summary["comparisons"] if c["target"] == name and c["over"] == baseline}
     runs = [run for run in summary["runs"] if name in run["loss"]]
     base = next((run["loss"][name] for run in runs if run["mixture"] == baseline), None)
-    measure = measure_of(summary)
+    measure = measure_of(summary, name)
     lowest = (max if measure.higher else min)((run["loss"][name] for run in runs), default=None)
     rows = []
     for run in runs:
@@ -135,7 +135,7 @@ def _loss_view(summary: Mapping[str, Any], by_name: Mapping[str, MixtureView], i
         )
     charts = _loss_charts(index, name, baseline, rows, measure) if index < SHOWN_TARGETS and rows else []
     level = next((c["level"] for c in found.values()), None)
-    return {"target": target, "rows": rows, "charts": charts, "level": level}
+    return {"target": target, "rows": rows, "charts": charts, "level": level, "digits": measure.digits}
 
 
 def _loss_charts(
@@ -218,7 +218,7 @@ def _cost_view(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     seconds = cost["seconds"] or {}
     longest = max(seconds.values(), default=0) or 1
     stages = [(stage, value, 100 * max(value, 0) / longest) for stage, value in seconds.items()]
-    return {"stages": stages, "total": sum(seconds.values()) if seconds else None}
+    return {"words": cost_words(summary), "stages": stages, "total": sum(seconds.values()) if seconds else None}
 
 
 def _copies(summary: Mapping[str, Any], by_name: Mapping[str, MixtureView]) -> list[dict[str, Any]]:
