@@ -25,8 +25,8 @@ def summary_of(seeds=3, gain=0.1, arm="mixmin", higher=False, tokens=1000):
             target=None,
             weights={"web": 1.0},
             values={quantity.name: {"law": 0.5 + 0.01 * rng.random() + number * (gain if higher else -gain)}},
-            tokens=tokens,
-            search_tokens=number * tokens // 4,
+            amount=tokens,
+            search_cost=number * tokens // 4,
             epochs={"web": 2.5},
             notes=["a note with [brackets]"] if number else [],
         )
@@ -59,7 +59,7 @@ def test_numbers_verdicts_and_costs():
     assert "2.50" in cost
     assert "verdict: Better than uniform: mixmin" in text
     assert "3 seeds" in text
-    assert "corrected for the number of arms" in text
+    assert "hold together" in text
     assert "note: a note with [brackets]" in text
     assert str(Path("runs/first/report.html").resolve()) in text
     assert str(Path("runs/first/cells.csv").resolve()) in text

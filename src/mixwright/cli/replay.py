@@ -15,7 +15,6 @@ from mixwright.cli.tables.parts import SHOWN, print_line, print_table, print_tit
 from mixwright.decisions import DecisionLog
 from mixwright.decisions import replay as replayed_weights
 from mixwright.errors import InputError
-from mixwright.files.opening import read_text
 from mixwright.report.words import percent
 
 

@@ -90,7 +90,7 @@ def _print_costs(console: Console, summary: Mapping[str, Any]) -> None:
     rows = [
         [
             arm["name"],
-            *(count(arm[key]) for key in ("tokens", "search_tokens", "total_tokens")),
+            *(count(arm[key]) for key in ("amount", "search_cost", "total_cost")),
             number(arm["most_epochs"], 2),
         ]
         for arm in summary["arms"]
