@@ -68,7 +68,7 @@ class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
                 with named(self.config.where("arms", str(number))):
                     fixed_weights(arm, plans[0].sources, plans[0].sizes.tolist())
                     if arm.settings is not None:
-                        arm.settings.constraints().allowed(plans[0].sources, plans[0].sizes)
+                        arm.settings.check(plans[0].sources, sizes=plans[0].sizes)
         self._check_splits()
         progress("read", 1, 1)
 

@@ -22,6 +22,7 @@ from mixwright.errors import InputError
 from mixwright.experiment.assays.config import AssaysConfig
 from mixwright.experiment.assays.seed_run import SeedRun, TrainedArm
 from mixwright.experiment.assays.summary import make_summary, search_entry
+from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
@@ -97,28 +98,12 @@ def check_plans(config: AssaysConfig, table: AssayTable) -> list[AssayPlan]:
     InputError
         A split, a source, the classifier, a prior or a bound that does not fit.
     """
-    model = config.classifier.model(config.threads)
     sources: tuple[str, ...] | None = tuple(config.sources) or None
     plans: list[AssayPlan] = []
-    notes: list[str] = []
+    notes: dict[str, None] = {}
     for _ in range(2):  # a source that is dropped in one seed is dropped in all
-        plans = []
-        for seed in range(config.seed, config.seed + config.split.seeds):
-            split = split_target(
-                table, config.target, config.split.kind, config.split.held_out, seed, config.split.duplicates
-            )
-            plan = make_plan(
-                table,
-                split,
-                sources,
-                model=model,
-                folds=config.proxy.folds,
-                target_rows=config.target_rows,
-                unusable=config.unusable,
-                seed=seed,
-            )
-            notes += [note for note in plan.notes if note not in notes]
-            plans.append(plan)
+        plans = _plans(config, table, sources)
+        notes |= dict.fromkeys(note for plan in plans for note in plan.notes)
         common = [name for name in plans[0].sources if all(name in plan.sources for plan in plans)]
         sources = tuple(name for name in common if name != config.target)
         if all(len(plan.sources) == len(common) for plan in plans):
@@ -127,9 +112,20 @@ def check_plans(config: AssaysConfig, table: AssayTable) -> list[AssayPlan]:
         raise InputError("no source can be used in every seed; give more, or another split")
     names = plans[0].sources
     with named(config.where("search")):
-        config.search.constraints().allowed(names, plans[0].sizes)
+        config.search.check(names, sizes=plans[0].sizes)
     _prior(config, names)
     return [replace(plans[0], notes=tuple(notes)), *plans[1:]]
+
+
+def _plans(config: AssaysConfig, table: AssayTable, sources: tuple[str, ...] | None) -> list[AssayPlan]:
+    """Return the plan of each seed, each with the sources that can be used in it."""
+    model, how = config.classifier.model(config.threads), config.split
+    plans = []
+    for seed in range(config.seed, config.seed + how.seeds):
+        split = split_target(table, config.target, how.kind, how.held_out, seed, how.duplicates)
+        options: Any = {"target_rows": config.target_rows, "unusable": config.unusable}
+        plans.append(make_plan(table, split, sources, model=model, folds=config.proxy.folds, seed=seed, **options))
+    return plans
 
 
 def _prior(config: AssaysConfig, names: tuple[str, ...]) -> Any:
@@ -139,7 +135,7 @@ def _prior(config: AssaysConfig, names: tuple[str, ...]) -> Any:
         return prior
     if unknown := [name for name in prior if name not in names]:
         raise InputError(f"{config.where('search', 'prior')}: there is no source {unknown[0]!r}; correct the name")
-    return [prior.get(name, 0.0) for name in names]
+    return by_source(prior, names)
 
 
 def table_digest(table: AssayTable) -> str:

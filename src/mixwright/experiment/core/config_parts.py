@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from numpy.typing import ArrayLike
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -50,6 +52,11 @@ def not_bool(value: Any) -> Any:
 def listed(value: Any) -> Any:
     """Let one value stand for a list of one."""
     return [value] if isinstance(value, str) else value
+
+
+def by_source(prior: Any, names: Sequence[str]) -> Any:
+    """Return a prior {source: weight} as a list [k] in the order of `names`; the name of a prior as it is."""
+    return [prior.get(name, 0.0) for name in names] if isinstance(prior, Mapping) else prior
 
 
 FilePath = Annotated[Path, AfterValidator(_resolve)]
@@ -170,6 +177,19 @@ class LimitsConfig(Part):
             max_epochs=self.max_epochs,
             budget=self.budget if self.max_epochs is None else self.budget or budget,
             max_distance=self.max_distance,
+        )
+
+    def check(
+        self,
+        names: Sequence[str],
+        prior: str | Mapping[str, float] = "uniform",
+        budget: float | None = None,
+        sizes: ArrayLike | None = None,
+    ) -> None:
+        """Raise InputError if no weights are allowed; without `sizes` [k] of the sources, epochs limit nothing yet."""
+        plenty, given = [1e300] * len(names), by_source(prior, names)
+        self.constraints(budget).allowed(
+            names, plenty if sizes is None else sizes, None if isinstance(given, str) else given
         )
 
 

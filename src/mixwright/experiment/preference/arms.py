@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixwright.errors import InputError
+from mixwright.experiment.core.config_parts import by_source
 from mixwright.mixture import Mixture
 from mixwright.strategies import from_config
 
@@ -49,8 +50,7 @@ def following(strategy: str | Mapping[str, Any], names: Sequence[str], **options
     apply = "sampling" if "sampling" in made.apply else "loss"
     draw = "carry" if "carry" in made.draw else "iid"
     Mixture(dict.fromkeys(names, 1), made).check(_REPORTED, apply, draw)
-    prior = options.pop("prior", "uniform")
-    prior = [prior[name] for name in names] if isinstance(prior, Mapping) else prior
+    prior = by_source(options.pop("prior", "uniform"), names)
     return Weighting(made, {"prior": prior, **{k: v for k, v in options.items() if v is not None}}, gated=reads)
 
 

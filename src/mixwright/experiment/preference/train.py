@@ -170,8 +170,7 @@ def _weighting(config: PreferConfig) -> Weighting:
     with named(config.where("strategy")):
         weighting = following(config.strategy, names, prior=config.prior, constraints=None if limits.empty else limits)
     with named(config.where("constraints")):
-        given = [config.prior[name] for name in names] if isinstance(config.prior, dict) else None
-        limits.allowed(names, [1e300] * len(names), given)
+        config.constraints.check(names, config.prior)
     return weighting
 
 

@@ -99,10 +99,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                     _check_name(arm.strategy)
                 strategy_of(arm, names, MEASURED)
                 if arm.settings is not None:
-                    prior = arm.settings.prior
-                    given = [prior.get(name, 0.0) for name in names] if isinstance(prior, dict) else None
-                    plenty = [1e300] * len(names)  # epochs are checked once the tokens are counted
-                    arm.settings.constraints(config.final.tokens).allowed(names, plenty, given)
+                    arm.settings.check(names, arm.settings.prior, config.final.tokens)
 
     def _check_epochs(self, wanted: Mapping[tuple[str, int, str | None], Training]) -> None:
         """Raise InputError if the sources of an arm cannot give its rows within max_epochs; nothing is trained yet."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from mixwright.compare import LOSS
 from mixwright.experiment.core.arms import MEASURED, strategy_of
+from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
@@ -125,10 +126,8 @@ def _worst_regret(
     result = stage.result()
     if result is None:
         stage.begin()
-        prior = chosen.prior
         shrinkage = 0.0 if isinstance(chosen.shrinkage, str) else float(chosen.shrinkage)
-        weights: Any = [prior.get(n, 0.0) for n in names] if isinstance(prior, dict) else prior
-        found = WorstRegret(shrinkage=shrinkage, prior=weights).fit(
+        found = WorstRegret(shrinkage=shrinkage, prior=by_source(chosen.prior, names)).fit(
             _joined(tables),
             constraints=chosen.constraints(config.final.tokens),
             sizes=[s.train.tokens for s in opened.sources],

@@ -89,8 +89,7 @@ def check_inputs(config: SearchConfig) -> None:
     names = list(config.sources)
     check_texts(config)
     with named(config.where("search")):
-        plenty = [1e300] * len(names)  # epochs are checked once the tokens are counted
-        config.search.constraints(config.final.tokens).allowed(names, plenty, given_prior(config, names))
+        config.search.check(names, config.search.prior, config.final.tokens)
         shrinkage: Any = config.search.shrinkage
         MixMin(shrinkage=shrinkage, tolerance=config.search.tolerance)
     if isinstance(config.search.prior, dict):
@@ -121,13 +120,7 @@ def check_sizes(config: SearchConfig, sources: Sequence[TokenSource]) -> None:
     names = [source.name for source in sources]
     with named(config.where("search")):
         sizes = [source.train.tokens for source in sources]
-        config.search.constraints(config.final.tokens).allowed(names, sizes, given_prior(config, names))
-
-
-def given_prior(config: SearchConfig, names: Sequence[str]) -> list[float] | None:
-    """Return the prior that the configuration gives source by source, or None."""
-    prior = config.search.prior
-    return [prior.get(name, 0.0) for name in names] if isinstance(prior, dict) else None
+        config.search.check(names, config.search.prior, config.final.tokens, sizes)
 
 
 def check_enough(config: SearchConfig, target: Target) -> None:

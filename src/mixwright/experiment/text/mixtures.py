@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.inputs import TokenSource
@@ -69,8 +70,7 @@ def search_mixture(
     if result is None:
         stage.begin()
         progress("search", 0, 1, f"per {table.unit}")
-        prior = chosen.prior
-        weights = [prior[source.name] for source in sources] if isinstance(prior, dict) else prior
+        weights = by_source(chosen.prior, [source.name for source in sources])
         shrinkage: Any = chosen.shrinkage
         found = MixMin(prior=weights, shrinkage=shrinkage, tolerance=chosen.tolerance).fit(
             table,

@@ -10,6 +10,7 @@ from typing import Any
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.experiment.core.arms import fixed_weights, strategy_of
+from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.run import Run
@@ -73,16 +74,14 @@ class TextTrainingRun(Run[TrainConfig]):
 
     def _check_weights(self) -> None:
         config, prior = self.config, self.config.prior
-        plenty = [1e300] * len(self.names)  # epochs are checked once the rows are counted
         with named(config.where("strategy" if config.strategy is not None else "weights")):
             strategy_of(config.arm, self.names, self._measured)
-            fixed_weights(config.arm, self.names, plenty)
+            fixed_weights(config.arm, self.names, [1.0] * len(self.names))
         if isinstance(prior, dict) and (set(prior) != set(self.names) or abs(sum(prior.values()) - 1) > 1e-6):
             where = config.where("prior")
             raise InputError(f"{where}: should give each source a weight, with the sum 1, found {prior}; complete it")
         with named(config.where("constraints")):
-            given = [prior[name] for name in self.names] if isinstance(prior, dict) else None
-            config.constraints.constraints(1.0).allowed(self.names, plenty, given)
+            config.constraints.check(self.names, prior, 1.0)
 
     def prepare(self, progress: Progress) -> None:
         """Make the tokenizer and the tokens, which all ranks open."""
@@ -161,8 +160,7 @@ class TextTrainingRun(Run[TrainConfig]):
 
     @property
     def _prior(self) -> Any:
-        prior = self.config.prior
-        return [prior[name] for name in self.names] if isinstance(prior, dict) else prior
+        return by_source(self.config.prior, self.names)
 
     @property
     def _constraints(self) -> Constraints | None:
