@@ -22,7 +22,7 @@ PAGES = {
     "docs/api/training": ("integrations", "training", "watching", "preference"),
     "docs/api/assays": ("assays",),
     "docs/api/compare": ("compare",),
-    "docs/api/files": ("mixture_file", "formats", "report", "errors"),
+    "docs/api/files": ("mixture_file", "experiment", "formats", "report", "errors"),
 }
 _log = logging.getLogger("mixwright.docs")
 
@@ -43,7 +43,7 @@ def public_names() -> dict[str, list[str]]:
 def _packages() -> Iterator[Any]:
     yield mixwright
     for module in pkgutil.iter_modules(mixwright.__path__, "mixwright."):
-        if module.ispkg and module.name not in ("mixwright.cli", "mixwright.experiment"):
+        if module.ispkg and module.name != "mixwright.cli":
             yield importlib.import_module(module.name)
     yield importlib.import_module("mixwright.integrations.transformers")
 

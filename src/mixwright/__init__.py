@@ -46,7 +46,18 @@ _EXPORTS = {
     "WorstRegret": "search.worst_regret",
     "WorstRegretResult": "search.worst_regret",
 }
-_ROOMS = ["assays", "formats", "gradients", "integrations", "preference", "report", "search", "strategies", "stream"]
+_ROOMS = [
+    "assays",
+    "experiment",
+    "formats",
+    "gradients",
+    "integrations",
+    "preference",
+    "report",
+    "search",
+    "strategies",
+    "stream",
+]
 _ROOMS += ["testing", "text", "training"]
 
 __all__ = [

@@ -286,7 +286,6 @@ def _announced(processes: Processes) -> Iterator[Callable[[], None]]:
 
 
 def _head(kind: Kind, run: Run[Any], command: str) -> dict[str, Any]:
-    """Return what every summary begins with."""
     return {
         "schema": SCHEMA,
         "task": kind.task,

@@ -131,8 +131,6 @@ def _table(config: CompareAssaysConfig) -> AssayTable:
 
 
 class _Arms:
-    """A target and a seed at work."""
-
     def __init__(self, config: CompareAssaysConfig, folder: Path, plan: AssayPlan, digest: str, report: Report) -> None:
         self._config, self._folder, self._plan, self._digest = config, folder, plan, digest
         self._report = report
@@ -168,7 +166,6 @@ class _Arms:
         return SeedWork(config, folder, self._plan, self._digest, silent, 0, 1)
 
     def _arm(self, name: str, arm: ArmConfig, work: SeedWork, probabilities: np.ndarray | None) -> Arm:
-        """Return what an arm trains with."""
         plan = self._plan
         fixed = fixed_weights(arm, plan.sources, plan.sizes.tolist())
         if fixed is not None:

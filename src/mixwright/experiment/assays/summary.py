@@ -142,7 +142,6 @@ def _comparisons(config: AssaysConfig, runs: Sequence[SeedRun]) -> list[dict[str
 
 
 def _held_out_molecules(run: SeedRun) -> Ints:
-    """Return the molecule of each held-out row, [n_test]."""
     return run.plan.table.molecules[run.plan.split.test]
 
 

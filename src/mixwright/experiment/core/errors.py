@@ -53,7 +53,6 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def _sentence(model: type[BaseModel], detail: ErrorDetails, file: YamlFile | None) -> str:
-    """Say one fault."""
     key = _in_file(detail["loc"], detail["type"], file)
     place = file.where(key) if file else f"key {dotted(key)}" if key else "the configuration"
     if detail["type"] == "extra_forbidden":
@@ -83,7 +82,6 @@ def _in_file(loc: tuple[int | str, ...], kind: str, file: YamlFile | None) -> Ke
 
 
 def _model_at(model: type[BaseModel], key: Key) -> type[BaseModel] | None:
-    """Return the model that describes the mapping at `key`."""
     current: Any = model
     for part in key:
         if isinstance(current, type) and issubclass(current, BaseModel):
@@ -107,13 +105,11 @@ def _maps_to_model(value: Any) -> bool:
 
 
 def _known_keys(model: type[BaseModel], key: Key) -> list[str]:
-    """List the keys that may stand at `key`."""
     found = _model_at(model, key)
     return list(found.model_fields) if found else []
 
 
 def _description(model: type[BaseModel], key: Key) -> str:
-    """Return what the documentation says about a key."""
     parent = _model_at(model, key[:-1])
     info = parent.model_fields.get(str(key[-1])) if parent else None
     return (info.description or "").rstrip(".") if info else ""

@@ -166,7 +166,6 @@ def _unfinished(works: Sequence[Work], futures: dict[Future[Any], int]) -> str:
 
 
 def _listen(queue: Any, shown: _Shown) -> None:
-    """Pass on what the processes report."""
     while (message := queue.get()) is not None:
         shown.set(*message)
 
@@ -227,7 +226,6 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _do(work: Work, index: int) -> Any:
-    """Do a piece of work in this process."""
     global _BUSY
     _BUSY = True
     try:

@@ -58,7 +58,6 @@ def make_what_if_of_run(
 def _allowed(
     sources: Sequence[str], sizes: NDArray[np.float64], constraints: Constraints, prior: str | Mapping[str, float]
 ) -> Polytope:
-    """Return the weights that the searches were allowed."""
     from mixwright.search.mixmin import prior_of
 
     given = prior if isinstance(prior, str) else [prior.get(name, 0.0) for name in sources]

@@ -136,14 +136,12 @@ def _topics() -> Iterator[str]:
 
 
 def _package_pages() -> Iterator[str]:
-    """Yield the long descriptions of the installed packages (mostly Markdown)."""
     for distribution in sorted(importlib.metadata.distributions(), key=lambda d: d.metadata["Name"] or ""):
         metadata: Any = distribution.metadata
         yield str(metadata.get("Description") or metadata.get_payload() or "")
 
 
 def _licences() -> Iterator[str]:
-    """Yield the licence texts of the installed packages and of Python."""
     words = ("LICEN", "COPYING", "NOTICE", "PATENTS")
     for folder in _site_packages():
         for path in sorted(folder.glob("*.dist-info/**/*")):
@@ -161,7 +159,6 @@ def _headers() -> Iterator[str]:
 
 
 def _unicode_table() -> Iterator[str]:
-    """Yield the table of characters: code, category, name."""
     lines: list[str] = []
     for code in range(0x20, 0x20000):
         name = unicodedata.name(chr(code), "")

@@ -76,7 +76,6 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
 
     @property
     def _specialists(self) -> bool:
-        """Whether there are specialists."""
         config = self.config
         return config.specialists is not None or any(needs_specialists(config, arm) for arm in config.arms)
 
@@ -138,13 +137,11 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
         ]
 
     def _cost(self, arm: PreferenceArmConfig, seed: int) -> float:
-        """Return the pairs that an arm's specialists cost."""
         if arm.specialist is not None or not needs_specialists(self.config, arm):
             return 0.0
         return sum(self._costs[seed, name] for name in self.config.sources)
 
     def _cost_ahead(self, arm: PreferenceArmConfig, specialists: Specialists, seed: int) -> float:
-        """Return the pairs that an arm's specialists will cost."""
         if not (arm.trains and needs_specialists(self.config, arm)):
             return 0.0
         return sum(specialists.cost_of(name, seed) for name in self.config.sources)
@@ -174,7 +171,6 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
 
 
 def _words(arm: PreferenceArmConfig) -> str:
-    """Return what an arm is, in words."""
     own = {} if arm.weights is None else {"weights": arm.weights}
     words = {
         "pooled": "pairs drawn in proportion to the sources' sizes",

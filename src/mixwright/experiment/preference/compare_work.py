@@ -75,7 +75,6 @@ def specialist_work(config: ComparePreferenceConfig, folder: Path, seed: int, na
 
 
 def _kept(config: ComparePreferenceConfig) -> bool:
-    """Whether the specialists' models are needed."""
     return config.keep_models or any(not arm.trains for arm in config.arms)
 
 
@@ -91,8 +90,6 @@ def arm_work(
 
 
 class _ArmWork:
-    """One arm with one seed at work."""
-
     def __init__(
         self, config: ComparePreferenceConfig, folder: Path, seed: int, arm: PreferenceArmConfig, steps: int
     ) -> None:
@@ -106,7 +103,6 @@ class _ArmWork:
         self._stage = Stage(folder / "trainings" / fingerprint(inputs), inputs)
 
     def _specialists(self) -> dict[str, Specialist]:
-        """Return the specialists of the seed, which were made before."""
         if self._known is None:
             place, keep = _of_seed(self._folder, self._seed), not self._arm.trains
             jobs = {name: SpecialistJob(name, self._seed, place, keep) for name in self._config.sources}

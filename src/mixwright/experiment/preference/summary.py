@@ -108,7 +108,6 @@ def _known(measured: Mapping[str, Mapping[str, Any]], name: str) -> bool:
 
 
 def _overall(measured: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """Return average and worst of a measure over the sources."""
     values = {source: own[name] for source, own in measured.items()}
     worst = (min if name in ("accuracy", "margin") else max)(values, key=lambda source: values[source])
     return {"average": sum(values.values()) / len(values), "worst": values[worst], "worst_source": worst}

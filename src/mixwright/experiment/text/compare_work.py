@@ -139,7 +139,6 @@ def _worst_regret(
 
 
 def _joined(tables: Sequence[LikelihoodTable]) -> LikelihoodTable:
-    """Return the tables of several targets as one."""
     first, start, documents = tables[0], 0, []
     for table in tables:
         _, numbers = np.unique(table.documents, return_inverse=True)
@@ -163,8 +162,6 @@ def training_work(config: CompareConfig, folder: Path, training: Training, repor
 
 
 class _TrainingWork:
-    """One training of a comparison at work."""
-
     def __init__(self, config: CompareConfig, folder: Path, training: Training, opened: _Opened) -> None:
         self._config, self._training, self._opened = config, training, opened
         arm = None if training.strategy is None else config.arms[training.strategy]

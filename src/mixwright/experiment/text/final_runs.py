@@ -118,7 +118,6 @@ class FinalRuns:
         return runs
 
     def _train(self, mixture: NamedMixture, index: int, total: int) -> tuple[Stage, dict[str, Any]]:
-        """Return the stage of a mixture's training and its result."""
         settings = settings_for(self._config, self._config.final.tokens + mixture.extra_tokens)
         inputs = {
             "stage": "final",

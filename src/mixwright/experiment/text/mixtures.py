@@ -88,7 +88,6 @@ def search_mixture(
 def _entry(
     config: SearchConfig, table: LikelihoodTable, found: MixMinResult, file: MixtureFile, target: str
 ) -> dict[str, Any]:
-    """Return what the summary says about a search."""
     chosen = config.search
     enough = found.documents >= FEWEST_DOCUMENTS
     return {

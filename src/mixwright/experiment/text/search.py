@@ -94,7 +94,6 @@ class TextSearchRun(Run[SearchConfig]):
         return trained
 
     def _seconds(self, arms: list[str]) -> dict[str, float]:
-        """Return the time that each kind of stage took."""
         names, goals = list(self.config.sources), list(self.config.targets)
         used = {"tokenizer": [], "tokens": names, "proxies": names, "scores": goals, "search": goals}
         return stage_seconds(self.folder, used | ({"final": arms, "evaluation": arms} if arms else {}))

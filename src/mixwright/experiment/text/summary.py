@@ -36,7 +36,6 @@ def make_summary(
 
 
 def _target_entry(target: Target, searches: Sequence[dict[str, Any]], runs: Sequence[FinalRun]) -> dict[str, Any]:
-    """Return what the summary says about a target."""
     return {
         "name": target.name,
         "documents": len(target.search),
