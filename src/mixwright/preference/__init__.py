@@ -11,6 +11,7 @@ _LATER = {
     "leaked_prompts": "pairs.pairs",
     "load_pair_tokenizer": "pairs.tokenizers",
     "merge": "merges",
+    "merge_adapter": "adapters",
     "read_pairs": "pairs.pairs",
     "reference_log_probabilities": "losses",
     "score_pairs": "losses",

@@ -206,7 +206,7 @@ def score_pairs(
     InputError
         If a loss is not finite: it names the pair.
     """
-    scores = _log_probabilities_of(model, encoded, batch_size, progress, precision, pad)
+    scores = log_probabilities(model, encoded, batch_size, progress, precision, pad)
     lengths = np.array([[len(encoded.chosen(i)), len(encoded.rejected(i))] for i in range(len(encoded))])
     told = None if reference is None else torch.from_numpy(np.array(reference, np.float32))
     chosen, rejected = torch.from_numpy(scores).unbind(1)
@@ -240,7 +240,7 @@ def reference_log_probabilities(
     """
     off: AbstractContextManager[Any] = model.disable_adapter() if hasattr(model, "peft_config") else nullcontext()
     with off:
-        found = _log_probabilities_of(model, encoded, batch_size, progress, precision, pad)
+        found = log_probabilities(model, encoded, batch_size, progress, precision, pad)
     if bad := np.flatnonzero(~np.isfinite(found).all(1)).tolist():
         raise InputError(
             f"the reference's log-probabilities should be finite, found {found[bad[0]].tolist()} for "
@@ -250,9 +250,15 @@ def reference_log_probabilities(
 
 
 @torch.no_grad()
-def _log_probabilities_of(
-    model: Any, encoded: Any, batch_size: int, progress: Any, precision: torch.dtype | None, pad: int
+def log_probabilities(
+    model: Any,
+    encoded: Any,
+    batch_size: int = 16,
+    progress: Callable[[int], None] | None = None,
+    precision: torch.dtype | None = None,
+    pad: int = 0,
 ) -> Array:
+    """Return the log-probabilities of all answers under a model, float32 [n, 2]; arguments as of `score_pairs`."""
     rows = [token_row(encoded, i) for i in range(len(encoded))]
     order = sorted(range(len(rows)), key=lambda i: -rows[i].tokens)
     found = np.empty((len(rows), 2), np.float32)

@@ -34,7 +34,8 @@ def find_model(path: Path | str) -> Path:
         if (folder / "adapter_config.json").is_file():
             raise InputError(
                 f"{path}: there should be a whole model, found an adapter in {folder}; merge it into its base "
-                "(PeftModel.from_pretrained(base, folder).merge_and_unload()) and give the folder of that"
+                "(mixwright.preference.merge_adapter(PeftModel.from_pretrained(base, folder)).save_pretrained(...)) "
+                "and give the folder of that"
             )
     unfinished = (path / ".mixwright-run").exists()
     advice = "it is a run that is not finished: go on with it first" if unfinished else "check the path"
