@@ -280,6 +280,27 @@ def test_what_does_not_fit_is_an_error_that_names_the_key(data, changes, message
         drive(make(data, **changes), tmp_path / "run")
 
 
+@pytest.mark.parametrize("targets", [["lm_head"], ["embed_tokens"], ["q_proj", "lm_head"]], ids="-".join)
+def test_an_adapter_on_tied_layers_leaves_the_model_that_was_trained(tmp_path, targets):
+    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+    write_pairs(tmp_path)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    tied = {"vocab_size": 257, "tie_word_embeddings": True, "bos_token_id": 256, "eos_token_id": 256}
+    LlamaForCausalLM(LlamaConfig(max_position_embeddings=64, **sizes, **tied)).save_pretrained(tmp_path / "base")
+    byte_tokenizer().save(tmp_path / "base")
+    training = {"steps": 20, "batch_size": 6, "learning_rate": 2e-2}
+    config = make(tmp_path, model="base", adapter={"rank": 4, "targets": targets}, training=training)
+    summary = drive(config, tmp_path / "run")
+    assert sum(summary["adapter"]["layers"].values()) == len(targets)
+    assert abs(summary["held_out"]["after"] - summary["held_out"]["before"]) > 0.05
+    encoded = encode_sources(config, read_sources(config, silent), open_tokenizer(config), tmp_path / "run", silent)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model", dtype=torch.float32)
+    for line in summary["sources"]:
+        assert line["held_out_loss"] == pytest.approx(answer_losses(model, encoded[line["name"]].test).mean, abs=1e-4)
+
+
 def test_the_ways_to_split(data):
     def sizes(**source) -> tuple[int, int]:
         found = read_sources(make(data, sources={"abc": {"path": "abc.jsonl", **source}}), silent)["abc"]

@@ -89,7 +89,10 @@ def test_a_saved_model_with_another_loss_is_not_written(tmp_path, monkeypatch):
     save_model(base(), Tokenizer(), tmp_path / "model", [PAIRS])
     before = (tmp_path / "model" / "model.safetensors").read_bytes()
     model = tuned(with_adapter(base(), ["lm_head"], rank=2))
-    with pytest.warns(UserWarning, match="tie_word_embeddings"), pytest.raises(InputError, match=r"should have the loss of the training when it is read again .* found"):
+    with (
+        pytest.warns(UserWarning, match="tie_word_embeddings"),
+        pytest.raises(InputError, match=r"should have the loss of the training when it is read again .* found"),
+    ):
         save_model(model, Tokenizer(), tmp_path / "model", [PAIRS], merge=True)
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

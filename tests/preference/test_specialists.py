@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError
+from mixwright.preference.losses import PairLoss
 from mixwright.preference.pairs.rows import TokenPairs
-from mixwright.preference.specialists import LOSSES, SpecialistCache, fold_of_pairs, targets_of
+from mixwright.preference.specialists import LOSSES, SpecialistCache, fold_of_pairs, overfit_note, targets_of
 
 MADE_OF = {"reference": "1f", "tokeniser": "2a", "rows": "77", "loss": "9c", "settings": {"seed": 0}}
 
@@ -89,3 +91,21 @@ def test_targets() -> None:
     np.testing.assert_allclose(targets_of(losses, "source_mean"), 0.5, rtol=1e-6)
     with pytest.raises(InputError, match="target should be 'pair' or 'source_mean', found 'median'"):
         targets_of(losses, "median")
+
+
+def test_a_specialist_that_learned_its_pairs_by_heart_is_noted():
+    def note(train, held_out, loss=None, n=200, spread=0.1):
+        around = spread * np.linspace(-1, 1, n)
+        return overfit_note("code", train + around, held_out + around, loss or PairLoss())
+
+    assert "loss 0.43 on them, 0.75 on held-out pairs (before training: 0.69)" in note(0.43, 0.75)
+    assert note(0.43, 0.5) is None
+    assert note(0.68, 0.69) is None  # it learned next to nothing, and lost that
+    assert note(0.43, 0.75, n=4, spread=1.0) is None  # so few pairs differ by chance
+    ipo, simpo = PairLoss("ipo", beta=0.1), PairLoss("simpo", beta=2.0)
+    assert ipo.at_reference == pytest.approx(
+        ipo.of(*torch.zeros(2, 1), torch.zeros(1, 2), torch.ones(1, 2)).loss.item()
+    )
+    assert "before training: 25.00" in note(5.0, 24.0, ipo)
+    assert "before training" not in note(0.4, 1.0, simpo)
+    assert note(0.4, 0.5, simpo) is None

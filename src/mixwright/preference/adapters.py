@@ -59,9 +59,7 @@ def with_adapter(
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # what peft asks of a model
             return get_peft_model(base, settings)
     except ValueError as error:
-        raise InputError(
-            f"adapter: targets should name layers that LoRA can adapt, found {targets}: {error}"
-        ) from error
+        raise InputError(f"targets should name layers that LoRA can adapt, found {targets}: {error}") from error
 
 
 def _check_targets(base: Any, targets: str | list[str]) -> None:
@@ -78,9 +76,7 @@ def _check_targets(base: Any, targets: str | list[str]) -> None:
     ends = sorted({name.rpartition(".")[2] for name, module in base.named_modules() if hasattr(module, "weight")})
     near = difflib.get_close_matches(found[0].rpartition(".")[2], ends, n=1)
     advice = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(ends)}"
-    raise InputError(
-        f"adapter: targets should name layers of the model, found {found[0]!r}, which names none; {advice}"
-    )
+    raise InputError(f"targets should name layers of the model, found {found[0]!r}, which names none; {advice}")
 
 
 def adapted_layers(model: Any) -> dict[str, int]:

@@ -79,6 +79,11 @@ class PairLoss:
         return self.kind != "simpo"
 
     @property
+    def at_reference(self) -> float | None:
+        """Return the loss of every pair under the reference itself, nats; None for "simpo", which has none."""
+        return {"sigmoid": math.log(2), "ipo": 1 / (2 * self.beta) ** 2}.get(self.kind)
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that name the loss."""
         gamma = {"gamma": float(self.gamma)} if self.kind == "simpo" else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,44 @@ def targets_of(losses: Array, target: str = "pair") -> Array:
     if target not in ("pair", "source_mean"):
         raise InputError(f"target should be 'pair' or 'source_mean', found {target!r}")
     return np.full_like(losses, losses.mean(dtype=np.float64)) if target == "source_mean" else losses
+
+
+def overfit_note(name: str, train: Array, held_out: Array, loss: Any) -> str | None:
+    """
+    Return a sentence if a specialist learned its own pairs by heart; None otherwise.
+
+    That is so where more than half of what it learned on its pairs is missing on those held out, beyond two standard
+    errors. Without a known loss of the model it started from (SimPO) half of its loss on its pairs is the measure.
+
+    Parameters
+    ----------
+    name
+        Of its source.
+    train, held_out
+        [n], [m] its losses, nats.
+    loss
+        `PairLoss`.
+
+    Examples
+    --------
+    >>> from mixwright.preference.losses import PairLoss
+    >>> overfit_note("code", np.full(90, 0.43), np.full(10, 0.75), PairLoss())[:70]
+    'the specialist of code learned its pairs by heart: loss 0.43 on them, 0'
+    >>> overfit_note("code", np.full(90, 0.43), np.full(10, 0.5), PairLoss()) is None
+    True
+    """
+    own, other = float(train.mean(dtype=np.float64)), float(held_out.mean(dtype=np.float64))
+    start = loss.at_reference
+    learned = own if start is None else start - own
+    error = math.sqrt(train.var(dtype=np.float64) / len(train) + held_out.var(dtype=np.float64) / len(held_out))
+    if other - own <= max(0.5 * learned, 2 * error):
+        return None
+    before = "" if start is None else f" (before training: {start:.2f})"
+    return (
+        f"the specialist of {name} learned its pairs by heart: loss {own:.2f} on them, {other:.2f} on held-out "
+        f"pairs{before}; the excess over it is too large, and draws weight to {name}: train specialists for fewer "
+        "steps, or use folds: 5"
+    )
 
 
 def train_specialist(

@@ -15,7 +15,7 @@ from mixwright.experiment.core.parallel import Report
 from mixwright.experiment.core.stages import Progress, Stage, silent
 from mixwright.experiment.preference.arms import Weighting, checked_share, described, fixed, following, start_of
 from mixwright.experiment.preference.compare_config import ComparePreferenceConfig, PreferenceArmConfig
-from mixwright.experiment.preference.inputs import open_inputs, save_model
+from mixwright.experiment.preference.inputs import open_inputs
 from mixwright.experiment.preference.measures import HeldOutPairs, Measured, Specialist
 from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
 from mixwright.experiment.preference.work import PairWork, curve_of
@@ -185,7 +185,7 @@ class _ArmWork:
             weighting, self._settings, folder, specialists, watched=None, report=lambda share: report(0.9 * share)
         )
         if self._config.keep_models:
-            save_model(model, self._work.inputs.tokenizer, folder / "model")
+            self._work.inputs.save(model, folder / "model")
         found = self._work.result(trainer, self._settings)
         sizes = {name: len(source.train) for name, source in self._work.inputs.sources.items()}
         start = None if weighting.fixed else start_of(weighting, self._work.names, sizes)

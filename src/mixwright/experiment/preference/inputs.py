@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mixwright.errors import InputError, missing_extra
+from mixwright.errors import InputError
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.preference.config import AdapterConfig, PreferDataConfig
@@ -26,6 +24,7 @@ from mixwright.experiment.preference.data import (
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.preference.pairs.tokenizers import find_model
 
+_SAMPLE = 8  # pairs of each source by which a saved model is compared with the trained one
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json", "config.json", "adapter_config.json")
 
 
@@ -48,6 +47,8 @@ class Inputs:
         Of their files.
     notes
         What became of the pairs, in sentences.
+    layers, adapter_notes
+        {name: how many} of the layers that the adapter is on; what to know of it, in sentences.
     keep
         Writes the tokens to the run folder, where later calls find them.
     """
@@ -59,6 +60,8 @@ class Inputs:
     model_fingerprint: str
     tokenizer_fingerprint: str
     notes: list[str] = field(default_factory=list)
+    layers: Mapping[str, int] = field(default_factory=dict)
+    adapter_notes: list[str] = field(default_factory=list)
     keep: Callable[[], None] = lambda: None
     _base: Any = None
 
@@ -72,6 +75,12 @@ class Inputs:
     def adapter_described(self) -> dict[str, Any] | None:
         """Return the adapter's settings, JSON-able."""
         return None if self.adapter is None else self.adapter.model_dump(mode="json")
+
+    @property
+    def adapter_summary(self) -> dict[str, Any] | None:
+        """Return the adapter's settings and the layers that it is on, for summaries."""
+        described = self.adapter_described
+        return None if described is None else {**described, "layers": dict(self.layers)}
 
     def reference(self) -> Any:
         """Return the reference: kept in memory where adapters are trained on it, else loaded again."""
@@ -95,6 +104,13 @@ class Inputs:
 
         return PeftModel.from_pretrained(self.reference(), folder)
 
+    def save(self, model: Any, folder: Path, merge: bool = False) -> Any:
+        """Write a model and its tokenizer, once reading it again gives the same loss; see `saving.save_model`."""
+        from mixwright.preference.saving import save_model
+
+        sample = [source.train.select(range(min(len(source.train), _SAMPLE))) for source in self.sources.values()]
+        return save_model(model, self.tokenizer, folder, sample, merge)
+
     def release(self, model: Any) -> None:
         """Take the adapter off the base, which others are trained on."""
         if self.adapter is not None:
@@ -114,8 +130,7 @@ def open_inputs(config: Any, folder: Path, progress: Progress) -> Inputs:
     tokenizer = open_tokenizer(config)
     model = find_model(config.model)
     check_vocabulary(config, tokenizer, vocabulary_of(config, model))
-    if config.adapter is not None:
-        _check_adapter(model, config.adapter)
+    adapted = {} if config.adapter is None else _check_adapter(config, model)
     encoded = encode_sources(config, pairs, tokenizer, folder, progress)
     _check_lengths(config, model, encoded)
     files = sorted({path for pattern in _WEIGHTS for path in model.glob(pattern)})
@@ -128,6 +143,7 @@ def open_inputs(config: Any, folder: Path, progress: Progress) -> Inputs:
         prints,
         tokenizer_fingerprint(config),
         notes_of(pairs, encoded),
+        **adapted,
         keep=lambda: keep_tokens(config, pairs, encoded, folder),
     )
 
@@ -156,13 +172,23 @@ def _check_lengths(config: PreferDataConfig, model: Path, encoded: Mapping[str, 
             check_context(about, max(source.train.longest, source.test.longest), f"the model {model.name}")
 
 
-def _check_adapter(folder: Path, adapter: AdapterConfig) -> None:
-    """Raise InputError if an adapter does not fit a model; no number of the model is read."""
+def _check_adapter(config: Any, folder: Path) -> dict[str, Any]:
+    """
+    Return `layers` and `adapter_notes` of Inputs; no number of the model is read.
+
+    Raises
+    ------
+    InputError
+        The adapter does not fit the model.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    with torch.device("meta"):
-        with_adapter(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), adapter, 0)
+    from mixwright.preference.adapters import adapted_layers, adapter_notes
+
+    with torch.device("meta"), named(config.where("adapter", "targets")):
+        model = with_adapter(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), config.adapter, 0)
+    return {"layers": adapted_layers(model), "adapter_notes": adapter_notes(model)}
 
 
 def load_model(folder: Path, as_saved: bool = False) -> Any:
@@ -181,29 +207,9 @@ def load_model(folder: Path, as_saved: bool = False) -> Any:
 
 def with_adapter(base: Any, adapter: AdapterConfig, seed: int) -> Any:
     """Return a model with a new adapter, whose random part is the seed's."""
-    import torch
+    from mixwright.preference import adapters
 
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise missing_extra("peft", "preference") from error
-    alpha: Any = adapter.alpha or 2 * adapter.rank  # a number that need not be whole
-    settings = LoraConfig(
-        r=adapter.rank,
-        lora_alpha=alpha,
-        lora_dropout=adapter.dropout,
-        target_modules=adapter.targets,
-        task_type="CAUSAL_LM",
-    )
-    torch.manual_seed(seed)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # what peft asks of a model
-            return get_peft_model(base, settings)
-    except ValueError as error:
-        raise InputError(
-            f"adapter: targets should name layers of the model, found {adapter.targets}: {error}"
-        ) from error
+    return adapters.with_adapter(base, adapter.targets, adapter.rank, adapter.alpha, adapter.dropout, seed)
 
 
 def on_device(model: Any) -> Any:
@@ -211,16 +217,3 @@ def on_device(model: Any) -> Any:
     import torch
 
     return model.to("cuda") if torch.cuda.is_available() else model
-
-
-def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a model (or its adapter) and its tokeniser; complete or absent."""
-    from mixwright.training.model import no_bars
-
-    partial = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    with no_bars():
-        model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)

@@ -9,7 +9,7 @@ from typing import Any
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress, Stage
 from mixwright.experiment.preference.config import SftConfig
-from mixwright.experiment.preference.inputs import load_model, on_device, open_inputs, save_model, with_adapter
+from mixwright.experiment.preference.inputs import load_model, on_device, open_inputs, with_adapter
 from mixwright.experiment.run import Run
 from mixwright.files import write_json
 from mixwright.preference.fitting import forget_checkpoints
@@ -63,10 +63,8 @@ class FineTuningRun(Run[SftConfig]):
                 checkpoints=stage.folder,
                 progress=lambda done, total: progress("train", done, total),
             )
-        if self.config.adapter is not None:
-            model = model.merge_and_unload()
+        model = self.inputs.save(model, self.folder / "model", merge=self.config.adapter is not None)
         measured = {"before": before, "after": self._measure(model, progress, "after")}
-        save_model(model, self.inputs.tokenizer, self.folder / "model")
         ledger = {line["source"]: line for line in mixture.loader.ledger().to_json()["sources"]}
         result = stage.finish({"measured": measured, "ledger": ledger, "parameters": model.num_parameters()})
         forget_checkpoints(stage.folder)
@@ -121,7 +119,7 @@ class FineTuningRun(Run[SftConfig]):
         return {
             "model": str(self.config.model),
             "parameters": result["parameters"],
-            "adapter": self.inputs.adapter_described,
+            "adapter": self.inputs.adapter_summary,
             "training": self.config.training.model_dump(mode="json", exclude_none=True),
             "steps": settings.steps,
             "rows": settings.steps * settings.batch_size,

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.core.stages import Stage, folder_name
-from mixwright.experiment.preference.inputs import save_model
 from mixwright.experiment.preference.measures import Specialist
 from mixwright.experiment.preference.train_config import SpecialistsConfig
 from mixwright.experiment.preference.work import PairWork
@@ -177,7 +176,7 @@ class Specialists:
             model = self._model(job, part, stage.folder, report)
             values = self._scores(job.name, part, model)
             if keep:
-                save_model(model, self.work.inputs.tokenizer, job.model)
+                self.work.inputs.save(model, job.model)
             found = self.work.cache.put("part", job.name, own, **values)
             self.work.inputs.release(model)
             stage.finish({"steps": self._steps(len(part.seen))})

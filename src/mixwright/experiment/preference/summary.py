@@ -8,15 +8,16 @@ from typing import Any
 from mixwright.experiment.preference.measures import Specialist
 from mixwright.experiment.preference.train_config import PreferConfig, SpecialistsConfig
 from mixwright.experiment.preference.work import PairWork
+from mixwright.preference.specialists import overfit_note
 
 _MEASURES = ("loss", "accuracy", "margin", "excess", "gap")
 
 
-def settings_of(config: PreferConfig, specialists: SpecialistsConfig | None) -> dict[str, Any]:
-    """Return what the summary repeats of the configuration."""
+def settings_of(config: PreferConfig, work: PairWork, specialists: SpecialistsConfig | None) -> dict[str, Any]:
+    """Return what the summary repeats of the configuration, and the layers that the adapter is on."""
     return {
         "model": str(config.model),
-        "adapter": None if config.adapter is None else config.adapter.model_dump(mode="json"),
+        "adapter": work.inputs.adapter_summary,
         "loss": config.loss.model_dump(mode="json"),
         "specialist_settings": None if specialists is None else specialists.model_dump(mode="json", exclude_none=True),
         "training": config.training.model_dump(mode="json", exclude_none=True),
@@ -51,7 +52,7 @@ def specialists_summary(
         ],
         "measured": {name: dict(numbers) for name, numbers in measured.items()},
         "cost": {"pairs": sum(own.pairs for own in found.values())},
-        "notes": list(work.inputs.notes),
+        "notes": _notes(work, found),
     }
 
 
@@ -94,8 +95,14 @@ def training_summary(
             "pairs": result["pairs"],
             "specialist_pairs": None if found is None else sum(own.pairs for own in found.values()),
         },
-        "notes": list(work.inputs.notes),
+        "notes": _notes(work, found),
     }
+
+
+def _notes(work: PairWork, found: Mapping[str, Specialist] | None) -> list[str]:
+    """Return what became of the pairs, and what to know of the adapter and of specialists that learned by heart."""
+    own = [overfit_note(name, each.train, each.test, work.loss) for name, each in (found or {}).items()]
+    return [*work.inputs.notes, *work.inputs.adapter_notes, *(note for note in own if note)]
 
 
 def _pairs(work: PairWork, name: str) -> dict[str, Any]:

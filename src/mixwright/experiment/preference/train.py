@@ -11,7 +11,7 @@ from mixwright.experiment.core.parallel import Report
 from mixwright.experiment.core.stages import Progress, Stage
 from mixwright.experiment.preference.arms import Weighting, described, fixed, following
 from mixwright.experiment.preference.checks import check_generalist, check_specialists
-from mixwright.experiment.preference.inputs import open_inputs, save_model
+from mixwright.experiment.preference.inputs import open_inputs
 from mixwright.experiment.preference.measures import Specialist
 from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
 from mixwright.experiment.preference.summary import settings_of, specialists_summary, training_summary
@@ -72,7 +72,10 @@ class SpecialistsRun(_OnPairs):
         """Train the specialists, or the rest of them, and return the summary without its head."""
         found = self._trained(progress)
         measured = {name: self._of_kept(own) for name, own in found.items()} if self.settings.keep else {}
-        return {**settings_of(self.config, self.settings), **specialists_summary(self.pairs, found, measured)}
+        return {
+            **settings_of(self.config, self.pairs, self.settings),
+            **specialists_summary(self.pairs, found, measured),
+        }
 
     def _of_kept(self, own: Specialist) -> dict[str, Any]:
         """Return what held-out pairs of every source are like under a specialist that is kept."""
@@ -114,7 +117,7 @@ class PreferenceTrainingRun(_OnPairs):
         found = self._trained(progress) if self._with_specialists else None
         result = self._generalist(found, progress)
         return {
-            **settings_of(self.config, self.config.specialists),
+            **settings_of(self.config, self.pairs, self.config.specialists),
             "strategy": described(self.weighting),
             "fixed": self.weighting.fixed,
             **training_summary(self.pairs, found, result),
@@ -141,7 +144,7 @@ class PreferenceTrainingRun(_OnPairs):
         progress("train", 1000, 1000)
         measured = {name: own.to_json() for name, own in self.pairs.measure(model, found).items()}
         result = {**self.pairs.result(trainer, settings), "measured": measured, "curve": curve_of(self.folder)}
-        save_model(model, self.pairs.inputs.tokenizer, self.folder / "model")
+        self.pairs.inputs.save(model, self.folder / "model")
         result = stage.finish(result)
         forget_checkpoints(stage.folder)
         return result

@@ -127,5 +127,10 @@ def _settings(summary: Mapping[str, Any]) -> dict[str, Any]:
         found["Cost of the specialists"] = f"{count(cost)} pairs (a pair that is only scored counts a third)"
     parts = {"loss": "loss", "adapter": "adapter", "specialists": "specialist_settings"}
     for word, part in parts.items():
-        found |= {f"{word}, {key}": value for key, value in (summary[part] or {}).items()}
+        found |= {f"{word}, {key}": _plain(value) for key, value in (summary[part] or {}).items()}
     return found
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as it is read on the page: {layer: how many} as a list."""
+    return ", ".join(f"{name} ({n})" for name, n in value.items()) if isinstance(value, Mapping) else value
