@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import pytest
 
 from mixwright.report import write
 
 from .fixtures import SCRIPT, many_sources, realistic, renamed, search_only
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-FLAGS = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS.split(), "--disable-sync"])
-        yield opened
-        opened.close()
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def show(browser, tmp_path) -> Iterator[Callable[..., Any]]:
-    """Open the page of a summary; any complaint, dialog or request fails the test at its end."""
-    seen: list[str] = []
-    pages = []
-
-    def opened(summary: dict[str, Any], width: int = 1280, **options: Any) -> Any:
-        path = write("search", summary, tmp_path / "report.html")
-        page = browser.new_page(viewport={"width": width, "height": 800}, **options)
-        page.set_default_timeout(120_000)  # of a machine that has much else to do
-        pages.append(page)
-        page.on("console", lambda m: seen.append(f"console {m.type}: {m.text}"))
-        page.on("pageerror", lambda error: seen.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda r: None if r.url in (path.as_uri(), "data:,") else seen.append(f"request: {r.url}"))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-charts]", state="attached", timeout=120_000)
-        return page
-
-    yield opened
-    for page in pages:
-        page.close()
-    assert seen == []
+def show(visit, tmp_path):
+    """Return what opens the page of a summary."""
+    return lambda summary, **options: visit(write("search", summary, tmp_path / "report.html"), **options)
 
 
 def test_charts_are_drawn(show):
@@ -137,11 +97,7 @@ def test_the_colours_follow_the_system_and_print_is_light(show):
     colour = "() => getComputedStyle(document.querySelector('#loss-0 .ytick text')).fill"
     light = page.evaluate(colour)
     page.emulate_media(color_scheme="dark")
-    for _ in range(100):
-        if page.evaluate(colour) != light:
-            break
-        page.wait_for_timeout(50)
-    assert page.evaluate(colour) != light
+    page.wait_for_function(f"(light) => ({colour})() !== light", arg=light)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate(colour) == light
     assert page.locator("details:not([open])").count() == 0
@@ -153,11 +109,8 @@ def test_the_colours_follow_the_system_and_print_is_light(show):
     assert len(page.pdf()) > 20_000
 
 
-def test_without_scripts_the_numbers_are_there(browser, tmp_path):
+def test_without_scripts_the_numbers_are_there(visit, tmp_path):
     path = write("search", realistic(), tmp_path / "plain.html")
-    page = browser.new_page(java_script_enabled=False)
-    page.set_default_timeout(120_000)
-    page.goto(path.as_uri())
+    page = visit(path, None, java_script_enabled=False)
     assert page.get_by_text("Every number they show is also in a table").is_visible()
     assert not page.locator("#loss-0").is_visible()
-    page.close()

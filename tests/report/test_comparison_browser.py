@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import pytest
 
 from mixwright.report import write
 
 from .comparison_fixtures import comparison
 from .fixtures import SCRIPT
-from .test_browser import CHROMIUM, browser  # noqa: F401 (a fixture)
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def show(browser, tmp_path) -> Iterator[Callable[..., Any]]:  # noqa: F811
-    """Open the page of a summary; any complaint, dialog or request fails the test at its end."""
-    seen: list[str] = []
-    pages = []
+def show(visit, tmp_path):
+    """Return what opens the page of a summary, with its charts drawn."""
 
-    def opened(summary: dict[str, Any], width: int = 1280, **options: Any) -> Any:
-        path = write("comparison", summary, tmp_path / "report.html")
-        page = browser.new_page(viewport={"width": width, "height": 800}, **options)
-        page.set_default_timeout(120_000)  # of a machine that has much else to do
-        pages.append(page)
-        page.on("console", lambda m: seen.append(f"console {m.type}: {m.text}"))
-        page.on("pageerror", lambda error: seen.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda r: None if r.url in (path.as_uri(), "data:,") else seen.append(f"request: {r.url}"))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-charts]", state="attached", timeout=120_000)
-        assert page.evaluate("document.documentElement.dataset.charts") == "drawn"
-        return page
+    def opened(summary, **options):
+        return visit(write("comparison", summary, tmp_path / "report.html"), "html[data-charts=drawn]", **options)
 
-    yield opened
-    for page in pages:
-        page.close()
-    assert seen == []
+    return opened
 
 
 def drawn(page) -> tuple[int, int]:
@@ -139,22 +116,15 @@ def test_colours_follow_the_system(show):
     colour = "() => getComputedStyle(document.querySelector('#forest-0 .ytick text')).fill"
     light = page.evaluate(colour)
     page.emulate_media(color_scheme="dark")
-    for _ in range(100):
-        if page.evaluate(colour) != light:
-            break
-        page.wait_for_timeout(50)
-    assert page.evaluate(colour) != light
+    page.wait_for_function(f"(light) => ({colour})() !== light", arg=light)
 
 
-def test_without_scripts_the_numbers_are_there(browser, tmp_path):  # noqa: F811
+def test_without_scripts_the_numbers_are_there(visit, tmp_path):
     path = write("comparison", comparison(), tmp_path / "plain.html")
-    page = browser.new_page(java_script_enabled=False)
-    page.set_default_timeout(120_000)
-    page.goto(path.as_uri())
+    page = visit(path, None, java_script_enabled=False)
     assert page.get_by_text("Every number they show is also in a table").is_visible()
     assert not page.locator("#forest-0").is_visible()
     for name in ("differences-0", "seeds-0-table", "steps-0-table", "cost-table", "weights-0-table", "sources-0-table"):
         assert page.locator(f"#{name}").is_visible()
     page.locator("summary", has_text="The curves as a table").first.click()
     assert page.locator("#curve-0-table").is_visible()
-    page.close()

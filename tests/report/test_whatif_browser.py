@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,50 +15,30 @@ from mixwright.report import write
 from mixwright.report.what_if.numbers import Mark, TargetMoments, TargetRows, make_what_if, unpack
 
 from .fixtures import SCRIPT, realistic
-from .test_browser import CHROMIUM, browser  # noqa: F401 - a fixture
 from .test_page import NAMES as HOSTILE
 from .whatif_fixtures import NAMES, limits, many, page_alone, predicted, what_if
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"),
-]
+pytestmark = pytest.mark.browser
 READY = "html[data-what-if=ready]"
 REFUSED = "Object.defineProperty(navigator, 'clipboard', {value: {writeText: () => Promise.reject(new Error('no'))}})"
 TAKEN = "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.taken = text; }}})"
 
 
 @pytest.fixture
-def show(browser, tmp_path) -> Iterator[Callable[..., Any]]:  # noqa: F811
-    """Open a page with a what-if part; any complaint, dialog or request fails the test at its end."""
-    seen: list[str] = []
-    pages = []
+def show(visit, tmp_path):
+    """Return what opens a page with a what-if part."""
 
-    def opened(
-        made: dict[str, Any], width: int = 1280, summary: Any = None, script: str = TAKEN, **options: Any
-    ) -> Any:
+    def opened(made, width=1280, summary=None, script=TAKEN, **options):
         path = tmp_path / "page.html"
         if summary is None:
             path.write_text(page_alone(made, "A title", "a verdict"), encoding="utf-8")
         else:
             write("search", summary, path, what_if=made)
-        page = browser.new_page(viewport={"width": width, "height": 844}, **options)
-        page.set_default_timeout(120_000)  # of a machine that has much else to do
-        pages.append(page)
-        page.add_init_script(script)
-        page.on("console", lambda m: seen.append(f"console {m.type}: {m.text}"))
-        page.on("pageerror", lambda error: seen.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda r: None if r.url in (path.as_uri(), "data:,") else seen.append(f"request: {r.url}"))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-what-if]", state="attached", timeout=120_000)
+        page = visit(path, "html[data-what-if]", width, script, **options)
         assert page.locator(READY).count() == 1, page.locator("#wi-failed").inner_text()
         return page
 
-    yield opened
-    for page in pages:
-        page.close()
-    assert seen == []
+    return opened
 
 
 def weights_now(page) -> np.ndarray:
@@ -399,19 +378,16 @@ def test_it_is_part_of_the_page_of_a_run(show):
     names = tuple(source["name"] for source in realistic()["sources"])
     made = what_if(names, ("tutorial", "questions"), 60)
     page = show(made, summary=realistic())
-    page.wait_for_selector("html[data-charts=drawn]", state="attached", timeout=120_000)
+    page.wait_for_selector("html[data-charts=drawn]", state="attached")
     slider(page, 3).fill("33")
     assert check(page, made)[3] == pytest.approx(0.33, abs=1e-9)
 
 
-def test_without_scripts_there_is_the_table(browser, tmp_path):  # noqa: F811
+def test_without_scripts_there_is_the_table(visit, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(page_alone(what_if(n=40), "t"), encoding="utf-8")
-    page = browser.new_page(java_script_enabled=False)
-    page.set_default_timeout(120_000)
-    page.goto(path.as_uri())
+    page = visit(path, None, java_script_enabled=False)
     assert page.get_by_text("Sliders need a script").is_visible()
     assert page.locator("#wi-targets").is_visible()
     assert not page.locator(".wi-live").first.is_visible()
     assert not page.locator("#wi-play").is_visible()
-    page.close()
