@@ -134,3 +134,19 @@ def test_bad_arrays(features, labels, says) -> None:
 def test_bad_fingerprints(settings) -> None:
     with pytest.raises(InputError, match="of a fingerprint"):
         Fingerprint(**settings)
+
+
+def test_a_large_csv_with_line_breaks_in_quotes(tmp_path) -> None:
+    rows = "".join(f'"a name\nof two lines {i}",{i}.5,{i % 2}\n' for i in range(60_000))
+    (tmp_path / "a.csv").write_text("name,f,active\n" + rows)
+    table = read_assays(tmp_path / "a.csv", smiles=None, features=["f"], labels=["active"])
+    assert table.n == 60_000
+    assert table.labels[:, 0].tolist() == [i % 2 for i in range(60_000)]
+
+
+def test_a_packed_csv(tmp_path) -> None:
+    import gzip
+
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"f,active\n1.5,0\n2.5,1\n"))
+    table = read_assays(tmp_path / "a.csv.gz", smiles=None, features=["f"])
+    assert table.labels[:, 0].tolist() == [0, 1]

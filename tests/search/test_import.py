@@ -98,7 +98,7 @@ def test_more_rows_than_are_read_at_a_time(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "at least one name in columns"),
+        ("", "should have a header and rows, found none"),
         ("web,books\n", "at least one row below its header"),
         ("document,weight\n1,1\n", "one column per source, found only document, weight"),
         ("web,web\n-1,-1\n", "different names, found 'web'"),

@@ -155,3 +155,12 @@ def test_rows_of_a_plan_as_a_datasets_iterable():
     assert [(row["source"], row["n"]) for row in found] == expected[:40]
     arrays = take(as_datasets_iterable(sources(), plan()), 12)
     assert [tuple(np.asarray(row["input_ids"])[:2].tolist()) for row in arrays] == planned(1)[0]
+
+
+def test_a_column_of_the_users_own_is_not_written_over():
+    rows = {"a": [{"n": 1, "source": "wiki"}], "b": [{"n": 2, "source": "b"}]}
+    equal = {"sizes": {"a": 1, "b": 1}, "weights": {"a": 0.5, "b": 0.5}, "batch_size": 2}
+    with pytest.raises(InputError, match=r"'source' should be free .*'wiki'.*; choose another with name="):
+        take(Interleaved(rows, plan(**equal)), 2)
+    found = take(Interleaved(rows, plan(**equal), "of"), 2)
+    assert {(row["source"], row["of"]) for row in found} == {("wiki", "a"), ("b", "b")}

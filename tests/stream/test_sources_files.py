@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import struct
 
 import numpy as np
@@ -208,3 +209,52 @@ def test_fingerprints_know_content_and_length_not_time(tmp_path, change):
     assert open_source(path).fingerprint == first
     path.write_text("".join(f'{{"n": {i + (change == "content")}}}\n' for i in range(50 + (change == "length"))))
     assert open_source(path).fingerprint != first
+
+
+def test_a_folder_of_parquet_and_json_lines_is_read_whole(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
+    import pyarrow.parquet as pq
+
+    folder = tmp_path / "parts"
+    (folder / "more" / "deep").mkdir(parents=True)
+    for i, name in enumerate(("a.parquet", "more/b.parquet")):
+        pq.write_table(pa.table({"n": [10 * i + j for j in range(3)]}), folder / name)
+    (folder / "more" / "deep" / "c.jsonl").write_text('{"n": 20}\n{"n": 21}\n')
+    (folder / "dataset_infos.json").write_text('{"default": {}}')
+    with pytest.warns(UserWarning, match=r"1 file or folder was left out: 1 of another kind \(dataset_infos.json\)"):
+        source = open_source(folder)
+    assert [row["n"] for row in source.gather(np.array([7, 0, 5, 6, 0]))] == [21, 0, 12, 20, 0]
+    assert len(source) == 8
+    assert source.where(7).endswith("c.jsonl, line 2")
+    assert source.where(4).startswith(str(folder))
+    again = pickle.loads(pickle.dumps(source))
+    assert again.fingerprint == source.fingerprint
+    assert again.gather(np.array([7])) == [{"n": 21}]
+
+
+def test_json_lists_and_lines_of_lists(tmp_path):
+    rows = [{"a": i, "b": "é"} for i in range(5)]
+    for name, text in (("a.json", json.dumps(rows)), ("b.jsonl", json.dumps(rows, indent=1, ensure_ascii=False))):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert open_source(tmp_path / name).gather(np.array([4, 0])) == [rows[4], rows[0]]
+    for name in ("c.jsonl", "d.json"):
+        (tmp_path / name).write_text("[1, 2]\n[3, 4]\n")
+        assert open_source(tmp_path / name).gather(np.array([1])) == [[3, 4]]
+    (tmp_path / "e.jsonl").write_text(json.dumps(rows))
+    assert open_source(tmp_path / "e.jsonl").gather(np.array([0])) == [rows]
+
+
+def test_an_index_of_another_tool_does_not_make_it_megatron(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n' * 5)
+    (tmp_path / "a.jsonl.idx").write_bytes(bytes(48))
+    assert len(open_source(tmp_path / "a.jsonl")) == 5
+    (tmp_path / "b.bin").write_bytes(bytes(20))
+    (tmp_path / "b.idx").write_bytes(bytes(48))
+    assert len(open_source(tmp_path / "b.bin", context=5, dtype="uint16")) == 2
+    with pytest.raises(InputError, match="should begin with MMIDIDX"):
+        open_source(tmp_path / "b.bin", context=5)
+
+
+def test_long_blank_lines_are_no_rows(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"n": 1}\n' + " " * 200 + '\n\t\n   {"n": 2}\n')
+    assert open_source(tmp_path / "a.jsonl").gather(np.arange(2)) == [{"n": 1}, {"n": 2}]

@@ -202,3 +202,47 @@ def test_bad_question_calls(write):
         read_questions(write("q.txt", b""))
     with pytest.raises(InputError, match=r"'choices' is missing, found \['question'\]"):
         list(read_questions(write("r.jsonl", lines([{"question": "a"}]))))
+
+
+def test_null_texts_are_an_error_or_left_out_with_a_count(write):
+    path = write("a.jsonl", lines([{"text": "a"}, {"text": None}, {"text": ""}, {"text": None}, {"text": "b"}]))
+    with pytest.raises(InputError, match=r"line 2: .*found null; give the text, or leave such rows out"):
+        list(read_documents(path))
+    found = read_documents(path, invalid="drop")
+    assert list(found) == ["a", "b"]
+    assert found.notes == ["1 text left out: empty", "2 texts left out: null"]
+    with pytest.raises(InputError, match="should be 'error' or 'drop', found 'skip'"):
+        read_documents(path, invalid="skip")
+
+
+def test_a_sample_is_random_in_order_and_the_same_every_time(write, tmp_path):
+    texts = [f"{i:04d}" for i in range(1000)]
+    for part in range(4):
+        write(f"d/{part}.jsonl", lines({"text": t} for t in texts[250 * part : 250 * part + 250]))
+    found = list(read_documents(tmp_path / "d", at_most=200))
+    assert len(found) == 200
+    assert found == sorted(found)
+    assert set(found) <= set(texts)
+    assert found == list(read_documents(tmp_path / "d", at_most=200))
+    per_file = [sum(text in texts[250 * part : 250 * part + 250] for text in found) for part in range(4)]
+    assert min(per_file) > 25
+    assert max(per_file) < 75
+    assert list(read_documents(tmp_path / "d", at_most=2000)) == texts
+
+
+def test_a_sample_follows_the_files(write):
+    path = write("a.jsonl", lines({"text": t} for t in "abc"))
+    assert len(list(read_documents(path, at_most=2))) == 2
+    write("a.jsonl", lines({"text": t} for t in "d"))
+    assert list(read_documents(path, at_most=2)) == ["d"]
+
+
+def test_every_document_has_the_same_chance(monkeypatch):
+    from mixwright.text import readers
+
+    counts = [0] * 6
+    for seed in range(3000):
+        monkeypatch.setattr(readers, "_SEED", seed)
+        for number in readers._sample(6, 2):
+            counts[number] += 1
+    assert max(abs(count - 1000) for count in counts) < 5 * (3000 * (1 / 3) * (2 / 3)) ** 0.5

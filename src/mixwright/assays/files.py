@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mixwright.assays.data import AssayTable, label_column, listed, missing_name, numbers_of, same_rows
 from mixwright.assays.fingerprints import Fingerprint, read_smiles
 from mixwright.errors import InputError, missing_extra
-from mixwright.files.csv_rows import open_csv
+from mixwright.files.csv_rows import header, open_csv
 from mixwright.files.kinds import kind_of
 from mixwright.files.listing import the_file
 from mixwright.files.opening import open_text
@@ -115,19 +115,11 @@ def column_names(path: Path | str) -> list[str]:
         with open_parquet(path) as file:
             names = list(file.schema_arrow.names)
     else:
-        names = _header(path)
+        with open_csv(path) as rows:
+            names = header(path, rows)
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise InputError(f"{path} should have different column names, found {listed(twice)} twice; rename one")
-    return names
-
-
-def _header(path: Path) -> list[str]:
-    """Return the names in the first row of a .csv file."""
-    with open_csv(path) as rows:
-        names = next(rows, [])
-    if not names:
-        raise InputError(f"{path} should have a header and rows, found an empty file; add them")
     return names
 
 

@@ -32,3 +32,11 @@ def open_csv(path: Path) -> Iterator[Iterator[list[str]]]:
         raise InputError(f"{path} should be text in UTF-8, found other bytes ({error}); convert the file") from error
     except csv.Error as error:
         raise InputError(f"{path} should hold comma-separated values, found a fault ({error}); correct it") from error
+
+
+def header(path: Path, rows: Iterator[list[str]]) -> list[str]:
+    """Return the names in the first row; InputError if the file is empty."""
+    names = next(rows, [])
+    if not names:
+        raise InputError(f"{path} should have a header and rows, found none; check the file")
+    return names

@@ -55,14 +55,22 @@ def found_in(beginning: bytes) -> str | None:
     return next((what for start, what, _ in _BEGINNINGS if beginning.startswith(start)), None)
 
 
+def found_at(path: Path) -> str | None:
+    """Return what a file is by its first bytes, as `found_in`; None too if it cannot be read."""
+    try:
+        with open(path, "rb") as handle:
+            return found_in(handle.read(16))
+    except OSError:
+        return None
+
+
 def refuse_other(path: Path, beginning: bytes, should: str) -> None:
     """Raise InputError if a file that `should` be text begins like something else."""
     for start, what, suffix in _BEGINNINGS:
         if beginning.startswith(start):
-            advice = (
-                "save it as UTF-8" if "UTF-16" in what else f"unpack or convert it, or let its name end in {suffix}"
-            )
-            raise InputError(f"{path}: this should be {should}, found {what}; {advice}")
+            way = "save it as UTF-8" if "UTF-16" in what else "check the path, or convert it"
+            names = f" (names of such files end in {suffix})" if suffix not in (".txt", ".idx") else ""
+            raise InputError(f"{path}: this should be {should}, found {what}; {way}{names}")
 
 
 def _kind(path: Path) -> str:

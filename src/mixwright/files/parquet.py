@@ -39,14 +39,18 @@ def open_parquet(path: Path | str) -> Iterator[Any]:
 
 
 def _other(path: Path) -> str | None:
-    """Say what a file is that is not parquet, where its first bytes tell."""
+    """Say what is wrong with a file that is not parquet, where its bytes tell."""
     try:
         with open(path, "rb") as handle:
             beginning = handle.read(16)
+            handle.seek(max(path.stat().st_size - 4, 0))
+            end = handle.read()
     except OSError:
         return None
+    if beginning.startswith(b"PAR1"):
+        return None if end == b"PAR1" else "its end is missing: it was cut off"
     found = found_in(beginning)
-    return None if found is None or beginning.startswith(b"PAR1") else f"it is {found}"
+    return "it is empty" if not beginning else None if found is None else f"it is {found}"
 
 
 def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mixwright.checks import unique_names
 from mixwright.errors import InputError
-from mixwright.files.csv_rows import open_csv
+from mixwright.files.csv_rows import header, open_csv
 from mixwright.files.kinds import kind_of
 from mixwright.files.listing import the_file
 from mixwright.files.parquet import open_parquet, without_views
@@ -79,7 +79,7 @@ def _assemble(path: Path, columns: dict[str, Any], sources: tuple[str, ...]) -> 
 def _read_csv(path: Path) -> ImportedTable:
     """Read a file of comma-separated values in UTF-8 with a header."""
     with open_csv(path) as lines:
-        names = next(lines, [])
+        names = header(path, lines)
         sources = _sources(path, names)
         pieces: dict[str, list[Any]] = {name: [] for name in names}
         rows, start = _csv_rows(path, lines, len(names)), 0

@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from mixwright.errors import InputError
+from mixwright.files.kinds import found_at
 from mixwright.files.pointers import refuse_pointer
 from mixwright.stream.sources.source import Source, as_rows, checked_length, sample
 
@@ -58,9 +59,10 @@ class MappedArray:
         except FileNotFoundError:
             raise InputError(f"{self.path}: there should be a file of tokens, found none; check the path") from None
         except (ValueError, OSError, EOFError) as error:
+            found = found_at(self.path)
+            found = f"one that cannot be mapped ({error})" if found in (None, "a NumPy array") else found
             raise InputError(
-                f"{self.path}: there should be a complete .npy array, found one that cannot be mapped ({error}); "
-                f"copy the file again"
+                f"{self.path}: there should be a complete .npy array, found {found}; copy the file again"
             ) from None
         if not size:
             raise InputError(f"{self.path}: there should be tokens, found an empty file; remove the source")
