@@ -1,12 +1,15 @@
-"""Checks that several file formats share: names of sources, and JSON files with a schema version."""
+"""Checks that several rooms share: names of sources, numbers by name, and JSON files with a schema version."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import operator
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mixwright.errors import InputError
 
@@ -61,6 +64,62 @@ def whole_number(value: Any, name: str, least: int = 1) -> int:
     if isinstance(value, bool) or number < least:
         raise InputError(f"{name} should be a whole number of at least {least}, found {value!r}")
     return number
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value is a real number; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def near(name: object, names: Sequence[str], what: str) -> str:
+    """Return the end of a message about a name that is not among `names`: what was found, and the nearest name."""
+    close = difflib.get_close_matches(str(name), names, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"the {what} are {', '.join(map(str, names[:10])) or 'none'}"
+    return f"; found {name!r}; {hint}"
+
+
+def position(name: object, names: Sequence[str], what: str) -> int:
+    """Return where a source is among `names`; InputError if it is not there."""
+    found = _index(tuple(names)).get(name) if isinstance(name, Hashable) else None
+    if found is None:
+        raise InputError(f"{what} should name a source{near(name, names, 'sources')}")
+    return found
+
+
+@lru_cache(maxsize=8)
+def _index(names: tuple[str, ...]) -> dict[object, int]:
+    return {name: i for i, name in enumerate(names)}
+
+
+def by_name(values: Mapping[Any, Any], names: Sequence[str], what: str, missing: float | None = 0.0) -> list[float]:
+    """
+    Return the numbers of a mapping {source: number} in the order of `names`.
+
+    Parameters
+    ----------
+    values
+        The mapping.
+    names
+        k names.
+    what
+        What the numbers are, for the message ("prior").
+    missing
+        The number of a source that is not named; None: every source should be named.
+
+    Raises
+    ------
+    InputError
+        A name is not a source, a value is not a number, or a source is missing.
+    """
+    out = [missing] * len(names)
+    for name, value in values.items():
+        if not is_number(value):
+            raise InputError(f"the {what} of source {name!r} should be a number; found {value!r}")
+        out[position(name, names, what)] = float(value)
+    absent = [name for name, value in zip(names, out, strict=True) if value is None]
+    if absent:
+        raise InputError(f"{what} should have a number for each source; found none for {absent[0]!r}; add it")
+    return [float(value) for value in out if value is not None]
 
 
 def read_object(path: Path | str, what: str, schema: int) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_the_price_of_a_constraint_is_what_relaxing_it_saves(seed, tau):
     result = MixMin(shrinkage=tau, tolerance=1e-10).fit(
         LikelihoodTable.from_array(make(seed, names), names), constraints=constraints
     )
-    space, rows, more = result.space, result._setting.rows, 1e-5
+    space, rows, more = result.space, result._search.problem.rows, 1e-5
     named = {name: (kind, i) for name, kind, i in space._named()}
     for binding in result.binding:
         kind, i = named[binding.constraint]
@@ -95,10 +95,12 @@ def test_the_price_of_a_constraint_is_what_relaxing_it_saves(seed, tau):
         else:
             radius += more
         wider = replace(space, lower=lower, upper=upper, limits=limits, radius=radius).take(
-            result._allowed, np.zeros(len(names))
+            result.allowed.positions, np.zeros(len(names))
         )
-        region = Region(wider.lower, wider.upper, tau * result._setting.prior, linear=None if wider.simple else wider)
-        relaxed = solve(rows, region, 1e-10, result._setting.prior)
+        region = Region(
+            wider.lower, wider.upper, tau * result._search.problem.prior, linear=None if wider.simple else wider
+        )
+        relaxed = solve(rows, region, 1e-10, result._search.problem.prior)
         saved = (result.objective + rows.offset - relaxed.objective) / more
         assert saved == pytest.approx(binding.price, rel=2e-2, abs=1e-3)
 
@@ -146,7 +148,7 @@ def test_the_default_call_keeps_the_constraints_in_every_draw(limits):
     result = MixMin().fit(table, constraints=constraints)
     fixed = replace(constraints, prior=[1 / 6] * 6) if constraints.max_distance else constraints
     assert violation(fixed, names, result.weights) <= 1e-12
-    for weights in result._bootstrap:
+    for weights in result._draws:
         assert violation(fixed, names, weights) <= 1e-7
     low, high = result.interval().T
     assert (low <= result.weights + 0.05).all()

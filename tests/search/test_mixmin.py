@@ -188,7 +188,7 @@ def test_a_large_table_in_float32_is_certified_in_float64(monkeypatch):
     monkeypatch.setattr(_evidence, "EXACT_ELEMENTS", 1000)
     for tau in (0.0, 0.01):
         result = MixMin(shrinkage=tau).fit(L)
-        assert result._setting.rows.P.dtype == np.float32
+        assert result._search.problem.rows.P.dtype == np.float32
         assert result.gap <= 1e-8
         assert result.objective == pytest.approx(MixMin(shrinkage=tau).fit(L).objective, abs=1e-12)
     assert MixMin(shrinkage=0.0).fit(L).loss == pytest.approx(exact.loss, abs=1e-8)
@@ -284,25 +284,25 @@ FLAT = np.zeros((4, 2))
 @pytest.mark.parametrize(
     ("settings", "arguments", "words"),
     [
-        ({}, {"log_likelihood": np.full((4, 2), np.nan)}, "nan"),
-        ({}, {"log_likelihood": np.array([[0, np.inf], [0, 0], [0, 0]])}, "inf"),
-        ({}, {"log_likelihood": np.vstack([FLAT, [[-np.inf, -np.inf]]])}, "row 4"),
-        ({}, {"log_likelihood": np.zeros(3)}, "shape|dimension"),
-        ({}, {"log_likelihood": np.zeros((3, 0))}, "source"),
-        ({}, {"log_likelihood": np.zeros((0, 3))}, "row"),
-        ({}, {"log_likelihood": FLAT, "row_weights": [1, 1, -1, 1]}, "row_weights.*-1.*position 2"),
-        ({}, {"log_likelihood": FLAT, "row_weights": [0, 0, 0, 0]}, "row_weights.*only zeros"),
-        ({}, {"log_likelihood": FLAT, "row_weights": [1, 1]}, "one number per row \\(4\\); found 2"),
-        ({}, {"log_likelihood": FLAT, "sizes": [1, 2, 3]}, "sizes.*\\(2\\); found 3"),
-        ({}, {"log_likelihood": FLAT, "seed": -1}, "seed"),
-        ({}, {"log_likelihood": FLAT[:2]}, "at least 3 documents; found 2"),
-        ({"prior": "natural"}, {"log_likelihood": FLAT}, "sizes"),
-        ({"prior": "natrual"}, {"log_likelihood": FLAT}, "natrual"),
-        ({"prior": [1, 2, 3]}, {"log_likelihood": FLAT}, "prior.*\\(2\\); found 3"),
-        ({"prior": [1, 0]}, {"log_likelihood": FLAT, "constraints": Constraints(caps={"source_0": 0})}, "cap 0"),
-        ({"shrinkage": -1.0}, {"log_likelihood": FLAT}, "shrinkage.*-1"),
-        ({"shrinkage": "auto"}, {"log_likelihood": FLAT}, "'cv'"),
-        ({"tolerance": 0}, {"log_likelihood": FLAT}, "tolerance"),
+        ({}, {"evidence": np.full((4, 2), np.nan)}, "nan"),
+        ({}, {"evidence": np.array([[0, np.inf], [0, 0], [0, 0]])}, "inf"),
+        ({}, {"evidence": np.vstack([FLAT, [[-np.inf, -np.inf]]])}, "row 4"),
+        ({}, {"evidence": np.zeros(3)}, "shape|dimension"),
+        ({}, {"evidence": np.zeros((3, 0))}, "source"),
+        ({}, {"evidence": np.zeros((0, 3))}, "row"),
+        ({}, {"evidence": FLAT, "row_weights": [1, 1, -1, 1]}, "row_weights.*-1.*position 2"),
+        ({}, {"evidence": FLAT, "row_weights": [0, 0, 0, 0]}, "row_weights.*only zeros"),
+        ({}, {"evidence": FLAT, "row_weights": [1, 1]}, "one number per row \\(4\\); found 2"),
+        ({}, {"evidence": FLAT, "sizes": [1, 2, 3]}, "sizes.*\\(2\\); found 3"),
+        ({}, {"evidence": FLAT, "seed": -1}, "seed"),
+        ({}, {"evidence": FLAT[:2]}, "at least 3 documents; found 2"),
+        ({"prior": "natural"}, {"evidence": FLAT}, "sizes"),
+        ({"prior": "natrual"}, {"evidence": FLAT}, "natrual"),
+        ({"prior": [1, 2, 3]}, {"evidence": FLAT}, "prior.*\\(2\\); found 3"),
+        ({"prior": [1, 0]}, {"evidence": FLAT, "constraints": Constraints(caps={"source_0": 0})}, "cap 0"),
+        ({"shrinkage": -1.0}, {"evidence": FLAT}, "shrinkage.*-1"),
+        ({"shrinkage": "auto"}, {"evidence": FLAT}, "'cv'"),
+        ({"tolerance": 0}, {"evidence": FLAT}, "tolerance"),
     ],
 )
 def test_bad_input_is_one_clear_error(settings, arguments, words):
@@ -358,10 +358,10 @@ def test_the_least_loss_of_a_linear_programme_is_at_a_vertex():
 def test_folds_and_draws_keep_the_bounds(constraints, shrinkage):
     L = np.log(np.random.default_rng(0).dirichlet(np.ones(5), 300))
     result = MixMin(shrinkage=shrinkage).fit(L, constraints=constraints)
-    lower, upper = (b[result._allowed] for b in constraints.bounds(5))
+    lower, upper = (b[result.allowed.positions] for b in constraints.bounds(5))
     result.improvement()
     folds = result._folds.weights if result._folds else np.empty((0, lower.size))
-    for W in (folds.reshape(-1, lower.size), result._bootstrap):
+    for W in (folds.reshape(-1, lower.size), result._draws):
         assert W.sum(1) == pytest.approx(1, abs=1e-9)
         assert (lower - 1e-9 <= W).all()
         assert (upper + 1e-9 >= W).all()
@@ -409,8 +409,8 @@ def test_a_certificate_that_is_not_reached_is_said(monkeypatch):
     def stopped_early(*arguments):
         return replace(solve(*arguments), gap=1e-3)
 
-    solve = mixmin.solve
-    monkeypatch.setattr(mixmin, "solve", stopped_early)
+    solve = mixmin.solve_certified
+    monkeypatch.setattr(mixmin, "solve_certified", stopped_early)
     L = SimulatedTarget.make(6, "sparse", 0.5, seed=2).draw(50, 3)
     with pytest.warns(RuntimeWarning, match="certificate was not reached"):
         result = MixMin(shrinkage=0.1).fit(L)

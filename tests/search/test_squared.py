@@ -236,13 +236,13 @@ def test_limits_that_bind_have_prices():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"predictions": np.zeros((3, 2, 2))}, "found shape"),
-        ({"predictions": np.zeros((4, 2))}, "as many rows as outcomes"),
-        ({"predictions": iter([np.zeros((2, 2))])}, "found 2"),
-        ({"predictions": iter([np.zeros((2, 2)), np.zeros((2, 2))])}, "found more"),
-        ({"predictions": iter([np.zeros((2, 2)), np.zeros((1, 3))])}, "every block should have 2 columns"),
-        ({"predictions": np.array([[0, 1], [1, np.nan], [2, 2]])}, "found nan in row 1 of source 1"),
-        ({"predictions": 3}, "array or blocks"),
+        ({"evidence": np.zeros((3, 2, 2))}, "found shape"),
+        ({"evidence": np.zeros((4, 2))}, "as many rows as outcomes"),
+        ({"evidence": iter([np.zeros((2, 2))])}, "found 2"),
+        ({"evidence": iter([np.zeros((2, 2)), np.zeros((2, 2))])}, "found more"),
+        ({"evidence": iter([np.zeros((2, 2)), np.zeros((1, 3))])}, "every block should have 2 columns"),
+        ({"evidence": np.array([[0, 1], [1, np.nan], [2, 2]])}, "found nan in row 1 of source 1"),
+        ({"evidence": 3}, "array or blocks"),
         ({"outcomes": [1.0, np.inf, 2.0]}, "inf in row 1"),
         ({"outcomes": np.zeros((3, 1))}, "found shape"),
         ({"row_weights": [1, 1]}, "one number per row"),
@@ -254,7 +254,7 @@ def test_limits_that_bind_have_prices():
     ],
 )
 def test_input_that_does_not_fit(given, message):
-    arguments = {"predictions": np.zeros((3, 2)), "outcomes": [1.0, 2.0, 3.0], **given}
+    arguments = {"evidence": np.zeros((3, 2)), "outcomes": [1.0, 2.0, 3.0], **given}
     with pytest.raises(InputError, match=message):
         SquaredError(shrinkage=0.1).fit(**arguments)
 

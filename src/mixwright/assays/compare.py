@@ -15,8 +15,8 @@ from mixwright.assays.plan import AssayPlan
 from mixwright.assays.search import AssaySearch, score_proxies, search_weights
 from mixwright.assays.splits import Kind, check_seed, split_target
 from mixwright.errors import InputError
+from mixwright.search.inputs import checked_level
 from mixwright.search.mixmin import MixMinResult
-from mixwright.search.result import checked_level
 
 CALIBRATION_WORDS = {"none": "uncalibrated", "intercept": "calibrated"}
 

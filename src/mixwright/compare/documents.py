@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.search.inputs import FEWEST_DOCUMENTS
 from mixwright.search.resampling.resample import paired_error, student_quantile
-from mixwright.search.result import FEWEST_DOCUMENTS
 
 _ALONE = "(this seed alone)"
 

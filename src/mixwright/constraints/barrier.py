@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 ROUNDING = 1e-17  # of a sum of weights: slacks are not taken for less
 
 
-class Rows:
+class RowBarrier:
     """rows w <= limits."""
 
     def __init__(self, region: Polytope, w: Array, mu: Array) -> None:
@@ -150,7 +150,7 @@ class Linear:
     """Rows and ball together, for `w` [b, k]."""
 
     def __init__(self, region: Polytope, w: Array, mu: Array) -> None:
-        self.rows = Rows(region, w, mu) if len(region.rows) else None
+        self.rows = RowBarrier(region, w, mu) if len(region.rows) else None
         self.ball = Ball(region, w, mu) if region.centre is not None else None
 
     def value(self, w: Array, dw: Array, step: Array, mu: Array) -> Array:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixwright.checks import by_name, is_number, near, position
 from mixwright.constraints.polytope import Conflict, Polytope
 from mixwright.constraints.quadratic import project
 from mixwright.errors import InputError
@@ -75,12 +74,12 @@ class Constraints:
         for name in ("group_floors", "group_caps"):
             for group in getattr(self, name) or ():
                 if group not in (self.groups or {}):
-                    raise InputError(f"{name} should name groups{_near(group, list(self.groups or ()), 'groups')}")
+                    raise InputError(f"{name} should name groups{near(group, list(self.groups or ()), 'groups')}")
         if (self.max_epochs is None) != (self.budget is None):
             raise InputError("max_epochs and budget belong together; found one of them; give both or neither")
-        if self.budget is not None and not (_is_number(self.budget) and 0 < self.budget < np.inf):
+        if self.budget is not None and not (is_number(self.budget) and 0 < self.budget < np.inf):
             raise InputError(f"budget should be a positive number of rows or tokens; found {self.budget!r}")
-        if self.max_distance is not None and not (_is_number(self.max_distance) and 0 <= self.max_distance <= 2):
+        if self.max_distance is not None and not (is_number(self.max_distance) and 0 <= self.max_distance <= 2):
             raise InputError(f"max_distance should be a number from 0 to 2; found {self.max_distance!r}")
         if self.prior is not None and self.max_distance is None:
             raise InputError("prior should come with max_distance, the largest distance from it; give both or neither")
@@ -197,7 +196,7 @@ class Constraints:
             if limit < upper[i]:
                 upper[i], why[i] = limit, f" (all that {self._epochs(names[i]):g} epochs of it give)"
         for name, value in (self.frozen or {}).items():
-            i = _position(name, names, "a frozen source")
+            i = position(name, names, "a frozen source")
             weight = _share(value, "frozen weight", name)
             if not lower[i] <= weight <= upper[i]:
                 raise InputError(
@@ -235,8 +234,8 @@ class Constraints:
         given = self.max_epochs if isinstance(self.max_epochs, Mapping) else {"": self.max_epochs}
         for name, epochs in given.items():
             if isinstance(self.max_epochs, Mapping):
-                _position(name, names, "max_epochs")
-            if not (_is_number(epochs) and epochs >= 0):
+                position(name, names, "max_epochs")
+            if not (is_number(epochs) and epochs >= 0):
                 raise InputError(f"max_epochs should be numbers of at least 0; found {epochs!r}")
         if sizes is None:
             raise InputError("max_epochs needs the sizes of the sources; give them, in the unit of the budget")
@@ -263,7 +262,7 @@ class Constraints:
                 raise InputError(f"group {group!r} should be a list of at least one source; found {members!r}")
             member = np.zeros(len(names))
             for name in members:
-                i = _position(name, names, f"group {group!r}")
+                i = position(name, names, f"group {group!r}")
                 if member[i]:
                     raise InputError(f"group {group!r} should name a source once; found {name!r} twice")
                 member[i] = 1.0
@@ -276,14 +275,7 @@ class Constraints:
         return np.reshape(rows, (len(rows), len(names))).astype(np.float64), np.array(limits, np.float64), labels
 
     def _centre(self, given: Any, names: tuple[str, ...]) -> Array:
-        if isinstance(given, Mapping):
-            out = np.zeros(len(names))
-            for name, value in given.items():
-                if not _is_number(value):
-                    raise InputError(f"the prior of source {name!r} should be a number; found {value!r}")
-                out[_position(name, names, "prior")] = value
-            given = out
-        centre = normalise(given, "prior")
+        centre = normalise(by_name(given, names, "prior") if isinstance(given, Mapping) else given, "prior")
         if centre.size != len(names):
             raise InputError(f"prior should be one number per source ({len(names)}); found {centre.size}")
         return centre
@@ -299,25 +291,6 @@ def _plain(value: Any) -> Any:
     return float(value) if np.isfinite(value) else str(float(value))
 
 
-def _position(name: object, names: Sequence[str], what: str) -> int:
-    """Return where a source is."""
-    found = _index(tuple(names)).get(name) if isinstance(name, Hashable) else None
-    if found is None:
-        raise InputError(f"{what} should name a source{_near(name, names, 'sources')}")
-    return found
-
-
-@lru_cache(maxsize=8)
-def _index(names: tuple[str, ...]) -> dict[object, int]:
-    return {name: i for i, name in enumerate(names)}
-
-
-def _near(name: object, names: Sequence[str], what: str) -> str:
-    near = difflib.get_close_matches(str(name), names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"the {what} are {', '.join(map(str, names[:10])) or 'none'}"
-    return f"; found {name!r}; {hint}"
-
-
 def _per_source(values: PerSource, default: float, names: Sequence[str], what: str) -> Array:
     """Return one number per source from a mapping or a sequence, each checked to lie in [0, 1]."""
     out = np.full(len(names), default)
@@ -327,7 +300,7 @@ def _per_source(values: PerSource, default: float, names: Sequence[str], what: s
         index = {name: i for i, name in enumerate(names)}
         for name, value in values.items():
             if name not in index:
-                raise InputError(f"a {what} should name a source{_near(name, names, 'sources')}")
+                raise InputError(f"a {what} should name a source{near(name, names, 'sources')}")
             out[index[name]] = _share(value, what, name)
         return out
     if isinstance(values, str) or not isinstance(values, (Sequence, np.ndarray)):
@@ -337,12 +310,8 @@ def _per_source(values: PerSource, default: float, names: Sequence[str], what: s
     return np.array([_share(value, what, name) for name, value in zip(names, values, strict=True)])
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
 def _share(value: object, what: str, name: str, of: str = "source") -> float:
     """Return `value` as a float in [0, 1]."""
-    if not _is_number(value) or not 0 <= value <= 1:  # type: ignore[operator]
+    if not is_number(value) or not 0 <= value <= 1:
         raise InputError(f"the {what} of {of} {name!r} should be a number from 0 to 1; found {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)

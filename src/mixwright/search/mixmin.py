@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixwright.checks import is_number
 from mixwright.constraints.limits import Constraints
-from mixwright.constraints.polytope import Polytope
 from mixwright.errors import InputError
+from mixwright.search.inputs import Allowed, PerSource, Prior, check_settings, checked_seed
 from mixwright.search.resampling import resample
-from mixwright.search.resampling.sampled import MEMORY, SearchRows
-from mixwright.search.result import MixMinResult, enough_documents, is_number, per_source
+from mixwright.search.resampling.out_of_fold import improvement, out_of_fold
+from mixwright.search.resampling.sampled import MEMORY, Sample, SearchRows
+from mixwright.search.result import FEWEST_DOCUMENTS, SearchResult, too_few_for_folds, warn_uncertified
+from mixwright.search.solver.all_sources import gain_of, losses_under
 from mixwright.search.solver.evidence import Evidence
+from mixwright.search.solver.minimax import solve_certified
 from mixwright.search.solver.reuse import starting_weights
-from mixwright.search.solver.solve import solve
 from mixwright.search.table.table import LikelihoodTable
-from mixwright.search.table.target_weights import sum_of_targets
+from mixwright.search.table.target_weights import losses_by_target, sum_of_targets
 from mixwright.simplex import normalise, scale_onto_bounds
 
 if TYPE_CHECKING:
@@ -51,8 +54,8 @@ class MixMin:
     Parameters
     ----------
     prior
-        "uniform", "natural" (proportional to the `sizes` given to `fit`), or weights [k]. Sources that are not allowed
-        (cap 0) are left out of it and the rest is renormalised.
+        "uniform", "natural" (proportional to the `sizes` given to `fit`), weights [k], or {source: weight} (0 where not
+        named). Sources that are not allowed (cap 0) are left out of it and the rest is renormalised.
     shrinkage
         tau >= 0, in units of the target's total row weight, or "cv".
     tolerance
@@ -79,7 +82,7 @@ class MixMin:
     Thudi, Rovers, Ruan, Thrush, Maddison, "MixMin: Finding Data Mixtures via Convex Minimization", ICML 2025.
     """
 
-    prior: Literal["uniform", "natural"] | ArrayLike = "uniform"
+    prior: Prior = "uniform"
     shrinkage: float | Literal["cv"] = "cv"
     tolerance: float = 1e-8
     max_rows: int | None = None
@@ -87,15 +90,7 @@ class MixMin:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if isinstance(self.prior, str) and self.prior not in ("uniform", "natural"):
-            raise InputError(f"prior should be 'uniform', 'natural' or weights; found {self.prior!r}")
-        if isinstance(self.shrinkage, str):
-            if self.shrinkage != "cv":
-                raise InputError(f"shrinkage should be 'cv' or a number >= 0; found {self.shrinkage!r}")
-        elif not is_number(self.shrinkage) or not 0 <= self.shrinkage <= 1e6:
-            raise InputError(f"shrinkage should be 'cv' or a number from 0 to 1,000,000, found {self.shrinkage!r}")
-        if not is_number(self.tolerance) or not 1e-12 <= self.tolerance <= 1:
-            raise InputError(f"tolerance should be a number from 1e-12 to 1 (nats); found {self.tolerance!r}")
+        check_settings(self.prior, self.shrinkage, self.tolerance, 1e-12)
         most = self.max_rows
         if most is not None and not (isinstance(most, (int, np.integer)) and not isinstance(most, bool) and most >= 3):
             raise InputError(f"max_rows should be a whole number of at least 3, or None for all rows; found {most!r}")
@@ -103,48 +98,50 @@ class MixMin:
             raise InputError(f"memory should be a positive number of bytes, such as 1e9; found {self.memory!r}")
 
     def check(
-        self, sources: Sequence[str], sizes: ArrayLike | None = None, constraints: Constraints | None = None
+        self, sources: Sequence[str], sizes: PerSource | None = None, constraints: Constraints | None = None
     ) -> None:
         """Raise InputError if prior or constraints do not fit the sources, before there are likelihoods."""
-        _limits(self, tuple(sources), sizes, constraints)
+        Allowed.of(self.prior, tuple(sources), sizes, constraints)
 
     def fit(
         self,
-        log_likelihood: ArrayLike | LikelihoodTable,
-        row_weights: ArrayLike | None = None,
-        sizes: ArrayLike | None = None,
+        evidence: ArrayLike | LikelihoodTable,
+        *,
+        sizes: PerSource | None = None,
         constraints: Constraints | None = None,
         seed: int = 0,
+        row_weights: ArrayLike | None = None,
         documents: ArrayLike | None = None,
-        start: MixMinResult | MixtureFile | Mapping[str, float] | ArrayLike | None = None,
         target_weights: Mapping[str, float] | None = None,
+        start: MixMinResult | MixtureFile | Mapping[str, float] | ArrayLike | None = None,
     ) -> MixMinResult:
         """
         Return the weights for a table of likelihoods.
 
         Parameters
         ----------
-        log_likelihood
-            [n, k] natural logs, or a LikelihoodTable. -inf is allowed, NaN and +inf are not.
-        row_weights
-            [n], not negative; they multiply the table's own weights.
+        evidence
+            Natural logs [n, k], or a LikelihoodTable. -inf is allowed, NaN and +inf are not.
         sizes
-            [k] rows or tokens of each source: for `prior="natural"` and the comparison with natural weights.
+            Rows or tokens of each source, [k] or {source: size}: for `prior="natural"`, `max_epochs` and the comparison
+            with natural weights.
         constraints
             What weights are allowed.
         seed
             Of the folds and of the bootstrap: the same seed gives the same numbers.
+        row_weights
+            [n], not negative; they multiply the table's own weights.
         documents
-            [n] document of each row, where `log_likelihood` is an array; rows of one document are kept together in
-            folds and bootstrap draws. By default each row is a document of its own.
+            [n] document of each row, where the evidence is an array; rows of one document are kept together in folds
+            and bootstrap draws. By default each row is a document of its own.
+        target_weights
+            {target: weight} where the table has rows of several targets: the loss is the weighted sum of the targets'
+            losses, each per row of that target. They are normalised; targets that are not named do not count.
         start
             Where to begin: the result of a table with other sources, a MixtureFile, weights [k], or {source: weight}.
             It saves time and changes the answer within the tolerance only. Of a result in memory, the likelihoods of
             the columns that both tables share (`with_source`, `add_source`, ... of one table) are not computed again.
             The shrinkage is not taken from it.
-        target_weights
-            {target: weight} where the table has rows of several targets: the loss is the weighted sum of the targets'
-            losses, each per row of that target. They are normalised; targets that are not named do not count.
 
         Raises
         ------
@@ -152,132 +149,202 @@ class MixMin:
             For likelihoods, weights, sizes, constraints or a start that do not fit (the message says which and what to
             do), for `shrinkage="cv"` with fewer than 3 documents, and for `max_rows` that hold fewer than 3.
         """
-        if not isinstance(log_likelihood, LikelihoodTable):
-            table = LikelihoodTable.from_array(log_likelihood, documents=documents)
+        if not isinstance(evidence, LikelihoodTable):
+            table = LikelihoodTable.from_array(evidence, documents=documents)
         elif documents is not None:
             raise InputError("documents should be given with an array only; this table has its own (table.documents)")
         else:
-            table = log_likelihood
+            table = evidence
             table.require_complete()
         rows = sum_of_targets(table, target_weights, _row_weights(row_weights, table))
-        return _fit(self, table, rows, sizes, constraints, _seed(seed), start)
+        return _fit(self, table, rows, Allowed.of(self.prior, table.sources, sizes, constraints), seed, start)
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class MixMinResult(SearchResult):
+    """
+    What MixMin found, with its evidence.
+
+    Attributes
+    ----------
+    weights, objective, gap, shrinkage, settings, seed
+        As in every `SearchResult`; the objective F(w) = loss + penalty and its gap are in nats per row of the table.
+    loss
+        f(w), nats per row of the table, without the penalty.
+    table
+        The evidence.
+    documents_are
+        What is kept together in folds and bootstrap draws, for sentences: documents, molecules, scaffolds.
+
+    Notes
+    -----
+    `interval` refits on 200 bootstrap draws. The interval of `improvement` is that of the mean of paired differences,
+    by document, in nats per row.
+    """
+
+    method = "mixmin"
+
+    loss: float
+    table: LikelihoodTable
+    documents_are: str = "documents"
+    _gain: Array
+    _search: SearchRows
+    _folds: resample.FoldFits | None
+
+    def _figures(self) -> dict[str, float]:
+        return {"loss": self.loss, "shrinkage": self.shrinkage}
+
+    @cached_property
+    def gain(self) -> Array:
+        """
+        Return [k], minus the gradient of the objective at the weights: nats per row and unit of weight.
+
+        Of a source that is far from being used it may be an upper bound; of one that is not allowed it is that of the
+        loss alone.
+        """
+        out = self.allowed.full(self._gain)
+        excluded = np.setdiff1d(np.arange(out.size), self.allowed.positions)
+        if excluded.size:
+            out[excluded] = gain_of(self.table, self._search.whole, self.weights, excluded)
+        return out
+
+    @cached_property
+    def target_losses(self) -> dict[str, float]:
+        """Return {target: f_t(w)}, nats per row of that target by the table's own row weights, without the penalty."""
+        return losses_by_target(self.table, self.weights)
+
+    @property
+    def target_weights(self) -> dict[str, float]:
+        """Return {target: its weight in the loss}, with sum 1."""
+        share = np.bincount(self.table.targets, self._search.row_weights, minlength=len(self.table.target_names))
+        return dict(zip(self.table.target_names, (share / share.sum()).tolist(), strict=True))
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows of evidence."""
+        return self.table.n
+
+    @property
+    def documents(self) -> int:
+        """Return the number of documents with a positive weight."""
+        return self._search.documents
+
+    @property
+    def fewest(self) -> tuple[int, str]:
+        """Return the number of documents; there is one target."""
+        return self.documents, ""
+
+    @cached_property
+    def sample(self) -> Sample | None:
+        """
+        Return the rows that intervals and improvement (with `max_rows`, the weights too) come from; None for all.
+
+        It has `rows`, `documents`, and the mean `loss` of the weights there (nats per row) with its standard `error`.
+        """
+        return self._search.sample(self.weights[self.allowed.positions])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences that belong beside the result."""
+        return self._search.notes()
+
+    def _drawn(self) -> Array:
+        weights = self.weights[self.allowed.positions]
+        return resample.bootstrap(self._search.problem, self.shrinkage, weights, self.seed)
+
+    @cached_property
+    def _scored(self) -> tuple[Array, Array]:
+        return out_of_fold(self._search.problem, self.shrinkage, self.seed, self._folds)
+
+    def _improvement(self, reference: Array, level: float) -> tuple[float, float, float]:
+        problem, table = self._search.problem, self._search.resampled[0]
+        there, ours = (losses_under(table, problem.rows, w) for w in (reference, self.weights))
+        return improvement(problem, there, ours, self._scored, level)
+
+    def _uncertified(self, limit: float) -> str:
+        if not self._search.partial:
+            return super()._uncertified(limit)
+        return (
+            f"from {self._search.problem.rows.n:,} of {self.rows:,} rows: the optimum of all is at most "
+            f"{self.gap:.2g} nats per row better"
+        )
+
+    @property
+    def _counted(self) -> str:
+        return f", {self._search.problem.documents} {self.documents_are}"
+
+    def _file_parts(self) -> dict[str, dict[str, Any]]:
+        table, several = self.table, len(self.table.target_names) > 1
+        kept = {} if self.documents_are == "documents" else {"documents_are": self.documents_are}
+        return {
+            "method": {"target_weights": self.target_weights} if several else {},
+            "evidence": {
+                "documents": self.documents,
+                "unit": table.unit,
+                **kept,
+                "fingerprints": {**table.fingerprints, "data": table.data_fingerprint},
+                **({} if self.sample is None else {"sample": asdict(self.sample)}),
+            },
+            "certificate": {"loss": self.loss},
+        }
 
 
 def _fit(
-    settings: MixMin,
-    table: LikelihoodTable,
-    row_weights: Array,
-    sizes: ArrayLike | None,
-    constraints: Constraints | None,
-    seed: int,
-    start: Any,
+    settings: MixMin, table: LikelihoodTable, row_weights: Array, allowed: Allowed, seed: int, start: Any
 ) -> MixMinResult:
     """Return the result for a complete table."""
-    space, natural, prior = _limits(settings, table.sources, sizes, constraints)
-    lower, upper = space.reach
-    allowed = np.flatnonzero(upper > 0)
+    seed = checked_seed(seed)
     previous = start._search if isinstance(start, MixMinResult) else None
     if previous is not None:
-        allowed = previous.order(table, allowed)
-    near = None if start is None else starting_weights(start, table.sources, allowed)
+        allowed = replace(allowed, positions=previous.order(table, allowed.positions))
+    near = None if start is None else starting_weights(start, table.sources, allowed.positions)
 
-    def problem(rows: Evidence, document: NDArray[np.int64]) -> resample.Setting:
-        limits = lower[allowed], upper[allowed], prior[allowed]
-        return resample.Setting(rows, *limits, document, _space(space, allowed))
+    def problem(rows: Evidence, document: NDArray[np.int64]) -> resample.SearchProblem:
+        return resample.SearchProblem(rows, *allowed.limits, allowed.prior[allowed.positions], document, allowed.linear)
 
     search = SearchRows(
-        table, allowed, row_weights, problem, settings.memory, settings.max_rows, seed, previous=previous
+        table, allowed.positions, row_weights, problem, settings.memory, settings.max_rows, seed, previous=previous
     )
-    folds = None
-    if settings.shrinkage == "cv":
-        shrinkage, folds = _cross_validate(search.setting, seed)
-    else:
-        shrinkage = float(settings.shrinkage)
-    setting = problem(search.fitted, np.empty(0, np.int64))
-    region = setting.region(shrinkage)
-    first = scale_onto_bounds(setting.prior, setting.lower, setting.upper)
-    solution = solve(search.fitted, region, settings.tolerance, first, near)
-    if solution.gap > settings.tolerance:
-        warnings.warn(
-            f"the certificate was not reached: gap {solution.gap:.2g}, tolerance {settings.tolerance:.2g} nats per row",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    solution, offset = search.of_all(solution, region)
-    weights = np.zeros(table.k)
-    weights[allowed] = solution.weights
-    gain = np.zeros(table.k)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        penalty = shrinkage * setting.prior
-        gain[allowed] = solution.gain + np.where(penalty > 0, penalty / solution.weights, 0.0)
+    folds = _cross_validate(search.problem, seed) if settings.shrinkage == "cv" else None
+    shrinkage = float(settings.shrinkage) if folds is None else _chosen(folds)
+    own = problem(search.fitted, np.empty(0, np.int64))
+    region = own.region(shrinkage)
+    first = scale_onto_bounds(own.prior, own.lower, own.upper)
+    found = solve_certified(search.fitted, region, settings.tolerance, first, near)
+    warn_uncertified(found.gap, settings.tolerance, depth=4)
+    found, offset = search.of_all(found, region)
     return MixMinResult(
-        weights=weights,
-        loss=solution.loss - offset,
-        objective=solution.objective - offset,
-        gap=solution.gap,
+        weights=allowed.full(found.weights),
+        loss=found.loss - offset,
+        objective=found.objective - offset,
+        gap=found.gap,
         shrinkage=shrinkage,
-        prior=prior,
-        natural=natural,
-        space=space,
-        _gain=gain,
-        table=table,
         settings=settings,
         seed=seed,
+        allowed=allowed,
+        table=table,
+        _gain=region.with_penalty(found.gain, found.weights),
         _search=search,
-        _allowed=allowed,
         _folds=folds,
     )
 
 
-def _limits(
-    settings: MixMin, sources: tuple[str, ...], sizes: ArrayLike | None, constraints: Constraints | None
-) -> tuple[Polytope, Array | None, Array]:
-    """Return the allowed weights, the natural weights and the prior."""
-    if constraints is not None and not isinstance(constraints, Constraints):
-        raise TypeError(f"constraints should be a mixwright.Constraints or None; found {type(constraints).__name__}")
-    constraints, k = constraints or Constraints(), len(sources)
-    natural = None if sizes is None else per_source(sizes, k, "sizes")
-    _, upper = constraints.bounds(k, sources, sizes)
-    space = constraints.allowed(sources, sizes, prior_of(settings.prior, natural, k, upper))
-    _, upper = space.reach  # limits of groups may shut sources out as well
-    return space, natural, prior_of(settings.prior, natural, k, upper)
+def _cross_validate(problem: resample.SearchProblem, seed: int) -> resample.FoldFits:
+    """Return the fits from which the shrinkage is chosen."""
+    if problem.documents < FEWEST_DOCUMENTS:
+        raise too_few_for_folds(problem.documents)
+    fold = resample.assign_folds(problem.share, seed)[problem.document]
+    return resample.fit_folds(problem, fold, resample.GRID, pairs=False)
 
 
-def _cross_validate(setting: resample.Setting, seed: int) -> tuple[float, resample.FoldFits]:
-    """Return the shrinkage with the fits that chose it."""
-    enough_documents(setting, "shrinkage='cv'", "pass a number, shrinkage=0.0 for the exact optimum")
-    fold = resample.assign_folds(setting, seed)[setting.document]
-    fits = resample.fit_folds(setting, fold, resample.GRID, pairs=False)
-    losses = np.empty((len(resample.GRID), setting.rows.n))
+def _chosen(fits: resample.FoldFits) -> float:
+    """Return the shrinkage that the losses out of fold choose."""
+    rows = fits.problem.rows
+    losses = np.empty((len(fits.grid), rows.n))
     for position, (left,) in enumerate(fits.left_out):
         inside, loss = fits.losses([position], left)
         losses[:, inside] = loss[:, 0]
-    return resample.GRID[resample.choose(losses, setting.rows.c, setting.document)], fits
-
-
-def _space(space: Polytope, allowed: NDArray[np.intp]) -> Polytope | None:
-    """Return the set of the allowed sources where it has limits beyond bounds."""
-    return None if space.simple else space.take(allowed, np.zeros(space.lower.size))
-
-
-def _seed(seed: int) -> int:
-    if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
-        raise InputError(f"seed should be an integer >= 0; found {seed!r}")
-    return int(seed)
-
-
-def prior_of(prior: Any, natural: Array | None, k: int, upper: Array) -> Array:
-    """Return the prior [k], zero where the cap is zero and renormalised elsewhere."""
-    if isinstance(prior, str) and prior == "natural":
-        if natural is None:
-            raise InputError("prior='natural' needs the sizes of the sources; call fit(..., sizes=...)")
-        out = natural
-    else:
-        out = np.full(k, 1 / k) if isinstance(prior, str) else per_source(prior, k, "prior")
-    out = np.where(upper > 0, out, 0.0)
-    if out.sum() == 0:
-        raise InputError("the prior should give weight to a source that is allowed; all of its sources have cap 0")
-    return out / out.sum()
+    return fits.grid[resample.choose(losses, rows.c, fits.problem.document)]
 
 
 def _row_weights(row_weights: ArrayLike | None, table: LikelihoodTable) -> Array:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
-from mixwright.search.result import is_number
+from mixwright.search.inputs import PerSource, Prior, check_settings
 from mixwright.search.solver.minimax import Targets
+from mixwright.search.solver.target_problem import TargetProblem
 from mixwright.search.table.table import LikelihoodTable
-from mixwright.search.worst_regret import TargetProblem
 
 Array = NDArray[np.float64]
 START = 0.999  # share of the weights to start from, the rest the mean of the ends: every row is possible under it
@@ -55,8 +54,8 @@ def pareto(
     points: int = 21,
     *,
     constraints: Constraints | None = None,
-    sizes: ArrayLike | None = None,
-    prior: Literal["uniform", "natural"] | ArrayLike = "uniform",
+    sizes: PerSource | None = None,
+    prior: Prior = "uniform",
     shrinkage: float = 0.0,
     tolerance: float = 1e-6,
 ) -> tuple[ParetoPoint, ...]:
@@ -101,16 +100,16 @@ def pareto(
         raise InputError(f"targets should be the names of two different targets; found {targets!r}")
     if not isinstance(points, (int, np.integer)) or isinstance(points, bool) or points < 2:
         raise InputError(f"points should be a whole number of at least 2; found {points!r}")
-    if not is_number(shrinkage) or not 0 <= shrinkage <= 1e6:
-        raise InputError(f"shrinkage should be a number from 0 to 1,000,000, found {shrinkage!r}")
-    if not is_number(tolerance) or not 1e-10 <= tolerance <= 1:
-        raise InputError(f"tolerance should be a number from 1e-10 to 1 (nats); found {tolerance!r}")
+    check_settings(prior, shrinkage, tolerance, 1e-10, cross_validated=False)
     problem = TargetProblem.of(table, targets, prior, shrinkage, constraints, sizes)
     curve = _Curve(problem.targets, tolerance).points(int(points), problem.start)
     offsets = problem.offsets
     return tuple(
         ParetoPoint(
-            problem.full(p.weights), dict(zip(problem.names, (p.loss - offsets).tolist(), strict=True)), p.share, p.gap
+            problem.allowed.full(p.weights),
+            dict(zip(problem.names, (p.loss - offsets).tolist(), strict=True)),
+            p.share,
+            p.gap,
         )
         for p in curve
     )

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixwright.checks import unique_names
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
-from mixwright.search.mixmin import _seed, _space, prior_of
-from mixwright.search.result import FEWEST_DOCUMENTS, is_number, per_source
+from mixwright.search.inputs import FEWEST_DOCUMENTS, Allowed, PerSource, Prior, check_settings, checked_seed
+from mixwright.search.resampling.resample import improvement_interval, paired_error
+from mixwright.search.result import SearchResult, numbered, too_few_for_folds, warn_uncertified
 from mixwright.search.solver.cross_moments import cross_moments
-from mixwright.search.solver.squared_problem import SquaredProblem
-from mixwright.search.squared_result import SquaredErrorResult
-
-__all__ = ["SquaredError", "SquaredErrorResult"]
+from mixwright.search.solver.squared_problem import SquaredFolds, SquaredProblem
 
 Array = NDArray[np.float64]
 
@@ -46,7 +45,7 @@ class SquaredError:
     Parameters
     ----------
     prior
-        "uniform", "natural" (proportional to the `sizes` given to `fit`), or weights [k].
+        "uniform", "natural" (proportional to the `sizes` given to `fit`), weights [k], or {source: weight}.
     shrinkage
         tau >= 0, or "cv": the largest tau that gives away at most a little of the out-of-fold error, as in MixMin.
     tolerance
@@ -65,27 +64,23 @@ class SquaredError:
     Thudi, Rovers, Ruan, Thrush, Maddison, "MixMin: Finding Data Mixtures via Convex Minimization", ICML 2025.
     """
 
-    prior: Literal["uniform", "natural"] | ArrayLike = "uniform"
+    prior: Prior = "uniform"
     shrinkage: float | Literal["cv"] = "cv"
     tolerance: float = 1e-8
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if isinstance(self.prior, str) and self.prior not in ("uniform", "natural"):
-            raise InputError(f"prior should be 'uniform', 'natural' or weights; found {self.prior!r}")
-        if self.shrinkage != "cv" and (not is_number(self.shrinkage) or not 0 <= self.shrinkage <= 1e6):
-            raise InputError(f"shrinkage should be 'cv' or a number from 0 to 1,000,000, found {self.shrinkage!r}")
-        if not is_number(self.tolerance) or not 1e-11 <= self.tolerance <= 1:
-            raise InputError(f"tolerance should be a number from 1e-11 to 1; found {self.tolerance!r}")
+        check_settings(self.prior, self.shrinkage, self.tolerance, 1e-11, unit="")
 
     def fit(
         self,
-        predictions: ArrayLike | Iterable[ArrayLike],
+        evidence: ArrayLike | Iterable[ArrayLike],
         outcomes: ArrayLike,
-        row_weights: ArrayLike | None = None,
-        sizes: ArrayLike | None = None,
+        *,
+        sizes: PerSource | None = None,
         constraints: Constraints | None = None,
         seed: int = 0,
+        row_weights: ArrayLike | None = None,
         documents: ArrayLike | None = None,
         sources: Sequence[str] | None = None,
     ) -> SquaredErrorResult:
@@ -94,18 +89,19 @@ class SquaredError:
 
         Parameters
         ----------
-        predictions
-            [n, k], an array or a memory map; or blocks [., k] of it in row order, which are read once.
+        evidence
+            The predictions [n, k], an array or a memory map; or blocks [., k] of it in row order, which are read once.
         outcomes
             [n], finite.
-        row_weights
-            [n], not negative; ones by default.
         sizes
-            [k] rows of each source: for `prior="natural"`, `max_epochs` and the comparison with natural weights.
+            Rows of each source, [k] or {source: size}: for `prior="natural"`, `max_epochs` and the comparison with
+            natural weights.
         constraints
             What weights are allowed.
         seed
             Of the folds and of the bootstrap.
+        row_weights
+            [n], not negative; ones by default.
         documents
             [n] document of each row (or patient, or molecule): rows of one are kept together.
         sources
@@ -117,47 +113,134 @@ class SquaredError:
             For input that does not fit (the message says which and what to do), and for `shrinkage="cv"` with fewer
             than 3 documents.
         """
-        if constraints is not None and not isinstance(constraints, Constraints):
-            raise TypeError(
-                f"constraints should be a mixwright.Constraints or None; found {type(constraints).__name__}"
-            )
-        seed, constraints = _seed(seed), constraints or Constraints()
-        moments = cross_moments(predictions, outcomes, row_weights, documents, seed)
-        k = moments.M.shape[1]
-        names = _names(sources, k)
-        natural = None if sizes is None else per_source(sizes, k, "sizes")
-        _, upper = constraints.bounds(k, names, sizes)
-        prior = prior_of(self.prior, natural, k, upper)
-        space = constraints.allowed(names, sizes, prior)
-        allowed = np.flatnonzero(upper > 0)
-        part = space.take(allowed, np.zeros(k)) if space.simple else _space(space, allowed)
-        assert part is not None
-        problem = SquaredProblem(moments, allowed, prior[allowed], part)
-        choice = None
+        seed = checked_seed(seed)
+        moments = cross_moments(evidence, outcomes, row_weights, documents, seed)
+        allowed = Allowed.of(self.prior, _names(sources, moments.M.shape[1]), sizes, constraints)
+        problem = SquaredProblem(moments, allowed.positions, allowed.prior[allowed.positions], allowed.part)
+        folds = None
         if self.shrinkage == "cv":
             if problem.documents < FEWEST_DOCUMENTS:
-                raise InputError(
-                    f"shrinkage='cv' needs at least {FEWEST_DOCUMENTS} documents; found {problem.documents}; pass a "
-                    "number, shrinkage=0.0 for the exact optimum"
-                )
-            choice = problem.choose()
-        shrinkage = choice.shrinkage if choice is not None else float(self.shrinkage)
+                raise too_few_for_folds(problem.documents)
+            folds = problem.choose()
+        shrinkage = float(self.shrinkage) if folds is None else folds.shrinkage
         found = problem.solve(moments.total, shrinkage, self.tolerance)
-        limit = self.tolerance * problem.scale
-        if found.gap > limit:
-            warnings.warn(
-                f"the certificate was not reached: gap {found.gap:.2g}, tolerance {limit:.2g}",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return SquaredErrorResult.of(self, problem, found, shrinkage, choice, names, space, prior, natural, seed)
+        warn_uncertified(found.gap, self.tolerance * problem.scale, unit="")
+        weights = allowed.full(found.weights)
+        gain = -2 * moments.total @ weights
+        gain[allowed.positions] = found.gain
+        return SquaredErrorResult(
+            weights=weights,
+            loss=found.loss,
+            objective=found.objective,
+            gap=found.gap,
+            shrinkage=shrinkage,
+            settings=self,
+            seed=seed,
+            allowed=allowed,
+            _gain=gain,
+            _problem=problem,
+            _folds=folds,
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class SquaredErrorResult(SearchResult):
+    """
+    What a search under squared error found.
+
+    Attributes
+    ----------
+    weights, objective, gap, shrinkage, settings, seed
+        As in every `SearchResult`; objective and gap are in squared units of the outcomes.
+    loss
+        Mean squared error of the mixed predictions, in squared units of the outcomes.
+
+    Notes
+    -----
+    `interval` refits on 200 bootstrap draws of groups of documents; there are at most 60 groups, so that one pass over
+    the rows is enough. The interval of `improvement` is that of the mean of paired differences by group, widened as
+    that of MixMin (an error e counts e / (2 loss) nats).
+    """
+
+    method = "squared_error"
+    measured = "in mean squared error"
+    unit = ""
+
+    loss: float
+    _gain: Array
+    _problem: SquaredProblem
+    _folds: SquaredFolds | None
+
+    def _figures(self) -> dict[str, float]:
+        return {"loss": self.loss, "shrinkage": self.shrinkage}
+
+    @property
+    def moments(self) -> Array:
+        """Return M [k, k]: the mean squared error of weights w is w^T M w."""
+        return self._problem.moments.total
+
+    @property
+    def gain(self) -> Array:
+        """Return [k], minus the gradient of the objective at the weights; of a source not allowed, of the loss."""
+        return self._gain
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows of evidence."""
+        return self._problem.moments.rows
+
+    @property
+    def documents(self) -> int:
+        """Return the number of documents with a positive weight."""
+        return self._problem.documents
+
+    @property
+    def fewest(self) -> tuple[int, str]:
+        """Return the number of documents; there is one target."""
+        return self.documents, ""
+
+    @property
+    def _scale(self) -> float:
+        return self._problem.scale
+
+    @property
+    def _counted(self) -> str:
+        return f", {self.documents} documents"
+
+    def _drawn(self) -> Array:
+        return self._problem.bootstrap(self.shrinkage, self.weights[self._problem.allowed], self.seed)
+
+    @cached_property
+    def _scored(self) -> tuple[Array, Array]:
+        """Return the errors [groups], times shares, out of fold: with the shrinkage nested, and as given."""
+        problem, choice = self._problem, self._folds
+        if choice is None:
+            folds = int(problem.moments.folds.max()) + 1
+            alone = problem.fit_folds((self.shrinkage,), [(f,) for f in range(folds)])[self.shrinkage]
+            given = problem.out_of_fold(alone)
+            return given, given
+        nested = np.stack([choice.weights[tau][f] for f, tau in enumerate(problem.nested())])
+        return problem.out_of_fold(nested), choice.errors[self.shrinkage]
+
+    def _improvement(self, reference: Array, level: float) -> tuple[float, float, float]:
+        moments = self._problem.moments
+        there = np.einsum("gij,i,j->g", moments.M, reference, reference, optimize=True)
+        share, each = moments.share, np.arange(moments.share.size)
+        nested, given = (paired_error((there - own) / share, share, each) for own in self._scored)
+        optimism = max(0.0, float(self._scored[1].sum()) - self.loss)
+        own = float(np.sqrt(optimism * self.loss / moments.effective))  # sqrt(nats / (2 m)), in squared units
+        return improvement_interval(nested, given, own, level)
+
+    def _file_parts(self) -> dict[str, dict[str, Any]]:
+        return {
+            "method": {},
+            "evidence": {"documents": self.documents, "unit": "squared error"},
+            "certificate": {"loss": self.loss, "unit": "squared error"},
+        }
 
 
 def _names(sources: Sequence[str] | None, k: int) -> tuple[str, ...]:
-    from mixwright.checks import unique_names
-
-    names: Any = [f"source_{i}" for i in range(k)] if sources is None else sources
-    out = unique_names(names)
+    out = numbered(k) if sources is None else unique_names(sources)
     if len(out) != k:
         raise InputError(f"sources should be {k} names, one per column of predictions; found {len(out)}")
     return out

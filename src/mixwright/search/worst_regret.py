@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mixwright.constraints.limits import Constraints
-from mixwright.constraints.polytope import Polytope
-from mixwright.errors import InputError
-from mixwright.search.mixmin import _seed, _space, prior_of
-from mixwright.search.regret_result import WorstRegretResult
-from mixwright.search.result import is_number, per_source
-from mixwright.search.solver.evidence import Evidence
-from mixwright.search.solver.interior import Region
-from mixwright.search.solver.minimax import Minimax, Targets
+from mixwright.search.inputs import PerSource, Prior, check_settings, checked_seed
+from mixwright.search.resampling.regret_resample import TargetFolds, bootstrap
+from mixwright.search.result import SearchResult, warn_uncertified
+from mixwright.search.solver.all_sources import gain_of
+from mixwright.search.solver.minimax import Best, Minimax
+from mixwright.search.solver.target_problem import TargetProblem
 from mixwright.search.table.table import LikelihoodTable
-from mixwright.simplex import scale_onto_bounds
-
-__all__ = ["TargetProblem", "WorstRegret", "WorstRegretResult"]
 
 Array = NDArray[np.float64]
 
@@ -53,7 +48,7 @@ class WorstRegret:
         tau >= 0, in units of a target's total row weight. There is no "cv": what one shrinkage does to several targets
         is to be seen, not averaged; choose one by MixMin on the target with the fewest documents.
     prior
-        "uniform", "natural" (proportional to the `sizes` given to `fit`), or weights [k].
+        "uniform", "natural" (proportional to the `sizes` given to `fit`), weights [k], or {source: weight}.
 
     Examples
     --------
@@ -67,22 +62,18 @@ class WorstRegret:
 
     tolerance: float = 1e-6
     shrinkage: float = 0.0
-    prior: Literal["uniform", "natural"] | ArrayLike = "uniform"
+    prior: Prior = "uniform"
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if isinstance(self.prior, str) and self.prior not in ("uniform", "natural"):
-            raise InputError(f"prior should be 'uniform', 'natural' or weights; found {self.prior!r}")
-        if not is_number(self.shrinkage) or not 0 <= self.shrinkage <= 1e6:
-            raise InputError(f"shrinkage should be a number from 0 to 1,000,000, found {self.shrinkage!r}")
-        if not is_number(self.tolerance) or not 1e-10 <= self.tolerance <= 1:
-            raise InputError(f"tolerance should be a number from 1e-10 to 1 (nats); found {self.tolerance!r}")
+        check_settings(self.prior, self.shrinkage, self.tolerance, 1e-10, cross_validated=False)
 
     def fit(
         self,
-        table: LikelihoodTable,
+        evidence: LikelihoodTable,
+        *,
+        sizes: PerSource | None = None,
         constraints: Constraints | None = None,
-        sizes: ArrayLike | None = None,
         seed: int = 0,
         targets: Sequence[str] | None = None,
     ) -> WorstRegretResult:
@@ -91,12 +82,13 @@ class WorstRegret:
 
         Parameters
         ----------
-        table
-            Rows of one target or more.
+        evidence
+            A table with rows of one target or more.
+        sizes
+            Rows or tokens of each source, [k] or {source: size}: for `prior="natural"`, `max_epochs` and the comparison
+            with natural weights.
         constraints
             What weights are allowed; the F_t* are of allowed weights too.
-        sizes
-            [k] rows or tokens of each source: for `prior="natural"`, `max_epochs` and the comparison with natural.
         seed
             Of the folds and of the bootstrap.
         targets
@@ -107,99 +99,174 @@ class WorstRegret:
         InputError
             For a table, targets, sizes or constraints that do not fit; the message says which and what to do.
         """
-        problem = TargetProblem.of(table, targets, self.prior, self.shrinkage, constraints, sizes)
+        seed = checked_seed(seed)
+        problem = TargetProblem.of(evidence, targets, self.prior, self.shrinkage, constraints, sizes)
         best = problem.targets.best(self.tolerance / 10, problem.start)
         found = problem.targets.minimise(best, self.tolerance, best.weights.mean(0))
-        self._warn(found)
-        return WorstRegretResult.of(self, problem, best, found, _seed(seed))
-
-    def _warn(self, found: Minimax) -> None:
-        if found.gap > self.tolerance:
-            warnings.warn(
-                f"the certificate was not reached: gap {found.gap:.2g}, tolerance {self.tolerance:.2g} nats per row",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+        warn_uncertified(found.gap, self.tolerance)
+        return WorstRegretResult.of(self, problem, best, found, seed)
 
 
-@dataclass(frozen=True)
-class TargetProblem:
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class WorstRegretResult(SearchResult):
     """
-    The rows of each target of a table, and what weights are allowed.
+    What a search for the least worst regret found, with its evidence.
 
-    names: of the m targets; tables: their rows; targets: the problem over the `allowed` sources; start: weights to
-    start from; prior, natural [k]; space: what the constraints allow.
+    Attributes
+    ----------
+    weights, objective, gap, shrinkage, settings, seed
+        As in every `SearchResult`; the objective is the largest regret, in nats per row of its target.
+    regrets
+        {target: F_t(w) - F_t*}, nats per row of that target; without shrinkage F_t is the loss f_t.
+    target_weights
+        {target: lambda_t} with sum 1: the weights nearly minimise sum_t lambda_t F_t; 0 where a target does not decide.
+    target_losses
+        {target: f_t(w)}, nats per row, without the penalty.
+    best
+        {target: F_t*}, what the best allowed mixture for that target alone reaches, nats per row; `best_gaps` is the
+        certificate of each, `best_weights` are those mixtures.
+
+    Notes
+    -----
+    `interval` refits on 100 bootstrap draws of documents within targets, to 1e-4 nats; every draw finds the best of
+    each target again. It takes a search a draw: seconds to minutes. `improvement` is worst(over) - worst(weights) in
+    nats per row; its interval is by bootstrap of the out-of-fold scores, documents within targets. The prices in
+    `binding` hold each F_t* where it is, although a looser limit lowers it too.
     """
 
-    names: tuple[str, ...]
-    table: LikelihoodTable
-    tables: tuple[LikelihoodTable, ...]
-    targets: Targets
-    allowed: NDArray[np.intp]
-    start: Array
-    prior: Array
-    natural: Array | None
-    constraints: Constraints
-    space: Polytope
+    method = "worst_regret"
+    measured = "nats per row in the worst regret"
+    where = ", in the worst regret"
+
+    regrets: dict[str, float]
+    target_weights: dict[str, float]
+    target_losses: dict[str, float]
+    best: dict[str, float]
+    best_gaps: dict[str, float]
+    best_weights: dict[str, Array]
+    _problem: TargetProblem
+    _best: Best
+    _gains: Array  # [m, allowed]
 
     @classmethod
     def of(
-        cls,
-        table: LikelihoodTable,
-        names: Sequence[str] | None,
-        prior: Literal["uniform", "natural"] | ArrayLike,
-        shrinkage: float,
-        constraints: Constraints | None,
-        sizes: ArrayLike | None,
-    ) -> TargetProblem:
-        """Return the problem for checked settings; InputError where the table or the rest does not fit."""
-        if not isinstance(table, LikelihoodTable):
-            raise TypeError(
-                f"table should be a mixwright.LikelihoodTable; found {type(table).__name__}; make one with "
-                "LikelihoodTable.from_array(logs, targets=..., target_names=...)"
-            )
-        if constraints is not None and not isinstance(constraints, Constraints):
-            raise TypeError(
-                f"constraints should be a mixwright.Constraints or None; found {type(constraints).__name__}"
-            )
-        table.check()
-        constraints = constraints or Constraints()
-        chosen = _names(table, names)
-        tables = tuple(table.select(name) for name in chosen)
-        natural = None if sizes is None else per_source(sizes, table.k, "sizes")
-        _, upper = constraints.bounds(table.k, table.sources, sizes)
-        space = constraints.allowed(table.sources, sizes, prior_of(prior, natural, table.k, upper))
-        lower, upper = space.reach  # limits of groups may shut sources out as well
-        pi = prior_of(prior, natural, table.k, upper)
-        allowed = np.flatnonzero(upper > 0)
-        rows = tuple(Evidence(part, allowed, np.asarray(part.weights, np.float64)) for part in tables)
-        region = Region(lower[allowed], upper[allowed], shrinkage * pi[allowed], linear=_space(space, allowed))
-        start = scale_onto_bounds(pi[allowed], region.lower, region.upper)
-        targets = Targets(rows, region)
-        return cls(chosen, table, tables, targets, allowed, start, pi, natural, constraints, space)
+        cls, settings: WorstRegret, problem: TargetProblem, best: Best, found: Minimax, seed: int
+    ) -> WorstRegretResult:
+        """Return the result for where the solver ended."""
+        names, at, offsets, allowed = problem.names, found.point, problem.offsets, problem.allowed
+        better = at.value < best.value  # these weights may be better for a target than its own, within the tolerance
+        high = np.where(better, at.value, best.value)
+        own = np.where(better[:, None], at.weights, best.weights)
+        regrets = at.value - high
 
-    def full(self, w: Array) -> Array:
-        """Return weights [..., k] of all sources from those of the allowed ones."""
-        out = np.zeros((*w.shape[:-1], self.table.k))
-        out[..., self.allowed] = w
+        def named(values: Array) -> dict[str, float]:
+            return dict(zip(names, values.tolist(), strict=True))
+
+        return cls(
+            weights=allowed.full(at.weights),
+            objective=float(regrets.max()),
+            gap=found.gap,
+            shrinkage=float(settings.shrinkage),
+            settings=settings,
+            seed=seed,
+            allowed=allowed,
+            regrets=named(regrets),
+            target_weights=named(found.multipliers),
+            target_losses=named(at.loss - offsets),
+            best=named(high - offsets),
+            best_gaps=named(high - best.least),
+            best_weights=dict(zip(names, allowed.full(own), strict=True)),
+            _problem=problem,
+            _best=best,
+            _gains=at.gains,
+        )
+
+    def _figures(self) -> dict[str, float]:
+        return {"targets": len(self.regrets), "worst": self.worst}
+
+    @property
+    def table(self) -> LikelihoodTable:
+        """Return the evidence."""
+        return self._problem.table
+
+    @property
+    def worst(self) -> float:
+        """Return the largest regret: the objective."""
+        return self.objective
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return the names of the targets."""
+        return self._problem.names
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows of evidence, of all targets together."""
+        return sum(rows.n for rows in self._problem.targets.rows)
+
+    @property
+    def documents(self) -> dict[str, int]:
+        """Return {target: its documents with a positive weight}."""
+        counts = [int(np.count_nonzero(share)) for _, share in self._problem.documents]
+        return dict(zip(self.targets, counts, strict=True))
+
+    @property
+    def fewest(self) -> tuple[int, str]:
+        """Return the documents of the target that has fewest, and how to name it."""
+        name = min(self.documents, key=lambda target: self.documents[target])
+        return self.documents[name], f" of target {name!r}"
+
+    @cached_property
+    def gain(self) -> Array:
+        """Return [k], minus the gradient of the weighted sum of the targets: nats per row and unit of weight."""
+        problem, positions = self._problem, self.allowed.positions
+        shares, own = np.array(list(self.target_weights.values())), self.weights[positions]
+        out = self.allowed.full(problem.targets.region.with_penalty(shares @ self._gains, own))
+        excluded = np.setdiff1d(np.arange(out.size), positions)
+        if excluded.size:
+            for share, part, rows in zip(shares, problem.tables, problem.targets.rows, strict=True):
+                out[excluded] += share * gain_of(part, rows, self.weights, excluded)
         return out
 
     @property
-    def offsets(self) -> Array:
-        """Return what the losses [m] of the solver have over nats per row."""
-        return np.array([rows.offset for rows in self.targets.rows])
+    def _start(self) -> Array:
+        return np.vstack([self.weights[self.allowed.positions], self._best.weights])
 
+    def _drawn(self) -> Array:
+        return bootstrap(self._problem, self._start, self.seed)
 
-def _names(table: LikelihoodTable, names: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the targets that count, each once."""
-    if names is None:
-        present = np.unique(np.asarray(table.targets)).tolist()
-        return tuple(table.target_names[t] for t in present)
-    if isinstance(names, str) or not names or len(set(names)) != len(names):
-        raise InputError(f"targets should be a list of different names; found {names!r}")
-    for name in names:
-        if name not in table.target_names:
-            raise InputError(
-                f"targets should be some of {', '.join(map(repr, table.target_names))}; found {name!r}; correct it"
-            )
-    return tuple(names)
+    @cached_property
+    def _folds(self) -> TargetFolds:
+        return TargetFolds.fit(self._problem, self._start, self.seed)
+
+    def _improvement(self, reference: Array, level: float) -> tuple[float, float, float]:
+        return self._folds.improvement(reference, level)
+
+    def _verdict(self, level: float) -> str:
+        sentence = super()._verdict(level)
+        if not sentence.startswith("better"):
+            return sentence
+        name = max(self.regrets, key=lambda target: self.regrets[target])
+        return f"{sentence}; most is given up for target {name!r}, {self.worst:.4g} nats per row"
+
+    def _file_parts(self) -> dict[str, dict[str, Any]]:
+        table = self.table
+        figures = {
+            "weight": self.target_weights,
+            "regret": self.regrets,
+            "loss": self.target_losses,
+            "best": self.best,
+            "best_gap": self.best_gaps,
+        }
+        return {
+            "method": {},
+            "evidence": {
+                "documents": sum(self.documents.values()),
+                "targets": {name: {"documents": count} for name, count in self.documents.items()},
+                "unit": table.unit,
+                "fingerprints": {**table.fingerprints, "data": table.data_fingerprint},
+            },
+            "certificate": {
+                "targets": {name: {what: of[name] for what, of in figures.items()} for name in self.targets}
+            },
+        }

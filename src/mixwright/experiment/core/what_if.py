@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from mixwright.constraints.limits import Constraints
 from mixwright.files import atomic_write
 from mixwright.report.what_if.numbers import Mark
+from mixwright.search.inputs import Allowed
 
 if TYPE_CHECKING:
-    from mixwright.constraints.polytope import Polytope
     from mixwright.search.table.table import LikelihoodTable
 
 NAME = "whatif.json"
@@ -51,18 +51,10 @@ def make_what_if_of_run(
         Mark(s["mixture"], "search", np.array(s["weights"]), _interval(s), s["level"]) for s in searches
     ] + _baselines(searches, tables, sizes)
     parts = [TargetTable(s["target"], table, i) for i, (s, table) in enumerate(zip(searches, tables, strict=True))]
-    space = None if constraints.empty else _allowed(tables[0].sources, sizes, constraints, prior)
+    space = None
+    if not constraints.empty:
+        space = Allowed.of(prior, tables[0].sources, sizes, constraints).space
     return what_if_of_tables(parts, marks, space=space, groups=constraints.groups, seed=seed)
-
-
-def _allowed(
-    sources: Sequence[str], sizes: NDArray[np.float64], constraints: Constraints, prior: str | Mapping[str, float]
-) -> Polytope:
-    from mixwright.search.mixmin import prior_of
-
-    given = prior if isinstance(prior, str) else [prior.get(name, 0.0) for name in sources]
-    _, upper = constraints.bounds(len(sources), sources, sizes)
-    return constraints.allowed(sources, sizes, prior_of(given, sizes / sizes.sum(), len(sources), upper))
 
 
 def _interval(search: Mapping[str, Any]) -> NDArray[np.float64] | None:

@@ -11,7 +11,6 @@ import numpy as np
 
 from mixwright.compare import LOSS
 from mixwright.experiment.core.arms import MEASURED, strategy_of
-from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
@@ -127,7 +126,7 @@ def _worst_regret(
     if result is None:
         stage.begin()
         shrinkage = 0.0 if isinstance(chosen.shrinkage, str) else float(chosen.shrinkage)
-        found = WorstRegret(shrinkage=shrinkage, prior=by_source(chosen.prior, names)).fit(
+        found = WorstRegret(shrinkage=shrinkage, prior=chosen.prior).fit(
             _joined(tables),
             constraints=chosen.constraints(config.final.tokens),
             sizes=[s.train.tokens for s in opened.sources],

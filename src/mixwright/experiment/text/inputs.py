@@ -19,8 +19,8 @@ from mixwright.experiment.text.config import ModelConfig, SearchConfig, SourceCo
 from mixwright.experiment.text.source_files import check_lengths, named, part_of, part_of_source, source_documents
 from mixwright.files import atomic_write, file_fingerprint
 from mixwright.files.pointers import refuse_pointers_in
+from mixwright.search.inputs import FEWEST_DOCUMENTS
 from mixwright.search.mixmin import MixMin
-from mixwright.search.result import FEWEST_DOCUMENTS
 from mixwright.text import (
     Question,
     Tokenizer,

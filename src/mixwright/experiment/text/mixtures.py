@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.inputs import TokenSource
 from mixwright.mixture_file import MixtureFile
-from mixwright.search.mixmin import MixMin
-from mixwright.search.result import FEWEST_DOCUMENTS, MixMinResult
+from mixwright.search.inputs import FEWEST_DOCUMENTS
+from mixwright.search.mixmin import MixMin, MixMinResult
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.version import __version__
 
@@ -70,9 +69,8 @@ def search_mixture(
     if result is None:
         stage.begin()
         progress("search", 0, 1, f"per {table.unit}")
-        weights = by_source(chosen.prior, [source.name for source in sources])
         shrinkage: Any = chosen.shrinkage
-        found = MixMin(prior=weights, shrinkage=shrinkage, tolerance=chosen.tolerance).fit(
+        found = MixMin(prior=chosen.prior, shrinkage=shrinkage, tolerance=chosen.tolerance).fit(
             table,
             sizes=sizes,
             constraints=chosen.constraints(config.final.tokens),

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright.constraints.polytope import Polytope
 from mixwright.errors import InputError
 from mixwright.report.page import write
 from mixwright.report.what_if.numbers import Mark, TargetMoments, make_what_if
 from mixwright.report.what_if.tables import TargetTable, best_singles, what_if_of_tables
-from mixwright.search.regret_result import WorstRegretResult
-from mixwright.search.result import FEWEST_DOCUMENTS, MixMinResult, per_source
-from mixwright.search.squared_result import SquaredErrorResult
+from mixwright.search.inputs import FEWEST_DOCUMENTS, per_source
+from mixwright.search.mixmin import MixMinResult
+from mixwright.search.squared_error import SquaredErrorResult
 from mixwright.search.table.table import LikelihoodTable
+from mixwright.search.worst_regret import WorstRegretResult
 
 Array = NDArray[np.float64]
 Found = MixMinResult | WorstRegretResult | SquaredErrorResult
@@ -95,12 +95,11 @@ def _what_if(
     max_rows: int,
     seed: int,
 ) -> dict[str, Any]:
-    table = _table(found)
-    sources = table.sources if table is not None else found.sources  # type: ignore[union-attr]
+    table, sources = _table(found), found.sources
     _check_groups(groups, sources)
     own = [] if isinstance(found, LikelihoodTable) else [_searched(found, interval)]
-    given = [Mark(name, "given", _given(w, sources, f"mixture {name!r}")) for name, w in mixtures.items()]
-    marks = own + given + _plain(found, len(sources))
+    given = [Mark(name, "given", per_source(w, sources, f"mixture {name!r}")) for name, w in mixtures.items()]
+    marks = own + given + _plain(found)
     if isinstance(found, SquaredErrorResult):
         return _squared(found, marks, groups, seed)
     assert table is not None
@@ -113,44 +112,24 @@ def _what_if(
                 parts[j] = TargetTable(part.target, part.table, len(marks))
                 marks.append(Mark(f"best for {part.target}", "given", found.best_weights[part.target]))
     _check_names(marks)
-    return what_if_of_tables(parts, marks, space=_space(found), groups=groups, most_rows=max_rows, seed=seed)
-
-
-def _given(w: ArrayLike | Mapping[str, float], sources: Sequence[str], what: str) -> Array:
-    """Return weights [k]; sources that a mapping does not name have none."""
-    if isinstance(w, Mapping):
-        for name in w:
-            if name not in sources:
-                raise InputError(f"{what} should name sources; found {name!r}; correct it")
-        w = [w.get(name, 0.0) for name in sources]
-    return per_source(w, len(sources), what)
+    space = None if isinstance(found, LikelihoodTable) else found.space
+    return what_if_of_tables(parts, marks, space=space, groups=groups, most_rows=max_rows, seed=seed)
 
 
 def _table(found: Found | LikelihoodTable) -> LikelihoodTable | None:
     if isinstance(found, LikelihoodTable):
         found.check()
         return found
-    if isinstance(found, MixMinResult):
-        return found.table
-    return found._problem.table if isinstance(found, WorstRegretResult) else None
-
-
-def _space(found: Found | LikelihoodTable) -> Polytope | None:
-    if isinstance(found, LikelihoodTable):
-        return None
-    if isinstance(found, WorstRegretResult):
-        return found._problem.space
-    return found.space
+    return None if isinstance(found, SquaredErrorResult) else found.table
 
 
 def _searched(found: Found, level: float | None) -> Mark:
-    counts = found.documents
-    documents = min(counts.values()) if isinstance(counts, Mapping) else counts
-    interval = None if level is None or documents < FEWEST_DOCUMENTS else found.interval(level)
+    interval = None if level is None or found.fewest[0] < FEWEST_DOCUMENTS else found.interval(level)
     return Mark("search", "search", found.weights, interval, level)
 
 
-def _plain(found: Found | LikelihoodTable, k: int) -> list[Mark]:
+def _plain(found: Found | LikelihoodTable) -> list[Mark]:
+    k = len(found.sources)
     marks = [Mark("uniform", "uniform", np.full(k, 1 / k))]
     natural = None if isinstance(found, LikelihoodTable) else found.natural
     return marks if natural is None else [*marks, Mark("natural", "natural", natural)]
@@ -169,7 +148,7 @@ def _singles(parts: Sequence[TargetTable]) -> list[Mark]:
 def _squared(
     found: SquaredErrorResult, marks: list[Mark], groups: Mapping[str, Sequence[str]] | None, seed: int
 ) -> dict[str, Any]:
-    matrix = np.asarray(found._problem.moments.total, np.float64)
+    matrix = found.moments
     marks = [*marks, Mark("best_single", "best_single", np.eye(len(matrix))[int(np.diag(matrix).argmin())])]
     _check_names(marks)
     losses = [float(mark.weights @ matrix @ mark.weights) for mark in marks]

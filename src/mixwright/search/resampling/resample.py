@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from statistics import NormalDist
 
@@ -16,18 +17,14 @@ from mixwright.simplex import scale_onto_bounds
 
 GRID = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 FOLDS = 10
-EVIDENCE, FULL_AT, FALL = (
-    3.0,
-    50.0,
-    1.25,
-)  # chosen on simulated tables (docs/decisions/search.md), checked on others (benchmarks/)
+EVIDENCE, FULL_AT, FALL = 3.0, 50.0, 1.25  # chosen on simulated tables (docs/decisions/search.md), checked on others
 REPLICATES = 200
 TOLERANCE, TOLERANCE_FLOAT32 = 1e-6, 2e-5  # nats: far below the noise of any resampling
 
 
 @dataclass(frozen=True)
-class Setting:
-    """The problem apart from its shrinkage: rows, bounds [k], prior [k], and the document of each row [n], 0..d-1."""
+class SearchProblem:
+    """A search apart from its shrinkage: rows, bounds [k], prior [k], and the document of each row [n], 0..d-1."""
 
     rows: Evidence
     lower: Array
@@ -36,10 +33,15 @@ class Setting:
     document: NDArray[np.int64]
     space: Polytope | None = None  # the allowed weights where there are limits beyond bounds
 
+    @cached_property
+    def share(self) -> Array:
+        """Return the row weights of each document, [d]."""
+        return np.bincount(self.document, self.rows.c).astype(np.float64)
+
     @property
     def documents(self) -> int:
         """Return the number of documents with a positive weight."""
-        return int(np.count_nonzero(np.bincount(self.document, self.rows.c)))
+        return int(np.count_nonzero(self.share))
 
     def region(self, shrinkage: float) -> Region:
         """Return the allowed weights with the penalty tau * prior."""
@@ -95,19 +97,21 @@ class Setting:
         return W
 
 
-def assign_folds(setting: Setting, seed: int) -> NDArray[np.int64]:
-    """Return the fold of each document [d]: in random order, heaviest first, each to the lightest fold."""
-    weight = np.bincount(setting.document, setting.rows.c)
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(weight.size)
-    order = shuffled[np.argsort(-weight[shuffled].round(12), kind="stable")]
-    order = order[weight[order] > 0]
-    folds = min(FOLDS, setting.documents)
+def assign_folds(share: Array, seed: int, most: int = FOLDS) -> NDArray[np.int64]:
+    """
+    Return the fold of each document [d] with share [d]: in random order, heaviest first, each to the lightest fold.
+
+    There are as many folds as documents with a share, at most `most`; a document without one counts nowhere.
+    """
+    shuffled = np.random.default_rng(seed).permutation(share.size)
+    order = shuffled[np.argsort(-share[shuffled].round(12), kind="stable")]  # rounded: the last bits are no order
+    order = order[share[order] > 0]
+    folds = min(most, order.size)
     load, count = np.zeros(folds), np.zeros(folds)
-    out = np.zeros(weight.size, np.int64)  # a document without weight counts nowhere
+    out = np.zeros(share.size, np.int64)
     for d in order:
         fold = np.lexsort((count, load.round(12)))[0]
-        out[d], load[fold], count[fold] = fold, load[fold] + weight[d], count[fold] + 1
+        out[d], load[fold], count[fold] = fold, load[fold] + share[d], count[fold] + 1
     return out
 
 
@@ -115,7 +119,7 @@ def assign_folds(setting: Setting, seed: int) -> NDArray[np.int64]:
 class FoldFits:
     """Weights fitted without some folds, for each shrinkage: `left_out[r]` are the folds that fit r did not see."""
 
-    setting: Setting
+    problem: SearchProblem
     fold: NDArray[np.int64]  # of each row [n]
     grid: tuple[float, ...]
     left_out: tuple[tuple[int, ...], ...]
@@ -125,20 +129,20 @@ class FoldFits:
         """Return the rows of a fold and their losses [grid, fits, rows] under some of the fits."""
         inside = np.flatnonzero(self.fold == fold)
         W = self.weights[:, fits].reshape(-1, self.weights.shape[2])
-        return inside, self.setting.rows.losses(inside, W).reshape(len(self.grid), len(fits), inside.size)
+        return inside, self.problem.rows.losses(inside, W).reshape(len(self.grid), len(fits), inside.size)
 
 
-def fit_folds(setting: Setting, fold: NDArray[np.int64], grid: tuple[float, ...], pairs: bool) -> FoldFits:
+def fit_folds(problem: SearchProblem, fold: NDArray[np.int64], grid: tuple[float, ...], pairs: bool) -> FoldFits:
     """Return the fits without each fold (`pairs=False`) or without each pair of folds, warm along the grid."""
     folds = int(fold.max()) + 1
     left_out = tuple(combinations(range(folds), 2 if pairs else 1))
-    C = np.stack([np.where(np.isin(fold, out), 0.0, setting.rows.c) for out in left_out], axis=1)
+    C = np.stack([np.where(np.isin(fold, out), 0.0, problem.rows.c) for out in left_out], axis=1)
     C /= C.sum(0)
-    W = np.broadcast_to(setting.prior, (len(left_out), setting.rows.k))
-    weights = np.empty((len(grid), len(left_out), setting.rows.k))
+    W = np.broadcast_to(problem.prior, (len(left_out), problem.rows.k))
+    weights = np.empty((len(grid), len(left_out), problem.rows.k))
     for position in np.argsort(-np.array(grid), kind="stable"):
-        weights[position] = W = setting.solve_many(C, grid[position], W)
-    return FoldFits(setting, fold, grid, left_out, weights)
+        weights[position] = W = problem.solve_many(C, grid[position], W)
+    return FoldFits(problem, fold, grid, left_out, weights)
 
 
 def choose(losses: Array, weight: Array, document: NDArray[np.int64]) -> int:
@@ -186,6 +190,23 @@ def paired_error(difference: Array, weight: Array, document: NDArray[np.int64]) 
     return mean, float(np.sqrt(((total - share * mean) ** 2).sum() * d / (d - 1))), d
 
 
+def improvement_interval(
+    nested: tuple[float, float, int], given: tuple[float, float, int], own: float, level: float
+) -> tuple[float, float, float]:
+    """
+    Return (estimate, low, high) of a mean of paired differences that were taken out of fold.
+
+    `nested` and `given` are what `paired_error` says of the differences where each fold chose its own shrinkage, and
+    where all had that of the result. The error is the larger of both. In quadrature to it: half of the difference of
+    their means, since a choice that is a toss-up differs between folds; and `own`, the spread of one fit's loss about
+    the mean of such fits.
+    """
+    mean, _, d = nested
+    error = float(np.linalg.norm([max(nested[1], given[1]), (mean - given[0]) / 2, own]))
+    half = student_quantile((1 + level) / 2, d - 1) * error
+    return mean, mean - half, mean + half
+
+
 def student_quantile(probability: float, freedom: int) -> float:
     """Return the quantile of Student's t (Cornish-Fisher expansion to 1/freedom^3; Abramowitz & Stegun 26.7.5)."""
     z = NormalDist().inv_cdf(probability)
@@ -195,20 +216,20 @@ def student_quantile(probability: float, freedom: int) -> float:
     return z + g1 / freedom + g2 / freedom**2 + g3 / freedom**3
 
 
-def bootstrap(setting: Setting, shrinkage: float, weights: Array, seed: int) -> Array:
+def bootstrap(problem: SearchProblem, shrinkage: float, weights: Array, seed: int) -> Array:
     """Return the weights [replicates, k] refitted on documents drawn with replacement."""
     rng = np.random.default_rng([seed, 1])
-    share = np.bincount(setting.document, setting.rows.c)
+    share = problem.share
     present = np.flatnonzero(share)
     counts = rng.multinomial(present.size, np.full(present.size, 1 / present.size), REPLICATES)
-    out = np.empty((REPLICATES, setting.rows.k))
-    step = max(1, min(REPLICATES, 50_000_000 // setting.rows.n))
+    out = np.empty((REPLICATES, problem.rows.k))
+    step = max(1, min(REPLICATES, 50_000_000 // problem.rows.n))
     for first in range(0, REPLICATES, step):
         chosen = counts[first : first + step]
         times = np.zeros((share.size, len(chosen)))
         times[present] = chosen.T
-        C = setting.rows.c[:, None] * times[setting.document]
+        C = problem.rows.c[:, None] * times[problem.document]
         C /= C.sum(0)
-        start = np.broadcast_to(weights, (len(chosen), setting.rows.k))
-        out[first : first + step] = setting.solve_many(C, shrinkage, start)
+        start = np.broadcast_to(weights, (len(chosen), problem.rows.k))
+        out[first : first + step] = problem.solve_many(C, shrinkage, start)
     return out

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
-from mixwright.search.resampling.resample import Setting, paired_error
+from mixwright.search.inputs import FEWEST_DOCUMENTS
+from mixwright.search.resampling.resample import SearchProblem, paired_error
 from mixwright.search.solver.evidence import EXACT_ELEMENTS, Array, Evidence, Moments, in_threads, raise_impossible
 from mixwright.search.solver.interior import Region
 from mixwright.search.solver.reuse import Reuse, reuse
@@ -18,14 +19,13 @@ from mixwright.search.solver.solve import Solution
 from mixwright.search.solver.streamed import StreamedEvidence, block_moments, sum_moments
 from mixwright.search.table.table import LikelihoodTable
 
-FEWEST_DOCUMENTS = 3
 MEMORY = float(1 << 30)  # bytes: larger tables are streamed
 LEAST_ROWS = 20_000  # of a streamed table, at least so many rows are resampled where they fit into memory
 FEWEST_ROWS = 1_000  # and so many in any case
 RESAMPLED_BYTES = 16.0  # of a number: its log and its likelihood, in float64
 READ = 1 << 22  # numbers that are read at a time
 
-MakeSetting = Callable[[Evidence, NDArray[np.int64]], Setting]
+MakeProblem = Callable[[Evidence, NDArray[np.int64]], SearchProblem]
 
 
 class SearchRows:
@@ -33,7 +33,7 @@ class SearchRows:
     The allowed columns of a table with row weights [n], as a search needs them.
 
     - `whole`: all rows; streamed where P [n, k] in float32 would take more than `memory` bytes.
-    - `setting`: rows with their documents, in memory, for cross-validation, intervals and the improvement: all of them,
+    - `problem`: rows with their documents, in memory, for cross-validation, intervals and the improvement: all of them,
       or whole documents that were drawn, of at most `most` rows; `drawn` [m] are those rows, None for all.
     """
 
@@ -42,14 +42,14 @@ class SearchRows:
         table: LikelihoodTable,
         allowed: NDArray[np.intp],
         row_weights: Array,
-        make_setting: MakeSetting,
+        make_problem: MakeProblem,
         memory: float,
         max_rows: int | None,
         seed: int,
         previous: SearchRows | None = None,
     ) -> None:
         self.table, self.allowed, self.row_weights = table, allowed, row_weights
-        self._make_setting = make_setting
+        self._make_problem = make_problem
         self.memory, self.max_rows, self.seed = memory, max_rows, seed
         self.keys = table.column_keys() if previous is not None else None
         self._reuse = None if previous is None else self._shared(previous)
@@ -113,16 +113,16 @@ class SearchRows:
         return self.drawn is not None and self.drawn.size < int(np.count_nonzero(self.row_weights))
 
     @cached_property
-    def resampled(self) -> tuple[LikelihoodTable, Setting]:
-        """Return the table of the rows in `setting`, and the setting."""
+    def resampled(self) -> tuple[LikelihoodTable, SearchProblem]:
+        """Return the table of the rows in `problem`, and the problem."""
         if self.drawn is None:
-            return self.table, self._make_setting(self.whole, document_codes(self.table.documents))
+            return self.table, self._make_problem(self.whole, document_codes(self.table.documents))
         table = in_memory(self.table, self.drawn)
         rows = Evidence(table, self.allowed, self.row_weights[self.drawn])
-        return table, self._make_setting(rows, document_codes(table.documents))
+        return table, self._make_problem(rows, document_codes(table.documents))
 
     @property
-    def setting(self) -> Setting:
+    def problem(self) -> SearchProblem:
         """Return the rows with their documents, in memory."""
         return self.resampled[1]
 
@@ -130,7 +130,7 @@ class SearchRows:
     def documents(self) -> int:
         """Return the number of documents of the table with a positive weight."""
         if "resampled" in self.__dict__ and self.drawn is None:
-            return self.setting.documents
+            return self.problem.documents
         codes = document_codes(self.table.documents)
         return int(np.count_nonzero(np.bincount(codes, self.row_weights)))
 
@@ -142,18 +142,14 @@ class SearchRows:
     @property
     def fitted(self) -> Evidence:
         """Return the rows that the weights are found on."""
-        return self.setting.rows if self.partial else self.whole
+        return self.problem.rows if self.partial else self.whole
 
     def of_all(self, found: Solution, region: Region) -> tuple[Solution, float]:
         """Return a solution with loss, objective, gap and gain on all rows, by one pass if need be; and the offset."""
         if not self.partial:
             return found, self.whole.offset
         moments, offset = self.moments(found.weights)
-        positive = region.penalty > 0
-        logs = float(region.penalty[positive] @ np.log(found.weights[positive]))
-        gap = float(region.gap(moments.gain, found.weights))
-        gap = max(gap, 0.0) if np.isfinite(gap) and np.isfinite(moments.loss) else np.inf
-        return Solution(found.weights, moments.loss, moments.loss - logs, gap, moments.gain), offset
+        return Solution.at(found.weights, moments, region), offset
 
     def moments(self, w: Array) -> tuple[Moments, float]:
         """Return loss and gain of all rows at `w` [allowed], exact, and the offset: one pass that keeps nothing."""
@@ -177,19 +173,19 @@ class SearchRows:
         """Return the rows that were drawn, with what the weights [allowed] cost on them; None where all are used."""
         if not self.some:
             return None
-        setting = self.setting
-        rows, w = setting.rows, weights[None]
+        problem = self.problem
+        rows, w = problem.rows, weights[None]
         losses = rows.losses(np.arange(rows.n), w)[0] - rows.maximum
         counted = rows.c > 0
-        mean, error, _ = paired_error(losses[counted], rows.c[counted], setting.document[counted])
-        return Sample(rows.n, setting.documents, mean, error)
+        mean, error, _ = paired_error(losses[counted], rows.c[counted], problem.document[counted])
+        return Sample(rows.n, problem.documents, mean, error)
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences that belong beside the result: what comes from some of the rows."""
         if self.drawn is None or not self.some:
             return ()
         size = (
-            f"{self.drawn.size:,} of {self.table.n:,} rows ({self.setting.documents:,} of {self.documents:,} "
+            f"{self.drawn.size:,} of {self.table.n:,} rows ({self.problem.documents:,} of {self.documents:,} "
             f"documents, drawn with seed {self.seed})"
         )
         if self.partial:

@@ -55,11 +55,19 @@ class Region:
         inside = np.stack([scale_onto_bounds(w, self.lower, self.upper, self.mass) for w in rows])
         return (share * inside + (1 - share) * centre).reshape(np.shape(near))
 
+    def with_penalty(self, gain: Array, w: Array) -> Array:
+        """Return gain + penalty / w, minus the gradient of the objective; both [..., k]."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.penalty > 0, gain + self.penalty / w, gain)
+
+    def penalty_at(self, w: Array) -> float:
+        """Return - sum_k penalty_k log w_k."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return -float(np.where(self.penalty > 0, self.penalty * np.log(w), 0.0).sum())
+
     def gap(self, gain: Array, w: Array) -> Array:
         """Return max over allowed v of <G, v - w> for G = gain + penalty / w; both [..., k]."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            g = np.where(self.penalty > 0, gain + self.penalty / w, gain)
-        g = np.minimum(g, 1e300)
+        g = np.minimum(self.with_penalty(gain, w), 1e300)
         if self.linear is not None:
             if not np.isfinite(g).all():  # a row is impossible at w
                 return np.asarray(np.inf)

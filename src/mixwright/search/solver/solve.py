@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mixwright.constraints.newton import newton_step, quadratic_step
 from mixwright.constraints.quadratic import minimise_quadratic
-from mixwright.search.solver.evidence import Evidence
+from mixwright.search.solver.evidence import Evidence, Moments
 from mixwright.search.solver.interior import Array, Region, interior_point
 from mixwright.simplex import scale_onto_bounds
 
@@ -38,6 +38,13 @@ class Solution:
     objective: float
     gap: float
     gain: Array
+
+    @classmethod
+    def at(cls, w: Array, moments: Moments, region: Region) -> Solution:
+        """Return weights with what a pass over the rows says of them."""
+        gap = float(region.gap(moments.gain, w))
+        gap = max(gap, 0.0) if np.isfinite(gap) and np.isfinite(moments.loss) else np.inf
+        return cls(w, moments.loss, moments.loss + region.penalty_at(w), gap, moments.gain)
 
 
 def solve(rows: Evidence, region: Region, tolerance: float, start: Array, near: Array | None = None) -> Solution:
@@ -114,12 +121,7 @@ def _solve_linear(rows: Evidence, region: Region, tolerance: float) -> Solution:
     hessian = _Curvature(rows)
     if not rows.precise:
         w = _steps(rows, region, w, max(ROUGH, tolerance), hessian, rough=True).weights
-    best = _steps(rows, region, w, tolerance, hessian)
-    if best.gap <= tolerance:
-        return best
-    from mixwright.search.solver.minimax import Targets  # its quadratic programmes are more exact, and slower
-
-    return Targets((rows,), region).alone(0, best, tolerance)
+    return _steps(rows, region, w, tolerance, hessian)
 
 
 def _follow(rows: Evidence, region: Region, chosen: NDArray[np.intp], best: Solution, tolerance: float) -> Solution:
@@ -219,7 +221,7 @@ def _steps(
         settled = position > 0 or not rows.precise  # a step puts weights on their bounds, where they belong
         if (best.gap <= tolerance and settled) or since == PATIENCE:
             break
-        chosen = _working_set(last, region)
+        chosen = working_set(last, region)
         if chosen.size < 2:
             break
         target = _quadratic(hessian(last.weights, chosen, sample), region, last, chosen)
@@ -257,7 +259,7 @@ class _Curvature:
         return self.H[np.ix_(at, at)]
 
 
-def _working_set(at: Solution, region: Region) -> NDArray[np.intp]:
+def working_set(at: Solution, region: Region) -> NDArray[np.intp]:
     """Return the sources that may move: those above their floor, and the best of those that would lower the loss."""
     if region.linear is not None:
         return _working_set_linear(at, region)
@@ -270,15 +272,13 @@ def _working_set(at: Solution, region: Region) -> NDArray[np.intp]:
 
 
 def _working_set_linear(at: Solution, region: Region) -> NDArray[np.intp]:
-    """Return `_working_set` by the prices of floors, which count all limits."""
+    """Return `working_set` by the prices of floors, which count all limits."""
     assert region.linear is not None
     explicit = region.linear.relative_interior[0]
     movable = explicit.upper > explicit.lower
     used = movable & ((at.weights > region.lower) | (region.penalty > 0))
     rest = np.flatnonzero(movable & ~used)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gain = np.where(region.penalty > 0, at.gain + region.penalty / at.weights, at.gain)
-    price = region.linear.maximum(np.minimum(gain, 1e300)).lower
+    price = region.linear.maximum(np.minimum(region.with_penalty(at.gain, at.weights), 1e300)).lower
     rest = rest[price[rest] < BESIDE]
     rest = rest[np.argsort(price[rest], kind="stable")][: max(8, np.count_nonzero(used) // 2)]
     return np.union1d(np.flatnonzero(used), rest)
@@ -314,11 +314,7 @@ def _quadratic(H: Array, region: Region, at: Solution, chosen: NDArray[np.intp])
 def _certify(rows: Evidence, region: Region, w: Array, rough: bool = False) -> Solution:
     """Return `w` as a Solution: one pass, exact for the sources that decide the certificate unless `rough`."""
     moments = rows.gains(w) if rough else rows.moments(w)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.where(region.penalty > 0, region.penalty * np.log(w), 0.0)
-    gap = float(region.gap(moments.gain, w))
-    gap = max(gap, 0.0) if np.isfinite(gap) and np.isfinite(moments.loss) else np.inf
-    return Solution(w, moments.loss, moments.loss - float(logs.sum()), gap, moments.gain)
+    return Solution.at(w, moments, region)
 
 
 def _floor(region: Region, chosen: NDArray[np.intp]) -> float:
@@ -399,7 +395,5 @@ def _multiplier(gain: Array, w: Array, region: Region) -> float:
     """Return the multiplier of the sum: the mean gain of the sources that are not at a bound, penalty included."""
     inside = (w - region.lower > 1e-8) & (region.upper - w > 1e-8)
     inside = inside if inside.any() else region.upper > region.lower
-    share = w * inside
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = np.where(region.penalty > 0, gain + region.penalty / w, gain)
+    share, total = w * inside, region.with_penalty(gain, w)
     return float((share * total)[inside].sum() / share[inside].sum())

@@ -24,7 +24,7 @@ REPLICATES = 200
 
 
 @dataclass(frozen=True)
-class Found:
+class SquaredSolution:
     """Weights [allowed], loss, objective and gap in squared units, and minus the gradient of the objective."""
 
     weights: Array
@@ -35,7 +35,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Choice:
+class SquaredFolds:
     """
     What cross-validation chose, with the fits that left out each fold.
 
@@ -78,7 +78,7 @@ class SquaredProblem:
         """Return M of the allowed sources."""
         return M if self.allowed.size == len(M) else M[np.ix_(self.allowed, self.allowed)]
 
-    def solve(self, M: Array, shrinkage: float, tolerance: float, start: Array | None = None) -> Found:
+    def solve(self, M: Array, shrinkage: float, tolerance: float, start: Array | None = None) -> SquaredSolution:
         """
         Return the optimum for moments M [k, k] to a gap of tolerance * scale.
 
@@ -109,9 +109,9 @@ class SquaredProblem:
             elif turn >= 2:
                 break
         s = self.scale
-        return Found(best.weights, best.loss * s, best.objective * s, best.gap * s, best.gain * s)
+        return SquaredSolution(best.weights, best.loss * s, best.objective * s, best.gap * s, best.gain * s)
 
-    def _same_face(self, H: Array, at: Found) -> Array | None:
+    def _same_face(self, H: Array, at: SquaredSolution) -> Array | None:
         """Return the optimum over the weights that are not at a bound, or None where it leaves the bounds."""
         w, lower, upper = at.weights.copy(), self.space.lower, self.space.upper
         free = np.flatnonzero((w > lower) & (w < upper))
@@ -123,12 +123,12 @@ class SquaredProblem:
         ]
         return w if (w >= lower).all() and (w <= upper).all() else None
 
-    def _certify(self, M: Array, tau: float, w: Array) -> Found:
+    def _certify(self, M: Array, tau: float, w: Array) -> SquaredSolution:
         off = w - self.prior
         loss = float(w @ M @ w)
         gain = -2 * (M @ w + tau * off)
         gap = float(self.space.maximum(gain).bound - gain @ w)
-        return Found(w, loss, loss + tau * float(off @ off), max(gap, 0.0), gain)
+        return SquaredSolution(w, loss, loss + tau * float(off @ off), max(gap, 0.0), gain)
 
     def fit_folds(self, grid: tuple[float, ...], left_out: list[tuple[int, ...]]) -> dict[float, Array]:
         """Return {tau: weights [len(left_out), allowed]} fitted without some folds, warm along the grid."""
@@ -154,13 +154,13 @@ class SquaredProblem:
             out[inside] = self.group_errors(weights[f], inside)
         return out
 
-    def choose(self) -> Choice:
+    def choose(self) -> SquaredFolds:
         """Return the shrinkage by cross-validation."""
         folds = int(self.moments.folds.max()) + 1
         weights = self.fit_folds(GRID, [(f,) for f in range(folds)])
         errors = {tau: self.out_of_fold(w) for tau, w in weights.items()}
         chosen = self._pick({tau: float(e.sum()) for tau, e in errors.items()}, self.moments.effective)
-        return Choice(chosen, weights, errors)
+        return SquaredFolds(chosen, weights, errors)
 
     def nested(self) -> list[float]:
         """Return, for each fold, the shrinkage that cross-validation without that fold chooses."""

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixwright.search.table.columns import Chosen, Columns, Floats, _count
+from mixwright.search.table.columns import Chosen, Floats, TableColumns, _count
 from mixwright.search.table.rows import RowSelection
 
 
 class SelectedColumns:
     """Some rows of other columns, which it shares; it takes no rows."""
 
-    def __init__(self, columns: Columns, chosen: RowSelection) -> None:
+    def __init__(self, columns: TableColumns, chosen: RowSelection) -> None:
         self.columns, self.chosen = columns, chosen
 
     def part(self, rows: RowSelection) -> RowSelection:
@@ -71,11 +71,11 @@ class SelectedColumns:
 class JoinedColumns:
     """Columns of others side by side, which it shares: `members` [k] are (columns, position); it takes no rows."""
 
-    def __init__(self, members: Sequence[tuple[Columns, int]]) -> None:
+    def __init__(self, members: Sequence[tuple[TableColumns, int]]) -> None:
         self.members = list(members)
 
     @classmethod
-    def of(cls, columns: Columns, k: int) -> JoinedColumns:
+    def of(cls, columns: TableColumns, k: int) -> JoinedColumns:
         """Return k columns as they are, ready for others beside them."""
         return columns if isinstance(columns, JoinedColumns) else cls([(columns, i) for i in range(k)])
 
@@ -111,7 +111,7 @@ class JoinedColumns:
         """Return a copy of some rows of some columns (default: all), [len(chosen), m]."""
         wanted = range(len(self.members)) if chosen is None else chosen
         members = [self.members[int(i)] for i in wanted]
-        runs: list[tuple[Columns, list[int]]] = []
+        runs: list[tuple[TableColumns, list[int]]] = []
         for columns, at in members:
             if not runs or runs[-1][0] is not columns:
                 runs.append((columns, []))

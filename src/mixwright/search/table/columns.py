@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 Chosen = npt.NDArray[np.intp] | None
 
 
-class Columns(Protocol):
+class TableColumns(Protocol):
     """k columns of n likelihoods."""
 
     def rows_done(self, i: int) -> int:

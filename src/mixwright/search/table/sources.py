@@ -15,7 +15,7 @@ from mixwright.errors import InputError
 from mixwright.files import explain_write_error
 from mixwright.search.table.attributes import TableRows, check_values
 from mixwright.search.table.column_views import JoinedColumns
-from mixwright.search.table.columns import ArrayColumns, Columns
+from mixwright.search.table.columns import ArrayColumns, TableColumns
 from mixwright.search.table.files import (
     Header,
     column_name,
@@ -32,7 +32,7 @@ Item = TypeVar("Item")
 class TableSources(TableRows):
     """The methods of a table that add and remove sources; those of a folder change its header and one file alone."""
 
-    def __init__(self, info: RowInfo, columns: Columns, path: Path | None = None) -> None:
+    def __init__(self, info: RowInfo, columns: TableColumns, path: Path | None = None) -> None:
         super().__init__(info)
         self._columns, self._path = columns, path
         self._complete = False
@@ -152,7 +152,7 @@ class TableSources(TableRows):
             raise InputError(f"source should be one of {list(self.sources)}, found {source!r}; correct the name")
         return self.sources.index(source)
 
-    def _members(self) -> list[tuple[Columns, int]]:
+    def _members(self) -> list[tuple[TableColumns, int]]:
         return JoinedColumns.of(self._columns, self.k).members
 
 
