@@ -58,7 +58,7 @@ def test_limits_are_those_of_the_search() -> None:
     assert found["limits"] == [
         {"label": "the floor 0.2 of group 'g'", "index": [0, 1], "value": [-1, -1], "limit": -0.2}
     ]
-    assert found["distance"] == {"centre": [0.1, 0.2, 0.7], "radius": 0.5}
+    assert found["distance"] == {"centre": pytest.approx([0.1, 0.2, 0.7]), "radius": 0.5}
     assert found["groups"] == [{"name": "g", "sources": [0, 1]}]
     assert made(given, {"b": 1.0})["distance"]["centre"] == [0, 1, 0]
     epochs = made(Constraints(max_epochs=2, budget=50))

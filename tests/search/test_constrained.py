@@ -19,7 +19,7 @@ from test_constraints import random_constraints, violation
 def make(seed, names):
     rng = np.random.default_rng(seed)
     k, n = len(names), int(rng.integers(2, 40))
-    L = rng.normal(size=(n, k)) * rng.choice([0.1, 1, 5])
+    L = rng.normal(size=(n, k)) * rng.choice([0.1, 1, 5]) - 32
     if seed % 5 == 1:
         L[:, 0] = L[:, -1]
     if seed % 5 == 2:

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from mixwright.errors import InputError, MissingExtraError
 from mixwright.search.table.table import LikelihoodTable
 
-GOOD = "web,document,books,weight,target\n-1.5,b,-2,1,quiz\n-inf,a,-1e6,0.5,prose\n-3,b,-4,2,quiz\n"
+GOOD = "web,document,books,weight,target\n-1.5,b,-2.5,1,quiz\n-inf,a,-1e6,0.5,prose\n-3,b,-4,2,quiz\n"
 
 
 def text(tmp_path, content, name="table.csv"):
@@ -37,7 +37,7 @@ def check_good(table):
     assert table.weights.tolist() == [1, 0.5, 2]
     assert table.targets.tolist() == [0, 1, 0]
     assert table.target_names == ("quiz", "prose")
-    assert table.block(0, 3).tolist() == [[-1.5, -2], [-np.inf, -1e6], [-3, -4]]
+    assert table.block(0, 3).tolist() == [[-1.5, -2.5], [-np.inf, -1e6], [-3, -4]]
     assert len(table.data_fingerprint) == 16
 
 
@@ -47,7 +47,11 @@ def test_csv(tmp_path, content):
 
 
 def test_parquet(tmp_path):
-    columns = {"web": [-1.5, -np.inf, -3.0], "document": ["b", "a", "b"], "books": np.array([-2, -1e6, -4], np.float32)}
+    columns = {
+        "web": [-1.5, -np.inf, -3.0],
+        "document": ["b", "a", "b"],
+        "books": np.array([-2.5, -1e6, -4], np.float32),
+    }
     columns |= {"weight": [1.0, 0.5, 2.0], "target": ["quiz", "prose", "quiz"]}
     check_good(LikelihoodTable.from_file(parquet(tmp_path, columns)))
 
@@ -55,14 +59,14 @@ def test_parquet(tmp_path):
 def test_parquet_of_whole_numbers_and_categories(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     columns = {"web": [-1, -2], "document": [7, 7], "target": pyarrow.array(["x", "y"]).dictionary_encode()}
-    table = LikelihoodTable.from_file(parquet(tmp_path, columns))
+    table = LikelihoodTable.from_file(parquet(tmp_path, columns), sources=["web"])
     assert table.documents.tolist() == [0, 0]
     assert table.target_names == ("x", "y")
     assert table.block(0, 2).tolist() == [[-1], [-2]]
 
 
 def test_likelihoods_alone(tmp_path):
-    table = LikelihoodTable.from_file(text(tmp_path, 'web,"a, b"\n-1,-2\n-3,-4\n'))
+    table = LikelihoodTable.from_file(text(tmp_path, 'web,"a, b"\n-1,-2.5\n-3.5,-4\n'))
     assert table.sources == ("web", "a, b")
     assert table.documents.tolist() == [0, 1]
     assert table.weights.tolist() == [1, 1]
@@ -80,17 +84,17 @@ def test_csv_round_trip(tmp_path_factory, values, names):
     sources = names[: values.shape[1]]
     with open(path, "w", newline="", encoding="utf-8-sig") as handle:
         csv.writer(handle).writerows([sources, *([repr(float(v)) for v in row] for row in values)])
-    table = LikelihoodTable.from_file(path)
+    table = LikelihoodTable.from_file(path, sources=sources)
     assert table.sources == tuple(sources)
     assert table.block(0, table.n).tobytes() == values.tobytes()
 
 
 def test_more_rows_than_are_read_at_a_time(tmp_path):
-    values = -np.arange(20_000.0)
-    path = text(tmp_path, "document,web\n" + "".join(f"{int(v) // 3},{v}\n" for v in values))
+    values = -np.arange(20_000.0) - 0.5
+    path = text(tmp_path, "document,web\n" + "".join(f"{int(-v) // 3},{v}\n" for v in values))
     table = LikelihoodTable.from_file(path)
     np.testing.assert_array_equal(table.block(0, table.n)[:, 0], values)
-    bad = text(tmp_path, path.read_text().replace("-12345.0", "x"))
+    bad = text(tmp_path, path.read_text().replace("-12345.5", "x"))
     with pytest.raises(InputError, match="'web', found 'x' at row 12345 "):
         LikelihoodTable.from_file(bad)
 
@@ -99,7 +103,7 @@ def test_more_rows_than_are_read_at_a_time(tmp_path):
     ("content", "message"),
     [
         ("", "should have a header and rows, found none"),
-        ("web,books\n", "at least one row below its header"),
+        ("web,books\n", "at least one row below the header"),
         ("document,weight\n1,1\n", "one column per source, found only document, weight"),
         ("web,web\n-1,-1\n", "different names, found 'web'"),
         ("web,\n-1,-1\n", "should have a name, found '' at position 1"),
@@ -111,7 +115,7 @@ def test_more_rows_than_are_read_at_a_time(tmp_path):
         ("web,document\n-1,\n", "a value for 'document' in each row, found none at row 0"),
         ("web,target\n-1, \n", "a value for 'target'"),
         ("web,weight\n-1,heavy\n", "numbers in column 'weight', found 'heavy'"),
-        ("web,weight\n-1,-1\n", "table.csv: the weights of rows .*found -1.0 at row 0"),
+        ("web,weight\n-1.5,-1\n", "table.csv: the weights of rows .*found -1.0 at row 0"),
         ("web,books\n-1,nan\n", "table.csv: .*found nan at row 0 .*'books'"),
         ("web,books\n-1,inf\n", "found inf at row 0"),
         ("web,books\n-inf,-inf\n", "row 0 .*-inf under every one"),

@@ -72,7 +72,7 @@ def test_in_memory():
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, ">f8", np.int32, np.uint8])
 def test_numbers_of_any_kind(dtype):
     values = np.array([[1, 2], [3, 4]]).astype(dtype)
-    block = LikelihoodTable.from_array(values).block(0, 2)
+    block = LikelihoodTable.from_array(values, values="log_likelihood").block(0, 2)
     assert block.dtype == np.float64
     assert block.tolist() == [[1, 2], [3, 4]]
 
@@ -271,9 +271,10 @@ shapes = st.tuples(st.integers(1, 30), st.integers(1, 5))
 def test_round_trip_is_exact(tmp_path_factory, values, cuts):
     folder = tmp_path_factory.mktemp("table")
     n = len(values)
-    memory = LikelihoodTable.from_array(values)
+    memory = LikelihoodTable.from_array(values, values="log_likelihood")
     memory.save(folder / "saved")
-    written = LikelihoodTable.create(folder / "written", memory.sources, documents=np.arange(n), unit="row")
+    given = {"documents": np.arange(n), "unit": "row", "densities": True}
+    written = LikelihoodTable.create(folder / "written", memory.sources, **given)
     for j, source in enumerate(written.sources):
         for first, last in zip([0, *sorted(cuts)], [*sorted(cuts), n], strict=True):
             written.append(source, values[first : min(last, n), j])

@@ -24,7 +24,7 @@ def make(kind, seed, k=None, m=None):
     m = m or (1 if kind == "one target" else int(rng.integers(2, 5)))
     counts = np.ones(m, int) if kind == "one row" else rng.integers(2, 20, m)
     targets = np.repeat(np.arange(m), counts)
-    L = rng.normal(size=(targets.size, k)) * rng.choice([0.1, 1.0, 4.0]) + rng.normal(size=(m, k))[targets]
+    L = rng.normal(size=(targets.size, k)) * rng.choice([0.1, 1.0, 4.0]) + rng.normal(size=(m, k))[targets] - 32
     if kind == "identical sources":
         L[:, 0] = L[:, -1]
     if kind == "equal targets":
@@ -247,7 +247,7 @@ def test_intervals_improvement_and_verdict(simulated, tmp_path):
 
 def test_sources_that_are_the_same_are_no_better_than_uniform():
     rng = np.random.default_rng(1)
-    L = np.repeat(rng.normal(size=(40, 1)), 4, axis=1)
+    L = np.repeat(rng.normal(size=(40, 1)), 4, axis=1) - 9
     table = table_of(L, np.arange(40) % 2, np.ones(40))
     assert WorstRegret().fit(table).verdict.startswith("no better than uniform")
 

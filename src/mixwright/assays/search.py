@@ -271,7 +271,7 @@ def score_proxies(plan: AssayPlan, proxies: Mapping[str, Any] | None = None) -> 
 def evidence(plan: AssayPlan, probabilities: Any, calibration: Literal["none", "intercept"]) -> LikelihoodTable:
     """Return the likelihoods [n_train, k] of the target's training rows as a table for MixMin."""
     logs = plan.log_likelihood(probabilities, calibration)
-    return LikelihoodTable.from_array(logs, plan.sources, documents=plan.documents, unit="row")
+    return LikelihoodTable.from_array(logs, plan.sources, documents=plan.documents, unit="row", values="log_likelihood")
 
 
 def search_weights(

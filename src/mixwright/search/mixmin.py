@@ -246,7 +246,7 @@ class MixMinResult(SearchResult):
     @property
     def notes(self) -> tuple[str, ...]:
         """Return sentences that belong beside the result."""
-        return self._search.notes()
+        return self.table.notes + self._search.notes()
 
     def _drawn(self) -> Array:
         weights = self.weights[self.allowed.positions]

@@ -190,6 +190,11 @@ class WorstRegretResult(SearchResult):
         return self._problem.table
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences that belong beside the result."""
+        return self.table.notes
+
+    @property
     def worst(self) -> float:
         """Return the largest regret: the objective."""
         return self.objective

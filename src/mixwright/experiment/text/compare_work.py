@@ -151,6 +151,7 @@ def _joined(tables: Sequence[LikelihoodTable]) -> LikelihoodTable:
         targets=np.concatenate([np.full(t.n, i) for i, t in enumerate(tables)]),
         target_names=[t.target_names[0] for t in tables],
         unit=first.unit,
+        values="log_likelihood",
     )
 
 

@@ -256,4 +256,6 @@ def in_memory(table: LikelihoodTable, rows: NDArray[np.int64]) -> LikelihoodTabl
             logs[first:last] = table.by_source(start, stop)[:, rows[first:last] - start].T
 
     in_threads(read, range(0, table.n, step))
-    return LikelihoodTable.from_array(logs, table.sources, documents=table.documents[rows], unit=table.unit)
+    return LikelihoodTable.from_array(
+        logs, table.sources, documents=table.documents[rows], unit=table.unit, values="log_likelihood"
+    )

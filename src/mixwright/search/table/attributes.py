@@ -36,6 +36,8 @@ class TableRows:
         {source: fingerprint of its proxy model}.
     data_fingerprint : str
         Names the data that was scored.
+    notes : tuple of str
+        What was left out or turned into log-likelihoods when the table was made.
     """
 
     def __init__(self, info: RowInfo) -> None:
@@ -90,6 +92,11 @@ class TableRows:
     def data_fingerprint(self) -> str:
         """Names the data that was scored."""
         return self._info.data_fingerprint
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out or turned into log-likelihoods when the table was made."""
+        return self._info.notes
 
 
 def check_values(source: str, values: npt.NDArray[Any], first_row: int) -> None:

@@ -106,6 +106,9 @@ def read_header(folder: Path) -> Header:
         and all(isinstance(i, int) and not isinstance(i, bool) and i >= 0 for i in numbers)
     )
     require("columns", right, "a different number for the file of each source")
+    require("densities", header.get("densities", False) in (False, True), "true or false")
+    notes = header.get("notes", [])
+    require("notes", isinstance(notes, list) and all(isinstance(note, str) for note in notes), "sentences")
     return header
 
 
@@ -164,6 +167,8 @@ def _header(info: RowInfo, checksums: dict[str, str]) -> Header:
         "data_fingerprint": info.data_fingerprint,
         "fingerprints": info.fingerprints,
         "checksums": checksums,
+        **({"densities": True} if info.densities else {}),
+        **({"notes": list(info.notes)} if info.notes else {}),
     }
 
 
@@ -217,6 +222,8 @@ def read_folder(path: Path) -> tuple[RowInfo, Header]:
             unit=header["unit"],
             fingerprints=header["fingerprints"],
             data_fingerprint=header["data_fingerprint"],
+            densities=header.get("densities", False),
+            notes=header.get("notes", ()),
         )
     except InputError as error:
         raise InputError(f"the table {path} is damaged: {error}") from error

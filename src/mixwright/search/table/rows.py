@@ -25,6 +25,7 @@ class RowInfo:
     - weights: float64 [n], at least 0, not all 0.
     - targets: int32 [n], positions in `target_names`.
     - unit: what a row is; fingerprints: {source: proxy fingerprint}; data_fingerprint: names the data that was scored.
+    - densities: numbers above 0 are right; notes: sentences that belong beside results.
     """
 
     sources: tuple[str, ...]
@@ -35,6 +36,8 @@ class RowInfo:
     unit: str = "sequence"
     fingerprints: dict[str, str] = field(default_factory=dict)
     data_fingerprint: str = ""
+    densities: bool = False
+    notes: tuple[str, ...] = ()
 
     def take(self, rows: RowSelection, target: str) -> RowInfo:
         """Return the information about the rows of one target."""
@@ -54,6 +57,8 @@ def row_info(
     unit: str = "sequence",
     fingerprints: Mapping[str, str] | None = None,
     data_fingerprint: str = "",
+    densities: bool = False,
+    notes: Iterable[str] = (),
 ) -> RowInfo:
     """Check the arguments of a table and return them as copies that nobody can change."""
     names = unique_names(sources)
@@ -78,6 +83,8 @@ def row_info(
         unit=unit,
         fingerprints=_fingerprints(fingerprints or {}, names),
         data_fingerprint=data_fingerprint,
+        densities=densities,
+        notes=tuple(notes),
     )
 
 

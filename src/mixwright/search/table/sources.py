@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mixwright.checks import unique_names
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error
-from mixwright.search.table.attributes import TableRows, check_values
+from mixwright.search.table.attributes import check_values
 from mixwright.search.table.column_views import JoinedColumns
 from mixwright.search.table.columns import ArrayColumns, TableColumns
 from mixwright.search.table.files import (
@@ -24,19 +24,15 @@ from mixwright.search.table.files import (
     read_header,
     write_header,
 )
+from mixwright.search.table.reading import TableReading
 from mixwright.search.table.rows import RowInfo, real_array
+from mixwright.search.table.values import require_logs
 
 Item = TypeVar("Item")
 
 
-class TableSources(TableRows):
+class TableSources(TableReading):
     """The methods of a table that add and remove sources; those of a folder change its header and one file alone."""
-
-    def __init__(self, info: RowInfo, columns: TableColumns, path: Path | None = None) -> None:
-        super().__init__(info)
-        self._columns, self._path = columns, path
-        self._complete = False
-        self._checked = False
 
     def with_source(self, source: str, values: npt.ArrayLike) -> Self:
         """
@@ -47,7 +43,8 @@ class TableSources(TableRows):
         source : str
             A name that the table does not have.
         values : array of real numbers, [n]
-            Its natural logs, in nats; -inf is allowed. They are not copied: do not change them afterwards.
+            Its natural logs, in nats; -inf is allowed. They are not copied: do not change them afterwards. Most should
+            not be above 0, unless the table is one of densities.
 
         Raises
         ------
@@ -62,6 +59,8 @@ class TableSources(TableRows):
                 f"{len(logs)}; give {self.n}"
             )
         check_values(source, logs, 0)
+        if not self._info.densities:
+            require_logs("", [source], logs[:, None])
         columns = JoinedColumns([*self._members(), (ArrayColumns(logs[:, None]), 0)])
         out = type(self)(replace(self._info, sources=names), columns)
         out._checked = self._checked

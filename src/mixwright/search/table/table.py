@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -13,17 +13,17 @@ import numpy.typing as npt
 
 from mixwright.errors import InputError
 from mixwright.files import file_fingerprint
-from mixwright.search.table.attributes import check_values, explain_row, require_same
+from mixwright.search.table.attributes import check_values, require_same
 from mixwright.search.table.column_views import SelectedColumns
 from mixwright.search.table.columns import ArrayColumns, FolderColumns
-from mixwright.search.table.files import column_numbers, is_table, read_folder, verify_checksums, write_folder
-from mixwright.search.table.imports import read_table
+from mixwright.search.table.files import column_numbers, is_table, read_folder, write_folder
+from mixwright.search.table.imports import ImportedTable, read_frame, read_table
+from mixwright.search.table.reading import BLOCK
 from mixwright.search.table.rows import RowSelection, factorise, real_array, row_info
 from mixwright.search.table.sources import TableSources
+from mixwright.search.table.values import Values, above_zero, not_logs, require_logs, to_logs
 
 __all__ = ["LikelihoodTable", "factorise"]
-
-_BLOCK = 1 << 22  # numbers that are checked or written at a time
 
 
 class LikelihoodTable(TableSources):
@@ -55,6 +55,7 @@ class LikelihoodTable(TableSources):
         unit: str = "sequence",
         fingerprints: Mapping[str, str] | None = None,
         data_fingerprint: str = "",
+        densities: bool = False,
     ) -> LikelihoodTable:
         """
         Make a table without columns in a new folder, or continue the one that was made there with the same arguments.
@@ -80,6 +81,8 @@ class LikelihoodTable(TableSources):
             is another than the table's are started again; sources that are not in it are left as they are.
         data_fingerprint : str
             Names the data that is scored.
+        densities : bool
+            The rows are scored by densities, whose logs may be above 0.
 
         Raises
         ------
@@ -88,6 +91,7 @@ class LikelihoodTable(TableSources):
             cannot be written. Nothing is changed then.
         """
         info = row_info(sources, documents, weights, targets, target_names, unit, fingerprints, data_fingerprint)
+        info = replace(info, densities=bool(densities))
         path = Path(path)
         if not is_table(path):
             try:
@@ -131,27 +135,42 @@ class LikelihoodTable(TableSources):
         targets: npt.ArrayLike | None = None,
         target_names: Iterable[str] | None = None,
         unit: str = "row",
+        values: Values | None = None,
+        tokens: npt.ArrayLike | str | None = None,
     ) -> LikelihoodTable:
         """
         Return a table in memory.
 
         Parameters
         ----------
-        log_likelihood : array of real numbers, [n, k]
-            Natural logs, in nats; -inf is allowed, but not for all sources of a row. It is not copied: do not change
-            it afterwards.
+        log_likelihood : array of real numbers, [n, k], or data frame
+            Natural logs, in nats; -inf is allowed, but not for all sources of a row. An array is not copied: do not
+            change it afterwards. The columns of a data frame are those of a file, see `from_file`.
         sources : iterable of str, [k], optional
-            Different names; source_0, source_1, ... by default.
+            Different names; source_0, source_1, ... by default. Of a data frame, the columns that are sources.
         documents : array of int, [n], optional
             The document of each row; by default each row is a document of its own.
         weights, targets, target_names, unit
             As in `create`.
+        values, tokens
+            As in `from_file`.
 
         Raises
         ------
         InputError
-            An argument is not as above.
+            An argument is not as above, or most numbers of a source are above 0 and `values` does not say why.
         """
+        if hasattr(log_likelihood, "columns"):
+            column = tokens if isinstance(tokens, str) else None
+            frame = read_frame(log_likelihood, sources, column, values)
+            given: dict[str, Any] = {
+                "documents": documents,
+                "weights": weights,
+                "targets": targets,
+                "target_names": target_names,
+            }
+            given["tokens"] = None if isinstance(tokens, str) else tokens
+            return cls._imported(frame, values, unit, **{what: x for what, x in given.items() if x is not None})
         logs = real_array("log_likelihood", log_likelihood, 2)
         n, k = logs.shape
         if not n or not k:
@@ -171,12 +190,30 @@ class LikelihoodTable(TableSources):
                 f"log_likelihood should have shape [{len(info.documents)}, {len(info.sources)}] (one row for each "
                 f"document entry, one column for each source), found {list(logs.shape)}; transpose it or correct them"
             )
-        table = cls(info, ArrayColumns(logs))
+        logs, notes = to_logs(info.sources, logs, values, tokens)
+        table = cls(replace(info, densities=values == "log_likelihood", notes=notes), ArrayColumns(logs))
         table.check()
+        if values is None:
+            require_logs("", info.sources, logs)
         return table
 
     @classmethod
-    def from_file(cls, path: str | PathLike[str]) -> LikelihoodTable:
+    def _imported(cls, found: ImportedTable, values: Values | None, unit: str = "row", **given: Any) -> LikelihoodTable:
+        """Return the table that a file or a frame holds; what is `given` takes the place of its columns."""
+        own = {name: part for name, part in vars(found).items() if name not in ("numbers", "sources", "notes")}
+        table = cls.from_array(found.numbers, found.sources, values=values, unit=unit, **{**own, **given})
+        table._info = replace(table._info, notes=found.notes + table._info.notes)
+        return table
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | PathLike[str],
+        *,
+        sources: Iterable[str] | None = None,
+        values: Values | None = None,
+        tokens: npt.ArrayLike | str | None = None,
+    ) -> LikelihoodTable:
         """
         Read likelihoods that were computed elsewhere into memory.
 
@@ -185,6 +222,16 @@ class LikelihoodTable(TableSources):
         path : path
             A .csv file (UTF-8, with a header) or a .parquet file: one column of natural logs per source, and optional
             columns named document (texts or whole numbers), weight (numbers) and target (texts or whole numbers).
+        sources : iterable of str, [k], optional
+            The columns that are sources. By default all others are, apart from the index of a data frame; each should
+            then look like log-likelihoods: no number above 0, not whole numbers only, not rising from row to row, not
+            the same in each row.
+        values : {"log_likelihood", "loss", "bits", "perplexity", "probability"}, optional
+            What the numbers are; they are turned into log-likelihoods. "log_likelihood" says that those above 0 are
+            right, as those of densities are.
+        tokens : array of numbers [n], one number, or a column's name, optional
+            How many tokens each row has. The numbers are then means per token, as perplexities always are, and are
+            multiplied by it. Without it they are those of whole rows.
 
         Raises
         ------
@@ -193,27 +240,15 @@ class LikelihoodTable(TableSources):
         MissingExtraError
             pyarrow, which reads .parquet files, is not installed.
         """
-        path = Path(path)
-        found = read_table(path)
+        path, column = Path(path), tokens if isinstance(tokens, str) else None
+        found = read_table(path, sources, column, values)
         try:
-            table = cls.from_array(**vars(found))
+            given: dict[str, Any] = {} if column or tokens is None else {"tokens": tokens}
+            table = cls._imported(found, values, **given)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         table._info = replace(table._info, data_fingerprint=file_fingerprint(path))
         return table
-
-    # ---------------------------------------------------------------- what it holds
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The sources whose columns are not finished."""
-        return tuple(source for i, source in enumerate(self.sources) if not self._columns.finished(i))
-
-    @property
-    def complete(self) -> bool:
-        """Whether all columns are finished."""
-        self._complete = self._complete or not self.missing
-        return self._complete
 
     def __repr__(self) -> str:
         """Return the size and the state in one line."""
@@ -265,7 +300,8 @@ class LikelihoodTable(TableSources):
         Raises
         ------
         InputError
-            Rows are missing or a number in the file is damaged, or it cannot be written. The file is then as it was.
+            Rows are missing, a number in the file is damaged, or most are above 0 and the table is not one of
+            densities; or it cannot be written. The file is then as it was.
         """
         i = self._index(source)
         if self._columns.finished(i):
@@ -277,70 +313,12 @@ class LikelihoodTable(TableSources):
                 f"the column of source {source!r} should have {self.n} rows, found {done}; append those from {done} on"
             )
         written = columns.unfinished(i)
-        for start in range(0, self.n, _BLOCK):
-            check_values(source, written[start : start + _BLOCK], start)
+        for start in range(0, self.n, BLOCK):
+            check_values(source, written[start : start + BLOCK], start)
+        if not self._info.densities and above_zero(written):
+            raise not_logs("", source, np.asarray(written))
         del written
         columns.finish(i)
-
-    def block(self, start: int, stop: int) -> npt.NDArray[np.float64]:
-        """
-        Return a copy of the log-likelihoods of rows start, ..., stop - 1: float64 [stop - start, k], in nats.
-
-        Values are not checked here; call `check` once before the first pass.
-
-        Raises
-        ------
-        InputError
-            A column is not finished, or there are no such rows.
-        """
-        return self._columns.rows(self._rows(start, stop))
-
-    def by_source(self, start: int, stop: int, chosen: npt.NDArray[np.intp] | None = None) -> npt.NDArray[np.float64]:
-        """Return `block(start, stop)` of some sources (default: all), transposed: float64 [len(chosen), m]."""
-        return self._columns.by_source(self._rows(start, stop), chosen)
-
-    def column_keys(self) -> list[Hashable]:
-        """Return what tells each column [k] from others in this process: columns with equal keys are equal."""
-        return [self._columns.key(i) for i in range(self.k)]
-
-    def _rows(self, start: int, stop: int) -> slice:
-        self.require_complete()
-        if not 0 <= start <= stop <= self.n:
-            raise InputError(f"a block should lie within rows 0 to {self.n}, found {start} to {stop}; correct it")
-        return slice(start, stop)
-
-    def check(self) -> None:
-        """
-        Check all likelihoods of a complete table, by blocks; once is enough.
-
-        Raises
-        ------
-        InputError
-            A column is not finished, a value is NaN or +inf, or a row is -inf under every source; row and source are
-            named.
-        """
-        if self._checked:
-            return
-        self.require_complete()
-        for rows in self._blocks():
-            possible = np.isfinite(self._columns.row_maximum(rows))
-            if not possible.all():
-                row = rows.start + int(possible.argmin())
-                values = self._columns.rows(slice(row, row + 1))[0]
-                explain_row(self.sources, values, self._columns.row_number(row))
-        self._checked = True
-
-    def verify(self) -> None:
-        """
-        Compare the files of a table on disk with the checksums that were recorded when they were written.
-
-        Raises
-        ------
-        InputError
-            Files differ; they are named.
-        """
-        if self._path is not None:
-            verify_checksums(self._path, self._columns.finished)
 
     def select(self, target: str) -> LikelihoodTable:
         """
@@ -389,18 +367,3 @@ class LikelihoodTable(TableSources):
                 "one with LikelihoodTable.create, or write to the table that was selected from"
             )
         return self._columns
-
-    def require_complete(self) -> None:
-        """Raise InputError unless all columns are finished; those that are not are named."""
-        if not self.complete:
-            missing = self.missing
-            names = ", ".join(repr(name) for name in missing[:5]) + (" ..." if len(missing) > 5 else "")
-            raise InputError(
-                f"the table should be complete, found {len(missing)} of {self.k} columns not finished ({names}); "
-                "append their rows and finish them"
-            )
-
-    def _blocks(self) -> Iterator[slice]:
-        step = max(1, _BLOCK // self.k)
-        for start in range(0, self.n, step):
-            yield slice(start, min(start + step, self.n))
