@@ -113,6 +113,60 @@ def test_a_template_that_refuses_a_row_is_an_error_that_names_it() -> None:
         encode_pairs(read_pairs(chat(PLAIN), "a"), small_tokenizer(template=template))
 
 
+OPENS = "{% if add_generation_prompt %}<|assistant|>\n<think>\n{% endif %}"
+THINKS = TEMPLATE.replace("{% if add_generation_prompt %}<|assistant|>\n{% endif %}", OPENS)
+SYSTEM_LAST = "{% if loop.last and messages[0].role == 'system' %}({{ messages[0].content }}){% endif %}"
+MOVED = TEMPLATE.replace("<|{{", SYSTEM_LAST + "<|{{")
+
+
+def test_what_a_template_opens_an_answer_with_at_inference_alone_is_noted() -> None:
+    assert THINKS != TEMPLATE
+    tokenizer = small_tokenizer(template=THINKS)
+    encoded = encode_pairs(read_pairs(chat(PLAIN), "a"), tokenizer, max_length=None)
+    (note,) = encoded.notes
+    assert note.startswith(
+        "a: 5 of 5 pairs are trained on without '<think>\\n', with which the chat template ends a prompt at inference "
+        "(first in row 1)"
+    )
+    assert tokenizer.decode(encoded.sequence(0, "chosen")[0]).endswith("<|assistant|>\nParis.</s>\n")
+    opened = chat(PLAIN)
+    for row in opened:
+        for side in ("chosen", "rejected"):
+            row[side][0]["content"] = "<think>\n" + row[side][0]["content"]
+    assert encode_pairs(read_pairs(opened, "a"), tokenizer, max_length=None).notes == ()
+
+
+def test_a_template_that_writes_the_prompt_in_another_way_before_an_answer_is_refused() -> None:
+    message = r"row 2: .*'\(You are kind.*in the prompt alone and .* a part of the prompt would be scored as the answer"
+    with pytest.raises(InputError, match=message):
+        encode_pairs(read_pairs(chat(PLAIN), "a"), small_tokenizer(template=MOVED))
+    without_system = [row for row in chat(PLAIN) if len(row["prompt"]) == 1]
+    assert encode_pairs(read_pairs(without_system, "a"), small_tokenizer(template=MOVED)).notes == ()
+
+
+def test_a_template_that_ends_every_text_with_eos_is_no_fault() -> None:
+    template = TEMPLATE + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
+    assert encode_pairs(read_pairs(chat(PLAIN), "a"), small_tokenizer(template=template), max_length=None).notes == ()
+
+
+def test_a_bos_or_an_eos_that_is_there_is_not_doubled() -> None:
+    import tokenizers
+
+    tokenizer = small_tokenizer(bos=True)
+    own = encode_pairs(read_pairs(PLAIN, "a"), tokenizer, max_length=None)
+    rendered = [row | {"prompt": "<s>" + row["prompt"]} for row in PLAIN]
+    again = encode_pairs(read_pairs(rendered, "a"), tokenizer, max_length=None)
+    assert again.fingerprint == own.fingerprint
+    assert again.notes == ("a: 5 of 5 pairs have a prompt with the BOS that the tokenizer adds: it is there once",)
+    bare = small_tokenizer()  # adds none: the one in the text is the only one
+    assert encode_pairs(read_pairs(rendered, "a"), bare, max_length=None).fingerprint == own.fingerprint
+    both = tokenizers.processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
+    tokenizer.backend_tokenizer.post_processor = both
+    ended = encode_pairs(read_pairs(PLAIN, "a"), tokenizer, max_length=None)
+    assert ended.fingerprint == own.fingerprint
+    assert ended.chosen(0).tolist().count(1) == 1
+
+
 def test_a_tokenizer_without_eos_is_an_error() -> None:
     tokenizer = small_tokenizer()
     tokenizer.eos_token = None

@@ -153,6 +153,49 @@ def test_a_bad_row_is_an_error_that_names_source_file_and_line(row: Any, message
     assert dropped.notes[0].startswith("web: 2 of 3 rows are no pairs and were left out (")
 
 
+def said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def test_messages_that_repeat_the_prompt_lose_it_there_and_are_counted() -> None:
+    system, user = said("system", "be kind"), said("user", "how are you")
+    fine, no = said("assistant", "fine"), said("assistant", "no")
+    plain = {"prompt": [system, user], "chosen": [fine], "rejected": [no]}
+    whole = plain | {"chosen": [system, user, fine], "rejected": [system, user, no]}
+    bare = plain | {"chosen": [user, fine], "rejected": [no]}
+    pairs = read_pairs([plain, whole, bare], "x")
+    assert (set(map(len, pairs.chosen)), set(map(len, pairs.rejected))) == ({1}, {1})
+    assert (pairs.chosen[2], pairs.rejected[1]) == ([fine], [no])
+    assert pairs.fingerprint == read_pairs([plain] * 3, "x").fingerprint
+    assert pairs.notes == ("x: in 2 of 3 pairs the answers repeat the prompt at their start; it was cut off there",)
+    assert read_pairs([plain] * 3, "x").notes == ()
+
+
+@pytest.mark.parametrize("prompt", ["What is 1+1? ", "What is 1+1?", "What is 1+1?\n"])
+@pytest.mark.parametrize("join", ["", "\nA: "])
+def test_strings_that_repeat_the_prompt_lose_it_there(prompt: str, join: str) -> None:
+    space = "" if prompt[-1].isspace() or join else " "
+    plain = {"prompt": prompt, "chosen": space + "It is 2.", "rejected": space + "It is 1."}
+    before = prompt + join
+    whole = plain | {side: before + plain[side] for side in ("chosen", "rejected")}
+    pairs = read_pairs([whole] * 3, "x", join=join)
+    assert pairs.fingerprint == read_pairs([plain] * 3, "x", join=join).fingerprint
+    assert pairs.notes[0].startswith("x: in 3 of 3 pairs the answers repeat the prompt")
+    if not join:
+        trimmed = plain | {side: f"What is 1+1? {plain[side].strip()}" for side in ("chosen", "rejected")}
+        assert read_pairs([trimmed], "x").chosen[0].strip() == "It is 2."
+
+
+def test_strings_that_begin_like_their_prompt_by_chance_stay() -> None:
+    plain = {"prompt": "Hi", "chosen": "Hi there!", "rejected": "Hi."}
+    other = {"prompt": "Name a fruit.", "chosen": "An apple.", "rejected": "A car."}
+    one = {"prompt": "Yes or no?", "chosen": "Yes or no? I say yes.", "rejected": "No."}  # of one answer alone
+    pairs = read_pairs([plain, other, one, other], "x")
+    assert (pairs.chosen[0], pairs.rejected[0], pairs.chosen[2]) == ("Hi there!", "Hi.", one["chosen"])
+    assert pairs.notes == ()
+    assert read_pairs([{"prompt": "", "chosen": "a", "rejected": "b"}], "x").chosen == ("a",)
+
+
 def test_columns_of_trl_that_are_not_used_are_named() -> None:
     pairs = read_pairs([{**ROW, "tools": ["a"], "images": []}, {**ROW, "chat_template_kwargs": {"a": 1}}], "web")
     assert pairs.notes == ("web: the columns chat_template_kwargs, tools are not used",)

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from mixwright.checks import read_object
 from mixwright.errors import InputError
 from mixwright.files import atomic_write, write_json
-from mixwright.preference.pairs.pair_rows import Text
 from mixwright.preference.pairs.pairs import Pairs
+from mixwright.preference.pairs.parts import Lost, Three, chat_parts, notes_of_parts, text_parts
 
 Truncation = Literal["keep_start", "keep_end"]
 LongPrompts = Literal["drop", "truncate", "error"]
@@ -25,7 +25,6 @@ Side = Literal["chosen", "rejected"]
 _SIDES: tuple[Side, Side] = ("chosen", "rejected")
 _SCHEMA = 1
 _HEAD = "encoded.json"
-_BATCH = 1024
 _ARRAYS = ("tokens", "offsets", "prompt_lengths", "rows", "label", "number")
 
 
@@ -198,21 +197,27 @@ def encode_pairs(
     Raises
     ------
     InputError
-        A setting is unknown, the tokenizer has no EOS or no template, a template refuses a pair, or none is left.
+        A setting is unknown, the tokenizer has no EOS or no template, a template refuses a pair or writes its prompt
+        in another way once an answer follows, or no pair is left.
+
+    Notes
+    -----
+    Unlike TRL, a BOS that a prompt already has is not doubled, nor an EOS that the tokenizer adds by itself.
     """
     settings = _checked(max_length, truncation, long_prompts)
-    parts = _chat_parts(pairs, tokenizer, chat_template) if pairs.is_chat else _text_parts(pairs, tokenizer)
+    lost: Lost = {}
+    make = chat_parts(pairs, tokenizer, chat_template, lost) if pairs.is_chat else text_parts(pairs, tokenizer, lost)
     kept: list[tuple[list[int], list[int], list[int]]] = []
     lengths: list[tuple[int, int]] = []
     rows: list[int] = []
     counts = {"pairs": len(pairs), "truncated": 0, "long_prompts": 0, "equal": 0, "empty": 0}
-    for i, whole in enumerate(parts):
+    for i, whole in enumerate(make):
         found = _truncated(pairs, i, *whole, settings=settings, counts=counts)
         if found is not None:
             kept.append(found[0])
             lengths.append(found[1])
             rows.append(i)
-    notes = _notes(pairs.name, counts, settings)
+    notes = (*_notes(pairs.name, counts, settings), *notes_of_parts(pairs, lost))
     if not kept:
         raise InputError(
             f"source {pairs.name!r}: there should be at least one pair with max_length={max_length}, found none "
@@ -253,70 +258,6 @@ def _flat(parts: Sequence[Any]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     return tokens, offsets
 
 
-_Three = tuple[list[int], list[int], list[int]]
-
-
-def _text_parts(pairs: Pairs, tokenizer: Any) -> Any:
-    """Yield prompt, chosen and rejected tokens of rows that are strings."""
-    eos = tokenizer.eos_token
-    if not eos:
-        raise InputError(
-            "the tokenizer should have an EOS token, which ends each answer, found none; set its eos_token"
-        )
-    for start in range(0, len(pairs), _BATCH):
-        some = slice(start, start + _BATCH)
-        prompts = list(pairs.prompt[some])
-        texts = [prompts]
-        for answers in (pairs.chosen[some], pairs.rejected[some]):
-            ended = (answer if answer.endswith(eos) else answer + eos for answer in answers)  # type: ignore[union-attr]
-            texts.append([prompt + answer for prompt, answer in zip(prompts, ended, strict=True)])  # type: ignore[operator]
-        ids = [tokenizer(text=part, verbose=False)["input_ids"] for part in texts]
-        yield from (_split(*three) for three in zip(*ids, strict=True))
-
-
-def _chat_parts(pairs: Pairs, tokenizer: Any, chat_template: str | None) -> Any:
-    """Yield prompt, chosen and rejected tokens of rows that are messages."""
-    if chat_template is None or (chat_template == "auto" and not getattr(tokenizer, "chat_template", None)):
-        found = "a tokenizer that has none" if chat_template == "auto" else "chat_template=None"
-        raise InputError(
-            f"source {pairs.name!r}: its rows are chat messages, which need a chat template, found {found}; give the "
-            "template's text as chat_template, or rows that are strings"
-        )
-    own = {} if chat_template == "auto" else {"chat_template": chat_template}
-    for i in range(len(pairs)):
-        prompt: Any = pairs.prompt[i]
-        try:
-            yield _split(
-                _chat_ids(tokenizer, prompt, add_generation_prompt=True, **own),
-                _chat_ids(tokenizer, prompt + pairs.chosen[i], **own),
-                _chat_ids(tokenizer, prompt + pairs.rejected[i], **own),
-            )
-        except Exception as error:  # a template is a program, and raises what it likes
-            raise InputError(
-                f"source {pairs.name!r}: {pairs.place(i)}: the chat template should take these messages, found "
-                f"{type(error).__name__}: {error}; correct the row, or give another chat_template"
-            ) from error
-
-
-def _chat_ids(tokenizer: Any, messages: Text, **options: Any) -> list[int]:
-    return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"])
-
-
-def _split(prompt: list[int], with_chosen: list[int], with_rejected: list[int]) -> _Three:
-    """Split where prompt and answer part: a token across the border belongs to the answer, as in TRL."""
-    end = min(_common(prompt, with_chosen), _common(prompt, with_rejected))
-    return prompt[:end], with_chosen[end:], with_rejected[end:]
-
-
-def _common(first: list[int], second: list[int]) -> int:
-    """Return how many tokens at the start are the same."""
-    if second[: len(first)] == first:
-        return len(first)
-    return next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
-
-
 def _truncated(
     pairs: Pairs,
     i: int,
@@ -326,7 +267,7 @@ def _truncated(
     *,
     settings: _Settings,
     counts: dict[str, int],
-) -> tuple[_Three, tuple[int, int]] | None:
+) -> tuple[Three, tuple[int, int]] | None:
     """Return a pair cut to length, and the prompt's length on each side; None if nothing is left of it."""
     limit = settings.max_length
     if limit is not None and settings.truncation == "keep_start" and len(prompt) >= limit:

@@ -143,6 +143,48 @@ def _shared_start(chosen: Any, rejected: Any, columns: PairColumns) -> TextPair:
     return TextPair(chosen[:end], chosen[end:], rejected[end:])
 
 
+def without_repeats(rows: Sequence[TextPair], join: str = "") -> tuple[list[TextPair], int]:
+    """
+    Return rows whose answers do not begin with their prompt, and how many had one cut off.
+
+    Messages at the start of an answer that are those of the prompt (its system message may be missing) are cut off in
+    every answer. Strings are cut where both answers begin with the prompt, and only if that is so in at least half of
+    the rows: in a few it may be how the answer begins.
+
+    Parameters
+    ----------
+    rows
+        All of one kind; prompts that are strings end with `join`.
+    """
+    cut = [
+        pair._replace(chosen=_after(pair, pair.chosen, join), rejected=_after(pair, pair.rejected, join))
+        for pair in rows
+    ]
+    if rows and isinstance(rows[0].prompt, str):
+        both = [new.chosen != old.chosen and new.rejected != old.rejected for new, old in zip(cut, rows, strict=True)]
+        cut = [new if whole else old for new, old, whole in zip(cut, rows, both, strict=True)]
+        if 2 * sum(both) < len(rows):
+            cut = list(rows)
+    return cut, sum(new is not old and new != old for new, old in zip(cut, rows, strict=True))
+
+
+def _after(pair: TextPair, answer: Any, join: str) -> Any:
+    """Return an answer without the prompt at its start; as it is where it has none, or nothing else."""
+    prompt: Any = pair.prompt
+    starts = [prompt]
+    if isinstance(prompt, str):
+        bare = prompt.removesuffix(join)
+        starts += [bare, bare.rstrip()]
+    else:
+        starts.append([message for message in prompt if message["role"] != "system"])
+    for start in starts:
+        if start and len(answer) > len(start) and answer[: len(start)] == start:
+            rest = answer[len(start) :]
+            ends_in_space = isinstance(prompt, str) and prompt[-1:].isspace()
+            return (rest.lstrip() or answer) if ends_in_space else rest
+    return answer
+
+
 def _check_answers(pair: TextPair, columns: PairColumns) -> None:
     for name, answer in ((columns.chosen, pair.chosen), (columns.rejected, pair.rejected)):
         text = answer if isinstance(answer, str) else "".join(message["content"] for message in answer)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError
 from mixwright.files.rows import FoundRow
-from mixwright.preference.pairs.pair_rows import BadRowError, PairColumns, Text, TextPair, pair_of_row
+from mixwright.preference.pairs.pair_rows import BadRowError, PairColumns, Text, TextPair, pair_of_row, without_repeats
 from mixwright.preference.pairs.row_sources import is_paths, rows_of
 from mixwright.text.tokens import is_held_out
 
@@ -125,7 +125,8 @@ def read_pairs(
     chosen, rejected
         The columns of the better and the worse answer. All three are strings, or chat messages [{"role", "content"}].
     join
-        Put at the end of prompts that are strings: the text between prompt and answer.
+        Put at the end of prompts that are strings: the text between prompt and answer. Answers that repeat their prompt
+        at the start lose it there, and are counted in `notes`.
     where
         {column: value or [values]}: only rows with these values are read; of the others nothing is checked.
     invalid
@@ -243,9 +244,17 @@ class _Found:
         notes = [f"{self.name}: {bad:,} of {self.read:,} rows are no pairs and were left out ({counts})"] if bad else []
         if self.not_read:
             notes.append(f"{self.name}: the columns {', '.join(sorted(self.not_read))} are not used")
+        good, repeats = self.good, 0
+        if self.columns.prompt is not None:
+            good, repeats = without_repeats(self.good, self.columns.join)
+        if repeats:
+            notes.append(
+                f"{self.name}: in {repeats:,} of {len(good):,} pairs the answers repeat the prompt at their start; it "
+                "was cut off there"
+            )
         names = dict.fromkeys(key for row in self.others for key in row)
         columns = {key: tuple(row.get(key) for row in self.others) for key in names}
-        prompt, chosen, rejected = (tuple(column) for column in zip(*self.good, strict=True))
+        prompt, chosen, rejected = (tuple(column) for column in zip(*good, strict=True))
         label, number = np.array(self.label, np.int32), np.array(self.number, np.int64)
         return Pairs(self.name, prompt, chosen, rejected, columns, tuple(notes), tuple(self.labels), label, number)
 
