@@ -259,8 +259,8 @@ def test_what_was_read_to_its_end_is_not_read_again(
 ) -> None:
     read: list[str] = []
 
-    def counting(path: Path, field: str) -> Any:
-        for text in read_documents(path, field):
+    def counting(path: Path, *options: Any, **more: Any) -> Any:
+        for text in read_documents(path, *options, **more):
             read.append(path.name)
             yield text
 

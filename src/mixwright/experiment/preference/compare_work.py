@@ -16,7 +16,7 @@ from mixwright.experiment.core.stages import Progress, Stage, silent
 from mixwright.experiment.preference.arms import Weighting, checked_share, described, fixed, following, start_of
 from mixwright.experiment.preference.compare_config import ComparePreferenceConfig, PreferenceArmConfig
 from mixwright.experiment.preference.inputs import open_inputs
-from mixwright.experiment.preference.measures import HeldOutPairs, Measured, Specialist
+from mixwright.experiment.preference.measures import HeldOutPairs, PairMeasures, Specialist
 from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
 from mixwright.experiment.preference.work import PairWork, curve_of
 from mixwright.files import atomic_write, fingerprint
@@ -117,7 +117,7 @@ class _ArmWork:
             result, pairs = self._made(report)
         report(1.0)
         measured = {
-            name: Measured.of(own, self._specialists()[name].test if over else None) for name, own in pairs.items()
+            name: PairMeasures.of(own, self._specialists()[name].test if over else None) for name, own in pairs.items()
         }
         values = {"preference accuracy": {name: own.accuracy for name, own in measured.items()}}
         if over:

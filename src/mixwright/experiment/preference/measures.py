@@ -43,7 +43,7 @@ class HeldOutPairs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Measured:
+class PairMeasures:
     """
     Held-out pairs of a source under a model: means, in nats.
 
@@ -64,7 +64,7 @@ class Measured:
     gap: float | None = None
 
     @classmethod
-    def of(cls, pairs: HeldOutPairs, specialist: Array | None = None) -> Measured:
+    def of(cls, pairs: HeldOutPairs, specialist: Array | None = None) -> PairMeasures:
         """Return the means of pairs; `specialist` [m]: its losses of all held-out pairs of the source."""
         over = None if specialist is None else pairs.loss.astype(np.float64) - specialist[pairs.rows]
         return cls(

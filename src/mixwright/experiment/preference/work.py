@@ -13,7 +13,7 @@ from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.preference.arms import Weighting
 from mixwright.experiment.preference.data import EncodedSource
 from mixwright.experiment.preference.inputs import Inputs
-from mixwright.experiment.preference.measures import HeldOutPairs, Measured, Specialist
+from mixwright.experiment.preference.measures import HeldOutPairs, PairMeasures, Specialist
 from mixwright.experiment.preference.train_config import GeneralistTrainingConfig
 from mixwright.files import fingerprint
 from mixwright.preference.fitting import EVALUATION, FitSettings, Watch, fit, read_lines
@@ -136,11 +136,12 @@ class PairWork:
             found[name] = HeldOutPairs(rows, scores.loss, scores.margin)
         return found
 
-    def measure(self, model: Any, specialists: Losses | None, most: int | None = None) -> dict[str, Measured]:
+    def measure(self, model: Any, specialists: Losses | None, most: int | None = None) -> dict[str, PairMeasures]:
         """Return what held-out pairs of each source are like under a model; `most` pairs of each, evenly chosen."""
         found = self.held_out(model, most)
         return {
-            name: Measured.of(pairs, specialists[name].test if specialists else None) for name, pairs in found.items()
+            name: PairMeasures.of(pairs, specialists[name].test if specialists else None)
+            for name, pairs in found.items()
         }
 
     def rows(self, specialists: Losses | None) -> dict[str, PairRows]:
