@@ -140,7 +140,8 @@ class PairWork:
         """Return what held-out pairs of each source are like under a model; `most` pairs of each, evenly chosen."""
         found = self.held_out(model, most)
         return {
-            name: PairMeasures.of(pairs, specialists[name].test if specialists else None)
+            name: PairMeasures.of(own, specialists[name].test if specialists else None)
+            for name, own in found.items()
             for name, pairs in found.items()
         }
 
