@@ -109,6 +109,11 @@ def test_missing_file_and_wrong_encoding(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("sources: {é: x}".encode("latin-1"))
     with pytest.raises(InputError, match="UTF-8"):
         load("search", tmp_path / "latin.yaml")
+    (tmp_path / "data.parquet").write_bytes(b"PAR1\x15\x80\x15")
+    with pytest.raises(InputError, match=r"data\.parquet: this should be a YAML file, found a parquet file"):
+        load("search", tmp_path / "data.parquet")
+    (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
+    assert load("search", tmp_path / "bom.yaml").sources["web"].path == tmp_path / "web.jsonl"
 
 
 def test_a_dictionary_works_as_well(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -6,8 +7,11 @@ import pytest
 
 from mixwright.errors import InputError
 from mixwright.experiment import load, make
+from mixwright.experiment.core.stages import silent
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.inputs import check_inputs, read_target
+from mixwright.experiment.text.inputs import TokenSource, check_inputs, left_out, read_target, tokenize_sources
+from mixwright.experiment.text.source_files import check_sources, source_documents
+from mixwright.text import byte_tokenizer
 
 
 def jsonl(path: Path, rows: list[Any]) -> Path:
@@ -94,3 +98,86 @@ def test_a_target_of_one_document_is_an_error(data: Path) -> None:
     jsonl(data / "one.jsonl", [{"text": "alone"}])
     with pytest.raises(InputError, match="here: there should be documents in both parts"):
         read_target("t", config(data, targets={"t": "one.jsonl"}).targets["t"], "here")
+
+
+def tokens_of(settings: SearchConfig, folder: Path) -> tuple[dict[str, TokenSource], list[str]]:
+    """Return the sources as tokens, and the notes of what was left out."""
+    prints = check_sources(settings, folder, silent)
+    found = tokenize_sources(settings, folder, byte_tokenizer(), prints, silent)
+    return {source.name: source for source in found}, left_out([], found)
+
+
+def documents(source: TokenSource) -> int:
+    return source.train.documents + (source.held_out.documents if source.held_out else 0)
+
+
+SMALL = {"final": {"context": 8}, "held_out": 0.1}
+
+
+def test_lists_patterns_links_and_samples_of_sources(data: Path) -> None:
+    (data / "blobs").mkdir()
+    jsonl(data / "blobs" / "0f343b", [{"text": f"c {i} and more"} for i in range(30)])
+    os.symlink(data / "blobs" / "0f343b", data / "c.jsonl")
+    sources = {
+        "list": ["a.jsonl", "b.jsonl"],
+        "pattern": {"path": "[ab].jsonl"},
+        "hub": "c.jsonl",
+        "sample": {"path": "a.jsonl", "max_documents": 20},
+    }
+    settings = config(data, sources=sources, **SMALL)
+    check_inputs(settings)
+    found, notes = tokens_of(settings, data / "run")
+    assert {name: documents(source) for name, source in found.items()} == {
+        "list": 100,
+        "pattern": 100,
+        "hub": 30,
+        "sample": 20,
+    }
+    assert found["list"].train.fingerprint == found["pattern"].train.fingerprint
+    assert notes == []
+    assert make("search", settings.dumped(), folder=data) == settings
+    sampled = list(source_documents(settings.sources["sample"]))
+    assert sampled != [f"a {i}" for i in range(20)]
+    assert sampled == list(source_documents(settings.sources["sample"]))
+
+
+def test_null_and_empty_texts_are_counted_also_when_the_tokens_are_there_already(data: Path) -> None:
+    rows = [{"text": f"a {i} and more"} for i in range(50)] + [{"text": None}, {"text": ""}, {"text": None}]
+    jsonl(data / "a.jsonl", rows)
+    with pytest.raises(InputError, match=r"sources\.a.*line 51: .*found null; .*\(invalid: drop\)"):
+        check_sources(config(data, **SMALL), data / "run", silent)
+    settings = config(data, sources={"a": {"path": "a.jsonl", "invalid": "drop"}}, **SMALL)
+    for _ in range(2):
+        found, notes = tokens_of(settings, data / "run")
+        assert documents(found["a"]) == 50
+        assert notes == ["a: 1 text left out: empty", "a: 2 texts left out: null"]
+
+
+def test_files_beside_the_data_of_sources_and_targets_are_counted(data: Path) -> None:
+    for name, file in (("web", "a.jsonl"), ("exam", "t.jsonl")):
+        (data / name).mkdir()
+        (data / file).rename(data / name / file)
+        (data / name / "README.md").write_text("about")
+    settings = config(data, sources={"web": "web"}, targets={"exam": "exam"}, **SMALL)
+    found, notes = tokens_of(settings, data / "run")
+    target = read_target("exam", settings.targets["exam"], "here")
+    assert documents(found["web"]) == 50
+    assert "README.md" in notes[0]
+    assert [note.partition(":")[0] for note in left_out([target], [])] == ["the target exam"]
+    (data / "web" / "README.md").write_text("changed")
+    assert check_sources(settings, data / "run", silent)["web"] == check_sources(settings, data / "new", silent)["web"]
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (3, "should be a path or a list of paths, found 3"),
+        ([], r"should be a path or a list of paths, found \[\]"),
+        (["a.jsonl", 3], "should be a path or a list of paths"),
+        ("x*.jsonl", "this pattern should match files, found none"),
+        (["a.jsonl", "x.jsonl"], r"x\.jsonl: there should be a file or folder here"),
+    ],
+)
+def test_paths_that_are_none(data: Path, path: Any, says: str) -> None:
+    with pytest.raises(InputError, match=f"sources.a.*{says}"):
+        check_inputs(config(data, sources={"a": {"path": path}, "b": "b.jsonl"}))

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -133,3 +134,11 @@ def test_begin_keeps_what_belongs_and_removes_what_does_not(tmp_path):
     assert (stage.folder / "part" / "x").exists()
     Stage(tmp_path / "s", {"a": 2}).begin()
     assert sorted(path.name for path in stage.folder.iterdir()) == ["begin.json"]
+
+
+@pytest.mark.parametrize(("flags", "says"), [(os.ST_RDONLY, "the file system is read-only"), (0, "permission denied")])
+def test_a_read_only_mount_is_not_a_closed_folder(tmp_path, monkeypatch, flags, says):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=flags))
+    with pytest.raises(InputError, match=says):
+        check_folder(tmp_path / "run")

@@ -415,3 +415,9 @@ def test_a_certificate_that_is_not_reached_is_said(monkeypatch):
     with pytest.warns(RuntimeWarning, match="certificate was not reached"):
         result = MixMin(shrinkage=0.1).fit(L)
     assert "certificate was not reached" in result.verdict
+
+
+def test_the_largest_shrinkage_is_allowed():
+    MixMin(shrinkage=1e6)
+    with pytest.raises(InputError, match=r"a number from 0 to 1,000,000, found 1000001\.0"):
+        MixMin(shrinkage=1e6 + 1)
