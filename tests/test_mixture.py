@@ -147,6 +147,9 @@ def test_priors():
     assert Mixture({"a": 30, "b": 10}, Static(), prior="natural").weights_for(0).tolist() == [0.75, 0.25]
     assert Mixture({"a": 30, "b": 10}, Static()).weights_for(0).tolist() == [0.5, 0.5]
     assert Mixture(["a", "b"], Static(), prior=[0.2, 0.8]).weights_for(0).tolist() == [0.2, 0.8]
+    assert Mixture(["a", "b", "c"], Static(), prior={"b": 3, "a": 1}).weights_for(0).tolist() == [0.25, 0.75, 0.0]
+    with pytest.raises(InputError, match="prior should name a source; found 'bb'; did you mean 'b'"):
+        Mixture(["a", "b"], Static(), prior={"bb": 1.0})
     for arguments, message in (
         ((["a"], Static(), 8, "natural"), "needs the rows"),
         ((["a"], Static(), 8, "best"), "prior should be"),

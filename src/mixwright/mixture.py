@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.checks import unique_names
+from mixwright.checks import by_name, unique_names
 from mixwright.constraints.limits import Constraints
 from mixwright.constraints.quadratic import project
 from mixwright.errors import AlarmWarning, InputError
@@ -47,7 +47,7 @@ class Mixture:
     lag
         Steps between an observation and the first step of its weights: more than what is read ahead (`check_ahead`).
     prior
-        [k], "uniform", or "natural" (in proportion to rows).
+        [k], {source: weight} (0 where not named), "uniform", or "natural" (in proportion to rows).
     log
         A file to which each decision is appended as a line of JSON; on one rank only.
     constraints
@@ -72,7 +72,7 @@ class Mixture:
         sources: Iterable[str] | Mapping[str, int],
         strategy: Strategy[Any],
         lag: int = 8,
-        prior: str | Sequence[float] | Array = "uniform",
+        prior: str | Mapping[str, float] | Sequence[float] | Array = "uniform",
         log: str | PathLike[str] | None = None,
         constraints: Constraints | None = None,
     ) -> None:
@@ -355,7 +355,7 @@ def _prior(prior: Any, sources: Any, names: tuple[str, ...]) -> Array:
         if not isinstance(sources, Mapping):
             raise InputError("prior='natural' needs the rows of each source; give sources as {name: rows}")
         return normalise([sources[name] for name in names], "rows")
-    values = normalise(prior, "prior")
+    values = normalise(by_name(prior, names, "prior") if isinstance(prior, Mapping) else prior, "prior")
     if len(values) != len(names):
         raise InputError(f"prior should have one weight per source ({len(names)}), found {len(values)}")
     return values

@@ -269,3 +269,28 @@ def test_cross_validation_needs_documents():
     with pytest.raises(InputError, match="at least 3 documents; found 2"):
         SquaredError().fit(np.eye(2), [0.0, 1.0])
     assert mixwright.SquaredError is SquaredError
+
+
+def test_a_data_frame_names_its_sources_and_its_index_is_none():
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=(40, 2))
+    y = F @ [0.7, 0.3]
+    frame = pandas.DataFrame({"index": np.arange(40), "web": F[:, 0], "law": F[:, 1]})
+    result = SquaredError(shrinkage=0.1).fit(frame, y)
+    assert result.sources == ("web", "law")
+    assert result.weights.tolist() == SquaredError(shrinkage=0.1).fit(F, y).weights.tolist()
+    turned = SquaredError(shrinkage=0.1).fit(frame, y, sources=["law", "web"])
+    assert turned.weights[::-1].tolist() == pytest.approx(result.weights.tolist())
+    with pytest.raises(InputError, match="found 'lav'; did you mean 'law'"):
+        SquaredError().fit(frame, y, sources=["lav"])
+
+
+@pytest.mark.parametrize("scale", ["logit", "log"])
+def test_logits_of_outcomes_0_and_1_are_refused(scale):
+    rng = np.random.default_rng(0)
+    logits, y = rng.normal(size=(60, 2)) * 3, np.arange(60) % 2
+    p = 1 / (1 + np.exp(-logits))
+    with pytest.raises(InputError, match=r"should be probabilities; found .* of 60 below 0 or above 1 for source"):
+        SquaredError(shrinkage=0.1).fit(logits if scale == "logit" else np.log(p), y)
+    assert SquaredError(shrinkage=0.1).fit(p, y).weights.sum() == pytest.approx(1)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright.checks import unique_names
+from mixwright.checks import near, unique_names
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.search.inputs import FEWEST_DOCUMENTS, Allowed, PerSource, Prior, check_settings, checked_seed
@@ -18,6 +18,7 @@ from mixwright.search.resampling.resample import improvement_interval, paired_er
 from mixwright.search.result import SearchResult, numbered, too_few_for_folds, warn_uncertified
 from mixwright.search.solver.cross_moments import cross_moments
 from mixwright.search.solver.squared_problem import SquaredFolds, SquaredProblem
+from mixwright.search.table.values import is_index
 
 Array = NDArray[np.float64]
 
@@ -90,7 +91,8 @@ class SquaredError:
         Parameters
         ----------
         evidence
-            The predictions [n, k], an array or a memory map; or blocks [., k] of it in row order, which are read once.
+            The predictions [n, k]: an array, a memory map, or a data frame (its columns name the sources, without an
+            index); or blocks [., k] in row order, which are read once. Of outcomes 0 and 1, probabilities.
         outcomes
             [n], finite.
         sizes
@@ -114,6 +116,8 @@ class SquaredError:
             than 3 documents.
         """
         seed = checked_seed(seed)
+        if hasattr(evidence, "columns"):
+            evidence, sources = _of_frame(evidence, sources)
         moments = cross_moments(evidence, outcomes, row_weights, documents, seed)
         allowed = Allowed.of(self.prior, _names(sources, moments.M.shape[1]), sizes, constraints)
         problem = SquaredProblem(moments, allowed.positions, allowed.prior[allowed.positions], allowed.part)
@@ -244,3 +248,14 @@ def _names(sources: Sequence[str] | None, k: int) -> tuple[str, ...]:
     if len(out) != k:
         raise InputError(f"sources should be {k} names, one per column of predictions; found {len(out)}")
     return out
+
+
+def _of_frame(frame: Any, sources: Sequence[str] | None) -> tuple[Array, tuple[str, ...]]:
+    """Return the predictions and the names of a data frame: the columns that are named, or all but its index."""
+    columns = {str(name): name for name in frame.columns}
+    chosen = [name for i, name in enumerate(columns) if not is_index(name, i)] if sources is None else sources
+    names = unique_names(chosen)
+    for name in names:
+        if name not in columns:
+            raise InputError(f"sources should name columns of the predictions{near(name, list(columns), 'columns')}")
+    return np.stack([np.asarray(frame[columns[name]]) for name in names], axis=1), names

@@ -15,6 +15,7 @@ from mixwright.simplex import normalise
 Array = NDArray[np.float64]
 GROUPS, FOLDS = 60, 10  # of documents: a fold is six groups
 BLOCK = 1 << 21  # numbers of a block
+ROUNDING = 1e-6
 KEPT = 1 << 27  # numbers of all matrices: for many sources there are fewer groups
 
 
@@ -57,7 +58,8 @@ def cross_moments(
     Raises
     ------
     InputError
-        For shapes that do not fit each other and numbers that are not finite; row and source are named.
+        For shapes that do not fit each other, numbers that are not finite (row and source are named), and predictions
+        of outcomes 0 and 1 that are mostly no probabilities.
     """
     y = np.asarray(outcomes)
     if y.ndim != 1 or y.size == 0 or y.dtype.kind not in "buif" or not np.isfinite(y := y.astype(np.float64)).all():
@@ -70,6 +72,7 @@ def cross_moments(
     codes = np.arange(n) if documents is None else _documents(documents, n)
     weight = np.bincount(codes, c).astype(np.float64)
     M: Array | None = None
+    outside: NDArray[np.int64] = np.zeros(1, np.int64)  # rows of each source whose prediction is no probability
     group, sizes = np.empty(0, np.int64), np.empty(0, np.int64)
     done = 0
     for block in _blocks(predictions, n):
@@ -89,6 +92,7 @@ def cross_moments(
                 f"predictions should be finite; found {block[row, source]} in row {done + row} of source {source}; "
                 "remove the row or predict it again"
             )
+        outside = outside + ((block < -ROUNDING) | (block > 1 + ROUNDING)).sum(0)
         residual = (block - y[rows, None]) * np.sqrt(c[rows])[:, None]
         for g in np.unique(group[rows]):
             own = residual[group[rows] == g]
@@ -96,6 +100,12 @@ def cross_moments(
         done += len(block)
     if M is None or done != n:
         raise InputError(f"predictions should have as many rows as outcomes ({n}); found {done}; give one of each")
+    if y.min() == 0 and y.max() == 1 and ((y == 0) | (y == 1)).all() and (2 * outside > n).any():
+        source = int(outside.argmax())
+        raise InputError(
+            f"predictions of outcomes 0 and 1 should be probabilities; found {outside[source]} of {n} below 0 or above "
+            f"1 for source {source}, as logits or logs of probabilities are; give probabilities"
+        )
     share = np.bincount(group, c, minlength=sizes.size).astype(np.float64)
     mean = float(c @ y)
     return CrossMoments(M, share, sizes, n, float(c @ (y - mean) ** 2), float(1 / (weight @ weight)))
