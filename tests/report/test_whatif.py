@@ -19,7 +19,7 @@ from mixwright.report import render, write_what_if
 from mixwright.report.what_if.numbers import (
     MOST_BYTES,
     Mark,
-    TargetRows,
+    PageRows,
     check_what_if,
     draw_rows,
     groups_by_prefix,
@@ -299,6 +299,6 @@ def test_damaged_objects_are_refused(change, says):
 
 
 def test_one_source_is_enough():
-    rows = TargetRows("t", "row", np.array([[-1.0], [-2.0]]), np.ones(2), 2, [1.5], 0)
+    rows = PageRows("t", "row", np.array([[-1.0], [-2.0]]), np.ones(2), 2, [1.5], 0)
     made = make_what_if(["only"], [rows], [Mark("uniform", "uniform", np.ones(1))])
     assert made["targets"][0]["shown"] == [1.5]

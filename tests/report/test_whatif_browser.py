@@ -12,7 +12,7 @@ import yaml
 
 from mixwright.mixture_file import MixtureFile
 from mixwright.report import write
-from mixwright.report.what_if.numbers import Mark, TargetMoments, TargetRows, make_what_if, unpack
+from mixwright.report.what_if.numbers import Mark, PageMoments, PageRows, make_what_if, unpack
 
 from .fixtures import SCRIPT, realistic
 from .test_page import NAMES as HOSTILE
@@ -252,7 +252,7 @@ def test_a_refused_clipboard_selects_the_text(show):
 def test_rows_that_differ_by_thousands_of_nats(show):
     rng = np.random.default_rng(0)
     logs = np.concatenate([rng.normal(-9_000, 900, (40, 3)), rng.normal(-2, 1, (40, 3))])
-    rows = TargetRows("far", "sequence", logs, rng.random(80), 80, [1.0, 1.0], 0)
+    rows = PageRows("far", "sequence", logs, rng.random(80), 80, [1.0, 1.0], 0)
     marks = [Mark("search", "search", np.array([0.2, 0.3, 0.5])), Mark("uniform", "uniform", np.full(3, 1 / 3))]
     made = make_what_if(["a", "b", "c"], [rows], marks)
     page = show(made)
@@ -275,7 +275,7 @@ def test_squared_error(show):
     matrix = R.T @ R / 50
     marks = [Mark("search", "search", np.array([0.2, 0.3, 0.5])), Mark("uniform", "uniform", np.full(3, 1 / 3))]
     losses = [float(mark.weights @ matrix @ mark.weights) for mark in marks]
-    made = make_what_if(["a", "b", "c"], [TargetMoments("y", "squared units", matrix, 50, losses, 0)], marks)
+    made = make_what_if(["a", "b", "c"], [PageMoments("y", "squared units", matrix, 50, losses, 0)], marks)
     page = show(made)
     slider(page, 1).fill("61.7")
     w = check(page, made)

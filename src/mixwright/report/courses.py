@@ -29,7 +29,7 @@ class ShownSource(NamedTuple):
     look: Look
 
 
-class Measured(NamedTuple):
+class ByStep(NamedTuple):
     """Something that is shown by step: its key, the section's title, words for the chart, how a value is written."""
 
     key: str
@@ -62,11 +62,11 @@ def courses(
     step: Callable[[Mapping[str, Any]], float],
     value: Callable[[Mapping[str, Any], int, str], float | None],
     shown: Mapping[int, ShownSource],
-    measures: Sequence[Measured],
+    measures: Sequence[ByStep],
     prefix: str = "",
 ) -> list[dict[str, Any]]:
     """
-    Return a chart and its table for each measure of which something is known.
+    Return a chart and its table for each measure that has any value.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def courses(
     return found
 
 
-def _course(name: str, measure: Measured, lines: Sequence[Line], held: bool = False) -> dict[str, Any]:
+def _course(name: str, measure: ByStep, lines: Sequence[Line], held: bool = False) -> dict[str, Any]:
     """Return the chart of a measure with at most 40 rows (step, texts) of its lines, which have the same steps."""
     words = f"{measure.title}, {measure.words}"
     chart = lines_chart(name, words, lines, measure.say, held=held, zero=measure.zero, whole=measure.whole)
@@ -125,7 +125,7 @@ def weights_course(
     kept = [acted[i] for i in thinned(acted, 4 * SHOWN_POINTS)]
     steps = [step for step, _ in kept]
     lines = [Line(source.name, source.look, steps, [row[i] for _, row in kept]) for i, source in shown.items()]
-    return [_course("weights", Measured("weights", "Weights", words, SAY_SHARE, zero=True), lines, held=True)]
+    return [_course("weights", ByStep("weights", "Weights", words, SAY_SHARE, zero=True), lines, held=True)]
 
 
 def decision_log(decisions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Column:
+class ArmWeights:
     """A mixture over seeds: weights asked, weights at the start where they changed, epochs."""
 
     arm: ArmView
@@ -55,10 +55,10 @@ class Column:
 
 def weight_groups(summary: Mapping[str, Any], arms: Mapping[str, ArmView]) -> list[dict[str, Any]]:
     """Return the mixtures for all targets, then those for each target, with a chart and the rows of tables."""
-    columns: dict[str | None, list[Column]] = {}
+    columns: dict[str | None, list[ArmWeights]] = {}
     for arm in summary["arms"]:
         for mixture in arm["mixtures"]:
-            column = Column(arms[arm["name"]], mixture["weights"], mixture.get("start"), mixture.get("epochs"))
+            column = ArmWeights(arms[arm["name"]], mixture["weights"], mixture.get("start"), mixture.get("epochs"))
             columns.setdefault(mixture.get("target"), []).append(column)
     order = [None, *summary["targets"]]
     groups = []
@@ -83,14 +83,14 @@ def weight_groups(summary: Mapping[str, Any], arms: Mapping[str, ArmView]) -> li
     return groups
 
 
-def _by_weight(names: Iterable[str], columns: Sequence[Column]) -> list[str]:
+def _by_weight(names: Iterable[str], columns: Sequence[ArmWeights]) -> list[str]:
     """Return the sources, those first that some mixture gives most; the natural one counts only alone."""
     sources = list(dict.fromkeys(names))
     found = [c for c in columns if c.arm.kind != "natural"] or columns
     return sorted(sources, key=lambda s: (-max(c.average(s) for c in found), sources.index(s)))
 
 
-def _chart(name: str, sources: Sequence[str], columns: Sequence[Column], k: int) -> Any:
+def _chart(name: str, sources: Sequence[str], columns: Sequence[ArmWeights], k: int) -> Any:
     """Return the chart of mean weights with their range over seeds; a start of its own is an open mark."""
     entries = []
     for column in columns:
@@ -101,7 +101,7 @@ def _chart(name: str, sources: Sequence[str], columns: Sequence[Column], k: int)
     return weight_chart(name, sources, range(min(len(sources), SHOWN_SOURCES)), entries, 1 / max(k, 1))
 
 
-def _entry(name: str, look: Look, column: Column, field: str, sources: Sequence[str]) -> dict[str, Any]:
+def _entry(name: str, look: Look, column: ArmWeights, field: str, sources: Sequence[str]) -> dict[str, Any]:
     nothing = Spread(0.0, 0.0, 0.0)
     spreads = [column.spread(field, source) or nothing for source in sources]
     interval = [(s.low, s.high) for s in spreads] if any(s.moves for s in spreads) else None

@@ -199,7 +199,7 @@ def _add_charts(
 def _cost(
     summary: Mapping[str, Any], arms: Mapping[str, ArmView], measures: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the table of what arms cost, and the chart of what that brought."""
+    """Return the table of what arms cost, and the chart of gain against cost."""
     measure = next((m for m in measures if m["name"] == "average of targets" and m["kind"] == "all targets"), None)
     measure = measure or next(m for m in measures if m["headline"])
     gains = {row["arm"].name: _gain(row["entry"], measure["higher"]) for row in measure["rows"] if row["entry"]}

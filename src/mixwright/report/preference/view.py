@@ -9,7 +9,7 @@ from mixwright.report.checks import check_kind
 from mixwright.report.courses import (
     SAY_SHARE,
     SAY_TIMES,
-    Measured,
+    ByStep,
     alarms_of,
     charts_of,
     courses,
@@ -24,17 +24,17 @@ _NEEDED = ("title", "sources", "curve", "steps", "pairs", "strategy", "fixed", "
 _WEIGHTS = "share of the pairs that are drawn, or of the loss"
 # Pairs begin at log 2, so curves have no steep part: all of each is shown (whole).
 _HELD_OUT = (
-    Measured("excess", "Excess over the specialist", "nats per pair; pairs below their specialist count 0", zero=True),
-    Measured("gap", "Gap to the specialist", "held-out loss minus the specialist’s, nats per pair", whole=True),
-    Measured("loss", "Loss", "nats per pair, lower is better", whole=True),
-    Measured("accuracy", "Preference accuracy", "share of pairs with a margin above 0", SAY_SHARE, True),
+    ByStep("excess", "Excess over the specialist", "nats per pair; pairs below their specialist count 0", zero=True),
+    ByStep("gap", "Gap to the specialist", "held-out loss minus the specialist’s, nats per pair", whole=True),
+    ByStep("loss", "Loss", "nats per pair, lower is better", whole=True),
+    ByStep("accuracy", "Preference accuracy", "share of pairs with a margin above 0", SAY_SHARE, True),
 )
 _TRAINED = (
-    Measured("excess", "Excess in training", "mean over the step’s pairs, nats per pair", zero=True),
-    Measured("gate", "Pairs above their specialist", "share of the step’s pairs", SAY_SHARE, True),
-    Measured("loss", "Training loss", "mean over the step’s pairs, nats per pair", whole=True),
-    Measured("accuracy", "Accuracy in training", "share of the step’s pairs with a margin above 0", SAY_SHARE, True),
-    Measured("epochs", "Epochs", "how often the source’s pairs were used", SAY_TIMES, True),
+    ByStep("excess", "Excess in training", "mean over the step’s pairs, nats per pair", zero=True),
+    ByStep("gate", "Pairs above their specialist", "share of the step’s pairs", SAY_SHARE, True),
+    ByStep("loss", "Training loss", "mean over the step’s pairs, nats per pair", whole=True),
+    ByStep("accuracy", "Accuracy in training", "share of the step’s pairs with a margin above 0", SAY_SHARE, True),
+    ByStep("epochs", "Epochs", "how often the source’s pairs were used", SAY_TIMES, True),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from mixwright.report.checks import check_kind
 from mixwright.report.courses import (
     SAY_SMALL,
-    Measured,
+    ByStep,
     alarms_of,
     charts_of,
     courses,
@@ -25,12 +25,12 @@ _NEEDED = ("title", "sources", "curve", "steps", "tokens", "strategy", "fixed", 
 _SHOWN_CELLS = 16  # sources of the heat map
 _WEIGHTS = "share of the rows"
 _LOSSES = (
-    Measured("source_loss", "Held-out loss of each source", "nats per token"),
-    Measured("source_train_loss", "Training loss of each source", "nats per token, mean since the point before"),
+    ByStep("source_loss", "Held-out loss of each source", "nats per token"),
+    ByStep("source_train_loss", "Training loss of each source", "nats per token, mean since the point before"),
 )
 _GRADIENTS = (
-    Measured("grad_sq_norm", "Squared norm of each source’s gradient", "estimates for the mean gradient", SAY_SMALL),
-    Measured("grad_variance", "Variance of one row’s gradient", "estimates of the trace of the covariance", SAY_SMALL),
+    ByStep("grad_sq_norm", "Squared norm of each source’s gradient", "estimates for the mean gradient", SAY_SMALL),
+    ByStep("grad_variance", "Variance of one row’s gradient", "estimates of the trace of the covariance", SAY_SMALL),
 )
 
 

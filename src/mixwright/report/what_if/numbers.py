@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 SCHEMA = 1
 MOST_ROWS = 2_000  # of a target
 MOST_BYTES = 2_400_000  # of log-likelihoods in float32, all targets together: 2,000 rows x 300 sources
-LEAST_ROWS = 50  # of a target, where it has so many
+LEAST_ROWS = 50  # of a target, where it has that many
 _GROUPED = 8  # fewer sources than this need no groups
 _ENDS = "/_:"  # what ends the prefix that names a group
 
@@ -37,7 +37,7 @@ class Mark:
 
 
 @dataclass(frozen=True, eq=False)
-class TargetRows:
+class PageRows:
     """
     Rows of a target's table: f(w) = -sum_i c_i log sum_k w_k p_k(i) / sum_i c_i, nats per row.
 
@@ -57,8 +57,8 @@ class TargetRows:
 
 
 @dataclass(frozen=True, eq=False)
-class TargetMoments:
-    """A target under squared error: f(w) = w' M w, exact; `matrix` is M [k, k], the rest as in TargetRows."""
+class PageMoments:
+    """A target under squared error: f(w) = w' M w, exact; `matrix` is M [k, k], the rest as in PageRows."""
 
     target: str
     unit: str
@@ -102,7 +102,7 @@ def rows_each(counts: Sequence[int], k: int, most_rows: int = MOST_ROWS, most_by
 
 def make_what_if(
     sources: Sequence[str],
-    targets: Sequence[TargetRows | TargetMoments],
+    targets: Sequence[PageRows | PageMoments],
     marks: Sequence[Mark],
     *,
     space: Polytope | None = None,
@@ -191,9 +191,9 @@ def _limits(space: Polytope | None, k: int) -> dict[str, Any]:
     }
 
 
-def _target(target: TargetRows | TargetMoments, marks: Sequence[Mark]) -> dict[str, Any]:
-    kind = "rows" if isinstance(target, TargetRows) else "squared"
-    n = len(target.weights) if isinstance(target, TargetRows) else target.of
+def _target(target: PageRows | PageMoments, marks: Sequence[Mark]) -> dict[str, Any]:
+    kind = "rows" if isinstance(target, PageRows) else "squared"
+    n = len(target.weights) if isinstance(target, PageRows) else target.of
     shown = [_on_sample(target, mark.weights) for mark in marks]
     return {
         "name": target.target,
@@ -208,9 +208,9 @@ def _target(target: TargetRows | TargetMoments, marks: Sequence[Mark]) -> dict[s
     }
 
 
-def _on_sample(target: TargetRows | TargetMoments, w: Array) -> tuple[float, float]:
+def _on_sample(target: PageRows | PageMoments, w: Array) -> tuple[float, float]:
     """Return the loss of weights on the rows of the page, and its standard error as an estimate of that of all."""
-    if isinstance(target, TargetMoments):
+    if isinstance(target, PageMoments):
         return float(w @ target.matrix @ w), 0.0
     offset, logs = split_rows(target.log_likelihood)
     return rows_loss(offset + logs.astype(np.float64), target.weights, w, target.of)
@@ -247,7 +247,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
     return {"pair": list(curve.pair), "points": points}
 
 
-def _packed(targets: Sequence[TargetRows | TargetMoments]) -> str:
+def _packed(targets: Sequence[PageRows | PageMoments]) -> str:
     """
     Return the arrays, compressed, in base64.
 
@@ -256,7 +256,7 @@ def _packed(targets: Sequence[TargetRows | TargetMoments]) -> str:
     """
     doubles, floats = [], []
     for target in targets:
-        if isinstance(target, TargetMoments):
+        if isinstance(target, PageMoments):
             doubles.append(np.ascontiguousarray(target.matrix, "<f8").tobytes())
             continue
         top, logs = split_rows(np.asarray(target.log_likelihood, np.float64))
@@ -295,7 +295,7 @@ def unpack(what_if: Mapping[str, Any]) -> list[tuple[Array, Array] | Array]:
 def check_what_if(what_if: Any) -> None:
     """Raise InputError where a what-if object, read from a file, cannot be shown."""
     if not isinstance(what_if, Mapping) or not isinstance(what_if.get("schema"), int):
-        raise InputError("what-if: there should be an object with a schema; run the search again to write it anew")
+        raise InputError("what-if: there should be an object with a schema; run the search again to rewrite it")
     if what_if["schema"] > SCHEMA:
         raise InputError(
             f"what-if: schema should be at most {SCHEMA}, found {what_if['schema']}: a newer mixwright wrote it; "

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError
 from mixwright.report.page import write
-from mixwright.report.what_if.numbers import Mark, TargetMoments, make_what_if
+from mixwright.report.what_if.numbers import Mark, PageMoments, make_what_if
 from mixwright.report.what_if.tables import TargetTable, best_singles, what_if_of_tables
 from mixwright.search.inputs import FEWEST_DOCUMENTS, per_source
 from mixwright.search.mixmin import MixMinResult
@@ -152,7 +152,7 @@ def _squared(
     marks = [*marks, Mark("best_single", "best_single", np.eye(len(matrix))[int(np.diag(matrix).argmin())])]
     _check_names(marks)
     losses = [float(mark.weights @ matrix @ mark.weights) for mark in marks]
-    target = TargetMoments("outcomes", "squared units of the outcomes", matrix, found.rows, losses, 0)
+    target = PageMoments("outcomes", "squared units of the outcomes", matrix, found.rows, losses, 0)
     return make_what_if(found.sources, [target], marks, space=found.space, groups=groups, seed=seed)
 
 

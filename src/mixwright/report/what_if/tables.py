@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixwright.constraints.limits import Constraints
 from mixwright.constraints.polytope import Polytope
-from mixwright.report.what_if.numbers import Curve, Mark, TargetRows, draw_rows, make_what_if, rows_each
+from mixwright.report.what_if.numbers import Curve, Mark, PageRows, draw_rows, make_what_if, rows_each
 from mixwright.search.pareto import pareto
 from mixwright.search.resampling.sampled import in_memory
 from mixwright.search.table.table import LikelihoodTable
@@ -77,11 +77,11 @@ def best_singles(table: LikelihoodTable) -> Array:
     return total / float(np.sum(table.weights))
 
 
-def _rows(part: TargetTable, marks: Sequence[Mark], most: int, of: int, seed: int) -> TargetRows:
+def _rows(part: TargetTable, marks: Sequence[Mark], most: int, of: int, seed: int) -> PageRows:
     table = part.table
     chosen = draw_rows(np.asarray(table.weights, np.float64), most, seed)
     losses = [next(iter(losses_by_target(table, mark.weights).values())) for mark in marks]
-    return TargetRows(
+    return PageRows(
         part.target,
         table.unit,
         in_memory(table, chosen).block(0, chosen.size),
@@ -92,19 +92,19 @@ def _rows(part: TargetTable, marks: Sequence[Mark], most: int, of: int, seed: in
     )
 
 
-def _curves(targets: Sequence[TargetRows], space: Polytope | None) -> list[Curve]:
+def _curves(targets: Sequence[PageRows], space: Polytope | None) -> list[Curve]:
     """Return the Pareto curves of pairs of targets that are measured in the same way, the first few of them."""
     pairs = [pair for pair in combinations(range(len(targets)), 2) if _comparable(targets[pair[0]], targets[pair[1]])]
     limits = None if space is None else constraints_of(space)
     return [_curve(targets, pair, limits) for pair in pairs[:CURVES]]
 
 
-def _comparable(a: TargetRows, b: TargetRows) -> bool:
+def _comparable(a: PageRows, b: PageRows) -> bool:
     """Two units of one target are no two targets."""
     return a.target != b.target
 
 
-def _curve(targets: Sequence[TargetRows], pair: tuple[int, int], limits: Constraints | None) -> Curve:
+def _curve(targets: Sequence[PageRows], pair: tuple[int, int], limits: Constraints | None) -> Curve:
     a, b = (targets[i] for i in pair)
     table = LikelihoodTable.from_array(
         np.vstack([a.log_likelihood, b.log_likelihood]),
