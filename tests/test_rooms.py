@@ -124,7 +124,6 @@ def test_a_circle_is_found() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
 
 
-@pytest.mark.xfail(strict=True, reason="under way")
 def test_a_class_name_means_one_thing() -> None:
     places = defaultdict(list)
     for module, path in MODULES.items():
