@@ -350,6 +350,7 @@ def test_a_refused_summary_leaves_the_old_page(tmp_path):
 @pytest.mark.parametrize("package", ["jinja2", "plotly"])
 def test_a_missing_package_is_named(package, monkeypatch):
     page._library.cache_clear()
+    page._environment.cache_clear()
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, package, None)

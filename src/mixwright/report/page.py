@@ -169,6 +169,7 @@ def script_json(value: Any) -> Any:
     return _literal(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
+@lru_cache(maxsize=1)  # templates are compiled once
 def _environment() -> Any:
     try:
         import jinja2
