@@ -114,7 +114,7 @@ def test_a_prompt_within_the_answers_is_taken_out_as_trl_does() -> None:
     assert read_pairs(with_column, "a", prompt=None).prompt == (start,)
     with pytest.raises(InputError, match=r"strings or all messages.*prompt=None"):
         read_pairs(with_column, "a")
-    with pytest.raises(InputError, match="no common start"):
+    with pytest.raises(InputError, match="should have a common start"):
         read_pairs([{"chosen": "a", "rejected": "b"}], "a")
 
 
@@ -128,7 +128,7 @@ BAD: list[tuple[Any, str]] = [
     ({**ROW, "rejected": " \n"}, "'rejected' should be an answer"),
     ({**ROW, "rejected": "this"}, "'chosen' and 'rejected' should differ"),
     ({**ROW, "chosen": CHAT["chosen"]}, "should be strings or all messages"),
-    (CHAT, "this row should be of strings, as those before, found messages"),
+    (CHAT, "this row should be of strings, like the rows before it, found messages"),
     ({**ROW, "prompt": "\ud800"}, "Unicode"),
     ({**CHAT, "chosen": []}, "'chosen' should have at least one message"),
     ({**CHAT, "chosen": [{"role": "assistant"}]}, r"chosen\[0\] should have 'content'"),

@@ -26,7 +26,7 @@ class AdamMetric:
         groups = optimizer.param_groups
         if not all("betas" in group and "eps" in group for group in groups):
             raise InputError(
-                f"optimizer should be Adam, AdamW or alike, with betas and eps, found {type(optimizer).__name__}; "
+                f"optimizer should be Adam, AdamW or a variant, with betas and eps, found {type(optimizer).__name__}; "
                 "leave it out for plain norms"
             )
         self.optimizer = optimizer

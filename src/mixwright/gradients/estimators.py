@@ -37,7 +37,7 @@ class Sums:
     @classmethod
     def of_batch(cls, gram: Array, squares: Array, counts: Array, unit_squares: Array) -> Sums:
         """
-        Return those of one micro-batch.
+        Return the sums of one micro-batch.
 
         Parameters
         ----------

@@ -57,7 +57,7 @@ class HomogeneousBatches:
 
     @contextmanager
     def recording(self, rows: RowSources) -> Iterator[None]:
-        """Observe one micro-batch; `sums` are those of finished steps that nobody has taken yet."""
+        """Observe one micro-batch; `sums` holds the finished steps that nobody has taken yet."""
         source = self._source(rows)
         state = [p._version for _, p in self.named]
         if state != self._state:

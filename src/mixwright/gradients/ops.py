@@ -61,7 +61,7 @@ def linear(
     left, right
         [b, t, m] and [b, t, n].
     tokens
-        [b, s] indices into m: of which rows of the result the embedding at the other end wants to know.
+        [b, s] indices into m: the rows of the result that the embedding at the other end asks for.
     whole
         Whether the sum over all rows is wanted.
 
@@ -159,7 +159,7 @@ def embedding(
     padding: int,
 ) -> Tensor:
     """
-    Return the statistics of a table of `table` rows of which `tokens` [b, t] were looked up; `grad` is [b, t, n].
+    Return the statistics of an embedding of `table` rows; `tokens` [b, t] were looked up, `grad` is [b, t, n].
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ class SplitBackward:
 
     @contextmanager
     def recording(self, rows: RowSources) -> Iterator[None]:
-        """Observe one forward and backward pass; `sums` are those of it afterwards."""
+        """Observe one forward and backward pass; `sums` holds its sums afterwards."""
         before = {id(p): _mark(p) for layer in self.layers for p in layer.parameters.values()}
         try:
             for layer in self.layers:

@@ -30,15 +30,15 @@ class GradientStatistics:
     With g_b the gradient of the loss of row b of source k, L_k the expected loss of a row of source k, and n_k the
     rows of source k in a micro-batch:
 
-        |grad L_k|^2 ~ (|sum_b g_b|^2 - sum_b |g_b|^2) / (n_k (n_k - 1))        sigma_k^2 ~ sum_b |g_b|^2 / n_k - that
+        |grad L_k|^2 ~ (|sum_b g_b|^2 - sum_b |g_b|^2) / (n_k (n_k - 1))        sigma_k^2 ~ sum_b |g_b|^2 / n_k - |grad L_k|^2
         <grad L_j, grad L_k> ~ <sum_{b in j} g_b, sum_{b in k} g_b> / (n_j n_k)
 
-    each unbiased; over micro-batches, ranks and steps numerators and denominators are added up apart.
+    each unbiased; numerators and denominators are summed separately over micro-batches, ranks and steps.
 
     Parameters
     ----------
     model
-        The model as it is trained, also wrapped (DDP, FSDP2, compiled). Its own code runs but within `observe`.
+        The model as it is trained, also wrapped (DDP, FSDP2, compiled). It runs its own code except within `observe`.
     num_sources
         k.
     level
@@ -49,7 +49,7 @@ class GradientStatistics:
         "fused": a weight's gradient is the sum of the pieces that the statistics need (it differs by rounding).
         "mirror": the training's gradient stays bit by bit what it is, for a second product.
     optimizer
-        Adam or alike: gradients count in its metric, divided by sqrt(v) + eps. None: as they are.
+        Adam or a variant: gradients count in its metric, divided by sqrt(v) + eps. None: as they are.
     half_life
         Observations after which a micro-batch counts half in the averages; None: an observation is of what was
         observed since the last one.
@@ -119,7 +119,7 @@ class GradientStatistics:
         Parameters
         ----------
         source
-            [b] ids from 0 to k - 1: of which source each row is. Sorted ids are faster.
+            [b] ids from 0 to k - 1: the source of each row. Sorted ids are faster.
         loss_weight
             [b] or a number: the weight of each row's own loss in the loss that is differentiated, as tokens_b / tokens
             for a mean over tokens, or 1 / (b * m) if the loss is divided by m under accumulation; times the scale if

@@ -96,7 +96,7 @@ def _products(sums: Tensor) -> Tensor:
 
 
 def scratch(name: str, like: Tensor, size: int) -> Tensor:
-    """Return memory for so many numbers; on a CPU the thread keeps it under a name, since fresh pages cost time."""
+    """Return memory for `size` numbers; on a CPU the thread keeps it under a name, since fresh pages cost time."""
     if like.device.type != "cpu":
         return like.new_empty(size)
     kept: Tensor | None = getattr(_KEPT, name, None)

@@ -88,7 +88,7 @@ def kept_nats(loss: Tensor, targets: Tensor) -> Tensor | None:
     loss
         A cross entropy whose log-probabilities autograd has saved, divided or multiplied by numbers; nothing is added.
     targets
-        [b, t] or [b]; those of the cross entropy have to be the same.
+        [b, t] or [b]; the cross entropy must have the same.
     """
     node = loss.grad_fn
     for _ in range(_DEPTH):

@@ -1,4 +1,4 @@
-"""A mixture in a script that has a transformers Trainer, or one of its kin (TRL)."""
+"""A mixture in a script with a transformers Trainer, or a subclass of it (TRL)."""
 
 from __future__ import annotations
 
@@ -202,7 +202,6 @@ def _statistics(mixture: Mixture, wanted: Any, steps: int, every: int) -> Sample
 
 
 def _held_out(trainer: Any, mixture: Mixture) -> bool:
-    """Whether the Trainer evaluates each source by its name."""
     return isinstance(trainer.eval_dataset, Mapping) and set(mixture.sources) <= set(trainer.eval_dataset)
 
 

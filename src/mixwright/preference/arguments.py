@@ -101,7 +101,7 @@ def with_steps(args: Any, sources: Mapping[str, PairRows]) -> Any:
 
 
 def check_sources(sources: Any, loss: PairLoss, what: str = "sources") -> bool:
-    """Return whether there are specialists; InputError if sources are not alike, or lack what the loss needs."""
+    """Return whether there are specialists; InputError if only some sources have them, or the loss lacks something."""
     if not isinstance(sources, Mapping) or not sources:
         raise InputError(f"{what} should be {{name: PairRows}}, found {sources!r:.80}")
     for name, rows in sources.items():

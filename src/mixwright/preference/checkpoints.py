@@ -21,7 +21,7 @@ def last_complete_checkpoint(folder: str | PathLike[str]) -> str | None:
     Returns
     -------
     path
-        None if there is none: begin anew.
+        None if there is none: start from the beginning.
     """
     places = Path(folder).glob("checkpoint-*") if Path(folder).is_dir() else ()
     found = [(int(p.name.rpartition("-")[2]), p) for p in places if p.name.rpartition("-")[2].isdecimal()]

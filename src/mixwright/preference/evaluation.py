@@ -36,7 +36,9 @@ def evaluated(trainer: Any, rows: PairRows) -> dict[str, float]:
     model.eval()
     for begin in range(0, len(rows), size * ranks):
         mine = order[begin + args.process_index : begin + size * ranks : ranks]
-        inputs = trainer._prepare_inputs(collate([rows[i] for i in mine or order[:1]]))  # ranks take part alike (FSDP)
+        inputs = trainer._prepare_inputs(
+            collate([rows[i] for i in mine or order[:1]])
+        )  # every rank takes part, even without pairs of its own (FSDP)
         with trainer.accelerator.autocast():
             found = trainer.pair_losses(model, inputs)
         loss, margin = found.loss.to(sums), found.margin.to(sums)

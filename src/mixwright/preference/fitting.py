@@ -24,7 +24,7 @@ from mixwright.preference.pairs.rows import PairRows
 from mixwright.preference.trainer import PreferenceTrainer
 
 METRICS, EVALUATION, CHECKPOINTS = "metrics.jsonl", "evaluation.jsonl", "checkpoints"
-_TIMES = ("train_runtime",)  # the Trainer's closing line, which no two runs have alike
+_TIMES = ("train_runtime",)  # the Trainer's closing line, which differs from run to run
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FitSettings:
     steps, batch_size, accumulate
         Optimiser steps; pairs of each, over all micro-batches; micro-batches.
     learning_rate, warmup, weight_decay, max_grad_norm
-        AdamW (.9, .999), linear to 0 after so many steps of warm-up; longer gradients are cut to the norm.
+        AdamW (.9, .999), linear to 0 after `warmup` steps; longer gradients are cut to the norm.
     seed
         Of the rows' order and of dropout.
     precision
@@ -105,7 +105,7 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class Watch:
-    """What is measured while a model trains: JSON-able values, every so many steps and at the end."""
+    """What is measured while a model trains: JSON-able values, every `every` steps and at the end."""
 
     every: int
     measure: Callable[[Any], Mapping[str, Any]]

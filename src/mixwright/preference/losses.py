@@ -28,8 +28,8 @@ class PairLoss:
     r"""
     The loss of a preference pair, in nats: that a model prefers the chosen answer more than a reference does.
 
-    With the log-probabilities c and r of the chosen and the rejected answer (sums over their tokens), c0 and r0 those
-    of the reference, |c| and |r| the answers' tokens:
+    With the log-probabilities c and r of the chosen and the rejected answer (sums over their tokens), c0 and r0 the
+    reference's, |c| and |r| the answers' tokens:
 
         sigmoid (DPO)   -log sigmoid(m),                m = beta ((c - c0) - (r - r0))
         ipo             (m / beta - 1 / (2 beta))^2,    m = beta ((c - c0) / |c| - (r - r0) / |r|)
@@ -198,7 +198,7 @@ def score_pairs(
     reference
         [n, 2] log-probabilities of the reference, if the loss needs them.
     batch_size
-        Pairs at once; those of like length go together, so that little is padded.
+        Pairs at once; pairs of similar length go together, to save padding.
     progress
         Called with the number of pairs that were done, after each batch.
     precision
@@ -213,13 +213,13 @@ def score_pairs(
     """
     scores = log_probabilities(model, encoded, batch_size, progress, precision, pad)
     lengths = np.array([[len(encoded.chosen(i)), len(encoded.rejected(i))] for i in range(len(encoded))])
-    told = None if reference is None else torch.from_numpy(np.array(reference, np.float32))
+    given = None if reference is None else torch.from_numpy(np.array(reference, np.float32))
     chosen, rejected = torch.from_numpy(scores).unbind(1)
-    found = loss.of(chosen, rejected, told, torch.from_numpy(lengths.reshape(-1, 2)))
+    found = loss.of(chosen, rejected, given, torch.from_numpy(lengths.reshape(-1, 2)))
     if bad := np.flatnonzero(~np.isfinite(found.loss.numpy())).tolist():
         raise InputError(
             f"the loss of each pair should be finite, found {found.loss[bad[0]].item()} for "
-            f"{place_of(encoded, bad[0])}; the model or the reference is spoilt"
+            f"{place_of(encoded, bad[0])}; the numbers of the model or the reference are damaged"
         )
     return PairScores(found.loss.numpy(), found.margin.numpy(), scores)
 
@@ -249,7 +249,7 @@ def reference_log_probabilities(
     if bad := np.flatnonzero(~np.isfinite(found).all(1)).tolist():
         raise InputError(
             f"the reference's log-probabilities should be finite, found {found[bad[0]].tolist()} for "
-            f"{place_of(encoded, bad[0])}; the model is spoilt"
+            f"{place_of(encoded, bad[0])}; the model's numbers are damaged"
         )
     return found
 

@@ -53,7 +53,7 @@ def merge(
     kind
         "linear", "ties" or "dare".
     folder
-        Where the model, or the adapter, goes; complete or absent. Numbers are as wide as those of the models: of a
+        Where the model, or the adapter, goes; complete or absent. Numbers are as wide as the models' own: of a
         base in bfloat16 and models in float32 it is one in float32, in which small changes are not rounded away.
     weights
         By name. Default: 1/k each; for ties, which takes a mean, 1 each.

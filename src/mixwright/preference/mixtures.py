@@ -40,7 +40,7 @@ def mixture_of(weights: Any, sources: Sources, settings: dict[str, Any], lag: in
 
 
 def check_rows(rows: int, prior: Any, apply: str, counts: str | None) -> None:
-    """Raise InputError if a step of so many pairs may lack a source (`prior`: [k]) that its weight is to act on."""
+    """Raise InputError if a step of `rows` pairs may lack a source that its weight should act on; `prior` [k]."""
     least = min(share for share in prior if share > 0)
     if apply == "loss" and counts in (None, "batch") and rows * least < 1 - 1e-9:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on the better answers of pairs: the loss is that of the answers' tokens alone."""
+"""Supervised fine-tuning on the better answers of pairs: only tokens of answers count in the loss."""
 
 from __future__ import annotations
 

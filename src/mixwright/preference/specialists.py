@@ -228,7 +228,7 @@ def train_specialist(
     folder, progress
         As for `fit`.
     loss
-        `PairLoss`, that of the generalist.
+        `PairLoss`, the same as the generalist's.
     pad
         The token of padding.
     """

@@ -52,7 +52,7 @@ def pair_means(window: Window) -> dict[str, Array]:
 
 
 def excess_means(window: Window) -> dict[str, Array]:
-    """Return those of `pair_means`, with the mean excess over the specialists."""
+    """Return the fields of `pair_means`, with the mean excess over the specialists."""
     return {**pair_means(window), "excess_loss": window.mean("excess")}
 
 

@@ -42,7 +42,7 @@ class PreferenceTrainer(Trainer):
     r"""
     DPO, IPO or SimPO on the pairs of several sources, so that none is left behind (AutoMixAlign), or by fixed weights.
 
-    A transformers Trainer: arguments, callbacks, checkpoints, `report_to`, DDP and peft's models are as ever. A step
+    A transformers Trainer: arguments, callbacks, checkpoints, `report_to`, DDP and peft's models work as usual. A step
     has B = per_device_train_batch_size x gradient_accumulation_steps x ranks pairs, drawn from the sources by a plan.
     With the loss l of a pair and its specialist's loss s (`PairRows.specialist`), the excess is e = l - s, clipped at
     0, and the step's loss is
@@ -53,7 +53,7 @@ class PreferenceTrainer(Trainer):
     - apply="loss": pairs are drawn by the prior, and w = alpha_i B / n_i, with n_i the source's pairs among the
       step's B, of all ranks and micro-batches (AMA-R)
 
-    After each step the strategy is told each source's mean loss and mean excess over all ranks and micro-batches. Each
+    After each step the strategy gets each source's mean loss and mean excess over all ranks and micro-batches. Each
     line of the log has, by source, mixture/{loss, excess, gate, accuracy, margin, weight, epochs}/NAME: means over the
     pairs since the last line; the share of pairs that were trained on; the weight in force; how often the source was
     gone through.
@@ -70,9 +70,9 @@ class PreferenceTrainer(Trainer):
     weights
         A strategy, its name or configuration; numbers by name or in order; a MixtureFile or its path; a Mixture; or one
         of "pooled" (pairs drawn by the sources' sizes, as from one file), "uniform", and "source-normalised" (drawn by
-        size, weighted such that each source's mean loss counts alike).
+        size, weighted such that the mean loss of each source counts the same).
     loss
-        None: that of a DPOConfig, else DPO with beta = .1. Reference and specialists are of the same.
+        None: the loss of a DPOConfig, else DPO with beta = .1. Reference and specialists have the same one.
     clip
         Where e becomes 0: "example" below 0 of a pair; "source" where the mean of the step's pairs of the source, of
         all ranks and micro-batches, is below 0; "none". With several micro-batches "source" takes a pass without
@@ -113,7 +113,7 @@ class PreferenceTrainer(Trainer):
     mixture, loader
         The Mixture, and the loader that is trained on.
     steps
-        The callback that watches the steps: its `observation` is the last one, its `weights` those of the step at work.
+        The callback that watches the steps: its `observation` is the last one, its `weights` the current step's.
 
     Raises
     ------
@@ -123,8 +123,8 @@ class PreferenceTrainer(Trainer):
 
     Notes
     -----
-    Checkpoints hold the stream, the Mixture and the sums that wait: on a CPU a resumed training is that which was not
-    interrupted, to the bit. `train(resume_from_checkpoint=True)` takes the newest complete one.
+    Checkpoints hold the stream, the Mixture and the sums that wait: on a CPU a resumed training equals an
+    uninterrupted one, bit by bit. `train(resume_from_checkpoint=True)` takes the newest complete one.
     """
 
     def __init__(
@@ -261,7 +261,7 @@ class PreferenceTrainer(Trainer):
         Parameters
         ----------
         eval_dataset
-            {name: PairRows} or PairRows; None: those of the trainer.
+            {name: PairRows} or PairRows; None: the trainer's own.
         """
         began = time.time()
         named: Any = self.eval_dataset if eval_dataset is None else eval_dataset
@@ -286,7 +286,7 @@ class PreferenceTrainer(Trainer):
 
 def normalised_weights(sizes: Mapping[str, int] | Sequence[int]) -> NDArray[np.float64]:
     """
-    Return what a pair of each source counts, [k], if pairs are drawn by size and each source's mean loss counts alike.
+    Return a weight per pair of each source, [k], with which all sources count the same if pairs are drawn by size.
 
     It is (1 / k) / (n_i / n), n_i of n pairs being the source's: what "source-normalised" weighs pairs by.
 

@@ -25,7 +25,7 @@ class TokenBatch(NamedTuple):
     weights: NDArray[np.float64]
 
     def parts(self, number: int) -> list[TokenBatch]:
-        """Return the rows in as many micro-batches, in order, those of a source side by side within each."""
+        """Return the rows in `number` micro-batches, in order; within each, rows of a source stand side by side."""
         found = []
         for rows in np.split(np.arange(len(self.source)), number):
             rows = rows[np.argsort(self.source[rows], kind="stable")]

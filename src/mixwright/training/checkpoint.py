@@ -68,7 +68,7 @@ def load_checkpoint(path: Path, model: Any, optimizer: Any) -> None:
                     value = file.get_tensor(f"optimizer/{name}/{key}")
                     if key != "step":
                         value = laid_out_like(value, parameter)
-                    # cloned: memory of its own, aligned like that of an undisturbed run, so sums come out the same
+                    # cloned: memory aligned as in an uninterrupted run, so that sums are the same bit by bit
                     optimizer.state[parameter][key] = value.to(parameter.device, copy=True).clone()
 
 

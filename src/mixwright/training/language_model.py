@@ -44,7 +44,7 @@ def train(
 
     Stopped anywhere, kill -9 included, and called again with the same arguments, it goes on from the last checkpoint
     and ends, on the same machine's CPU and with as many threads, with bitwise the same model. Called with other
-    arguments it starts anew, or (`anew=False`) refuses the checkpoint.
+    arguments it starts from the beginning, or (`anew=False`) refuses the checkpoint.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def train(
     stores
         The sources; those with weight 0 are not read.
     weights
-        [k], shares of rows in the order of `stores`; or a strategy, which is told the training loss of each source
+        [k], shares of rows in the order of `stores`; or a strategy, which gets the training loss of each source
         every `settings.observe_every` steps, and the gradient statistics that it reads. Its decisions are in
         `decisions.jsonl`.
     settings, folder, tokenizer
@@ -66,7 +66,7 @@ def train(
     prior
         Where a strategy starts: [k], "uniform", or "natural" (in proportion to rows).
     measures
-        {field of Observation: model -> array}: what a strategy is told besides, such as "eval_loss".
+        {field of Observation: model -> array}: what a strategy gets besides, such as "eval_loss".
     constraints
         What weights a strategy may ask for; those it gives are projected.
     ranks

@@ -124,7 +124,7 @@ class LanguageModelLoop:
         return fingerprint(self.made_from)
 
     def run(self, anew: bool) -> TrainingResult:
-        """Do the training, or the rest of it; `anew`: whether that of another one in the folder gives way."""
+        """Do the training, or the rest of it; `anew`: whether another training in the folder is removed."""
         settings = self.settings
         self.model = build_model(self.spec, self.tokenizer, settings.context, settings.seed)
         flops = training_flops(self.model, settings.steps * settings.batch_size * settings.context)
@@ -141,7 +141,7 @@ class LanguageModelLoop:
             raise explain_write_error(self.folder, error) from error
 
     def _resume(self, anew: bool) -> None:
-        """Take up the checkpoint of this training, or remove what is there of another."""
+        """Resume from the checkpoint of this training, or remove what another one left."""
         position = self.ranks.shared(self._position(anew) if self.ranks.main else None)
         if position is None:
             return
@@ -274,7 +274,6 @@ class LanguageModelLoop:
         self.curve, self.losses = [*self.curve, point], no_losses(len(self.stores))
 
     def _is_finite(self) -> bool:
-        """Say whether the model gives finite numbers."""
         self.model.eval()
         with torch.no_grad():
             tokens = torch.from_numpy(self.batches.probe()).to(self.model.device)

@@ -216,7 +216,7 @@ def _explained(spec: Mapping[str, Any]) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{_title(spec)} cannot be built: {reason}; mend its description") from error
+        raise InputError(f"{_title(spec)} cannot be built: {reason}; correct its description") from error
 
 
 @contextmanager

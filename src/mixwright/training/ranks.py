@@ -124,12 +124,12 @@ def started_ranks(kind: str = "ddp") -> Iterator[Ranks]:
 
 
 def whole(tensor: Any) -> Any:
-    """Return all of a tensor, of which this rank may hold a part; every rank must call it."""
+    """Return the whole of a tensor that may be spread over ranks; every rank must call it."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def laid_out_like(value: Any, like: Any) -> Any:
-    """Return a whole tensor as a tensor of which each rank holds the part that it holds of `like`."""
+    """Return a whole tensor spread over the ranks as `like` is."""
     if not hasattr(like, "full_tensor"):
         return value
     from torch.distributed.tensor import distribute_tensor

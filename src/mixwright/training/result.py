@@ -31,7 +31,7 @@ class TrainingResult:
     fingerprint
         Names all that the training was made from.
     weights
-        {source: share of rows}, those of the last step.
+        {source: share of rows} in the last step.
     ledger
         What was asked of each source and what it gave (`Ledger.to_json`).
     skipped

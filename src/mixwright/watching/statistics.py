@@ -137,8 +137,8 @@ class SampledStatistics:
         Parameters
         ----------
         state
-            From `state_dict`, after `attach`. A Trainer's checkpoint of an earlier version holds that of
-            `GradientStatistics` alone.
+            From `state_dict`, after `attach`. A Trainer's checkpoint of an earlier version holds the
+            state of `GradientStatistics` alone.
         gathered
             Whether it is rank 0's after `gather`: the other ranks then wait for nothing.
         """

@@ -169,7 +169,7 @@ class Watcher:
         return lines
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as JSON-able values; that of the mixture is its own."""
+        """Return the state as JSON-able values, without the mixture's."""
         return {
             "every": self.every,
             "since": self.since.state_dict(),

@@ -308,7 +308,6 @@ def _cut(
 
 
 def _notes(name: str, counts: dict[str, int], settings: _Settings) -> tuple[str, ...]:
-    """Say what happened to the pairs of a source."""
     total, limit = counts["pairs"], settings.max_length
     cut = settings.long_prompts == "truncate"
     said = {

@@ -74,7 +74,7 @@ def pair_of_row(row: Mapping[str, Any], columns: PairColumns) -> TextPair:
     kinds = {name: isinstance(value, str) for name, value in zip(columns.names, values, strict=True)}
     if len(set(kinds.values())) > 1:
         found = ", ".join(f"{name!r} a {'string' if text else 'list of messages'}" for name, text in kinds.items())
-        advice = "make them alike"
+        advice = "use one kind"
         if columns.prompt is not None and kinds[columns.chosen] == kinds[columns.rejected]:
             advice += ", or, if the answers hold the whole conversation, read the prompt from them (prompt=None)"
         raise BadRowError(
@@ -122,7 +122,7 @@ def _unicode(text: str, where: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         found = f"half a surrogate pair ({text[error.start]!r})"
-        raise BadRowError("wrong type", f"{where} should be Unicode text, found {found}; mend the row") from None
+        raise BadRowError("wrong type", f"{where} should be Unicode text, found {found}; correct the row") from None
     return text
 
 
@@ -137,8 +137,8 @@ def _shared_start(chosen: Any, rejected: Any, columns: PairColumns) -> TextPair:
     if not end:
         raise BadRowError(
             "missing prompt",
-            f"without a column for the prompt, {columns.chosen!r} and {columns.rejected!r} should start alike, found "
-            "no common start; name the column of the prompt",
+            f"without a prompt column, {columns.chosen!r} and {columns.rejected!r} should have a common start, found "
+            "none; name the column of the prompt",
         )
     return TextPair(chosen[:end], chosen[end:], rejected[end:])
 
@@ -147,7 +147,7 @@ def without_repeats(rows: Sequence[TextPair], join: str = "") -> tuple[list[Text
     """
     Return rows whose answers do not begin with their prompt, and how many had one cut off.
 
-    Messages at the start of an answer that are those of the prompt (its system message may be missing) are cut off in
+    Messages of the prompt at the start of an answer (its system message may be missing) are cut off in
     every answer. Strings are cut where both answers begin with the prompt, and only if that is so in at least half of
     the rows: in a few it may be how the answer begins.
 

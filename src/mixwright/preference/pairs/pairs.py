@@ -154,7 +154,7 @@ def read_pairs(
 
 
 class _Found:
-    """Pairs while they are read."""
+    """Takes in rows one by one: good ones become pairs, bad ones are counted."""
 
     def __init__(self, name: str, columns: PairColumns, where: dict[str, list[Any]], drop: bool) -> None:
         self.name, self.columns, self.where, self.drop = name, columns, where, drop
@@ -217,7 +217,7 @@ class _Found:
             words = {True: "strings", False: "messages"}
             raise BadRowError(
                 "strings and messages mixed",
-                f"this row should be of {words[self.kind]}, as those before, found {words[kind]}; make them alike",
+                f"this row should be of {words[self.kind]}, like the rows before it, found {words[kind]}; use one kind",
             )
         self.not_read |= {name for name in _NOT_READ if row.get(name)}
         return pair

@@ -189,7 +189,7 @@ class TokenPairs:
 @dataclass
 class PairBatch:
     """
-    Pairs as the model sees them: the rows of the chosen answers first, then those of the rejected ones.
+    Pairs as the model sees them: rows of chosen answers first, then rows of rejected ones.
 
     Attributes
     ----------

@@ -44,7 +44,7 @@ def find_model(path: Path | str) -> Path:
 
 def find_tokenizer(path: Path | str) -> Path:
     """
-    Return the folder of a model's tokenizer: that of the model, or `tokenizer/` of its run.
+    Return the folder of a model's tokenizer: the model's own folder, or `tokenizer/` of its run.
 
     Raises
     ------
