@@ -30,7 +30,8 @@ class GradientStatistics:
     With g_b the gradient of the loss of row b of source k, L_k the expected loss of a row of source k, and n_k the
     rows of source k in a micro-batch:
 
-        |grad L_k|^2 ~ (|sum_b g_b|^2 - sum_b |g_b|^2) / (n_k (n_k - 1))        sigma_k^2 ~ sum_b |g_b|^2 / n_k - |grad L_k|^2
+        |grad L_k|^2 ~ (|sum_b g_b|^2 - sum_b |g_b|^2) / (n_k (n_k - 1))
+        sigma_k^2 ~ sum_b |g_b|^2 / n_k - |grad L_k|^2
         <grad L_j, grad L_k> ~ <sum_{b in j} g_b, sum_{b in k} g_b> / (n_j n_k)
 
     each unbiased; numerators and denominators are summed separately over micro-batches, ranks and steps.

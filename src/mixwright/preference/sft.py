@@ -19,6 +19,7 @@ from mixwright.integrations.transformers import use_mixture
 from mixwright.preference.fitting import CHECKPOINTS, FitSettings, _Journal, _quiet
 from mixwright.preference.pairs.encode import EncodedPairs
 from mixwright.stream.sources.source import Source, as_rows
+from mixwright.training.model import no_bars
 
 
 class AnswerRow(NamedTuple):
@@ -165,7 +166,7 @@ def fine_tune(
     mixture = use_mixture(trainer, rows, shares, statistics=None, collate=collate_answers(pad))
     trainer.add_callback(_Journal(Path(folder), None, progress, settings))
     last = _last_whole(kept)
-    with _quiet(last is not None):
+    with no_bars(), _quiet(last is not None):
         trainer.train(resume_from_checkpoint=last)
     return mixture
 

@@ -185,8 +185,8 @@ def overfit_note(name: str, train: Array, held_out: Array, loss: Any) -> str | N
     Examples
     --------
     >>> from mixwright.preference.losses import PairLoss
-    >>> overfit_note("code", np.full(90, 0.43), np.full(10, 0.75), PairLoss())[:70]
-    'the specialist of code learned its pairs by heart: loss 0.43 on them, 0'
+    >>> overfit_note("code", np.full(90, 0.43), np.full(10, 0.75), PairLoss())[:49]
+    'the specialist of code learned its pairs by heart'
     >>> overfit_note("code", np.full(90, 0.43), np.full(10, 0.5), PairLoss()) is None
     True
     """
