@@ -20,7 +20,7 @@ class RowSources:
     """
     What the layers and the estimators need to know about a micro-batch of b rows; see `ops` for units.
 
-    A row's gradient in the batch's loss, divided by its weight there, is the gradient of its own loss. Where weights are
+    A row's gradient in the batch's loss, divided by its weight there, is the gradient of its own loss. If weights are
     the same within each source, `rate` divides afterwards; else each row is first scaled to its source's mean.
     """
 
