@@ -2,7 +2,11 @@
 
 from mixwright.lazy import lazy
 
-SEARCHES = {"MixMin": "mixmin", "SquaredError": "squared_error", "WorstRegret": "worst_regret"}
+SEARCHES = {
+    "MixMin": "mixmin",
+    "SquaredError": "squared_error",
+    "WorstRegret": "worst_regret",
+}
 
 __getattr__ = lazy(
     __name__,
