@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -74,6 +74,7 @@ def test_constraints_hold_and_the_gap_is_a_true_bound(seed, tau):
 
 @settings(max_examples=25)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 1e-3, 0.1]))
+@example(96, 0.1)
 def test_the_price_of_a_constraint_is_what_relaxing_it_saves(seed, tau):
     constraints, names = random_constraints(seed)
     result = MixMin(shrinkage=tau, tolerance=1e-10).fit(

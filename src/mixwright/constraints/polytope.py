@@ -336,7 +336,8 @@ class Polytope:
             w - self.lower, 1e-4
         )  # a gap says little of the gain of a source with next to no weight
         worst = self._residual(matrix, gain, loose, bounds_of(count))
-        scale = loose * (worst * (1 + 1e-6) + 1e-9 * (1 + float(np.abs(gain).max())))
+        # The second part stays above what the solver takes for feasible (1e-10), or it may find no multipliers at all.
+        scale = loose * worst * (1 + 1e-6) + 1e-9 * (1 + float(np.abs(gain).max()))
         A, b = [matrix, -matrix], [gain + scale, scale - gain]
         if on_ball and kink.any():  # the share of the ball's price at a kink lies between none and all of it
             share = np.zeros((int(kink.sum()), count))
