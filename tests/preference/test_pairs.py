@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError
-from mixwright.preference.pairs.pairs import Leak, leaked_prompts, read_pairs, split_pairs
+from mixwright.preference.pairs.pairs import read_pairs
+from mixwright.preference.pairs.splits import Leak, leaked_prompts, split_pairs
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "pref"
 ROW = {"prompt": "Which?", "chosen": "this", "rejected": "that"}

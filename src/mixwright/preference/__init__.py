@@ -8,14 +8,14 @@ _LATER = {
     "PreferenceTrainer": "trainer",
     "TokenPairs": "pairs.rows",
     "encode_pairs": "pairs.encode",
-    "leaked_prompts": "pairs.pairs",
+    "leaked_prompts": "pairs.splits",
     "load_pair_tokenizer": "pairs.tokenizers",
     "merge": "merges",
     "merge_adapter": "adapters",
     "read_pairs": "pairs.pairs",
     "reference_log_probabilities": "losses",
     "score_pairs": "losses",
-    "split_pairs": "pairs.pairs",
+    "split_pairs": "pairs.splits",
 }
 
 __all__ = [*_LATER]

@@ -13,7 +13,8 @@ from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.preference.config import PairSourceConfig, PreferDataConfig
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.preference.pairs.encode import EncodedPairs, encode_pairs
-from mixwright.preference.pairs.pairs import Pairs, leaked_prompts, read_pairs, split_pairs
+from mixwright.preference.pairs.pairs import Pairs, read_pairs
+from mixwright.preference.pairs.splits import leaked_prompts, split_pairs
 from mixwright.preference.pairs.tokenizers import find_model, find_tokenizer, load_pair_tokenizer
 
 
