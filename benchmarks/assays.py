@@ -48,7 +48,8 @@ def pool_of(table, name):
 def one(table, assays, target, seed, kind, booster, folds, quick):
     """Return the record of one target and seed."""
     from mixwright import MixMin
-    from mixwright.assays.arms import Arm, average_precision, baseline_arms, train_arm
+    from mixwright.assays.arms import Arm, baseline_arms, train_arm
+    from mixwright.assays.judge import average_precision
     from mixwright.assays.plan import make_plan
     from mixwright.assays.search import search_weights
     from mixwright.assays.splits import split_target
@@ -152,9 +153,12 @@ OWN = ("natural_own", "uniform_own", "target_alone")
 
 def interval(values):
     """Return mean and 90 % interval over targets (Student; targets share molecules and sources: a lower bound)."""
-    from mixwright.assays.arms import student_interval
+    from scipy import stats
 
-    return student_interval(values) if len(values) > 1 else (values[0], float("nan"), float("nan"))
+    if len(values) < 2:
+        return values[0], float("nan"), float("nan")
+    mean = float(np.mean(values))
+    return mean, *(float(end) for end in stats.t.interval(0.9, len(values) - 1, mean, stats.sem(values)))
 
 
 def by_target(records, one, other):

@@ -11,7 +11,7 @@ import sys
 from sklearn.linear_model import LogisticRegression
 
 from mixwright.assays import AssaySearch, Booster, compare_arms, read_assays, split_target
-from mixwright.assays.arms import average_precision
+from mixwright.assays.judge import average_precision
 
 
 def main(path, target, trees=100, seeds=(0, 1, 2)):

@@ -12,7 +12,8 @@ from toys import SMALL, planted
 
 import mixwright
 from mixwright.assays import AssaySearch, AssayTable, Booster, Fingerprint, compare_arms, read_assays, split_target
-from mixwright.assays.arms import average_precision, compare, student_interval
+from mixwright.assays.judge import Difference, HeldOut, Judge, advice, average_precision, few_positives
+from mixwright.compare import paired_differences
 from mixwright.errors import InputError
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "chem" / "tox21.parquet"
@@ -83,7 +84,8 @@ def test_any_classifier_of_scikit_learn(model) -> None:
 
 def test_a_classifier_that_reads_no_sparse_features_gets_dense_ones() -> None:
     table = planted()
-    sparse = AssayTable.from_arrays(csr_matrix(table.features), table.labels, table.assays)
+    labels = np.where(table.labels < 0, np.nan, table.labels)
+    sparse = AssayTable.from_arrays(csr_matrix(table.features), labels, table.assays)
     model = HistGradientBoostingClassifier(max_iter=5)
     found = AssaySearch("target", classifier=model).fit(sparse)
     np.testing.assert_allclose(found.weights_, AssaySearch("target", classifier=model).fit(table).weights_)
@@ -140,7 +142,15 @@ def test_the_comparison_trains_all_arms_alike_on_held_out_molecules() -> None:
     assert gain.value == pytest.approx(scores["search"] - scores["uniform"])
     assert gain.low is not None
     assert gain.low > 0
-    assert found.verdict.startswith("better than uniform by")
+    assert found.verdict.startswith(
+        "Train with this mixture, or on the target alone (neither is surely better). search"
+    )
+    assert "better than uniform by" in found.verdict
+    table = [
+        [seed.arms[arm].average_precision for seed in found.seeds] for arm in scores if arm != "search_uncalibrated"
+    ]
+    judged = {d.arm: d for d in paired_differences(table, [*scores][:5], "uniform", unit="", higher=True)}
+    assert (gain.low, gain.high) == (judged["search"].low, judged["search"].high)  # of `mixwright compare` too
     for seed in found.seeds:
         assert not np.isin(seed.plan.split.test, np.flatnonzero(seed.plan.split.allowed)).any()
         assert seed.arms["search"].rows <= seed.arms["uniform"].rows
@@ -148,12 +158,29 @@ def test_the_comparison_trains_all_arms_alike_on_held_out_molecules() -> None:
         found.difference("serach")
 
 
+def test_where_the_target_alone_is_far_better_the_verdict_says_so_first() -> None:
+    table = planted(600)
+    labels = np.where(table.labels < 0, np.nan, table.labels)[:, [0, 2, 3]]  # without the target's twin
+    poor = AssayTable.from_arrays(table.features, labels, ["target", "base", "other"])
+    search = AssaySearch("target", classifier=SMALL, folds=2)
+    found = compare_arms(search, poor, seeds=(0, 1, 2, 3), held_out=0.3, both_calibrations=False)
+    assert found.average_precision["target_alone"] > found.average_precision["search"] + 0.3
+    assert found.verdict.startswith(
+        "Train on the target alone (target), not with this mixture. search on target: worse"
+    )
+
+
+def compared(labels, molecules, one, other) -> Difference:
+    seeds = [HeldOut(y, m, {"one": a, "other": b}) for y, m, a, b in zip(labels, molecules, one, other, strict=True)]
+    return Judge(seeds).differences(["one"], "other")["one"]
+
+
 def test_a_comparison_of_an_arm_with_itself_is_no_better() -> None:
     y, p = np.tile([0, 1], 30), np.random.default_rng(0).random(60)
-    same = compare([y], [np.arange(60)], [p], [p])
+    same = compared([y], [np.arange(60)], [p], [p])
     assert (same.value, same.low, same.high) == (0, 0, 0)
     assert same.verdict("x").startswith("no better than x on this evidence")
-    best = compare([y], [np.arange(60)], [y + 0.0], [p])
+    best = compared([y], [np.arange(60)], [y + 0.0], [p])
     assert best.low is not None
     assert best.low > 0
 
@@ -169,25 +196,72 @@ def repeats(seeds: int, rows: int = 80):
 def test_repeats_of_one_split_are_no_evidence() -> None:
     y, good, bad = repeats(5)
     molecules = np.arange(80)
-    once = compare(y[:1], [molecules], good[:1], bad[:1])
-    often = compare(y, [molecules] * 5, good, bad)
+    once = compared(y[:1], [molecules], good[:1], bad[:1])
+    often = compared(y, [molecules] * 5, good, bad)
     assert (often.low, often.high) == (once.low, once.high)  # no narrower for being said five times
     assert often.low < often.value < often.high
     assert often.drawn == "molecules"
     assert often.among == "80 held-out molecules, 5 seeds on one split"
     assert once.among == "80 held-out molecules"
-    apart = compare(y, [molecules + 80 * i for i in range(5)], good, bad)  # five splits with the same difference
+    apart = compared(y, [molecules + 80 * i for i in range(5)], good, bad)  # five splits with the same difference
     assert apart.drawn == "seeds"
     assert apart.verdict("uniform").startswith("unverified")
     one = [molecules, molecules, molecules + 80]
-    assert compare(y[:3], one, good[:3], bad[:3]).among == "80 held-out molecules in each of 3 seeds"
+    assert compared(y[:3], one, good[:3], bad[:3]).among == "80 held-out molecules in each of 3 seeds"
 
 
 def test_seeds_whose_splits_share_most_molecules_are_repeats() -> None:
     y, good, bad = repeats(3)
     for shift, drawn in ((30, "molecules"), (50, "seeds")):
-        found = compare(y, [np.arange(80) + shift * i for i in range(3)], good, bad)
+        found = compared(y, [np.arange(80) + shift * i for i in range(3)], good, bad)
         assert found.drawn == drawn
+
+
+def test_intervals_over_molecules_hold_together_whatever_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    (y,), (good,), (bad,) = repeats(1)
+    arms = {"uniform": bad, "search": good} | {f"other_{i}": bad for i in range(4)}
+    seeds = [HeldOut(y, np.arange(80), arms)]
+    alone = Judge(seeds).differences(["search"], "uniform")["search"]
+    whole = Judge(seeds).differences(list(arms), "uniform")["search"]
+    assert whole.low < alone.low < whole.value < alone.high < whole.high
+    monkeypatch.setattr("mixwright.assays.judge._BLOCK", 80 * 7)
+    assert Judge(seeds).differences(list(arms), "uniform")["search"] == whole
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "says"),
+    [
+        (-0.0012, -0.0021, -0.0004, "worse than x by 0.00120 in average precision (90 % interval -0.00210 to -0.00040"),
+        (0.0345, 0.00002, 0.07, "better than x by 0.03450 in average precision (90 % interval +0.00002 to +0.07000"),
+        (0.0345, -0.0101, 0.0791, "no better than x on this evidence: +0.0345 in average precision"),
+    ],
+)
+def test_digits_fit_the_size(value: float, low: float, high: float, says: str) -> None:
+    assert Difference(value, low, high, 0.9, "3 seeds").verdict("x").startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("over", "says"),
+    [
+        ({"uniform": 0.2, "target_alone": -0.1}, "Train on the target alone (t), not with this mixture"),
+        ({"uniform": 0.2, "target_alone": 0.1}, "Train with this mixture"),
+        ({"uniform": 0.2, "target_alone": 0.0}, "Train with this mixture, or on the target alone (neither"),
+        ({"uniform": 0.0, "natural": -0.1, "best_single": -0.2}, "Train with best_single, not with this mixture"),
+        ({"uniform": 0.0, "natural": 0.0}, "Nothing sure is gained by this mixture"),
+    ],
+)
+def test_what_to_do_comes_first(over: dict[str, float], says: str) -> None:
+    found = {
+        name: Difference(value, value - 0.01, value + 0.01, 0.9, "3 seeds", "seeds") for name, value in over.items()
+    }
+    said = advice("t", found)
+    assert said.startswith(says)
+    assert ("alone" in said) == ("alone" in says)
+
+
+def test_few_positives_are_a_note() -> None:
+    assert few_positives(500, 20) is None
+    assert "Only 7 of 3,700 held-out rows have a 1: average precision moves by about 0.14" in few_positives(3700, 7)
 
 
 @pytest.mark.parametrize("kind", ["scaffold", "time"])
@@ -195,7 +269,7 @@ def test_a_verdict_never_rests_on_the_same_split_again(kind: str) -> None:
     table = planted(300)
     few = AssayTable.from_arrays(
         table.features,
-        table.labels,
+        np.where(table.labels < 0, np.nan, table.labels),
         table.assays,
         scaffolds=np.searchsorted([60, 180], np.arange(300), "right"),  # the large ones are never held out
         times=np.arange(300),
@@ -210,12 +284,7 @@ def test_a_verdict_never_rests_on_the_same_split_again(kind: str) -> None:
     assert "3 seeds on one split" in found.verdict
 
 
-def test_intervals_and_average_precision_by_hand() -> None:
-    # Student with 2 degrees of freedom: 2.92 times the standard error at 90 %
-    mean, low, high = student_interval([0.1, 0.2, 0.3])
-    assert (mean, high - mean, mean - low) == pytest.approx(
-        (0.2, 2.919986 * 0.1 / 3**0.5, 2.919986 * 0.1 / 3**0.5), rel=1e-6
-    )
+def test_average_precision_by_hand() -> None:
     rng = np.random.default_rng(5)
     for ties in (3, 1000):
         y, score = rng.integers(2, size=200), rng.integers(ties, size=200) / ties

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 from toys import SMILES, write_csv
 
-from mixwright.assays import AssayTable, Fingerprint, read_assays
+from mixwright.assays import AssayTable, Fingerprint, read_assays, split_target
 from mixwright.assays.fingerprints import read_smiles
 from mixwright.errors import InputError
 
@@ -79,7 +79,7 @@ def test_feature_columns_and_patterns(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("change", "options", "says"),
     [
-        ({"a": [2] * 32}, {}, r"labels of assay 'a' should be 0, 1 or missing, found 2.0 in row 0"),
+        ({"a": [2] * 32}, {}, r"labels of assay 'a' should be 0, 1 or missing, found 2 in row 0"),
         ({"a": [0] * 31 + ["high"]}, {}, r"labels of assay 'a'.*found 'high' in row 31|found '0' in row 0"),
         ({"a": [0.5] * 32}, {}, r"found 0.5 in row 0"),
         ({}, {"labels": ["a", "c"]}, "column should be one of the table's, found 'c'"),
@@ -113,6 +113,121 @@ def test_bad_files(tmp_path) -> None:
     (tmp_path / "e.csv").write_text("smiles,a\n")
     with pytest.raises(InputError, match="at least one row"):
         read_assays(tmp_path / "e.csv")
+
+
+SIGNED = {"active": 1, "inactive": -1, "missing": 0}
+
+
+def test_minus_one_is_never_read_as_missing_silently(tmp_path) -> None:
+    data = columns(a=[(-1, 0, 1)[i % 3] for i in range(32)])
+    path = write_csv(tmp_path / "t.csv", data)
+    with pytest.raises(InputError, match=r"found -1 in 11 rows of assay 'a', and 0 in assay 'a'.*say which: coding"):
+        read_assays(path)
+    signed = read_assays(path, labels=["a"], coding=SIGNED)
+    assert signed.labels[:6, 0].tolist() == [0, -1, 1, 0, -1, 1]
+    gaps = read_assays(path, labels=["a"], coding={"active": 1, "inactive": 0, "missing": -1})
+    assert gaps.labels[:6, 0].tolist() == [-1, 0, 1, -1, 0, 1]
+    assert not gaps.notes
+    with pytest.raises(InputError, match=r"found -1 in 1 rows .* say which"):
+        AssayTable.from_arrays([[1.0], [2.0], [3.0]], [[0], [1], [-1]])
+
+
+def test_minus_one_and_one_without_a_zero_are_recognised(tmp_path) -> None:
+    path = write_csv(tmp_path / "t.csv", columns(a=[(-1, None, 1)[i % 3] for i in range(32)], b=[1, -1] * 16))
+    table = read_assays(path)
+    assert table.labels[:3].tolist() == [[0, 1], [-1, 0], [1, 1]]
+    assert "-1 was read as inactive" in table.notes[0]
+
+
+def test_codings_of_words_and_lists(tmp_path) -> None:
+    data = columns(a=[("Active", "Inactive", "Inconclusive", "Unspecified", None)[i % 5] for i in range(32)])
+    path = write_csv(tmp_path / "t.csv", data)
+    coding = {"active": "Active", "inactive": "Inactive", "missing": ["Inconclusive", "Unspecified"]}
+    assert read_assays(path, labels=["a"], coding=coding).labels[:5, 0].tolist() == [1, 0, -1, -1, -1]
+    with pytest.raises(InputError, match=r"should be 'Active', 'Inactive' or missing, found 'Inconclusive' in row 2"):
+        read_assays(path, labels=["a"], coding={"active": "Active", "inactive": "Inactive"})
+    for wrong in (
+        {"active": 1},
+        {"active": 1, "inactive": 1},
+        {"active": 1, "inactive": 0, "gap": 2},
+        {"active": None},
+    ):
+        with pytest.raises(InputError, match="coding"):
+            read_assays(path, labels=["a"], coding=wrong)
+
+
+def test_columns_can_be_ignored(tmp_path) -> None:
+    path = write_csv(tmp_path / "t.csv", columns(mol_id=[f"TOX{i}" for i in range(32)], meta_day=list(range(32))))
+    with pytest.raises(
+        InputError, match=r"assay 'mol_id' .* found 'TOX0' in row 0; .* leave the column out \(ignore\)"
+    ):
+        read_assays(path)
+    assert read_assays(path, ignore=["mol_id", "meta_*"]).assays == ("a", "b")
+    with pytest.raises(InputError, match="column to ignore should be one of the table's, found 'mol' "):
+        read_assays(path, ignore=["mol"])
+    with pytest.raises(InputError, match="should be nothing else, found 'a' as both"):
+        read_assays(path, ignore=["a", "mol_id", "meta_*"], labels=["a", "b"])
+
+
+def test_contradictory_duplicates_are_said(tmp_path) -> None:
+    data = {"smiles": ["CCO", "OCC", "CCN", "CCN", "CCC"], "a": [0, 1, 1, 1, 0], "b": [1, 1, 0, None, 1]}
+    table = read_assays(write_csv(tmp_path / "t.csv", data))
+    assert table.notes == (
+        "1 molecule has both a 0 and a 1 in the same assay, such as CCO: in assay 'a'. Both are kept.",
+    )
+    assert not AssayTable.from_arrays([[1.0], [1.0]], [[0, 1], [np.nan, 1]]).notes
+
+
+def test_several_files_are_joined_by_molecule(tmp_path) -> None:
+    one = write_csv(tmp_path / "one.csv", {"smiles": ["CCO", "CCN"], "a": [0, 1]})
+    two = write_csv(tmp_path / "two.csv", {"smiles": ["NCC", "CCC", "OCC"], "b": [1, 0, 1], "a": [None, 1, 1]})
+    table = read_assays([one, two])
+    assert table.assays == ("a", "b")
+    assert table.molecules.tolist() == [0, 1, 1, 2, 0]
+    assert table.labels.tolist() == [[0, -1], [1, -1], [-1, 1], [1, 0], [1, 1]]
+    assert table.rows.tolist() == [0, 1, 2, 3, 4]
+    assert "such as CCO" in table.notes[0]  # a 0 in one file, a 1 in the other
+
+
+def test_features_come_from_the_file_that_has_them(tmp_path) -> None:
+    one = write_csv(tmp_path / "one.csv", {"id": ["m", "n"], "x": [0.5, 2.5], "a": [0, 1]})
+    two = write_csv(tmp_path / "two.csv", {"id": ["n", "m", "n"], "b": [1, 0, 0]})
+    table = read_assays([one, two], smiles=None, features=["x"], molecule="id")
+    assert table.features[:, 0].tolist() == [0.5, 2.5, 2.5, 0.5, 2.5]
+    assert table.molecules.tolist() == [0, 1, 1, 0, 1]
+    with pytest.raises(InputError, match=r"two\.csv should have the column 'x', or a column that says which molecule"):
+        read_assays([one, two], smiles=None, features=["x"], ignore=["id"])
+    strange = write_csv(tmp_path / "strange.csv", {"id": ["o"], "b": [1]})
+    with pytest.raises(InputError, match="'x' should hold finite numbers, found a gap"):
+        read_assays([one, strange], smiles=None, features=["x"], molecule="id")
+
+
+SALTS = ["CC(=O)[O-].[Na+]", "CC(=O)O", "[CH3:1][CH2:2][OH:3]", "CCO", "C[NH3+].[Cl-]", "CCCC"]
+
+
+def test_salts_and_atom_maps_are_their_parents_where_asked(tmp_path) -> None:
+    path = write_csv(tmp_path / "t.csv", {"smiles": SALTS, "a": [0, 1, 0, 1, 1, 0]})
+    apart = read_assays(path)
+    assert len(set(apart.molecules)) == 6
+    assert apart.parents[0] == apart.parents[1]
+    assert apart.parents[2] == apart.parents[3]
+    joined = read_assays(path, standardise="parent")
+    assert joined.molecule_names == ("CC(=O)O", "CCO", "CN", "CCCC")
+    assert joined.molecules.tolist() == [0, 0, 1, 1, 2, 3]
+    assert joined.features_fingerprint() != apart.features_fingerprint()
+    assert (joined.features[0] != joined.features[1]).nnz == 0
+    with pytest.raises(InputError, match="standardise should be"):
+        read_assays(path, standardise="salt")
+
+
+def test_a_salt_on_the_other_side_of_a_split_is_said(tmp_path) -> None:
+    chains = ["C" * n + "C(=O)O" for n in range(1, 25)]
+    smiles = [*chains, *(text[:-1] + "[O-].[Na+]" for text in chains)]
+    path = write_csv(tmp_path / "t.csv", {"smiles": smiles, "a": [n % 2 for n in range(24)] * 2})
+    note = split_target(read_assays(path), "a", "random", seed=1).notes[0]
+    assert "held-out molecules are trained on in another form" in note
+    assert "standardise: parent" in note
+    assert not split_target(read_assays(path, standardise="parent"), "a", "random", seed=1).notes
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from sklearn.tree import DecisionTreeClassifier
 from toys import SMALL, planted
 
 from mixwright.assays import AssayTable, Booster, split_target
-from mixwright.assays.plan import calibrate, make_plan
+from mixwright.assays.plan import calibrate, make_plan, with_same_sources
 from mixwright.assays.splits import whole_target
 from mixwright.errors import InputError
 
@@ -65,7 +65,7 @@ def table_with(column, **more) -> AssayTable:
 @pytest.mark.parametrize(
     ("column", "says"),
     [
-        ([1.0] * 40, r"'odd' has one class \(1\) in its 40 rows"),
+        ([1.0] * 40, r"'odd' has one class \(1 in all of its 40 rows\)"),
         ([np.nan] * 40, "'odd' has no labelled row"),
         ([1.0] + [0.0] * 39, "'odd' has one class once a fold is left out"),
     ],
@@ -77,16 +77,39 @@ def test_unusable_sources_are_named_or_dropped(column, says) -> None:
         make_plan(table, split, model=SMALL)
     plan = make_plan(table, split, model=SMALL, unusable="drop")
     assert plan.sources == ("good",)
-    assert "1 sources were left out: 'odd'" in plan.notes[0]
+    assert "1 source was left out: 'odd' (" in plan.notes[0]
 
 
-def test_a_source_without_a_molecule_of_the_target() -> None:
-    labels = np.full((80, 3), np.nan)
-    labels[:40, :2] = (np.arange(40) % 2)[:, None]
-    labels[40:, 2] = np.arange(40) % 2
-    table = AssayTable.from_arrays(np.arange(80)[:, None], labels, ["t", "good", "apart"])
-    with pytest.raises(InputError, match="'apart' has no molecule in common with the target"):
-        make_plan(table, whole_target(table, "t"), model=SMALL)
+def test_a_source_without_a_molecule_of_the_target_is_scored_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 2))
+    labels = np.full((120, 3), np.nan)
+    labels[:60, 0], labels[:60, 1] = X[:60, 0] > 0, rng.random(60) > 0.5
+    labels[60:, 2] = X[60:, 0] > 0  # measured on other molecules, by the target's rule
+    table = AssayTable.from_arrays(X, labels, ["t", "coin", "apart"])
+    built = []
+    monkeypatch.setattr(Booster, "build", lambda self, seed, real=Booster.build: built.append(seed) or real(self, seed))
+    for seed in range(3):
+        plan = make_plan(table, split_target(table, "t", "random", seed=seed), model=SMALL, folds=3, seed=seed)
+        assert plan.sources == ("coin", "apart")
+        found = plan.probabilities("apart")
+        assert ((found > 0.5) == plan.labels).mean() > 0.9
+    assert len(built) == 3  # no fold has a molecule of it: one proxy scores all
+
+
+def test_what_one_seed_leaves_out_is_left_out_of_all_and_said() -> None:
+    column = np.zeros(120)
+    column[[3, 50, 90]] = 1
+    table = table_with(column)
+    splits = [split_target(table, "t", "random", seed=seed) for seed in range(6)]
+    plans = with_same_sources(
+        lambda split, sources: make_plan(table, split, sources, model=SMALL, unusable="drop", seed=split.seed),
+        splits,
+        None,
+    )
+    assert {plan.sources for plan in plans} == {("good",)}
+    assert all(plan.notes == plans[0].notes for plan in plans)
+    assert plans[0].notes[0].startswith("1 source was left out: 'odd' (one class")
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,19 @@ def test_a_target_with_too_few_of_a_class() -> None:
     with pytest.raises(InputError, match=r"target 't' should have at least 2 rows of each class.*49 with 0 and 1"):
         split_target(table, "t")
     labels[1:3] = 1
-    with pytest.raises(InputError, match="in its held-out part, found 12 with 0 and 1 with 1"):
+    with pytest.raises(InputError, match="in its held-out part, found 12 with 0 and 1 with 1; it takes 4 molecules"):
         split_target(AssayTable.from_arrays(np.arange(50)[:, None], labels, ["t"]), "t")
     with pytest.raises(InputError, match="assay should be one of the table's, found 'T'"):
         split_target(table, "T")
+
+
+@pytest.mark.parametrize("positives", [4, 5])
+def test_four_positives_are_enough_to_hold_some_out(positives: int) -> None:
+    labels = np.zeros((60, 1))
+    labels[:positives] = 1
+    table = AssayTable.from_arrays(np.arange(60)[:, None], labels, ["t"])
+    for seed in range(5):
+        split = split_target(table, "t", "random", 0.25, seed)
+        assert table.labels[split.test, 0].sum() == 2
+        assert table.labels[split.train, 0].sum() == positives - 2
+        assert len(split.test) == 2 + round(0.25 * (60 - positives))

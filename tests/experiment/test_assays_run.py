@@ -9,6 +9,7 @@ import yaml
 from golden_files import check_run
 
 from mixwright.assays import Booster
+from mixwright.assays.arms import held_out_labels
 from mixwright.errors import InputError
 from mixwright.experiment import drive, load, read_summary
 from mixwright.experiment.assays import search as assays_run
@@ -16,6 +17,7 @@ from mixwright.experiment.core.run_folder import config_text
 from mixwright.experiment.kinds import of_config
 from mixwright.experiment.run import json_schema
 from mixwright.mixture_file import MixtureFile
+from mixwright.report import write
 
 MINIMAL = {"kind": "assays", "table": "t.csv", "target": "target"}
 SMALL = {
@@ -73,7 +75,7 @@ def test_what_a_run_leaves(done: Path) -> None:
     assert entry["average_precision"]["target"] == pytest.approx(np.mean(entry["by_seed"]))
     over = {c["over"] for c in summary["comparisons"] if c["mixture"] == "search"}
     assert over == {"uniform", "natural", "target_alone", "best_single"}
-    assert summary["verdict"].startswith("search on target: ")
+    assert ". search on target: " in summary["verdict"]
     what_if = json.loads((run / "whatif.json").read_text(encoding="utf-8"))
     assert what_if["sources"] == ["twin", "other"]
     assert what_if["targets"][0]["losses"][0] == pytest.approx(summary["searches"][0]["loss"], abs=1e-9)
@@ -121,7 +123,7 @@ def test_molecules_are_counted_once_and_the_same_everywhere(tmp_path: Path) -> N
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"paired over {words}" in page
     assert "each with its own split" not in page
-    assert f"{len(plan.split.test)} held-out" not in page
+    assert f"{len(plan.split.test)} held-out molecules" not in page
     mixture = MixtureFile.read(tmp_path / "run" / "mixture.json")
     assert mixture.evidence["documents_are"] == "molecules"
 
@@ -192,7 +194,12 @@ def test_a_change_does_again_what_depends_on_it(done: Path, tmp_path: Path, monk
     ("changes", "says"),
     [
         ({"target": "tagret"}, ["key target", "'tagret'", "'target'"]),
-        ({"sources": ["twin", "othr"]}, ["line", "'othr'", "'other'"]),
+        ({"sources": ["twin", "othr"]}, ["line", "key sources", "'othr'", "'other'"]),
+        ({"target": "tagret", "sources": ["twin"]}, ["key target", "'tagret'", "'target'"]),
+        ({"table": {"path": "t.csv", "features": ["x_*"], "ignore": ["id"]}}, ["column to ignore", "'id'"]),
+        ({"table": {"path": "t.csv", "coding": {"active": 1}}}, ["table.coding.inactive", "missing"]),
+        ({"table": {"path": "t.csv", "features": ["x_*"], "standardise": "parent"}}, ["standardise is for SMILES"]),
+        ({"table": ["t.csv", "none.csv"]}, ["none.csv", "no such file"]),
         ({"sources": ["twin", "target"]}, ["sources should not hold the target"]),
         ({"sources": ["twin", "twin"]}, ["named once"]),
         ({"tabel": 1}, ["key tabel", "did you mean 'table'?"]),
@@ -234,6 +241,57 @@ def test_a_table_without_the_kind_says_so(tmp_path: Path) -> None:
         load("search", tmp_path / "s.yaml")
 
 
+def test_signed_labels_in_several_files_and_columns_that_are_ignored(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    rows = [line.split(",") for line in (tmp_path / "t.csv").read_text().splitlines()[1:]]
+    signed = [[*row[:4], *(("-1", "1")[int(label)] for label in row[4:])] for row in rows]
+    signed[5][4] = "0"  # not measured
+    first = [",".join([f"m{i}", *row[:5]]) for i, row in enumerate(signed)]
+    second = [",".join([f"m{i}", "note", *row[5:]]) for i, row in reversed(list(enumerate(signed)))]
+    (tmp_path / "one.csv").write_text("\n".join(["id,x_0,x_1,x_2,x_3,target", *first]) + "\n")
+    (tmp_path / "two.csv").write_text("\n".join(["id,remark,twin,other", *second]) + "\n")
+    given = {"path": ["one.csv", "two.csv"], "features": ["x_*"], "molecule": "id", "ignore": "remark"}
+    given["coding"] = {"active": 1, "inactive": -1, "missing": 0}
+    config = load("search", write_config(tmp_path, table=given))
+    joined, plain = assays_run.read_table(config), assays_run.read_table(load("search", write_config(tmp_path)))
+    assert joined.assays == ("target", "twin", "other")
+    for i in range(240):
+        rows_of = np.flatnonzero(joined.molecules == i)
+        assert len(rows_of) == 2
+        expected = [-1 if i == 5 else plain.labels[i, 0], *plain.labels[i, 1:]]
+        assert joined.labels[rows_of].max(0).tolist() == expected
+    (tmp_path / "again.yaml").write_text(config_text(of_config(config), config.dumped()))
+    assert load("search", tmp_path / "again.yaml").model_dump() == config.model_dump()
+
+
+def test_positives_stand_beside_every_average_precision(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mixwright.cli.tables.search import print_summary
+    from rich.console import Console
+
+    summary = read_summary(done / "run")
+    target = summary["targets"][0]
+    config = load("search", done / "run" / "config.yaml")
+    labels = [held_out_labels(plan) for plan in assays_run.check_plans(config, assays_run.read_table(config))]
+    assert target["held_out_rows"] == np.mean([len(part) for part in labels])
+    assert target["held_out_positives"] == np.mean([part.sum() for part in labels])
+    rate = target["held_out_positives"] / target["held_out_rows"]
+    words = f"held-out rows have a 1 (base rate {rate:.3f})"
+    print_summary(Console(width=200), summary, done / "run")
+    assert words in capsys.readouterr().out
+    assert (done / "run" / "report.html").read_text().count(words) == 2
+
+
+def test_where_the_target_alone_is_better_that_is_the_headline(done: Path) -> None:
+    summary = json.loads(json.dumps(read_summary(done / "run")))
+    worse = {"difference": -0.16, "low": -0.2, "high": -0.12, "verdict": "worse than target_alone by 0.160"}
+    for comparison in summary["comparisons"]:
+        if comparison["over"] == "target_alone":
+            comparison |= worse
+    page = write("search", summary, done / "alone.html").read_text()
+    assert page.count("<bdi>Train on the target alone</bdi>") == 2  # both searches
+    assert "Better than uniform" not in page
+
+
 def test_another_classifier_and_the_targets_own_rows(tmp_path: Path) -> None:
     write_table(tmp_path)
     changes = {"classifier": "sklearn.linear_model.LogisticRegression", "target_rows": "include", "split": {"seeds": 1}}
@@ -252,7 +310,7 @@ def test_a_source_that_is_unusable_in_one_seed_is_dropped_in_all(tmp_path: Path)
     config = load("search", write_config(tmp_path, unusable="drop", split={"seeds": 6}))
     plans = assays_run.check_plans(config, assays_run.read_table(config))
     assert {plan.sources for plan in plans} == {("twin", "other")}
-    assert "1 sources were left out: 'rare'." in plans[0].notes
+    assert plans[0].notes[0].startswith("1 source was left out: 'rare' (one class")
     strict = load("search", write_config(tmp_path, split={"seeds": 6}))
     table = assays_run.read_table(strict)
     with pytest.raises(InputError, match="'rare' has one class"):

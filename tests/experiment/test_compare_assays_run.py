@@ -70,6 +70,30 @@ def test_a_comparison_of_assays(tmp_path):
     assert (tmp_path / "run" / "cells.csv").read_bytes() == before
 
 
+def test_search_and_compare_say_the_same_of_the_same_numbers(tmp_path):
+    both = {"classifier": {"trees": 8, "depth": 2}, "proxy": {"folds": 2}, "search": {"shrinkage": 0.05}, "threads": 1}
+    changes = both | {"targets": ["other"], "seeds": 3, "arms": SMALL["arms"]}
+    compared = drive(make_assays(tmp_path, **changes), tmp_path / "compare")
+    own = {"kind": "assays", "table": SMALL["table"], "target": "other", "split": {"seeds": 3}}
+    found = drive(make("search", own | both, folder=tmp_path), tmp_path / "search")
+    differences = {d["arm"]: d for d in compared["measures"][0]["differences"]}
+    differences["search"] = differences.pop("mixmin")
+    over = {c["mixture"]: c for c in found["comparisons"] if c["over"] == "uniform"}
+    for name, judged in differences.items():
+        for end in ("difference", "low", "high"):
+            assert over[name][end] == pytest.approx(judged[end])
+        assert over[name]["verdict"].startswith(judged["word"])
+    about = compared["measures"][0]["about"]
+    assert "of 60 held-out rows have a 1 (base rate 0." in about
+    assert about in (tmp_path / "compare" / "report.html").read_text()
+
+
+def test_a_misspelt_name_is_called_by_its_key(tmp_path):
+    for changes, key in (({"targets": ["targt"]}, "targets"), ({"sources": ["twni", "near"]}, "sources")):
+        with pytest.raises(InputError, match=f"key {key}: an assay should be one of the table's"):
+            drive(make_assays(tmp_path, **changes), tmp_path / "run")
+
+
 def test_arms_of_ones_own_and_named_sources(tmp_path):
     MixtureFile(["near", "twin"], [0.25, 0.75]).write(tmp_path / "mine.json")
     changes = {"targets": ["target"], "sources": ["twin", "near"], "arms": ["uniform", "mine.json"], "seeds": 1}

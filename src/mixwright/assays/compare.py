@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
-from mixwright.assays.arms import ARMS, Arm, ArmResult, Difference, baseline_arms, compare, held_out_labels, train_arm
+from mixwright.assays.arms import ARMS, Arm, ArmResult, Array, baseline_arms, held_out_labels, train_arm
 from mixwright.assays.data import AssayTable, check_choice
-from mixwright.assays.plan import AssayPlan
+from mixwright.assays.judge import Difference, HeldOut, Judge, advice
+from mixwright.assays.plan import AssayPlan, with_same_sources
 from mixwright.assays.search import AssaySearch, score_proxies, search_weights
-from mixwright.assays.splits import Kind, check_seed, split_target
+from mixwright.assays.splits import Kind, Split, check_seed, split_target
 from mixwright.errors import InputError
 from mixwright.search.inputs import checked_level
 from mixwright.search.mixmin import MixMinResult
@@ -69,18 +71,44 @@ class AssayComparison:
         for name in (arm, over):
             if name not in self.seeds[0].arms:
                 raise InputError(f"an arm should be one of {', '.join(self.seeds[0].arms)}, found {name!r}")
-        return compare(
-            [held_out_labels(s.plan) for s in self.seeds],
-            [s.plan.table.molecules[s.plan.split.test] for s in self.seeds],
-            [s.arms[arm].probability for s in self.seeds],
-            [s.arms[over].probability for s in self.seeds],
-            self.level,
-        )
+        return self._judge.differences(judged_arms(self.seeds[0].arms, arm), over)[arm]
+
+    @cached_property
+    def _judge(self) -> Judge:
+        return judge_of([(s.plan, {name: a.probability for name, a in s.arms.items()}) for s in self.seeds], self.level)
 
     @property
     def verdict(self) -> str:
-        """Return one sentence on the search against uniform."""
-        return self.difference("search", "uniform").verdict("uniform")
+        """Return what to do, and how the search differs from the arms that decide that."""
+        return verdict(self._judge, list(self.seeds[0].arms), self.target)
+
+
+def judge_of(seeds: Iterable[tuple[AssayPlan, Mapping[str, Array]]], level: float) -> Judge:
+    """Return the judge of the arms of some seeds, from each seed's plan and {arm: probabilities [n_test]}."""
+    held = [
+        HeldOut(held_out_labels(plan), plan.table.molecules[plan.split.test], probability)
+        for plan, probability in seeds
+    ]
+    return Judge(held, level)
+
+
+def verdict(judge: Judge, arms: Sequence[str], target: str) -> str:
+    """Return what to do; then the search over the arm that decides that with figures, over the rest in words."""
+    family = judged_arms(arms)
+    over = {name: judge.differences(family, name)["search"] for name in family if name != "search"}
+    alone = over.get("target_alone")
+    said = "target_alone" if alone is not None and alone.word == "worse" else "uniform"
+    words: dict[str, list[str]] = {}
+    for name, found in over.items():
+        if name != said and found.word != "unverified":
+            words.setdefault(found.word, []).append(name)
+    parts = [f"{advice(target, over)}. search on {target}: {over[said].verdict(said)}"]
+    return "; ".join(parts + [f"{word} than {' and '.join(names)}" for word, names in words.items()])
+
+
+def judged_arms(arms: Iterable[str], of: str = "search") -> list[str]:
+    """Return the arms that are judged together: all but searches with another calibration, unless it is about one."""
+    return [name for name in arms if name == of or not name.startswith("search_")]
 
 
 def search_arm_name(calibration: str, calibrations: Sequence[str]) -> str:
@@ -135,10 +163,13 @@ def compare_arms(
     if both_calibrations:
         calibrations.append("none" if search.calibration == "intercept" else "intercept")
     wanted = list(dict.fromkeys(["uniform", *arms]))
-    plans = []
-    for seed in own_seeds:
-        own = clone(search).set_params(random_state=seed)
-        plans.append(own.plan(table, split_target(table, search.target, split, held_out, seed, duplicates)))
+
+    def plan(part: Split, sources: Sequence[str] | None) -> AssayPlan:
+        own = clone(search).set_params(random_state=part.seed)
+        return (own if sources is None else own.set_params(sources=sources)).plan(table, part)
+
+    splits = [split_target(table, search.target, split, held_out, seed, duplicates) for seed in own_seeds]
+    plans = with_same_sources(plan, splits, None)
     results = [_one_seed(search, plan, calibrations, wanted) for plan in plans]
     return AssayComparison(table.name(search.target), tuple(results), level)
 

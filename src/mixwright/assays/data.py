@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixwright.assays.labels import MISSING, Coding, read_labels
 from mixwright.checks import unique_names
 from mixwright.errors import InputError
 from mixwright.files import fingerprint
 
-MISSING = -1
 Ints = NDArray[np.int64]
 _SHOWN = 5  # names in a message
 
@@ -38,6 +38,8 @@ class AssayTable:
         Text of each molecule number (canonical SMILES), for messages; may be empty.
     scaffolds
         int64 [n], for the scaffold split; None where there are none.
+    parents
+        int64 [n]; rows whose molecules differ in salt or atom maps alone have the same; None where it is not known.
     times
         float64 [n], for the time split; None where there are none.
     parts
@@ -57,6 +59,7 @@ class AssayTable:
     rows: Ints
     molecule_names: tuple[str, ...] = ()
     scaffolds: Ints | None = None
+    parents: Ints | None = None
     times: NDArray[np.float64] | None = None
     parts: NDArray[Any] | None = None
     described: Mapping[str, Any] = field(default_factory=dict)
@@ -73,6 +76,7 @@ class AssayTable:
         scaffolds: ArrayLike | None = None,
         times: ArrayLike | None = None,
         described: Mapping[str, Any] | None = None,
+        coding: Coding | None = None,
     ) -> AssayTable:
         """
         Return a table of arrays.
@@ -82,7 +86,7 @@ class AssayTable:
         features
             [n, d] finite numbers: an array or a scipy.sparse matrix.
         labels
-            [n, a]: 0, 1, and NaN (or None, or -1) for missing.
+            [n, a]: 0, 1, and NaN (or None) for missing; or others, which `coding` explains.
         assays
             [a] names; assay_0, assay_1, ... by default.
         molecules, scaffolds
@@ -91,6 +95,8 @@ class AssayTable:
             [n] numbers or numpy dates, for the time split.
         described
             What the features are, for the check against proxies.
+        coding
+            What the values of labels mean, such as {"active": 1, "inactive": -1, "missing": 0}.
 
         Raises
         ------
@@ -107,18 +113,19 @@ class AssayTable:
         names = unique_names([f"assay_{i}" for i in range(values.shape[1])] if assays is None else assays, "assays")
         if len(names) != values.shape[1]:
             raise InputError(f"assays should be {values.shape[1]} names, one per column of labels; found {len(names)}")
-        columns = [label_column(values[:, i], name) for i, name in enumerate(names)]
+        read, notes = read_labels({name: values[:, i] for i, name in enumerate(names)}, coding)
         number, n = _numbered, matrix.shape[0]
         own = same_rows(matrix) if molecules is None else number(molecules, n, "molecules")
         return cls(
             assays=names,
-            labels=np.stack(columns, axis=1),
+            labels=read,
             features=matrix,
             molecules=own,
             rows=np.arange(n),
             scaffolds=None if scaffolds is None else number(scaffolds, n, "scaffolds"),
             times=None if times is None else _times(times, n),
             described=dict(described or {"kind": "given", "width": int(matrix.shape[1])}),
+            notes=(*notes, *contradictions(names, read, own)),
         )
 
     @property
@@ -174,43 +181,6 @@ def check_features(features: Any) -> Any:
     return matrix
 
 
-def label_column(values: NDArray[Any], name: str, rows: Ints | None = None) -> NDArray[np.int8]:
-    """
-    Return a label column as int8 [n]: 0, 1, and -1 for missing (NaN, None, -1).
-
-    Raises
-    ------
-    InputError
-        Another value; assay, row and value are named.
-    """
-    try:
-        numbers = np.array([np.nan if v is None or v == "" else v for v in values.tolist()], np.float64)
-    except (TypeError, ValueError):
-        numbers = np.full(len(values), np.inf)
-    known = np.isnan(numbers) | (numbers == 0) | (numbers == 1) | (numbers == MISSING)
-    if not known.all():
-        at = _first_wrong(values.tolist())
-        row = at if rows is None else int(rows[at])
-        raise InputError(
-            f"labels of assay {name!r} should be 0, 1 or missing, found {values.tolist()[at]!r} in row {row}; "
-            "turn the column into 0/1 (a threshold), or leave it out"
-        )
-    return np.where(np.isnan(numbers), MISSING, numbers).astype(np.int8)
-
-
-def _first_wrong(values: list[Any]) -> int:
-    for i, value in enumerate(values):
-        if value is None or value == "" or value in (0, 1, MISSING):
-            continue
-        try:
-            if np.isnan(float(value)) or float(value) in (0.0, 1.0, -1.0):
-                continue
-        except (TypeError, ValueError):
-            pass
-        return i
-    return 0
-
-
 def check_choice(value: object, choices: Sequence[str], what: str) -> None:
     """Raise InputError, which names the choices, unless `value` is one of them."""
     if not isinstance(value, str) or value not in choices:
@@ -253,6 +223,24 @@ def numbers_of(values: Sequence[Any]) -> tuple[Ints, tuple[str, ...]]:
     seen: dict[Any, int] = {}
     out = np.array([seen.setdefault(value, len(seen)) for value in values], np.int64)
     return out, tuple(str(value) for value in seen)
+
+
+def contradictions(
+    assays: Sequence[str], labels: NDArray[np.int8], molecules: Ints, texts: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return a note on molecules that have both a 0 and a 1 in the same assay, or nothing."""
+    found = {}
+    for assay, column in zip(assays, labels.T, strict=True):
+        if (both := np.intersect1d(molecules[column == 0], molecules[column == 1])).size:
+            found[assay] = both
+    if not found:
+        return ()
+    assay = max(found, key=lambda name: len(found[name]))
+    example = f", such as {texts[found[assay][0]][:60]}" if texts else ""
+    several = len(np.unique(np.concatenate(list(found.values()))))
+    has = "1 molecule has" if several == 1 else f"{several:,} molecules have"
+    where = f"assay {assay!r}" if len(found) == 1 else f"{len(found)} assays, most in {assay!r} ({len(found[assay])})"
+    return (f"{has} both a 0 and a 1 in the same assay{example}: in {where}. Both are kept.",)
 
 
 def _numbered(values: ArrayLike, n: int, what: str) -> Ints:

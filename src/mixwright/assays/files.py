@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.assays.data import AssayTable, label_column, listed, missing_name, numbers_of, same_rows
+from mixwright.assays.data import AssayTable, contradictions, listed, missing_name, numbers_of, same_rows
 from mixwright.assays.fingerprints import Fingerprint, read_smiles
+from mixwright.assays.labels import Coding, read_labels
 from mixwright.errors import InputError, missing_extra
 from mixwright.files.csv_rows import header, open_csv
 from mixwright.files.kinds import kind_of
@@ -24,15 +25,18 @@ _LARGEST = (1 << 31) - 1
 
 
 def read_assays(
-    path: Path | str,
+    path: Path | str | Sequence[Path | str],
     *,
     smiles: str | None = "smiles",
     features: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
+    coding: Coding | None = None,
     molecule: str | None = None,
     time: str | None = None,
     part: str | None = None,
     fingerprint: Fingerprint | None = None,
+    standardise: Literal["parent"] | None = None,
     invalid_smiles: Literal["error", "skip"] = "error",
 ) -> AssayTable:
     """
@@ -41,19 +45,28 @@ def read_assays(
     Parameters
     ----------
     path
-        .parquet or .csv (UTF-8, with a header; an empty cell is missing).
+        .parquet or .csv (UTF-8, with a header; an empty cell is missing); or several, which are joined by molecule.
+        Their rows are numbered one file after the other. A file without SMILES, features, time or part takes those of
+        its molecules from the other files, by the column `molecule`.
     smiles
         The column of SMILES: fingerprints, canonical SMILES and scaffolds are made of it. None with `features`.
     features
         Columns of numbers to use instead of fingerprints; `bit_*` stands for all that begin like this.
     labels
         The label columns. Default: every column that is nothing else.
+    ignore
+        Columns that are nothing of all this, such as numbers of rows; patterns as in `features`.
+    coding
+        What the values of labels mean, such as {"active": 1, "inactive": -1, "missing": 0}. Default: 0, 1, and gaps.
     molecule
         A column that says which rows are the same molecule. Default: canonical SMILES, or equal features.
     time, part
         A column of dates or numbers (for the time split); a column of train/test (for a split of your own).
     fingerprint
         Default: 1,024 bits of radius 2 (ECFP4).
+    standardise
+        "parent": of each molecule the largest fragment, uncharged (rdkit's MolStandardize), without atom maps: a salt
+        and its parent are one molecule.
     invalid_smiles
         "error", or "skip": their rows are left out, and counted in the table's notes.
 
@@ -62,43 +75,66 @@ def read_assays(
     InputError
         File, column, label, feature or SMILES that is not as it should be (named).
     """
-    path = Path(path)
-    names = column_names(path)
-    chosen = _choose(path, names, smiles, features, labels, {"molecule": molecule, "time": time, "part": part})
-    wide, wanted, others = chosen
-    columns = _read(path, [*([smiles] if smiles and not wide else []), *wide, *wanted, *others.values()])
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    names = _names_of(paths)
+    roles = {"molecule": molecule, "time": time, "part": part}
+    wide, wanted, others = _choose(paths, list(names), smiles, features, labels, ignore or (), roles)
+    columns = _columns(paths, names, [*([smiles] if smiles and not wide else []), *wide, *others.values()], wanted)
+    _fill(columns, paths, names, molecule, [name for name in columns if name not in wanted])
     n = len(columns[wanted[0]])
     if not n:
-        raise InputError(f"{path} should have at least one row, found none; add the rows")
+        raise InputError(f"{paths[0]} should have at least one row, found none; add the rows")
     kept, notes = np.arange(n), []
-    scaffolds, texts = None, tuple[str, ...]()
+    scaffolds, parents, texts = None, None, tuple[str, ...]()
     described: dict[str, Any]
     if wide:
-        matrix: Any = np.stack([_numbers(path, name, columns[name]) for name in wide], axis=1)
+        if standardise:
+            raise InputError("standardise is for SMILES; with columns of features give the standardised ones")
+        matrix: Any = np.stack([_numbers(paths, name, columns[name]) for name in wide], axis=1)
         described = {"kind": "columns", "names": wide}
         molecules = same_rows(matrix)
     else:
         settings = fingerprint or Fingerprint()
-        found = read_smiles(columns[str(smiles)].tolist(), settings, invalid_smiles)
-        matrix, kept, described = found.features, found.kept, settings.describe()
+        found = read_smiles(columns[str(smiles)].tolist(), settings, invalid_smiles, standardise)
+        matrix, kept = found.features, found.kept
+        described = settings.describe() | ({"standardise": standardise} if standardise else {})
         (molecules, texts), (scaffolds, _) = numbers_of(found.canonical), numbers_of(found.scaffolds)
+        parents = numbers_of(found.parents)[0]
         if found.skipped:
             notes.append(f"{len(found.skipped)} of {n} rows have SMILES that rdkit cannot read and were left out.")
     if molecule:
         molecules, texts = numbers_of(columns[molecule][kept].tolist())
+    read, said = read_labels({name: columns[name][kept] for name in wanted}, coding, kept)
     return AssayTable(
         assays=tuple(wanted),
-        labels=np.stack([label_column(columns[name][kept], name, kept) for name in wanted], axis=1),
+        labels=read,
         features=matrix,
         molecules=molecules,
         rows=kept,
         molecule_names=texts,
         scaffolds=scaffolds,
-        times=_times_of(path, time, columns[time][kept]) if time else None,
-        parts=_parts_of(path, part, columns[part][kept]) if part else None,
+        parents=parents,
+        times=_times_of(paths, time, columns[time][kept]) if time else None,
+        parts=_parts_of(paths, part, columns[part][kept]) if part else None,
         described=described,
-        notes=tuple(notes),
+        notes=(*notes, *said, *contradictions(wanted, read, molecules, texts)),
     )
+
+
+def table_columns(paths: Sequence[Path | str]) -> list[str]:
+    """Return the names of the columns of all files of a table, each once; their rows are not read."""
+    return list(_names_of([Path(path) for path in paths]))
+
+
+def _names_of(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return {column: the files that have it}."""
+    if not paths:
+        raise InputError("a table should be at least one file, found none; name one")
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        for name in column_names(path):
+            found.setdefault(name, []).append(path)
+    return found
 
 
 def column_names(path: Path | str) -> list[str]:
@@ -110,7 +146,7 @@ def column_names(path: Path | str) -> list[str]:
     InputError
         No such file, another suffix, a damaged file, or a name that is there twice.
     """
-    path = the_file(Path(path), (".parquet", ".csv"), "give one file, or join the files first")
+    path = the_file(Path(path), (".parquet", ".csv"), "give one file, or a list of files")
     if kind_of(path) == ".parquet":
         with open_parquet(path) as file:
             names = list(file.schema_arrow.names)
@@ -124,40 +160,101 @@ def column_names(path: Path | str) -> list[str]:
 
 
 def _choose(
-    path: Path,
+    paths: Sequence[Path],
     names: list[str],
     smiles: str | None,
     features: Sequence[str] | None,
     labels: Sequence[str] | None,
+    ignore: Sequence[str],
     others: dict[str, str | None],
 ) -> tuple[list[str], list[str], dict[str, str]]:
     """Return the feature columns, the label columns, and the special columns {role: name}."""
+    path = _shown(paths)
     if not features and not smiles:
         raise InputError(f"{path}: give the column of SMILES (smiles) or the columns of features (features)")
-    wide = [name for pattern in features or () for name in _matching(path, pattern, names)]
+    wide = [name for pattern in features or () for name in _matching(path, pattern, names, "feature column")]
     special = {role: name for role, name in others.items() if name}
+    ignored = {name for pattern in ignore for name in _matching(path, pattern, names, "column to ignore")}
     for name in [*special.values(), *(labels or ()), *([smiles] if smiles and not wide else [])]:
         if name not in names:
             raise InputError(f"{path}: {missing_name(name, names, 'column')}; correct the name")
     taken = {*wide, *special.values(), *([smiles] if smiles else [])}
-    wanted = list(labels) if labels else [name for name in names if name not in taken]
-    if both := sorted({*wanted} & {*wide, *special.values(), *([smiles] if smiles and not wide else [])}):
+    wanted = list(labels) if labels else [name for name in names if name not in taken | ignored]
+    used = {*wide, *special.values(), *([smiles] if smiles and not wide else [])}
+    if both := sorted({*wanted} & used):
         raise InputError(f"{path}: a column should be a label or a feature, found {listed(both)} as both; choose one")
+    if both := sorted({*wanted, *used} & ignored):
+        raise InputError(f"{path}: a column to ignore should be nothing else, found {listed(both)} as both; choose one")
     if not wanted:
         raise InputError(f"{path} should have label columns, found none; name them (labels)")
     return wide, wanted, special
 
 
-def _matching(path: Path, pattern: str, names: list[str]) -> list[str]:
+def _shown(paths: Sequence[Path]) -> str:
+    return str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+
+
+def _matching(path: str, pattern: str, names: list[str], what: str) -> list[str]:
     found = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
     if not found:
-        raise InputError(f"{path}: {missing_name(pattern, names, 'feature column')}; correct the name")
+        raise InputError(f"{path}: {missing_name(pattern, names, what)}; correct the name")
     return found
+
+
+def _columns(
+    paths: Sequence[Path], names: Mapping[str, Sequence[Path]], used: Sequence[str], labels: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of all files, one file after the other; a file without a column has gaps there."""
+    wanted = list(dict.fromkeys([*used, *labels]))
+    parts: dict[str, list[NDArray[Any] | int]] = {name: [] for name in wanted}
+    for path in paths:
+        own = [name for name in wanted if path in names[name]]
+        if not own:
+            raise InputError(f"{path} should have columns of this table, found none; remove it from the list")
+        read = _read(path, own)
+        for name in wanted:
+            parts[name].append(read[name] if name in own else len(read[own[0]]))
+    return {name: _stacked(part) for name, part in parts.items()}
+
+
+def _stacked(parts: Sequence[NDArray[Any] | int]) -> NDArray[Any]:
+    """Return the parts of a column one after the other; a number stands for so many gaps."""
+    kinds = {part.dtype for part in parts if not isinstance(part, int)}
+    kind = kinds.pop() if len(kinds) == 1 else np.dtype(object)
+    values = [[None] * part if isinstance(part, int) else part.tolist() for part in parts]
+    if len(parts) == 1 and not isinstance(parts[0], int):
+        return parts[0]
+    return np.array([value for part in values for value in part], kind)
+
+
+def _fill(
+    columns: dict[str, NDArray[Any]],
+    paths: Sequence[Path],
+    names: Mapping[str, Sequence[Path]],
+    molecule: str | None,
+    filled: Sequence[str],
+) -> None:
+    """Fill columns of files that lack them from the other files, by molecule."""
+    lacking = {name: path for name in filled for path in paths if path not in names[name]}
+    if not lacking:
+        return
+    name, path = next(iter(lacking.items()))
+    if molecule is None or molecule in lacking:
+        by = repr(molecule) if molecule else "that says which molecule a row is, and name it (molecule)"
+        raise InputError(f"{path} should have the column {name!r}, or a column {by}, as the other files; add it")
+    keys = columns[molecule].tolist()
+    for name in lacking:
+        values = columns[name].tolist()
+        known = {key: value for key, value in zip(keys, values, strict=True) if not _is_gap(value)}
+        columns[name] = np.array([known.get(key) for key in keys], columns[name].dtype)
+
+
+def _is_gap(value: Any) -> bool:
+    return value is None or value != value  # NaN
 
 
 def _read(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
     """Return columns as arrays of python objects or numbers, in which a gap is None or NaN."""
-    names = list(dict.fromkeys(names))
     if kind_of(path) == ".parquet":
         with open_parquet(path) as file:
             table = without_views(file.read(columns=names))
@@ -198,23 +295,27 @@ def _array(column: Any) -> NDArray[Any]:
     return np.array(column.to_pylist(), dtype=object)
 
 
-def _numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.float32]:
+def _numbers(paths: Sequence[Path], name: str, values: NDArray[Any]) -> NDArray[np.float32]:
     if values.dtype != np.float64 or not np.isfinite(values).all():
         found = "text" if values.dtype != np.float64 else "a gap or infinity"
-        raise InputError(f"{path}: feature column {name!r} should hold finite numbers, found {found}; correct it")
+        raise InputError(
+            f"{_shown(paths)}: feature column {name!r} should hold finite numbers, found {found}; correct it"
+        )
     return values.astype(np.float32)
 
 
-def _times_of(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.float64]:
+def _times_of(paths: Sequence[Path], name: str, values: NDArray[Any]) -> NDArray[np.float64]:
     if np.issubdtype(values.dtype, np.datetime64) and not np.isnat(values).any():
         return values.astype(np.int64).astype(np.float64)
     if values.dtype == np.float64 and np.isfinite(values).all():
         return values
-    raise InputError(f"{path}: the time column {name!r} should hold dates or numbers without gaps; correct it")
+    raise InputError(f"{_shown(paths)}: the time column {name!r} should hold dates or numbers without gaps; correct it")
 
 
-def _parts_of(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
+def _parts_of(paths: Sequence[Path], name: str, values: NDArray[Any]) -> NDArray[Any]:
     wrong = [value for value in values.tolist() if value not in ("train", "test")]
     if wrong:
-        raise InputError(f"{path}: the column {name!r} should say train or test in each row, found {wrong[0]!r}")
+        raise InputError(
+            f"{_shown(paths)}: the column {name!r} should say train or test in each row, found {wrong[0]!r}"
+        )
     return values

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from mixwright.assays.data import check_choice
 from mixwright.errors import InputError, missing_extra
 
+STANDARDISE = ("parent",)
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -54,11 +56,16 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Molecules:
-    """Molecules that could be read: features CSR [m, bits], canonical SMILES, scaffolds; `kept` [m] are their rows."""
+    """
+    Molecules that could be read: features CSR [m, bits], canonical SMILES, scaffolds; `kept` [m] are their rows.
+
+    `parents` are canonical SMILES without salts and atom maps, where a molecule has any.
+    """
 
     features: Any
     canonical: list[str]
     scaffolds: list[str]
+    parents: list[str]
     kept: NDArray[np.int64]
     skipped: list[tuple[int, str]]
 
@@ -76,7 +83,10 @@ def _rdkit() -> Any:
 
 
 def read_smiles(
-    smiles: Sequence[str | None], settings: Fingerprint, invalid: Literal["error", "skip"] = "error"
+    smiles: Sequence[str | None],
+    settings: Fingerprint,
+    invalid: Literal["error", "skip"] = "error",
+    standardise: Literal["parent"] | None = None,
 ) -> Molecules:
     """
     Return the molecules of a column of SMILES.
@@ -89,6 +99,9 @@ def read_smiles(
         The fingerprint.
     invalid
         What to do where rdkit cannot read a SMILES (or finds no atom): an error that counts and names them, or skip.
+    standardise
+        "parent": of each molecule the largest fragment, cleaned and uncharged (rdkit's MolStandardize.ChargeParent),
+        without atom maps.
 
     Raises
     ------
@@ -102,8 +115,10 @@ def read_smiles(
     from scipy import sparse
 
     check_choice(invalid, ("error", "skip"), "invalid_smiles")
+    if standardise is not None:
+        check_choice(standardise, STANDARDISE, "standardise")
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=settings.radius, fpSize=settings.bits)
-    canonical, scaffolds, kept, skipped = [], [], [], []
+    canonical, scaffolds, parents, kept, skipped = [], [], [], [], []
     indices, values, ends = [], [], [0]
     with rdkit.rdBase.BlockLogs():
         for row, text in enumerate(smiles):
@@ -111,18 +126,34 @@ def read_smiles(
             if molecule is None or not molecule.GetNumAtoms():
                 skipped.append((row, "" if text is None else str(text)))
                 continue
+            if standardise:
+                molecule = _parent(molecule)
             bits = dict(sorted(generator.GetCountFingerprint(molecule).GetNonzeroElements().items()))
             indices.append(np.fromiter(bits, np.int32, len(bits)))
             values.append(np.fromiter(bits.values(), np.float32, len(bits)))
             ends.append(ends[-1] + len(bits))
             kept.append(row)
             canonical.append(Chem.MolToSmiles(molecule))
+            # Only these can differ in salt or atom maps: standardising every molecule would take ten times as long.
+            marked = not standardise and ("." in canonical[-1] or ":" in canonical[-1])
+            parents.append(Chem.MolToSmiles(_parent(molecule, clean=False)) if marked else canonical[-1])
             scaffolds.append(MurckoScaffold.MurckoScaffoldSmiles(mol=molecule))
     if skipped and (invalid == "error" or not kept):
         raise InputError(_invalid(skipped, len(smiles)))
     data = np.concatenate(values) if settings.counts else np.ones(ends[-1], np.float32)
     matrix = sparse.csr_matrix((data, np.concatenate(indices), np.array(ends)), shape=(len(kept), settings.bits))
-    return Molecules(matrix, canonical, scaffolds, np.array(kept, np.int64), skipped)
+    return Molecules(matrix, canonical, scaffolds, parents, np.array(kept, np.int64), skipped)
+
+
+def _parent(molecule: Any, clean: bool = True) -> Any:
+    """Return the largest fragment of a molecule, uncharged and without atom maps."""
+    from rdkit import Chem
+    from rdkit.Chem.MolStandardize import rdMolStandardize
+
+    plain = Chem.Mol(molecule)
+    for atom in plain.GetAtoms():
+        atom.SetAtomMapNum(0)
+    return rdMolStandardize.ChargeParent(plain, skipStandardize=not clean)
 
 
 def _invalid(skipped: list[tuple[int, str]], n: int) -> str:

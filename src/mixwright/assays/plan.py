@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -40,8 +40,8 @@ class AssayPlan:
         The classifier of proxies and of final models.
     seed
         Of the models.
-    notes
-        Sentences for the result, such as which sources were dropped.
+    left_out
+        {source: why it cannot be used}, of those that were dropped.
     """
 
     table: AssayTable
@@ -50,7 +50,19 @@ class AssayPlan:
     fold: Ints | None
     model: Any
     seed: int
-    notes: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences for the result: which sources were left out, and why."""
+        if not self.left_out:
+            return ()
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in self.left_out.items():
+            by_reason.setdefault(reason.partition(" (")[0].removeprefix("has "), []).append(name)
+        parts = [f"{listed(names)} ({reason})" for reason, names in by_reason.items()]
+        were = "source was" if len(self.left_out) == 1 else "sources were"
+        return (f"{len(self.left_out)} {were} left out: {'; '.join(parts)}.",)
 
     @property
     def labels(self) -> NDArray[np.int8]:
@@ -95,11 +107,15 @@ class AssayPlan:
         if self.fold is None:
             fitted = classifiers.fit(self.model, features[own], labels, None, self.seed)
             return classifiers.positive(fitted, features[rows])
-        out = np.empty(len(rows))
+        out, whole = np.empty(len(rows)), None
         for fold in range(int(self.fold.max()) + 1):
-            kept = self.fold[own] != fold
-            fitted = classifiers.fit(self.model, features[own[kept]], labels[kept], None, self.seed)
-            inside = self.fold[rows] == fold
+            kept, inside = self.fold[own] != fold, self.fold[rows] == fold
+            if kept.all():  # the source has no molecule of this fold: one model serves all such folds
+                if whole is None:
+                    whole = classifiers.fit(self.model, features[own], labels, None, self.seed)
+                fitted = whole
+            else:
+                fitted = classifiers.fit(self.model, features[own[kept]], labels[kept], None, self.seed)
             out[inside] = classifiers.positive(fitted, features[rows[inside]])
         return out
 
@@ -164,7 +180,8 @@ def make_plan(
     target_rows
         Whether the target's own training rows are one more source (named like the target).
     unusable
-        What to do with a source that has one class, or no molecule in common with the target: an error, or drop it.
+        What to do with a source that has no row, or one class, in all or without a fold: an error, or drop it. A source
+        need not share molecules with the target: its proxy predicts them from their features.
     seed
         Of folds and models.
     proxies
@@ -204,20 +221,48 @@ def make_plan(
             )
     fold = _folds(split, folds, seed) if folds else None
     faults = {name: fault for name in chosen if (fault := _fault(table, split, name, fold, name in (proxies or {})))}
-    notes: tuple[str, ...] = ()
     if faults and unusable == "error":
         first = ", ".join(f"{name!r} {fault}" for name, fault in list(faults.items())[:3])
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise InputError(
-            f"each source should have both classes and molecules in common with the target, found {first}{more}; "
-            "leave them out, or set unusable: drop"
+            f"each source should have both classes besides held-out molecules, found {first}{more}; leave them out, or "
+            "set unusable: drop"
         )
     chosen = [name for name in chosen if name not in faults]
-    if faults:
-        notes = (f"{len(faults)} sources were left out: {listed(list(faults))}.",)
     if not chosen:
-        raise InputError("no source is left that can be used; give sources that share molecules with the target")
-    return AssayPlan(table, split, tuple(chosen), fold, model, seed, notes)
+        raise InputError("no source is left that can be used; give sources with labels of both classes")
+    return AssayPlan(table, split, tuple(chosen), fold, model, seed, faults)
+
+
+def with_same_sources(
+    plan: Callable[[Split, Sequence[str] | None], AssayPlan], splits: Sequence[Split], sources: Sequence[str] | None
+) -> list[AssayPlan]:
+    """
+    Return a plan for each split; what one split leaves out is left out of all, and every plan says why.
+
+    Parameters
+    ----------
+    plan
+        Makes the plan of a split from sources (None: all assays but the target); sources never hold the target.
+    splits
+        One for each seed.
+    sources
+        Names.
+
+    Raises
+    ------
+    InputError
+        No source can be used in every split.
+    """
+    plans = [plan(split, sources) for split in splits]
+    left_out = {name: why for made in reversed(plans) for name, why in made.left_out.items()}
+    common = [name for name in plans[0].sources if all(name in made.sources for made in plans)]
+    if any(len(made.sources) > len(common) for made in plans):
+        named = [name for name in common if name != splits[0].target]
+        if not named and splits[0].target not in common:
+            raise InputError("no source can be used for every seed; give more, or another split")
+        plans = [plan(split, named) for split in splits]
+    return [replace(made, left_out=left_out) for made in plans]
 
 
 def _chosen(table: AssayTable, sources: Any) -> list[str]:
@@ -246,13 +291,11 @@ def _fault(table: AssayTable, split: Split, source: str, fold: Ints | None, give
     if not len(own):
         return "has no labelled row besides held-out molecules"
     if len(np.unique(labels)) < 2:
-        return f"has one class ({labels[0]}) in its {len(own)} rows"
+        return f"has one class ({labels[0]} in all of its {len(own)} rows)"
     if fold is not None and not given:
         for left in range(int(fold.max()) + 1):
             if len(np.unique(labels[fold[own] != left])) < 2:
                 return f"has one class once a fold is left out ({int(labels.sum())} of its {len(own)} rows are 1)"
-    if not np.isin(table.molecules[own], table.molecules[split.train]).any():
-        return "has no molecule in common with the target"
     return ""
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixwright.assays import classifiers
-from mixwright.assays.data import MISSING, AssayTable, check_choice, check_features, label_column
+from mixwright.assays.data import AssayTable, check_choice, check_features
+from mixwright.assays.labels import MISSING, read_labels
 from mixwright.assays.plan import CALIBRATIONS, AssayPlan, make_plan
 from mixwright.assays.splits import Split, whole_target
 from mixwright.constraints.limits import Constraints
@@ -239,7 +240,7 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
         else:
             values = np.asarray(Y)
             if values.ndim == 1:
-                labels = label_column(values, str(self.target))
+                labels = read_labels({str(self.target): values})[0][:, 0]
             else:
                 table = AssayTable.from_arrays(X, values, _column_names(Y))
                 labels = table.labels[:, table.column(self.target)]

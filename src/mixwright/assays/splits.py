@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.assays.data import MISSING, AssayTable, Ints, check_choice
+from mixwright.assays.data import AssayTable, Ints, check_choice
+from mixwright.assays.labels import MISSING
 from mixwright.errors import InputError
 
 Kind = Literal["random", "scaffold", "time", "column"]
@@ -133,7 +134,7 @@ def _draw(
     if not whole_shares:  # groups are molecules: draw within each class, a molecule with a 1 counts as a 1
         active = counts[:, 1] > 0
         drawn = [rng.permutation(np.flatnonzero(part)) for part in (~active, active)]
-        return names[np.concatenate([part[: max(1, round(share * len(part)))] for part in drawn])]
+        return names[np.concatenate([part[: _held_of_class(share, len(part))] for part in drawn])]
     wanted = np.maximum(share * counts.sum(0), FEWEST)
     held, so_far = [], np.zeros(2)
     order = rng.permutation(len(names))
@@ -142,6 +143,12 @@ def _draw(
             held.append(group)
             so_far += counts[group]
     return names[held]
+
+
+def _held_of_class(share: float, molecules: int) -> int:
+    """Return how many molecules of a class to hold out: its share, but the fewest in both parts if that can be."""
+    wanted = max(1, round(share * molecules))
+    return min(max(wanted, FEWEST), molecules - FEWEST) if molecules >= 2 * FEWEST else wanted
 
 
 def _later(table: AssayTable, target: str, rows: Ints, share: float) -> NDArray[np.bool_]:
@@ -181,20 +188,45 @@ def _without_duplicates(
     return ~later & ~np.isin(table.molecules, held), notes
 
 
-def _both_classes(target: str, labels: NDArray[np.int8], where: str) -> None:
+_WAYS_OUT = {
+    "random": f"it takes {2 * FEWEST} molecules of each class to hold some out: choose a target with more, or search "
+    "on all of them without held-out molecules (in Python: AssaySearch(target).fit(table))",
+    "scaffold": "choose a target with more, another held_out, or split: random",
+    "time": "choose a target with more, another held_out, or split: random",
+    "column": "put more of them into that part in the column, or use split: random",
+}
+
+
+def _both_classes(
+    target: str, labels: NDArray[np.int8], where: str, way_out: str = "choose a target with more"
+) -> None:
     counts = [int((labels == c).sum()) for c in (0, 1)]
     if min(counts) < FEWEST:
         raise InputError(
             f"target {target!r} should have at least {FEWEST} rows of each class in {where}, found {counts[0]} with 0 "
-            f"and {counts[1]} with 1; choose a target with more, or another split"
+            f"and {counts[1]} with 1; {way_out}"
         )
 
 
 def _checked(table: AssayTable, split: Split) -> Split:
     column = table.column(split.target)
     for rows, where in ((split.train, "its training part"), (split.test, "its held-out part")):
-        _both_classes(split.target, table.labels[rows, column], where)
-    return split
+        _both_classes(split.target, table.labels[rows, column], where, _WAYS_OUT[split.kind])
+    return replace(split, notes=(*split.notes, *_salts(table, split)))
+
+
+def _salts(table: AssayTable, split: Split) -> tuple[str, ...]:
+    """Return a note on held-out molecules of which a salt, or another form with atom maps, is trained on."""
+    if table.parents is None:
+        return ()
+    trained = np.isin(table.parents[split.test], table.parents[split.allowed])
+    if not (count := len(found := np.unique(table.molecules[split.test[trained]]))):
+        return ()
+    are = "1 held-out molecule is" if count == 1 else f"{count:,} held-out molecules are"
+    return (
+        f"{are} trained on in another form, which differs in salt or atom maps (such as "
+        f"{table.name_of(int(found[0]))[:60]}); standardise: parent (of the table) makes them one molecule.",
+    )
 
 
 def trainable(table: AssayTable, assay: str, allowed: NDArray[np.bool_]) -> Ints:

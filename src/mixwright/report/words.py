@@ -99,6 +99,16 @@ def span(
     return f"{say(low, digits)} to {say(high, digits)}"
 
 
+def base_rate(rows: float | None, positives: float | None) -> str:
+    """Return how many held-out rows have a 1 (means over seeds) and their share, or nothing where it is not known."""
+    if not rows or positives is None:
+        return ""
+    return (
+        f"{number(positives, 0 if positives == round(positives) else 1)} of {count(rows)} held-out rows have a 1 "
+        + (f"(base rate {figure(positives / rows)})")
+    )
+
+
 def duration(seconds: float | None) -> str:
     """Return a length of time: 0.4 s, 12 s, 3 min 05 s, 2 h 10 min."""
     if seconds is None:

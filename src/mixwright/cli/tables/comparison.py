@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 
 from mixwright.cli.tables.parts import Column, print_ends, print_line, print_table, print_title
@@ -64,6 +65,8 @@ def _print_measure(console: Console, measure: Mapping[str, Any], summary: Mappin
     side = "higher" if measure["higher"] else "lower"
     over = next((d["over"] for d in measure["differences"]), summary["over"])
     print_title(console, f"{measure['quantity'].capitalize()} on {measure['name']}{unit} ({side} is better)")
+    if measure["about"]:
+        console.print(escape(measure["about"]), soft_wrap=True)
     entries, digits = {d["arm"]: d for d in measure["differences"]}, digits_of_measure(measure)
     means = {arm: sum(values) / len(values) for arm, values in measure["values"].items()}
     best = (max if measure["higher"] else min)(means.values())

@@ -14,7 +14,7 @@ from mixwright.constraints.polytope import binding_words
 from mixwright.mixture_file import MixtureFile
 from mixwright.report.measure import Measure, measure_of
 from mixwright.report.search.answers import cost_words
-from mixwright.report.words import count, number, percent, signed, small, span
+from mixwright.report.words import base_rate, count, number, percent, signed, small, span
 
 _SHOWN = 15  # sources in a table; the page and mixture.json have all
 
@@ -98,6 +98,8 @@ def _print_losses(console: Console, summary: dict[str, Any], target: dict[str, A
     name = target["name"]
     held = f"{count(target['held_out_documents'])} held-out {measure.examples}"
     print_title(console, f"{measure.title} on {name}{measure.in_unit}, {held} ({measure.side} is better)")
+    if known := base_rate(target.get("held_out_rows"), target.get("held_out_positives")):
+        console.print(f"{known}: a model that knows nothing has that average precision", soft_wrap=True)
     level = next((c["level"] for c in summary["comparisons"]), 0.9)
     over = {c["mixture"]: c for c in summary["comparisons"] if c["over"] == "uniform" and c["target"] == name}
     values = [run[measure.field][name] for run in summary["runs"]]

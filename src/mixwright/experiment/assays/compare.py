@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from mixwright.assays.arms import MOST_SHARED, Arm, baseline_arms, held_out_labels, most_shared
+from mixwright.assays.arms import Arm, baseline_arms, held_out_labels
 from mixwright.assays.data import AssayTable
+from mixwright.assays.judge import MOST_SHARED, few_positives, most_shared
 from mixwright.assays.plan import AssayPlan
 from mixwright.compare import ArmInfo, Cell, Quantity
 from mixwright.errors import InputError
 from mixwright.experiment.assays.config import CompareAssaysConfig
 from mixwright.experiment.assays.search import SeedWork, check_plans, read_table, table_digest
+from mixwright.experiment.assays.summary import held_out_counts
 from mixwright.experiment.core.arms import describe, fixed_weights
 from mixwright.experiment.core.compare_config import ArmConfig
 from mixwright.experiment.core.comparison import ComparisonRun
@@ -23,6 +25,7 @@ from mixwright.experiment.core.config_parts import WeightsConfig
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.parallel import Report, Work, run_all
 from mixwright.experiment.core.stages import Progress, folder_name
+from mixwright.report.words import base_rate
 
 PRECISION = Quantity("average precision", "", higher=True)
 LOG_LOSS = Quantity("log loss", "nats per molecule")
@@ -94,9 +97,21 @@ class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
         made = run_all(works, self.config.compute.limits(), progress, "cells")
         return [Cell.from_json(values) for cells in made for values in cells]
 
+    def work(self, progress: Progress) -> dict[str, Any]:
+        """Make all cells; beside an average precision stands how many held-out rows have a 1."""
+        summary = super().work(progress)
+        for measure in summary["measures"]:
+            if measure["name"] in self.plans and measure["quantity"] == PRECISION.name:
+                measure["about"] = base_rate(*held_out_counts(self.plans[measure["name"]]))
+        return summary
+
     def notes(self, cells: Sequence[Cell]) -> list[str]:
-        """Return what the plans have to say: dropped sources, molecules that are twice there."""
-        said = [f"{target}: {note}" for target, plans in self.plans.items() for note in plans[0].notes]
+        """Return what the table and plans have to say: few positives, sources that were left out, duplicates."""
+        said: list[str] = []
+        for target, plans in self.plans.items():
+            few = few_positives(*held_out_counts(plans))
+            own = [*([few] if few else []), *plans[0].notes, *plans[0].split.notes]
+            said += [*plans[0].table.notes, *(f"{target}: {note}" for note in own)]
         return list(dict.fromkeys(said))
 
     def budget(self) -> Mapping[str, Any] | None:

@@ -12,7 +12,7 @@ from mixwright.experiment.core.compare_config import ComparisonConfig
 from mixwright.experiment.core.config_parts import (
     Between,
     Count,
-    FilePath,
+    FilePaths,
     Names,
     NotNegative,
     Part,
@@ -26,12 +26,29 @@ ArmName = Literal["uniform", "natural", "target_alone", "best_single", "search"]
 _ALL_ARMS: list[ArmName] = ["uniform", "natural", "target_alone", "best_single", "search"]
 
 
+Code = Annotated[float | str | list[float | str], BeforeValidator(not_bool)]
+
+
+class CodingConfig(Part):
+    """What the values of labels mean: each a number or a text, or a list of them. Gaps are always missing."""
+
+    active: Code = Field(description="As 1.")
+    inactive: Code = Field(description="As 0.")
+    missing: Code | None = Field(default=None, description="As a gap. Default: nothing but gaps.")
+
+    def as_given(self) -> dict[str, Any]:
+        """Return the coding of `read_assays`."""
+        return self.model_dump(exclude_none=True)
+
+
 class TableConfig(Part):
-    """The table: a row per molecule, a column per assay. A plain path is short for `{path: ...}`."""
+    """The table: a row per molecule, a column per assay. A plain path, or a list, is short for `{path: ...}`."""
 
     shorthand: ClassVar[str | None] = "path"
-    path: FilePath = Field(
-        description="File (.parquet or .csv). Relative paths are read from the folder of this YAML file."
+    or_list: ClassVar[bool] = True
+    path: FilePaths = Field(
+        description="File (.parquet or .csv), or a list of files that are joined by molecule. Relative paths are read "
+        "from the folder of this YAML file."
     )
     smiles: str | None = Field(
         default=None, description="Column of SMILES, made into fingerprints. Default: smiles, if there are no features."
@@ -43,6 +60,18 @@ class TableConfig(Part):
     labels: Names = Field(
         default_factory=list,
         description="Label columns (0, 1, missing). Default: every column that is nothing else.",
+    )
+    ignore: Names | None = Field(
+        default=None,
+        description="Columns to leave out, such as numbers of rows; meta_* as in features.",
+    )
+    coding: CodingConfig | None = Field(
+        default=None, description="What the values of labels mean. Default: 1 is active, 0 inactive, a gap is missing."
+    )
+    standardise: Literal["parent"] | None = Field(
+        default=None,
+        description="parent: the largest fragment of each molecule, uncharged, without atom maps (rdkit's "
+        "MolStandardize): a salt and its parent are one molecule.",
     )
     molecule: str | None = Field(
         default=None,
@@ -180,11 +209,12 @@ class AssaysConfig(RunConfig):
     target_rows: Literal["exclude", "include"] = Field(
         default="exclude",
         description="exclude: sources are other assays, as in the paper. include: the target's own training rows are "
-        "one more source.",
+        "one more source; often better than the target alone, but not always.",
     )
     unusable: Literal["error", "drop"] = Field(
         default="error",
-        description="What to do with a source that has one class, or no molecule of the target: an error, or drop it.",
+        description="What to do with a source that has no row, or one class, besides held-out molecules (or without a "
+        "fold): an error, or drop it.",
     )
     fingerprint: FingerprintConfig = Field(default_factory=FingerprintConfig, description="What SMILES are made into.")
     split: AssaySplitConfig = Field(default_factory=AssaySplitConfig, description="What is held out of the target.")
@@ -205,6 +235,11 @@ class AssaysConfig(RunConfig):
         if twice := sorted({name for name in self.sources if self.sources.count(name) > 1}):
             raise ValueError(f"sources should be named once, found {', '.join(twice)} twice")
         return self
+
+    @property
+    def assays_named(self) -> dict[str, list[str]]:
+        """Return the assays that the configuration names, by key."""
+        return {"target": [self.target], "sources": self.sources}
 
     def fingerprints(self) -> Fingerprint:
         """Return the fingerprint's settings."""
@@ -251,6 +286,11 @@ class CompareAssaysConfig(AssaysConfig, ComparisonConfig):
             if arm.charge is not None:
                 raise ValueError(f"the arm {arm.title}: charge is for texts, whose budgets are tokens; remove it")
         return self
+
+    @property
+    def assays_named(self) -> dict[str, list[str]]:
+        """Return the assays that the configuration names, by key."""
+        return {"targets": self.targets, "sources": [name for name in self.sources if name not in self.targets]}
 
     def whole(self) -> CompareAssaysConfig:
         """Return this configuration for reading the table once: with the columns of all sources and targets."""

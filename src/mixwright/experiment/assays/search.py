@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ import numpy as np
 from mixwright.assays import classifiers
 from mixwright.assays.arms import Arm, baseline_arms, held_out_labels, train_arm
 from mixwright.assays.compare import search_arm_name
-from mixwright.assays.data import AssayTable
-from mixwright.assays.files import read_assays
-from mixwright.assays.plan import AssayPlan, make_plan
+from mixwright.assays.data import AssayTable, missing_name
+from mixwright.assays.files import read_assays, table_columns
+from mixwright.assays.plan import AssayPlan, make_plan, with_same_sources
 from mixwright.assays.search import evidence, search_weights
-from mixwright.assays.splits import split_target
+from mixwright.assays.splits import Split, split_target
 from mixwright.errors import InputError
 from mixwright.experiment.assays.config import AssaysConfig
 from mixwright.experiment.assays.seed_run import SeedRun, TrainedArm
@@ -63,30 +63,29 @@ def read_table(config: AssaysConfig) -> AssayTable:
     """Read the table of a configuration; faults name the file, the line and the key."""
     given = config.table
     labels = given.labels
+    with named(config.where("table")):
+        paths = given.path if isinstance(given.path, list) else [given.path]
+        known = labels or table_columns(paths)
+    for key, names in config.assays_named.items():
+        if missing := [name for name in names if name not in known]:
+            raise InputError(f"{config.where(key)}: {missing_name(missing[0], known, 'an assay')}; correct the name")
     if config.sources and not labels:  # read the columns that are used, and no others
         labels = [*config.sources, config.target]
-    try:
-        table = read_assays(
+    with named(config.where("table")):
+        return read_assays(
             given.path,
             smiles=given.smiles or (None if given.features else "smiles"),
             features=given.features or None,
             labels=labels or None,
+            ignore=given.ignore,
+            coding=None if given.coding is None else given.coding.as_given(),
             molecule=given.molecule,
             time=given.time,
             part=given.part,
             fingerprint=config.fingerprints(),
+            standardise=given.standardise,
             invalid_smiles=given.invalid_smiles,
         )
-    except InputError as error:
-        raise InputError(f"{config.where('table')}: {error}") from error
-    for key, names in (("target", [config.target]), ("sources", config.sources)):
-        for name in names:
-            if name not in table.assays:
-                try:
-                    table.column(name)
-                except InputError as error:
-                    raise InputError(f"{config.where(key)}: {error}") from error
-    return table
 
 
 def check_plans(config: AssaysConfig, table: AssayTable) -> list[AssayPlan]:
@@ -98,33 +97,30 @@ def check_plans(config: AssaysConfig, table: AssayTable) -> list[AssayPlan]:
     InputError
         A split, a source, the classifier, a prior or a bound that does not fit.
     """
-    sources: tuple[str, ...] | None = tuple(config.sources) or None
-    plans: list[AssayPlan] = []
-    notes: dict[str, None] = {}
-    for _ in range(2):  # a source that is dropped in one seed is dropped in all
-        plans = _plans(config, table, sources)
-        notes |= dict.fromkeys(note for plan in plans for note in plan.notes)
-        common = [name for name in plans[0].sources if all(name in plan.sources for plan in plans)]
-        sources = tuple(name for name in common if name != config.target)
-        if all(len(plan.sources) == len(common) for plan in plans):
-            break
-    if not sources and config.target_rows == "exclude":
-        raise InputError("no source can be used in every seed; give more, or another split")
+    model, first = config.classifier.model(config.threads), config.seed
+
+    def plan(split: Split, sources: Sequence[str] | None) -> AssayPlan:
+        return make_plan(
+            table,
+            split,
+            sources,
+            model=model,
+            folds=config.proxy.folds,
+            target_rows=config.target_rows,
+            unusable=config.unusable,
+            seed=split.seed,
+        )
+
+    chosen = config.split
+    splits = [
+        split_target(table, config.target, chosen.kind, chosen.held_out, seed, chosen.duplicates)
+        for seed in range(first, first + chosen.seeds)
+    ]
+    plans = with_same_sources(plan, splits, config.sources or None)
     names = plans[0].sources
     with named(config.where("search")):
         config.search.check(names, sizes=plans[0].sizes)
     _prior(config, names)
-    return [replace(plans[0], notes=tuple(notes)), *plans[1:]]
-
-
-def _plans(config: AssaysConfig, table: AssayTable, sources: tuple[str, ...] | None) -> list[AssayPlan]:
-    """Return the plan of each seed, each with the sources that can be used in it."""
-    model, how = config.classifier.model(config.threads), config.split
-    plans = []
-    for seed in range(config.seed, config.seed + how.seeds):
-        split = split_target(table, config.target, how.kind, how.held_out, seed, how.duplicates)
-        options: Any = {"target_rows": config.target_rows, "unusable": config.unusable}
-        plans.append(make_plan(table, split, sources, model=model, folds=config.proxy.folds, seed=seed, **options))
     return plans
 
 

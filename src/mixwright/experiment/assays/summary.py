@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixwright.assays.arms import Difference, compare, held_out_labels, mean_count
-from mixwright.assays.compare import CALIBRATION_WORDS
+from mixwright.assays.arms import held_out_labels
+from mixwright.assays.compare import CALIBRATION_WORDS, judge_of, judged_arms, verdict
 from mixwright.assays.data import AssayTable, Ints
+from mixwright.assays.judge import Judge, few_positives, mean_count
 from mixwright.assays.plan import AssayPlan
 from mixwright.assays.splits import trainable
 from mixwright.mixture_file import MixtureFile
@@ -57,8 +58,13 @@ def make_summary(config: AssaysConfig, table: AssayTable, runs: Sequence[SeedRun
     first = runs[0]
     plan, target = first.plan, config.target
     names = [*plan.sources, *([target] if target not in plan.sources else [])]
-    comparisons = _comparisons(config, runs)
+    arms = list(first.arms)
+    judge = judge_of(
+        [(run.plan, {name: trained.probability for name, trained in run.arms.items()}) for run in runs],
+        config.search.level,
+    )
     held = mean_count([_held_out_molecules(run) for run in runs])
+    rows, positives = held_out_counts([run.plan for run in runs])
     return {
         "seeds": [run.seed for run in runs],
         "split": config.split.kind,
@@ -73,17 +79,18 @@ def make_summary(config: AssaysConfig, table: AssayTable, runs: Sequence[SeedRun
                 "rows": len(plan.split.train),
                 "positives": int(plan.labels.sum()),
                 "held_out_documents": held,
-                "held_out_positives": int(held_out_labels(plan).sum()),
+                "held_out_rows": rows,
+                "held_out_positives": positives,
                 "held_out_tokens": None,
             }
         ],
         "searches": _searches(first),
         "mixtures": [_mixture(arm.arm, names) for arm in first.arms.values()],
         "runs": [_run(name, runs, target) for name in first.arms],
-        "comparisons": comparisons,
+        "comparisons": _comparisons(target, judge, first),
         "cost": _cost(runs, reading),
-        "notes": _notes(config, table, runs),
-        "verdict": _verdict(target, comparisons),
+        "notes": _notes(table, runs, judge, few_positives(rows, positives)),
+        "verdict": verdict(judge, arms, target),
     }
 
 
@@ -116,17 +123,24 @@ def _run(name: str, runs: Sequence[SeedRun], target: str) -> dict[str, Any]:
     }
 
 
-def _comparisons(config: AssaysConfig, runs: Sequence[SeedRun]) -> list[dict[str, Any]]:
-    """Return every arm over uniform, and the search over what else it has to beat."""
+def held_out_counts(plans: Sequence[AssayPlan]) -> tuple[float, float]:
+    """Return how many rows of the target are held out, and how many of them have a 1: means over seeds."""
+    labels = [held_out_labels(plan) for plan in plans]
+    return float(np.mean([len(part) for part in labels])), float(np.mean([(part == 1).sum() for part in labels]))
+
+
+def _comparisons(target: str, judge: Judge, first: SeedRun) -> list[dict[str, Any]]:
+    """Return every arm over uniform, and the searches over what else they have to beat."""
     entries = []
-    for name in runs[0].arms:
-        for over in runs[0].arms:
-            wanted = over == "uniform" or (name == "search" and runs[0].arms[over].arm.kind != "search")
+    kinds = {name: trained.arm.kind for name, trained in first.arms.items()}
+    for name, kind in kinds.items():
+        for over in kinds:
+            wanted = over == "uniform" or (kind == "search" and kinds[over] != "search")
             if name != over and wanted:
-                found = _compare(runs, name, over, config.search.level)
+                found = judge.differences(judged_arms(kinds, name), over)[name]
                 entries.append(
                     {
-                        "target": config.target,
+                        "target": target,
                         "mixture": name,
                         "over": over,
                         "difference": found.value,
@@ -145,16 +159,6 @@ def _held_out_molecules(run: SeedRun) -> Ints:
     return run.plan.table.molecules[run.plan.split.test]
 
 
-def _compare(runs: Sequence[SeedRun], name: str, over: str, level: float) -> Difference:
-    return compare(
-        [held_out_labels(run.plan) for run in runs],
-        [_held_out_molecules(run) for run in runs],
-        [run.arms[name].probability for run in runs],
-        [run.arms[over].probability for run in runs],
-        level,
-    )
-
-
 def _cost(runs: Sequence[SeedRun], reading: float) -> dict[str, Any]:
     """Return seconds by stage over all seeds, and the proxies' time as a multiple of one final training."""
     final = sum(run.arms["search"].seconds for run in runs)
@@ -170,8 +174,8 @@ def _cost(runs: Sequence[SeedRun], reading: float) -> dict[str, Any]:
     return {**empty, "share": share, "final_seconds": final / len(runs), "seconds": seconds}
 
 
-def _notes(config: AssaysConfig, table: AssayTable, runs: Sequence[SeedRun]) -> list[str]:
-    notes = [*table.notes, *runs[0].plan.notes, *runs[0].plan.split.notes]
+def _notes(table: AssayTable, runs: Sequence[SeedRun], judge: Judge, few: str | None) -> list[str]:
+    notes = [*([few] if few else []), *table.notes, *runs[0].plan.notes, *runs[0].plan.split.notes]
     if len(runs) > 1:
         weights = np.array([next(iter(run.searches.values()))["weights"] for run in runs])
         moved = float(np.abs(weights - weights.mean(0)).max())
@@ -182,7 +186,7 @@ def _notes(config: AssaysConfig, table: AssayTable, runs: Sequence[SeedRun]) -> 
         )
     if {"search_calibrated", "search_uncalibrated"} & set(runs[0].arms):
         other = "search_uncalibrated" if "search_uncalibrated" in runs[0].arms else "search_calibrated"
-        found = _compare(runs, "search", other, config.search.level)
+        found = judge.differences(judged_arms(runs[0].arms, other), other)["search"]
         notes.append(f"Calibration of the proxies: search is {found.verdict(other)}.")
     if runs[0].plan.fold is None:
         notes.append(
@@ -197,15 +201,3 @@ def _splits(runs: Sequence[SeedRun]) -> str:
     if different == 1:
         return "all on the same split (they differ in folds and models alone)"
     return "each with its own split" if different == len(runs) else f"on {different} different splits"
-
-
-def _verdict(target: str, comparisons: Sequence[dict[str, Any]]) -> str:
-    """Return one sentence about the search: over uniform with figures, over the rest in words."""
-    own = [c for c in comparisons if c["mixture"] == "search"]
-    parts = [f"search on {target}: {next(c['verdict'] for c in own if c['over'] == 'uniform')}"]
-    words: dict[str, list[str]] = {}
-    for comparison in own:
-        if comparison["over"] != "uniform" and comparison["low"] is not None:
-            word = "better" if comparison["low"] > 0 else "worse" if comparison["high"] < 0 else "no better"
-            words.setdefault(word, []).append(comparison["over"])
-    return "; ".join(parts + [f"{word} than {' and '.join(names)}" for word, names in words.items()])

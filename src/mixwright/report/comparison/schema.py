@@ -15,7 +15,7 @@ _TOP |= {"data": "text?", "unit": "text", "csv": "text?", "verdict": "text"}
 _LISTS = ("seeds", "targets", "sources", "arms", "measures", "curves", "steps_to_baseline", "notes")
 _ARM = {"name": "text", "kind": "text", "words": "text", "mixtures": "list"}
 _ARM |= dict.fromkeys(("steps", "amount", "search_cost", "total_cost", "most_epochs"), "number")
-_MEASURE = {"name": "text", "kind": "text", "quantity": "text", "unit": "text", "differences": "list"}
+_MEASURE = {"name": "text", "kind": "text", "quantity": "text", "unit": "text", "differences": "list", "about": "text?"}
 _DIFFERENCE = {"arm": "text", "over": "text", "difference": "number", "word": "text", "verdict": "text"}
 _DIFFERENCE |= {"low": "number?", "high": "number?", "unpaired": "list?"}
 _CURVE = {"target": "text", "arm": "text", "seed": "number", "points": "list"}
@@ -63,7 +63,7 @@ def completed_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     whole = dict.fromkeys(("title", "command", "data", "budget", "cost", "csv")) | dict(summary)
     ends = dict.fromkeys(("low", "high", "unpaired"))
     whole["measures"] = [
-        {**measure, "differences": [{**ends, **entry} for entry in measure["differences"]]}
+        {"about": None, **measure, "differences": [{**ends, **entry} for entry in measure["differences"]]}
         for measure in summary["measures"]
     ]
     return whole

@@ -50,17 +50,28 @@ def _comparisons(summary: Mapping[str, Any], search: Mapping[str, Any]) -> list[
     Return the comparisons after training of a search's mixture on its target, the one that decides first.
 
     It was worth it only if the mixture is better than uniform at whatever cost that was trained, and worse than
-    nothing: so what is worse decides first, then the least favourable of the uniform ones.
+    nothing: so what is worse decides first, the target alone before others, then the least favourable of the uniform
+    ones.
     """
-    measure = measure_of(summary)
+    measure, alone = measure_of(summary), _alone(summary)
     uniform = {mixture["name"] for mixture in summary["mixtures"] if mixture["kind"] == "uniform"}
     found = [c for c in summary["comparisons"] if c["mixture"] == search["mixture"] and c["target"] == search["target"]]
 
-    def rank(c: Mapping[str, Any]) -> tuple[bool, bool, int]:
+    def rank(c: Mapping[str, Any]) -> tuple[bool, bool, bool, int]:
         state = _state(c, measure)
-        return state != "worse", c["over"] not in uniform, ("worse", "open", "same", "better").index(state)
+        return (
+            state != "worse",
+            state != "worse" or c["over"] not in alone,
+            c["over"] not in uniform,
+            ("worse", "open", "same", "better").index(state),
+        )
 
     return sorted(found, key=rank)
+
+
+def _alone(summary: Mapping[str, Any]) -> set[str]:
+    """Return the mixtures that are the target's own rows alone."""
+    return {mixture["name"] for mixture in summary["mixtures"] if mixture["kind"] == "target_alone"}
 
 
 def _state(comparison: Mapping[str, Any], measure: Measure) -> str:
@@ -77,7 +88,7 @@ def _from_training(summary: Mapping[str, Any], found: Sequence[Mapping[str, Any]
     titles = {
         "open": "Trained and compared, without an interval",
         "better": f"Better than {over}",
-        "worse": f"Worse than {over}",
+        "worse": "Train on the target alone" if over in _alone(summary) else f"Worse than {over}",
         "same": f"No better than {over} on this evidence",
     }
     direction = "lower" if difference < 0 else "higher"
@@ -148,9 +159,10 @@ def _interval(
         held = next(t["held_out_documents"] for t in summary["targets"] if t["name"] == comparison["target"])
         among = comparison["among"] or (f"{count(held)} held-out {measure.examples}" if held else "")
         words = _change(comparison["low"], comparison["high"], measure.digits)
+        paired = "" if comparison["drawn"] == "seeds" else "paired "
         over = f", over {comparison['over']}" if len(summary["mixtures"]) > 2 else ""
         return [
-            (f"{percent(comparison['level'], 0)} interval{over}", words + (f", paired over {among}" if among else ""))
+            (f"{percent(comparison['level'], 0)} interval{over}", words + (f", {paired}over {among}" if among else ""))
         ]
     if not comparison and improvement and None not in (improvement["low"], improvement["high"]):
         words = _change(-improvement["high"], -improvement["low"])

@@ -17,6 +17,8 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "documents": "number?",
         "rows": "number?",
         "held_out_documents": "number?",
+        "held_out_rows": "number?",
+        "held_out_positives": "number?",
         "held_out_tokens": "number?",
     },
     "mixtures": {"name": "text", "kind": "text", "weights": "weights"},

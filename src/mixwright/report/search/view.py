@@ -16,7 +16,7 @@ from mixwright.report.search.answers import answers_of, cost_words
 from mixwright.report.search.charts import Dot, difference_chart, loss_chart
 from mixwright.report.search.schema import check_summary, completed
 from mixwright.report.what_if.view import what_if_view
-from mixwright.report.words import number
+from mixwright.report.words import base_rate, number
 
 SHOWN_SOURCES = 20  # in the chart of weights; the table has all
 SHOWN_MIXTURES = 5  # in the chart of weights
@@ -135,7 +135,14 @@ def _loss_view(summary: Mapping[str, Any], by_name: Mapping[str, MixtureView], i
         )
     charts = _loss_charts(index, name, baseline, rows, measure) if index < SHOWN_TARGETS and rows else []
     level = next((c["level"] for c in found.values()), None)
-    return {"target": target, "rows": rows, "charts": charts, "level": level, "digits": measure.digits}
+    return {
+        "target": target,
+        "rows": rows,
+        "charts": charts,
+        "level": level,
+        "digits": measure.digits,
+        "base_rate": base_rate(target["held_out_rows"], target["held_out_positives"]),
+    }
 
 
 def _loss_charts(
