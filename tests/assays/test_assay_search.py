@@ -12,7 +12,7 @@ from toys import SMALL, planted
 
 import mixwright
 from mixwright.assays import AssaySearch, AssayTable, Booster, Fingerprint, compare_arms, read_assays, split_target
-from mixwright.assays.judge import Difference, HeldOut, Judge, advice, average_precision, few_positives
+from mixwright.assays.judge import Difference, HeldOutRows, Judge, advice, average_precision, few_positives
 from mixwright.compare import paired_differences
 from mixwright.errors import InputError
 
@@ -171,7 +171,9 @@ def test_where_the_target_alone_is_far_better_the_verdict_says_so_first() -> Non
 
 
 def compared(labels, molecules, one, other) -> Difference:
-    seeds = [HeldOut(y, m, {"one": a, "other": b}) for y, m, a, b in zip(labels, molecules, one, other, strict=True)]
+    seeds = [
+        HeldOutRows(y, m, {"one": a, "other": b}) for y, m, a, b in zip(labels, molecules, one, other, strict=True)
+    ]
     return Judge(seeds).differences(["one"], "other")["one"]
 
 
@@ -220,7 +222,7 @@ def test_seeds_whose_splits_share_most_molecules_are_repeats() -> None:
 def test_intervals_over_molecules_hold_together_whatever_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     (y,), (good,), (bad,) = repeats(1)
     arms = {"uniform": bad, "search": good} | {f"other_{i}": bad for i in range(4)}
-    seeds = [HeldOut(y, np.arange(80), arms)]
+    seeds = [HeldOutRows(y, np.arange(80), arms)]
     alone = Judge(seeds).differences(["search"], "uniform")["search"]
     whole = Judge(seeds).differences(list(arms), "uniform")["search"]
     assert whole.low < alone.low < whole.value < alone.high < whole.high

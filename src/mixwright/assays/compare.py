@@ -12,7 +12,7 @@ import numpy as np
 
 from mixwright.assays.arms import ARMS, Arm, ArmResult, Array, baseline_arms, held_out_labels, train_arm
 from mixwright.assays.data import AssayTable, check_choice
-from mixwright.assays.judge import Difference, HeldOut, Judge, advice
+from mixwright.assays.judge import Difference, HeldOutRows, Judge, advice
 from mixwright.assays.plan import AssayPlan, with_same_sources
 from mixwright.assays.search import AssaySearch, score_proxies, search_weights
 from mixwright.assays.splits import Kind, Split, check_seed, split_target
@@ -86,7 +86,7 @@ class AssayComparison:
 def judge_of(seeds: Iterable[tuple[AssayPlan, Mapping[str, Array]]], level: float) -> Judge:
     """Return the judge of the arms of some seeds, from each seed's plan and {arm: probabilities [n_test]}."""
     held = [
-        HeldOut(held_out_labels(plan), plan.table.molecules[plan.split.test], probability)
+        HeldOutRows(held_out_labels(plan), plan.table.molecules[plan.split.test], probability)
         for plan, probability in seeds
     ]
     return Judge(held, level)

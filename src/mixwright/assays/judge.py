@@ -79,7 +79,7 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
+class HeldOutRows:
     """The held-out rows of one seed: labels and molecules [n_test], and each arm's probabilities of a 1 [n_test]."""
 
     labels: NDArray[Any]
@@ -111,7 +111,7 @@ class Judge:
         Of the bootstrap.
     """
 
-    def __init__(self, seeds: Sequence[HeldOut], level: float = 0.9, seed: int = 0) -> None:
+    def __init__(self, seeds: Sequence[HeldOutRows], level: float = 0.9, seed: int = 0) -> None:
         self._seeds, self._level, self._seed = seeds, level, seed
         self._held = [np.unique(part.molecules) for part in seeds]
         self.over_seeds = len(seeds) >= FEWEST_SEEDS and most_shared(self._held) <= MOST_SHARED
@@ -198,7 +198,7 @@ def most_shared(held: Sequence[NDArray[Any]]) -> float:
     return max((len(np.intersect1d(a, b, assume_unique=True)) / max(len(a), len(b)) for a, b in pairs), default=0.0)
 
 
-def _bootstrap(seeds: Sequence[HeldOut], arms: Sequence[str], rng: np.random.Generator) -> dict[str, Array]:
+def _bootstrap(seeds: Sequence[HeldOutRows], arms: Sequence[str], rng: np.random.Generator) -> dict[str, Array]:
     """
     Return {arm: mean average precision over seeds for molecules drawn with replacement, [DRAWS]}.
 
@@ -213,7 +213,7 @@ def _bootstrap(seeds: Sequence[HeldOut], arms: Sequence[str], rng: np.random.Gen
     return {arm: np.concatenate(parts) for arm, parts in found.items()}
 
 
-def _drawn(seeds: Sequence[HeldOut], rng: np.random.Generator) -> Iterator[list[Array]]:
+def _drawn(seeds: Sequence[HeldOutRows], rng: np.random.Generator) -> Iterator[list[Array]]:
     """Yield how often each row of each seed is drawn, [draws, n_test] per seed, a block of draws at a time."""
     _, index = np.unique(np.concatenate([part.molecules for part in seeds]), return_inverse=True)
     seed_of = np.repeat(np.arange(len(seeds)), [len(part.labels) for part in seeds])
