@@ -265,8 +265,9 @@ def test_signed_labels_in_several_files_and_columns_that_are_ignored(tmp_path: P
 
 
 def test_positives_stand_beside_every_average_precision(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from mixwright.cli.tables.search import print_summary
     from rich.console import Console
+
+    from mixwright.cli.tables.search import print_summary
 
     summary = read_summary(done / "run")
     target = summary["targets"][0]

@@ -103,7 +103,11 @@ def verdict(judge: Judge, arms: Sequence[str], target: str) -> str:
         if name != said and found.word != "unverified":
             words.setdefault(found.word, []).append(name)
     parts = [f"{advice(target, over)}. search on {target}: {over[said].verdict(said)}"]
-    return "; ".join(parts + [f"{word} than {' and '.join(names)}" for word, names in words.items()])
+    return "; ".join(parts + [f"{word} than {_joined(names)}" for word, names in words.items()])
+
+
+def _joined(names: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def judged_arms(arms: Iterable[str], of: str = "search") -> list[str]:
