@@ -15,6 +15,7 @@ from mixwright.cli.tables.parts import SHOWN, print_line, print_table, print_tit
 from mixwright.decisions import DecisionLog
 from mixwright.decisions import replay as replayed_weights
 from mixwright.errors import InputError
+from mixwright.files.opening import read_text
 from mixwright.report.words import percent
 
 
@@ -47,10 +48,8 @@ def _config(text: str) -> Any:
     is_file = text.endswith((".yaml", ".yml"))
     where = text if is_file else "--strategy"
     try:
-        value = yaml.safe_load(Path(text).read_text(encoding="utf-8") if is_file else text)
-    except FileNotFoundError:
-        raise InputError(f"--strategy should be a name or a YAML file, found no file {text}; check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        value = yaml.safe_load(read_text(Path(text), "a YAML file with a strategy") if is_file else text)
+    except yaml.YAMLError as error:
         raise InputError(f"{where} should be a name or a mapping in YAML, found {text!r} ({error})") from None
     if is_file and isinstance(value, dict) and set(value) == {"strategy"}:
         value = value["strategy"]
