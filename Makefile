@@ -28,7 +28,7 @@ test-all: .venv/.installed-dev
 	$(PYTEST) $(PYTEST_ARGS)
 
 fuzz: .venv/.installed-dev
-	@end=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
+	@end=$$($(BIN)/python -c 'import time; print(int(time.time() + 60 * $(MINUTES)))'); while [ $$(date +%s) -lt $$end ]; do \
 	    seed=$$($(BIN)/python -c 'import secrets; print(secrets.randbelow(2**32))'); \
 	    options="--hypothesis-profile=fuzz --hypothesis-seed=$$seed"; \
 	    $(PYTEST) -m hypothesis $$options --until=$$end $(PYTEST_ARGS) || \
