@@ -88,6 +88,16 @@ def test_search_and_compare_say_the_same_of_the_same_numbers(tmp_path):
     assert about in (tmp_path / "compare" / "report.html").read_text()
 
 
+def test_where_the_target_alone_is_better_that_comes_first(tmp_path, capsys):
+    arms = ["uniform", "target_alone", "mixmin"]
+    changes = {"targets": ["target"], "sources": ["other", "near"], "arms": arms, "seeds": 3}
+    summary = drive(make_assays(tmp_path, **changes), tmp_path / "run")
+    says = "Train on the target alone (target): it is better than mixmin"
+    assert summary["verdict"].startswith(says)
+    assert summary["notes"][0] == says
+    assert says in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_a_misspelt_name_is_called_by_its_key(tmp_path):
     for changes, key in (({"targets": ["targt"]}, "targets"), ({"sources": ["twni", "near"]}, "sources")):
         with pytest.raises(InputError, match=f"key {key}: an assay should be one of the table's"):

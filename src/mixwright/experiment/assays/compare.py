@@ -13,7 +13,7 @@ from mixwright.assays.arms import Arm, baseline_arms, held_out_labels
 from mixwright.assays.data import AssayTable
 from mixwright.assays.judge import MOST_SHARED, few_positives, most_shared
 from mixwright.assays.plan import AssayPlan
-from mixwright.compare import ArmInfo, Cell, Quantity
+from mixwright.compare import ArmInfo, Cell, Quantity, paired_differences
 from mixwright.errors import InputError
 from mixwright.experiment.assays.config import CompareAssaysConfig
 from mixwright.experiment.assays.search import SeedWork, check_plans, read_table, table_digest
@@ -100,10 +100,26 @@ class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
     def work(self, progress: Progress) -> dict[str, Any]:
         """Make all cells; beside an average precision stands how many held-out rows have a 1."""
         summary = super().work(progress)
+        advised = []
         for measure in summary["measures"]:
             if measure["name"] in self.plans and measure["quantity"] == PRECISION.name:
                 measure["about"] = base_rate(*held_out_counts(self.plans[measure["name"]]))
-        return summary
+                advised += self._alone(measure)
+        whole = {"verdict": ". ".join([*advised, summary["verdict"]]), "notes": [*advised, *summary["notes"]]}
+        return {**summary, **whole}
+
+    def _alone(self, measure: Mapping[str, Any]) -> list[str]:
+        """Return what to do where the target alone is better than every mixture that was searched."""
+        alone = [arm.title for arm in self.config.arms if arm.baseline == "target_alone"]
+        searched = [arm.title for arm in self.config.arms if arm.search is not None]
+        if not alone or not searched:
+            return []
+        values, level, error = measure["values"], self.level, self.config.error
+        judged = paired_differences(list(values.values()), list(values), alone[0], level, error, higher=True)
+        worse = {d.arm for d in judged if d.p_worse <= error}
+        if not worse.issuperset(searched):
+            return []
+        return [f"Train on the target alone ({measure['name']}): it is better than {' and '.join(searched)}"]
 
     def notes(self, cells: Sequence[Cell]) -> list[str]:
         """Return what the table and plans have to say: few positives, sources that were left out, duplicates."""
