@@ -14,6 +14,7 @@ RECIPES = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## R
 # Tests of all of a kind that meet the new one: a file, and which of its tests.
 ALSO = {
     "A strategy": ("tests/test_conformance.py", "ByLoss or left_out"),
+    "A search": ("tests/search/test_searches.py", "MeanLoss"),
     "A format": ("tests/formats/test_formats_export.py", "json-lines"),
 }
 
@@ -37,7 +38,7 @@ def edit(path: Path, change: str) -> None:
 
 def follow(recipe: str, root: Path) -> list[str]:
     """Do what a recipe says in a copy of the repository; return the tests that it shows."""
-    for folder in ("src", "tests"):
+    for folder in ("src", "tests", "docs"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "golden"))
     shutil.copy(ROOT / "pyproject.toml", root)
     for language, path, text in blocks(recipe):
