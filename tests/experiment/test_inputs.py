@@ -181,3 +181,13 @@ def test_files_beside_the_data_of_sources_and_targets_are_counted(data: Path) ->
 def test_paths_that_are_none(data: Path, path: Any, says: str) -> None:
     with pytest.raises(InputError, match=f"sources.a.*{says}"):
         check_inputs(config(data, sources={"a": {"path": path}, "b": "b.jsonl"}))
+
+
+def test_questions_are_a_source_too(data):
+    settings = config(data, sources={"a": "a.jsonl", "q": {"path": "q.jsonl", "kind": "questions"}})
+    texts = list(source_documents(settings.sources["q"]))
+    assert texts[:2] == ["Question: Which 0?\nAnswer: one", "Question: Which 1?\nAnswer: two"]
+    assert len(texts) == 40
+    plain = config(data, sources={"a": "a.jsonl", "q": {"path": "q.jsonl", "field": "question"}})
+    prints = [check_sources(each, data / "run", silent)["q"] for each in (settings, plain)]
+    assert prints[0] != prints[1]

@@ -73,7 +73,7 @@ def test_training_the_toy_falls_below_the_best_static_mixture():
 
 
 def test_the_exponentiated_rule_by_hand():
-    rule = PiKE(zeta1=0.5, zeta2=0.2, floor=0.0)
+    rule = PiKE(zeta1=0.5, zeta2=0.2, rule="exponentiated", floor=0.0)
     raised = PRIOR * np.exp([0.3, 0.9, 0.25])  # .5 |g|^2 - .2 sigma^2 / 8
     np.testing.assert_allclose(after(rule, seen()), raised / raised.sum(), rtol=1e-14)
     twice = PRIOR * np.exp([0.6, 1.8, 0.5])
@@ -95,7 +95,7 @@ def test_the_restoring_rule_settles_at_the_optimum():
     optimum = after(PiKE(rule="optimal", **numbers), path[0])
     np.testing.assert_allclose(optimum, [0.405, 0.339, 0.256], atol=1e-3)
     np.testing.assert_allclose(settled, optimum, atol=1e-6)
-    exponentiated = after(PiKE(**numbers), *path)
+    exponentiated = after(PiKE(rule="exponentiated", **numbers), *path)
     assert exponentiated[0] > 0.999
 
 
@@ -199,7 +199,7 @@ def test_a_source_without_a_gradient():
     weights = after(rule, seen([1.0, -0.5, 1.0], [0.0, 0.0, 0.0]))
     np.testing.assert_allclose(weights, [0.48, 0.04, 0.48])
     np.testing.assert_allclose(after(rule, seen([-1.0, -0.5, 0.0])), PRIOR)
-    flat = PiKE(zeta1=1.0, zeta2=1.0, floor=0.0, variance=False)
+    flat = PiKE(zeta1=1.0, zeta2=1.0, rule="exponentiated", floor=0.0, variance=False)
     raised = PRIOR * np.exp([0.0, 0.0, 1.0])
     np.testing.assert_allclose(after(flat, seen([-9.0, 0.0, 1.0], None)), raised / raised.sum())
 

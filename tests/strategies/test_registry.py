@@ -35,7 +35,7 @@ def test_as_yaml():
     made = {name: from_config(config, ["en", "hi"]) for name, config in yaml.safe_load(YAML).items()}
     assert made == {
         "plain": PiKE(rule="restoring", floor=0.03),
-        "text": PiKE(),
+        "text": Guard(PiKE()),
         "nested": Guard(Every(BalancedPiKE(3), 20)),
         "wrapped": Guard(Warmup(Every(PiKE(), 20), 100)),
         "schedule": Schedule({0: [1, 0], 100: [0.25, 0.75]}, interpolate=True),
@@ -83,3 +83,16 @@ def test_steps_of_a_schedule_may_be_texts_as_yaml_and_json_give_them():
     assert made == Schedule({0: [1, 0], 5: [0, 1]})
     numbered = from_config({"name": "Static", "weights": {"0": 0.75, "5": 0.25}}, sources=["0", "5"])
     assert numbered == Static([0.75, 0.25])
+
+
+def test_a_plain_name_is_the_advised_form():
+    """PiKE's printed rule has no fixed point and follows noise: the name alone is the restoring rule in a Guard."""
+    assert from_config("pike") == from_config({"name": "PiKE", "rule": "restoring", "wrap": ["Guard"]})
+    assert from_config({"name": "PiKE"}) == by_name("pike", rule="restoring")
+
+
+def test_wrappers_are_not_offered_as_strategies():
+    with pytest.raises(InputError, match="no strategy 'xyz'") as error:
+        from_config("xyz")
+    assert "Known: AMAR" in str(error.value)
+    assert "Guard" not in str(error.value)

@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from mixwright.errors import InputError
-from mixwright.text import read_documents, read_questions
+from mixwright.text import Question, read_documents, read_questions
 
 TEXTS = ["one", "two\nlines", "日本語", "x" * 300_000]
 
@@ -246,3 +246,30 @@ def test_every_document_has_the_same_chance(monkeypatch):
         for number in readers._sample(6, 2):
             counts[number] += 1
     assert max(abs(count - 1000) for count in counts) < 5 * (3000 * (1 / 3) * (2 / 3)) ** 0.5
+
+
+HUB_ROW = {"question": "2 + 2?", "choices": {"text": ["three", "four"], "label": ["A", "B"]}, "answerKey": "B"}
+
+
+def test_question_rows_of_the_hub(tmp_path):
+    path = tmp_path / "arc.jsonl"
+    path.write_text(json.dumps(HUB_ROW) + "\n", encoding="utf-8")
+    expected = Question("Question: 2 + 2?\nAnswer:", " four", (" three",))
+    assert list(read_questions(path)) == [expected]
+    pq = pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pytest.importorskip("pyarrow").Table.from_pylist([HUB_ROW | {"id": 7}]), tmp_path / "arc.parquet")
+    assert list(read_questions(tmp_path / "arc.parquet")) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"answerKey": "C"}, r"line 1: 'answerKey' should be one of the labels \['A', 'B'\], found 'C'"),
+        ({"answerKey": None}, "line 1: 'answer' should be an index from 0 to 1, found null"),
+    ],
+)
+def test_question_rows_of_the_hub_that_have_no_answer(tmp_path, changes, said):
+    path = tmp_path / "arc.jsonl"
+    path.write_text(json.dumps(HUB_ROW | changes) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        list(read_questions(path))

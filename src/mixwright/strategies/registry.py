@@ -13,6 +13,7 @@ from mixwright.strategies.wrappers.wrapper import Wrapper
 from mixwright.strategy import Strategy
 
 _PER_SOURCE = {"weights", "sizes"}
+_GUARDED = ("PiKE",)  # a plain name is the advised form: PiKE follows noisy statistics, so with a Guard
 
 
 def known() -> dict[str, type[Strategy[Any]]]:
@@ -47,7 +48,7 @@ def by_name(name: str, **parameters: Any) -> Strategy[Any]:
     made, classes = _plain(name), known()
     names = {_plain(each): each for each in classes}
     if made not in names:
-        raise InputError(f"there is no strategy {name!r}{_near(made, names)}")
+        raise InputError(f"there is no strategy {name!r}{_near(made, names, _own(classes))}")
     cls = classes[names[made]]
     signature = inspect.signature(cls)
     takes = {each: p for each, p in signature.parameters.items() if each != "self"}
@@ -69,7 +70,8 @@ def from_config(config: str | Mapping[str, Any] | Strategy[Any], sources: Sequen
     Parameters
     ----------
     config
-        A name, or a mapping with `name` and the parameters. A wrapper has the strategy inside under `strategy`, or any
+        A name, or a mapping with `name` and the parameters. A name alone is the advised form: "PiKE" comes in a Guard,
+        the mapping {name: PiKE} is PiKE alone. A wrapper has the strategy inside under `strategy`, or any
         strategy has its wrappers under `wrap`, from the inside to the outside: {name: PiKE, floor: 0.03,
         wrap: [{name: Every, steps: 20}, Guard]}. Numbers per source are lists, or, where `sources` is given,
         {source: number}. A strategy is returned as it is.
@@ -93,7 +95,7 @@ def _made(config: Any, sources: tuple[str, ...] | None, where: str) -> Strategy[
     if isinstance(config, Strategy):
         return config
     if isinstance(config, str):
-        config = {"name": config}
+        config = {"name": config, "wrap": ["Guard"] if _plain(config) in map(_plain, _GUARDED) else []}
     if not isinstance(config, Mapping):
         raise InputError(f"{where} should be a name, or a mapping with a name and parameters, found {config!r}")
     values = dict(config)
@@ -154,7 +156,12 @@ def _plain(name: Any) -> str:
     return "".join(c for c in str(name).lower() if c not in "-_ ")
 
 
-def _near(word: Any, names: Mapping[str, str]) -> str:
+def _own(classes: Mapping[str, type[Strategy[Any]]]) -> list[str]:
+    """Return the names of strategies that stand alone; wrappers need one inside."""
+    return [name for name, cls in classes.items() if not issubclass(cls, Wrapper)]
+
+
+def _near(word: Any, names: Mapping[str, str], shown: Sequence[str] | None = None) -> str:
     close = difflib.get_close_matches(str(word), list(names), 1, cutoff=0.5)
     hint = f"; did you mean {names[close[0]]!r}?" if close else "."
-    return f"{hint} Known: {', '.join(names.values())}"
+    return f"{hint} Known: {', '.join(names.values() if shown is None else shown)}"

@@ -12,11 +12,13 @@ from mixwright.errors import InputError
 from mixwright.files.kinds import kind_of
 from mixwright.files.listing import ROWS, Listing, Paths, list_files
 from mixwright.files.opening import read_text
+from mixwright.files.parquet import open_parquet
 from mixwright.files.rows import FoundRow, name_of, rows_of_file
 
 _TEXTS = (*ROWS, ".txt")
 _KNOWN = ".jsonl, .ndjson, .json (one JSON object per line) or .txt, each also with .gz or .zst, .parquet, or a folder"
 _SEED = 0  # of samples: every run takes the same one
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -44,6 +46,11 @@ class Reading(Iterator[T], Generic[T]):
     def __init__(self, listing: Listing, read: Callable[[Reading[T]], Iterator[T]], name: str) -> None:
         self.listing, self.empty, self.null = listing, 0, 0
         self._items, self._name, self._found = read(self), name, False
+
+    def each(self, change: Callable[[T], S]) -> Reading[S]:
+        """Return the reading whose items are these, each changed."""
+        inner = self._items
+        return Reading(self.listing, lambda reading: map(change, inner), self._name)
 
     def __next__(self) -> T:
         """Return the next one; InputError if there is none at all."""
@@ -111,7 +118,8 @@ def read_questions(
     Parameters
     ----------
     path
-        As for `read_documents`. Rows are {question: str, choices: [str], answer: index from 0}.
+        As for `read_documents`. Rows are {question: str, choices: [str], answer: index from 0}, or as data sets on the
+        Hugging Face hub have them: {question: str, choices: {text: [str], label: [str]}, answerKey: str}.
     prompt
         The text before the answer; `{question}` stands for the row's question.
     at_most
@@ -130,8 +138,7 @@ def read_questions(
             raise InputError(f"{file}: questions should be in JSON lines or parquet, found a text file")
 
     def read(reading: Reading[Question]) -> Iterator[Question]:
-        rows = (row for file in listing.files for row in rows_of_file(file, ("question", "choices", "answer")))
-        return (_question(row, prompt) for row in rows)
+        return (_question(row, prompt) for file in listing.files for row in _question_rows(file))
 
     return _reading(listing, read, str(path), at_most, ())
 
@@ -226,9 +233,19 @@ def _as_text(where: str, field: str, value: Any, way_out: str = "") -> str:
     return value
 
 
+def _question_rows(file: Path) -> Iterator[FoundRow]:
+    """Yield the rows of a file of questions; of parquet only the columns that a question needs are read."""
+    fields = ["question", "choices"]
+    if kind_of(file) == ".parquet":
+        with open_parquet(file) as parquet:
+            names = parquet.schema_arrow.names
+            fields.append("answerKey" if "answerKey" in names and "answer" not in names else "answer")
+    yield from rows_of_file(file, fields)
+
+
 def _question(found: FoundRow, prompt: str) -> Question:
     row, where = _checked(found), found.place
-    question, choices, answer = _as_text(where, "question", row["question"]), row["choices"], row["answer"]
+    question, (choices, answer) = _as_text(where, "question", row["question"]), _choices(row, where)
     if not isinstance(choices, list) or not choices:
         raise InputError(f"{where}: 'choices' should be a list of strings, found {name_of(choices)}")
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
@@ -238,6 +255,21 @@ def _question(found: FoundRow, prompt: str) -> Question:
     spaced = [_spaced(where, text) for text in texts]
     others = tuple(dict.fromkeys(text for text in spaced if text != spaced[answer]))
     return Question(prompt.replace("{question}", question), spaced[answer], others)
+
+
+def _choices(row: dict[str, Any], where: str) -> tuple[Any, Any]:
+    """Return choices and answer; those of the hub have the texts and their labels, and the label of the answer."""
+    choices, labels = row["choices"], None
+    if isinstance(choices, dict) and {"text", "label"} <= set(choices):
+        choices, labels = choices["text"], choices["label"]
+    if "answer" not in row and "answerKey" not in row:
+        raise InputError(f"{where}: the field 'answer' is missing, found {sorted(row)}; name the right choice by index")
+    answer = row["answer"] if "answer" in row else row["answerKey"]
+    if isinstance(answer, str) and isinstance(labels, list):
+        if answer not in labels:
+            raise InputError(f"{where}: 'answerKey' should be one of the labels {labels}, found {answer!r}")
+        answer = labels.index(answer)
+    return choices, answer
 
 
 def _spaced(where: str, answer: str) -> str:

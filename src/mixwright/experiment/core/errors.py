@@ -57,8 +57,8 @@ def _sentence(model: type[BaseModel], detail: ErrorDetails, file: YamlFile | Non
     place = file.where(key) if file else f"key {dotted(key)}" if key else "the configuration"
     if detail["type"] == "extra_forbidden":
         known = _known_keys(model, key[:-1])
-        listed = ", ".join(known)
-        return f"{place}: there is no such key{nearest(str(key[-1]), known)} Known keys here: {listed}"
+        listed = f" Known keys here: {', '.join(known)}" if known else " No keys are known here; remove it"
+        return f"{place}: there is no such key{nearest(str(key[-1]), known)}{listed}"
     if detail["type"] == "missing":
         about = _description(model, key)
         return f"{place}: this key is missing; add it{f' ({about})' if about else ''}"

@@ -41,6 +41,11 @@ class SourceConfig(Part):
         "web/**/*.jsonl, or a list of them. Relative paths are read from the folder of this YAML file."
     )
     field: str = Field(default="text", min_length=1, description="Name of the field or column that holds the text.")
+    kind: Literal["documents", "questions"] | None = Field(
+        default=None,
+        description="documents (the default): plain text. questions: rows {question, choices, answer}; the document is "
+        "the question with its right answer.",
+    )
     invalid: Literal["error", "drop"] | None = Field(
         default=None, description="A text that is null: an error (the default), or left out and counted (drop)."
     )

@@ -11,7 +11,7 @@ from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.text.config import SourceConfig, TextConfig
 from mixwright.files import file_fingerprint, fingerprint, write_json
-from mixwright.text import Tokenizer, byte_tokenizer, is_held_out, load_tokenizer, read_documents
+from mixwright.text import Tokenizer, byte_tokenizer, is_held_out, load_tokenizer, read_documents, read_questions
 from mixwright.text.readers import Reading, list_texts
 
 _VERSION = 1  # of the check; a change makes every run read its sources again
@@ -30,6 +30,9 @@ def named(where: str) -> Iterator[None]:
 
 def source_documents(source: SourceConfig) -> Reading[str]:
     """Return the documents of a source."""
+    if source.kind == "questions":
+        questions = read_questions(source.path, at_most=source.max_documents)
+        return questions.each(lambda question: question.prompt + question.answer)
     invalid = source.invalid or "error"
     return read_documents(source.path, source.field, invalid=invalid, at_most=source.max_documents)
 
@@ -82,7 +85,8 @@ def _of_files(path: Path | list[Path]) -> str:
 
 def _ways(source: SourceConfig) -> list[str]:
     """Return what is read in another way than by former versions, which took the first documents."""
-    return [*(["sample"] if source.max_documents else []), *(["drop"] if source.invalid == "drop" else [])]
+    ways = {"sample": source.max_documents, "drop": source.invalid == "drop", "questions": source.kind == "questions"}
+    return [way for way, given in ways.items() if given]
 
 
 def remember_checked(folder: Path, prints: dict[str, str]) -> None:
