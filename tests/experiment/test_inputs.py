@@ -184,10 +184,11 @@ def test_paths_that_are_none(data: Path, path: Any, says: str) -> None:
 
 
 def test_questions_are_a_source_too(data):
-    settings = config(data, sources={"a": "a.jsonl", "q": {"path": "q.jsonl", "kind": "questions"}})
+    short = {"sources": {"q": {"path": "q.jsonl", "kind": "questions"}}, "final": {"context": 16, "batch_size": 1}}
+    settings = config(data, **short)
     texts = list(source_documents(settings.sources["q"]))
     assert texts[:2] == ["Question: Which 0?\nAnswer: one", "Question: Which 1?\nAnswer: two"]
     assert len(texts) == 40
-    plain = config(data, sources={"a": "a.jsonl", "q": {"path": "q.jsonl", "field": "question"}})
+    plain = config(data, **short | {"sources": {"q": {"path": "q.jsonl", "field": "question"}}})
     prints = [check_sources(each, data / "run", silent)["q"] for each in (settings, plain)]
     assert prints[0] != prints[1]
