@@ -36,7 +36,7 @@ class PiKE(PiKERule, Strategy[PiKEState]):
     - "exponentiated": w_i <- w_i exp(zeta_1 |g_i|^2 - zeta_2 sigma_i^2 / (2 b)), normalised. It has no fixed point
       inside the simplex: as long as one source's exponent is the largest, that source gains, until the others are at
       the floor.
-    - "restoring", the default: the exact mirror step, with the term that the paper drops for small steps:
+    - "restoring": the exact mirror step, with the term that the paper drops for small steps:
       w_i <- w_i exp((zeta_1 - zeta_2 gamma w_i) |g_i|^2 - zeta_2 sigma_i^2 / (2 b)).
     - "optimal": the minimum of the bound, w_i = max(floor_i, -(mu + lambda_i) / kappa_i), found by sorting. It jumps
       with its statistics; `Smooth(PiKE(rule="optimal"), 0.2)` does not.
@@ -99,7 +99,6 @@ class PiKE(PiKERule, Strategy[PiKEState]):
     """
 
     apply = frozenset({"sampling"})
-    rule: str = "restoring"  # the paper's printed rule has no fixed point, so it is not what a plain PiKE does
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]

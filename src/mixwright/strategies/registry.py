@@ -13,7 +13,9 @@ from mixwright.strategies.wrappers.wrapper import Wrapper
 from mixwright.strategy import Strategy
 
 _PER_SOURCE = {"weights", "sizes"}
-_GUARDED = ("PiKE",)  # a plain name is the advised form: PiKE follows noisy statistics, so with a Guard
+_ADVISED: dict[str, dict[str, Any]] = {  # what a name alone stands for, where that is not the class's own default
+    "pike": {"name": "PiKE", "rule": "restoring", "wrap": ["Guard"]},  # the printed rule ends with one source
+}
 
 
 def known() -> dict[str, type[Strategy[Any]]]:
@@ -70,10 +72,10 @@ def from_config(config: str | Mapping[str, Any] | Strategy[Any], sources: Sequen
     Parameters
     ----------
     config
-        A name, or a mapping with `name` and the parameters. A name alone is the advised form: "PiKE" comes in a Guard,
-        the mapping {name: PiKE} is PiKE alone. A wrapper has the strategy inside under `strategy`, or any
-        strategy has its wrappers under `wrap`, from the inside to the outside: {name: PiKE, floor: 0.03,
-        wrap: [{name: Every, steps: 20}, Guard]}. Numbers per source are lists, or, where `sources` is given,
+        A name, or a mapping with `name` and the parameters. A name alone is the advised form: "PiKE" is the restoring
+        rule in a Guard; {name: PiKE} is the class with its defaults. A wrapper has the strategy inside under
+        `strategy`, or any strategy has its wrappers under `wrap`, from the inside to the outside: {name: PiKE, floor:
+        0.03, wrap: [{name: Every, steps: 20}, Guard]}. Numbers per source are lists, or, where `sources` is given,
         {source: number}. A strategy is returned as it is.
     sources
         Names in their order.
@@ -95,7 +97,7 @@ def _made(config: Any, sources: tuple[str, ...] | None, where: str) -> Strategy[
     if isinstance(config, Strategy):
         return config
     if isinstance(config, str):
-        config = {"name": config, "wrap": ["Guard"] if _plain(config) in map(_plain, _GUARDED) else []}
+        config = _ADVISED.get(_plain(config), {"name": config})
     if not isinstance(config, Mapping):
         raise InputError(f"{where} should be a name, or a mapping with a name and parameters, found {config!r}")
     values = dict(config)
