@@ -47,7 +47,7 @@ def test_without_a_reference_it_is_the_loss():
     assert found.gates.tolist() == [1] * 5
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 40))
 def test_weighted_rows_have_the_weighted_mean_of_sources(seed, k, batch):
     rng = np.random.default_rng(seed)

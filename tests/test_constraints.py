@@ -58,7 +58,7 @@ def violation(constraints, names, w):
     return max(found)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 10**6))
 def test_a_projection_is_allowed_and_no_allowed_weights_are_nearer(seed):
     constraints, names = random_constraints(seed)
@@ -71,7 +71,7 @@ def test_a_projection_is_allowed_and_no_allowed_weights_are_nearer(seed):
     assert constraints.project(v, names) == pytest.approx(v, abs=1e-9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 10**6))
 def test_projection_onto_bounds_against_an_independent_solver(seed):
     rng = np.random.default_rng(seed)
@@ -91,7 +91,7 @@ def test_projection_onto_bounds_against_an_independent_solver(seed):
     assert ((v - w) ** 2).sum() <= ((found.x - w) ** 2).sum() + 1e-7
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6))
 def test_the_bound_of_a_linear_gain_holds_for_all_allowed_weights_and_is_reached(seed):
     constraints, names = random_constraints(seed)
@@ -174,7 +174,7 @@ def test_epochs_need_sizes():
         Constraints(max_epochs=1, budget=5).allowed(("a", "b"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.fixed_dictionaries(
         {},

@@ -66,7 +66,7 @@ plain = st.recursive(
 
 
 @given(sources=names, data=st.data(), method=st.dictionaries(st.text(), plain, max_size=3), verdict=st.text())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_round_trip_of_anything(tmp_path_factory, sources, data, method, verdict):
     raw = np.array(data.draw(st.lists(st.floats(0.01, 1), min_size=len(sources), max_size=len(sources))))
     made = MixtureFile(sources=sources, weights=raw / raw.sum(), method=method, verdict=verdict)
@@ -171,7 +171,7 @@ def test_missing_file_and_folder(tmp_path):
 
 
 @given(cut=st.floats(0, 1), flip=st.integers(0, 255))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_damaged_files_end_in_one_error(tmp_path_factory, cut, flip):
     path = tmp_path_factory.mktemp("damage") / "mixture.json"
     mixture().write(path)

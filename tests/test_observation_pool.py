@@ -18,7 +18,7 @@ def pooled(seen, fields=None):
     return pool
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.integers(1, 12))
 def test_means_by_examples_of_what_is_known(seed, count):
     seen = observations(4, count, seed, unseen=0.4, unknown=0.4)

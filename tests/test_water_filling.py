@@ -47,7 +47,7 @@ def test_against_a_general_solver(block):
             np.testing.assert_allclose(found, general.x, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(0, 10**6), st.floats(-8, 8))
 def test_conditions_of_an_optimum_at_any_scale(seed, power):
     linear, curvature, lower, mass = problem(seed)

@@ -17,7 +17,7 @@ def random_table(seed: int, n: int = 240, molecules: int = 160) -> AssayTable:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**20), st.sampled_from(["random", "scaffold"]), st.floats(0.1, 0.5))
 def test_no_molecule_is_on_both_sides_and_classes_are_shared_out(seed: int, kind: str, held_out: float) -> None:
     table = random_table(seed)

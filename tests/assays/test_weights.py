@@ -35,7 +35,7 @@ def test_bad_weights_are_errors(w: list[float], n: list[int]) -> None:
         per_row(w, n)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**16), st.floats(0.05, 0.95))
 def test_merged_rows_are_the_same_weighted_data(seed: int, share: float) -> None:
     table = planted(80, seed)

@@ -44,7 +44,7 @@ def texts(rows):
     return set(found.values())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(numbers=st.lists(st.integers(0, 12), min_size=1, max_size=30), tokens=st.integers(1, 60))
 def test_the_parts_share_no_document_and_results_come_first(tmp_path_factory, numbers, tokens):
     documents = [f"document {number}" for number in numbers]  # some of them several times

@@ -347,7 +347,7 @@ anything = st.recursive(
 
 
 @given(place=anything, format=st.sampled_from(FORMS), allow_loss=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_place_is_written_or_is_one_error(place, format, allow_loss):
     try:
         made = export(ROWS, format[0], {"web": place, "law": "x"}, form=format[1], allow_loss=allow_loss)

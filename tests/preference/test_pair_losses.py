@@ -82,7 +82,7 @@ def by_hand(made, encoded):
     return found
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.integers(0, 2**31), st.integers(1, 7), st.sampled_from(["GPTNeoX", "Llama"]), st.sampled_from([1, 100, 1 << 24])
 )

@@ -226,7 +226,7 @@ VALUES = st.recursive(
 COLUMNS = st.sampled_from(["prompt", "chosen", "rejected", "split"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(found=st.lists(st.dictionaries(COLUMNS, VALUES, max_size=4), min_size=1, max_size=3), at=st.integers(0, 3))
 def test_whatever_rows_hold_they_are_pairs_or_an_error_that_names_one(found: list[Any], at: int) -> None:
     found = [*found[:at], ROW, *found[at:]]
@@ -244,7 +244,7 @@ def test_whatever_rows_hold_they_are_pairs_or_an_error_that_names_one(found: lis
     assert all(len(part) for part in read_pairs(found, "web", invalid="drop").chosen)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=st.binary(max_size=40))
 def test_whatever_bytes_a_line_holds_the_error_names_it(text: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("bytes") / "a.jsonl"

@@ -74,7 +74,7 @@ def test_the_standard_error_is_that_of_the_draw():
     assert errors.mean() == pytest.approx(losses.std(), rel=0.12)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(counts=st.lists(st.integers(1, 10_000), min_size=1, max_size=40), k=st.integers(1, 3_000))
 def test_rows_fit_the_bounds(counts, k):
     shares = rows_each(counts, k)

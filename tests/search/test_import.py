@@ -77,7 +77,7 @@ def test_likelihoods_alone(tmp_path):
     values=hnp.arrays(np.float64, st.tuples(st.integers(1, 20), st.integers(1, 4)), elements=st.floats(-1e9, 0)),
     names=st.lists(st.text(min_size=1).filter(str.strip), min_size=4, max_size=4, unique=True),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_csv_round_trip(tmp_path_factory, values, names):
     names = [name if name not in ("document", "weight", "target") else name + "_" for name in names]
     path = tmp_path_factory.mktemp("csv") / "table.csv"
@@ -161,7 +161,7 @@ def test_wrong_paths_are_explained(tmp_path):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_damaged_parquet_ends_in_one_error_or_none(tmp_path_factory, data):
     path = parquet(tmp_path_factory.mktemp("parquet"), {"web": [-1.0, -2.0], "document": ["a", "b"]})
     whole = path.read_bytes()
@@ -173,7 +173,7 @@ def test_damaged_parquet_ends_in_one_error_or_none(tmp_path_factory, data):
 
 
 @given(at=st.integers(0, 10_000), value=st.integers(0, 255))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_changed_parquet_ends_in_a_table_or_one_error(tmp_path_factory, at, value):
     path = parquet(tmp_path_factory.mktemp("parquet"), {"web": [-1.0, -2.0], "document": ["a", "b"]})
     changed = bytearray(path.read_bytes())
@@ -185,7 +185,7 @@ def test_changed_parquet_ends_in_a_table_or_one_error(tmp_path_factory, at, valu
 
 
 @given(content=st.text(alphabet='ab,\n\r"-1.0\0é ', max_size=60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_csv_ends_in_a_table_or_one_error(tmp_path_factory, content):
     path = text(tmp_path_factory.mktemp("csv"), content)
     try:

@@ -80,14 +80,14 @@ def random_bounds(rng, k):
     return lower, upper
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from([0.0, 0.0, 1e-4, 0.1, 10.0]), st.booleans())
 @example("one-hot rows", 3, 0.0, True)
 def test_the_gap_is_a_true_bound(kind, seed, tau, bounded):
     check_the_gap(kind, seed, tau, bounded)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from([0.0, 0.0, 1e-4, 0.1, 10.0]), st.booleans())
 def test_the_gap_is_a_true_bound_where_prices_are_float32(kind, seed, tau, bounded):
     with patch("mixwright.search.solver.evidence.EXACT_ELEMENTS", 0):
@@ -114,7 +114,7 @@ def check_the_gap(kind, seed, tau, bounded):
     assert reached - other <= result.gap + rounding
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from([0.0, 0.01, 1.0]))
 def test_the_certificate_formula_bounds_the_distance_of_any_weights(kind, seed, tau):
     from mixwright.search.solver.evidence import Evidence
@@ -132,7 +132,7 @@ def test_the_certificate_formula_bounds_the_distance_of_any_weights(kind, seed, 
     assert objective(L, c, w, region.penalty) - best <= gap * (1 + 1e-9) + 1e-10
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(KINDS[:5]), st.integers(0, 10**6), st.sampled_from([0.0, 0.05]))
 def test_permuting_sources_permutes_weights(kind, seed, tau):
     L, c = make(kind, seed)
@@ -144,7 +144,7 @@ def test_permuting_sources_permutes_weights(kind, seed, tau):
         assert b.weights == pytest.approx(a.weights[order], abs=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.floats(-1e6, 1e6), st.sampled_from([0.0, 0.05]))
 @example(55, 1.0, 0.0)
 def test_adding_a_constant_to_a_row_changes_nothing(seed, constant, tau):
@@ -157,7 +157,7 @@ def test_adding_a_constant_to_a_row_changes_nothing(seed, constant, tau):
     assert b.loss == pytest.approx(a.loss - round(constant) * c[0] / c.sum(), rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.sampled_from([0.05, 1.0]))
 def test_repeating_rows_equals_weighting_them(seed, tau):
     L, _ = make("plain", seed)

@@ -109,7 +109,7 @@ def test_the_gap_is_a_true_bound(kind, seed, limits, tau):
         assert reached - value(F - y[:, None], 0 * y, c, other, prior, own) <= result.gap + rounding
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10**6))
 def test_against_a_grid_of_three_sources(seed):
     rng = np.random.default_rng(seed)
@@ -137,7 +137,7 @@ def test_blocks_are_one_array(blocks, tmp_path):
         assert other.improvement() == pytest.approx(whole.improvement(), abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6))
 def test_permuting_sources_permutes_weights(kind, seed):
     F, y, c = make(kind, seed)

@@ -267,7 +267,7 @@ shapes = st.tuples(st.integers(1, 30), st.integers(1, 5))
 
 
 @given(values=hnp.arrays(np.float64, shapes, elements=st.floats(-1e300, 1e300)), cuts=st.lists(st.integers(0, 30)))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_round_trip_is_exact(tmp_path_factory, values, cuts):
     folder = tmp_path_factory.mktemp("table")
     n = len(values)
@@ -631,7 +631,7 @@ def test_a_damaged_part_is_not_finished(tmp_path):
 
 
 @given(name=st.sampled_from(["table.json", "documents.npy", "weights.npy", "targets.npy"]), data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @pytest.mark.filterwarnings("ignore")
 def test_any_damage_ends_in_one_error_or_none(tmp_path_factory, name, data):
     path = complete(tmp_path_factory.mktemp("damage"))

@@ -70,7 +70,7 @@ def as_kind(kind, logs=LOGS):
     how=st.sampled_from(["csv", "parquet", "frame"]),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_answer_is_the_same_or_refused(tmp_path_factory, order, added, places, kind, said, named, how, seed):
     frame = frame_of(as_kind(kind))[[SOURCES[i] for i in order]]
     expected = EXPECTED if kind != "probability" else answer(LikelihoodTable.from_array(LOGS / 10, SOURCES))

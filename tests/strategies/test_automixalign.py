@@ -79,7 +79,7 @@ def test_stratified_by_hand():
     np.testing.assert_allclose(weights(strategy, *path, path[2]), again / again.sum(), rtol=1e-13)
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(
     st.lists(st.floats(0.05, 1.0), min_size=3, max_size=3),
     st.lists(st.tuples(st.floats(-0.2, 1.0), st.floats(0.0, 1.0), st.floats(0.0, 1.0)), min_size=3, max_size=3),
@@ -136,7 +136,7 @@ def test_pooling_several_steps_keeps_it_unbiased():
     np.testing.assert_allclose(weights(strategy, *path, prior=np.full(2, 0.5)), raised / raised.sum(), rtol=1e-13)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.sampled_from(["r", *ESTIMATORS]), st.floats(0, 1), st.floats(0, 5), st.integers(0, 500), st.integers(1, 6))
 def test_no_weight_is_below_the_smoothed_prior(kind, c, rate, seed, k):
     strategy = AMAR(rate, c) if kind == "r" else AMAS(rate, c, kind)
@@ -149,7 +149,7 @@ def test_no_weight_is_below_the_smoothed_prior(kind, c, rate, seed, k):
             assert found.sum() == pytest.approx(1, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.floats(0, 1), st.floats(0, 5), st.floats(0, 1), st.integers(0, 500), st.integers(2, 6))
 def test_no_weight_is_above_the_cap_and_ratios_below_it_stay(c, rate, part, seed, k):
     cap = min(1.0, 1 / k + part * (1 - 1 / k))

@@ -128,7 +128,7 @@ def test_a_mixture_needs_a_lag_beyond_what_is_read_ahead(workers):
     assert found == [1 / 3] * 5 + [Counting.share(n) for n in range(1, 8)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from([1, 2, 3, 4, 8]), st.sampled_from([1, 2]), st.booleans(), st.integers(0, 30))
 def test_ranks_and_pieces_are_the_batch(world, accumulate, by_source, start):
     def state():
@@ -152,7 +152,7 @@ def test_ranks_and_pieces_are_the_batch(world, accumulate, by_source, start):
     assert by_source or pairs == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 25), st.integers(1, 15), st.sampled_from([1, 2, 3]), st.sampled_from([1, 2]))
 def test_resume_is_exact_also_at_another_world_size(stop, change, world, accumulate):
     def run(loader, count):

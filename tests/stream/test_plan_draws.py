@@ -86,7 +86,7 @@ def test_an_adversary_stays_within_two_plus_log_k(k, batch):
             assert np.abs(owed).max() <= 2 + np.log(k)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(arguments())
 def test_every_row_once_per_epoch(args):
     plan = make(args)
@@ -97,7 +97,7 @@ def test_every_row_once_per_epoch(args):
             assert all(0 <= row < size for row in part)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(arguments(), st.integers(1, 6))
 def test_ranks_one_after_another_are_the_batch(args, steps):
     sizes, weights, more = args
@@ -117,7 +117,7 @@ def test_slices_that_do_not_exist():
         step.for_rank(2, 2)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(arguments(max_sources=20, max_size=40, limits=True), st.data())
 def test_compiled_and_numpy_give_the_same_rows(args, data):
     changes = [(t, data.draw(simplex(len(args[0])))) for t in (7, 8, 20)]
@@ -136,7 +136,7 @@ def test_compiled_and_numpy_give_the_same_rows(args, data):
     assert found[0][1] == found[1][1]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(arguments(max_sources=6))
 def test_co_located_slots_come_in_pairs(args):
     sizes, weights, more = args

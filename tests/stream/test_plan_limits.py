@@ -21,7 +21,7 @@ def test_a_dropped_source_gives_all_its_rows_and_the_others_fill_its_slots():
     np.testing.assert_allclose(steps[0].weights, [0.5, 0.25, 0.25])
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.data(), st.sampled_from(["carry", "iid"]), st.integers(1, 9))
 def test_limits_hold_and_dropping_ends_when_all_is_given(data, draw, batch):
     k = data.draw(st.integers(1, 6))

@@ -22,7 +22,7 @@ def driven(plan, steps, changes):
     return found
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(arguments(limits=True), st.data())
 def test_stopped_anywhere_the_rest_is_the_same(args, data):
     k, asks = len(args[0]), data.draw(st.lists(st.integers(0, 30), max_size=4, unique=True))
@@ -42,7 +42,7 @@ def test_stopped_anywhere_the_rest_is_the_same(args, data):
         assert resumed.ledger().table() == end.ledger().table()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(arguments(limits=True), st.integers(0, 50), st.integers(0, 50))
 def test_the_state_of_an_earlier_step_is_that_of_a_plan_that_stopped_there(args, ahead, back):
     plan, short = make(args), make(args)
@@ -73,7 +73,7 @@ def test_pending_weights_are_in_the_state_of_an_earlier_step():
     same(take(resumed, 5), whole[1:])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 9))
 def test_sources_that_stay_lose_and_repeat_no_row(before, after, seed):
     old = Plan({"a": 40, "b": 17, "c": 5}, [0.5, 0.3, 0.2], batch_size=4, seed=seed)

@@ -81,7 +81,7 @@ def test_bad_lengths(lengths, message):
         take(Plan({"a": 2, "b": 3}, [0.5, 0.5], batch_size=4, unit="tokens", lengths=lengths), 2)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_compiled_and_numpy_give_the_same_rows_in_tokens(data):
     pytest.importorskip("numba", reason="the compiled plan needs numba")

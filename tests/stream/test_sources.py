@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError
@@ -55,7 +55,6 @@ def test_a_token_store_is_read_with_its_documents(tmp_path):
     assert open_source(tmp_path / "t", 4).gather(rows(1)).tolist() == found["input_ids"][1:].tolist()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(sum), st.integers(1, 6), st.integers(0, 1))
 def test_positions_restart_where_documents_do(lengths, context, overlap):
     bounds = np.concatenate([[0], np.cumsum(lengths)])
@@ -70,7 +69,6 @@ def test_positions_restart_where_documents_do(lengths, context, overlap):
     assert np.array_equal(zero, np.diff(found["document_ids"], axis=1) != 0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=8).filter(sum), st.integers(1, 6))
 def test_padded_documents_lose_nothing_when_split(lengths, context):
     bounds = np.concatenate([[0], np.cumsum(lengths)])
@@ -170,7 +168,6 @@ def test_pickled_maps_are_opened_again_not_sent(tmp_path):
 token_arrays = st.lists(st.integers(3, 40), min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(token_arrays, st.sampled_from(["u1", "<u2", "<i4", "<i8"]), st.integers(0, 1), st.data())
 def test_compiled_and_numpy_gather_the_same_rows(lengths, dtype, overlap, data):
     pytest.importorskip("numba", reason="the compiled copy needs numba")

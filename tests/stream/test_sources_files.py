@@ -85,7 +85,7 @@ def test_megatron_files_that_do_not_fit_are_refused(tmp_path):
 
 
 @given(st.lists(st.integers(0, 19), min_size=1, max_size=12), st.integers(1, 7), st.integers(1, 3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_parquet_rows_come_in_the_order_asked(tmp_path_factory, picked, group, keep):
     pa = pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
     import pyarrow.parquet as pq
