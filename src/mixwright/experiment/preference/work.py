@@ -142,7 +142,6 @@ class PairWork:
         return {
             name: PairMeasures.of(own, specialists[name].test if specialists else None)
             for name, own in found.items()
-            for name, pairs in found.items()
         }
 
     def rows(self, specialists: Losses | None) -> dict[str, PairRows]:
