@@ -140,8 +140,7 @@ class PairWork:
         """Return what held-out pairs of each source are like under a model; `most` pairs of each, evenly chosen."""
         found = self.held_out(model, most)
         return {
-            name: PairMeasures.of(own, specialists[name].test if specialists else None)
-            for name, own in found.items()
+            name: PairMeasures.of(own, specialists[name].test if specialists else None) for name, own in found.items()
         }
 
     def rows(self, specialists: Losses | None) -> dict[str, PairRows]:
