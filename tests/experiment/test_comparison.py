@@ -5,8 +5,8 @@ from mixwright.compare.documents import compare
 
 
 def test_hand_computed() -> None:
-    nats, other = np.array([10.0, 20.0, 33.0]), np.array([11.0, 22.0, 36.0])
-    tokens = np.array([10.0, 20.0, 30.0])
+    nats, other = np.tile([10.0, 20.0, 33.0], 4), np.tile([11.0, 22.0, 36.0], 4)
+    tokens = np.tile([10.0, 20.0, 30.0], 4)
     found = compare(nats, other, tokens, "uniform", 0.9)
     assert found.difference == pytest.approx(-0.1)
     assert found.low == pytest.approx(-0.1)  # every document is better by a tenth of a nat per token
@@ -27,6 +27,9 @@ def test_few_documents_are_unverified() -> None:
     found = compare(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([1.0, 1.0]), "uniform")
     assert found.low is None
     assert "unverified" in found.verdict
+    found = compare(np.arange(9.0), np.arange(9.0) + 5, np.ones(9), "uniform")
+    assert found.high is not None
+    assert (found.word, found.verdict[:10]) == ("unverified", "unverified")
 
 
 def test_the_interval_covers() -> None:

@@ -74,7 +74,7 @@ def test_the_default_call_on_a_streamed_table_says_what_it_draws():
         assert (result.rows, result.documents) == (6000, 3000)
         assert (result.sample.rows, result.sample.documents) == (1000, 500)
         assert "1,000 of 6,000 rows" in result.notes[0]
-        assert "better than uniform" in result.verdict
+        assert "favour it over uniform" in result.verdict
         assert result.interval().shape == (4, 2)
         assert result.to_file().evidence["sample"]["documents"] == 500
     assert result.gap <= 1e-8

@@ -257,7 +257,7 @@ def test_interval_contains_the_weights_and_grows_with_the_level():
 
 def test_verdicts():
     strong = SimulatedTarget.make(5, "sparse", 1.0, seed=2)
-    assert MixMin().fit(strong.draw(400, 1)).verdict.startswith("better than uniform by ")
+    assert MixMin().fit(strong.draw(400, 1)).verdict.startswith("the proxies favour it over uniform by ")
     null = SimulatedTarget.make(5, "uniform", 0.5, seed=2)
     assert MixMin().fit(null.draw(200, 1)).verdict.startswith("no better than uniform on this evidence")
     assert "one source" in MixMin(shrinkage=0.0).fit(np.zeros((5, 1))).verdict

@@ -77,7 +77,9 @@ def test_a_result_has_its_evidence(name, tmp_path):
     estimate, low, high = result.improvement(over={"code": 1.0})
     assert low <= estimate <= high
     assert estimate == result.improvement(over=[0, 0, 1.0])[0]
-    assert result.verdict.startswith(("better than uniform by", "no better than uniform on this evidence"))
+    assert result.verdict.startswith(
+        ("the proxies favour it over uniform by", "no better than uniform on this evidence")
+    )
     assert result.notes == ()
     assert repr(result).startswith(f"{name}Result(k=3, ")
     result.save(tmp_path / "mixture.json")

@@ -181,7 +181,7 @@ def simulated(n, seed, k=6, truth=None):
 def test_a_clear_case_is_better_than_uniform(tmp_path):
     F, y = simulated(600, 0)
     result = SquaredError().fit(F, y, sources=list("abcdef"), sizes=[1, 2, 3, 4, 5, 6])
-    assert result.verdict.startswith("better than uniform by")
+    assert result.verdict.startswith("the proxies favour it over uniform by")
     estimate, low, high = result.improvement("natural")
     assert low < estimate < high
     interval = result.interval()

@@ -236,7 +236,7 @@ def test_intervals_improvement_and_verdict(simulated, tmp_path):
     assert (result.weights <= high + 0.02).all()
     estimate, below, above = result.improvement()
     assert below < estimate < above
-    assert result.verdict.startswith("better than uniform")
+    assert result.verdict.startswith("the proxies favour it over uniform")
     result.save(tmp_path / "mixture.json")
     written = MixtureFile.read(tmp_path / "mixture.json")
     assert written.method["name"] == "worst_regret"

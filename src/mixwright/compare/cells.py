@@ -94,6 +94,8 @@ class Cell:
         {source: share} at the beginning, where it is not `weights`.
     notes
         Sentences that belong beside the result.
+    clean
+        {target: held-out loss} on those documents alone that are in no source, where others are.
     """
 
     arm: str
@@ -110,6 +112,7 @@ class Cell:
     start: Mapping[str, float] | None = None
     notes: Sequence[str] = ()
     source_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    clean: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def total_cost(self) -> int:

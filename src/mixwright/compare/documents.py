@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixwright.search.inputs import FEWEST_DOCUMENTS
 from mixwright.search.resampling.resample import paired_error, student_quantile
 
+FEWEST_JUDGED = 10  # held-out documents: with fewer an interval over documents covers too seldom
 _ALONE = "(this seed alone)"
 
 
@@ -29,6 +30,8 @@ class DocumentComparison:
         The interval of the difference over documents; None with fewer than 3 documents.
     level
         The level of the interval.
+    doubt
+        Why nothing is claimed whatever the interval says; empty if there is no reason.
     """
 
     over: str
@@ -36,10 +39,20 @@ class DocumentComparison:
     low: float | None
     high: float | None
     level: float
+    doubt: str = ""
+
+    @property
+    def word(self) -> str:
+        """Return the verdict in one word: better, worse, no better or unverified."""
+        if self.doubt or self.low is None or self.high is None:
+            return "unverified"
+        return "better" if self.high < 0 else "worse" if self.low > 0 else "no better"
 
     @property
     def verdict(self) -> str:
         """One sentence: better, worse or no better, by how much, and how sure that is."""
+        if self.doubt:
+            return f"unverified: {self.doubt}"
         if self.low is None or self.high is None:
             return f"unverified: too few held-out documents to compare with {self.over}"
         if self.high < 0:
@@ -86,4 +99,52 @@ def compare(
     if documents < FEWEST_DOCUMENTS or not math.isfinite(error):
         return DocumentComparison(over, mean, None, None, level)
     half = student_quantile((1 + level) / 2, documents - 1) * error
-    return DocumentComparison(over, mean, mean - half, mean + half, level)
+    found = DocumentComparison(over, mean, mean - half, mean + half, level)
+    return replace(found, doubt=doubt_of("", documents, found.word, found.word))
+
+
+def compare_clean(
+    nats: NDArray[np.float64],
+    other_nats: NDArray[np.float64],
+    tokens: NDArray[np.float64],
+    over: str,
+    level: float,
+    clean: NDArray[np.bool_],
+    overlap: str,
+) -> DocumentComparison:
+    """
+    Compare two mixtures on all documents, and believe it only if those that no source has say the same.
+
+    Parameters
+    ----------
+    nats, other_nats, tokens, over, level
+        As for `compare`.
+    clean
+        [d], which documents are in no source.
+    overlap
+        A clause about the others, such as "3 of 40 held-out documents are also in source web".
+    """
+    whole = compare(nats, other_nats, tokens, over, level)
+    if clean.all() or whole.doubt:
+        return whole
+    rest = compare(nats[clean], other_nats[clean], tokens[clean], over, level)
+    return replace(whole, doubt=doubt_of(overlap, int(clean.sum()), whole.word, rest.word))
+
+
+def doubt_of(overlap: str, clean: int, word: str, rest: str) -> str:
+    """
+    Return why a verdict is unverified where documents are few or in part in a source; empty where it stands.
+
+    Parameters
+    ----------
+    overlap
+        A clause about the documents that are in a source; empty if none is.
+    clean
+        How many are in no source.
+    word, rest
+        The verdict in one word: of all documents, and of the clean ones.
+    """
+    if clean < FEWEST_JUDGED:
+        found = f"{overlap}, and only {clean} are in none" if overlap else f"{clean} held-out documents are too few"
+        return f"{found}; a verdict needs at least {FEWEST_JUDGED}"
+    return "" if word == rest else f"{overlap}; with them the verdict is '{word}', without them '{rest}'"

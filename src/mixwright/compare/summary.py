@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells, renamed
+from mixwright.compare.documents import FEWEST_JUDGED, doubt_of
 from mixwright.compare.statistics import PairedDifference, paired_differences
 from mixwright.errors import InputError
 from mixwright.version import __version__
@@ -43,6 +44,9 @@ class Comparison:
         Of intervals; chance of a false "better" over all arms of a measure.
     unit
         What trainings are counted in: tokens, pairs or rows.
+    held_out
+        {target: (clause, clean)} for targets of documents: which of the held-out ones are in a source, in words (empty
+        if none is), and how many are in none.
     """
 
     arms: Sequence[ArmInfo]
@@ -57,6 +61,7 @@ class Comparison:
     level: float = 0.9
     error: float = 0.05
     unit: str = "tokens"
+    held_out: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that no cell is missing."""
@@ -152,7 +157,10 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
 
         for target in targets:
             table = {a.name: [value(a, seed, target) for seed in found.seeds] for a in found.arms}
-            measures.append(_measure(found, target, "target", quantity, table, headline=number == 0))
+            measure = _measure(found, target, "target", quantity, table, headline=number == 0)
+            measures.append(measure)
+            if quantity.name == LOSS.name and target in found.held_out:
+                _doubt(found, measure, quantity)
         if len(targets) > 1:
             for name, join in (("average of targets", _mean), ("worst target", max if not quantity.higher else min)):
                 table = {
@@ -161,6 +169,23 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
                 }
                 measures.append(_measure(found, name, "all targets", quantity, table))
     return measures
+
+
+def _doubt(found: Comparison, measure: dict[str, Any], quantity: Quantity) -> None:
+    """Make verdicts unverified that rest on few documents, or that the documents which no source has do not share."""
+    target = measure["name"]
+    overlap, clean = found.held_out[target]
+    rest = {d["arm"]: d["word"] for d in measure["differences"]}
+    if overlap and clean >= FEWEST_JUDGED:
+        cells = {a.name: [found.cell(a, seed, target) for seed in found.seeds] for a in found.arms}
+        table = {arm: [cell.clean.get(target, math.nan) for cell in own] for arm, own in cells.items()}
+        known = np.isfinite(list(table.values())).all()
+        own = _measure(found, target, "target", quantity, table)["differences"] if known else []
+        rest = dict.fromkeys(rest, "not known: run it again in a new folder") | {d["arm"]: d["word"] for d in own}
+    for entry in measure["differences"]:
+        doubt = doubt_of(overlap, clean, entry["word"], rest[entry["arm"]])
+        if doubt and entry["word"] != "unverified":
+            entry |= {"word": "unverified", "verdict": f"unverified: {doubt}", "doubt": doubt}
 
 
 def _everywhere(found: Comparison, quantity: Quantity, target: str) -> bool:

@@ -223,7 +223,7 @@ class SearchResult(ABC):
 
     @cached_property
     def verdict(self) -> str:
-        """Return one sentence: whether the evidence says that the mixture is better than uniform (90 % interval)."""
+        """Return one sentence: whether the proxies favour the mixture over uniform, with a 90 % interval."""
         return self.verdict_at(0.9)
 
     def verdict_at(self, level: float) -> str:
@@ -240,12 +240,13 @@ class SearchResult(ABC):
             documents = f"document(s){of}" if of else "target document(s)"
             return f"unverified: {count} {documents} are too few to say whether it is better than uniform"
         if self.weights.size == 1:
-            return "no better than uniform on this evidence: there is one source"
+            return "no better than uniform on this evidence: there is one source, so there is nothing to decide"
         estimate, low, high = self.improvement("uniform", level)
         interval = f"({100 * level:g} % interval {low:+.4g} to {high:+.4g}{self.unit}{self._counted})"
         rounding = 1e-12 * (self._scale + abs(self.objective))
         if low > rounding:
-            return f"better than uniform by {estimate:.4g} {self.measured} {interval}"
+            favoured = f"the proxies favour it over uniform by {estimate:.4g} {self.measured} {interval}"
+            return f"{favoured}; not checked by training"
         worse = f": worse by {-estimate:.4g} {self.measured}" if high < -rounding else self.where
         return f"no better than uniform on this evidence{worse} {interval}"
 

@@ -249,7 +249,7 @@ class WorstRegretResult(SearchResult):
 
     def _verdict(self, level: float) -> str:
         sentence = super()._verdict(level)
-        if not sentence.startswith("better"):
+        if not sentence.startswith("the proxies favour"):
             return sentence
         name = max(self.regrets, key=lambda target: self.regrets[target])
         return f"{sentence}; most is given up for target {name!r}, {self.worst:.4g} nats per row"

@@ -57,6 +57,11 @@ class ComparisonRun(Run[Config]):
         return ((LOSS.name, AVERAGE_OF_SOURCES),)
 
     @property
+    def held_out(self) -> Mapping[str, tuple[str, int]]:
+        """Return, for targets of documents, which held-out ones are in a source, in words, and how many are in none."""
+        return {}
+
+    @property
     @abstractmethod
     def level(self) -> float:
         """Return the confidence level of intervals."""
@@ -89,6 +94,7 @@ class ComparisonRun(Run[Config]):
             level=self.level,
             error=self.config.error,
             unit=self.unit,
+            held_out=self.held_out,
         )
         with atomic_write(self.folder / CSV) as handle:
             handle.write(csv_text(cells, self.quantities, self.source_quantities, self.unit))

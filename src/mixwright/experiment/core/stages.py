@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,10 +62,24 @@ class Stage:
         self.fingerprint = fingerprint({"version": _VERSION, **self.inputs})
         self._started = 0.0
 
-    def result(self) -> dict[str, Any] | None:
-        """Return what `finish` was given, or None if this stage is not done for these inputs."""
+    def result(self, check: Callable[[Path, dict[str, Any]], object] | None = None) -> dict[str, Any] | None:
+        """
+        Return what `finish` was given, or None if this stage is not done for these inputs.
+
+        Parameters
+        ----------
+        check
+            Given the folder and the result; an error that it raises for files that are missing or damaged (InputError,
+            OSError, ValueError) makes the stage one that is not done, so that they are made again.
+        """
         record = _read_record(self.folder / "done.json")
-        return record.get("result") if record.get("fingerprint") == self.fingerprint else None
+        result = record.get("result") if record.get("fingerprint") == self.fingerprint else None
+        if result is not None and check is not None:
+            try:
+                check(self.folder, result)
+            except (InputError, OSError, ValueError, EOFError):
+                return None
+        return result
 
     def begin(self) -> None:
         """Make the folder ready: keep what belongs to these inputs, remove what belongs to others."""

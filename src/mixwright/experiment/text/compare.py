@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 from mixwright.compare import LOSS, ArmInfo, Cell, Quantity
 from mixwright.errors import InputError
@@ -26,6 +29,7 @@ from mixwright.experiment.text.compare_work import (
     training_work,
     unit_of,
 )
+from mixwright.experiment.text.contamination import Contamination
 from mixwright.experiment.text.inputs import (
     check_enough,
     check_inputs,
@@ -33,9 +37,9 @@ from mixwright.experiment.text.inputs import (
     held_out_questions,
     left_out,
     make_tokenizer,
-    overlaps,
     read_target,
     repeated,
+    repeats,
     tokenize_sources,
 )
 from mixwright.experiment.text.proxies import flops_per_token, planned_proxies, proxy_cost, target_rows
@@ -43,7 +47,6 @@ from mixwright.experiment.text.source_files import check_sources, remember_check
 from mixwright.strategies.registry import known as strategies
 
 ACCURACY = Quantity("accuracy", "", higher=True)
-_OFTEN = 4  # epochs after which repeated text is known to bring less
 
 
 class TextComparisonRun(ComparisonRun[CompareConfig]):
@@ -79,6 +82,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         self.tokenizer = make_tokenizer(config, self.folder, self._prints, progress)
         self.sources = tokenize_sources(config, self.folder, self.tokenizer, self._prints, progress)
         check_sizes(config, self.sources)
+        self.contamination = Contamination(self.folder, self.tokenizer, self.targets, self.sources, progress)
         self._check_held_out()
         self._check_choices()
         known: dict[tuple[str, int, str | None], Training] = {}
@@ -158,7 +162,8 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             Work(f"{self._wanting(wanted, t)}, seed {t.seed}", training_work, (self.config, self.folder, t), t.steps)
             for t in unique
         ]
-        results = dict(zip(unique, run_all(works, limits, progress, "trainings"), strict=True))
+        found = [self._with_clean(result) for result in run_all(works, limits, progress, "trainings")]
+        results = dict(zip(unique, found, strict=True))
         return [
             Cell.from_json(
                 {
@@ -173,6 +178,21 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             for (arm, seed, goal), training in wanted.items()
         ]
 
+    def _with_clean(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return a training's figures with the losses on documents that are in no source, in place of every one's."""
+        documents, clean = result.pop("documents", {}), {}  # none in runs of former versions
+        for target, (nats, tokens) in documents.items():
+            kept = self.contamination.clean(target)
+            if kept.any() and not kept.all():
+                clean[target] = float(np.sum(np.array(nats)[kept]) / np.sum(np.array(tokens)[kept]))
+        return {**result, "clean": clean}
+
+    @property
+    def held_out(self) -> dict[str, tuple[str, int]]:
+        """Return which held-out documents of each target are in a source, in words, and how many are in none."""
+        found = self.contamination
+        return {t.name: (found.doubt(t.name), int(found.clean(t.name).sum())) for t in self.targets}
+
     @property
     def source_names(self) -> list[str]:
         """Return the sources that have held-out documents."""
@@ -186,17 +206,13 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
 
     def notes(self, cells: Sequence[Cell]) -> list[str]:
         """Return sentences that belong beside the result."""
-        said = left_out(self.targets, self.sources) + repeated(self.sources) + overlaps(self.targets, self.sources)
+        said = left_out(self.targets, self.sources) + repeated(self.sources) + self.contamination.notes()
         if missing := [source.name for source in self.sources if source.held_out is None]:
             said.append(f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured")
         for arm in self.config.arms:
-            own = [(c.epochs[s], s) for c in cells if c.arm == arm.title for s in c.epochs]
-            most, source = max(own, default=(0.0, ""))
-            if most > _OFTEN:
-                said.append(
-                    f"the arm {arm.title} goes up to {most:.1f} times through {source}: text that is repeated more "
-                    f"than about {_OFTEN} times brings less; final: max_epochs sets one limit for all arms"
-                )
+            own = [c.epochs for c in cells if c.arm == arm.title]
+            most = {source: max(e.get(source, 0.0) for e in own) for source in dict.fromkeys(s for e in own for s in e)}
+            said += repeats(f"the arm {arm.title}", most, "final: max_epochs sets one limit for all arms")
         if not self.config.charge_search and any(arm.searches for arm in self.config.arms):
             said.append("what finding the mixtures cost was not taken out of the budgets (charge_search: false)")
         return said

@@ -239,6 +239,7 @@ class _TrainingWork:
             "weights": {name: trained.weights.get(name, 0.0) for name in self._names},
             "start": start,
             "values": values,
+            "documents": {name: [nats[name].tolist(), tokens[name].tolist()] for name in nats},
             "source_loss": self._held.measured_source_losses(model),
             "curve": self._held.curve(trained.curve),
             "steps": trained.steps,

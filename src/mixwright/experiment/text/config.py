@@ -52,6 +52,11 @@ class SourceConfig(Part):
     max_documents: Count | None = Field(
         default=None, description="Use a random sample of at most this many documents, the same one in every run."
     )
+    overlap: Literal["keep", "drop"] | None = Field(
+        default=None,
+        description="Documents that are, or contain, a document of a target, word for word or nearly: trained on and "
+        "noted (keep, the default), or left out and counted (drop).",
+    )
 
 
 class TargetConfig(Part):
@@ -243,6 +248,9 @@ class TextConfig(RunConfig):
             for name in names:
                 if not name.strip():
                     raise ValueError(f"{key}: a name should not be empty")
+        dropping = [name for name, source in self.sources.items() if source.overlap == "drop"]
+        if dropping and not self.targets:
+            raise ValueError(f"sources: {dropping[0]}: overlap: drop needs targets; add some, or remove it")
         return self
 
     @property

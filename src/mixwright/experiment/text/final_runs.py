@@ -14,10 +14,9 @@ from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.mixtures import NamedMixture
-from mixwright.experiment.text.proxies import model_inputs, named_rate, part_of, settings_for
+from mixwright.experiment.text.proxies import model_inputs, named_rate, part_of, settings_for, trained_model
 from mixwright.text import Tokenizer
 from mixwright.training.language_model import train
-from mixwright.training.model import build_model
 from mixwright.training.settings import described
 
 
@@ -156,8 +155,8 @@ class FinalRuns:
         result = own.result()
         if result is None:
             own.begin()
-            path, context = str(stage.folder / "model"), self._config.final.context
-            model = build_model({"path": path}, self._tokenizer, context, self._config.seed)
+            context, what = self._config.final.context, f"the final run of {mixture.name}"
+            model = trained_model(stage.folder / "model", what, self._tokenizer, context)
             nats, tokens = self._held.documents(model)
             result = own.finish(
                 {

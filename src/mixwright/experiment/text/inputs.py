@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig, TextConfig
+from mixwright.experiment.text.overlap import Wanted, hash_of
 from mixwright.experiment.text.source_files import check_lengths, named, part_of, part_of_source, source_documents
 from mixwright.files import atomic_write, file_fingerprint
 from mixwright.files.pointers import refuse_pointers_in
@@ -37,7 +38,7 @@ from mixwright.text.readers import Reading
 
 _TARGET_SALT = "target"
 _WHOLE = {"max_documents": None}  # a sample needs a reading of everything
-_HASHES = "hashes.npy"  # of the documents that are trained on
+HASHES = "hashes.npy"  # of the documents that are trained on
 _BPE_CHARACTERS = 5_000_000  # of each source, from its start, that the BPE learns from
 
 
@@ -242,7 +243,7 @@ def make_tokenizer(config: TextConfig, folder: Path, prints: dict[str, str], pro
     elif chosen.path is not None:
         inputs |= {"path": file_fingerprint(chosen.path)}
     stage = Stage(folder / "tokenizer", inputs)
-    if stage.result() is None:
+    if stage.result(lambda place, _: load_tokenizer(place)) is None:
         progress("tokenizer", 0, 1, chosen.kind)
         stage.begin()
         if chosen.kind == "bytes":
@@ -275,13 +276,25 @@ def tokenize_sources(
     if config.tokenizer.kind == "bpe":  # the others were there before the run
         check_lengths(config, tokenizer)
     sources: list[TokenSource] = []
+    drops = any(source.overlap == "drop" for source in config.sources.values())
+    targets = [read_target(n, t, config.where("targets", n)) for n, t in config.targets.items()] if drops else []
+    wanted = Wanted([item for t in targets for item in (*t.search, *t.held_out)], tokenizer) if drops else None
     for index, (name, source) in enumerate(config.sources.items()):
         progress("tokens", index, len(config.sources), name)
-        inputs = {"stage": "tokens", "source": name, "files": prints[name], "tokenizer": tokenizer.fingerprint}
-        stage = Stage(folder / "tokens" / folder_name(name), inputs | {"held_out": config.held_out})
-        if stage.result() is None:
+        inputs: dict[str, Any] = {
+            "stage": "tokens",
+            "source": name,
+            "files": prints[name],
+            "tokenizer": tokenizer.fingerprint,
+        }
+        inputs |= {"held_out": config.held_out}
+        if source.overlap == "drop":
+            inputs |= {"without": [target.fingerprint for target in targets]}
+        stage = Stage(folder / "tokens" / folder_name(name), inputs)
+        if stage.result(_check_tokens) is None:
             with named(config.where("sources", name)):
-                _write_source(stage, name, source, config.held_out, tokenizer)
+                dropped = wanted if source.overlap == "drop" else None
+                _write_source(stage, name, source, config.held_out, tokenizer, dropped)
         sources += open_sources([name], folder)
         with named(config.where("sources", name)):
             for context in set(config.contexts.values()):
@@ -302,31 +315,43 @@ def open_sources(names: Sequence[str], folder: Path) -> list[TokenSource]:
     return sources
 
 
-def _write_source(stage: Stage, name: str, source: SourceConfig, fraction: float, tokenizer: Tokenizer) -> None:
-    """Write the two parts of a source; a document's content says which part it belongs to."""
+def _check_tokens(folder: Path, result: Mapping[str, Any]) -> None:
+    """Raise an error if the tokens of a source are not whole; runs of former versions do not say what is held out."""
+    TokenStore.open(folder / "train")
+    np.load(folder / HASHES, allow_pickle=False)
+    if (folder / "held_out").exists() or result.get("held_out_documents"):
+        TokenStore.open(folder / "held_out")
+
+
+def _write_source(
+    stage: Stage, name: str, source: SourceConfig, fraction: float, tokenizer: Tokenizer, dropped: Wanted | None
+) -> None:
+    """Write the two parts of a source, without what is `dropped`; a document's content says which part it is in."""
     stage.begin()
     hashes: list[int] = []
     about: dict[str, Any] = {"source": name}
 
     def kept() -> Iterator[str]:
-        reading = source_documents(source)
-        for text in part_of(reading, fraction, held_out=False):
-            hashes.append(_hash(text))
-            yield text
-        if reading.notes:  # known only now; the tokens are described once they are written
-            about["left_out"] = reading.notes
+        left_out, reading = 0, source_documents(source)
+        texts = part_of(reading, fraction, held_out=False)
+        for text, clean in dropped.without(texts) if dropped else ((text, True) for text in texts):
+            if clean:
+                hashes.append(hash_of(text))
+                yield text
+            left_out += not clean
+        if left_out and not hashes:
+            raise InputError("all its documents are also in a target (overlap: drop); remove the source, or keep them")
+        said = [f"left out {left_out:,} documents that are also in a target (overlap: drop)"] if left_out else []
+        if reading.notes or said:  # known only now; the tokens are described once they are written
+            about["left_out"] = [*reading.notes, *said]
 
     store = write_tokens(stage.folder / "train", kept(), tokenizer, about)
-    with atomic_write(stage.folder / _HASHES, "wb") as handle:
+    with atomic_write(stage.folder / HASHES, "wb") as handle:
         np.save(handle, np.unique(np.array(hashes, np.uint64)))
-    rest = part_of_source(source, fraction, held_out=True)
+    rest, held = part_of_source(source, fraction, held_out=True), 0
     if (first := next(rest, None)) is not None:
-        write_tokens(stage.folder / "held_out", chain([first], rest), tokenizer, {"source": name})
-    stage.finish({"documents": store.documents, "tokens": store.tokens})
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+        held = write_tokens(stage.folder / "held_out", chain([first], rest), tokenizer, {"source": name}).documents
+    stage.finish({"documents": store.documents, "tokens": store.tokens, "held_out_documents": held})
 
 
 def left_out(targets: list[Target], sources: list[TokenSource]) -> list[str]:
@@ -348,21 +373,21 @@ def repeated(sources: list[TokenSource]) -> list[str]:
     ]
 
 
-def overlaps(targets: list[Target], sources: list[TokenSource]) -> list[str]:
-    """Return a sentence for each target and source that share documents, word for word."""
-    notes = []
-    parts = (("held-out", "mixtures with much of it look better"), ("search", "its proxy looks better"))
-    for target in targets:
-        for source in sources:
-            known = np.load(source.train.folder.parent / _HASHES, allow_pickle=False)
-            for (part, effect), items in zip(parts, (target.held_out, target.search), strict=True):
-                hashes = np.array([_hash(item) for item in items if isinstance(item, str)], np.uint64)
-                if shared := int(np.isin(hashes, known).sum()):
-                    notes.append(
-                        f"{shared:,} of {hashes.size:,} {part} documents of the target {target.name} are also in "
-                        f"source {source.name}, word for word: {effect} than it should"
-                    )
-    return notes
+_REPEATED = (  # Muennighoff et al. (2305.16264): what more passes over the same text bring
+    (40, "passes beyond about 40 bring nothing"),
+    (16, "passes beyond about 16 bring hardly anything"),
+    (4, "text that is repeated more than about 4 times brings less"),
+)
+
+
+def repeats(what: str, epochs: Mapping[str, float], advice: str = "cap the source, or give more of it") -> list[str]:
+    """Return a sentence if something goes more than 4, 16 or 40 times through a source; {source: epochs}."""
+    often = sorted(((n, name) for name, n in epochs.items() if n > _REPEATED[-1][0]), reverse=True)
+    if not often:
+        return []
+    meaning = next(words for limit, words in _REPEATED if often[0][0] > limit)
+    times = ", ".join(f"{n:,.{int(n < 100)}f} times through {name}" for n, name in often)
+    return [f"{what} goes {times}: {meaning}; {advice}"]
 
 
 def encode(tokenizer: Tokenizer, items: list[str] | list[Question]) -> list[Any]:

@@ -65,7 +65,7 @@ def search_mixture(
         "budget": config.final.tokens if chosen.max_epochs is not None and chosen.budget is None else None,
     }
     stage = Stage(folder / "search" / folder_name(target) / table.unit, inputs)
-    result = stage.result()
+    result = stage.result(lambda place, _: MixtureFile.read(place / "mixture.json"))
     if result is None:
         stage.begin()
         progress("search", 0, 1, f"per {table.unit}")

@@ -233,13 +233,17 @@ def proxy_losses(table: LikelihoodTable) -> list[float]:
 
 
 def _drop_other(path: Path, names: list[str], data: str) -> None:
-    """Remove a table that was made of other data or for other sources."""
+    """Remove a table that was made of other data or for other sources, or cannot be read."""
     if not (path / "table.json").exists():
         shutil.rmtree(path, ignore_errors=True)
         return
-    table = LikelihoodTable.open(path)
-    if list(table.sources) != names or table.data_fingerprint != data:
+    try:
+        table = LikelihoodTable.open(path)
+        same = list(table.sources) == names and table.data_fingerprint == data
         del table
+    except InputError:  # cut off or damaged: scored again
+        same = False
+    if not same:
         shutil.rmtree(path)
 
 
@@ -249,13 +253,35 @@ def _fill_column(
     """Score the rows of a column that are not there yet."""
     start = table.rows_done(proxy.source)
     if start < table.n:
-        model = build_model({"path": str(proxy.model)}, tokenizer, rows.context, config.seed)
+        model = trained_model(proxy.model, f"the proxy of {proxy.source}", tokenizer, rows.context, proxy.tokens > 0)
         done = start
         for block in score(model, rows, config.proxy_setting("batch_size"), start):
             table.append(proxy.source, block)
             done += len(block)
             report("", done, table.n)
     table.finish(proxy.source)
+
+
+def trained_model(folder: Path, what: str, tokenizer: Tokenizer, context: int, own: bool = True) -> Any:
+    """
+    Return a model that this run trained, which is `folder` in the folder of its stage; or somebody's checkpoint.
+
+    Raises
+    ------
+    InputError
+        It cannot be read. The stage of an own one is then removed, so that the same command trains it again: models may
+        be deleted to save space, and are trained again only if they are needed.
+    """
+    try:
+        return build_model({"path": str(folder)}, tokenizer, context, 0)
+    except InputError as error:
+        if not own:
+            raise
+        shutil.rmtree(folder.parent)
+        raise InputError(
+            f"the model of {what} is missing or damaged ({error}); what was left of it is removed: run the same "
+            "command again, which trains it again"
+        ) from error
 
 
 def flops_per_token(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int) -> float:

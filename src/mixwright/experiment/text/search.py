@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress, folder_name
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.config import SearchConfig
+from mixwright.experiment.text.contamination import Contamination
 from mixwright.experiment.text.final_runs import FinalRun, FinalRuns
 from mixwright.experiment.text.inputs import (
     TokenSource,
@@ -19,9 +23,9 @@ from mixwright.experiment.text.inputs import (
     check_sizes,
     left_out,
     make_tokenizer,
-    overlaps,
     read_target,
     repeated,
+    repeats,
     tokenize_sources,
 )
 from mixwright.experiment.text.mixtures import NamedMixture, baselines, search_mixture
@@ -35,8 +39,9 @@ from mixwright.experiment.text.proxies import (
     units_of,
 )
 from mixwright.experiment.text.source_files import check_sources, remember_checked
-from mixwright.experiment.text.summary import make_summary
+from mixwright.experiment.text.summary import doubted, make_summary, standing
 from mixwright.files import atomic_write
+from mixwright.mixture_file import MixtureFile
 from mixwright.text import Tokenizer
 
 
@@ -52,6 +57,12 @@ class TextSearchRun(Run[SearchConfig]):
         """Read sources and targets to their end."""
         config = self.config
         check_inputs(config)
+        if len(config.sources) == 1:
+            only = next(iter(config.sources))
+            raise InputError(
+                f"{config.where('sources')}: a search should have at least two sources, found {only} alone: there is "
+                "nothing to decide, its weight is 1; add sources, or train on it with mixwright train"
+            )
         self.targets = [
             read_target(name, target, config.where("targets", name)) for name, target in config.targets.items()
         ]
@@ -66,9 +77,10 @@ class TextSearchRun(Run[SearchConfig]):
         tokenizer = make_tokenizer(self.config, self.folder, self.prints, progress)
         sources = tokenize_sources(self.config, self.folder, tokenizer, self.prints, progress)
         check_sizes(self.config, sources)
+        contamination = Contamination(self.folder, tokenizer, self.targets, sources, progress)
         proxies = train_proxies(self.config, self.folder, tokenizer, sources, progress)
         searches, best, scored = self._search(tokenizer, sources, proxies)
-        self._write_mixture(searches[0])
+        self._write_mixture(searches, contamination)
         mixtures = baselines(self.config, sources, best)
         mixtures += [NamedMixture(s["mixture"], "search", tuple(s["weights"]), s["target"]) for s in searches]
         cost = self._cost(tokenizer, proxies, scored)
@@ -77,12 +89,23 @@ class TextSearchRun(Run[SearchConfig]):
         runs: list[FinalRun] = []
         if trained:
             runs = FinalRuns(self.config, self.folder, tokenizer, sources, self.targets, progress).run(trained)
-        summary = make_summary(self.config, self.targets, sources, searches, mixtures, runs)
+        summary = make_summary(self.config, self.targets, sources, searches, mixtures, runs, contamination)
+        notes = left_out(self.targets, sources) + repeated(sources) + contamination.notes()
+        notes += standing(summary["comparisons"], contamination) + self._repeats(mixtures, sources)
         return {
             **summary,
             "cost": {**cost, "seconds": self._seconds([mixture.name for mixture in trained])},
-            "notes": left_out(self.targets, sources) + repeated(sources) + overlaps(self.targets, sources),
+            "notes": notes,
         }
+
+    def _repeats(self, mixtures: list[NamedMixture], sources: list[TokenSource]) -> list[str]:
+        """Return a sentence for each mixture whose sources are repeated much in the final run's budget."""
+        notes = []
+        for mixture in mixtures:
+            tokens = self.config.final.tokens + mixture.extra_tokens
+            epochs = {s.name: w * tokens / s.train.tokens for s, w in zip(sources, mixture.weights, strict=True)}
+            notes += repeats(f"the mixture {mixture.name}", epochs)
+        return notes
 
     def _trained(self, mixtures: list[NamedMixture], cost: dict[str, Any]) -> list[NamedMixture]:
         """Return the mixtures that final runs train with; besides, uniform with what the proxies cost on top."""
@@ -127,11 +150,25 @@ class TextSearchRun(Run[SearchConfig]):
         write_what_if_of_run(self.folder, what_if)
         return searches, best, scored
 
-    def _write_mixture(self, search: dict[str, Any]) -> None:
-        """Write the first search's mixture.json where people look for it."""
-        made = self.folder / "search" / folder_name(search["target"]) / search["unit"] / "mixture.json"
-        with atomic_write(self.folder / "mixture.json") as handle:
-            handle.write(made.read_text(encoding="utf-8"))
+    def _write_mixture(self, searches: list[dict[str, Any]], contamination: Contamination) -> None:
+        """Write the first search's mixture.json where people look for it; of several it says which one it is."""
+        first, place = searches[0], self.folder / "mixture.json"
+        file = made = MixtureFile.read(self._made(first))
+        if doubt := contamination.doubt_of_search(first["target"]):
+            file = replace(file, verdict=doubted(file.verdict, doubt))
+        if len(self.targets) > 1:
+            others = [f"{self._made(s).relative_to(self.folder)}" for s in searches if s["target"] != first["target"]]
+            note = f"this mixture is for the target {first['target']} alone; those of the others: {', '.join(others)}"
+            notes = [*file.evidence.get("notes", ()), note]
+            file = replace(file, evidence={**file.evidence, "target": first["target"], "notes": notes})
+        if file is not made:
+            file.write(place)
+            return
+        with atomic_write(place) as handle:
+            handle.write(self._made(first).read_text(encoding="utf-8"))
+
+    def _made(self, search: dict[str, Any]) -> Path:
+        return self.folder / "search" / folder_name(search["target"]) / search["unit"] / "mixture.json"
 
     def _cost(self, tokenizer: Tokenizer, proxies: list[Proxy], scored: int) -> dict[str, Any]:
         """Return what the search cost beside one final run: training the proxies and scoring with them."""

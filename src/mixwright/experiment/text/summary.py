@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mixwright.compare.documents import DocumentComparison, compare
+from mixwright.compare.documents import DocumentComparison, compare_clean
 
 if TYPE_CHECKING:
     from mixwright.experiment.text.config import SearchConfig
+    from mixwright.experiment.text.contamination import Contamination
     from mixwright.experiment.text.final_runs import FinalRun
     from mixwright.experiment.text.inputs import Target, TokenSource
     from mixwright.experiment.text.mixtures import NamedMixture
+
+_UNCHECKED = "not checked by training"  # in the verdict of a search that favours its mixture
 
 
 def make_summary(
@@ -21,9 +24,11 @@ def make_summary(
     searches: Sequence[dict[str, Any]],
     mixtures: Sequence[NamedMixture],
     runs: Sequence[FinalRun],
+    contamination: Contamination,
 ) -> dict[str, Any]:
     """Return the summary of a run, without its head, its cost and its notes."""
-    comparisons = _comparisons(targets, runs, config.search.level)
+    comparisons = _comparisons(targets, runs, config.search.level, contamination)
+    searches = [{**s, "verdict": doubted(s["verdict"], contamination.doubt_of_search(s["target"]))} for s in searches]
     return {
         "sources": [{"name": s.name, "documents": s.train.documents, "tokens": s.train.tokens} for s in sources],
         "targets": [_target_entry(target, searches, runs) for target in targets],
@@ -45,16 +50,24 @@ def _target_entry(target: Target, searches: Sequence[dict[str, Any]], runs: Sequ
     }
 
 
-def _comparisons(targets: Sequence[Target], runs: Sequence[FinalRun], level: float) -> list[dict[str, Any]]:
+def doubted(verdict: str, doubt: str) -> str:
+    """Return the verdict of a search, unverified where there is a doubt."""
+    return f"unverified: {doubt}; otherwise {verdict}" if doubt and not verdict.startswith("unverified") else verdict
+
+
+def _comparisons(
+    targets: Sequence[Target], runs: Sequence[FinalRun], level: float, contamination: Contamination
+) -> list[dict[str, Any]]:
     """Return every mixture over uniform; and, on its own target, what was searched over the mixtures it has to beat."""
     entries: list[dict[str, Any]] = []
     for target in targets:
+        clean, overlap = contamination.clean(target.name), contamination.doubt(target.name)
         for run in runs:
             for other in runs:
                 if run is other or not _is_compared(run.mixture, other.mixture, target.name):
                     continue
                 nats, other_nats, tokens = run.nats[target.name], other.nats[target.name], run.lengths[target.name]
-                found = compare(nats, other_nats, tokens, other.mixture.name, level)
+                found = compare_clean(nats, other_nats, tokens, other.mixture.name, level, clean, overlap)
                 entries.append(_comparison_entry(target.name, run.mixture.name, found))
     return entries
 
@@ -76,22 +89,45 @@ def _comparison_entry(target: str, mixture: str, found: DocumentComparison) -> d
         "low": found.low,
         "high": found.high,
         "level": found.level,
+        "word": found.word,
         "verdict": found.verdict,
     }
 
 
 def _verdict(searches: Sequence[dict[str, Any]], comparisons: list[dict[str, Any]]) -> str:
-    """Return one sentence about the first search: after training if there was one."""
-    first = searches[0]
-    own = [c for c in comparisons if c["mixture"] == first["mixture"] and c["target"] == first["target"]]
+    """Return a sentence, on a line of its own, about the first search of each target."""
+    first: dict[str, dict[str, Any]] = {}
+    for search in searches:
+        first.setdefault(search["target"], search)
+    return "\n".join(_verdict_of(search, comparisons) for search in first.values())
+
+
+def _verdict_of(search: dict[str, Any], comparisons: list[dict[str, Any]]) -> str:
+    """Return one sentence about a search: after training if there was one."""
+    own = [c for c in comparisons if c["mixture"] == search["mixture"] and c["target"] == search["target"]]
     over_uniform = next((c["verdict"] for c in own if c["over"] == "uniform"), None)
     if over_uniform is None:
-        return f"{first['mixture']}: {first['verdict']}; from the proxy models, not checked by training"
-    parts = [f"{first['mixture']} on {first['target']}: {over_uniform}"]
+        unchecked = "" if _UNCHECKED in search["verdict"] else f"; from the proxy models, {_UNCHECKED}"
+        return f"{search['mixture']} on {search['target']}: {search['verdict']}{unchecked}"
+    parts = [f"{search['mixture']} on {search['target']}: {over_uniform}"]
     others: dict[str, list[str]] = {}
     for comparison in own:
-        if comparison["over"] != "uniform":
-            word = comparison["verdict"].partition(f" {comparison['over']}")[0].removesuffix(" than").strip()
-            others.setdefault(word, []).append(comparison["over"])
-    parts += [f"{word} than {' and '.join(names)}" for word, names in others.items() if "unverified" not in word]
+        if comparison["over"] != "uniform" and comparison["word"] != "unverified":
+            others.setdefault(comparison["word"], []).append(comparison["over"])
+    parts += [f"{word} than {' and '.join(names)}" for word, names in others.items()]
     return "; ".join(parts)
+
+
+def standing(comparisons: Sequence[dict[str, Any]], contamination: Contamination) -> list[str]:
+    """Return a sentence for each target whose verdicts hold without the documents that are in a source too."""
+    notes = []
+    for target in dict.fromkeys(comparison["target"] for comparison in comparisons):
+        clean, own = contamination.clean(target), [c for c in comparisons if c["target"] == target]
+        stand = [c for c in own if c["word"] != "unverified"]
+        if stand and not clean.all():
+            which = "verdicts" if len(stand) == len(own) else "other verdicts"
+            notes.append(
+                f"{target}: the {which} were reached on the {int(clean.sum()):,} of {clean.size:,} held-out documents "
+                "that are in no source, too"
+            )
+    return notes

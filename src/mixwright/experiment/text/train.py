@@ -14,6 +14,7 @@ from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.run import Run
+from mixwright.experiment.text.contamination import Contamination
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import (
     TokenSource,
@@ -22,9 +23,9 @@ from mixwright.experiment.text.inputs import (
     left_out,
     make_tokenizer,
     open_sources,
-    overlaps,
     read_target,
     repeated,
+    repeats,
     tokenize_sources,
 )
 from mixwright.experiment.text.source_files import check_sources, remember_checked
@@ -101,7 +102,8 @@ class TextTrainingRun(Run[TrainConfig]):
         nats, tokens = self.held.documents(model)
         losses = {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}
         summary = self._summary(trained, losses, self.held.accuracy(model))
-        return {**summary, "notes": [*trained.notes, *self._notes()]}
+        epochs = {line["source"]: line["epochs"] for line in trained.ledger["sources"]}
+        return {**summary, "notes": [*trained.notes, *self._notes(), *repeats("the training", epochs)]}
 
     def _open(self) -> None:
         """Open what rank 0 prepared."""
@@ -138,7 +140,8 @@ class TextTrainingRun(Run[TrainConfig]):
 
     def _notes(self) -> list[str]:
         notes = left_out(self.targets, self.sources) + repeated(self.sources)
-        notes += overlaps(self.targets, self.sources) + self.held.unreported(self._strategy)
+        notes += Contamination(self.folder, self.tokenizer, self.targets, self.sources).notes()
+        notes += self.held.unreported(self._strategy)
         if missing := [source.name for source in self.sources if source.held_out is None]:
             notes.append(
                 f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured"

@@ -25,19 +25,25 @@ def lead(summary: Mapping[str, Any]) -> str:
     entries = [d for m in found for d in m["differences"]]
     if not entries:
         return "One arm, nothing to compare"
+    doubts = list(dict.fromkeys(d["doubt"] for d in entries if d.get("doubt")))
     if all(d["word"] == "unverified" for d in entries):
+        if doubts:
+            return f"Unverified against {over}: {'. '.join(doubts)}"
         return f"No verdict: one seed does not tell whether an arm is better than {over}"
     arms = list(dict.fromkeys(d["arm"] for d in entries))
     where = {word: {arm: _measures(found, arm, word) for arm in arms} for word in ("better", "worse")}
     better = [f"{arm}{_on(where['better'][arm], found)}" for arm in arms if where["better"][arm]]
     worse = [f"{arm}{_on(where['worse'][arm], found)}" for arm in arms if where["worse"][arm]]
-    rest = [arm for arm in arms if not where["better"][arm] and not where["worse"][arm]]
-    if not better and not worse:
+    said = where["better"], where["worse"]
+    open_ones = [arm for arm in arms if all(d["word"] == "unverified" for d in entries if d["arm"] == arm)]
+    rest = [arm for arm in arms if not any(words[arm] for words in said) and arm not in open_ones]
+    if not better and not worse and not doubts:
         return f"No arm is better than {over} on this evidence"
     parts = [f"Better than {over}: {_joined(better)}" if better else f"No arm is better than {over} on this evidence"]
     parts += [f"Worse: {_joined(worse)}"] if worse else []
     parts += [f"No better: {_joined(rest)}"] if rest else []
-    return ". ".join(parts)
+    parts += [f"Unverified: {_joined(open_ones)}"] if open_ones else []
+    return ". ".join([*parts, *doubts])
 
 
 def title_of(measure: Mapping[str, Any], measures: Sequence[Mapping[str, Any]]) -> str:
@@ -70,6 +76,8 @@ def _joined(names: Sequence[str]) -> str:
 def verdict_words(entry: Mapping[str, Any], unit: str, digits: int, level: float, seeds: int) -> tuple[str, str]:
     """Return the verdict of one arm on one measure: a title, and the figures behind it."""
     over, word, difference = entry["over"], entry["word"], entry["difference"]
+    if word == "unverified" and entry.get("doubt"):
+        return f"Unverified against {over}", str(entry["doubt"])
     if word == "unverified":
         text = f"difference {signed(difference, digits)}{unit}, no interval: one seed"
         return f"Unverified against {over}", text

@@ -76,7 +76,7 @@ def _alone(summary: Mapping[str, Any]) -> set[str]:
 
 def _state(comparison: Mapping[str, Any], measure: Measure) -> str:
     low, high = comparison["low"], comparison["high"]
-    if low is None or high is None:
+    if low is None or high is None or comparison.get("word") == "unverified":
         return "open"
     return "better" if measure.better(low, high) else "worse" if measure.worse(low, high) else "same"
 
@@ -85,6 +85,8 @@ def _from_training(summary: Mapping[str, Any], found: Sequence[Mapping[str, Any]
     first, *others = found
     measure = measure_of(summary, first["target"])
     difference, over, state = first["difference"], first["over"], _state(first, measure)
+    if first.get("word") == "unverified" and first["low"] is not None:
+        return {"state": state, "title": "Unverified", "figure": "", "text": first["verdict"] + _also(others, measure)}
     titles = {
         "open": "Trained and compared, without an interval",
         "better": f"Better than {over}",

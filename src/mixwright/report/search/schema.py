@@ -61,6 +61,7 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "level": "number",
         "among": "text?",
         "drawn": "text?",
+        "word": "text?",
         "verdict": "text",
     },
 }
