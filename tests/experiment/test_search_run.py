@@ -3,6 +3,7 @@ import gzip
 import itertools
 import json
 import random
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -21,6 +22,7 @@ from mixwright.errors import InputError
 from mixwright.experiment import drive, load, read_summary
 from mixwright.experiment.core import stages
 from mixwright.experiment.text import source_files
+from mixwright.experiment.text.inputs import repeats
 from mixwright.mixture_file import MixtureFile
 from mixwright.text import byte_tokenizer, read_documents
 
@@ -115,7 +117,7 @@ def test_the_copy_of_the_configuration_does_the_same(done: Path) -> None:
         ({"final": tiny.SETTINGS["final"] | {"mixtures": ["uniform", "search"]}}, set()),
         (
             {"targets": {"mix": {"path": "target.jsonl", "held_out": 0.4}}},
-            {"scores", "search", "evaluation", "final/search"},
+            {"overlaps", "scores", "search", "evaluation", "final/search"},
         ),
         ({"proxy": {"tokens": 1800}}, {"proxies", "scores", "search", "final/search", "evaluation/search"}),
     ],
@@ -192,14 +194,25 @@ def test_several_targets_units_and_equal_cost(tmp_path: Path) -> None:
     tokens = {run["mixture"]: run["tokens"] for run in summary["runs"]}
     extra = round(summary["cost"]["share"] * 300)
     assert tokens["uniform_equal_cost"] - tokens["uniform"] == pytest.approx(extra, abs=128)
-    assert MixtureFile.read(tmp_path / "run" / "mixture.json").evidence["unit"] == "token"
+    root = MixtureFile.read(tmp_path / "run" / "mixture.json")
+    assert (root.evidence["unit"], root.evidence["target"]) == ("token", "mix")
+    assert root.evidence["notes"] == [
+        "this mixture is for the target mix alone; those of the others: search/exam/answer/mixture.json"
+    ]
+    first, second = summary["verdict"].splitlines()
+    assert first.startswith("search_mix_token on mix: ")
+    assert second.startswith("search_exam on exam: ")
 
 
 def test_existing_checkpoints_are_used_as_they_are(done: Path, tmp_path: Path) -> None:
     checkpoints = {
         name: str(done / "run" / "proxies" / folder / "model") for name, folder in _proxy_folders(done).items()
     }
-    path = tiny.write_tiny(tmp_path, proxy={"checkpoints": checkpoints}, final={"mixtures": [], "context": 32})
+    path = tiny.write_tiny(
+        tmp_path,
+        proxy={"checkpoints": checkpoints},
+        final={"mixtures": [], "context": 32, "tokens": 2500, "batch_size": 4},
+    )
     summary = drive(load("search", path), tmp_path / "run")
     assert not (tmp_path / "run" / "proxies").exists()
     assert summary["cost"]["proxy_tokens"] == 0
@@ -283,7 +296,7 @@ def test_what_was_read_to_its_end_is_not_read_again(
 
 
 def test_two_sources_that_are_the_same_are_noted(tmp_path: Path) -> None:
-    path = tiny.write_tiny(tmp_path, final={"mixtures": [], "context": 32})
+    path = tiny.write_tiny(tmp_path, final={"mixtures": [], "context": 32, "tokens": 2500, "batch_size": 4})
     with gzip.open(tmp_path / "source2.jsonl.gz", "wb") as handle:
         handle.write((tmp_path / "source0.jsonl").read_bytes())
     sources = {"a": "source0.jsonl", "b": "source1.jsonl", "c": "source0.jsonl", "d": "source2.jsonl.gz"}
@@ -320,17 +333,68 @@ def test_faults_write_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_part_is_named(done: Path, tmp_path: Path) -> None:
+def test_what_is_missing_or_damaged_is_made_again(done: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-a", f"{done}/.", str(tmp_path)], check=True)
-    column = next((tmp_path / "run" / "table").rglob("0001.f64"))
+    run = tmp_path / "run"
+    column = next((run / "table").rglob("0001.f64"))
     column.write_bytes(column.read_bytes()[:-4])
-    with pytest.raises(InputError, match=r"0001\.f64"):
-        drive(load("search", tmp_path / "search.yaml"), tmp_path / "run")
+    tokens = sorted((run / "tokens").iterdir())
+    (tokens[0] / "train" / "tokens.bin").unlink()
+    (tokens[1] / "hashes.npy").write_bytes(b"")
+    shutil.rmtree(tokens[2] / "held_out", ignore_errors=True)
+    next((run / "search").rglob("mixture.json")).unlink()
+    for path in (run / "tokenizer").glob("*.json"):
+        path.write_text(path.read_text()[:5]) if "done" not in path.name and "begin" not in path.name else None
+    before = {name: stamp for name, stamp in stamps(run).items() if name.startswith(("proxies", "final", "evaluation"))}
+    found = drive(load("search", tmp_path / "search.yaml"), run)
+    assert lasting(found) == lasting(read_summary(done / "run"))
+    assert (tokens[0] / "train" / "tokens.bin").exists()
+    assert {name: stamp for name, stamp in stamps(run).items() if name in before} == before
+
+
+@pytest.mark.parametrize(("lost", "needed"), [("proxies", "table"), ("final", "evaluation")])
+def test_a_model_that_was_deleted_is_trained_again_if_it_is_needed(
+    done: Path, tmp_path: Path, lost: str, needed: str
+) -> None:
+    subprocess.run(["cp", "-a", f"{done}/.", str(tmp_path)], check=True)
+    run, config = tmp_path / "run", load("search", tmp_path / "search.yaml")
+    for model in (run / lost).glob("*/model"):
+        shutil.rmtree(model)
+    before = stamps(run)
+    drive(config, run)
+    assert stamps(run) == before  # nothing needs it
+    shutil.rmtree(run / needed)
+    for _ in list((run / lost).iterdir()):  # each one is named when it is needed
+        with pytest.raises(InputError, match="run the same command again, which trains it again"):
+            drive(config, run)
+    found = drive(config, run)
+    assert lasting(found) == lasting(read_summary(done / "run"))
+
+
+def test_one_source_leaves_nothing_to_decide(tmp_path: Path) -> None:
+    path = tiny.write_tiny(tmp_path, sources={"greek": "source0.jsonl"})
+    with pytest.raises(InputError, match=r"key sources: a search should have at least two .*nothing to decide"):
+        drive(load("search", path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "says"),
+    [
+        (400, None),
+        (6_000, "5.0 times through greek: text that is repeated more than about 4 times brings less"),
+        (24_000, "20.0 times through greek: passes beyond about 16 bring hardly anything"),
+        (240_000, "200 times through greek: passes beyond about 40 bring nothing"),
+    ],
+)
+def test_repeated_sources_are_noted(tokens: int, says: str | None) -> None:
+    notes = repeats("the mixture search", {"greek": tokens / 1200, "web": 0.5})
+    assert [says in note for note in notes] == ([True] if says else [])
 
 
 def test_shared_documents_are_noted(done: Path, tmp_path: Path) -> None:
     assert read_summary(done / "run")["notes"] == []
-    path = tiny.write_tiny(tmp_path, final={"mixtures": [], "context": 32})
+    path = tiny.write_tiny(tmp_path, final={"mixtures": [], "context": 32, "tokens": 2500, "batch_size": 4})
     with open(tmp_path / "source2.jsonl", "a") as handle:
         handle.write((tmp_path / "target.jsonl").read_text())
     summary = drive(load("search", path), tmp_path / "run", annotate=lambda found: [found["title"]])

@@ -35,7 +35,8 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
         _print_losses(console, summary, target, measure_of(summary, target["name"]))
     console.print()
     print_line(console, "cost", cost_words(summary))
-    print_line(console, "verdict", summary["verdict"])
+    for verdict in summary["verdict"].splitlines():  # of each target
+        print_line(console, "verdict", verdict)
     rows = {"row_weights": "row_weights.parquet"} if summary.get("kind") == "assays" else {}
     print_ends(console, summary, folder, mixture="mixture.json", **rows, page="report.html")
 
@@ -56,6 +57,8 @@ def print_mixture(console: Console, mixture: MixtureFile) -> None:
         print_line(console, "certificate", f"within {small(mixture.certificate['gap'])} {per} of the best objective")
     _print_limits(console, mixture.certificate.get("binding"))
     print_line(console, "verdict", mixture.verdict)
+    for note in mixture.evidence.get("notes") or ():
+        print_line(console, "note", str(note))
 
 
 def _certificate(search: dict[str, Any], measure: Measure) -> str:
