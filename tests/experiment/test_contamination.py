@@ -63,7 +63,7 @@ def test_overlaps_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     target = texts(0, 40)
     sources = {"web": {"texts": texts(1, 40) + target}, "other": {"texts": texts(2, 40)}}
     first, tokens, goal = prepared(tmp_path, sources, target)
-    monkeypatch.setattr("mixwright.experiment.text.contamination.Wanted", None)
+    monkeypatch.setattr("mixwright.experiment.text.contamination.TargetDocuments", None)
     again = Contamination(tmp_path / "run", byte_tokenizer(), [goal], tokens)
     assert again.notes() == first.notes() != []
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixwright.experiment.core.stages import Progress, Stage, folder_name, silent
 from mixwright.experiment.text.inputs import HASHES, Target, TokenSource
-from mixwright.experiment.text.overlap import Wanted
+from mixwright.experiment.text.overlap import TargetDocuments
 from mixwright.text import Tokenizer
 from mixwright.text.shingles import SHARE, shingle_size
 
@@ -125,7 +125,7 @@ def _looked_up(folder: Path, tokenizer: Tokenizer, targets: Sequence[Target], so
         stage.begin()
         hashes = np.load(source.train.folder.parent / HASHES, allow_pickle=False)
         items = [item for target in targets for part in _PARTS for item in getattr(target, part)]
-        masks = Wanted(items, tokenizer).found(hashes, source.train.data)
+        masks = TargetDocuments(items, tokenizer).found(hashes, source.train.data)
         found: dict[str, Any] = {}
         start = 0
         for target in targets:

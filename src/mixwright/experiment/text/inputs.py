@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig, TextConfig
-from mixwright.experiment.text.overlap import Wanted, hash_of
+from mixwright.experiment.text.overlap import TargetDocuments, hash_of
 from mixwright.experiment.text.source_files import check_lengths, named, part_of, part_of_source, source_documents
 from mixwright.files import atomic_write, file_fingerprint
 from mixwright.files.pointers import refuse_pointers_in
@@ -278,7 +278,7 @@ def tokenize_sources(
     sources: list[TokenSource] = []
     drops = any(source.overlap == "drop" for source in config.sources.values())
     targets = [read_target(n, t, config.where("targets", n)) for n, t in config.targets.items()] if drops else []
-    wanted = Wanted([item for t in targets for item in (*t.search, *t.held_out)], tokenizer) if drops else None
+    wanted = TargetDocuments([item for t in targets for item in (*t.search, *t.held_out)], tokenizer) if drops else None
     for index, (name, source) in enumerate(config.sources.items()):
         progress("tokens", index, len(config.sources), name)
         inputs: dict[str, Any] = {
@@ -324,7 +324,12 @@ def _check_tokens(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def _write_source(
-    stage: Stage, name: str, source: SourceConfig, fraction: float, tokenizer: Tokenizer, dropped: Wanted | None
+    stage: Stage,
+    name: str,
+    source: SourceConfig,
+    fraction: float,
+    tokenizer: Tokenizer,
+    dropped: TargetDocuments | None,
 ) -> None:
     """Write the two parts of a source, without what is `dropped`; a document's content says which part it is in."""
     stage.begin()

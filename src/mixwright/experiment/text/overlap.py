@@ -23,7 +23,7 @@ def text_of(item: str | Question) -> str:
     return item if isinstance(item, str) else f"{item.prompt}{item.answer}"
 
 
-class Wanted:
+class TargetDocuments:
     """
     Documents that are looked for in sources.
 
