@@ -14,8 +14,8 @@ from mixwright.compare.documents import FEWEST_JUDGED, compare_clean, doubt_of
 from mixwright.errors import InputError
 from mixwright.experiment import drive, load, make
 from mixwright.experiment.core.stages import silent
-from mixwright.experiment.text.contamination import Contamination
 from mixwright.experiment.text.inputs import TokenSource, left_out, read_target, tokenize_sources
+from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.source_files import check_sources
 from mixwright.text import byte_tokenizer
 
@@ -63,7 +63,7 @@ def test_overlaps_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     target = texts(0, 40)
     sources = {"web": {"texts": texts(1, 40) + target}, "other": {"texts": texts(2, 40)}}
     first, tokens, goal = prepared(tmp_path, sources, target)
-    monkeypatch.setattr("mixwright.experiment.text.contamination.TargetDocuments", None)
+    monkeypatch.setattr("mixwright.experiment.text.overlaps.contamination.TargetDocuments", None)
     again = Contamination(tmp_path / "run", byte_tokenizer(), [goal], tokens)
     assert again.notes() == first.notes() != []
 

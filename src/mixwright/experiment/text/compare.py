@@ -29,7 +29,6 @@ from mixwright.experiment.text.compare_work import (
     training_work,
     unit_of,
 )
-from mixwright.experiment.text.contamination import Contamination
 from mixwright.experiment.text.inputs import (
     check_enough,
     check_inputs,
@@ -42,6 +41,7 @@ from mixwright.experiment.text.inputs import (
     repeats,
     tokenize_sources,
 )
+from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.proxies import flops_per_token, planned_proxies, proxy_cost, target_rows
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.strategies.registry import known as strategies

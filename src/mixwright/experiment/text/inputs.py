@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig, TextConfig
-from mixwright.experiment.text.overlap import TargetDocuments, hash_of
+from mixwright.experiment.text.overlaps.documents import TargetDocuments, hash_of
 from mixwright.experiment.text.source_files import check_lengths, named, part_of, part_of_source, source_documents
 from mixwright.files import atomic_write, file_fingerprint
 from mixwright.files.pointers import refuse_pointers_in

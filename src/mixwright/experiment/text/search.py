@@ -14,7 +14,6 @@ from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.contamination import Contamination
 from mixwright.experiment.text.final_runs import FinalRun, FinalRuns
 from mixwright.experiment.text.inputs import (
     TokenSource,
@@ -29,6 +28,7 @@ from mixwright.experiment.text.inputs import (
     tokenize_sources,
 )
 from mixwright.experiment.text.mixtures import NamedMixture, baselines, search_mixture
+from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.proxies import (
     Proxy,
     flops_per_token,

@@ -9,10 +9,10 @@ from mixwright.compare.documents import DocumentComparison, compare_clean
 
 if TYPE_CHECKING:
     from mixwright.experiment.text.config import SearchConfig
-    from mixwright.experiment.text.contamination import Contamination
     from mixwright.experiment.text.final_runs import FinalRun
     from mixwright.experiment.text.inputs import Target, TokenSource
     from mixwright.experiment.text.mixtures import NamedMixture
+    from mixwright.experiment.text.overlaps.contamination import Contamination
 
 _UNCHECKED = "not checked by training"  # in the verdict of a search that favours its mixture
 

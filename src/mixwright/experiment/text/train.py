@@ -14,7 +14,6 @@ from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.run import Run
-from mixwright.experiment.text.contamination import Contamination
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import (
     TokenSource,
@@ -28,6 +27,7 @@ from mixwright.experiment.text.inputs import (
     repeats,
     tokenize_sources,
 )
+from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.experiment.text.train_config import TrainConfig
 from mixwright.files import fingerprint

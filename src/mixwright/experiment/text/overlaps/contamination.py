@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mixwright.experiment.core.stages import Progress, Stage, folder_name, silent
 from mixwright.experiment.text.inputs import HASHES, Target, TokenSource
-from mixwright.experiment.text.overlap import TargetDocuments
+from mixwright.experiment.text.overlaps.documents import TargetDocuments
 from mixwright.text import Tokenizer
 from mixwright.text.shingles import SHARE, shingle_size
 

@@ -1,0 +1,1 @@
+"""Documents of targets that are also in sources."""
