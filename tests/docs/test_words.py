@@ -19,9 +19,14 @@ PAGES = [
     *sorted((ROOT / "benchmarks" / "results").glob("*.md")),
     *sorted(path for path in (ROOT / "examples").iterdir() if path.is_file()),
 ]
-CODE = sorted((ROOT / "src").rglob("*.py"))
-TEMPLATES = [path for path in sorted((ROOT / "src").rglob("*")) if path.suffix in (".html", ".js", ".css")]
-CODE_IS_CHECKED = False  # to be True once the docstrings, messages and help texts of src are done
+SOURCE = ROOT / "src" / "mixwright"
+CODE = [path for path in sorted(SOURCE.rglob("*")) if path.suffix in (".py", ".html", ".js", ".css")]
+# Rooms whose docstrings, comments and messages are still to be done. Take a room out when it is; none should be left.
+TO_DO = {
+    *("assays", "cli", "compare", "constraints", "decisions", "errors", "experiment", "formats", "gradients"),
+    *("integrations", "mixture", "preference", "report", "search", "strategies", "stream", "testing", "text"),
+    "training",
+}
 
 
 def retired(text: str) -> list[str]:
@@ -41,10 +46,13 @@ def test_a_page_is_in_plain_words(page):
     assert not retired(page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.skipif(not CODE_IS_CHECKED, reason="the words of src are not done yet")
 def test_the_words_of_the_code_are_plain():
-    found = {str(path.relative_to(ROOT)): retired(words_of_code(path)) for path in CODE}
-    found |= {str(path.relative_to(ROOT)): retired(path.read_text(encoding="utf-8")) for path in TEMPLATES}
+    found = {}
+    for path in CODE:
+        if path.relative_to(SOURCE).parts[0].removesuffix(".py") not in TO_DO:
+            text = words_of_code(path) if path.suffix == ".py" else path.read_text(encoding="utf-8")
+            found[str(path.relative_to(ROOT))] = retired(text)
+    assert len(found) > 10
     assert not {path: phrases for path, phrases in found.items() if phrases}
 
 
