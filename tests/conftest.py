@@ -2,19 +2,20 @@
 
 import os
 
-# Before numpy and torch are imported. Threads that spin while they wait are ten times slower on shared cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before numpy and torch are imported, for all processes that tests start: the last digits depend on it.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
+import gc
 import random
 import time
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
-settings.register_profile("fuzz", deadline=None, derandomize=False, database=None, print_blob=True)
+# No time limits: they would make a busy machine fail.
+ALWAYS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "database": None}
+settings.register_profile("repeatable", derandomize=True, **ALWAYS)
+settings.register_profile("fuzz", print_blob=True, **ALWAYS)
 settings.load_profile("repeatable")
 
 
@@ -26,6 +27,10 @@ def pytest_collection_modifyitems(config, items):
     """Shuffle the tests of `make fuzz` by its seed, so that a short time reaches others in each round."""
     if config.getoption("--until") is not None:
         random.Random(config.getoption("--hypothesis-seed")).shuffle(items)
+
+
+def pytest_collection_finish():
+    gc.freeze()  # the collector, which accelerate calls after each training, need not look at what was imported
 
 
 def pytest_runtest_setup(item):

@@ -1,7 +1,6 @@
 """A comparison on preference pairs: arms, costs, resume, later arms, and what does not fit."""
 
 import csv
-import gc
 import json
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ pytest.importorskip("peft")
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "preference"))
 
-import torch
 from golden_files import check_run
 from tiny_pairs import LETTERS, TRAINING, write_all
 
@@ -29,17 +27,6 @@ from mixwright.experiment.run import json_schema
 AMAR = {"strategy": {"name": "AMAR", "learning_rate": 0.5}}
 AMAS = {"strategy": {"name": "AMAS", "learning_rate": 0.5}}
 ARMS = ["pooled", "uniform", "normalised", {"specialist": "all"}, {"merge": "ties"}, {"merge": "dare"}, AMAR, AMAS]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """One thread; the collector, which accelerate calls after each training, need not look at what was imported."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()
-    yield
-    gc.unfreeze()
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

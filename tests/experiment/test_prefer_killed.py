@@ -14,7 +14,6 @@ pytest.importorskip("peft")
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "preference"))
 
-import torch
 from tiny_pairs import write_all
 
 from killing import Die, exit_code
@@ -26,7 +25,6 @@ FILES = ("metrics.jsonl", "decisions.jsonl", "evaluation.jsonl", "model/model.sa
 
 
 def train(values: dict[str, Any], folder: Path, run: Path, progress: Any = silent) -> None:
-    torch.set_num_threads(1)
     drive(make("prefer train", values, folder=folder), run, progress)
 
 

@@ -1,6 +1,5 @@
 """Specialists and a generalist from their YAML to the page: numbers, resume, other configurations."""
 
-import gc
 import json
 import shutil
 import sys
@@ -16,7 +15,6 @@ pytest.importorskip("peft")
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "preference"))
 
-import torch
 from golden_files import check_run
 from tiny_pairs import LETTERS, SIZES, TRAINING, write_all, write_model
 
@@ -34,17 +32,6 @@ from mixwright.preference.fitting import read_lines
 from mixwright.preference.losses import PairLoss, score_pairs
 
 FILES = ("metrics.jsonl", "decisions.jsonl", "evaluation.jsonl")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-    """One thread; the collector, which accelerate calls after each training, need not look at what was imported."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    gc.freeze()
-    yield
-    gc.unfreeze()
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

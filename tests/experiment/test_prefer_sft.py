@@ -39,14 +39,6 @@ VALUES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """Return a folder with pairs and a run as `mixwright train` leaves it: model/ and tokenizer/ apart."""
@@ -146,7 +138,6 @@ def test_other_pairs_in_the_same_files_are_trained_on_anew(data, tmp_path):
 
 
 def tune_and_die(path, run):
-    torch.set_num_threads(1)
     drive(load("prefer sft", path), run, Die("train", 15))
 
 

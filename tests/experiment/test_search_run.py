@@ -14,7 +14,6 @@ import pytest
 pytest.importorskip("torch")
 
 import tiny
-import torch
 from golden_files import check_run
 
 from killing import die_soon, exit_code
@@ -25,14 +24,6 @@ from mixwright.experiment.text import source_files
 from mixwright.experiment.text.inputs import repeats
 from mixwright.mixture_file import MixtureFile
 from mixwright.text import byte_tokenizer, read_documents
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +142,6 @@ def test_a_new_source_keeps_the_other_proxies(done: Path, tmp_path: Path) -> Non
 
 def search_and_die(path: Path, run: Path, left: int | None) -> None:
     """Search; after `left` reports of progress the process is killed."""
-    torch.set_num_threads(1)
     reports = itertools.count(1)
     drive(load("search", path), run, lambda *_: die_soon() if next(reports) == left else None)
 

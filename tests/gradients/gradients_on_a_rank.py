@@ -56,6 +56,5 @@ def main(rank, out):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     np.seterr(all="raise")
     main(int(sys.argv[1]), sys.argv[2])

@@ -31,5 +31,4 @@ def main(rank, folder):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -69,7 +69,6 @@ def on_a_rank(rank, folder):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     if sys.argv[1] == "killed":
         run(Path(sys.argv[2]), "AMAR", "example", killed_at=4)
     else:

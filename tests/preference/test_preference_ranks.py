@@ -54,7 +54,6 @@ def test_a_training_that_was_killed_while_it_saved_goes_on(tmp_path):
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-4000:]
     assert (tmp_path / "killed" / "checkpoint-4" / "optimizer.pt").exists()
     assert last_complete_checkpoint(tmp_path / "killed") == str(tmp_path / "killed" / "checkpoint-2")
-    torch.set_num_threads(1)
     whole = run(tmp_path / "whole", "AMAR", "example")
     again = run(tmp_path / "killed", "AMAR", "example", resume=True)
     assert again["parameters"] == whole["parameters"]

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError
@@ -292,7 +292,7 @@ def test_names_are_shown_as_text(name):
     assert not re.search(r"<(?!br>)", json.dumps(json.loads(figures)))
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(st.text(st.characters(codec=None), min_size=1, max_size=40))
 def test_any_name_makes_a_page(name):
     text = render("comparison", comparison(arms=3, targets=1, sources=3, name=f"{name}|"))

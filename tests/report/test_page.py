@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError, MissingExtraError
@@ -159,7 +159,7 @@ def test_names_are_shown_as_text(name):
     assert not re.search(r"<(?!br>)", json.dumps(json.loads(figures)))
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(st.text(st.characters(codec=None), max_size=40).filter(lambda n: n not in ("uniform", "natural", "questions")))
 def test_any_name_makes_a_page(name):
     taken = {s["name"] for s in realistic()["sources"]} | {m["name"] for m in realistic()["mixtures"]}

@@ -27,7 +27,6 @@ def start(folder, steps, workers, *more, launcher=()):
 def run(*arguments):
     environment = {
         **os.environ,
-        "OMP_NUM_THREADS": "1",
         "PYTHONPATH": f"{SCRIPT.parent}:{os.environ.get('PYTHONPATH', '')}",
     }
     environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else a restart can meet the addresses of the dead group

@@ -215,7 +215,6 @@ LONG = {"steps": 60, "evaluate_every": 20, "warmup": 0, "checkpoint_seconds": 0.
 
 
 def train_and_die(tokens, folder):
-    torch.set_num_threads(1)
     run({name: TokenStore.open(tokens / name) for name in ("abc", "digits")}, folder, progress=Die("train", 20), **LONG)
 
 

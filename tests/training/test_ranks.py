@@ -30,7 +30,7 @@ def done(tmp_path_factory):
     texts = {"abc": ["abcabcabc" * 30] * 20, "digits": [f"{i * i} " * 9 for i in range(100)]}
     for name, documents in texts.items():
         write_tokens(folder / "tokens" / name, documents, byte_tokenizer())
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, str(HERE / "trainings_on_ranks.py"), str(folder / "tokens"), str(folder)]
     ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-4000:]

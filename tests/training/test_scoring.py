@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError
@@ -84,7 +84,7 @@ def fixed():
     return build_model(spec, byte_tokenizer(), CONTEXT, 0)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(st.integers(0, 255), max_size=60), min_size=1, max_size=12).filter(any),
     st.sampled_from(UNITS),

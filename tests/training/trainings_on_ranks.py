@@ -108,7 +108,6 @@ def ended(ranks):
 
 
 def main(tokens, out):
-    torch.set_num_threads(1)
     found = []
     for name, kind, size, accumulate, stop in TRAININGS:
         codes = in_ranks(size, tokens, Path(out) / name, kind, accumulate, stop)
