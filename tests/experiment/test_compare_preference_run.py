@@ -172,7 +172,7 @@ def test_an_arm_has_a_clip_of_its_own_and_the_configuration_can_be_read_again(da
         ({"arms": [{"weights": {"abc": 0.5, "digits": 0.5, "upper": 0.5}}]}, "with the sum 1"),
         ({"arms": ["uniform", {"baseline": "uniform", "clip": "none"}]}, "are those of a strategy"),
         ({"arms": ["uniform", {"merge": "ties", "specialist": "abc"}]}, "found specialist and merge"),
-        ({"arms": ["uniform", "PiKE"]}, "PiKE needs grad_sq_norm"),
+        ({"arms": ["uniform", "PiKE"]}, "needs grad_sq_norm, grad_variance in each observation"),
         ({"specialists": {"keep": True}}, "remove specialists.run and .keep"),
         ({"over": "natural"}, "over should be one of the arms"),
         ({"kind": "prefer"}, "kind should be text, assays or preference, found 'prefer'"),

@@ -223,7 +223,7 @@ def test_another_file_behind_the_same_path_is_trained_anew(data, tmp_path) -> No
     [
         ({"weights": "uniform"}, "not both"),
         ({"strategy": None}, "should have weights .* or a strategy, found none"),
-        ({"strategy": "PiKE"}, "PiKE needs grad_sq_norm"),
+        ({"strategy": "PiKE"}, "needs grad_sq_norm, grad_variance in each observation"),
         ({"strategy": "amr"}, "there is no strategy 'amr'"),
         ({"strategy": None, "weights": {"abc": 1.0}}, "give each source a weight, with the sum 1"),
         ({"specialists": {"run": "nowhere", "epochs": 2}}, "epochs are those of the run nowhere"),
