@@ -11,6 +11,7 @@ from comparisons import ACCURACY, make_comparison
 
 from mixwright import InputError
 from mixwright.compare import LOSS, Cell, csv_text, summarise
+from mixwright.report.comparison.words import lead, verdict_words
 
 
 def measures_of(summary):
@@ -120,3 +121,36 @@ def test_a_mixture_for_one_target_need_not_be_measured_on_the_others():
     assert measures_of(summarise(dataclasses.replace(found, cells=cells))) == measures_of(summarise(found))
     del cells[0].values[LOSS.name]["law"]
     assert ("law", LOSS.name) not in measures_of(summarise(dataclasses.replace(found, cells=cells)))
+
+
+def doubted(clean_gain, held_out):
+    """Return the headline entries of `mixmin`, which is better by 0.1, and by something else on clean documents."""
+    found = make_comparison(targets=("law",))
+    cells = []
+    for cell in found.cells:
+        loss = cell.values[LOSS.name]["law"] + (0.1 - clean_gain) * (cell.arm == "mixmin")
+        cells.append(dataclasses.replace(cell, clean={"law": loss}))
+    summary = summarise(dataclasses.replace(found, cells=cells, held_out={"law": held_out}))
+    entry = measures_of(summary)["law", LOSS.name]["differences"][-1]
+    assert entry["arm"] == "mixmin"
+    assert next(v for v in summary["verdicts"] if v["arm"] == "mixmin")["verdict"] == entry["verdict"]
+    return entry, summary
+
+
+def test_verdicts_hold_only_if_clean_documents_give_the_same_word():
+    assert doubted(0.1, ("", 100))[0]["word"] == "better"
+    assert doubted(0.08, ("60 of 100 are also in source web", 40))[0]["word"] == "better"
+    entry, summary = doubted(0.0, ("60 of 100 are also in source web", 40))
+    assert entry["verdict"] == (
+        "unverified: 60 of 100 are also in source web; with them the verdict is 'better', without them 'no better'"
+    )
+    assert "mixmin unverified against uniform" in summary["verdict"]
+    assert "Unverified: mixmin" in lead(summary)
+    assert verdict_words(entry, "", 3, 0.9, 3) == ("Unverified against uniform", entry["doubt"])
+
+
+def test_verdicts_on_few_documents_are_unverified():
+    entry, summary = doubted(0.1, ("", 9))
+    assert entry["verdict"] == "unverified: 9 held-out documents are too few; a verdict needs at least 10"
+    assert lead(summary).startswith("Unverified against uniform: 9 held-out documents are too few")
+    assert doubted(0.1, ("90 of 98 are also in source web", 8))[0]["word"] == "unverified"

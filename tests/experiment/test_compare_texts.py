@@ -18,6 +18,7 @@ from mixwright import strategies
 from mixwright.decisions import read_decisions
 from mixwright.errors import InputError
 from mixwright.experiment import drive
+from mixwright.experiment import make as configured
 from mixwright.experiment.core.arms import MEASURED
 from mixwright.experiment.text import compare_work
 from mixwright.mixture_file import MixtureFile
@@ -278,3 +279,28 @@ def test_a_source_that_changed_is_trained_anew(tmp_path):
     values = [next(m for m in s["measures"] if m["name"] == "mix")["values"]["uniform"][0] for s in (first, second)]
     assert values[0] != values[1]
     assert np.isfinite(values).all()
+
+
+def test_documents_that_are_in_a_source_do_not_decide(tmp_path):
+    make(tmp_path)
+    rows = [json.loads(line)["text"] for line in (tmp_path / "target.jsonl").read_text().splitlines()]
+    given = {"targets": {"mix": "target.jsonl"}, "arms": ["uniform", {"name": "mine", "weights": {FIRST: 1.0}}]}
+    config = configured("compare", SMALL | given | {"held_out": 0.01}, folder=tmp_path)
+    for shared, counted in ((20, "are also in source"), (len(rows), "are in none; a verdict needs at least 10")):
+        others = [f"{i} gamma delta beta " * 20 for i in range(9)]
+        write_jsonl(tmp_path / "source0.jsonl", rows[:shared] + others)
+        summary = drive(config, tmp_path / f"run{shared}")
+        (note,) = [n for n in summary["notes"] if "held-out documents of the target mix are also" in n]
+        (measure,) = [m for m in summary["measures"] if m["headline"]]
+        (found,) = trainings_of(tmp_path / f"run{shared}", measure["values"])
+        nats, tokens = (np.array(part) for part in found["documents"]["mix"])
+        assert nats.sum() / tokens.sum() == measure["values"]["uniform"][0]
+        if shared == len(rows):
+            assert counted in measure["differences"][0]["verdict"]
+            assert measure["differences"][0]["word"] == "unverified"
+        assert counted in note + measure["differences"][0]["verdict"]
+
+
+def trainings_of(run, values):
+    """Return the result of the training of uniform with the first seed."""
+    return [r for r in trainings(run) if r["values"]["held-out loss"]["mix"] == values["uniform"][0]]

@@ -3,6 +3,7 @@ import gzip
 import itertools
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -173,7 +174,16 @@ def test_several_targets_units_and_equal_cost(tmp_path: Path) -> None:
         final=tiny.SETTINGS["final"] | {"tokens": 300, "equal_cost": True},
         tokenizer={"kind": "bpe", "vocab_size": 300},
     )
-    summary = drive(load("search", path), tmp_path / "run")
+    plans: list[str] = []
+    summary = drive(
+        load("search", path), tmp_path / "run", lambda stage, *_: plans.append(_[-1]) if stage == "plan" else None
+    )
+    rows = 3 * sum(search["rows"] for search in summary["searches"])
+    assert plans[0] == (
+        f"3 proxies ({summary['cost']['proxy_tokens']:,} tokens to train), {summary['cost']['scored_tokens']:,} tokens "
+        f"to score, {rows:,} likelihoods to search, 8 final runs of 300 tokens"
+    )
+    assert re.fullmatch("about .* for 8 final runs, judged by the proxies", plans[1])
     names = [mixture["name"] for mixture in summary["mixtures"]]
     assert names == [
         "uniform", "natural", "best_single_mix", "best_single_exam", "search_mix_token", "search_mix_sequence",

@@ -15,11 +15,20 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from mixwright.errors import InputError, MissingExtraError
 
 STOPPED = "Stopped. Finished work is saved; run the same command to resume."
+_PLAN = "plan"  # the stage in whose note a run says beforehand what it will take
 _Report = Callable[..., None]
 
 
@@ -79,6 +88,8 @@ class _Bars:
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             TimeElapsedColumn(),
+            TextColumn("[dim]left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
         )
@@ -94,7 +105,10 @@ class _Bars:
         self._progress.stop()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """Show how far a stage is."""
+        """Show how far a stage is, or what a run will take."""
+        if stage == _PLAN:
+            self._progress.console.print(f"{stage}: {note}", markup=False, highlight=False, soft_wrap=True)
+            return
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(escape(stage), total=total, note="")
         shown = "" if done >= total else escape(note[:40])
@@ -107,10 +121,15 @@ class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._stage, self._last, self._finished = "", 0.0, set[str]()
+        self._began: dict[str, tuple[float, float]] = {}  # of each stage: when, and what share was done then
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """Say how far a stage is, if it is time to."""
-        now = time.monotonic()
+        """Say how far a stage is and how long the rest of it may take, if it is time to; or what a run will take."""
+        if stage == _PLAN:
+            self._console.print(f"{stage}: {note}", markup=False, highlight=False, soft_wrap=True)
+            return
+        now, share = time.monotonic(), done / max(total, 1)
+        began, before = self._began.setdefault(stage, (now, share))
         if done >= total:
             if stage in self._finished:
                 return
@@ -119,7 +138,15 @@ class _Lines:
             return
         self._stage, self._last = stage, now
         text = f"{stage}: done" if done >= total else f"{stage}: {100 * done // max(total, 1)} % {note}"
+        if before < share < 1:  # judged by the rate of this command: what was done before it took no time
+            text += f", about {_time((now - began) * (1 - share) / (share - before))} left"
         self._console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+
+def _time(seconds: float) -> str:
+    from mixwright.report.words import duration
+
+    return duration(seconds)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import RunConfig
 from mixwright.experiment.core.errors import explain
 from mixwright.experiment.core.run_folder import check_no_run, check_same, config_text
-from mixwright.experiment.core.stages import Progress, check_folder, open_run, silent
+from mixwright.experiment.core.stages import PLAN, Progress, check_folder, open_run, silent
 from mixwright.experiment.core.summary import SCHEMA
 from mixwright.experiment.core.yaml import YamlFile, read_yaml
 from mixwright.experiment.kinds import KINDS, Kind, of_command, of_config, of_summary
@@ -82,6 +82,10 @@ class Run(ABC, Generic[Config]):
 
     def prepare(self, progress: Progress) -> None:
         """Make what further processes need before they can begin; the main process alone does this."""
+
+    def plan(self) -> str:
+        """Return what the work will take, in counts, for people to read before it begins; empty where it is little."""
+        return ""
 
     def processes(self) -> AbstractContextManager[Processes]:
         """Start, or join, the processes that share the work."""
@@ -257,6 +261,8 @@ def drive(
             run.check(progress)
             with open_run(folder, config_text(kind, values)):
                 run.prepare(progress)
+                if plan := run.plan():
+                    progress(PLAN, 0, 1, plan)
                 begin()
                 summary = {**_head(kind, run, command), **run.work(progress)}
                 summary["notes"] = [*summary.get("notes", ()), *(annotate(summary) if annotate else ())]

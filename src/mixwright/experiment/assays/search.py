@@ -48,6 +48,12 @@ class AssaySearchRun(Run[AssaysConfig]):
         self.reading = time.perf_counter() - started
         self.plans = check_plans(self.config, self.table)
 
+    def plan(self) -> str:
+        """Return how many models are trained."""
+        proxies = sum(len(plan.sources) for plan in self.plans)
+        finals = len(self.plans) * len(self.config.final.mixtures)
+        return f"{len(self.plans)} seeds: {proxies:,} proxies (once for each fold), {finals:,} final models"
+
     def work(self, progress: Progress) -> dict[str, Any]:
         """Do all seeds; write `mixture.json`, `row_weights.parquet` and `whatif.json`."""
         digest, of = table_digest(self.table), len(self.plans)

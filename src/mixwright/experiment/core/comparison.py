@@ -78,6 +78,14 @@ class ComparisonRun(Run[Config]):
     def budget(self) -> Mapping[str, Any] | None:
         """Return what each arm could spend; None where that has no number."""
 
+    def plan(self) -> str:
+        """Return how many trainings there will be, of what size."""
+        own = len(self.config.targets) or 1
+        most = len(self.seeds) * sum(own if arm.per_target else 1 for arm in self.arms)
+        budget = self.budget()
+        each = f" of up to {budget['amount']:,} {self.unit}" if budget else ""
+        return f"{most:,} trainings{each} ({len(self.arms)} arms, {len(self.seeds)} seeds), the same one once"
+
     def work(self, progress: Progress) -> dict[str, Any]:
         """Make all cells; write `cells.csv`, and return the summary without its head."""
         cells = self.cells(progress)

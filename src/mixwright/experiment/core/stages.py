@@ -22,6 +22,9 @@ _MARK = ".mixwright-run"  # a folder with this file is a run, and what is in it 
 _LOCK = ".lock"
 
 
+PLAN = "plan"  # the stage in whose note a run says beforehand what it will take
+
+
 class Progress(Protocol):
     """How long work reports: `progress(stage, done, total, note)`."""
 

@@ -36,6 +36,10 @@ class FineTuningRun(Run[SftConfig]):
         self.shares = shares_of(config.weights, self.sizes)
         self.settings = config.training.settings(config.training.total_steps(sum(self.sizes.values())), config.seed)
 
+    def plan(self) -> str:
+        """Return how many rows are trained on."""
+        return f"{self.settings.steps:,} steps, {self.settings.steps * self.settings.batch_size:,} rows to train"
+
     def work(self, progress: Progress) -> dict[str, Any]:
         """Train and measure, or take what is done, and return the summary without its head."""
         self.inputs.keep()

@@ -51,6 +51,12 @@ class _OnPairs(Run[PreferConfig]):
         progress("specialists", 1000, 1000)
         return found
 
+    def _planned(self) -> str:
+        if self.settings.run:
+            return ""
+        cost = sum(self.specialists.cost_of(name, self.config.seed) for name in self.pairs.names)
+        return f"specialists for {cost:,.0f} pairs (a pair that is only scored counts a third)"
+
 
 class SpecialistsRun(_OnPairs):
     """A specialist for each source; it leaves `cache/` and, where they are kept, `specialists/NAME/whole/model`."""
@@ -67,6 +73,10 @@ class SpecialistsRun(_OnPairs):
         self.settings = self.config.settings
         self._open(progress)
         check_specialists(self.config, self.specialists, self.config.seed)
+
+    def plan(self) -> str:
+        """Return how many pairs the specialists cost."""
+        return self._planned()
 
     def work(self, progress: Progress) -> dict[str, Any]:
         """Train the specialists, or the rest of them, and return the summary without its head."""
@@ -111,6 +121,12 @@ class PreferenceTrainingRun(_OnPairs):
     @property
     def _with_specialists(self) -> bool:
         return self.weighting.gated or self.config.specialists is not None
+
+    def plan(self) -> str:
+        """Return how many pairs specialists and generalist are trained on."""
+        pairs = self.pairs.steps * self.config.training.batch_size
+        first = self._planned() if self._with_specialists else ""
+        return f"{first}{'; ' if first else ''}{self.pairs.steps:,} steps, {pairs:,} pairs to train"
 
     def work(self, progress: Progress) -> dict[str, Any]:
         """Train specialists and generalist, or the rest of them, and return the summary without its head."""

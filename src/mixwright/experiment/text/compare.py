@@ -30,6 +30,7 @@ from mixwright.experiment.text.compare_work import (
     unit_of,
 )
 from mixwright.experiment.text.inputs import (
+    check_choice,
     check_enough,
     check_inputs,
     check_sizes,
@@ -71,6 +72,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         self._check_arms()
         self.targets = [read_target(name, t, config.where("targets", name)) for name, t in config.targets.items()]
         if any(arm.searches for arm in config.arms):
+            check_choice(config)
             for target in self.targets:
                 check_enough(config, target)
         self._prints = check_sources(config, self.folder, progress)
@@ -92,6 +94,18 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             if not arm.searches:
                 known[arm.title, config.seed, None] = self._training(number, arm, config.seed, None, {})
         self._check_epochs(known)
+
+    def plan(self) -> str:
+        """Return what proxies, scores and trainings take."""
+        searching = [arm for arm in self.config.arms if arm.searches]
+        if not searching:
+            return super().plan()
+        proxies, seeds = planned_proxies(self.config, list(self.config.sources)), len(self.seeds)
+        trained, scored = sum(p.tokens for p in proxies), sum(self._scored.values()) * len(proxies)
+        return (
+            f"for each of {seeds} seeds {len(proxies)} proxies ({trained:,} tokens to train, {scored:,} to score); "
+            f"{super().plan()}"
+        )
 
     def _check_arms(self) -> None:
         """Raise InputError if an arm names other sources, or cannot be trained; nothing is written."""

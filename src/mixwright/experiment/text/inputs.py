@@ -124,6 +124,16 @@ def check_sizes(config: SearchConfig, sources: Sequence[TokenSource]) -> None:
         config.search.check(names, config.search.prior, config.final.tokens, sizes)
 
 
+def check_choice(config: SearchConfig) -> None:
+    """Raise InputError if a search has one source alone."""
+    if len(config.sources) == 1:
+        only = next(iter(config.sources))
+        raise InputError(
+            f"{config.where('sources')}: a search should have at least two sources, found {only} alone: there is "
+            "nothing to decide, its weight is 1; add sources, or train on it with mixwright train"
+        )
+
+
 def check_enough(config: SearchConfig, target: Target) -> None:
     """Raise InputError if a target has too few documents for what the search was asked for."""
     if config.search.shrinkage == "cv" and len(target.search) < FEWEST_DOCUMENTS:

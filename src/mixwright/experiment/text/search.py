@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixwright.errors import InputError
-from mixwright.experiment.core.stages import Progress, folder_name
+from mixwright.experiment.core.stages import PLAN, Progress, folder_name
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
 from mixwright.experiment.run import Run
@@ -17,6 +16,7 @@ from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.final_runs import FinalRun, FinalRuns
 from mixwright.experiment.text.inputs import (
     TokenSource,
+    check_choice,
     check_enough,
     check_inputs,
     check_sizes,
@@ -33,8 +33,10 @@ from mixwright.experiment.text.proxies import (
     Proxy,
     flops_per_token,
     part_of,
+    planned_proxies,
     proxy_cost,
     score_target,
+    target_rows,
     train_proxies,
     units_of,
 )
@@ -42,7 +44,10 @@ from mixwright.experiment.text.source_files import check_sources, remember_check
 from mixwright.experiment.text.summary import doubted, make_summary, standing
 from mixwright.files import atomic_write
 from mixwright.mixture_file import MixtureFile
+from mixwright.report.words import duration
 from mixwright.text import Tokenizer
+
+_LARGE = 20_000_000  # likelihoods, from which on a search takes many minutes
 
 
 class TextSearchRun(Run[SearchConfig]):
@@ -57,12 +62,7 @@ class TextSearchRun(Run[SearchConfig]):
         """Read sources and targets to their end."""
         config = self.config
         check_inputs(config)
-        if len(config.sources) == 1:
-            only = next(iter(config.sources))
-            raise InputError(
-                f"{config.where('sources')}: a search should have at least two sources, found {only} alone: there is "
-                "nothing to decide, its weight is 1; add sources, or train on it with mixwright train"
-            )
+        check_choice(config)
         self.targets = [
             read_target(name, target, config.where("targets", name)) for name, target in config.targets.items()
         ]
@@ -70,14 +70,36 @@ class TextSearchRun(Run[SearchConfig]):
             check_enough(config, target)
         self.prints = check_sources(config, self.folder, progress)
 
+    def prepare(self, progress: Progress) -> None:
+        """Make the tokens, and look for documents of the targets in them."""
+        remember_checked(self.folder, self.prints)
+        self.tokenizer = make_tokenizer(self.config, self.folder, self.prints, progress)
+        self.sources = tokenize_sources(self.config, self.folder, self.tokenizer, self.prints, progress)
+        check_sizes(self.config, self.sources)
+        self.contamination = Contamination(self.folder, self.tokenizer, self.targets, self.sources, progress)
+
+    def plan(self) -> str:
+        """Return what proxies, scores, searches and final runs take."""
+        config, k = self.config, len(self.sources)
+        proxies, context = planned_proxies(config, list(config.sources)), config.proxy_setting("context")
+        wanted = [(target, unit) for target in self.targets for unit in units_of(config, target)]
+        rows = [target_rows(target.search, self.tokenizer, context, unit) for target, unit in wanted]
+        scored = sum(int(found.document_tokens.sum()) for found in rows) * k
+        arms = {"uniform": 1, "natural": 1, "best_single": len(self.targets), "search": len(wanted)}
+        runs = sum(arms[kind] for kind in config.final.mixtures)
+        runs += bool(config.final.equal_cost and runs)
+        numbers = sum(len(found.documents) for found in rows) * k
+        long = "; large searches take long: max_documents of a target takes a sample" if numbers > _LARGE else ""
+        return (
+            f"{sum(p.tokens > 0 for p in proxies)} proxies ({sum(p.tokens for p in proxies):,} tokens to train), "
+            f"{scored:,} tokens to score, {numbers:,} likelihoods to search, {runs} final runs of "
+            f"{config.final.tokens:,} tokens{long}"
+        )
+
     def work(self, progress: Progress) -> dict[str, Any]:
         """Do all stages in order; write `mixture.json` and `whatif.json`."""
         self.progress = progress
-        remember_checked(self.folder, self.prints)
-        tokenizer = make_tokenizer(self.config, self.folder, self.prints, progress)
-        sources = tokenize_sources(self.config, self.folder, tokenizer, self.prints, progress)
-        check_sizes(self.config, sources)
-        contamination = Contamination(self.folder, tokenizer, self.targets, sources, progress)
+        tokenizer, sources, contamination = self.tokenizer, self.sources, self.contamination
         proxies = train_proxies(self.config, self.folder, tokenizer, sources, progress)
         searches, best, scored = self._search(tokenizer, sources, proxies)
         self._write_mixture(searches, contamination)
@@ -88,6 +110,7 @@ class TextSearchRun(Run[SearchConfig]):
         mixtures += [mixture for mixture in trained if mixture not in mixtures]
         runs: list[FinalRun] = []
         if trained:
+            self._announce_rest(cost, trained)
             runs = FinalRuns(self.config, self.folder, tokenizer, sources, self.targets, progress).run(trained)
         summary = make_summary(self.config, self.targets, sources, searches, mixtures, runs, contamination)
         notes = left_out(self.targets, sources) + repeated(sources) + contamination.notes()
@@ -106,6 +129,16 @@ class TextSearchRun(Run[SearchConfig]):
             epochs = {s.name: w * tokens / s.train.tokens for s, w in zip(sources, mixture.weights, strict=True)}
             notes += repeats(f"the mixture {mixture.name}", epochs)
         return notes
+
+    def _announce_rest(self, cost: dict[str, Any], trained: list[NamedMixture]) -> None:
+        """Say how long the final runs will take, judged by the time that the proxies and their scores took."""
+        seconds = self._seconds([])
+        spent = seconds["proxies"] + seconds["scores"]
+        done = sum((self.folder / "final" / folder_name(m.name) / "done.json").exists() for m in trained)
+        if spent > 0 and cost["share"] > 0 and done < len(trained):
+            left = len(trained) - done
+            words = f"about {duration(left * spent / cost['share'])} for {left} final runs, judged by the proxies"
+            self.progress(PLAN, 0, 1, words)
 
     def _trained(self, mixtures: list[NamedMixture], cost: dict[str, Any]) -> list[NamedMixture]:
         """Return the mixtures that final runs train with; besides, uniform with what the proxies cost on top."""

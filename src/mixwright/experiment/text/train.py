@@ -90,6 +90,12 @@ class TextTrainingRun(Run[TrainConfig]):
         tokenizer = make_tokenizer(self.config, self.folder, self.prints, progress)
         tokenize_sources(self.config, self.folder, tokenizer, self.prints, progress)
 
+    def plan(self) -> str:
+        """Return how many tokens are trained on."""
+        settings = self.config.training.settings(self.config.seed)
+        tokens = settings.steps * settings.batch_size * settings.context
+        return f"{settings.steps:,} steps, {tokens:,} tokens to train"
+
     def work(self, progress: Progress) -> dict[str, Any]:
         """Train on every rank; measure, and return the summary without its head, on rank 0."""
         self._open()
