@@ -157,7 +157,10 @@ class Mixture:
         InputError
             If the strategy needs a field that is not in `given`, or is not right for `apply` or `draw`.
         """
-        name = type(self.strategy).__name__
+        inside: Any = self.strategy
+        while hasattr(inside, "strategy"):  # a wrapper needs what the strategy inside it needs
+            inside = inside.strategy
+        name = type(inside).__name__
         if missing := sorted(self.strategy.needs - set(given)):
             raise InputError(
                 f"{name} needs {', '.join(missing)} in each observation, found "
