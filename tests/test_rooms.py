@@ -136,3 +136,12 @@ def test_a_class_name_means_one_thing() -> None:
 def test_no_folder_is_a_heap() -> None:
     sizes = Counter(path.parent for path in FILES)
     assert {str(folder.relative_to(SOURCE)): size for folder, size in sizes.items() if size > 16} == {}
+
+
+def test_kinds_of_data_do_not_know_each_other() -> None:
+    data = {"text", "assays", "preference"}
+    for module, path in MODULES.items():
+        parts = module.split(".")
+        if parts[1:2] == ["experiment"] and len(parts) > 2 and parts[2] in data:
+            known = {other.split(".")[2] for other, _ in imports(path) if other.startswith("mixwright.experiment.")}
+            assert not known & (data - {parts[2]}), module

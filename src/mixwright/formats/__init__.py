@@ -8,8 +8,8 @@ Mixtures in the words of other tools: what mixture.json asks for, written as eac
 from __future__ import annotations
 
 from mixwright.formats._export import Export, check_free, export, form_of
-from mixwright.formats._places import Place, read_places
-from mixwright.formats._read import READABLE, read
 from mixwright.formats._registry import FORMATS
+from mixwright.formats.reading.places import Place, read_places
+from mixwright.formats.reading.read import READABLE, read
 
 __all__ = ["FORMATS", "READABLE", "Export", "Place", "check_free", "export", "form_of", "read", "read_places"]

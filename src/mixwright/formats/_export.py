@@ -14,8 +14,8 @@ from typing import Any
 from mixwright.errors import InputError
 from mixwright.files import atomic_write
 from mixwright.formats._job import Job
-from mixwright.formats._places import Place, places_of
 from mixwright.formats._registry import FORMATS, Format
+from mixwright.formats.reading.places import Place, places_of
 from mixwright.mixture_file import MixtureFile
 
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".py": "py", ".json": "json"}

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from mixwright.errors import InputError
-from mixwright.formats._places import Place
+from mixwright.formats.reading.places import Place
 
 _BUILDERS = {".json": "json", ".jsonl": "json", ".parquet": "parquet", ".csv": "csv", ".txt": "text", ".arrow": "arrow"}
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mixwright.formats._places import Place
+from mixwright.formats.reading.places import Place
 from mixwright.version import __version__
 
 

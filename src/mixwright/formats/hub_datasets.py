@@ -13,8 +13,8 @@ from typing import Any
 from mixwright.errors import InputError
 from mixwright.formats._hub import load_arguments
 from mixwright.formats._job import Job, script
-from mixwright.formats._places import Place
 from mixwright.formats._text import dump_yaml
+from mixwright.formats.reading.places import Place
 
 _IMPORTS = """import math
 

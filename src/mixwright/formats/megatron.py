@@ -12,7 +12,7 @@ import json
 
 from mixwright.errors import InputError
 from mixwright.formats._job import Job
-from mixwright.formats._places import Place
+from mixwright.formats.reading.places import Place
 
 _TOOL = "Megatron-LM"
 

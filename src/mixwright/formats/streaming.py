@@ -11,8 +11,8 @@ from typing import Any
 
 from mixwright.errors import InputError
 from mixwright.formats._job import Job, script
-from mixwright.formats._places import Place
 from mixwright.formats._text import dump_yaml
+from mixwright.formats.reading.places import Place
 
 _IMPORTS = "from streaming import Stream, StreamingDataset"
 

@@ -12,11 +12,11 @@ from typing import Any
 from mixwright.errors import InputError
 from mixwright.files.opening import read_text
 from mixwright.formats._hub import label_of
-from mixwright.formats._places import places_of
-from mixwright.formats._readers import READERS, Found, detect
 from mixwright.formats._registry import FORMATS
 from mixwright.formats._text import to_number
 from mixwright.formats.megatron import prefix
+from mixwright.formats.reading.places import places_of
+from mixwright.formats.reading.readers import READERS, Found, detect
 from mixwright.mixture_file import SUM_TOLERANCE, MixtureFile
 from mixwright.simplex import normalise
 

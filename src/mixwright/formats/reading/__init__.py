@@ -1,0 +1,1 @@
+"""Reading mixtures back from other tools' files."""
