@@ -149,7 +149,7 @@ def test_wrong_files_are_explained(tmp_path, changes, message):
     ("content", "message"),
     [
         (b"", "not JSON"),
-        (b"[1]", "a JSON list and no object"),
+        (b"[1]", "a JSON list, not an object"),
         (b"\xff\xfe", "not UTF-8"),
         (b'{"schema": 1, "weights": [NaN]}', "not JSON"),
         (b"[" * 100_000, "not JSON"),

@@ -147,18 +147,18 @@ def read_object(path: Path | str, what: str, schema: int) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; it should be {what}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} should be {what}, found bytes that are not UTF-8; {_MEND}") from error
+        raise InputError(f"{path} should be {what}, found bytes that are not UTF-8; {_RESTORE}") from error
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} should be {what}, found text that is not JSON ({error}); {_MEND}") from error
+        raise InputError(f"{path} should be {what}, found text that is not JSON ({error}); {_RESTORE}") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path} should be {what}, found a JSON {type(value).__name__} and no object; check the path")
+        raise InputError(f"{path} should be {what}, found a JSON {type(value).__name__}, not an object; check the path")
     _check_schema(path, what, value.get("schema"), schema)
     return value
 
 
-_MEND = "restore it from a copy or make it again"
+_RESTORE = "restore it from a copy or create it again"
 
 
 def _check_schema(path: Path | str, what: str, found: Any, newest: int) -> None:

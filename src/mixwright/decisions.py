@@ -106,9 +106,9 @@ def replay(
     """
     Return the weights [updates, k] that a strategy would have given after each observation of a log.
 
-    A dry run: the observations are those of the run, which was trained with its own weights. What a training with the
-    other strategy would have observed is not known, so differences say what the rule makes of the same evidence, and
-    nothing of the loss.
+    A dry run: the observations come from the run, which was trained with its own weights. What a training with the
+    other strategy would have observed is not known. Differences show what the rule makes of the same evidence; they
+    say nothing about the loss.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _lines(path: Path) -> list[Any]:
 
 
 def _decision(line: Any, where: str) -> tuple[Observation, Array, int, Mapping[str, Any]]:
-    """Return observation, weights [k], first step and what is said of the run, of one line."""
+    """Return observation, weights [k], first step and the description of the run from one line."""
     if not isinstance(line, Mapping):
         raise InputError(f"{where}: a decision should be a mapping, found {type(line).__name__}")
     for name in ("begins", "weights", "observation"):

@@ -105,7 +105,7 @@ class Mixture:
         if known is not None:
             return self._allowed(self._checked(known))
         if step < self._timeline[0][0]:
-            raise InputError(f"weights are kept from step {self._timeline[0][0]} on, asked was step {step}")
+            raise InputError(f"weights are kept only from step {self._timeline[0][0]}; step {step} was requested")
         return next(w for begins, w in reversed(self._timeline) if begins <= step)
 
     def observe(self, observation: Observation, ledger: Ledger | None = None) -> Array:
@@ -174,14 +174,16 @@ class Mixture:
         """Raise InputError if the log has the decisions of another run."""
         log = self.log
         if log is not None and not self._own_log and log.exists() and log.stat().st_size:
-            raise InputError(f"{log} holds the decisions of another run; resume from its checkpoint, or choose another")
+            raise InputError(
+                f"{log} holds the decisions of another run; resume from its checkpoint, or choose another file"
+            )
 
     def check_ahead(self, steps: int) -> None:
         """Raise InputError if `lag` does not cover steps that are planned before the step at work is observed."""
         if self.strategy.weights_at(0) is None and self.lag <= steps:
             raise InputError(
-                f"{steps} steps are planned beyond the one at work (workers and prefetching), so lag should be "
-                f"at least {steps + 1}, found {self.lag}; use lag={steps + 1}"
+                f"workers and prefetching plan {steps} steps ahead, so lag should be at least {steps + 1}, found "
+                f"{self.lag}; use lag={steps + 1}"
             )
 
     def check_plan(self, settings: PlanSettings) -> None:

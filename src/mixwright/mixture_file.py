@@ -120,7 +120,7 @@ class MixtureFile:
             if name not in {"schema", "version", *known}:
                 nearest = get_close_matches(name, known, n=1)
                 advice = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
-                raise InputError(f"{path} has a field {name!r}, which is not one of a mixture file; {advice}")
+                raise InputError(f"{path} has a field {name!r}, which mixture files do not have; {advice}")
         try:
             return cls(**{name: value[name] for name in known})
         except InputError as error:

@@ -213,7 +213,7 @@ def test_what_is_cut_left_out_or_leaked_is_said(data, tmp_path):
         "a: 1 of 9 rows are no pairs and were left out (missing column: 1)",
         "a: 6 of 7 pairs were cut to 20 tokens (keep_start) (to train on)",
         "a: 1 of 7 pairs have a prompt of 20 tokens or more: they were left out (to train on)",
-        "1 held-out prompt of a (1 pair), also trained on in a: what is measured there is better than it should be",
+        "1 held-out prompt of a (1 pair), also trained on in a: results there are too optimistic",
     ]
 
 

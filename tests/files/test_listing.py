@@ -50,7 +50,7 @@ def test_the_fingerprint_of_a_plain_folder_is_that_of_former_versions(write, tmp
 def test_a_circle_of_links_is_an_error(write, tmp_path, name):
     write("web/sub/a.jsonl")
     os.symlink(tmp_path / "web", tmp_path / "web" / "sub" / "again")
-    with pytest.raises(InputError, match="links should not lead around in a circle"):
+    with pytest.raises(InputError, match="links should not form a loop"):
         list_files(tmp_path / name)
 
 

@@ -54,7 +54,7 @@ def test_the_memory_for_unpacking_can_be_limited(long_window, monkeypatch):
         ("[1, 2", "the end of the file"),
         ('[{"a": "', "Unterminated string"),
         ("[1 2]", "'2' where ']' should be"),
-        ("[1] [2]", "behind the end of the list"),
+        ("[1] [2]", "more after the end of the list"),
         ("[" * 100_000, "brackets in brackets|the end of the file|bad JSON"),
     ],
 )

@@ -147,7 +147,7 @@ def test_probabilities_of_the_yaml_of_datasets_sum_to_one_as_numpy_asks():
             "trl",
             {**PATHS, "lwa": "a"},
             {},
-            "a path for 'lwa', which is no source of the mixture; did you mean 'law'",
+            "a path for 'lwa', which is not a source of the mixture; did you mean 'law'",
         ),
         (ROWS, "trl", {**PATHS, "law": ""}, {}, "path of 'law' should be a text"),
         (ROWS, "trl", {**PATHS, "law": "a\nb"}, {}, "path of 'law' should be a text"),
@@ -174,8 +174,8 @@ def test_probabilities_of_the_yaml_of_datasets_sum_to_one_as_numpy_asks():
         (ROWS, "trl", {**PATHS, "law": {"path": "x", "columns": "text"}}, {}, "columns of 'law' should be a list"),
         (ROWS, "trl", {**PATHS, "law": "data/web_text"}, {}, "the same for 'web' and 'law'; correct one path"),
         (ROWS, "trl", ["a"], {}, "paths should be a mapping"),
-        (TOKENS, "trl", PATHS, {}, "shares of tokens, those of TRL are of rows.*--allow-loss"),
-        (TOKENS, "streaming", PATHS, {}, "shares of tokens, those of mosaicml-streaming are of rows"),
+        (TOKENS, "trl", PATHS, {}, "shares of tokens, TRL takes shares of rows.*--allow-loss"),
+        (TOKENS, "streaming", PATHS, {}, "shares of tokens, mosaicml-streaming takes shares of rows"),
         (TOKENS, "litdata", PATHS, {}, "shares of tokens"),
         (TOKENS, "datasets", PATHS, {}, "shares of tokens"),
         (
@@ -253,7 +253,7 @@ def test_what_may_be_lost_is_lost_with_a_note():
 
 
 def test_units_that_agree_for_packed_rows_are_a_note():
-    assert any("shares of rows, those of Megatron-LM are of tokens" in n for n in export(ROWS, "megatron", PATHS).notes)
+    assert any("shares of rows, Megatron-LM takes shares of tokens" in n for n in export(ROWS, "megatron", PATHS).notes)
     assert not any("shares of rows" in note for note in export(TOKENS, "megatron", PATHS).notes)
     assert any("shares of tokens; remember" in note for note in export(TOKENS, "json").notes)
     assert export(ROWS, "json").notes == ()
@@ -322,7 +322,7 @@ def test_paths_from_a_file(tmp_path):
     [
         ("", "should map each source to its path, found nothing"),
         ("- a", "should map each source to its path, found a list"),
-        ("a: b\na: c", "line 2: the name 'a' is there twice"),
+        ("a: b\na: c", "line 2: the name 'a' appears twice"),
         ("a: [", "this is not YAML, line 1"),
         ("? [a]\n: b", "keys should be plain texts"),
     ],

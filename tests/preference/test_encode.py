@@ -157,7 +157,7 @@ def test_a_bos_or_an_eos_that_is_there_is_not_doubled() -> None:
     rendered = [row | {"prompt": "<s>" + row["prompt"]} for row in PLAIN]
     again = encode_pairs(read_pairs(rendered, "a"), tokenizer, max_length=None)
     assert again.fingerprint == own.fingerprint
-    assert again.notes == ("a: 5 of 5 pairs have a prompt with the BOS that the tokenizer adds: it is there once",)
+    assert again.notes == ("a: 5 of 5 pairs have a prompt that starts with the tokenizer's BOS: it is kept once",)
     bare = small_tokenizer()  # adds none: the one in the text is the only one
     assert encode_pairs(read_pairs(rendered, "a"), bare, max_length=None).fingerprint == own.fingerprint
     both = tokenizers.processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])

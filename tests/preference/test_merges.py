@@ -141,7 +141,7 @@ def test_what_cannot_be_merged_is_named(whole, adapters, tmp_path) -> None:
         merge(base, models, "ties", tmp_path / "m", density=0.0)
     with pytest.raises(InputError, match="should name the models a, b, c, found a"):
         merge(base, models, "linear", tmp_path / "m", weights={"a": 1.0})
-    with pytest.raises(InputError, match="a an adapter and b whole"):
+    with pytest.raises(InputError, match="the adapter a and the full model b"):
         merge(base, models | {"a": adapters["a"]}, "linear", tmp_path / "m")
     with pytest.raises(InputError, match=r"the model d should be a folder with config\.json"):
         merge(base, {"d": tmp_path / "nothing"}, "linear", tmp_path / "m")

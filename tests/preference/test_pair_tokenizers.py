@@ -76,7 +76,7 @@ def test_folders_without_a_model_or_a_tokenizer_are_errors(tmp_path: Path) -> No
     with pytest.raises(InputError, match="there should be a tokenizer here"):
         find_tokenizer(tmp_path)
     (tmp_path / ".mixwright-run").touch()
-    with pytest.raises(InputError, match="not finished: go on with it first"):
+    with pytest.raises(InputError, match="the run is not finished: resume it first"):
         find_model(tmp_path)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "adapter_config.json").write_text("{}")

@@ -298,7 +298,7 @@ def test_prompts_that_are_trained_on_and_held_out_are_found_across_sources() -> 
         Leak("one", "two", 1, 2), Leak("chat", "two", 1, 2), Leak("one", "chat", 1, 1), Leak("chat", "chat", 1, 1),
     ]  # fmt: skip
     assert str(found[0]) == (
-        "1 held-out prompt of two (2 pairs), also trained on in one: what is measured there is better than it should be"
+        "1 held-out prompt of two (2 pairs), also trained on in one: results there are too optimistic"
     )
 
 

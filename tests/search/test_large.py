@@ -86,7 +86,7 @@ def test_memory_says_how_many_rows_are_resampled():
     assert found._search.streamed
     rows = int(3e5 / (16 * 16))
     assert found.sample.rows == found.sample.documents == rows
-    assert f"those of {rows:,} of 6,000 rows" in found.notes[0]
+    assert f"come from {rows:,} of 6,000 rows" in found.notes[0]
     everything = MixMin(shrinkage=0.01).fit(L)
     assert everything.notes == ()
     np.testing.assert_allclose(found.weights, everything.weights, atol=1e-3)  # the weights are those of all rows

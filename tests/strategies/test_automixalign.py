@@ -270,8 +270,8 @@ def test_constraints_outside_are_what_the_rows_were_drawn_with():
         (lambda: AMAR(cap=0), "cap of AMAR should be a number above 0 and at most 1, found 0"),
         (lambda: GroupDRO(loss="train"), "loss of GroupDRO should be 'loss' or 'eval_loss', found 'train'"),
         (lambda: AMAR(cap=0.2).init(UNIFORM), "cap of AMAR should be at least 1/3 for 3 sources, found 0.2; raise it"),
-        (lambda: after(AMAR(), seen(None, loss=EXCESS)), "AMAR should be given excess_loss in each observation"),
-        (lambda: after(AMAS(), seen()), "should be given planned, the weights that the rows were drawn with"),
+        (lambda: after(AMAR(), seen(None, loss=EXCESS)), "AMAR needs excess_loss in each observation"),
+        (lambda: after(AMAS(), seen()), "needs planned, the weights that the rows were drawn with"),
         (
             lambda: after(AMAS(), seen(planned=[0.5, 0.5, 0])),
             "planned should be above 0 for a source that was drawn, found 0 for source 2 with 4 rows",

@@ -266,7 +266,7 @@ def test_the_alarm_needs_no_floor():
         alarms += [step] if strategy.remarks(state) else []
     assert len(alarms) == 1
     assert strategy.weights(state)[0] > 1 - 2e-3
-    with pytest.raises(InputError, match="PiKE should be given its gradient statistics"):
+    with pytest.raises(InputError, match="PiKE needs its gradient statistics"):
         strategy.update(state, Observation(30, 4, [4, 4, 4]))
 
 

@@ -57,9 +57,9 @@ def test_a_state_that_is_no_longer_kept():
     plan = Plan({"a": 9}, [1.0], batch_size=2, history=5, compiled=False)
     take(plan, 400)
     assert plan.state_dict(395)["step"] == 395
-    with pytest.raises(InputError, match=r"state of a step from \d+ to 400 can be asked, found 3"):
+    with pytest.raises(InputError, match=r"the states of steps \d+ to 400, found step 3"):
         plan.state_dict(3)
-    with pytest.raises(InputError, match="found 401"):
+    with pytest.raises(InputError, match="found step 401"):
         plan.state_dict(401)
 
 

@@ -255,7 +255,7 @@ def test_errors_name_what_is_wrong(stores, tmp_path):
         run(stores, tmp_path / "r", tokenizer=train_bpe(["abc"], 260))
     with pytest.raises(InputError, match=r"should stay finite, found .* at step [1-9]"):
         run(stores, tmp_path / "r", learning_rate=1e30, warmup=0, weight_decay=0.0)
-    with pytest.raises(DivergedError, match="found a model whose answers are not at step 1;"):
+    with pytest.raises(DivergedError, match="found a model with outputs that are not finite at step 1;"):
         run(stores, tmp_path / "r", steps=1, learning_rate=1e38, warmup=0, weight_decay=0.0)
     with pytest.raises(DivergedError, match="found evaluation loss nan at step "):
         run(stores, tmp_path / "r", evaluate=lambda model: {"t": float("nan")})

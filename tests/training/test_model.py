@@ -58,7 +58,7 @@ def test_given_fields_win(tokenizer):
         (NEOX | {"hidden_size": "x"}, "cannot be built: .*hidden_size"),
         (NEOX | {"hidden_act": "x"}, "cannot be built"),
         (NEOX | {"bos_token_id": 3}, "'bos_token_id' .* is set from the tokenizer; remove it"),
-        (NEOX | {"max_position_embeddings": 16}, "reads at most 16 tokens at once, asked for a context of 24"),
+        (NEOX | {"max_position_embeddings": 16}, "reads at most 16 tokens at once, found a context of 24"),
         (NEOX | {"vocab_size": 100}, "a vocabulary of at least 257, found 100"),
         (
             {**NEOX, "model_type": "llama", "num_key_value_heads": 3},
@@ -79,7 +79,7 @@ def test_from_disk(spec, tokenizer, tmp_path):
     loaded = build_model({"path": tmp_path / "m"}, tokenizer, 24, 1)
     assert loaded.dtype == torch.float32
     assert same(model.float(), loaded)
-    with pytest.raises(InputError, match="reads at most 24 tokens at once, asked for a context of 25"):
+    with pytest.raises(InputError, match="reads at most 24 tokens at once, found a context of 25"):
         build_model({"path": tmp_path / "m"}, tokenizer, 25, 0)
 
 

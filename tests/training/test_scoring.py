@@ -154,7 +154,7 @@ def test_bad_rows(fixed):
         TargetRows.from_documents([[], []], 4, "chunk", BOS)
     with pytest.raises(InputError, match=r"an answer should have 1 to 4 tokens .* found 5 in question 2"):
         TargetRows.from_questions([([1], [2]), ([1], [2] * 5)], 4, "answer", BOS)
-    with pytest.raises(InputError, match="reads at most 6 tokens at once, asked for a context of 7"):
+    with pytest.raises(InputError, match="reads at most 6 tokens at once, found a context of 7"):
         list(score(fixed, TargetRows.from_documents([[1]], 7, "chunk", BOS)))
     with pytest.raises(InputError, match="from 0 to 1, found 2"):
         list(score(fixed, TargetRows.from_documents([[1]], 4, "chunk", BOS), start_row=2))

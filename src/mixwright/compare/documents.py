@@ -79,8 +79,8 @@ def compare(
     """
     Compare two mixtures on the same documents.
 
-    The difference is sum(nats - other_nats) / sum(tokens). Its standard error is that of a ratio over documents (their
-    losses are paired, their lengths differ), its interval Student's.
+    The difference is sum(nats - other_nats) / sum(tokens). Its standard error treats it as a ratio over documents
+    (losses are paired, lengths differ). The interval is Student's.
 
     Parameters
     ----------

@@ -79,9 +79,9 @@ class PairedDifference:
             if self.seeds > 1:
                 return (
                     f"unverified: all {self.seeds} seeds give the same difference, {self.difference:+.4g} "
-                    f"{self.unit}, which tells nothing of how far runs differ; measure on more held-out rows"
+                    f"{self.unit}, so the spread between runs is unknown; measure on more held-out rows"
                 )
-            return f"unverified: {self.seeds} seed(s) do not tell how far runs differ; run at least 2"
+            return f"unverified: the spread between runs is unknown with {self.seeds} seed(s); run at least 2"
         figures = f"{self.unit}, {100 * self.level:g} % interval {self.low:+.4g} to {self.high:+.4g}, "
         figures += f"{self.seeds} seeds, {self.design}"
         if self.p <= self.error:
@@ -162,7 +162,7 @@ def paired_differences(
 
 
 def _cut(compared: int) -> float:
-    """Return what a tail is cut by for the choice of the design, with so many arms beside the baseline."""
+    """Return what a tail is cut by for the choice of the design, with `compared` arms beside the baseline."""
     return 1 - 0.8 / (compared + 1)
 
 

@@ -1,4 +1,4 @@
-"""From trained cells to what is said of them: measures, paired differences, verdicts, costs."""
+"""From trained cells to a summary: measures, paired differences, verdicts, costs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNITS = {"assays": "rows", "preference": "pairs"}
 @dataclass(frozen=True)
 class Comparison:
     """
-    All that a comparison was told and found.
+    The settings and findings of a comparison.
 
     Attributes
     ----------

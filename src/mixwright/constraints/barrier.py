@@ -38,12 +38,13 @@ class RowBarrier:
 
     def matrix(self, w: Array) -> tuple[Array, Array]:
         """Return what it adds to the Hessian: a diagonal [b, k], and vectors [b, r, k] by their outer products."""
+        # the primal-dual Hessian A^T diag(z / s) A, as outer products of its rows
         root = np.sqrt(self.z / self.slack(w))
         return np.zeros_like(w), root[:, :, None] * self.A
 
     def longest(self, w: Array, dw: Array) -> Array:
         """Return the longest step [b] that keeps the slacks positive."""
-        return _longest(self.slack(w), -dw @ self.A.T)
+        return longest_step(self.slack(w), -dw @ self.A.T)
 
     def move(self, w: Array, dw: Array, step: Array, mu: Array) -> None:
         """Update the duals after a step."""
@@ -66,6 +67,7 @@ class Ball:
         assert region.centre is not None
         self.p, self.e = region.centre, region.excess()
         over = np.maximum(w - self.p, 0.0)
+        # what is left of the ball is shared out, half of it to u, so that all three slacks begin positive
         self.u = over + ((self.e - over.sum(1)) / (2 * w.shape[1]))[:, None]
         above, below, left = self.slacks(w, self.u)
         self.za, self.zb, self.zs = mu[:, None] / above, mu[:, None] / below, mu / left
@@ -80,6 +82,7 @@ class Ball:
         R = self.za / above
         E = R + self.zb / below
         gamma = self.zs / left
+        # the last is Sherman-Morrison's factor for (diag(E) + gamma 1 1^T)^-1
         return R, E, gamma, gamma / (1 + gamma * (1 / E).sum(1))
 
     def _solve(self, E: Array, kappa: Array, x: Array) -> Array:
@@ -102,6 +105,7 @@ class Ball:
         """Return minus its gradient [b, k], u eliminated."""
         R, E, _, kappa = self._system(w)
         above, _, _ = self.slacks(w, self.u)
+        # du follows w in every step, so the pull on u acts on w too
         return np.asarray(-mu[:, None] / above + R * self._solve(E, kappa, self._pull_u(w, mu)))
 
     def slope(self, w: Array, dw: Array, mu: Array) -> Array:
@@ -112,6 +116,7 @@ class Ball:
     def matrix(self, w: Array) -> tuple[Array, Array]:
         """Return what it adds to the Hessian: a diagonal [b, k] and one vector [b, 1, k]."""
         R, E, _, kappa = self._system(w)
+        # R - R (diag(E) + gamma 1 1^T)^-1 R, the Schur complement of u, is a diagonal plus one outer product
         return R * (E - R) / E, (np.sqrt(kappa)[:, None] * R / E)[:, None, :]
 
     def _du(self, w: Array, dw: Array, mu: Array) -> Array:
@@ -122,7 +127,7 @@ class Ball:
         """Return the longest step [b] that keeps the slacks positive."""
         du = self._du(w, dw, mu)
         above, below, left = self.slacks(w, self.u)
-        steps = _longest(above, du - dw), _longest(below, du), _longest(left[:, None], -du.sum(1)[:, None])
+        steps = longest_step(above, du - dw), longest_step(below, du), longest_step(left[:, None], -du.sum(1)[:, None])
         return np.minimum.reduce(steps)
 
     def move(self, w: Array, dw: Array, step: Array, mu: Array) -> None:
@@ -202,7 +207,7 @@ class Linear:
                 part.keep(live)
 
 
-def _longest(s: Array, ds: Array) -> Array:
+def longest_step(s: Array, ds: Array) -> Array:
     """Return the longest step [b] that keeps s + step ds [b, m] positive."""
     with np.errstate(over="ignore"):
         return np.min(np.where(ds < 0, s / np.maximum(-ds, 1e-300), np.inf), axis=1, initial=np.inf)
@@ -211,6 +216,8 @@ def _longest(s: Array, ds: Array) -> Array:
 def _moved(z: Array, s: Array, ds: Array, mu: Array, after: Array) -> Array:
     """Return duals [b, m] after the primal-dual step for slack * dual = mu, kept near mu / the new slack."""
     dz = (mu[:, None] - z * (s + ds)) / s
-    share = np.minimum(1.0, 0.99 * _longest(z, dz))
+    # not quite to the boundary, where a dual would be 0 for good
+    share = np.minimum(1.0, 0.99 * longest_step(z, dz))
+    # duals far off the central path make the next system ill-conditioned
     centre = mu[:, None] / np.maximum(after, ROUNDING)
     return np.clip(z + share[:, None] * dz, centre * 1e-6, centre * 1e6)

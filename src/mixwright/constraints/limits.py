@@ -113,6 +113,7 @@ class Constraints:
                 f"the floor of a source should not exceed its cap; source {names[i]!r} has floor {lower[i]:g} and cap "
                 f"{upper[i]:g}{why[i]}; lower the one or raise the other"
             )
+        # floors and caps typed with few digits may miss 1 by rounding
         if lower.sum() > 1 + 1e-12:
             named = ", ".join(f"{names[i]}: {lower[i]:g}" for i in np.flatnonzero(lower)[:10])
             raise InputError(f"floors should sum to at most 1; found {lower.sum():g} ({named}); lower some of them")
@@ -193,6 +194,7 @@ class Constraints:
         upper = _per_source(self.caps, 1.0, names, "cap")
         why = [""] * len(names)
         for i, limit in enumerate(self._epoch_caps(names, sizes)):
+            # remember which limit made the cap, so that messages name the one to change
             if limit < upper[i]:
                 upper[i], why[i] = limit, f" (all that {self._epochs(names[i]):g} epochs of it give)"
         for name, value in (self.frozen or {}).items():
@@ -212,6 +214,7 @@ class Constraints:
         """Return what the floor and the cap of each source are called, "" where there is none."""
         floors, caps, epochs = [], [], self._epoch_caps(names, sizes)
         for i, name in enumerate(names):
+            # one label for both bounds: relaxing a frozen weight moves it either way
             if name in (self.frozen or {}):
                 label = f"the frozen weight {lower[i]:g} of source {name!r}"
                 floors.append(label)
@@ -246,6 +249,7 @@ class Constraints:
         if size.shape != (len(names),) or not (np.isfinite(size).all() and (size >= 0).all()):
             raise InputError(f"sizes should be {len(names)} numbers of at least 0, one per source; found {sizes!r}")
         most = np.array([self._epochs(name) for name in names])
+        # inner where: inf * 0 rows would be nan
         caps = np.where(np.isinf(most), np.inf, np.where(np.isinf(most), 0.0, most) * size / self.budget)
         if caps.sum() < 1 - 1e-12:
             raise InputError(

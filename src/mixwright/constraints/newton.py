@@ -16,6 +16,7 @@ def newton_step(H: Array, diagonal: Array, pull: Array, low: Array | None = None
     """
     b, k = pull.shape
     E = np.ones((1, k)) if equal is None else equal
+    # a factor per replicate would cost b k^3: iterate on the shared matrix instead
     if len(H) == 1 and b > 1:
         return _conjugate_gradients(H[0], diagonal, pull, low, E)
     M = np.broadcast_to(H, (b, k, k)).copy()
@@ -23,6 +24,7 @@ def newton_step(H: Array, diagonal: Array, pull: Array, low: Array | None = None
     M[:, index, index] += diagonal
     if low is not None:
         M += np.swapaxes(low, 1, 2) @ low
+    # weights near a bound have huge diagonals: scaled to ones, the matrix can be solved to all digits
     scale = 1 / np.sqrt(M[:, index, index])
     M *= scale[:, :, None] * scale[:, None, :]
     M[:, index, index] += 1e-13
@@ -58,6 +60,7 @@ def quadratic_step(H: Array, gain: Array, w: Array, lower: Array, upper: Array) 
     room, mass = upper - lower, w.sum()
     if (room <= 0).any():
         return None
+    # the same share of every room: the point from which all bounds are slack
     share = (mass - lower.sum()) / room.sum()
     if not 0 < share < 1:
         return None
@@ -71,6 +74,7 @@ def quadratic_step(H: Array, gain: Array, w: Array, lower: Array, upper: Array) 
         mu = (z1 @ s1 + z2 @ s2) / (2 * w.size)
         if mu < 1e-17:
             return _onto_bounds(v, z1, z2, lower, upper)
+        # aim well below the present mu: with few weights steps are cheap and rarely cut
         target = 0.05 * mu
         pull = gain - H @ (v - w) + target / s1 - target / s2
         dv = newton_step(H[None], ridge + z1 / s1 + z2 / s2, pull[None])[0]

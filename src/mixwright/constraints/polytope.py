@@ -478,5 +478,5 @@ def _linprog(
     if found.status == 4:  # numerical trouble with tight tolerances
         found = linprog(cost, A, b, equal, right, bounds, method="highs")
     if found.status != 0:
-        raise Conflict(f"constraints that cannot be told apart from a conflict ({found.message})")
+        raise Conflict(f"constraints that the solver cannot tell from a conflict ({found.message})")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.constraints.barrier import Linear
+from mixwright.constraints.barrier import Linear, longest_step
 from mixwright.constraints.newton import newton_step
 from mixwright.constraints.polytope import Polytope
 from mixwright.simplex import project_onto_bounds
@@ -43,6 +43,7 @@ def minimise_quadratic(H: Array, at: Array, region: Polytope, gain: Array | None
         return inside if free.size == 1 else out
     fixed = np.setdiff1d(np.arange(at.size), free)
     shift = H[np.ix_(free, fixed)] @ (out - at)[fixed]
+    # `at` may lie on the boundary, where a barrier is infinite: step inside first
     start = 0.9 * at + 0.1 * inside if region.contains(at, 0.0) else inside
     part = explicit.take(free, np.where(explicit.upper > explicit.lower, inside, out))
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is not finite ends the iteration
@@ -58,6 +59,7 @@ def _solve(H: Array, at: Array, gain: Array, region: Polytope, start: Array, ins
         start = inside
     v = start[None]
     equal = np.vstack([np.ones((1, k)), region.equal]) if len(region.equal) else np.ones((1, k))
+    # END and the first mu are for a problem of size 1
     scale = max(float(np.abs(gain - H @ (start - at)).max()), float(np.trace(H)) / k * 1e-3, 1e-12)
     H, gain = H / scale, gain / scale
     mu = np.full(1, 1e-2)
@@ -74,6 +76,7 @@ def _solve(H: Array, at: Array, gain: Array, region: Polytope, start: Array, ins
         best = v
         if total[0] / pairs < END:
             break
+        # never up again: the barrier only sharpens
         mu = np.clip(0.1 * total / pairs, 0.05 * END, mu)
         pull = gain - (v - at) @ H + mu / s1 - mu / s2
         diagonal, low = z1 / s1 + z2 / s2, None
@@ -83,9 +86,10 @@ def _solve(H: Array, at: Array, gain: Array, region: Polytope, start: Array, ins
         dv = newton_step(H[None], diagonal + ridge, pull, low, equal)
         if not np.isfinite(dv).all():
             break
-        longest = np.minimum(_reach(s1, dv), _reach(s2, -dv))
+        longest = np.minimum(longest_step(s1, dv), longest_step(s2, -dv))
         if linear is not None:
             longest = np.minimum(longest, linear.longest(v, dv, mu))
+        # primal and dual go at their own lengths
         step = np.minimum(1.0, 0.99 * longest)
         dz1, dz2 = (mu - z1 * (s1 + dv)) / s1, (mu - z2 * (s2 - dv)) / s2
         if linear is not None:
@@ -93,8 +97,8 @@ def _solve(H: Array, at: Array, gain: Array, region: Polytope, start: Array, ins
         v = v + step * dv
         if not _slack(region, v[0]):
             break
-        z1 = _near(z1 + np.minimum(1.0, 0.99 * _reach(z1, dz1)) * dz1, mu / (v - lower))
-        z2 = _near(z2 + np.minimum(1.0, 0.99 * _reach(z2, dz2)) * dz2, mu / (upper - v))
+        z1 = _near(z1 + np.minimum(1.0, 0.99 * longest_step(z1, dz1)) * dz1, mu / (v - lower))
+        z2 = _near(z2 + np.minimum(1.0, 0.99 * longest_step(z2, dz2)) * dz2, mu / (upper - v))
     return _settle(best[0], z1[0], z2[0], linear, region, equal)
 
 
@@ -128,9 +132,11 @@ def _settle(v: Array, z1: Array, z2: Array, linear: Linear | None, region: Polyt
     B, b = np.vstack(active), np.concatenate(values)
     b[0] = region.mass
     if free.any():
+        # the second round takes out the rounding of the first
         for _ in range(2):
             out[free] += np.linalg.lstsq(B[:, free], b - B @ out, rcond=1e-12)[0]
     out = np.clip(out, region.lower, region.upper)
+    # a wrong guess of what binds moves the weights: then the interior point is the better answer
     fits = region.contains(out, 4e-16 * max(4, out.size)) and np.abs(equal @ (out - v)).max(initial=0) < 1e-9
     return out if fits and np.abs(out - v).max() < 1e-6 else v
 
@@ -138,8 +144,3 @@ def _settle(v: Array, z1: Array, z2: Array, linear: Linear | None, region: Polyt
 def _near(z: Array, centre: Array) -> Array:
     """Return duals that are not far from the central path's."""
     return np.clip(z, centre * 1e-8, centre * 1e8)
-
-
-def _reach(s: Array, ds: Array) -> Array:
-    with np.errstate(over="ignore"):
-        return np.min(np.where(ds < 0, s / np.maximum(-ds, 1e-300), np.inf), axis=1)

@@ -76,7 +76,7 @@ def list_files(what: Paths, kinds: Sequence[str] = ROWS, texts: bool = False) ->
     Raises
     ------
     InputError
-        Nothing is there, a folder cannot be listed, links lead around in a circle, or data are not fetched yet.
+        Nothing is there, a folder cannot be listed, links form a loop, or data are not fetched yet.
     """
     found: dict[Path, bool] = {}
     left_out: dict[str, list[Path]] = {}
@@ -135,7 +135,7 @@ def _refuse_circle(match: Path) -> None:
 
 
 def _circle(folder: Path) -> InputError:
-    return InputError(f"{folder}: links should not lead around in a circle, found one back to a folder above it")
+    return InputError(f"{folder}: links should not form a loop, found one to a folder above it; remove it")
 
 
 def _is_there(path: Path) -> bool:

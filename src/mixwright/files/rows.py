@@ -129,7 +129,7 @@ def placed_items(handle: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
         scan.take("]")
     if scan.next_character():
         raise InputError(
-            f"{path}: a file should be one JSON list or one JSON value in each line, found something behind the end "
+            f"{path}: a file should be one JSON list or one JSON value in each line, found more after the end "
             "of the list; remove it, or write one object per line"
         )
 

@@ -140,7 +140,7 @@ def export(
     _check_places(job)
     lost = _lost(job, made, mixture, notes)
     if lost and not allow_loss:
-        raise InputError(f"{'; '.join(lost)}; to write it all the same: --allow-loss, or allow_loss=True")
+        raise InputError(f"{'; '.join(lost)}; to write it anyway, use --allow-loss or allow_loss=True")
     job = _without_epochs(job, made)
     return Export(made.forms[chosen](job), (*lost, *notes), made.name, chosen)
 
@@ -189,13 +189,13 @@ def _check_places(job: Job) -> None:
     """Raise InputError if two sources live at the same place."""
     seen: dict[str, str] = {}
     for name, _, place in job if job.places else ():
-        alike = repr((place.files, sorted(place.options.items())))
-        if alike in seen:
+        key = repr((place.files, sorted(place.options.items())))
+        if key in seen:
             raise InputError(
-                f"sources should live at different places, found the same for {seen[alike]!r} and {name!r}; correct "
+                f"sources should have different paths, found the same for {seen[key]!r} and {name!r}; correct "
                 "one path, or add their weights up"
             )
-        seen[alike] = name
+        seen[key] = name
 
 
 def _lost(job: Job, made: Format, mixture: MixtureFile, notes: list[str]) -> list[str]:
@@ -203,16 +203,16 @@ def _lost(job: Job, made: Format, mixture: MixtureFile, notes: list[str]) -> lis
     lost = []
     if mixture.unit == "tokens" and made.shares == "rows":
         lost.append(
-            f"the weights are shares of tokens, those of {made.tool} are of rows: they agree only where all rows have "
+            f"the weights are shares of tokens, {made.tool} takes shares of rows: they agree only where all rows have "
             "the same length"
         )
     elif mixture.unit == "rows" and made.shares == "tokens":
         notes.append(
-            f"the weights are shares of rows, those of {made.tool} are of tokens: they agree where all rows have the "
-            "same length, as sequences packed to the context have"
+            f"the weights are shares of rows, {made.tool} takes shares of tokens: they agree where all rows have the "
+            "same length, for example sequences packed to the context"
         )
     elif mixture.unit == "tokens" and made.shares == "any":
-        notes.append(f"{made.tool} does not say that the weights are shares of tokens; remember it")
+        notes.append(f"{made.tool} does not record that the weights are shares of tokens; keep that in mind")
     for name, _, place in job if job.places else ():
         reason = made.epochs(place.max_epochs) if place.max_epochs is not None else None
         if reason:
@@ -230,7 +230,7 @@ def _note_recorded(mixture: MixtureFile, notes: list[str]) -> None:
     if found := [label for label in labels if _EPOCHS.match(label)]:
         notes.append(
             f"the weights rest on {'; '.join(found)}, for the budget of the search; a longer training repeats more "
-            "unless a path says max_epochs"
+            "unless its path sets max_epochs"
         )
 
 

@@ -33,7 +33,7 @@ def to_number(value: Any, what: str) -> float:
 
 
 def dump_yaml(value: Any) -> str:
-    """Return `value` as YAML that readers of YAML 1.1 and 1.2 understand alike; the order of keys is kept."""
+    """Return `value` as YAML that YAML 1.1 and 1.2 read the same way; the order of keys is kept."""
     yaml = _yaml()
 
     class Dumper(yaml.SafeDumper):  # type: ignore[name-defined]
@@ -73,7 +73,7 @@ def parse_yaml(text: str) -> Any:
             for position, key in enumerate(keys):
                 if key in seen:
                     line = node.value[position][0].start_mark.line + 1
-                    raise InputError(f"line {line}: the name {key!r} is there twice; rename or remove one")
+                    raise InputError(f"line {line}: the name {key!r} appears twice; rename or remove one")
                 seen.add(key)
             made: dict[Any, Any] = super().construct_mapping(node, deep=True)
             return made
@@ -101,7 +101,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for key, value in pairs:
         if key in made:
-            raise InputError(f"the name {key!r} is there twice; rename or remove one")
+            raise InputError(f"the name {key!r} appears twice; rename or remove one")
         made[key] = value
     return made
 

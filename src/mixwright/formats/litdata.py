@@ -14,7 +14,7 @@ _IMPORTS = "from litdata import CombinedStreamingDataset, StreamingDataset"
 _BODY = '''
 
 def build(**options):
-    """Return the mixture; options are those of each StreamingDataset (shuffle, item_loader ...)."""
+    """Return the mixture; options go to each StreamingDataset (shuffle, item_loader ...)."""
     options = {"shuffle": True, "seed": SEED, **options}
     return CombinedStreamingDataset(
         [StreamingDataset(source["input_dir"], **options) for source in SOURCES.values()],

@@ -1,7 +1,7 @@
 """
 Megatron-LM: a blend, weights and prefixes in turn.
 
-The text is what `--data-args-path` reads and `--data-path` takes: words parted by white space. The JSON is that of
+The text is what `--data-args-path` reads and `--data-path` takes: words parted by white space. The JSON is for
 `--per-split-data-args-path`, where a prefix may hold spaces. Megatron divides the weights by their sum and asserts that
 each is above 0; a sample is a sequence of `--seq-length` tokens, so shares are of tokens.
 """
@@ -23,7 +23,7 @@ def write_args(job: Job) -> str:
     for name, path in zip(job.sources, prefixes, strict=True):
         if path.split() != [path]:
             raise InputError(
-                f"{_TOOL} parts its blend at white space, but the path of {name!r} holds some: {path!r}; write JSON "
+                f"{_TOOL} splits its blend at white space, but the path of {name!r} holds some: {path!r}; write JSON "
                 "for --per-split-data-args-path instead (--form json), or rename the file"
             )
     return "".join(f"{weight!r} {path}\n" for weight, path in zip(job.weights, prefixes, strict=True))

@@ -24,7 +24,7 @@ def streams():
 
 
 def build(**options):
-    """Return the mixture; options are those of StreamingDataset (batch_size, epoch_size ...)."""
+    """Return the mixture; options go to StreamingDataset (batch_size, epoch_size ...)."""
     return StreamingDataset(streams=streams(), **{"shuffle": True, "shuffle_seed": SEED, **options})
 
 

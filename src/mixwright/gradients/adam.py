@@ -43,6 +43,7 @@ class AdamMetric:
             found = ", ".join(state) or "nothing"
             raise InputError(f"the optimizer should keep exp_avg_sq for each parameter, found {found} for {name!r}")
         moment = state["max_exp_avg_sq"] if group.get("amsgrad") else state["exp_avg_sq"]
+        # FSDP shards the moments; every rank needs them whole
         moment = moment.full_tensor() if hasattr(moment, "full_tensor") else moment
         correction = 1 - float(group["betas"][1]) ** float(state["step"])
         return moment.detach(), torch.tensor([correction, float(group["eps"])], dtype=torch.float64)

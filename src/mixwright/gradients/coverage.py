@@ -76,6 +76,7 @@ def _tie(layers: list[Layer]) -> None:
             continue
         embeddings = [layer for layer in shared if isinstance(layer.module, nn.Embedding)]
         heads = [layer for layer in shared if isinstance(layer.module, nn.Linear)]
+        # only for this pair are the cross terms known (ops._count_link)
         if len(shared) > 2 or not embeddings or not heads or id(heads[0].parameters.get("weight")) != key:
             raise InputError(
                 f"a parameter should be shared by an embedding and a head alone, found one shared by "

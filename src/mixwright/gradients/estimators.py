@@ -47,6 +47,8 @@ class Sums:
             [k] sums over the units of each source of |S_u|^2, n_u and n_u^2.
         """
         products, pairs = gram.astype(np.float64), np.outer(counts, counts).astype(np.float64)
+        # |S_k|^2 without its units' own squares leaves the pairs of different units, whose mean is |grad L_k|^2 without
+        # bias
         np.fill_diagonal(products, np.diag(gram) - squares)
         np.fill_diagonal(pairs, counts**2 - unit_squares)
         return cls(products, pairs, squares * 1.0, counts * 1.0, unit_squares * 1.0)

@@ -53,6 +53,7 @@ class LinearTap(torch.autograd.Function):
         x, tokens, order, sizes, units, scale, weight_moment, bias_moment, adam = ctx.saved_tensors
         transposed, count_weight, count_bias = ctx.flags
         rows, b = (order, sizes, units, scale), grad.shape[0]
+        # a row's gradient of W is left_b^T right_b, summed over its positions
         left, right = grad.reshape(b, -1, grad.shape[-1]), x.reshape(b, -1, x.shape[-1])
         weight = bias = link = None
         found = []
@@ -143,10 +144,12 @@ class EmbeddingTap(torch.autograd.Function):
     ) -> Any:
         ctx.save_for_backward(tokens, order, sizes, units, scale, moment, adam)
         ctx.table, ctx.padding, ctx.linked = table, padding, linked
+        # no gradient arrives where the embedding was not used: None, not a table of zeros
         ctx.set_materialize_grads(False)
         if not linked:
             return y.detach()
         shape = (units.shape[0] + 1, tokens.numel(), y.shape[-1])
+        # expanded from one number: the link needs a shape and a place in the graph, but no memory
         return y.detach(), wide(y.new_zeros((), dtype=y.dtype)).expand(shape)
 
     @staticmethod
@@ -177,6 +180,7 @@ def _layer_norm_rows_on_cpu(
     grad: Tensor, x: Tensor, shape: tuple[int, ...], mean: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Let torch's own kernel sum over a row at a time, without a transient."""
+    # with a weight of ones, the kernel's own gradient of weight and bias is the row's
     one, masks = x.new_ones(shape), [False, True, True]
     found = [
         torch.ops.aten.native_layer_norm_backward(grad[b], x[b], list(shape), mean[b], rstd[b], one, one, masks)[1:]
@@ -204,5 +208,6 @@ def _joined(found: list[Tensor]) -> Tensor | None:
         return None
     total = found[0].clone()
     for other in found[1:]:
+        # the last column counts uses of the layer, not of its parameters
         total[:, :-1] += other[:, :-1]
     return total

@@ -52,6 +52,7 @@ class HomogeneousBatches:
         if None in moments:
             return False
         found = [m for m in moments if m is not None]
+        # v / a[0] corrects Adam's bias, a[1] is its epsilon
         self._factors = [((v / a[0]).sqrt() + a[1]).reciprocal() for v, a in found]
         return True
 
@@ -59,12 +60,14 @@ class HomogeneousBatches:
     def recording(self, rows: RowSources) -> Iterator[None]:
         """Observe one micro-batch; `sums` holds the finished steps that nobody has taken yet."""
         source = self._source(rows)
+        # gradients before and after an optimiser step are of different parameters: their products mean nothing
         state = [p._version for _, p in self.named]
         if state != self._state:
             self.flush()
             self._state = state
         kept = [p.grad for _, p in self.named]
         for _, p in self.named:
+            # the backward pass adds to .grad; from nothing it leaves this micro-batch's gradient alone
             p.grad = None
         try:
             yield

@@ -71,11 +71,14 @@ def layer_of(name: str, module: nn.Module, trained: set[str], fused: bool) -> La
 
 def _observed_forward(module: nn.Module) -> Callable[..., Tensor] | None:
     own = getattr(type(module), "forward", None)
+    # a forward of its own may do anything, and scaling by frequency makes rows depend on each other
     if "forward" in vars(module) or getattr(module, "scale_grad_by_freq", False):
         return None
     for kind, forward in ((nn.Linear, _linear), (nn.Embedding, _embedding), (nn.LayerNorm, _layer_norm)):
         if isinstance(module, kind):
+            # a subclass with its own forward is not this layer
             return forward if own is kind.forward else None
+    # by name: transformers need not be installed
     origin = (getattr(own, "__module__", ""), getattr(own, "__qualname__", ""))
     if origin == ("transformers.pytorch_utils", "Conv1D.forward"):
         return _conv1d
@@ -106,6 +109,7 @@ def _conv1d(self: Any, x: Tensor) -> Tensor:
     x = _cast(x)
     weight, bias = _kept_out(layer, self.weight, self.bias)
     assert bias is not None
+    # the same call as Conv1D.forward, so outputs stay equal to the bit
     y = torch.addmm(bias, x.view(-1, x.size(-1)), weight).view((*x.size()[:-1], self.nf))
     return _linear_tap(layer, y, x, self.weight, self.bias, True)
 
@@ -143,6 +147,7 @@ def _layer_norm(self: Any, x: Tensor) -> Tensor:
 def _rms_norm(self: Any, x: Tensor) -> Tensor:
     layer = vars(self)[NAME]
     layer.check(x.shape)
+    # RMSNorms differ in details, so the module's own forward gives the output
     y = layer.plain(self, x)
     kind, eps = "rms" if isinstance(self, nn.RMSNorm) else "float32", _eps(self)
     eps = torch.finfo(x.dtype).eps if eps is None else eps
@@ -196,6 +201,7 @@ def _embedding(self: Any, tokens: Tensor) -> Tensor:
     )
     if layer.tie is None:
         return found
+    # the head's backward runs before the embedding's: `link` carries what it found at these tokens back to here
     y, layer.tie.link = found
     layer.tie.tokens = tokens.reshape(b, -1)
     return y

@@ -4,7 +4,7 @@ What a layer's backward pass computes per source, as operators that torch.compil
 Shapes: b rows, u units (rows, or groups of rows of one source), k sources. `order` [b] puts the rows of a unit and the
 units of a source side by side (None: they stand so already); `sizes` [u] rows of each unit; `units` [k] units of each
 source; `scale` [b], in that order, multiplies each row's gradient in the statistics (None: by 1). With `moment`, the
-optimiser's second moment of the parameter, and `adam`, its bias correction and epsilon, the statistics are those of the
+optimiser's second moment of the parameter, and `adam`, its bias correction and epsilon, the statistics describe the
 gradient divided by sqrt(moment / correction) + epsilon. Statistics are [k, k + 2], see `Totals.result`.
 """
 
@@ -76,17 +76,20 @@ def linear(
     total = wide(left.new_empty(0)).new_empty(m if whole else 0, n)
     asked = None if tokens is None else _Asked(_grouped(tokens, order), sizes, k, wide(right.new_empty(0)), n)
     budget = CHUNK.get(left.device.type, CHUNK_ELSEWHERE)
+    # in slices of m, so that the units' gradients need not lie in memory whole
     step = min(m, max(8, budget // (max(len(per_unit), 1) * n)))
     buffer = scratch("pieces", left, len(per_unit) * step * n)
     for start in range(0, m, step):
         stop = min(start + step, m)
         pieces = wide(_products(left[:, :, start:stop], right, per_unit, buffer)).view(len(per_unit), -1)
+        # the training's gradient is without scale and moment: add it up before they change the pieces
         if whole and (scale is not None or moment is not None):
             total[start:stop] = pieces.sum(0).view(-1, n)
         pieces = _scaled(pieces, scale)
         if moment is not None:
             pieces = pieces * _factors(moment[start:stop], adam).view(-1)
         sums = totals.add(pieces)
+        # nothing was changed: the sources' sums are the cheaper way to the same gradient
         if whole and scale is None and moment is None:
             torch.sum(sums.view(k, -1, n), 0, out=total[start:stop])
         if asked is not None:
@@ -194,6 +197,8 @@ def _(grad, tokens, link, order, sizes, units, scale, moment, adam, table, paddi
 def _count_table(totals: Totals, grad: Tensor, flat: Tensor, unit_of: Tensor, source_of: Tensor, table: int) -> None:
     """Count squares of units' and products of sources' sums per token in; `grad` is [b * t, n]."""
     add_up = torch.ops.aten.embedding_dense_backward
+    # squares need the sums of equal tokens within a unit, Grams those within a source: dense [units, table, n] would
+    # not fit, so only the tokens that occur get a place
     keys, place = torch.unique(unit_of * table + flat, return_inverse=True)
     of_unit = add_up(grad, place, len(keys), -1, False)
     squares = of_unit.square().sum(1, dtype=totals.squares.dtype)
@@ -216,6 +221,7 @@ def _count_link(totals: Totals, grad: Tensor, link: Tensor, source_of: Tensor) -
     dtype = totals.gram.dtype
     k = totals.k
     counts = torch.bincount(source_of, minlength=k).tolist()
+    # |a + b|^2 = |a|^2 + 2 <a, b> + |b|^2, with a from the table and b from the head
     totals.squares.index_add_(0, source_of, 2 * (grad * link[k]).sum(1, dtype=dtype))
     cross, start = torch.zeros_like(totals.gram), 0
     for source, count in enumerate(counts):
@@ -238,6 +244,7 @@ class _Asked:
 
     def take(self, sums: Tensor, pieces: Tensor, start: int, stop: int) -> None:
         """Keep the rows of the sources' sums [k, c, n] and the units' own [u, c, n], of the rows start to stop."""
+        # tokens are sorted, so those of a slice lie side by side
         edges = torch.tensor([start, stop], device=self.tokens.device)
         first, last = torch.searchsorted(self.tokens, edges).tolist()
         if first < last:
@@ -255,6 +262,7 @@ def _products(left: Tensor, right: Tensor, sizes: list[int], buffer: Tensor) -> 
     """Return [u, c, n]: left^T right of each unit; the rows of a unit stand side by side."""
     t, c = left.shape[1:]
     out = buffer[: len(sizes) * c * right.shape[2]].view(len(sizes), c, -1)
+    # single rows: one batched product instead of many small ones
     if all(size == 1 for size in sizes):
         return torch.bmm(left.transpose(1, 2), right, out=out)
     start = 0

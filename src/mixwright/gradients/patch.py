@@ -23,6 +23,7 @@ def observed(layers: Iterable[Layer]) -> Iterator[None]:
             original = type(layer.module)
             vars(layer.module)[NAME] = layer
             switched.append((layer, original))
+            # a class and not an attribute: hooks, state_dict and compiled code see the same module
             layer.module.__class__ = _observing(original, layer)
         yield
     finally:

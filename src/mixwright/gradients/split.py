@@ -54,6 +54,7 @@ class SplitBackward:
             if None in found.values():
                 return False
             weight, bias = found.get("weight"), found.get("bias")
+            # weight and bias step together, so one bias correction serves both
             either = weight or bias
             layer.moments = (weight and weight[0], bias and bias[0], either and either[1])
         return True
@@ -61,6 +62,7 @@ class SplitBackward:
     @contextmanager
     def recording(self, rows: RowSources) -> Iterator[None]:
         """Observe one forward and backward pass; `sums` holds its sums afterwards."""
+        # micro-batches add up in .grad: only what changes from here belongs to this one
         before = {id(p): _mark(p) for layer in self.layers for p in layer.parameters.values()}
         try:
             for layer in self.layers:
@@ -70,22 +72,28 @@ class SplitBackward:
             found = self._read()
         finally:
             for layer in self.layers:
+                # a probe or link that stays would hold the whole graph, and its memory
                 layer.rows = layer.probe = None
                 layer.moments = (None, None, None)
                 if layer.tie is not None:
                     layer.tie.tokens = layer.tie.link = None
         self._check_uses(found, before)
+        # scaled rows or a gradient averaged over ranks do not add up to the gradient seen here
         if self.check and rows.scale is None and world_size() == 1:
             self._check_sum(found, before)
         gram, squares = found[:, :, : self.k].sum(0), found[:, :, self.k].sum(0)
+        # a gradient that is not finite is counted and left out later, see GradientStatistics
         with np.errstate(invalid="ignore", over="ignore"):
             gram, squares = gram * np.outer(rows.rate, rows.rate), squares * rows.rate**2
         self.sums = Sums.of_batch(gram, squares, rows.counts, rows.unit_squares)
 
     def _prepare(self, layer: Layer, rows: RowSources) -> None:
         device = next(iter(layer.parameters.values())).device
+        # float64 (MPS has none): squares of millions of numbers are added up
         dtype = torch.float32 if device.type == "mps" else torch.float64
         layer.rows = rows
+        # a probe takes part in the forward pass with no effect; autograd then delivers its gradient, the statistics,
+        # along with all others, through checkpointing, FSDP and compilation
         layer.probe = torch.zeros(self.k, self.k + 2, dtype=dtype, device=device, requires_grad=True)
 
     def _read(self) -> Array:
@@ -101,6 +109,7 @@ class SplitBackward:
         if not uses.any():
             raise InputError("loss.backward() should be called within observe(), found no backward pass")
         for layer, times in zip(self.layers, uses, strict=True):
+            # the Gram of a sum is not the sum of Grams: two uses have cross terms that nobody formed
             if times > 1:
                 raise InputError(
                     f"each layer should be used once in a micro-batch, found {int(times)} times for {layer.name!r}; "
@@ -123,18 +132,21 @@ class SplitBackward:
         for group in groups.values():
             own = list({id(p): p for layer, _ in group for p in layer.parameters.values()}.values())
             grads = [p.grad for p in own if p.grad is not None]
+            # only a gradient that began at nothing and lies whole on this rank can be compared
             usual = all(before[id(p)] is None for p in own) and all(type(g) is torch.Tensor for g in grads)
             if not usual or any(p.requires_grad for p in own) != bool(grads):
                 continue
             total = sum(float(g.double().square().sum()) for g in grads)
             expected = sum(float(statistics.sum()) for _, statistics in group)
             size = sum(float(np.abs(statistics).sum()) for _, statistics in group)
+            # relative to the sum of absolute pieces, since pieces may cancel
             if abs(total - expected) > _tolerance(grads) * size + 1e-30:
                 raise _not_all_seen(group[0][0])
 
 
 def _mark(parameter: nn.Parameter) -> object:
     """Return what changes when a gradient arrives; None if there is none."""
+    # _version counts writes in place: adding to a gradient keeps its id
     grad = parameter.grad
     return None if grad is None else (id(grad), grad._version)
 

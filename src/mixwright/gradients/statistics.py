@@ -69,8 +69,8 @@ class GradientStatistics:
     Notes
     -----
     Rows must not depend on each other, and belong to one source each. The first dimension of every layer's input must
-    be the rows. `level="micro-batch"` takes each micro-batch as one unit: of a source that has one micro-batch in a
-    step nothing is known, and the parameters may change between steps alone.
+    be the rows. `level="micro-batch"` takes each micro-batch as one unit: nothing is known about a source with
+    one micro-batch in a step, and the parameters may change only between steps.
 
     Examples
     --------
@@ -135,6 +135,7 @@ class GradientStatistics:
         device = next(self.model.parameters()).device
         rows = read_rows(source, loss_weight, self.k, self.level == "example", device)
         if not self._recorder.ready(self._metric):
+            # Adam's moments do not exist before its first step, so there is no metric yet
             self._unready += 1
             yield
             return
@@ -161,6 +162,7 @@ class GradientStatistics:
             grad_variance [k] (at least 0). nan: unknown, and `notes` say why.
         """
         self._flush()
+        # one vector, so that ranks meet once
         vector = np.concatenate([self._new.to_vector(), self._seen, self._bad, [self._unready]])
         vector = sum_over_ranks(vector, next(self.model.parameters()).device, self.group)
         k = self.k
@@ -168,6 +170,7 @@ class GradientStatistics:
             Sums.from_vector(vector[: -2 * k - 1], k),
             np.split(vector[-2 * k - 1 :], [k, 2 * k]),
         )
+        # numerators and denominators decay apart: a ratio of averages stays unbiased where a source is rare
         self._average = self._average * self._decay + new
         self._new, self._seen, self._bad, self._unready = Sums.zero(k), np.zeros(k), np.zeros(k), 0.0
         self.notes = self._explained(seen, bad, float(unready[0]))
@@ -217,6 +220,7 @@ class GradientStatistics:
     def _take(self) -> None:
         """Count the recorder's sums in, without sources whose gradients are not finite."""
         sums, self._recorder.sums = self._recorder.sums, Sums.zero(self.k)
+        # one infinite gradient would stay in every later average
         finite = np.isfinite(np.diag(sums.products)) & np.isfinite(sums.squares)
         self._bad += ~finite
         self._new = self._new + sums.only(finite)
@@ -230,7 +234,7 @@ class GradientStatistics:
                 "batches larger, or let the plan put rows of a source side by side: Plan(..., co_locate=2)"
             )
         elif unknown:
-            notes.append(f"sources {unknown} had one micro-batch in each step: nothing is known of them; give them two")
+            notes.append(f"sources {unknown} had one micro-batch in each step, so nothing is known; give them two")
         for source in np.flatnonzero(bad).tolist():
             notes.append(f"source {source} had gradients that are not finite {bad[source]:.0f} times: left out")
         if unready:

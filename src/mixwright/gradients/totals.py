@@ -89,6 +89,7 @@ class Totals:
 def _products(sums: Tensor) -> Tensor:
     """Return [k, k] inner products; many short ones are faster than few long ones."""
     k, n = sums.shape
+    # padding would cost more than it gains
     if n % _SHORT:
         return sums @ sums.T
     parts = sums.view(k, -1, _SHORT)

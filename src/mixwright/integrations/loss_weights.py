@@ -46,7 +46,7 @@ def loss_factor(trainer: Any, items: Any, tokens: Tensor) -> tuple[float, float]
     Returns
     -------
     factor, scale
-        The scale is that of a loss scaler (fp16), else 1.
+        The scale of the loss scaler (fp16), else 1.
     """
     args = trainer.args
     takes = bool(trainer.model_accepts_loss_kwargs or trainer.compute_loss_func is not None)

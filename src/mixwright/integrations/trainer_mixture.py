@@ -88,6 +88,7 @@ class TrainerMixture(WatchedCallback):
         trainer = self.trainer
         step, loss, log = trainer.training_step, trainer.compute_loss, trainer.log
 
+        # the methods of this object and not of a subclass: any Trainer, TRL's too, keeps its own
         @functools.wraps(step)
         def training_step(model: Any, inputs: Any, *more: Any, **named: Any) -> Tensor:
             return self._observed(lambda: step(model, inputs, *more, **named), inputs, _items(more, named))
@@ -101,6 +102,7 @@ class TrainerMixture(WatchedCallback):
                 found = loss(heard, inputs, False, *more, **named)
                 self._rows.nats = _nats(found, heard.outputs, self._rows.targets)
                 return (found, heard.outputs) if return_outputs else found
+            # the Trainer drops the outputs of training, so they are asked for
             found, outputs = loss(model, inputs, True, *more, **named)
             self._rows.nats = _nats(found, outputs, self._rows.targets)
             return (found, outputs) if return_outputs else found
@@ -123,6 +125,7 @@ class TrainerMixture(WatchedCallback):
         statistics = self.watcher.statistics
         sampled = statistics is not None and statistics.due(batch.step)
         self._rows = _Rows(targets, wanted=True, sampled=sampled)
+        # reading the loss waits for the device: once, and where statistics depend on it
         check, self._unchecked = self._unchecked or sampled, False
         factor, scale = loss_factor(self.trainer, items, tokens) if check else (0.0, 1.0)
         observing: AbstractContextManager[None] = nullcontext()
@@ -132,6 +135,7 @@ class TrainerMixture(WatchedCallback):
             with observing:
                 loss = step()
         finally:
+            # evaluation calls compute_loss too: nothing may be wanted there
             rows, self._rows = self._rows, _Rows()
         if rows.nats is None:
             raise InputError("the Trainer's training_step should call its compute_loss, found that it did not")
@@ -145,13 +149,14 @@ class TrainerMixture(WatchedCallback):
     def _next_batch(self) -> Batch:
         self._piece += 1
         if self._piece > len(self.batches):
-            raise InputError("the Trainer should train on the batches of its stream, found others; leave them to it")
+            raise InputError("the Trainer should train on the batches of its stream, found others; keep its dataloader")
         return self.batches[self._piece - 1]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Take the model and the optimiser as they are trained, and what the checkpoint holds."""
         if self.watcher.statistics is not None:
             optimizer = self.trainer.optimizer
+            # accelerate wraps the optimiser; its state is in the inner one
             self.watcher.statistics.attach(self.trainer.model_wrapped, getattr(optimizer, "optimizer", optimizer))
         super().on_train_begin(args, state, control, **more)
         self._piece, self._sums = 0, None
@@ -164,6 +169,7 @@ class TrainerMixture(WatchedCallback):
         """Add up what the ranks saw, and check it before the model changes."""
         step, keep = self.summed(), self._non_finite == "keep"
         bad = [self.mixture.sources[i] for i in np.flatnonzero(~np.isfinite(step[0]))]
+        # looked at only if losses are finite, since it costs a pass over all gradients
         steep = not bad and not keep and not finite_gradients(self.trainer)
         self.watcher.add(token_sums(step, trained=keep or not (bad or steep)), self.batches[0].weights)
         if bad:
@@ -211,7 +217,7 @@ def _logits(outputs: Any) -> Tensor:
         logits = outputs[1]
     if not isinstance(logits, Tensor):
         raise InputError(
-            f"the model should return its logits, from which losses per source are made, found none in "
+            f"the model should return its logits, which losses per source need, found none in "
             f"{type(outputs).__name__}; turn fused losses off (use_liger_kernel, a chunked loss_type)"
         )
     return logits

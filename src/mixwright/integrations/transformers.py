@@ -108,11 +108,13 @@ def use_mixture(
     check_trainer(trainer)
     args, opened = trainer.args, _open(sources, context)
     workers = args.dataloader_num_workers if num_workers is None else whole(num_workers, "the number of workers", 0)
+    # 1 + ceil: what workers read ahead is planned before the last step is observed
     least = 1 - (-workers * whole(ahead, "ahead", 1) // args.gradient_accumulation_steps)
     settings = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
     if isinstance(weights, MixtureFile | PathLike) or str(weights).endswith(".json"):
         weights = weights_of_file(weights, context, plan or {})
     mixture = make_mixture(weights, opened, settings, max(8, least))
+    # every rank decides the same; one log is enough
     if args.process_index:
         mixture.log = None
     every = whole(observe_every, "observe_every", 1)
@@ -234,7 +236,7 @@ def check_trainer(trainer: Any) -> None:
         )
     if args.use_liger_kernel or "chunked" in str(getattr(args, "loss_type", "")):
         raise InputError(
-            f"the loss should be made of logits, from which the losses per source are made, found use_liger_kernel="
+            f"the loss should be computed from logits, which the losses per source need, found use_liger_kernel="
             f"{args.use_liger_kernel} and loss_type={getattr(args, 'loss_type', None)!r}; use False, and 'nll'"
         )
 

@@ -120,11 +120,13 @@ class PairLoss:
         if self.kind != "sigmoid":
             if lengths is None:
                 raise InputError(f"the loss {self.kind!r} needs the tokens of the answers, found none; give lengths")
+            # an answer without tokens has the log-probability 0, whatever its length
             both = both / lengths.to(both).clamp(min=1)
         difference = both[:, 0] - both[:, 1]
         margin = self.beta * difference
         if self.kind == "ipo":
             return PairLosses((difference - 1 / (2 * self.beta)) ** 2, margin)
+        # logsigmoid and not log(sigmoid): margins of -100 occur, where exp overflows
         return PairLosses(-logsigmoid(margin - (self.gamma if self.kind == "simpo" else 0)), margin)
 
 
@@ -147,12 +149,15 @@ def answer_log_probabilities(model: Any, batch: PairBatch) -> Tensor:
     model
         A causal language model of transformers, also one of peft, under autocast, or wrapped (DDP).
     """
+    # the head takes most of the memory (positions x vocabulary): prompts and padding need none of it
     wanted = batch.completion_mask[:, 1:].bool()  # position t predicts the token t + 1
     head = Head(model, wanted, batch.input_ids[:, 1:][wanted])
     with head.watched():
         outputs = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
     values = head.values(outputs["logits"] if isinstance(outputs, dict) else outputs.logits)
+    # back to their places, since rows have different numbers of answer tokens
     tokens = values.new_zeros(wanted.shape).masked_scatter(wanted, values)
+    # a batch holds all chosen answers, then all rejected ones
     return torch.stack(tokens.sum(1).chunk(2), 1)
 
 
@@ -243,6 +248,7 @@ def reference_log_probabilities(
     InputError
         If one is not finite: it names the pair.
     """
+    # an adapter that was just made changes nothing, but one that was loaded does
     off: AbstractContextManager[Any] = model.disable_adapter() if hasattr(model, "peft_config") else nullcontext()
     with off:
         found = log_probabilities(model, encoded, batch_size, progress, precision, pad)
@@ -265,6 +271,7 @@ def log_probabilities(
 ) -> Array:
     """Return the log-probabilities of all answers under a model, float32 [n, 2]; arguments as of `score_pairs`."""
     rows = [token_row(encoded, i) for i in range(len(encoded))]
+    # the longest first: if memory is short, that shows at once
     order = sorted(range(len(rows)), key=lambda i: -rows[i].tokens)
     found = np.empty((len(rows), 2), np.float32)
     device, training = next(model.parameters()).device, model.training

@@ -78,7 +78,8 @@ def merge(
     if adapters and len(adapters) < len(folders):
         other = next(name for name in folders if name not in adapters)
         raise InputError(
-            f"models should be all adapters or all whole, found {adapters[0]} an adapter and {other} whole"
+            f"models should be all adapters or all full models, found the adapter {adapters[0]} and the full model "
+            f"{other}; merge the adapters into their base, or give adapters alone"
         )
     for name, path in folders.items():
         if name not in adapters and not (path / "config.json").exists():

@@ -53,9 +53,9 @@ def save_model(model: Any, tokenizer: Any, folder: Path | str, sample: Sequence[
             found = _loss_of_saved(whole, partial, sample)
         if not abs(found - wanted) <= _NEAR * (1 + abs(wanted)):
             raise InputError(
-                f"{folder}: the model should have the loss of the training when it is read again ({wanted:.4f} nats "
-                f"per token on {sum(map(len, sample))} pairs), found {found:.4f}; it was not written: adapt other "
-                "layers, or train all parameters"
+                f"{folder}: the saved model should have the loss of the trained one ({wanted:.4f} nats per token on "
+                f"{sum(map(len, sample))} pairs), found {found:.4f}; it was not kept: adapt other layers, or train all "
+                "parameters"
             )
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)

@@ -164,7 +164,7 @@ class PreferenceTrainer(Trainer):
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the micro-batch: the Trainer divides it
         check_trainer(self)
         if self.is_deepspeed_enabled:
-            raise InputError("DeepSpeed takes its step before the losses of all ranks are looked at; use DDP or FSDP")
+            raise InputError("DeepSpeed takes its step before the losses of all ranks are checked; use DDP or FSDP")
         self.pad_token_id = _padding(self, pad_token_id)
         opened = Sources(sources)
         workers = self.args.dataloader_num_workers if num_workers is None else whole(num_workers, "num_workers", 0)

@@ -61,12 +61,12 @@ class MixMin:
     tolerance
         The certificate to reach: objective - minimum <= tolerance, nats per row.
     max_rows
-        Search on at most so many rows: whole documents, drawn at random. One pass over all rows then says what the
-        weights are worth there: `loss`, `objective` and `gap` are those of all rows, so the gap bounds what the other
-        rows could still bring, and is larger than the tolerance. By default all rows are used.
+        Search on at most this many rows: whole documents, drawn at random. One pass over all rows then evaluates the
+        weights: `loss`, `objective` and `gap` refer to all rows. The gap then bounds what the other rows could still
+        bring, and is larger than the tolerance. By default all rows are used.
     memory
-        Bytes. A table whose likelihoods would take more in float32 is read anew in each pass; shrinkage, intervals
-        and improvement are then those of a sample of its documents (`result.notes`): of memory / (16 k) rows, at most
+        Bytes. A table whose likelihoods would take more in float32 is read again in each pass. Shrinkage, intervals
+        and improvement then come from a sample of its documents (`result.notes`): memory / (16 k) rows, at most
         four million numbers or 20,000 rows, at least 1,000 rows. The whole process takes about twice as much, apart
         from an array that it is given and what Python takes by itself.
 
@@ -178,7 +178,7 @@ class MixMinResult(SearchResult):
 
     Notes
     -----
-    `interval` refits on 200 bootstrap draws. The interval of `improvement` is that of the mean of paired differences,
+    `interval` refits on 200 bootstrap draws. The interval of `improvement` is for the mean of paired differences,
     by document, in nats per row.
     """
 
@@ -199,12 +199,13 @@ class MixMinResult(SearchResult):
         """
         Return [k], minus the gradient of the objective at the weights: nats per row and unit of weight.
 
-        Of a source that is far from being used it may be an upper bound; of one that is not allowed it is that of the
-        loss alone.
+        For a source that is far from being used it may be an upper bound. For one that is not allowed it is the
+        gradient of the loss alone.
         """
         out = self.allowed.full(self._gain)
         excluded = np.setdiff1d(np.arange(out.size), self.allowed.positions)
         if excluded.size:
+            # of sources that are not allowed nothing was computed: a pass over the table, made only if asked for
             out[excluded] = gain_of(self.table, self._search.whole, self.weights, excluded)
         return out
 
@@ -294,6 +295,7 @@ def _fit(
 ) -> MixMinResult:
     """Return the result for a complete table."""
     seed = checked_seed(seed)
+    # a result in memory has likelihoods to use again; a file or numbers have only weights
     previous = start._search if isinstance(start, MixMinResult) else None
     if previous is not None:
         allowed = replace(allowed, positions=previous.order(table, allowed.positions))
@@ -307,11 +309,13 @@ def _fit(
     )
     folds = _cross_validate(search.problem, seed) if settings.shrinkage == "cv" else None
     shrinkage = float(settings.shrinkage) if folds is None else _chosen(folds)
+    # of all rows, or of the sample under max_rows
     own = problem(search.fitted, np.empty(0, np.int64))
     region = own.region(shrinkage)
     first = scale_onto_bounds(own.prior, own.lower, own.upper)
     found = solve_certified(search.fitted, region, settings.tolerance, first, near)
     warn_uncertified(found.gap, settings.tolerance, depth=4)
+    # the offset: likelihoods are scaled row by row, which shifts the loss
     found, offset = search.of_all(found, region)
     return MixMinResult(
         weights=allowed.full(found.weights),

@@ -64,7 +64,7 @@ def pareto(
 
     Each point minimises lambda F_a + (1 - lambda) F_b (F as in WorstRegret), both ends included. The next point is
     always put where the curve is least known: between two neighbours the curve lies above both tangents and below the
-    chord; lambda is that of the chord whose triangle is highest. So points are spread along the curve, not over lambda,
+    chord; lambda comes from the chord whose triangle is highest. So points are spread along the curve, not over lambda,
     which would crowd them at the ends.
 
     Parameters
@@ -76,7 +76,7 @@ def pareto(
     points
         How many points, at least 2. There are fewer where the curve is known to the tolerance before.
     prior, shrinkage, tolerance
-        As in `WorstRegret`; the tolerance is that of every point.
+        As in `WorstRegret`; the tolerance holds for every point.
 
     Returns
     -------

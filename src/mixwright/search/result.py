@@ -176,7 +176,7 @@ class SearchResult(ABC):
         """
         Return [k, 2], the interval of each weight: percentiles over bootstrap draws of whole documents.
 
-        The shrinkage is that of the result in every draw. Intervals are of each weight alone, not joint.
+        Every draw uses the result's shrinkage. Intervals are of each weight alone, not joint.
 
         Raises
         ------

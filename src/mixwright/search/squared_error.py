@@ -162,8 +162,8 @@ class SquaredErrorResult(SearchResult):
     Notes
     -----
     `interval` refits on 200 bootstrap draws of groups of documents; there are at most 60 groups, so that one pass over
-    the rows is enough. The interval of `improvement` is that of the mean of paired differences by group, widened as
-    that of MixMin (an error e counts e / (2 loss) nats).
+    the rows is enough. The interval of `improvement` is for the mean of paired differences by group, widened as
+    MixMin's (an error e counts e / (2 loss) nats).
     """
 
     method = "squared_error"

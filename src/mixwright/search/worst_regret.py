@@ -37,8 +37,8 @@ class WorstRegret:
     - pi [k] is the prior, tau the shrinkage. It is the same for all targets and part of F_t*, so that no regret is
       negative. The exact optimum (tau = 0) over-fits targets with few rows, and so does their F_t*.
 
-    The problem is convex. Its certificate counts what is not known of the F_t* too. At the optimum the worst regret is
-    that of a weighted sum of the targets; these weights are part of the result.
+    The problem is convex. Its certificate counts what is not known of the F_t* too. At the optimum the worst regret
+    equals the regret of a weighted sum of the targets; these weights are part of the result.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ class WorstRegretResult(SearchResult):
         if not sentence.startswith("the proxies favour"):
             return sentence
         name = max(self.regrets, key=lambda target: self.regrets[target])
-        return f"{sentence}; most is given up for target {name!r}, {self.worst:.4g} nats per row"
+        return f"{sentence}; the largest regret is {self.worst:.4g} nats per row, for target {name!r}"
 
     def _file_parts(self) -> dict[str, dict[str, Any]]:
         table = self.table

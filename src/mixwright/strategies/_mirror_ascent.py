@@ -98,6 +98,7 @@ class MirrorAscent(Strategy[MirrorState]):
         moves = ~np.isnan(rewards) & np.isfinite(log_q)  # what the prior leaves out stays out
         if not moves.any():
             return log_q
+        # sources without a reward keep their weight, so the others share theirs only
         mass = _log_sum(log_q[moves])
         log_q[moves] = _of_sum_1(log_q[moves] + self.learning_rate * rewards[moves]) + mass
         log_q = _of_sum_1(log_q)
@@ -110,9 +111,7 @@ def known_losses(strategy: Strategy[Any], obs: Observation, field: str) -> Array
     """Return a field [k] of an observation, nan where a source was not seen; InputError if the field is absent."""
     value = getattr(obs, field)
     if value is None:
-        raise InputError(
-            f"{type(strategy).__name__} should be given {field} in each observation, found none; see its needs"
-        )
+        raise InputError(f"{type(strategy).__name__} needs {field} in each observation, found none; report it")
     return np.where(obs.counts > 0, value, np.nan)
 
 
@@ -131,6 +130,7 @@ def _of_sum_1(logs: Array) -> Array:
 def _held_below(log_q: Array, upper: Array) -> Array:
     """Return the logs of min(s q_i, upper_i) [k] with the s for which they sum to 1 (the KL projection)."""
     log_q, held = log_q.copy(), np.zeros(len(log_q), bool)
+    # holding one source lifts the others, which may then pass their caps: at most k rounds
     while True:
         over = ~held & (np.exp(log_q) > upper * (1 + 1e-12))
         if not over.any():

@@ -115,6 +115,7 @@ class PiKERule:
 
     def moved(self, state: PiKEState, bound: Bound) -> PiKEState:
         """Return the state with the weights of the rule; sources with an unknown entry keep theirs."""
+        # an unknown source keeps its weight; the others share what they had
         known = ~np.isnan(bound.gain + bound.noise)
         weights = state.weights.copy()
         if known.any():
@@ -136,6 +137,7 @@ class PiKERule:
         if self.rule == "restoring":
             exponent = exponent - zeta2 * bound.curvature * weights
         spread = float(np.ptp(exponent[weights > 0])) if np.any(weights > 0) else 0.0
+        # only differences of exponents matter; bounding them bounds how far one update may go
         if self.scale_free and spread > self.move:
             exponent = exponent * (self.move / spread)
         return exponentiated_step(weights, exponent, lower, mass)
@@ -144,6 +146,7 @@ class PiKERule:
         """Return the numbers given; without, those relative to the size of the terms."""
         if self.zeta1 is not None and self.zeta2 is not None:
             return self.zeta1, self.zeta2
+        # gradients shrink in training: relative to their size, one rate serves all of it
         scale = float((bound.gain + self.ratio * bound.noise).mean())
         zeta1 = self.rate / scale if scale > 0 else 0.0
         return zeta1, self.ratio * zeta1
@@ -157,8 +160,9 @@ def _one_is_left(weights: Array, floor: Array) -> bool:
 def _averaged(total: Array, examples: Array, value: Array | None, counts: Array, decay: float) -> tuple[Array, Array]:
     """Return numerators and denominators of a mean over updates, by examples, that forgets."""
     if value is None:
-        raise InputError("PiKE should be given its gradient statistics in each observation, found none; see its needs")
+        raise InputError("PiKE needs its gradient statistics in each observation, found none; report them")
     known = (counts > 0) & ~np.isnan(value)
+    # by examples: a mean over few rows should not weigh as much as one over many
     new = (1 - decay) * np.where(known, counts, 0.0)
     return decay * total + new * np.where(known, value, 0.0), decay * examples + new
 
@@ -170,6 +174,7 @@ def _mean(total: Array, examples: Array) -> Array:
 
 def _optimal(bound: Bound, zeta1: float, zeta2: float, weights: Array, lower: Array) -> Array:
     """Return the minimum of the bound; sources without a gradient get the floor, and all stay if none has one."""
+    # without a gradient the bound says nothing of a source
     steep = (bound.gain > 0) | (bound.curvature > 0)
     if not steep.any():
         return weights

@@ -116,7 +116,7 @@ class AMAS(MirrorAscent):
         losses, drawn, planned = self.losses(obs), obs.counts > 0, obs.planned
         if planned is None:
             raise InputError(
-                "AMAS with estimator='importance' should be given planned, the weights that the rows were drawn with, "
+                "AMAS with estimator='importance' needs planned, the weights that the rows were drawn with, "
                 "found none; report PlannedStep.weights, or use estimator='present'"
             )
         if impossible := np.flatnonzero(drawn & (planned == 0)).tolist():

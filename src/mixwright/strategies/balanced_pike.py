@@ -43,7 +43,7 @@ class BalancedPiKE(PiKERule, Strategy[BalancedPiKEState]):
       zeta_1 y_i^2 |g_i|^2 - zeta_2 y_i^2 sigma_i^2 / (2 b), with the statistics of the unweighted losses
 
     The paper (as far as it could be read) leaves open which of the two is meant. In the rules "restoring" and
-    "optimal" the second-order term is that of the step, too: gamma |g_i|^2, times y_i^2 in the second reading.
+    "optimal" the second-order term follows the same choice: gamma |g_i|^2, times y_i^2 in the second reading.
 
     Parameters
     ----------

@@ -31,8 +31,8 @@ class Schedule(Strategy[ScheduleState]):
     Weights that follow the step alone, written down before training.
 
     Starts at its first weights, not at the prior. With `interpolate`, weights between two steps t0 < t < t1 are
-    w(t) = w0 + (t - t0) / (t1 - t0) * (w1 - w0); without, they are those of the last step at or before t. After the
-    last step they stay.
+    w(t) = w0 + (t - t0) / (t1 - t0) * (w1 - w0); without, the last step at or before t gives them. After the last
+    step they stay.
 
     Parameters
     ----------

@@ -83,7 +83,7 @@ class Interleaved(IterableDataset[Any]):
     Streamed data sets, which have no row numbers, in the plan's order of sources.
 
     The plan says which source each slot is of; the next example of that source fills it. Which example it is, and its
-    shuffling, is the data set's own affair. A data set that is at its end begins anew (with `set_epoch`, where it has
+    shuffling, is up to the data set. A data set that is at its end starts again (with `set_epoch`, where it has
     one). With workers, give each its own data (`datasets` shards): this reads in the process that iterates it.
 
     Parameters

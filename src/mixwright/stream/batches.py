@@ -125,7 +125,7 @@ def to_torch(rows: Rows, collate: Callable[[list[Any]], Any] | None, slots: Slot
     for kind, place in zip(others, places[1:], strict=True):
         if kind != first:
             raise InputError(
-                f"rows of a batch should be alike to be stacked, found {first:.120} in {places[0]}, and {kind:.120} in "
+                f"rows of a batch should be of one form, found {first:.120} in {places[0]}, and {kind:.120} in "
                 f"{place}; convert one of them, or give collate=, a function that takes the list of rows"
             )
     try:

@@ -110,6 +110,7 @@ class Sources(Mapping[str, Source]):
         if self.by_address:
             return self._copied(source, row, note)
         parts, slots = [], []
+        # one call per source and batch; stable, so that rows stay in the order of the plan
         order = np.argsort(source, kind="stable")
         ordered = source[order]
         edges = np.flatnonzero(np.diff(ordered)) + 1
@@ -130,6 +131,7 @@ class Sources(Mapping[str, Source]):
     def _failure(self, i: int, rows: NDArray[np.int64], error: Exception) -> InputError:
         """Find the first row that fails when it is read alone, and say so."""
         source, bad = self._sources[i], int(rows[0])
+        # a source fails for a whole batch: read row by row to name the one at fault
         for one in rows.tolist():
             try:
                 source.gather(np.array([one]))
@@ -146,6 +148,7 @@ class Sources(Mapping[str, Source]):
 
     def _addresses(self) -> tuple[Any, ...]:
         """Return what a copy by address needs, or () if it does not apply."""
+        # memory maps of equal windows: a row is an address, so a batch is one loop of copies
         sources = [s for s in self._sources if isinstance(s, TokenRows) and not s.boundaries]
         windows = [s.windows for s in sources]
         alike = len({(w.dtype, w.shape[1:]) for w in windows}) == 1 and len(windows) == len(self)
@@ -179,6 +182,7 @@ class Sources(Mapping[str, Source]):
 
     def _chosen(self, rows: int) -> Any:
         """Return the compiled copy if it is wanted and pays by now, else the plain one."""
+        # loading numba takes a second: only after enough rows
         self._read += rows
         if self._compiled or (self._compiled is None and (self._read >= _PLAIN_ROWS or "numba" in sys.modules)):
             self._copy = _compiled_copy()

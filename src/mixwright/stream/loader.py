@@ -35,11 +35,11 @@ class MixtureLoader:
     sources
         By name, in the plan's order: Source, or what `open_source` opens.
     plan
-        Its sizes must be those of the sources. Weights change by `plan.set_weights`, or by the Mixture in it.
+        Its sizes must match the sources. Weights change by `plan.set_weights`, or by the Mixture in it.
     rank, world_size
-        This process, and how many there are. The batch size of the plan is that of all of them.
+        This process, and how many there are. The plan's batch size counts the rows of all of them.
     accumulate
-        Batches per optimiser step (gradient accumulation): the rows of a step come in so many parts.
+        Batches per optimiser step (gradient accumulation): the rows of a step come in this many parts.
     num_workers, ahead
         Worker processes, and batches that each reads ahead. `loader.steps_ahead` steps are then planned beyond the one
         at work: weights can be changed from the next one on.
@@ -105,6 +105,7 @@ class MixtureLoader:
         self._driver = plan._driver
         if self._driver is not None and hasattr(self._driver, "check_ahead"):
             self._driver.check_ahead(self.steps_ahead)
+        # the state of any consumed step must still be known while workers read ahead
         plan._history_steps = max(plan._history_steps, self.steps_ahead + 8)
         self._step, self._piece, self._round = plan.step, 0, 0
         self._gone: dict[str, str] = {}  # fingerprints of removed sources, for the day they come back
@@ -129,6 +130,7 @@ class MixtureLoader:
         self._round += 1
         skip, slots = self._piece, iter(self._sampler)
         for _ in range(skip):
+            # a state may lie within a step: its first batches were consumed already
             next(slots)
         return self._from_workers(slots) if self.num_workers else self._here(slots)
 
@@ -140,6 +142,7 @@ class MixtureLoader:
 
     def _from_workers(self, slots: Iterator[Slots]) -> Iterator[Batch]:
         at, waiting = self._round, deque[Slots]()
+        # shared memory outlives a worker that dies: it says which row was read last
         notes = torch.full((self.num_workers, 2), -1, dtype=torch.int64).share_memory_()
         loader = DataLoader(
             Reader(self.sources, self.collate, notes),
@@ -157,19 +160,22 @@ class MixtureLoader:
                 inputs = next(batches)
             except StopIteration:
                 return
+            # torch reports a dead worker so; the row at fault is found from the notes
             except RuntimeError as error:
                 if explained := self._explained(error, batches, notes.numpy()):
                     raise explained from error
                 raise
+            # torch would wrap an exception of a worker in its own text: the message comes as a value
             if isinstance(inputs, Failure):
                 raise InputError(inputs.message)
             yield self._consumed(waiting.popleft(), inputs, at)
 
     def _consumed(self, slots: Slots, inputs: Any, at: int) -> Batch:
         """Count a batch that is handed out in the iteration `at`."""
+        # two iterations of one loader would take turns at one plan
         if at != self._round:
             raise InputError(
-                "this iteration is over: the loader was iterated anew or took a state; use iter(loader) again"
+                "this iteration is over: a new one was started, or the loader took a state; use iter(loader) again"
             )
         if (slots.step, slots.piece) != (self._step, self._piece):
             raise InputError(
@@ -184,6 +190,7 @@ class MixtureLoader:
 
     def _rewind(self) -> None:
         """Take the plan back over what was read ahead and not consumed."""
+        # what was planned ahead and never consumed must be planned again, or its rows would be lost
         if self.plan.step != self._step:
             try:
                 state = self.plan.state_dict(self._step)
@@ -226,7 +233,7 @@ class MixtureLoader:
             From `state_dict`.
         changed
             Allow sources that were added, removed or reordered; see Plan.load_state_dict. A Mixture of other sources
-            than the checkpoint's begins anew: what its strategy knew is of those.
+            than the checkpoint's starts again: its strategy's state belongs to the former ones.
 
         Raises
         ------
@@ -240,14 +247,14 @@ class MixtureLoader:
             )
         if (self._driver is None) != ("mixture" not in state):
             raise InputError(
-                "the state should be of a loader with a Mixture exactly if this plan has one; make them alike"
+                "the state should have a Mixture exactly if this plan has one; make the plan as it was then"
             )
         known = self._checked_prints(state)
         mixture, driver = state.get("mixture"), self._driver
-        anew = changed and isinstance(mixture, Mapping) and mixture.get("sources") != list(self.sources.names)
+        afresh = changed and isinstance(mixture, Mapping) and mixture.get("sources") != list(self.sources.names)
         before = self.plan.state_dict(self._step)
         self.plan.load_state_dict(state["plan"], changed=changed)
-        if driver is not None and not anew:
+        if driver is not None and not afresh:
             try:
                 driver.load_state_dict(mixture)  # type: ignore[attr-defined]
             except BaseException:  # the Mixture is as it was, its log too

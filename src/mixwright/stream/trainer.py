@@ -42,8 +42,8 @@ def use_stream(trainer: Any, loader: MixtureLoader, inputs: Callable[[Batch], An
     Returns
     -------
     callback
-        Its `batches` are those of the optimiser step at work, one per piece: their `source` and `weights` are what a
-        loss per source needs.
+        Its `batches` belong to the optimiser step at work, one per piece. A loss per source needs their `source` and
+        `weights`.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def attach(trainer: Any, callback: Callback, inputs: Callable[[Batch], Any] | No
     for theirs, found, ours, expected in checks:
         if found != expected:
             raise InputError(
-                f"the Trainer's {theirs} should be the loader's {ours} ({expected}), found {found}; make them alike"
+                f"the Trainer's {theirs} should be the loader's {ours} ({expected}), found {found}; set the same"
             )
     if args.max_steps <= 0:
         raise InputError(f"the Trainer's max_steps should be set (the stream has no epochs), found {args.max_steps}")
@@ -132,7 +132,7 @@ class MixtureCallback(TrainerCallback, ExportableState):
             if self.loader.step != state.global_step + self._offset:
                 raise InputError(
                     f"the stream's state should be of step {state.global_step + self._offset}, found "
-                    f"{self.loader.step}; the checkpoint is not whole: use an earlier one"
+                    f"{self.loader.step}; the checkpoint is incomplete: use an earlier one"
                 )
         else:
             self._offset = self.loader.step - state.global_step

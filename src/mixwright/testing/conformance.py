@@ -112,7 +112,7 @@ def on_the_simplex(case: StrategyCase) -> None:
 
 
 def starts_where_it_says(case: StrategyCase) -> None:
-    """Check that the first weights are those of `starts_at`: the prior, unless the strategy says otherwise."""
+    """Check that the first weights equal `starts_at`: the prior, unless the strategy says otherwise."""
     for k, prior in _priors():
         strategy = case.make(k)
         _same(strategy.weights(strategy.init(prior.copy())), strategy.starts_at(prior.copy()), "the first weights")

@@ -170,7 +170,7 @@ def _depths(size: int, starts: Ints) -> Ints:
 
 
 def _levels(ids: Ints, depth: Ints, order: int, vocab_size: int) -> Iterator[_Level]:
-    """Yield the levels 1 .. order; the counts of a level are those of left neighbours, so each waits for the next."""
+    """Yield the levels 1 .. order; a level counts the left neighbours of the next, so each waits for the next."""
     grams = ids  # [n] the number of the m-gram that ends at each position, -1: it would begin before its document
     keys, raw = np.arange(vocab_size), np.bincount(ids[depth > 0], minlength=vocab_size)
     contexts = 1

@@ -80,8 +80,8 @@ class TargetRows:
         """
         Make one row per question from (prompt ids, answer ids).
 
-        "joint" is the likelihood of prompt and answer, cut into chunks like a document. "answer" is that of the answer
-        given the prompt; a prompt too long for the context loses its start.
+        "joint" is the likelihood of prompt and answer, cut into chunks like a document. "answer" is the likelihood
+        of the answer given the prompt. A prompt too long for the context loses its start.
         """
         _check(context, unit, _QUESTION_UNITS)
         pairs = [(np.asarray(prompt, np.int32), np.asarray(answer, np.int32)) for prompt, answer in questions]

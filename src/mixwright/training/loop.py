@@ -124,7 +124,7 @@ class LanguageModelLoop:
         return fingerprint(self.made_from)
 
     def run(self, anew: bool) -> TrainingResult:
-        """Do the training, or the rest of it; `anew`: whether another training in the folder is removed."""
+        """Train, or resume; `anew`: whether another training in the folder is removed."""
         settings = self.settings
         self.model = build_model(self.spec, self.tokenizer, settings.context, settings.seed)
         flops = training_flops(self.model, settings.steps * settings.batch_size * settings.context)
@@ -147,19 +147,21 @@ class LanguageModelLoop:
             return
         if position["ranks"] != self.ranks.size:
             raise InputError(
-                f"{self.folder} holds a checkpoint of {position['ranks']} ranks, found {self.ranks.size} here; go on "
-                "with as many, since rows are dealt out by rank"
+                f"{self.folder} holds a checkpoint of {position['ranks']} ranks, found {self.ranks.size} here; resume "
+                f"with {position['ranks']}, since each rank reads its own rows"
             )
         load_checkpoint(self._checkpoint, self.model, self.stepper.optimizer)
         self.batches.load_state_dict(position["plan"])
         if self.watcher:
             watched = position["observer"]
             self.watcher.mixture.load_state_dict(watched["mixture"])
+            # statistics since the last observation are of a rank's own rows
             self.watcher.load_state_dict({**watched, "statistics": watched["statistics"][self.ranks.rank]})
         self.losses = StepLosses(*map(np.array, position["losses"]))
         for name in ("step", "seconds", "curve", "skipped", "skipped_in_a_row"):
             setattr(self, name, position[name])
         if self.ranks.main:
+            # lines after the checkpoint are of steps that come again
             os.truncate(self.folder / "metrics.jsonl", position["metrics"])
 
     def _position(self, anew: bool) -> dict[str, Any] | None:
@@ -176,11 +178,13 @@ class LanguageModelLoop:
             )
         if not anew and (self.folder / "result.json").exists():
             raise InputError(
-                f"{self.folder} holds a finished training that was made from other data or settings; choose another "
-                "folder, or put back what was there"
+                f"{self.folder} holds a finished training with other data or settings; choose another folder, or "
+                "restore the former data and settings"
             )
+        # the result first: without it the folder counts as unfinished, whatever comes next
         (self.folder / "result.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder / "model", ignore_errors=True)
+        # a metrics file that is too short belongs to something else
         if position is not None and position["fingerprint"] == name and length >= position["metrics"]:
             return position
         self._checkpoint.unlink(missing_ok=True)
@@ -207,6 +211,7 @@ class LanguageModelLoop:
                 found = self.stepper.gradient(
                     self.step, batch, time.monotonic() - saved >= self.settings.checkpoint_seconds
                 )
+                # from here the model and the counters may disagree: an interruption must not save them
                 whole_step = False
                 self._take(found)
                 if self.watcher:
@@ -222,6 +227,7 @@ class LanguageModelLoop:
                     note = "no finite loss" if mean is None else f"loss {mean:.3f}"
                     self.progress("train", self.step, self.settings.steps, note)
         except KeyboardInterrupt:
+            # saving is a meeting of all ranks, and the others may be in a step
             if whole_step and self.ranks.size == 1:
                 self._save()
             raise
@@ -250,7 +256,7 @@ class LanguageModelLoop:
         if self.settings.non_finite == "stop":
             raise self._diverged(said)
         if self.skipped_in_a_row > _MOST_SKIPPED:
-            raise self._diverged(f"{said}, after {_MOST_SKIPPED} steps in a row that were skipped,")
+            raise self._diverged(f"{said}, after {_MOST_SKIPPED} skipped steps in a row,")
 
     def _sources_of(self, found: Gradient) -> list[str]:
         """Return the sources whose loss is not finite; all of the step, if every loss is finite."""
@@ -264,7 +270,7 @@ class LanguageModelLoop:
     def _watch(self) -> None:
         """Add a point to the curve."""
         if self.step == self.settings.steps and not self._is_finite():  # no later loss would show it
-            raise self._diverged("a model whose answers are not")
+            raise self._diverged("a model with outputs that are not finite")
         found = dict(self.ranks.shared(self.evaluate(self.model))) if self.evaluate else {}
         if not all(math.isfinite(loss) for loss in found.values()):
             raise self._diverged(f"evaluation loss {', '.join(f'{loss:.4g}' for loss in found.values())}")
@@ -289,6 +295,7 @@ class LanguageModelLoop:
         self._clock()
         self.metrics.flush()
         if self.ranks.main:
+            # the checkpoint names the length of this file, so it must be on disk first
             os.fsync(self.metrics.fileno())
         state: dict[str, Any] = {"fingerprint": self.fingerprint, "made_from": self.made_from}
         state |= {"metrics": os.fstat(self.metrics.fileno()).st_size, "ranks": self.ranks.size}
@@ -319,6 +326,7 @@ class LanguageModelLoop:
                 model.load_state_dict(tensors)
             with no_bars():
                 model.save_pretrained(partial)
+            # a whole model or none: the name appears once it is complete
             partial.rename(self.folder / "model")
             values = {"steps": self.step, "tokens": self._tokens, "seconds": self.seconds, "curve": self.curve}
             values |= {"flops": flops, "fingerprint": self.fingerprint, "skipped": self.skipped}

@@ -66,7 +66,7 @@ def check_context(config: Any, context: int, title: str = "the model") -> None:
     """Raise InputError if a model with this configuration cannot read `context` tokens at once."""
     limit = next((v for name in _POSITIONS if isinstance(v := getattr(config, name, None), int)), context)
     if limit < context:
-        raise InputError(f"{title} reads at most {limit} tokens at once, asked for a context of {context}; lower it")
+        raise InputError(f"{title} reads at most {limit} tokens at once, found a context of {context}; lower it")
 
 
 def _check_vocabulary(found: int, tokenizer: Tokenizer, title: str) -> None:

@@ -52,6 +52,7 @@ class Ranks:
 
         blocks = set(getattr(model, "_no_split_modules", None) or ())
         for module in list(model.modules()):
+            # block by block, so that only one block's parameters are whole at a time
             if type(module).__name__ in blocks:
                 fully_shard(module)
         return fully_shard(model)
@@ -76,6 +77,7 @@ class Ranks:
         """Return rank 0's value on every rank."""
         if self.size == 1:
             return value
+        # objects and not tensors: positions and losses are small, and their shapes differ
         box = [value]
         torch.distributed.broadcast_object_list(box, src=0)
         return box[0]

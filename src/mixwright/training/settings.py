@@ -52,9 +52,9 @@ class TrainingSettings:
         Where a strategy gives the weights: steps between its observations, and from one to the first step of the
         weights that follow.
     statistics, statistics_steps
-        Gradient statistics per source: "needed" (where the strategy reads them) or "always"; taken in so many steps
-        before each observation: the latest, which a strategy acts on, and several, since one step may have too few
-        rows of a source.
+        Gradient statistics per source: "needed" (where the strategy reads them) or "always". They are taken in the last
+        `statistics_steps` steps before each observation: recent, since a strategy acts on them, and several, since
+        one step may have too few rows of a source.
     accumulate
         Micro-batches that a step's rows are dealt out to, on each rank.
     precision

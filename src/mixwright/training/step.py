@@ -91,6 +91,7 @@ class Stepper:
     ) -> None:
         self.model, self._settings, self._ranks, self._k, self._statistics = model, settings, ranks, k, statistics
         self._device = next(model.parameters()).device
+        # bfloat16 needs no loss scale, unlike float16
         self._low = settings.precision == "bfloat16" or (settings.precision == "auto" and self._device.type == "cuda")
         self.optimizer = _optimizer(model, settings.weight_decay)
         if statistics is not None:
@@ -117,8 +118,10 @@ class Stepper:
         for part in parts:
             with self._ranks.syncing(self.model, part is parts[-1]):
                 losses = losses.plus(self._backward(step, part))
+        # FSDP2 has a part of the norm on each rank; `whole` adds them up
         norm = float(whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)))
         asked = np.array([float(ask and self._ranks.main)])
+        # losses and the request go in one sum: ranks meet once a step
         found = self._ranks.sum(np.concatenate([*losses, asked]))
         return Gradient(StepLosses(*np.split(found[:-1], 3)), norm, bool(found[-1]))
 
@@ -136,6 +139,7 @@ class Stepper:
     def _backward(self, step: int, part: TokenBatch) -> StepLosses:
         """Add the gradient of a micro-batch; ranks average theirs, so a row counts ranks / batch_size on its rank."""
         share = len(part.source) * self._ranks.size / self._settings.batch_size
+        # the statistics need each row's weight in the loss that is differentiated
         weight = None if share == 1 else share / len(part.source)
         watched = self._statistics
         if watched is None:
@@ -151,6 +155,7 @@ class Stepper:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
             logits = self.model(input_ids=tokens[:, :-1], use_cache=False).logits
         answers = tokens[:, 1:].flatten()
+        # float32: a sum of small differences would be lost in bfloat16
         losses = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), answers, reduction="none")
         (losses.mean() * share).backward()
         rows: NDArray[np.float64] = losses.detach().view(len(part.source), -1).double().mean(1).cpu().numpy()

@@ -60,6 +60,7 @@ class SampledStatistics:
 
     def check(self, model: Any) -> None:
         """Raise InputError now, rather than when training begins, if the model or an option does not fit."""
+        # without the optimiser, which does not exist yet
         self._made(model, {**self._options, "optimizer": None})
 
     def attach(self, model: Any, optimizer: Any = None) -> None:
@@ -123,6 +124,7 @@ class SampledStatistics:
             return
         state = self._running.state_dict()
         vector = sum_over_ranks(_pending(state), next(self._running.model.parameters()).device)
+        # the sum waits on rank 0 and nothing on the others, or the next observation would count it once per rank
         self._running.load_state_dict(_with_pending(state, vector if _is_first() else np.zeros_like(vector)))
 
     def state_dict(self) -> dict[str, Any]:
@@ -145,6 +147,7 @@ class SampledStatistics:
         if "statistics" not in state:
             state = {"observations": 0, "unknown": [0] * self._k, "statistics": state}
         running = state["statistics"]
+        # every rank reads the same file: only rank 0 may take up what waits
         if gathered and not _is_first():
             running = _with_pending(running, np.zeros_like(_pending(running)))
         self._running.load_state_dict(running)

@@ -122,9 +122,11 @@ class Watcher:
         ledger
             Returns the plan's account, for the log of decisions.
         """
+        # no step since the last observation (all were skipped): there is nothing to observe
         if (step + 1) % self.every or not self.since.steps:
             return False
         observation = Observation(step=step, batch_size=self.batch_size, **self._found(step, model))
+        # a ledger goes through the whole plan: make one only for a log
         account = None if ledger is None or self.mixture.log is None else ledger()
         self.mixture.observe(observation, account)
         self._alarms += "alarm" in self.mixture.strategy.remarks(self.mixture.state)
@@ -135,9 +137,11 @@ class Watcher:
     def _found(self, step: int, model: Any) -> dict[str, Any]:
         read = self.mixture.strategy.needs | self.mixture.strategy.uses
         found: dict[str, Any] = {**self._fields(self.since), "planned": self.since.planned / self.since.steps}
+        # a measure may run the model on every source: only what the strategy reads is measured
         found |= {name: measure(model) for name, measure in self._measures.items() if name in read}
         if self._evaluates and "eval_loss" in read - set(found):
             found["eval_loss"] = self.held_out
+        # take() even if nothing reads it: ranks meet there, and its window must end; what was measured goes before
         return found if self.statistics is None else {**self.statistics.take(step, self.batch_size), **found}
 
     def evaluated(self, metrics: Mapping[str, Any] | None) -> None:

@@ -69,6 +69,7 @@ class Window:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken; in a Trainer's checkpoint of an earlier version each sum has its name."""
+        # earlier versions may have had more sums, after these
         sums = state["sums"] if "sums" in state else [state[name] for name in self.names]
         self._sums = np.array(sums, np.float64)[: len(self.names)].reshape(len(self.names), self.k)
         self.planned = np.array(state["planned"], np.float64).reshape(self.k)

@@ -85,7 +85,7 @@ def places_of(paths: Mapping[str, Any] | None, sources: Iterable[str], keys: tup
         if name not in names:
             nearest = get_close_matches(str(name), names, n=1)
             advice = f"did you mean {nearest[0]!r}?" if nearest else f"its sources are {', '.join(names[:10])}"
-            raise InputError(f"there is a path for {name!r}, which is no source of the mixture; {advice}")
+            raise InputError(f"there is a path for {name!r}, which is not a source of the mixture; {advice}")
     return {name: _place(name, value, keys) for name, value in paths.items()}
 
 

@@ -89,7 +89,7 @@ def _trl(text: str) -> Found:
     if lacking := [name for name, weight in pairs if weight is None]:
         raise InputError(
             f"every data set should have a fraction, found none for {lacking[0]!r}; without fractions TRL takes all "
-            "rows, which are no weights"
+            "rows, which gives no weights"
         )
     return _pairs(pairs)
 
@@ -200,7 +200,7 @@ def _literal(text: str) -> dict[Any, Any] | None:
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return None
     if len(keys) != len(made):
-        raise InputError("a name is there twice in SOURCES; rename or remove one")
+        raise InputError("a name appears twice in SOURCES; rename or remove one")
     return made
 
 

@@ -200,8 +200,8 @@ def _check_answers(pair: TextPair, columns: PairColumns) -> None:
 def _equal(columns: PairColumns) -> BadRowError:
     return BadRowError(
         "equal answers",
-        f"{columns.chosen!r} and {columns.rejected!r} should differ, found the same; a pair of equals prefers nothing: "
-        "remove the row",
+        f"{columns.chosen!r} and {columns.rejected!r} should differ, found the same; equal answers express no "
+        "preference: remove the row",
     )
 
 

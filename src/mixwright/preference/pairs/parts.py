@@ -72,7 +72,7 @@ def notes_of_parts(pairs: Pairs, lost: Lost) -> list[str]:
     for text, rows in lost.items():
         start = f"{pairs.name}: {len(rows):,} of {total:,} pairs "
         if text == _BOS:
-            notes.append(start + "have a prompt with the BOS that the tokenizer adds: it is there once")
+            notes.append(start + "have a prompt that starts with the tokenizer's BOS: it is kept once")
             continue
         notes.append(
             start

@@ -235,7 +235,7 @@ def collate_pairs(pad: int = 0) -> Callable[[list[PairRow]], dict[str, Any]]:
     """
     Return a function from a list of PairRow to tensors.
 
-    They are those of `PairBatch` (input_ids, attention_mask, completion_mask [2b, t], lengths [b, 2]), and, where the
+    The tensors of `PairBatch` (input_ids, attention_mask, completion_mask [2b, t], lengths [b, 2]), and, where the
     rows have them, reference [b, 2] and specialist [b], float32.
     """
     return functools.partial(_collated, pad=pad)

@@ -119,7 +119,7 @@ class Leak:
         pairs = "pair" if self.pairs == 1 else "pairs"
         return (
             f"{self.prompts:,} held-out {prompts} of {self.test} ({self.pairs:,} {pairs}), also trained on in "
-            f"{self.train}: what is measured there is better than it should be"
+            f"{self.train}: results there are too optimistic"
         )
 
 

@@ -38,7 +38,7 @@ def find_model(path: Path | str) -> Path:
                 "and give the folder of that"
             )
     unfinished = (path / ".mixwright-run").exists()
-    advice = "it is a run that is not finished: go on with it first" if unfinished else "check the path"
+    advice = "the run is not finished: resume it first" if unfinished else "check the path"
     raise InputError(f"{path}: there should be a model (config.json) here or in {path / 'model'}, found none; {advice}")
 
 

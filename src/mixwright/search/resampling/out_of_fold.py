@@ -21,7 +21,7 @@ def out_of_fold(problem: SearchProblem, shrinkage: float, seed: int, fits: FoldF
     """
     Return the losses [n], [n] of rows under weights fitted without their fold: shrinkage chosen without it, and given.
 
-    `fits` are those of the cross-validation that chose the shrinkage, None where it was given.
+    `fits` come from the cross-validation that chose the shrinkage; None where it was given.
     """
     if fits is None:
         fold = assign_folds(problem.share, seed)[problem.document]

@@ -20,8 +20,8 @@ from mixwright.search.solver.streamed import StreamedEvidence, block_moments, su
 from mixwright.search.table.table import LikelihoodTable
 
 MEMORY = float(1 << 30)  # bytes: larger tables are streamed
-LEAST_ROWS = 20_000  # of a streamed table, at least so many rows are resampled where they fit into memory
-FEWEST_ROWS = 1_000  # and so many in any case
+LEAST_ROWS = 20_000  # of a streamed table, resample at least this many rows where they fit into memory
+FEWEST_ROWS = 1_000  # and this many in any case
 RESAMPLED_BYTES = 16.0  # of a number: its log and its likelihood, in float64
 READ = 1 << 22  # numbers that are read at a time
 
@@ -58,7 +58,7 @@ class SearchRows:
 
     @property
     def streamed(self) -> bool:
-        """Whether the rows are read anew in each pass."""
+        """Whether the rows are read again in each pass."""
         return 4.0 * self.table.n * self.allowed.size > self.memory
 
     @cached_property
@@ -136,7 +136,7 @@ class SearchRows:
 
     @property
     def partial(self) -> bool:
-        """Whether the weights are those of some of the rows."""
+        """Whether the weights come from some of the rows only."""
         return self.max_rows is not None and self.some
 
     @property
@@ -190,12 +190,12 @@ class SearchRows:
         )
         if self.partial:
             return (
-                f"the weights, their intervals and the improvement are those of {size}; loss, objective and gap are of "
-                "all rows: the optimum of all rows is better by the gap at most",
+                f"the weights, their intervals and the improvement come from {size}; loss, objective and gap refer to "
+                "all rows: the optimum of all rows is better by at most the gap",
             )
         return (
-            f"a shrinkage by cross-validation, the intervals and the improvement are those of {size}: all rows would "
-            "give narrower intervals; weights, loss and gap are of all rows",
+            f"a shrinkage by cross-validation, the intervals and the improvement come from {size}: all rows would "
+            "give narrower intervals; weights, loss and gap refer to all rows",
         )
 
 

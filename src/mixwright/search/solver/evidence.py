@@ -214,7 +214,7 @@ class Evidence:
         return float(self.c @ self.maximum)
 
     def sample(self) -> Evidence | None:
-        """Return every so many rows, for a first guess (its exact moments are those of P); None if there are few."""
+        """Return every `step`-th row, for a first guess (the exact moments stay P's); None if there are few."""
         if self.step < 2:
             return None
         assert self._sample is not None
@@ -343,7 +343,7 @@ class Evidence:
         return Moments(float(sum(loss for loss, _ in parts)), gain, np.ones(self.k, bool))
 
     def curvature(self, w: Array, chosen: NDArray[np.intp], rows: int) -> Array:
-        """Return the Hessian [len(chosen), len(chosen)] of the loss at `w`, from about so many rows of P."""
+        """Return the Hessian [len(chosen), len(chosen)] of the loss at `w`, from about `rows` rows of P."""
         every = max(1, self.n // rows)
         y, c = self._y(w)[::every], self.c[::every]
         with np.errstate(divide="ignore", over="ignore"):

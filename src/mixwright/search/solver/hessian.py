@@ -13,7 +13,7 @@ Matrix = NDArray[np.floating]
 PRODUCT_ELEMENTS = 16_000_000  # up to n * k^2 of this size the column products are kept: every Hessian is one product
 OWN_WORK = 2e10  # up to this many operations an iteration, each replicate has its own Hessian; above, they share one
 SAMPLED_ROWS, SAMPLED_PER_SOURCE, SAMPLED_ITERATIONS = 20_000, 250, 12  # such a Hessian is about 5 % off
-SHARED_WORK = 5e9  # n * k^2 of a shared Hessian; larger tables give it every so many rows
+SHARED_WORK = 5e9  # n * k^2 of a shared Hessian; larger tables use every m-th row only
 
 
 class Hessian:
@@ -26,7 +26,7 @@ class Hessian:
         self.products = (P[:, :, None] * P[:, None, :]).reshape(n, k * k) if small else None
 
     def __call__(self, V: Matrix, iteration: int = 0) -> Array:
-        """Return [b, k, k] for V [n, b] (or [1, k, k], shared); early on a single one is that of a sample of rows."""
+        """Return [b, k, k] for V [n, b] (or [1, k, k], shared); early on a single one comes from a sample of rows."""
         (n, k), b = self.P.shape, V.shape[1]
         sampled = _sampling(n, k)
         if b == 1 and sampled >= 2 and iteration < SAMPLED_ITERATIONS:
@@ -39,7 +39,7 @@ class Hessian:
         return np.stack([self.weighted(V[:, i]) for i in range(b)])
 
     def weighted(self, v: Matrix, every: int = 1) -> Array:
-        """Return sum_i v_i P_i P_i^T [k, k] over every so many rows."""
+        """Return sum_i v_i P_i P_i^T [k, k] over every `every`-th row."""
         return weighted_gram(self.P[::every], v)
 
 

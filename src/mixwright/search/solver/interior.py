@@ -67,6 +67,7 @@ class Region:
 
     def gap(self, gain: Array, w: Array) -> Array:
         """Return max over allowed v of <G, v - w> for G = gain + penalty / w; both [..., k]."""
+        # at a weight of 0 the penalty's pull is infinite, and 0 * inf below would be nan
         g = np.minimum(self.with_penalty(gain, w), 1e300)
         if self.linear is not None:
             if not np.isfinite(g).all():  # a row is impossible at w
@@ -83,6 +84,7 @@ class _Barrier:
         self.region, self.mu = region, mu
         self.floored = region.lower > 0
         self.capped = region.upper < region.mass
+        # over a floor the penalty is no barrier for the bound: it stays a term of its own
         self.extra = np.where(self.floored, region.penalty, 0.0)
         space = region.linear
         self.linear = Linear(space, w, mu) if space is not None and space.has_inequalities else None
@@ -104,6 +106,7 @@ class _Barrier:
     def value(self, w: Array, dw: Array, step: Array) -> Array:
         """Return the barrier function [b] at w + step dw."""
         at = w + step[:, None] * dw
+        # mu replaces a penalty below it, so that mu alone leads the path
         logs = self.target1() * np.log(at - self.region.lower) + self.extra * np.log(at)
         own = -(logs + self.target2() * np.log(self.slack2(at))).sum(1)
         return own if self.linear is None else own + self.linear.value(w, dw, step, self.mu)
@@ -131,6 +134,7 @@ class _Barrier:
 
     def longest(self, w: Array, dw: Array) -> Array:
         """Return the longest step [b] of at most 1 that stays inside."""
+        # 0.99 of the way: on the boundary the barrier is infinite
         down = np.where(dw < 0, (w - self.region.lower) / np.maximum(-dw, 1e-300), np.inf).min(1)
         up = np.where((dw > 0) & self.capped, self.slack2(w) / np.maximum(dw, 1e-300), np.inf).min(1)
         most = np.minimum(down, up)
@@ -145,6 +149,7 @@ class _Barrier:
         z1 = self.z1 + _fraction(self.z1, self.target1() / s1 - self.z1 - self.z1 / s1 * dw)
         z2 = self.z2 + _fraction(self.z2, self.target2() / s2 - self.z2 + self.z2 / s2 * dw)
         centre1, centre2 = self.target1() / (w_new - self.region.lower), self.target2() / self.slack2(w_new)
+        # duals far off the central path make the next system ill-conditioned
         self.z1 = np.clip(z1, centre1 * 1e-6, centre1 * 1e6)
         self.z2 = np.clip(z2, centre2 * 1e-6, centre2 * 1e6)
 
@@ -226,6 +231,7 @@ def _batch(
     equal = None
     if region.linear is not None and len(region.linear.equal):
         equal = np.vstack([np.ones((1, P.shape[1])), region.linear.equal])
+    # what rounding alone may change a loss by: the line search does not ask for more
     noise = 1e-13 if P.dtype == np.float64 else 1e-6
     C = C.astype(P.dtype, copy=False)
     Y = _products(P, W) if base is None else _products(P, W) + base[:, None].astype(P.dtype)
@@ -238,6 +244,7 @@ def _batch(
         if not live.any():
             break
         if not live.all():
+            # passes over P cost in proportion to the replicates: those that are done leave
             index, W, gain, C, Y, ratio = index[live], W[live], gain[live], C[:, live], Y[:, live], ratio[:, live]
             barrier.keep(live)
         diagonal, pull, low = barrier.system(W, gain)
@@ -248,7 +255,9 @@ def _batch(
         done = (slope <= tolerance / 5) & (barrier.mu <= max(mu_end, barrier.least))
         barrier.update_duals(W, dW, step)
         W = W + step[:, None] * dW
+        # updated rather than computed again, which saves a pass over P
         Y += step.astype(P.dtype) * dY
+        # a step that was cut says that the path bends: follow it closely
         factor = np.where(step > 0.9, 0.05, np.where(step > 0.4, 0.3, 1.0))
         barrier.mu = np.maximum(mu_end, barrier.mu * factor)
     return out

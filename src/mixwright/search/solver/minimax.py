@@ -106,7 +106,7 @@ class Targets:
         return max(gap, 0.0) if np.isfinite(gap) else np.inf
 
     def certify(self, at: Point, best: Best, multipliers: Array, tolerance: float) -> Minimax:
-        """Return a point with its certificate, looking exactly at the sources whose bounds spoil it."""
+        """Return a point with its certificate, with exact values for the sources whose bounds widen it."""
         gap = self.gap(at, best, multipliers)
         if tolerance < gap < 0.05 and not at.exact.all():
             gain = multipliers @ at.gains

@@ -15,7 +15,7 @@ END = 1e-14  # slack times multiplier, relative to the scale of the problem
 SURE = 1e-9  # a weight that is farther from its bound is left where it is
 STARTS = (0.9, 0.0, 0.5)  # from `at` and from well inside: on the edge of a distance the one may fail, the other not
 MAX_ITERATIONS, PATIENCE, REFINEMENTS = 80, 4, 6
-CAREFUL = 2  # steps that have not halved what is left, after which they are those of first order
+CAREFUL = 2  # after this many steps that did not halve the residual, steps of first order follow
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,7 @@ class _Iterate:
 
     def corrected(self) -> _Iterate:
         """Return where Mehrotra's step leads."""
+        # Mehrotra: aim at the share that the straight step leaves, cubed, and correct for its curvature
         direct, share = self.ahead()
         direction = self.towards(share * self.mu, direct)
         return self.moved(direction, min(0.995 * self.longest(direction), 1.0))
@@ -147,6 +148,7 @@ class _Iterate:
         """Return where a step of first order leads, one that keeps the products near their mean, which falls."""
         direction = self.towards(min(max(self.ahead()[1], 0.05), 0.5) * self.mu)
         step = min(0.995 * self.longest(direction), 1.0)
+        # a product far below the mean blocks the next steps
         least = min(1e-3, 0.5 * float(self.products.min()) / self.mu)
         for _ in range(20):
             new = self.moved(direction, step)
@@ -189,6 +191,7 @@ def minimax_step(
     shift = (fixed - at)[rest]
     levels = levels - cuts[:, rest] @ shift
     gain = gain[free] - H[np.ix_(free, rest)] @ shift
+    # a start near a bound has a tiny slack there, and the first step would go nowhere
     room = 1e-3 * np.minimum(part.upper - part.lower, 1.0)
     found = None
     for share in STARTS if region.contains(at, 1e-9) else (0.0,):
@@ -231,6 +234,7 @@ def _assemble(
     E[0, :k], e[0] = 1.0, off
     if len(region.equal):
         E[1:, :k], e[1:] = region.equal, region.equal @ (start - at)
+    # s begins just above all values, so that their inequalities are slack
     d = start - at
     values = levels - levels.max() - cuts @ d
     spread = max(float(np.ptp(values)), 1e-3 * float(np.abs(cuts).max(initial=0.0)), 1e-9)
@@ -272,6 +276,7 @@ def solve_programme(p: Programme, x: Array) -> Optimum | None:
         if off < END or (best[0] < 1e-9 and since == PATIENCE):
             break
         try:
+            # once careful, always: what circled once would circle again
             now = now.careful() if careful else now.corrected()
         except np.linalg.LinAlgError:
             break
@@ -296,12 +301,14 @@ class _Solver:
         self.matrix = matrix
         self.size = np.where(diagonal == 0, 1.0, np.sqrt(np.maximum(np.abs(diagonal), 1e-200)))
         scaled = matrix / (self.size[:, None] * self.size)
+        # a touch of regularity, of the sign of each block; refinement takes it out
         scaled[np.diag_indices_from(scaled)] += np.where(diagonal == 0, -1e-14, 1e-14)
         self.inverse = np.linalg.inv(scaled)
 
     def __call__(self, right: Array) -> Array:
         """Return the solution for a right side."""
         out, rest = np.zeros_like(right), right
+        # residuals with the unscaled matrix win back the digits that the inverse lost
         for _ in range(REFINEMENTS):
             new = out + self.inverse @ (rest / self.size) / self.size
             left = right - self.matrix @ new

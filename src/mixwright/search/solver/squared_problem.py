@@ -88,8 +88,10 @@ class SquaredProblem:
         M = self.part(M) / self.scale
         tau = shrinkage * self.curvature / self.scale
         H = 2 * (M + tau * np.eye(len(M)))
+        # the nearest to the prior: ties are broken towards it
         w = project(self.prior, self.space) if start is None else start
         best = self._certify(M, tau, w)
+        # a fold or a draw mostly keeps the set of used sources: then one linear system solves it
         if start is not None and self.space.simple and best.gap > tolerance:
             near = self._same_face(H, best)
             best = best if near is None else min(best, self._certify(M, tau, near), key=lambda found: found.gap)
@@ -106,6 +108,7 @@ class SquaredProblem:
             found = self._certify(M, tau, w)
             if found.gap < best.gap:
                 best = found
+            # no smaller gap: rounding sets the limit
             elif turn >= 2:
                 break
         s = self.scale

@@ -1,4 +1,4 @@
-"""The rows of a likelihood table that is larger than memory: read anew in each pass, a block at a time."""
+"""The rows of a likelihood table that is larger than memory: read again in each pass, a block at a time."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class StreamedMatrix:
     P[:, chosen] [n, m] of a streamed table: read when it is multiplied or indexed, and never whole.
 
     It has what the interior-point method asks of a matrix: products with P and with its transpose, blocks of rows,
-    every so many rows, single columns.
+    every m-th row, single columns.
     """
 
     __array_ufunc__ = None  # an array on the left leaves the product to __rmatmul__

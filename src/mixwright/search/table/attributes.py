@@ -134,6 +134,6 @@ def require_same(path: Path, found: RowInfo, asked: RowInfo) -> None:
             differ.append(f"{name} (from row {int((there != here).argmax())} on)")
     if differ:
         raise InputError(
-            f"the table at {path} should have been made with the same arguments to be continued, found others: "
+            f"the table at {path} should be continued with the arguments that it was made with, found others: "
             f"{'; '.join(differ)}. Choose another path or delete the folder"
         )

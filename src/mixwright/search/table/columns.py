@@ -20,7 +20,7 @@ from mixwright.search.table.rows import RowSelection
 FLOAT = np.dtype("<f8")
 _TILE = 4096  # rows that are turned from columns into rows at a time: they stay in the processor's cache
 _MAPS = 256  # columns whose maps stay open: each holds a file descriptor, and processes commonly may have 1,024
-_SPREAD = 16  # rows that lie within so many times their number are read in one piece
+_SPREAD = 16  # rows are read in one piece if they span at most this many times their number
 _BINARY = getattr(os, "O_BINARY", 0)
 
 Floats = npt.NDArray[np.float64]

@@ -83,7 +83,7 @@ class TableSources(TableReading):
         """
         Add a source, last, to a table in a folder, and return that table; the other columns are not touched.
 
-        Its column is then written with `append` and `finish`. `fingerprint` is that of its proxy model.
+        Its column is then written with `append` and `finish`. `fingerprint` identifies its proxy model.
 
         Raises
         ------

@@ -145,7 +145,7 @@ class LikelihoodTable(TableSources):
         ----------
         log_likelihood : array of real numbers, [n, k], or data frame
             Natural logs, in nats; -inf is allowed, but not for all sources of a row. An array is not copied: do not
-            change it afterwards. The columns of a data frame are those of a file, see `from_file`.
+            change it afterwards. The columns of a data frame are read as in `from_file`.
         sources : iterable of str, [k], optional
             Different names; source_0, source_1, ... by default. Of a data frame, the columns that are sources.
         documents : array of int, [n], optional
@@ -231,7 +231,7 @@ class LikelihoodTable(TableSources):
             right, as those of densities are.
         tokens : array of numbers [n], one number, or a column's name, optional
             How many tokens each row has. The numbers are then means per token, as perplexities always are, and are
-            multiplied by it. Without it they are those of whole rows.
+            multiplied by it. Without it they count for whole rows.
 
         Raises
         ------

@@ -49,7 +49,7 @@ def sum_of_targets(table: LikelihoodTable, target_weights: Mapping[str, float] |
     total = np.bincount(targets, row_weights, minlength=share.size)
     for t in np.flatnonzero((share > 0) & (total == 0)):
         raise InputError(
-            f"target {table.target_names[t]!r} should have rows with weight, as it counts; found none; leave it out"
+            f"target {table.target_names[t]!r} has a weight and should have rows with weight; found none; leave it out"
         )
     scale = np.divide(share / share.sum(), total, out=np.zeros_like(share), where=share > 0)
     return row_weights * scale[targets]

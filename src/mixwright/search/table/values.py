@@ -102,14 +102,14 @@ def to_logs(
             _require_kind(name, column, values)
     count = _tokens(tokens, len(raw))
     if values == "perplexity" and count is None:
-        raise InputError("perplexities are of a token: give tokens, the number of tokens of each row (1 for one a row)")
+        raise InputError("perplexities are per token: give tokens, the number of tokens in each row (or 1)")
     logs = _logs(raw, values)
     notes: tuple[str, ...] = (
         () if values in (None, "log_likelihood") else (f"the numbers were taken as {_WHAT[values]}",)
     )
     if count is None:
         if notes and values in ("loss", "bits") and float(np.median(-logs)) < SHORT:
-            notes += ("losses were taken as of whole rows; if they are means per token, give tokens",)
+            notes += ("losses were taken as sums over whole rows; if they are means per token, give tokens",)
         return logs, notes
     if count.min() < count.max():
         notes += (

@@ -62,6 +62,6 @@ class Every(Wrapper[EveryState]):
         return self.strategy.weights(state.inner)
 
     def remarks(self, state: EveryState) -> dict[str, Any]:
-        updated_now = state.pool.step == -1  # an alarm is about the last update, and is said once
+        updated_now = state.pool.step == -1  # an alarm is about the last update, and is reported once
         remarks = self.strategy.remarks(state.inner)
         return remarks if updated_now else {name: value for name, value in remarks.items() if name != "alarm"}

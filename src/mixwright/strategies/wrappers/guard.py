@@ -16,7 +16,7 @@ from mixwright.strategies.wrappers.wrapper import Wrapper
 
 Array = NDArray[np.float64]
 LOSSES = ("loss", "excess_loss")
-FALLBACKS = {"last": "the last good weights stay", "prior": "the strategy starts anew"}
+FALLBACKS = {"last": "the last good weights stay", "prior": "the strategy starts again from its prior"}
 
 
 class GuardState(NamedTuple):
@@ -41,8 +41,8 @@ class Guard(Wrapper[GuardState]):
       possible one, or a weight is below `lower` or above `upper`.
 
     The update is then undone: with fallback "last" the strategy is as if the observation had not been made; with
-    "prior" it starts anew where weights were at fault. It goes on from the next observation. The alarm is announced:
-    it stands in the state and in the decision log ("remarks"), and `Mixture` raises it as an `AlarmWarning`.
+    "prior" it starts again from its prior if the weights were at fault. It continues with the next observation. The
+    alarm is kept in the state and in the decision log ("remarks"), and `Mixture` raises it as an `AlarmWarning`.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ class Wrapper(Strategy[S], Generic[S]):
     """
     A strategy that holds another one; its state has the other's in the field `inner`.
 
-    What it needs, how its weights act, which draws it is right for, where it starts and what it remarks are those of
-    the strategy inside, unless a wrapper says otherwise.
+    What it needs, how its weights act, which draws it is right for, where it starts and what it remarks come from the
+    strategy inside, unless a wrapper overrides them.
 
     Parameters
     ----------

@@ -51,6 +51,7 @@ def compiled_steps(p: PlanSettings, state: PlanState, steps: int) -> tuple[NDArr
 
 def compiled(function: Any) -> Any:
     """Compile a function with numba, once per installation."""
+    # numpy's error model divides by 0 as numpy does; without the GIL, planning may run beside other threads
     return njit(cache=True, error_model="numpy", nogil=True)(function)
 
 
@@ -64,6 +65,7 @@ def mix(x):  # type: ignore[no-untyped-def]
 
 @compiled
 def _network(x, key, a, b):  # type: ignore[no-untyped-def]
+    # (h >> 32) * a >> 32 lies below a, as h >> 32 lies below 2**32: a modulo without a division
     left, right = x // b, x % b
     for _ in range(ROUNDS // 2):
         h = (right + key) * _MIX_1
@@ -118,8 +120,11 @@ def _give_soonest(credit, asked, counts, left, heap, due, rest):  # type: ignore
         remainder = credit[i] - counts[i]
         if not (asked[i] > 0 and remainder >= ROUNDING):
             continue
+        # clearly later than the latest in the heap: spare the division. 1.5 and 1e-6 cover all rounding, so that only
+        # sources that would lose anyway are skipped
         if n == left and (1 - remainder) > (due[0] + 1.5) * asked[i] * 1.000001:
             continue
+        # the heap holds the `left` soonest sources so far, the latest of them on top
         when = np.ceil((1 - remainder) / asked[i] - ROUNDING)
         if n < left:
             heap[n], due[n], rest[n] = i, when, remainder
@@ -143,6 +148,7 @@ def _apportion(credit, asked, slots, counts, heap, due, rest):  # type: ignore[n
         left -= counts[i]
     if left > 0:
         left -= _give_soonest(credit, asked, counts, left, heap, due, rest)
+    # sources that are off keep their credit, so whole credits may be fewer or more than the slots
     while left > 0:
         best = -1
         for i in range(len(asked)):
@@ -164,6 +170,7 @@ def _independent(edges, slots, step_key, counts):  # type: ignore[no-untyped-def
     counts[:] = 0
     for j in range(slots):
         bits = mix(step_key + np.uint64(j + 1) * GOLD_STEP)
+        # times the last edge, since rounding may leave it beside the batch size: u must lie below it
         u = np.float64(bits >> _S11) * UNIT * edges[-1]
         counts[np.searchsorted(edges, u, side="right")] += 1
 
@@ -189,12 +196,14 @@ def _sorted_tags(step_key, tags):  # type: ignore[no-untyped-def]
     bits = _ONE
     while count - 1 >= 1 << np.int64(bits):
         bits += _ONE
+    # with the index in its low bits every tag differs, so each way of sorting gives numpy's order
     low = (_ONE << bits) - _ONE
     for j in range(count):
         tags[j] = (mix(step_key + np.uint64(j + 1) * GOLD_STEP) >> bits) << bits | np.uint64(j)
     if count > 64:
         tags.sort()
         return low
+    # few tags: insertion is faster than a general sort
     for j in range(1, count):
         tag, at = tags[j], j
         while at > 0 and tags[at - 1] > tag:
@@ -211,6 +220,7 @@ def _row_of(draw, size, key, a, b):  # type: ignore[no-untyped-def]
     epoch_key = mix(key + np.uint64(epoch + 1) * GOLD_STEP)
     x = np.uint64(draw - epoch * size)
     while True:
+        # cycle walking: apply the network until the number lies within the source
         x = _network(x, epoch_key, a, b)
         if x < np.uint64(size):
             return np.int64(x)
@@ -259,6 +269,7 @@ def _steps(  # type: ignore[no-untyped-def]
                 owed[i] = credit[i] + asked[i]
             _apportion(owed, asked, slots, counts, heap, due, rest)
         for i in range(k):
+            # a source would run out: steps.careful_step takes this step
             if counts[i] > 0 and counts[i] > limits[i] - cursor[i]:
                 return t
         if not iid:

@@ -10,7 +10,9 @@ from mixwright.stream.plan.rows import GOLD, MASK, numbers
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# rows: sums of credits are off by rounding, and a credit this near to a whole row counts as whole
 ROUNDING = 1e-9
+# turns 53 random bits into a number in [0, 1)
 _UNIT = 2.0**-53
 
 
@@ -61,8 +63,10 @@ def apportion(credit: Array, asked: Array, slots: int) -> Ints:
 
 def _soonest(candidates: Ints, remainder: Array, asked: Array, count: int) -> Ints:
     """Return the `count` candidates whose next whole row falls due soonest."""
+    # a tiny share may put the date beyond float64: inf sorts last, as it should
     with np.errstate(over="ignore"):
         due = np.ceil((1 - remainder) / asked - ROUNDING)
+    # only those that are due up to the last place given need sorting
     near = np.flatnonzero(due <= np.partition(due, count - 1)[count - 1])
     return candidates[near[np.lexsort((-remainder[near], due[near]))[:count]]]
 
@@ -75,6 +79,7 @@ def independent(asked: Array, slots: int, key: int, step: int, attempt: int = 0)
     """
     bits = numbers((key + attempt * GOLD) & MASK, step, 1, slots)[0]
     edges = np.cumsum(asked)
+    # times the last edge, since rounding may leave it beside the batch size
     uniform = (bits >> np.uint64(11)).astype(np.float64) * _UNIT
     drawn = np.searchsorted(edges, uniform * edges[-1], side="right")
     return np.bincount(drawn, minlength=len(asked))

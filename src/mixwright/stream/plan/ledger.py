@@ -87,6 +87,7 @@ class Ledger:
         drawn = (state.tokens if p.unit == "tokens" else state.cursor).astype(np.float64)
         asked_share = asked / asked.sum() if asked.sum() else state.weights
         if steps is not None and p.unit == "rows":
+            # the rest of the run asks with the present weights
             future = max(0, int(steps) - state.step)
             asked_share = (asked + future * p.batch_size * state.weights) / max(
                 1, max(steps, state.step) * p.batch_size
@@ -97,6 +98,7 @@ class Ledger:
         for i, name in enumerate(p.names):
             size, rows = int(p.sizes[i]), int(state.cursor[i])
             capped = not math.isinf(p.epochs[i])
+            # a cap is worth a note only where it was reached, or where a whole run is looked at
             binds = capped and (bool(state.dropped[i]) or steps is not None)
             if not binds:
                 can_give = None
@@ -168,7 +170,7 @@ def _cells(line: LedgerLine) -> tuple[str, ...]:
     """Return the texts of a line: as many as the head of the table has."""
     tokens = "" if line.tokens is None else f"{line.tokens:,}"
     shares = (_share(line.asked), _share(line.drawn))
-    note = line.note or ("given all it may" if line.dropped else "")
+    note = line.note or ("exhausted" if line.dropped else "")
     return (line.source, *shares, f"{line.rows:,}", tokens, f"{line.epochs:.2f}", f"{line.repeated:,}", note)
 
 

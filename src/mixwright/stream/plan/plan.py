@@ -210,7 +210,7 @@ class Plan:
         if step < self.step:
             raise InputError(
                 f"new weights should begin at a step that is not planned yet, found {step}; the steps before "
-                f"{self.step} are (a loader plans ahead): use at_step={self.step} or later"
+                f"{self.step} are planned (a loader plans ahead): use at_step={self.step} or later"
             )
         self._settle()
         state = self._state
@@ -307,8 +307,10 @@ class Plan:
             self._fast = _compiled_code(self.settings.unit, None, self._rows)
 
     def _steps_ahead(self, step: int) -> int:
+        # a driver may give other weights to every step, so no step is planned before it is asked for
         if self._driver is not None or (self._fast is None and self.settings.unit == "tokens"):
             return 1
+        # blocks start short and double: a plan whose weights change often would throw most of a long block away
         most = max(1, min(_BLOCK_STEPS, _BLOCK_SLOTS // self.settings.batch_size))
         self._block_steps = min(2 * self._block_steps, most)
         return min([self._block_steps] + [later - step for later, _ in self._changes if later > step])
@@ -318,9 +320,11 @@ class Plan:
         if self._given == len(self._block):
             state = self._after
         else:
+            # a block keeps only its last state; where a part of it was given, these steps are planned again
             state = self._advanced(self._entered(self._state), self._given)[0] if self._given else self._state
         if state is not self._past[-1]:
             self._past.append(state)
+        # keep one state at or before the oldest step that may be requested: the later ones are planned again from it
         oldest = state.step - self._history_steps
         while len(self._past) > 1 and self._past[1].step <= oldest:
             del self._past[0]
@@ -332,8 +336,8 @@ class Plan:
         known = [s for s in self._past if s.step <= step]
         if not known or step > self.step:
             raise InputError(
-                f"the state of a step from {self._past[0].step} to {self.step} can be asked, found {step}; a larger "
-                "history= keeps more"
+                f"the plan keeps the states of steps {self._past[0].step} to {self.step}, found step {step}; use a "
+                "larger history="
             )
         state = known[-1]
         while state.step < step:
@@ -343,6 +347,7 @@ class Plan:
     def _entered(self, state: PlanState) -> PlanState:
         """Return the state with the weights that begin at its step."""
         new = next((w for step, w in self._changes if step == state.step), None)
+        # only the present state asks the driver; a replay takes the weights of that time from _changes
         if new is None and self._driver is not None and state is self._state:
             new = self._checked(self._driver.weights_for(state.step))
             if not np.array_equal(new, state.weights):
@@ -350,6 +355,7 @@ class Plan:
         if new is None or np.array_equal(new, state.weights):
             return state
         state = state.copy()
+        # `asked` is a product of steps and weights: settle it before other weights hold
         state.asked = state.asked_so_far(self.batch_size, self.settings.unit)
         state.weights, state.since = new, state.step
         check_shares(self.settings, state, new=True)
@@ -361,6 +367,7 @@ class Plan:
         if p.unit == "tokens":
             return (state, *self._token_steps(state, steps))
         source, row = plain_steps(p, state, steps) if self._fast is None else self._fast(p, state, steps)
+        # not one step fitted: a source runs out in the next one
         if not len(row):
             source, row = careful_step(p, state)
         if self._lengths.known:

@@ -56,6 +56,7 @@ def permuted(position: Ints, size: Ints, key: Keys, a: Keys, b: Keys) -> Ints:
     """
     found = _network(position.astype(np.uint64), key, a, b)
     outside = np.flatnonzero(found >= size.astype(np.uint64))
+    # a * b is hardly above the size, so nearly all are inside after one round
     while outside.size:
         found[outside] = _network(found[outside], key[outside], a[outside], b[outside])
         outside = outside[found[outside] >= size[outside].astype(np.uint64)]
@@ -77,6 +78,7 @@ MASK = 2**64 - 1
 
 def _below(x: Keys, key: Keys, limit: Keys) -> Keys:
     """Return a number in 0 .. limit - 1 for each x; limit < 2^32."""
+    # the high half of h times the limit, shifted: below the limit, without a division
     h = (x + key) * np.uint64(MIX_1)
     h = (h ^ (h >> np.uint64(32))) * np.uint64(MIX_2)
     return ((h >> np.uint64(32)) * limit) >> np.uint64(32)
@@ -85,6 +87,7 @@ def _below(x: Keys, key: Keys, limit: Keys) -> Keys:
 def rows_of(source: Ints, draw: Ints, sizes: Ints, keys: Keys, a: Keys, b: Keys) -> Ints:
     """Return the row of each draw (from 0) of each source: every row once per epoch, a fresh order each epoch."""
     size = sizes[source]
+    # an epoch's order has a key of its own, so a row's place needs no memory of earlier draws
     epoch, position = np.divmod(draw, size)
     key = mix(keys[source] + (epoch.astype(np.uint64) + np.uint64(1)) * np.uint64(GOLD))
     return permuted(position, size, key, a[source], b[source])
@@ -102,6 +105,7 @@ def shuffled(slots: Ints, key: int, first_step: int, unit: int = 1) -> Ints:
     steps, batch = slots.shape
     count = batch // unit
     bits = np.uint64(max(1, (count - 1).bit_length()))
+    # the index in the low bits makes all tags of a step differ: the sort needs no rule for ties
     tagged = numbers(key, first_step, steps, count) >> bits << bits | np.arange(count, dtype=np.uint64)
     tagged.sort(axis=1)
     order = (tagged & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)

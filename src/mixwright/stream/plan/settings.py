@@ -85,7 +85,8 @@ def checked_settings(
     _one_of("draw", draw, DRAWS)
     _one_of("unit", unit, ("rows", "tokens"))
     if draw == "iid" and unit == "tokens":
-        raise InputError("independent draws are of rows, found draw='iid' with unit='tokens'; use draw='carry'")
+        # tokens are paid from a credit, row by row: there is nothing to draw independently
+        raise InputError("draw='iid' should come with unit='rows', found unit='tokens'; use draw='carry' for tokens")
     seed = whole(seed, "seed", 0)
     policies, epochs = _limits(names, max_epochs, exhausted)
     limits = [_limit(size, e) for size, e in zip(rows.tolist(), epochs.tolist(), strict=True)]

@@ -86,6 +86,7 @@ def from_dict(
     _check_sources(p, d, changed)
     if old == list(p.names):
         state = _state(d)
+        # a source whose limit was raised gives again
         state.dropped &= state.cursor >= p.limits
         return state, [(s, checked_weights(w, p.names)) for s, w in d["pending"]], retired
     return _moved(p, d, weights, retired)
@@ -119,14 +120,16 @@ def _moved(
             moved["cursor"][i], moved["tokens"][i] = retired[name]["cursor"], retired[name]["tokens"]
     gone = [i for i, name in enumerate(d["sources"]) if name not in p.names]
     same = not gone and stays.all()
+    # sources in another order keep their weights; other sources need new ones
     new_weights = old.weights[from_old] if same else weights
     if not new_weights.any():
         raise InputError(
-            "with other sources than the checkpoint's the plan needs weights of its own; give them to Plan"
+            "the sources differ from the checkpoint's, so the plan needs weights for them; give weights to Plan"
         )
     state = PlanState(
         step=old.step,
         weights=new_weights,
+        # by weight, so that the credits of all sources keep their sum
         credit=moved["credit"] + new_weights * old.credit[gone].sum(),
         cursor=moved["cursor"].astype(np.int64),
         tokens=moved["tokens"].astype(np.int64),
@@ -135,6 +138,7 @@ def _moved(
         since=old.step,
     )
     names = [d["sources"][i] for i in gone]
+    # a removed source that comes back must not repeat rows of its epoch, so its cursor is kept
     kept: dict[str, Retired] = {name: values for name, values in retired.items() if name not in p.names}
     for i, name in zip(gone, names, strict=True):
         kept[name] = {
@@ -168,6 +172,7 @@ def _check_form(d: Any) -> None:
             _check(name, value, right)
     _check("step", d["step"], _count)
     _check("since", d["since"], lambda x: _count(x) and x <= d["step"])
+    # all 0: a plan that has no weights yet
     _check("weights", d["weights"], lambda w: sum(w) == 0 or abs(sum(w) - 1) <= 1e-6)
     _check("pending", d["pending"], lambda pending: all(_is_change(change, k) for change in pending))
     _check("retired", d["retired"], lambda retired: all(_is_retired(entry) for entry in retired.values()))
@@ -239,7 +244,7 @@ def _check_sources(p: PlanSettings, d: Mapping[str, Any], changed: bool) -> None
 
 
 def _check_unchanged(p: PlanSettings, d: Mapping[str, Any]) -> None:
-    allow = "pass changed=True to load_state_dict if that is meant"
+    allow = "if this is intended, pass changed=True to load_state_dict"
     missing, new = [n for n in d["sources"] if n not in p.names], [n for n in p.names if n not in d["sources"]]
     if missing or new:
         parts = [f"no longer there: {_some(missing)}"] * bool(missing) + [f"new: {_some(new)}"] * bool(new)

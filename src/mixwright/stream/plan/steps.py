@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 
 
 class Ended(Exception):
-    """The stream is at its end: a source with exhausted='stop', or every source, has given what it may."""
+    """The stream is at its end: a source with exhausted='stop', or every source, is exhausted."""
 
 
 @dataclass
@@ -79,6 +79,7 @@ def plain_steps(p: PlanSettings, state: PlanState, steps: int) -> tuple[Ints, In
     slots, draws = np.empty((steps, p.batch_size), np.int64), np.empty((steps, p.batch_size), np.int64)
     for t in range(steps):
         counts = _counts(p, state.credit, asked, p.batch_size, state.step)
+        # careful_step takes this step: it knows what each source does at its limit
         if np.any(counts > room(p, state.cursor)):
             steps = t
             break
@@ -127,11 +128,14 @@ def careful_step(p: PlanSettings, state: PlanState) -> tuple[Ints, Ints]:
             counts, slots = counts + more, 0
             state.credit = state.credit - more
             break
+        # iid: keep the draws that fit and repeat the others among the sources that are left. carry: give only what the
+        # exhausted sources still have; the other slots wait until the credit is shared out
         fitting = np.minimum(more, left - counts) if p.draw == "iid" else np.where(_at(over, p.k), left - counts, 0)
         counts, slots = counts + fitting, slots - int(fitting.sum())
         state.credit = state.credit - fitting if p.draw == "carry" else state.credit
         if over.size:
             drop(p, state, over.tolist())
+        # each attempt has a key of its own, or it would draw the same sources again
         asked, attempt = p.batch_size * state.shares(), attempt + 1
     first, state.cursor, state.step = state.cursor, state.cursor + counts, state.step + 1
     return laid_out(p, arranged(counts, p.co_locate)[None], draws_of(counts, first)[None], state.step - 1)
@@ -149,28 +153,25 @@ def _at(index: Ints, k: int) -> NDArray[np.bool_]:
 
 
 def drop(p: PlanSettings, state: PlanState, sources: Sequence[int]) -> None:
-    """Take sources out that have given what they may, by each one's policy; their credit is shared out."""
+    """Take exhausted sources out, by each one's policy; the others share their credit."""
     for i in sources:
-        what = (
-            f"the source {p.names[i]!r} has given {p.epochs[i]:g} epochs ({p.limits[i]} rows) before step {state.step}"
-        )
+        given = f"{p.epochs[i]:g} epochs, {p.limits[i]} rows"
+        what = f"the source {p.names[i]!r} is exhausted in step {state.step} ({given})"
         if p.policies[i] == "error":
-            raise InputError(
-                f"{what} is over, and exhausted='error'; lower its weight, raise max_epochs, or say 'drop'"
-            )
+            raise InputError(f"{what}, with exhausted='error'; lower its weight, raise max_epochs, or use 'drop'")
         if p.policies[i] == "stop":
-            raise Ended(f"{what} is over, and exhausted='stop'")
+            raise Ended(f"{what}, with exhausted='stop'")
     state.dropped[list(sources)] = True
     share = state.shares()
     if not share.any():
-        raise Ended(f"every source with a positive weight has given what it may before step {state.step} is over")
+        raise Ended(f"every source with a positive weight is exhausted in step {state.step} (max_epochs reached)")
     state.credit = state.credit + share * state.credit[list(sources)].sum()
     state.credit[list(sources)] = 0.0
 
 
 def check_shares(p: PlanSettings, state: PlanState, new: bool = False) -> None:
     """
-    Raise InputError if only sources that have given what they may have a positive weight.
+    Raise InputError if only exhausted sources have a positive weight.
 
     With `new` weights a source that would be dropped at its next row counts as one of them.
     """
@@ -178,6 +179,6 @@ def check_shares(p: PlanSettings, state: PlanState, new: bool = False) -> None:
     if not state.weights[~gone].any():
         names = [p.names[i] for i in np.flatnonzero(gone & (state.weights > 0)).tolist()]
         raise InputError(
-            f"step {state.step} has positive weights only for sources that have given what they may: "
+            f"step {state.step} has positive weights only for exhausted sources (max_epochs reached): "
             f"{', '.join(map(repr, names))}; give weight to another source or raise max_epochs"
         )

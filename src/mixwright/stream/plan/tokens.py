@@ -48,6 +48,7 @@ class Lengths:
                 if name not in given and p.sizes[i]:
                     raise InputError(f"lengths should have every source, found none for {name!r}")
         self._lengths = [self._check(i, given.get(name)) for i, name in enumerate(p.names)]
+        # about 2**20 lengths in all, however many sources there are
         width = min(1024, max(32, 2**20 // p.k)) if p.unit == "tokens" else 0
         self.values, self.first = np.zeros((p.k, width), np.int64), np.full(p.k, -width, np.int64)
 
@@ -116,25 +117,30 @@ def token_step(p: PlanSettings, state: PlanState, lengths: Lengths) -> tuple[Int
     first, slots = state.cursor, p.batch_size
     counts, tokens, credit = [0] * p.k, state.tokens.copy(), state.credit.copy()
     share = state.shares()
+    # -inf: a source without a share never gives, however much credit it has left
     off = np.where(share > 0, 0.0, -np.inf)
     drawn_tokens, drawn_rows = int(tokens.sum()), int(state.cursor.sum())
     while slots:
+        # a row's length is known only once its source is chosen, so sources compete with the mean length so far
         usual = float(drawn_tokens) / float(drawn_rows) if drawn_rows else 1.0
         i = int((credit + usual * share + off).argmax())
         draw = int(first[i]) + counts[i]
         if draw >= p.limits[i]:
+            # `drop` works on the state: hand the step's credit over, and take it back
             state.credit = credit
             drop(p, state, [i])
             credit, share = state.credit, state.shares()
             off = np.where(share > 0, 0.0, -np.inf)
             continue
         length = lengths.of_draw(i, draw)
+        # shares sum to 1, so what all sources are owed together stays the same
         credit += length * share
         credit[i] -= length
         tokens[i] += length
         counts[i], slots = counts[i] + 1, slots - 1
         drawn_tokens, drawn_rows = drawn_tokens + length, drawn_rows + 1
     given = np.array(counts, np.int64)
+    # what a step asks in tokens is known only after it: the total depends on the rows drawn
     state.asked = state.asked + state.weights * (drawn_tokens - int(state.tokens.sum()))
     state.credit, state.tokens, state.cursor, state.step = credit, tokens, first + given, state.step + 1
     state.since = state.step

@@ -23,12 +23,15 @@ def compiled_token_steps(
     source, row = np.empty((steps, p.batch_size), np.int32), np.empty((steps, p.batch_size), np.int64)
     share = state.shares()
     on = np.flatnonzero(share > 0)
+    # `at_work` may stop within a step, `whole` follows only at the end of each step: so a step that a source cannot
+    # finish leaves no trace in the state
     whole: list[NDArray[Any]] = [state.credit[on], state.tokens.copy(), state.cursor.copy(), state.asked.copy()]
     at_work = [array.copy() for array in whole[:3]]
     totals = np.array([state.tokens.sum(), state.cursor.sum(), state.tokens.sum()])  # the last: at the step's begin
     place_ = np.array([0, p.batch_size])  # the step at work, and the slots that it still has to give
     numbers = np.uint64(p.shuffle_key) + GOLD_STEP * np.arange(state.step + 1, state.step + steps + 1, dtype=np.uint64)
     fixed = (numbers, p.co_locate, on, share[on], state.weights, p.limits, p.sizes, p.keys, p.a, p.b)
+    # compiled code cannot call a function for lengths: it returns where they run out, and goes on from there
     while True:
         i = _token_steps(place_, totals, *fixed, lengths.values, lengths.first, *at_work, *whole, source, row)
         if i == _DONE or at_work[2][i] >= p.limits[i]:
@@ -50,7 +53,7 @@ def _token_steps(  # type: ignore[no-untyped-def]
     """
     Go on from `place_`; return the source whose lengths are needed or that is at its limit, or _DONE.
 
-    `share` and `credit` are those of the sources `on`, the others are of all.
+    `share` and `credit` have entries for the sources `on`, the others for all.
     """
     k, slots = len(weights), source.shape[1]
     counts, arranged, tags = np.zeros(k, np.int64), np.empty(slots, np.int64), np.empty(slots // unit, np.uint64)
@@ -60,6 +63,7 @@ def _token_steps(  # type: ignore[no-untyped-def]
         if i >= 0:
             return i
         for i in range(k):
+            # `drawn` is ahead of `cursor` by the rows of this step; `place` lets the cursor catch up
             counts[i] = drawn[i] - cursor[i]
         place(counts, unit, mix(numbers[t]), cursor, sizes, keys, a, b, arranged, tags, source[t], row[t])
         for i in range(k):

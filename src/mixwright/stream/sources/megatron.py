@@ -27,7 +27,7 @@ class MegatronRows(TokenRows):
     prefix
         The path without `.bin` and `.idx`, or with either.
     context, overlap, boundaries
-        As for TokenRows. Documents are those of the index, their end-of-document tokens included.
+        As for TokenRows. The index says where documents are; they include their end-of-document tokens.
 
     Raises
     ------
@@ -36,7 +36,7 @@ class MegatronRows(TokenRows):
 
     Notes
     -----
-    The format is that of Megatron-LM, megatron/core/datasets/indexed_dataset.py, version 1: the magic, version uint64,
+    The format of Megatron-LM, megatron/core/datasets/indexed_dataset.py, version 1: the magic, version uint64,
     code of the dtype uint8, number of sequences uint64, length of the document index uint64; then the sequences'
     lengths int32, their byte offsets int64, and the first sequence of each document int64, with the end.
     """

@@ -152,9 +152,7 @@ class TokenRows(Source):
             self._length = max((shape[0] - self.overlap) // self.context, 0)
             self._check_tokens(shape[0])
         elif context is not None or overlap:
-            raise InputError(
-                f"{self.name}: it is cut into rows already ({list(shape)}), so it has no context or overlap"
-            )
+            raise InputError(f"{self.name}: it is cut into rows already ({list(shape)}); leave context and overlap out")
         else:
             self.context, self.overlap, self._length = int(np.prod(shape[1:])), 0, shape[0]
         self.documents = None if documents is None else _checked_documents(self.name, documents, shape[0])
@@ -304,7 +302,7 @@ def _opened(tokens: Any, dtype: DTypeLike | None, documents: Any) -> tuple[str, 
     if isinstance(tokens, str | Path):
         path = Path(tokens)
         if path.suffix.lower() != ".npy" and dtype is None:
-            raise InputError(f"{path}: raw tokens should come with their dtype, found none; give dtype='uint16', say")
+            raise InputError(f"{path}: raw tokens should come with their dtype, found none; for example dtype='uint16'")
         return str(path), MappedArray(path, None if path.suffix.lower() == ".npy" else dtype), documents
     if isinstance(tokens, np.memmap) and tokens.filename is not None and tokens.mode == "r":
         return str(tokens.filename), _mapped_again(tokens), documents
