@@ -237,7 +237,7 @@ def test_another_file_behind_the_same_path_is_trained_anew(data, tmp_path) -> No
         ),
         (
             {"model": "short"},
-            r"max_length: source 'abc': the model short reads at most 8 tokens at once, asked .* of \d+",
+            r"max_length: source 'abc': the model short reads at most 8 tokens at once, found .* of \d+",
         ),
         (
             {"specialists": {"folds": 20}},

@@ -255,7 +255,7 @@ def test_what_may_be_lost_is_lost_with_a_note():
 def test_units_that_agree_for_packed_rows_are_a_note():
     assert any("shares of rows, Megatron-LM takes shares of tokens" in n for n in export(ROWS, "megatron", PATHS).notes)
     assert not any("shares of rows" in note for note in export(TOKENS, "megatron", PATHS).notes)
-    assert any("shares of tokens; remember" in note for note in export(TOKENS, "json").notes)
+    assert any("shares of tokens; keep that" in note for note in export(TOKENS, "json").notes)
     assert export(ROWS, "json").notes == ()
 
 

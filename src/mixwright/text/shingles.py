@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-SHARE = 0.8  # of a document's shingles: with at least so many in a text, it is in there
+SHARE = 0.8  # of a document's shingles: a text that has at least this share of them has the document
 _CHUNK = 1 << 20  # tokens at a time
 _BASE = 0x9E3779B97F4A7C15  # odd, so that no power of it is 0 modulo 2^64
 _WORD = (1 << 64) - 1
