@@ -105,7 +105,7 @@ def assay_row(i: int, value: str | None) -> dict[str, Any]:
 
 
 def log_row(i: int, value: str | None) -> dict[str, Any]:
-    return {"web": None if value is None else -float(i + 1), "books": -1.5, "document": value or "b"}
+    return {"web": None if value is None else -(i + 1.25), "books": -(i + 1.5), "document": value or "b"}
 
 
 def weight_row(i: int, value: str | None) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def weight_row(i: int, value: str | None) -> dict[str, Any]:
 
 
 def expected_logs(values: list[str]) -> list[float]:
-    return [-float(i + 1) for i in range(len(values))]
+    return [-(i + 1.25) for i in range(len(values))]
 
 
 def documents(path: Path) -> list[str]:

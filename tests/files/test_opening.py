@@ -86,7 +86,7 @@ def test_views_are_read_by_every_reader(tmp_path):
         "document": pyarrow.array(["a", "b" * 40], view),
         "bytes": pyarrow.array([b"a", b"b" * 40], pyarrow.binary_view()),
         "prompt": pyarrow.array([{"role": "user", "content": t} for t in "ab"], chat),
-        "web": pyarrow.array([-1.0, -2.0]),
+        "web": pyarrow.array([-1.25, -2.5]),
         "active": pyarrow.array([0, 1]),
     }
     path = tmp_path / "a.parquet"

@@ -130,7 +130,7 @@ def state(**changes):
             r"content of the source 'a' is not .* \(fingerprint two, then one",
         ),
         ({"c": 9, "d": 8}, {}, "the checkpoint is of other sources: it has 'a', 'b', this plan has 'c', 'd'"),
-        ({"a": 9, "c": 8}, {}, r"no longer there: 'b'; new: 'c'\); pass changed=True"),
+        ({"a": 9, "c": 8}, {}, r"no longer there: 'b'; new: 'c'\); if this is intended, pass changed=True"),
         ({"b": 8, "a": 9}, {}, "another order"),
         ({"a": 9, "b": 8}, {"seed": 1}, "the checkpoint's seed is 0, this plan's is 1"),
         ({"a": 9, "b": 8}, {"batch_size": 4}, "the checkpoint's batch_size is 2, this plan's is 4"),
