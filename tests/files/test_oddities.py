@@ -85,7 +85,7 @@ def assay_names(path: Path) -> list[str]:
 
 
 def logs(path: Path) -> list[float]:
-    return read_table(path).log_likelihood[:, 0].tolist()
+    return read_table(path).numbers[:, 0].tolist()
 
 
 def text_row(i: int, value: str | None) -> dict[str, Any]:

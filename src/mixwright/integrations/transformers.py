@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mixwright.checks import whole_number
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.integrations.trainer_mixture import TOKENS, TrainerMixture, token_means
@@ -17,7 +18,6 @@ from mixwright.strategies import Static, from_config
 from mixwright.strategy import Strategy
 from mixwright.stream import MixtureLoader, Plan, Sources, open_source
 from mixwright.stream.batches import Batch
-from mixwright.stream.plan.settings import whole
 from mixwright.stream.trainer import attach, language_model_inputs
 from mixwright.watching.statistics import SampledStatistics, level_for
 from mixwright.watching.watcher import Measure, Watcher
@@ -107,9 +107,11 @@ def use_mixture(
     """
     check_trainer(trainer)
     args, opened = trainer.args, _open(sources, context)
-    workers = args.dataloader_num_workers if num_workers is None else whole(num_workers, "the number of workers", 0)
+    workers = (
+        args.dataloader_num_workers if num_workers is None else whole_number(num_workers, "the number of workers", 0)
+    )
     # 1 + ceil: what workers read ahead is planned before the last step is observed
-    least = 1 - (-workers * whole(ahead, "ahead", 1) // args.gradient_accumulation_steps)
+    least = 1 - (-workers * whole_number(ahead, "ahead", 1) // args.gradient_accumulation_steps)
     settings = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
     if isinstance(weights, MixtureFile | PathLike) or str(weights).endswith(".json"):
         weights = weights_of_file(weights, context, plan or {})
@@ -117,8 +119,8 @@ def use_mixture(
     # every rank decides the same; one log is enough
     if args.process_index:
         mixture.log = None
-    every = whole(observe_every, "observe_every", 1)
-    taken = _statistics(mixture, statistics, whole(statistics_steps, "statistics_steps", 1), every)
+    every = whole_number(observe_every, "observe_every", 1)
+    taken = _statistics(mixture, statistics, whole_number(statistics_steps, "statistics_steps", 1), every)
     rows = trainer._train_batch_size * args.gradient_accumulation_steps * args.world_size
     held = _held_out(trainer, mixture)
     watcher = Watcher(mixture, every, rows, TOKENS, token_means, measures=measures, statistics=taken, held_out=held)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Trainer
 
+from mixwright.checks import whole_number
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.integrations.transformers import check_trainer
@@ -31,7 +32,6 @@ from mixwright.preference.pairs.rows import PairBatch, PairRows, collate_pairs
 from mixwright.preference.steps import SUMS, PairSettings, PreferenceSteps, excess_means, pair_inputs, pair_means
 from mixwright.simplex import normalise
 from mixwright.stream import MixtureLoader, Plan, Sources
-from mixwright.stream.plan.settings import whole
 from mixwright.stream.trainer import attach
 from mixwright.watching.watcher import Watcher
 
@@ -167,9 +167,11 @@ class PreferenceTrainer(Trainer):
             raise InputError("DeepSpeed takes its step before the losses of all ranks are checked; use DDP or FSDP")
         self.pad_token_id = _padding(self, pad_token_id)
         opened = Sources(sources)
-        workers = self.args.dataloader_num_workers if num_workers is None else whole(num_workers, "num_workers", 0)
+        workers = (
+            self.args.dataloader_num_workers if num_workers is None else whole_number(num_workers, "num_workers", 0)
+        )
         weights, apply, counts, prior = baseline(weights, apply, counts, prior)
-        least = 1 - (-workers * whole(ahead, "ahead", 1) // self.args.gradient_accumulation_steps)
+        least = 1 - (-workers * whole_number(ahead, "ahead", 1) // self.args.gradient_accumulation_steps)
         given = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
         self.mixture = mixture_of(weights, opened, given, least)
         if self.args.process_index:
@@ -179,7 +181,7 @@ class PreferenceTrainer(Trainer):
             train_on=trained_on(self.mixture, train_on),
             apply=applied(self.mixture, apply),
             counts=counts or "batch",
-            observe_every=whole(observe_every, "observe_every", 1),
+            observe_every=whole_number(observe_every, "observe_every", 1),
             non_finite=non_finite,
             specialists=specialists,
             loss=self.pair_loss.fingerprint,
@@ -304,7 +306,7 @@ def normalised_weights(sizes: Mapping[str, int] | Sequence[int]) -> NDArray[np.f
 
 def _padding(trainer: Trainer, given: int | None) -> int:
     if given is not None:
-        return whole(given, "pad_token_id", 0)
+        return whole_number(given, "pad_token_id", 0)
     holders = (getattr(trainer, "processing_class", None), getattr(trainer.model, "config", None))
     found = [getattr(holder, "pad_token_id", None) for holder in holders]
     return next((int(each) for each in found if each is not None and int(each) >= 0), 0)

@@ -26,13 +26,6 @@ def number(
     raise InputError(f"{what} should be a number {' and '.join(limits) or 'that is finite'}, found {value!r}")
 
 
-def whole(value: Any, what: str, least: int = 1) -> int:
-    """Return a whole number of at least `least`; InputError, which names it, otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{what} should be a whole number of at least {least}, found {value!r}")
-    return int(value)
-
-
 def one_of(value: Any, what: str, known: Iterable[str]) -> str:
     """Return one of the known texts; InputError, which names it, otherwise."""
     known = tuple(known)

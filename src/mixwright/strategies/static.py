@@ -23,8 +23,21 @@ class StaticState(NamedTuple):
     weights: Array
 
 
+class Unchanging(Strategy[StaticState]):
+    """Keeps the weights that it starts at."""
+
+    def init(self, prior: Array) -> StaticState:
+        return StaticState(self.starts_at(prior))
+
+    def update(self, state: StaticState, obs: Observation) -> StaticState:
+        return state
+
+    def weights(self, state: StaticState) -> Array:
+        return state.weights.copy()
+
+
 @dataclass(frozen=True, init=False, repr=False)
-class Static(Strategy[StaticState]):
+class Static(Unchanging):
     """
     Weights that stay: those of a search, or the prior.
 
@@ -48,15 +61,6 @@ class Static(Strategy[StaticState]):
     def __repr__(self) -> str:
         """Return the call that makes it."""
         return f"Static({None if self.shares is None else list(self.shares)})"
-
-    def init(self, prior: Array) -> StaticState:
-        return StaticState(self.starts_at(prior))
-
-    def update(self, state: StaticState, obs: Observation) -> StaticState:
-        return state
-
-    def weights(self, state: StaticState) -> Array:
-        return state.weights.copy()
 
     def starts_at(self, prior: Array) -> Array:
         return np.array(prior if self.shares is None else matching(self.shares, len(prior)), np.float64)

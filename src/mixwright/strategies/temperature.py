@@ -9,17 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
-from mixwright.observation import Observation
 from mixwright.simplex import normalise
 from mixwright.strategies._checked import number
-from mixwright.strategies.static import StaticState, matching
-from mixwright.strategy import Strategy
+from mixwright.strategies.static import Unchanging, matching
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, init=False)
-class Temperature(Strategy[StaticState]):
+class Temperature(Unchanging):
     r"""
     Weights that stay, between natural (temperature 1) and uniform (a high one).
 
@@ -54,15 +52,6 @@ class Temperature(Strategy[StaticState]):
     def __init__(self, temperature: float, sizes: Sequence[float] | Array | None = None) -> None:
         object.__setattr__(self, "temperature", number(temperature, "temperature", above=0.0))
         object.__setattr__(self, "sizes", None if sizes is None else size_tuple(sizes))
-
-    def init(self, prior: Array) -> StaticState:
-        return StaticState(self.starts_at(prior))
-
-    def update(self, state: StaticState, obs: Observation) -> StaticState:
-        return state
-
-    def weights(self, state: StaticState) -> Array:
-        return state.weights.copy()
 
     def starts_at(self, prior: Array) -> Array:
         sizes = prior if self.sizes is None else np.array(matching(self.sizes, len(prior), "sizes"))

@@ -9,17 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
-from mixwright.observation import Observation
 from mixwright.strategies._checked import number
-from mixwright.strategies.static import StaticState, matching
+from mixwright.strategies.static import Unchanging, matching
 from mixwright.strategies.temperature import size_tuple
-from mixwright.strategy import Strategy
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, init=False)
-class UniMax(Strategy[StaticState]):
+class UniMax(Unchanging):
     r"""
     Weights that stay, as uniform as a cap on epochs allows (UniMax).
 
@@ -77,15 +75,6 @@ class UniMax(Strategy[StaticState]):
                 f"budget should be at most {self.max_epochs:g} epochs of all sources ({most:g}), found "
                 f"{self.budget:g}; lower it, or use max_epochs={self.budget / sum(self.sizes):.3g} or more"
             )
-
-    def init(self, prior: Array) -> StaticState:
-        return StaticState(self.starts_at(prior))
-
-    def update(self, state: StaticState, obs: Observation) -> StaticState:
-        return state
-
-    def weights(self, state: StaticState) -> Array:
-        return state.weights.copy()
 
     def starts_at(self, prior: Array) -> Array:
         sizes = np.array(matching(self.sizes, len(prior), "sizes"))

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch.utils.data import IterableDataset, get_worker_info
 
+from mixwright.checks import whole_number
 from mixwright.errors import InputError
 from mixwright.stream.batches import SourceRows
 from mixwright.stream.gather import Sources
 from mixwright.stream.loader import check_sizes
 from mixwright.stream.plan.plan import Plan
-from mixwright.stream.plan.settings import whole
 from mixwright.stream.slices import Slices
 
 
@@ -46,7 +46,7 @@ class StreamDataset(IterableDataset[Any]):
     ) -> None:
         self.rows = SourceRows(sources)
         check_sizes(self.rows.sources, plan)
-        self.plan, self.steps = plan, None if steps is None else whole(steps, "steps", 0)
+        self.plan, self.steps = plan, None if steps is None else whole_number(steps, "steps", 0)
         self.slices = Slices(plan, rank, world_size, accumulate)
         self.batch_size = self.slices.rows
 

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
+from mixwright.checks import whole_number
 from mixwright.errors import InputError
 from mixwright.stream.batches import Batch, Failure, Reader, to_torch
 from mixwright.stream.gather import Sources
 from mixwright.stream.plan.ledger import Ledger
 from mixwright.stream.plan.plan import Plan
-from mixwright.stream.plan.settings import whole
 from mixwright.stream.slices import PlanSampler, Slots
 
 VERSION = 1
@@ -94,7 +94,10 @@ class MixtureLoader:
         self.sources = sources if isinstance(sources, Sources) else Sources(sources)
         self.plan, self.collate, self.pin_memory = plan, collate, pin_memory
         self._context = multiprocessing_context
-        self.num_workers, self.ahead = whole(num_workers, "the number of workers", 0), whole(ahead, "ahead", 1)
+        self.num_workers, self.ahead = (
+            whole_number(num_workers, "the number of workers", 0),
+            whole_number(ahead, "ahead", 1),
+        )
         self._sampler = PlanSampler(plan, rank, world_size, accumulate, sort_by_source, steps)
         check_sizes(self.sources, plan)
         if co_locate is not None and co_locate != plan.settings.co_locate:
@@ -216,7 +219,7 @@ class MixtureLoader:
         step
             The next step of the training, where something between loader and training reads ahead (accelerate).
         """
-        at = self._step if step is None else whole(step, "step", 0)
+        at = self._step if step is None else whole_number(step, "step", 0)
         if at > self._step:
             raise InputError(f"the state should be of a step that was consumed (up to {self._step}), found {at}")
         prints = {**self._gone, **self.sources.fingerprints}

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.checks import whole_number
 from mixwright.errors import InputError
 from mixwright.stream.plan.plan import Plan, PlannedStep
-from mixwright.stream.plan.settings import whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,11 @@ class Slices:
     def __init__(
         self, plan: Plan, rank: int | None = 0, world_size: int = 1, accumulate: int = 1, sort_by_source: bool = False
     ) -> None:
-        self.world_size, self.accumulate = whole(world_size, "the world size", 1), whole(accumulate, "accumulate", 1)
-        self.rank, self.sort_by_source = None if rank is None else whole(rank, "the rank", 0), sort_by_source
+        self.world_size, self.accumulate = (
+            whole_number(world_size, "the world size", 1),
+            whole_number(accumulate, "accumulate", 1),
+        )
+        self.rank, self.sort_by_source = None if rank is None else whole_number(rank, "the rank", 0), sort_by_source
         if self.rank is not None and self.rank >= self.world_size:
             raise InputError(f"the rank should be below the world size {self.world_size}, found {rank}")
         parts, total = self.world_size * self.accumulate, plan.batch_size
@@ -143,7 +146,7 @@ class PlanSampler:
         steps: int | None = None,
     ) -> None:
         self.plan, self.slices = plan, Slices(plan, rank, world_size, accumulate, sort_by_source)
-        self.steps, self.batch_size = None if steps is None else whole(steps, "steps", 0), self.slices.rows
+        self.steps, self.batch_size = None if steps is None else whole_number(steps, "steps", 0), self.slices.rows
 
     def __iter__(self) -> Iterator[Slots]:
         """Go on with the plan."""

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.checks import whole_number
 from mixwright.observation import Observation
-from mixwright.strategies._checked import whole
 from mixwright.strategies.observation_pool import Pool
 from mixwright.strategies.wrappers.wrapper import Wrapper
 
@@ -46,7 +46,7 @@ class Every(Wrapper[EveryState]):
     def __post_init__(self) -> None:
         """Check the arguments."""
         super().__post_init__()
-        object.__setattr__(self, "steps", whole(self.steps, "steps between updates"))
+        object.__setattr__(self, "steps", whole_number(self.steps, "steps between updates"))
 
     def init(self, prior: Array) -> EveryState:
         return EveryState(-1, Pool.empty(len(prior), self.reads()), self.strategy.init(prior))

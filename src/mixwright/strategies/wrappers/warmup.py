@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.checks import whole_number
 from mixwright.observation import Observation
-from mixwright.strategies._checked import whole
 from mixwright.strategies.wrappers.wrapper import Wrapper
 
 Array = NDArray[np.float64]
@@ -44,7 +44,7 @@ class Warmup(Wrapper[WarmupState]):
     def __post_init__(self) -> None:
         """Check the arguments."""
         super().__post_init__()
-        object.__setattr__(self, "steps", whole(self.steps, "steps of a warm-up", 0))
+        object.__setattr__(self, "steps", whole_number(self.steps, "steps of a warm-up", 0))
 
     def init(self, prior: Array) -> WarmupState:
         return WarmupState(prior.copy(), self.steps == 0, self.strategy.init(prior))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.stream.plan.settings import PlanSettings, whole
+from mixwright.checks import whole_number
+from mixwright.stream.plan.settings import PlanSettings
 from mixwright.stream.plan.steps import PlanState
 
 Array = NDArray[np.float64]
@@ -82,7 +83,7 @@ class Ledger:
     @classmethod
     def of(cls, p: PlanSettings, state: PlanState, lengths_known: bool, steps: int | None = None) -> Ledger:
         """Return the ledger of a plan's state; `steps`: of a whole run, for what a capped source can give."""
-        steps = None if steps is None else whole(steps, "steps", 1)
+        steps = None if steps is None else whole_number(steps, "steps", 1)
         asked = state.asked_so_far(p.batch_size, p.unit)
         drawn = (state.tokens if p.unit == "tokens" else state.cursor).astype(np.float64)
         asked_share = asked / asked.sum() if asked.sum() else state.weights

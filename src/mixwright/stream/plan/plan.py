@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixwright.checks import whole_number
 from mixwright.errors import InputError, missing_extra
 from mixwright.stream.plan.ledger import Ledger
-from mixwright.stream.plan.settings import checked_settings, checked_weights, whole
+from mixwright.stream.plan.settings import checked_settings, checked_weights
 from mixwright.stream.plan.state import from_dict, to_dict
 from mixwright.stream.plan.steps import Ended, PlanState, careful_step, check_shares, plain_steps
 from mixwright.stream.plan.tokens import Lengths, token_step
@@ -59,8 +60,8 @@ class PlannedStep(NamedTuple):
 
     def for_rank(self, rank: int, world_size: int) -> PlannedStep:
         """Return the slots of one rank: the ranks' slots one after another are the batch."""
-        world_size = whole(world_size, "the world size", 1)
-        rank, batch = whole(rank, "the rank", 0), len(self.source)
+        world_size = whole_number(world_size, "the world size", 1)
+        rank, batch = whole_number(rank, "the rank", 0), len(self.source)
         if rank >= world_size:
             raise InputError(f"the rank should be below the world size {world_size}, found {rank}")
         if batch % world_size:
@@ -151,7 +152,7 @@ class Plan:
             sizes, batch_size, seed, max_epochs, exhausted, draw, unit, co_locate, fingerprints
         )
         self._lengths = Lengths(self.settings, lengths)
-        self._history_steps = whole(history, "history", 0)
+        self._history_steps = whole_number(history, "history", 0)
         self._compiled, self._block_steps = compiled, 1
         self._rows, self._fast = 0, _compiled_code(unit, compiled, 0)
         self._driver = weights if isinstance(weights, Driver) else None
@@ -206,7 +207,7 @@ class Plan:
         if self._driver is not None:
             raise InputError("a Mixture gives this plan its weights; change them there, or make the plan without one")
         values = self._checked(weights)
-        step = self.step if at_step is None else whole(at_step, "at_step", 0)
+        step = self.step if at_step is None else whole_number(at_step, "at_step", 0)
         if step < self.step:
             raise InputError(
                 f"new weights should begin at a step that is not planned yet, found {step}; the steps before "
@@ -223,7 +224,7 @@ class Plan:
 
         A loader that reads ahead asks for the step after the last consumed one; `history` says how far back it may be.
         """
-        state = self._state_at(self.step if step is None else whole(step, "step", 0))
+        state = self._state_at(self.step if step is None else whole_number(step, "step", 0))
         pending = [c for c in self._changes if c[0] >= state.step and self._driver is None]
         return to_dict(self.settings, state, pending, self._retired)
 
@@ -261,7 +262,7 @@ class Plan:
         step
             The step before which the account is made, as in `state_dict`; None: all that is planned.
         """
-        state = self._state_at(self.step if step is None else whole(step, "step", 0))
+        state = self._state_at(self.step if step is None else whole_number(step, "step", 0))
         return Ledger.of(self.settings, state, self._lengths.known, steps)
 
     def _weights_for_others(self, state: Any) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright.checks import unique_names
+from mixwright.checks import unique_names, whole_number
 from mixwright.errors import InputError
 from mixwright.stream.plan.rows import halves, key_of
 
@@ -75,8 +75,8 @@ def checked_settings(
         raise InputError(f"sizes should be a mapping from each source's name to its rows, found {type(sizes).__name__}")
     names = unique_names(sizes)
     rows = np.array([_size(name, sizes[name]) for name in names], np.int64)
-    batch_size = whole(batch_size, "the batch size", 1)
-    co_locate = whole(co_locate, "co_locate", 1)
+    batch_size = whole_number(batch_size, "the batch size", 1)
+    co_locate = whole_number(co_locate, "co_locate", 1)
     if batch_size % co_locate:
         raise InputError(
             f"the batch size should be a multiple of co_locate ({co_locate}), found {batch_size}; use "
@@ -87,7 +87,7 @@ def checked_settings(
     if draw == "iid" and unit == "tokens":
         # tokens are paid from a credit, row by row: there is nothing to draw independently
         raise InputError("draw='iid' should come with unit='rows', found unit='tokens'; use draw='carry' for tokens")
-    seed = whole(seed, "seed", 0)
+    seed = whole_number(seed, "seed", 0)
     policies, epochs = _limits(names, max_epochs, exhausted)
     limits = [_limit(size, e) for size, e in zip(rows.tolist(), epochs.tolist(), strict=True)]
     prints = per_source("fingerprints", fingerprints or {}, names)
@@ -131,13 +131,6 @@ def checked_weights(weights: ArrayLike, names: Sequence[str], sizes: NDArray[np.
                 f"the source {names[i]!r} has no rows and the weight {values[i]:.6g}; give it rows or the weight 0"
             )
     return values if abs(total - 1) < 1e-12 else values / total
-
-
-def whole(value: Any, what: str, least: int) -> int:
-    """Return `value` as an int; InputError unless it is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{what} should be a whole number of at least {least}, found {value!r}")
-    return int(value)
 
 
 def per_source(what: str, values: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -151,17 +150,6 @@ class ChainedRows(Source):
         """Return the file that holds a row."""
         p = min(int(np.searchsorted(self._ends, row, side="right")), len(self.parts) - 1)
         return self.parts[p].where(row - int(self._ends[p - 1] if p else 0))
-
-
-def checked_length(name: str, value: Any, least: int = 1) -> int:
-    """Return `value` as a whole number of at least `least`, else InputError."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or number < least:
-        raise InputError(f"{name} should be a whole number of at least {least}, found {value!r}")
-    return number
 
 
 def sample(length: int, count: int) -> NDArray[np.int64]:

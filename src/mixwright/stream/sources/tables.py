@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.checks import whole_number
 from mixwright.errors import InputError, missing_extra
 from mixwright.files.listing import Paths, list_files
 from mixwright.files.parquet import check_columns, open_parquet, without_views
 from mixwright.files.pointers import refuse_pointers_in
-from mixwright.stream.sources.source import Rows, Source, as_rows, checked_length, file_sample, sample
+from mixwright.stream.sources.source import Rows, Source, as_rows, file_sample, sample
 
 
 class ArrowRows(Source):
@@ -107,7 +108,7 @@ class ParquetRows(Source):
             column,
             [column] if column is not None else None if columns is None else list(columns),
         )
-        self.keep = checked_length("row groups to keep", keep)
+        self.keep = whole_number(keep, "row groups to keep")
         groups, lengths = [], []
         for number, file in enumerate(self.files):
             metadata, schema = _parquet_metadata(file)

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from mixwright.checks import whole_number
 from mixwright.errors import InputError
 from mixwright.files.kinds import found_at
 from mixwright.files.pointers import refuse_pointer
-from mixwright.stream.sources.source import Source, as_rows, checked_length, sample
+from mixwright.stream.sources.source import Source, as_rows, sample
 
 
 class MappedArray:
@@ -147,8 +148,8 @@ class TokenRows(Source):
                 raise InputError(
                     f"{self.name}: tokens that lie end to end need context= (tokens per row), found none; say how many"
                 )
-            self.context = checked_length(f"{self.name}: the context", context)
-            self.overlap = checked_length(f"{self.name}: the overlap", overlap, 0)
+            self.context = whole_number(context, f"{self.name}: the context")
+            self.overlap = whole_number(overlap, f"{self.name}: the overlap", 0)
             self._length = max((shape[0] - self.overlap) // self.context, 0)
             self._check_tokens(shape[0])
         elif context is not None or overlap:
@@ -247,7 +248,7 @@ class PaddedDocuments(Source):
         if long not in ("split", "cut"):
             raise InputError(f"{self.name}: `long` should be 'split' or 'cut', found {long!r}")
         _check_native(self.name, self._data().dtype)
-        self.context, self.pad = checked_length(f"{self.name}: the context", context), int(pad)
+        self.context, self.pad = whole_number(context, f"{self.name}: the context"), int(pad)
         bounds = _checked_documents(self.name, documents, len(self._data()))
         lengths = np.diff(bounds)
         pieces = -(-lengths // self.context) if long == "split" else (lengths > 0).astype(np.int64)
