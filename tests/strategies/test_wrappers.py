@@ -207,7 +207,7 @@ def test_declarations_come_from_the_strategy_inside():
     assert Floor(PiKE(), 0.1).apply == {"sampling"}
     assert Every(BalancedPiKE(), 5).uses == {"eval_loss"}
     assert Guard(BalancedPiKE()).uses == {"eval_loss", "excess_loss"}
-    with pytest.raises(InputError, match="Smooth needs loss in each observation"):
+    with pytest.raises(InputError, match="TakesLoss needs loss in each observation"):
         Mixture(["a", "b"], strategy).check([])
 
 
