@@ -1,21 +1,23 @@
 """How the tests run everywhere: one thread per process; property tests that repeat, or explore under `make fuzz`."""
 
-import os
-
-# Before numpy and torch are imported, for all processes that tests start: the last digits depend on it.
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
-
 import gc
+import os
 import random
 import time
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+# The same everywhere, before numpy, torch and rich are imported, and in the processes that tests start: one thread (the
+# last digits depend on it), the CPU, and a terminal of one width without colours.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", COLUMNS="100")
+for name in ("FORCE_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "GITHUB_ACTIONS"):
+    os.environ.pop(name, None)
+
 # No time limits: they would make a busy machine fail.
 ALWAYS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "database": None}
 settings.register_profile("repeatable", derandomize=True, **ALWAYS)
-settings.register_profile("fuzz", print_blob=True, **ALWAYS)
+settings.register_profile("fuzz", derandomize=False, print_blob=True, **ALWAYS)
 settings.load_profile("repeatable")
 
 
