@@ -64,6 +64,10 @@ def demo(
         from mixwright.experiment.demo.demo import run_demo
 
         with output.bars() as progress:
+            quick = run_demo(folder, progress, command_line(), quick=True)
+        if not as_json:  # one result on stdout: the last
+            show_run(output, quick, folder)
+        with output.bars() as progress:
             summary = run_demo(folder, progress, command_line())
         show_run(output, summary, folder)
         open_report(output, folder, open_it)

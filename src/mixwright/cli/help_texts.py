@@ -12,8 +12,9 @@ DEMO = """
 Try everything on text that this machine has: about four minutes on two cores.
 
 The sources are kinds of text that ship with Python (code, docstrings, licences ...). The target is the code of other
-packages, so a good mixture is known in advance. The demo trains one small model per source (a proxy), scores the target
-with each, searches the weights, and trains with them and with simpler mixtures to compare.
+packages, so a good mixture is known in advance. A quick search with count models comes first; it takes seconds. Then
+the demo trains one small model per source (a proxy), scores the target with each, searches the weights, and trains with
+them and with simpler mixtures to compare.
 
 \b
 Example:
@@ -42,6 +43,7 @@ Or, for assays (0/1 labels of molecules in a table):
 
 \b
 Examples:
+  mixwright search search.yaml --quick
   mixwright search search.yaml
   mixwright search search.yaml --run runs/second --json > summary.json
   mixwright search --schema > search.schema.json

@@ -20,6 +20,14 @@ Schema = Annotated[
     bool, typer.Option("--schema", help="Print the JSON schema of the YAML file (for editors) and stop.")
 ]
 
+QuickSearch = Annotated[
+    bool,
+    typer.Option(
+        "--quick", help="Texts: a result in seconds, from count models in place of trained ones; no final runs."
+    ),
+]
+_RUN = "Folder of the run. Default: runs/NAME, where NAME is that of the YAML file."
+
 
 @dataclass(frozen=True)
 class _Help:
@@ -62,33 +70,57 @@ def _made(command: str) -> Callable[..., None]:
     """Return the function of a command, whose parameters are its arguments and options."""
     about = _HELP[command]
     config_help = f"The YAML file with {about.config}."
-    run_help = "Folder of the run. Default: runs/NAME, where NAME is that of the YAML file."
 
     def run_command(
         context: typer.Context,
         config: Path | None = typer.Argument(None, metavar="CONFIG", help=config_help),  # noqa: B008
-        run: Path | None = typer.Option(None, *about.run, help=run_help),  # noqa: B008
+        run: Path | None = typer.Option(None, *about.run, help=_RUN),  # noqa: B008
         schema: Schema = False,
         quiet: Quiet = False,
         as_json: Json = False,
     ) -> None:
-        main = os.environ.get("RANK", "0") == "0"  # under torchrun one rank speaks
-        output = output_of(context, quiet or not main, as_json and main)
-        with guarded(output):
-            from mixwright.experiment.run import drive, json_schema, load
+        _do(command, context, config, run, schema, quiet, as_json)
 
-            if schema:
-                typer.echo(json.dumps(json_schema(command), indent=2))
-                return
-            if config is None:
-                raise typer.BadParameter(f"give the YAML file; see: mixwright {command} --help")
-            loaded, folder = load(command, config), run or Path("runs") / config.stem
-            with output.bars() as progress:
-                summary = drive(loaded, folder, progress, command_line())
-            if main:
-                show_run(output, summary, folder)
+    def search_command(
+        context: typer.Context,
+        config: Path | None = typer.Argument(None, metavar="CONFIG", help=config_help),  # noqa: B008
+        run: Path | None = typer.Option(None, *about.run, help=_RUN),  # noqa: B008
+        quick: QuickSearch = False,
+        schema: Schema = False,
+        quiet: Quiet = False,
+        as_json: Json = False,
+    ) -> None:
+        _do(command, context, config, run, schema, quiet, as_json, **({"quick": True} if quick else {}))
 
-    return run_command
+    return search_command if command == "search" else run_command
+
+
+def _do(
+    command: str,
+    context: typer.Context,
+    config: Path | None,
+    run: Path | None,
+    schema: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Do the run of a file; `options` are keys that count in place of its own."""
+    main = os.environ.get("RANK", "0") == "0"  # under torchrun one rank speaks
+    output = output_of(context, quiet or not main, as_json and main)
+    with guarded(output):
+        from mixwright.experiment.run import drive, json_schema, load
+
+        if schema:
+            typer.echo(json.dumps(json_schema(command), indent=2))
+            return
+        if config is None:
+            raise typer.BadParameter(f"give the YAML file; see: mixwright {command} --help")
+        loaded, folder = load(command, config, **options), run or Path("runs") / config.stem
+        with output.bars() as progress:
+            summary = drive(loaded, folder, progress, command_line())
+        if main:
+            show_run(output, summary, folder)
 
 
 def show_run(output: Output, summary: dict[str, Any], folder: Path) -> None:

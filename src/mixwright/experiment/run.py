@@ -92,7 +92,7 @@ class Run(ABC, Generic[Config]):
         return nullcontext(OneProcess())
 
 
-def load(command: str, path: Path | str) -> Any:
+def load(command: str, path: Path | str, **options: Any) -> Any:
     """
     Read the YAML file of a run and check it; no data is opened.
 
@@ -103,6 +103,8 @@ def load(command: str, path: Path | str) -> Any:
         "prefer train". The key `kind` of the file says what the sources are.
     path
         The YAML file.
+    **options
+        Keys that count in place of those of the file, such as `quick=True`.
 
     Raises
     ------
@@ -116,7 +118,7 @@ def load(command: str, path: Path | str) -> Any:
             f"{path} should hold keys such as {_first_keys(command)}, found {type(file.value).__name__}; see: "
             f"mixwright {command} --help"
         )
-    return make(command, file.value, file)
+    return make(command, {**file.value, **options}, file)
 
 
 def make(

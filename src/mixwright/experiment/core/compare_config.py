@@ -31,6 +31,33 @@ _LEAST_MEMORY = 10**9  # of a process: the libraries alone take some hundred meg
 _BYTES = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
+ProxyKind = Literal["neural", "ngram"]
+
+
+class ArmProxyConfig(Part):
+    """
+    The proxies of an arm, where they are others than those of the key `proxy`. A plain text is short for `{kind: ...}`.
+
+    What is not given is that of the key `proxy`, or its default.
+    """
+
+    shorthand: ClassVar[str | None] = "kind"
+    kind: ProxyKind = Field(description="neural (settings: those of the key proxy) or ngram (count models).")
+    order: Count | None = Field(default=None, description="Longest n-gram (ngram only).")
+    max_tokens: Count | None = Field(default=None, description="Tokens of each source that are counted (ngram only).")
+
+    @model_validator(mode="after")
+    def _counts(self) -> ArmProxyConfig:
+        if self.kind == "neural" and (self.order is not None or self.max_tokens is not None):
+            raise ValueError("order and max_tokens are those of count models; remove them, or say kind: ngram")
+        return self
+
+    @property
+    def suffix(self) -> str:
+        """Return what the name of an arm ends with: the kind, and the order where it is given."""
+        return f"_{self.kind}{self.order or ''}"
+
+
 class AnyArmConfig(Part):
     """What arms of every kind of comparison share: a name, and exactly one of several ways to get weights."""
 
@@ -92,6 +119,11 @@ class ArmConfig(AnyArmConfig):
     likelihood: Unit | None = Field(
         default=None, description="For a search over text: chunk, token or sequence. Default: the first of search."
     )
+    proxy: ArmProxyConfig | None = Field(
+        default=None,
+        description="For a search over text, and best_single: the kind of proxies, neural or ngram, or {kind: ngram, "
+        "order: ...}. Default: those of the key proxy.",
+    )
     settings: WeightsConfig | None = Field(
         default=None, description="For a search: prior, shrinkage and limits. Default: those of the key search."
     )
@@ -119,6 +151,8 @@ class ArmConfig(AnyArmConfig):
     def _settings_of_a_search(self) -> ArmConfig:
         if self.search is None and (self.likelihood or self.settings):
             raise ValueError("likelihood and settings are those of a search; remove them, or add search: mixmin")
+        if self.proxy is not None and not self.searches:
+            raise ValueError("proxy is that of a search or of best_single; remove it, or add search: mixmin")
         return self
 
     def made_title(self) -> str:
@@ -126,8 +160,12 @@ class ArmConfig(AnyArmConfig):
         if self.mixture is not None:
             return self.mixture.stem
         if self.search is not None:
-            return self.search + (f"_{self.likelihood}" if self.likelihood else "")
-        return super().made_title()
+            return self.search + (f"_{self.likelihood}" if self.likelihood else "") + self._kind_of_proxy
+        return super().made_title() + self._kind_of_proxy
+
+    @property
+    def _kind_of_proxy(self) -> str:
+        return self.proxy.suffix if self.proxy is not None else ""
 
     @property
     def searches(self) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,11 @@ from mixwright.experiment.core.parallel import Work, run_all
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.text.compare_config import CompareConfig
 from mixwright.experiment.text.compare_work import (
+    Evidence,
     Searched,
     Training,
+    count_work,
+    evidence,
     forget,
     proxy_work,
     search_work,
@@ -43,7 +48,8 @@ from mixwright.experiment.text.inputs import (
     tokenize_sources,
 )
 from mixwright.experiment.text.overlaps.contamination import Contamination
-from mixwright.experiment.text.proxies import flops_per_token, planned_proxies, proxy_cost, target_rows
+from mixwright.experiment.text.proxies.cost import flops_per_token, planned_proxies, proxy_cost
+from mixwright.experiment.text.proxies.scores import target_rows
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.strategies.registry import known as strategies
 
@@ -58,7 +64,17 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         """Return the arms as reports name them."""
         config = self.config
         several = len(config.targets) > 1
-        return [describe(arm, arm.likelihood or config.search.likelihood[0], several) for arm in config.arms]
+        return [
+            self._with_proxies(arm, describe(arm, arm.likelihood or config.search.likelihood[0], several))
+            for arm in config.arms
+        ]
+
+    def _with_proxies(self, arm: ArmConfig, info: ArmInfo) -> ArmInfo:
+        """Say which proxies an arm rests on where they are count models."""
+        own = self.config.with_proxy(arm).proxy
+        return replace(info, words=f"{info.words}; {own.words}") if arm.searches and own.kind == "ngram" else info
+
+    _count_notes: Sequence[str] = ()
 
     @property
     def level(self) -> float:
@@ -227,6 +243,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             own = [c.epochs for c in cells if c.arm == arm.title]
             most = {source: max(e.get(source, 0.0) for e in own) for source in dict.fromkeys(s for e in own for s in e)}
             said += repeats(f"the arm {arm.title}", most, "final: max_epochs sets one limit for all arms")
+        said += dict.fromkeys(self._count_notes)
         if not self.config.charge_search and any(arm.searches for arm in self.config.arms):
             said.append("what finding the mixtures cost was not taken out of the budgets (charge_search: false)")
         return said
@@ -261,9 +278,17 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             return {}
         limits, config, folder = self.config.compute.limits(), self.config, self.folder
         works = [
-            Work(f"the proxy of {n}", proxy_work, (config, folder, s, n)) for s in self.seeds for n in config.sources
+            Work(f"the proxy of {n}", proxy_work, (config, folder, s, n))
+            for s in (self.seeds if config.neural else [])
+            for n in config.sources
         ]
         run_all(works, limits, progress, "proxies")
+        every: dict[Path, Evidence] = {}
+        for seed in self.seeds:
+            every |= evidence(config, folder, self.sources, self.targets, seed)
+        counts = [found for found in every.values() if found.config.proxy.kind == "ngram"]
+        works = [Work(f"the {found.config.proxy.words}", count_work, (config, folder, found)) for found in counts]
+        self._count_notes = [note for notes in run_all(works, limits, progress, "counts") for note in notes]
         works = [Work(f"the search, seed {seed}", search_work, (config, folder, seed)) for seed in self.seeds]
         return dict(zip(self.seeds, run_all(works, limits, progress, "searches"), strict=True))
 
@@ -283,8 +308,12 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         return (config.final.tokens - charge) // step
 
     def _charge(self, arm: ArmConfig, goal: str | None) -> int:
-        """Return the tokens of a final training that cost as much as finding the mixture of an arm for a target."""
-        if not arm.searches:
+        """
+        Return the tokens of a final training that cost as much as finding the mixture of an arm for a target.
+
+        Counting n-grams takes no operations that count beside a training: nothing is charged for count models.
+        """
+        if not arm.searches or self.config.with_proxy(arm).proxy.kind == "ngram":
             return 0
         targets = [t for t in self.targets if goal in (None, t.name)]
         scored = sum(self._scored[t.name, unit_of(self.config, arm, t)] for t in targets) * len(self.sources)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
 from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
 from mixwright.experiment.core.config_parts import Count, Lag, ObserveEvery, Positive, StatisticsSteps
-from mixwright.experiment.text.config import FinalConfig, SearchConfig, TargetConfig
+from mixwright.experiment.text.config import FinalConfig, ProxyConfig, SearchConfig, TargetConfig
 
 
 class CompareFinalConfig(FinalConfig):
@@ -48,6 +49,13 @@ class CompareConfig(SearchConfig, ComparisonConfig):
         default=True, description="Whether the cost of finding a mixture is taken out of the tokens of its arm."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _trains_its_arms(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "quick" in values:
+            raise ValueError("there is no key quick in a comparison: say proxy: ngram, here or in an arm; remove it")
+        return values
+
     @model_validator(mode="after")
     def _arms_fit(self) -> CompareConfig:
         for arm in self.arms:
@@ -55,7 +63,27 @@ class CompareConfig(SearchConfig, ComparisonConfig):
                 raise ValueError("target_alone is for assays; to train on texts of the target, name them as a source")
             if not self.targets and arm.searches:
                 raise ValueError(f"the arm {arm.title} needs targets; add some, or remove the arm")
+            if arm.proxy is not None and arm.proxy.kind == "neural" and self.proxy.kind == "ngram":
+                raise ValueError(
+                    f"the arm {arm.title} needs the settings of neural proxies in the key proxy; give them there, and "
+                    "proxy: ngram in the arms that have count models"
+                )
         return self
+
+    def with_proxy(self, arm: ArmConfig) -> CompareConfig:
+        """Return this configuration with the proxies of an arm that searches."""
+        if arm.proxy is None:
+            return self
+        given = arm.proxy.model_dump(exclude_none=True)
+        same = self.proxy.model_dump(exclude_none=True) if self.proxy.kind == arm.proxy.kind else {}
+        if not same and self.proxy.context is not None:
+            same = {"context": self.proxy.context}
+        return self.model_copy(update={"proxy": ProxyConfig.model_validate({**same, **given})})
+
+    @property
+    def neural(self) -> bool:
+        """Whether an arm needs neural proxies."""
+        return any(arm.searches and self.with_proxy(arm).proxy.kind == "neural" for arm in self.arms)
 
     def charged(self, arm: ArmConfig) -> bool:
         """Whether what finding the mixture of an arm costs comes out of its tokens."""
@@ -68,7 +96,7 @@ class CompareConfig(SearchConfig, ComparisonConfig):
     @property
     def trains_proxies(self) -> bool:
         """Whether proxies are trained: arms that search need them."""
-        return super().trains_proxies and any(arm.searches for arm in self.arms)
+        return self.neural and super().trains_proxies
 
     def dumped(self) -> dict[str, Any]:
         """Return the configuration as JSON-able values, with every default, as it can be read again."""

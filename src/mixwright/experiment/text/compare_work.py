@@ -18,15 +18,9 @@ from mixwright.experiment.text.config import MixMinConfig
 from mixwright.experiment.text.evaluation import MEASURED_TOKENS, HeldOut
 from mixwright.experiment.text.inputs import Target, TokenSource, open_sources, read_target
 from mixwright.experiment.text.mixtures import search_mixture
-from mixwright.experiment.text.proxies import (
-    Scores,
-    model_inputs,
-    named_rate,
-    score_target,
-    settings_for,
-    train_proxy,
-    units_of,
-)
+from mixwright.experiment.text.proxies.counts import count_notes, is_cut, score_by_counts
+from mixwright.experiment.text.proxies.neural import model_inputs, named_rate, score_target, settings_for, train_proxy
+from mixwright.experiment.text.proxies.scores import Scores, units_of
 from mixwright.files import fingerprint
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.search.worst_regret import WorstRegret
@@ -71,31 +65,88 @@ def proxy_work(config: CompareConfig, folder: Path, seed: int, source: str, repo
     train_proxy(config.with_seed(seed), _of_seed(folder, seed), opened.tokenizer, wanted, _progress(report))
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """One kind of proxies with one seed: the configuration that has them, the folder, and (target, unit) to score."""
+
+    config: CompareConfig
+    place: Path
+    wanted: tuple[tuple[str, str], ...]
+
+
+def evidence(
+    config: CompareConfig, folder: Path, sources: Sequence[TokenSource], targets: Sequence[Target], seed: int
+) -> dict[Path, Evidence]:
+    """Return what the arms with a seed rest on, by folder; arms with the same proxies share it."""
+    found: dict[Path, Evidence] = {}
+    for arm in config.arms:
+        if arm.searches:
+            own = config.with_proxy(arm).with_seed(seed)
+            place = _evidence_place(own, folder, sources)
+            before = found[place].wanted if place in found else ()
+            wanted = dict.fromkeys([*before, *((t.name, unit_of(config, arm, t)) for t in targets)])
+            found[place] = Evidence(own, place, tuple(wanted))
+    return found
+
+
+def _evidence_place(config: CompareConfig, folder: Path, sources: Sequence[TokenSource]) -> Path:
+    """Return the folder of what arms with these proxies rest on; count models of whole sources know no seed."""
+    if config.proxy.kind == "neural":
+        return _of_seed(folder, config.seed)
+    cut = any(is_cut(config, source) for source in sources)
+    name = f"order_{config.proxy.order}" + (f"_{config.proxy.max_tokens}" if cut else "")
+    return (_of_seed(folder, config.seed) if cut else folder) / "ngram" / name
+
+
+def count_work(config: CompareConfig, folder: Path, found: Evidence, report: Report) -> list[str]:
+    """Count the sources and score the targets; return sentences about what that rests on."""
+    opened = _opened(config, folder)
+    return count_notes(found.config, opened.sources, _count_scores(opened, found, report))
+
+
+def _count_scores(opened: _Opened, found: Evidence, report: Report) -> list[Scores]:
+    """Return the scores of count models, in the order of what is wanted; what is there is not counted again."""
+    by_name = {target.name: target for target in opened.targets}
+    wanted = [(by_name[name], unit) for name, unit in found.wanted]
+    return score_by_counts(found.config, found.place, opened.tokenizer, opened.sources, wanted, _progress(report))
+
+
 def search_work(
     config: CompareConfig, folder: Path, seed: int, report: Report
 ) -> dict[str, dict[str | None, list[float]]]:
     """Score the targets and find the weights of each arm that searches, with a seed; by arm and target."""
-    opened, own, place = _opened(config, folder), config.with_seed(seed), _of_seed(folder, seed)
-    proxies = [train_proxy(own, place, opened.tokenizer, s, _progress(lambda share: None)) for s in opened.sources]
+    opened = _opened(config, folder)
+    every = evidence(config, folder, opened.sources, opened.targets, seed)
+    scores: dict[tuple[Path, str, str], Scores] = {}
+    for number, (place, found) in enumerate(every.items()):
+        part = part_of(report, number, 2 * len(every))
+        made = (_neural_scores if found.config.proxy.kind == "neural" else _count_scores)(opened, found, part)
+        scores |= {(place, *row): score for row, score in zip(found.wanted, made, strict=True)}
     arms = [arm for arm in config.arms if arm.searches]
-    units = list(dict.fromkeys((t.name, unit_of(config, arm, t)) for arm in arms for t in opened.targets))
-    scores: dict[tuple[str, str], Scores] = {}
-    for number, (name, unit) in enumerate(units):
-        target = next(t for t in opened.targets if t.name == name)
-        part = part_of(report, number, 2 * len(units))
-        scores[name, unit] = score_target(own, place, opened.tokenizer, proxies, target, unit, _progress(part))
-    found: dict[str, dict[str | None, list[float]]] = {}
+    weights: dict[str, dict[str | None, list[float]]] = {}
     for number, arm in enumerate(arms):
-        found[arm.title] = _found(own, place, opened, arm, scores)
+        own = config.with_proxy(arm).with_seed(seed)
+        place = _evidence_place(own, folder, opened.sources)
+        by_target = {t.name: scores[place, t.name, unit_of(config, arm, t)] for t in opened.targets}
+        weights[arm.title] = _found(own, _of_seed(folder, seed), opened, arm, by_target)
         report(0.5 + 0.5 * (number + 1) / len(arms))
-    return found
+    return weights
+
+
+def _neural_scores(opened: _Opened, found: Evidence, report: Report) -> list[Scores]:
+    own, place, tokenizer = found.config, found.place, opened.tokenizer
+    proxies = [train_proxy(own, place, tokenizer, s, _progress(lambda share: None)) for s in opened.sources]
+    by_name, scores = {target.name: target for target in opened.targets}, []
+    for number, (name, unit) in enumerate(found.wanted):
+        part = part_of(report, number, len(found.wanted))
+        scores.append(score_target(own, place, tokenizer, proxies, by_name[name], unit, _progress(part)))
+    return scores
 
 
 def _found(
-    config: CompareConfig, place: Path, opened: _Opened, arm: ArmConfig, scores: Mapping[tuple[str, str], Scores]
+    config: CompareConfig, place: Path, opened: _Opened, arm: ArmConfig, by_target: Mapping[str, Scores]
 ) -> dict[str | None, list[float]]:
     """Return an arm's weights by target."""
-    by_target = {t.name: scores[t.name, unit_of(config, arm, t)] for t in opened.targets}
     k = len(opened.sources)
     if arm.baseline == "best_single":
         return {t: np.eye(k)[int(np.argmin(s.losses))].tolist() for t, s in by_target.items()}

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from mixwright.errors import InputError
+from mixwright.experiment.core.compare_config import ProxyKind
 from mixwright.experiment.core.config_parts import (
     AtLeastTwo,
     Between,
@@ -145,8 +155,19 @@ class ModelConfig(Part):
 
 
 class ProxyConfig(Part):
-    """The proxy models: one small model per source, trained on that source alone."""
+    """The proxies: one model per source, of that source alone. `proxy: ngram` is short for `{kind: ngram}`."""
 
+    shorthand: ClassVar[str | None] = "kind"
+    kind: ProxyKind = Field(
+        default="neural",
+        description="neural: a small language model, trained. ngram: a count model (interpolated modified Kneser-Ney), "
+        "which takes seconds and has the keys order, max_tokens and context alone.",
+    )
+    order: Count = Field(default=4, description="Longest n-gram, in tokens (ngram only).")
+    max_tokens: Count = Field(
+        default=50_000_000,
+        description="Count at most this many tokens of each source, whole documents at random (ngram only).",
+    )
     batch_size: Count | None = Field(default=None, description="Rows per step. Default: as final.")
     context: AtLeastTwo | None = Field(
         default=None, description="Tokens per row, and per chunk of the target. Default: as final."
@@ -162,6 +183,28 @@ class ProxyConfig(Part):
         description="Existing models, {source: folder}: used as they are, nothing is trained for these sources.",
     )
     tokens: Count = Field(default=1_000_000, description="Tokens that each proxy is trained on.")
+
+    @model_validator(mode="after")
+    def _keys_of_the_kind(self) -> ProxyConfig:
+        if wrong := [key for key in sorted(self.model_fields_set) if key in self._others()]:
+            raise ValueError(f"there is no key {wrong[0]} with kind: {self.kind}; remove it, or choose another kind")
+        return self
+
+    def _others(self) -> set[str]:
+        """Return the keys that belong to another kind."""
+        of_counts = {"order", "max_tokens"}
+        return of_counts if self.kind == "neural" else set(type(self).model_fields) - of_counts - {"kind", "context"}
+
+    @model_serializer(mode="wrap")
+    def _own_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what belongs to another kind, and the kind where it is the default: older runs resume."""
+        left_out = self._others() | ({"kind"} if self.kind == "neural" else set())
+        return {key: value for key, value in handler(self).items() if key not in left_out}
+
+    @property
+    def words(self) -> str:
+        """Return what the proxies are, for verdicts."""
+        return f"count models of order {self.order}" if self.kind == "ngram" else "the proxy models"
 
 
 class MixMinConfig(WeightsConfig):
@@ -266,7 +309,34 @@ class SearchConfig(TextConfig):
     targets: dict[str, TargetConfig] = Field(min_length=1, description="The targets by name: {name: path or {...}}.")
     proxy: ProxyConfig = Field(default_factory=ProxyConfig, description="The proxy models, one per source.")
     search: MixMinConfig = Field(default_factory=MixMinConfig, description="The search for weights.")
+    quick: bool = Field(
+        default=False,
+        strict=True,
+        exclude=True,
+        description="A result in seconds: count models as proxies (proxy: ngram), and no final runs. The option "
+        "--quick is the same; keys of proxy and final for training are then without effect.",
+    )
     final: FinalConfig = Field(default_factory=FinalConfig, description="The final runs that check the result.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_seconds(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("quick") is not True:
+            return values
+        proxy, final = ({"kind": v} if isinstance(v, str) else v for v in (values.get("proxy"), values.get("final")))
+        kept = {k: v for k, v in (proxy or {}).items() if k in ("order", "max_tokens", "context")}
+        return {**values, "proxy": {**kept, "kind": "ngram"}, "final": {**(final or {}), "mixtures": []}}
+
+    @model_validator(mode="after")
+    def _cost_to_equal(self) -> SearchConfig:
+        if self.final.equal_cost and self.proxy.kind == "ngram" and self.final.mixtures:
+            raise ValueError("final: equal_cost needs neural proxies: count models cost no training; remove it")
+        return self
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained, proxies or final models."""
+        return self.proxy.kind == "neural" or bool(self.final.mixtures)
 
     @property
     def contexts(self) -> dict[str, int]:
@@ -285,7 +355,7 @@ class SearchConfig(TextConfig):
     @property
     def trains_proxies(self) -> bool:
         """Whether proxies are trained."""
-        return any(name not in self.proxy.checkpoints for name in self.sources)
+        return self.proxy.kind == "neural" and any(name not in self.proxy.checkpoints for name in self.sources)
 
     def check_together(self) -> None:
         """Raise InputError if a training should be shorter than one step."""

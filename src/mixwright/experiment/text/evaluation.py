@@ -20,7 +20,7 @@ from mixwright.experiment.text.held_out import (
     strategy_pieces,
 )
 from mixwright.experiment.text.inputs import Target, TokenSource, encode, held_out_questions
-from mixwright.experiment.text.proxies import target_rows
+from mixwright.experiment.text.proxies.scores import target_rows
 from mixwright.files import fingerprint
 from mixwright.strategy import Strategy
 from mixwright.text import Question, Tokenizer, TokenStore

@@ -14,7 +14,8 @@ from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.mixtures import NamedMixture
-from mixwright.experiment.text.proxies import model_inputs, named_rate, part_of, settings_for, trained_model
+from mixwright.experiment.text.proxies.neural import model_inputs, named_rate, settings_for, trained_model
+from mixwright.experiment.text.proxies.scores import part_of
 from mixwright.text import Tokenizer
 from mixwright.training.language_model import train
 from mixwright.training.settings import described

@@ -100,7 +100,8 @@ def check_inputs(config: SearchConfig) -> None:
         if name not in config.sources:
             raise InputError(f"{where}: should be the name of a source, found {name!r}; sources: {', '.join(names)}")
         _check_model_folder(where, path)
-    check_model(config, config.model, config.final.context, "model")
+    if config.trains:
+        check_model(config, config.model, config.final.context, "model")
     if config.proxy.model is not None:
         check_model(config, config.proxy.model, config.proxy_setting("context"), "proxy", "model")
 

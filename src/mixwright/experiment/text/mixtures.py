@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,10 @@ def search_mixture(
             seed=config.seed,
         )
         file = found.to_file([source.name for source in sources], level=chosen.level)
+        if config.proxy.kind == "ngram":
+            words, end = config.proxy.words, "; not checked by training"
+            verdict = file.verdict.replace(end, f"; from {words}{end.replace(';', ',')}")
+            file = replace(file, method={**file.method, "proxies": words}, verdict=verdict)
         file.write(stage.folder / "mixture.json")
         result = stage.finish(_entry(config, table, found, file, target))
     progress("search", 1, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.final_runs import FinalRun, FinalRuns
 from mixwright.experiment.text.inputs import (
+    Target,
     TokenSource,
     check_choice,
     check_enough,
@@ -29,23 +29,18 @@ from mixwright.experiment.text.inputs import (
 )
 from mixwright.experiment.text.mixtures import NamedMixture, baselines, search_mixture
 from mixwright.experiment.text.overlaps.contamination import Contamination
-from mixwright.experiment.text.proxies import (
-    Proxy,
-    flops_per_token,
-    part_of,
-    planned_proxies,
-    proxy_cost,
-    score_target,
-    target_rows,
-    train_proxies,
-    units_of,
-)
+from mixwright.experiment.text.proxies.counts import count_notes, counted_tokens, score_by_counts
+from mixwright.experiment.text.proxies.scores import Scores, part_of, target_rows, units_of
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.experiment.text.summary import doubted, make_summary, standing
 from mixwright.files import atomic_write
 from mixwright.mixture_file import MixtureFile
 from mixwright.report.words import duration
 from mixwright.text import Tokenizer
+
+if TYPE_CHECKING:
+    from mixwright.experiment.text.final_runs import FinalRun
+    from mixwright.experiment.text.proxies.neural import Proxy
 
 _LARGE = 20_000_000  # likelihoods, from which on a search takes many minutes
 
@@ -81,8 +76,7 @@ class TextSearchRun(Run[SearchConfig]):
     def plan(self) -> str:
         """Return what proxies, scores, searches and final runs take."""
         config, k = self.config, len(self.sources)
-        proxies, context = planned_proxies(config, list(config.sources)), config.proxy_setting("context")
-        wanted = [(target, unit) for target in self.targets for unit in units_of(config, target)]
+        wanted, context = self._wanted(), config.proxy_setting("context")
         rows = [target_rows(target.search, self.tokenizer, context, unit) for target, unit in wanted]
         scored = sum(int(found.document_tokens.sum()) for found in rows) * k
         arms = {"uniform": 1, "natural": 1, "best_single": len(self.targets), "search": len(wanted)}
@@ -90,31 +84,37 @@ class TextSearchRun(Run[SearchConfig]):
         runs += bool(config.final.equal_cost and runs)
         numbers = sum(len(found.documents) for found in rows) * k
         long = "; large searches take long: max_documents of a target takes a sample" if numbers > _LARGE else ""
+        final = f"{runs} final runs of {config.final.tokens:,} tokens" if runs else "no final runs"
         return (
-            f"{sum(p.tokens > 0 for p in proxies)} proxies ({sum(p.tokens for p in proxies):,} tokens to train), "
-            f"{scored:,} tokens to score, {numbers:,} likelihoods to search, {runs} final runs of "
-            f"{config.final.tokens:,} tokens{long}"
+            f"{self._planned_proxies()}, {scored:,} tokens to score, {numbers:,} likelihoods to search, {final}{long}"
         )
+
+    def _planned_proxies(self) -> str:
+        if self.config.proxy.kind == "ngram":
+            return f"{len(self.sources)} count models ({counted_tokens(self.config, self.sources):,} tokens to count)"
+        from mixwright.experiment.text.proxies.cost import planned_proxies
+
+        proxies = planned_proxies(self.config, list(self.config.sources))
+        return f"{sum(p.tokens > 0 for p in proxies)} proxies ({sum(p.tokens for p in proxies):,} tokens to train)"
 
     def work(self, progress: Progress) -> dict[str, Any]:
         """Do all stages in order; write `mixture.json` and `whatif.json`."""
         self.progress = progress
         tokenizer, sources, contamination = self.tokenizer, self.sources, self.contamination
-        proxies = train_proxies(self.config, self.folder, tokenizer, sources, progress)
-        searches, best, scored = self._search(tokenizer, sources, proxies)
+        scores, cost = self._scores(tokenizer, sources)
+        searches, best = self._search(sources, scores)
         self._write_mixture(searches, contamination)
         mixtures = baselines(self.config, sources, best)
         mixtures += [NamedMixture(s["mixture"], "search", tuple(s["weights"]), s["target"]) for s in searches]
-        cost = self._cost(tokenizer, proxies, scored)
         trained = self._trained(mixtures, cost)
         mixtures += [mixture for mixture in trained if mixture not in mixtures]
-        runs: list[FinalRun] = []
-        if trained:
-            self._announce_rest(cost, trained)
-            runs = FinalRuns(self.config, self.folder, tokenizer, sources, self.targets, progress).run(trained)
+        runs = self._final_runs(tokenizer, sources, trained, cost)
         summary = make_summary(self.config, self.targets, sources, searches, mixtures, runs, contamination)
         notes = left_out(self.targets, sources) + repeated(sources) + contamination.notes()
         notes += standing(summary["comparisons"], contamination) + self._repeats(mixtures, sources)
+        if self.config.proxy.kind == "ngram":
+            summary["proxies"] = self.config.proxy.words
+            notes += count_notes(self.config, sources, scores)
         return {
             **summary,
             "cost": {**cost, "seconds": self._seconds([mixture.name for mixture in trained])},
@@ -133,7 +133,7 @@ class TextSearchRun(Run[SearchConfig]):
     def _announce_rest(self, cost: dict[str, Any], trained: list[NamedMixture]) -> None:
         """Say how long the final runs will take, judged by the time that the proxies and their scores took."""
         seconds = self._seconds([])
-        spent = seconds["proxies"] + seconds["scores"]
+        spent = seconds.get("proxies", 0.0) + seconds["scores"]
         done = sum((self.folder / "final" / folder_name(m.name) / "done.json").exists() for m in trained)
         if spent > 0 and cost["share"] > 0 and done < len(trained):
             left = len(trained) - done
@@ -149,29 +149,56 @@ class TextSearchRun(Run[SearchConfig]):
             trained.append(NamedMixture("uniform_equal_cost", "uniform", uniform.weights, None, extra))
         return trained
 
+    def _final_runs(
+        self, tokenizer: Tokenizer, sources: list[TokenSource], trained: list[NamedMixture], cost: dict[str, Any]
+    ) -> list[FinalRun]:
+        if not trained:
+            return []
+        self._announce_rest(cost, trained)
+        from mixwright.experiment.text.final_runs import FinalRuns  # a search by count models alone needs no torch
+
+        return FinalRuns(self.config, self.folder, tokenizer, sources, self.targets, self.progress).run(trained)
+
+    @property
+    def _place(self) -> Path:
+        """Return where tables and searches are; count models have their own, so that both kinds can share a run."""
+        return self.folder / "ngram" if self.config.proxy.kind == "ngram" else self.folder
+
     def _seconds(self, arms: list[str]) -> dict[str, float]:
         names, goals = list(self.config.sources), list(self.config.targets)
-        used = {"tokenizer": [], "tokens": names, "proxies": names, "scores": goals, "search": goals}
-        return stage_seconds(self.folder, used | ({"final": arms, "evaluation": arms} if arms else {}))
+        seconds = stage_seconds(self.folder, {"tokenizer": [], "tokens": names})
+        proxies = {"proxies": names} if self.config.proxy.kind == "neural" else {}
+        seconds |= stage_seconds(self._place, {**proxies, "scores": goals, "search": goals})
+        return seconds | stage_seconds(self.folder, {"final": arms, "evaluation": arms} if arms else {})
 
-    def _search(
-        self, tokenizer: Tokenizer, sources: list[TokenSource], proxies: list[Proxy]
-    ) -> tuple[list[dict[str, Any]], dict[str, int], int]:
-        """Return the searches, the best single source of each target, and the tokens that were scored."""
-        searches: list[dict[str, Any]] = []
-        best: dict[str, int] = {}
-        scored = 0
-        wanted = [(target, unit) for target in self.targets for unit in units_of(self.config, target)]
-        tables = []
+    def _wanted(self) -> list[tuple[Target, str]]:
+        """Return the tables: a target and a unit for each."""
+        return [(target, unit) for target in self.targets for unit in units_of(self.config, target)]
+
+    def _scores(self, tokenizer: Tokenizer, sources: list[TokenSource]) -> tuple[list[Scores], dict[str, Any]]:
+        """Return what the proxies say about each target and unit, and what that cost."""
+        if self.config.proxy.kind == "ngram":
+            wanted = self._wanted()
+            scores = score_by_counts(self.config, self._place, tokenizer, sources, wanted, self.progress)
+            return scores, self._cost_of_counts(sources, scores)
+        from mixwright.experiment.text.proxies.neural import score_target, train_proxies
+
+        proxies, scores = train_proxies(self.config, self.folder, tokenizer, sources, self.progress), []
+        wanted = self._wanted()
         for index, (target, unit) in enumerate(wanted):
             report = part_of(self.progress, "scores", index, len(wanted), target.name)
-            scores = score_target(self.config, self.folder, tokenizer, proxies, target, unit, report)
-            tables.append(scores.table)
-            scored += scores.tokens
-            best.setdefault(target.name, scores.losses.index(min(scores.losses)))
-        for index, ((target, _), table) in enumerate(zip(wanted, tables, strict=True)):
+            scores.append(score_target(self.config, self.folder, tokenizer, proxies, target, unit, report))
+        return scores, self._cost(tokenizer, proxies, sum(found.tokens for found in scores))
+
+    def _search(self, sources: list[TokenSource], scores: list[Scores]) -> tuple[list[dict[str, Any]], dict[str, int]]:
+        """Return the searches, and the best single source of each target."""
+        searches: list[dict[str, Any]] = []
+        best: dict[str, int] = {}
+        wanted, tables = self._wanted(), [found.table for found in scores]
+        for index, ((target, _), found) in enumerate(zip(wanted, scores, strict=True)):
+            best.setdefault(target.name, found.losses.index(min(found.losses)))
             report = part_of(self.progress, "search", index, len(wanted), target.name)
-            searches.append(search_mixture(self.config, self.folder, sources, table, target.name, report))
+            searches.append(search_mixture(self.config, self._place, sources, found.table, target.name, report))
         what_if = make_what_if_of_run(
             searches,
             tables,
@@ -181,7 +208,7 @@ class TextSearchRun(Run[SearchConfig]):
             self.config.seed,
         )
         write_what_if_of_run(self.folder, what_if)
-        return searches, best, scored
+        return searches, best
 
     def _write_mixture(self, searches: list[dict[str, Any]], contamination: Contamination) -> None:
         """Write the first search's mixture.json where people look for it; of several it says which one it is."""
@@ -201,10 +228,12 @@ class TextSearchRun(Run[SearchConfig]):
             handle.write(self._made(first).read_text(encoding="utf-8"))
 
     def _made(self, search: dict[str, Any]) -> Path:
-        return self.folder / "search" / folder_name(search["target"]) / search["unit"] / "mixture.json"
+        return self._place / "search" / folder_name(search["target"]) / search["unit"] / "mixture.json"
 
     def _cost(self, tokenizer: Tokenizer, proxies: list[Proxy], scored: int) -> dict[str, Any]:
         """Return what the search cost beside one final run: training the proxies and scoring with them."""
+        from mixwright.experiment.text.proxies.cost import flops_per_token, proxy_cost
+
         tokens, flops = proxy_cost(self.config, tokenizer, proxies, scored)
         final = self.config.final.tokens
         final_flops = final * flops_per_token(self.config.model.spec(), tokenizer, self.config.final.context)
@@ -215,4 +244,16 @@ class TextSearchRun(Run[SearchConfig]):
             "final_tokens": final,
             "final_flops": final_flops,
             "share": flops / final_flops,
+        }
+
+    def _cost_of_counts(self, sources: list[TokenSource], scores: list[Scores]) -> dict[str, Any]:
+        """Return the cost of count models: no training, and no operations that count beside one; seconds are given."""
+        return {
+            "proxy_tokens": None,
+            "counted_tokens": counted_tokens(self.config, sources),
+            "scored_tokens": sum(found.tokens for found in scores),
+            "proxy_flops": None,
+            "final_tokens": self.config.final.tokens,
+            "final_flops": None,
+            "share": 0.0,
         }

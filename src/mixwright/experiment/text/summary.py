@@ -36,7 +36,7 @@ def make_summary(
         "mixtures": [{"name": m.name, "kind": m.kind, "weights": list(m.weights)} for m in mixtures],
         "runs": [run.entry() for run in runs],
         "comparisons": comparisons,
-        "verdict": _verdict(searches, comparisons),
+        "verdict": _verdict(searches, comparisons, config.proxy.words),
     }
 
 
@@ -94,20 +94,20 @@ def _comparison_entry(target: str, mixture: str, found: DocumentComparison) -> d
     }
 
 
-def _verdict(searches: Sequence[dict[str, Any]], comparisons: list[dict[str, Any]]) -> str:
+def _verdict(searches: Sequence[dict[str, Any]], comparisons: list[dict[str, Any]], proxies: str) -> str:
     """Return a sentence, on a line of its own, about the first search of each target."""
     first: dict[str, dict[str, Any]] = {}
     for search in searches:
         first.setdefault(search["target"], search)
-    return "\n".join(_verdict_of(search, comparisons) for search in first.values())
+    return "\n".join(_verdict_of(search, comparisons, proxies) for search in first.values())
 
 
-def _verdict_of(search: dict[str, Any], comparisons: list[dict[str, Any]]) -> str:
+def _verdict_of(search: dict[str, Any], comparisons: list[dict[str, Any]], proxies: str) -> str:
     """Return one sentence about a search: after training if there was one."""
     own = [c for c in comparisons if c["mixture"] == search["mixture"] and c["target"] == search["target"]]
     over_uniform = next((c["verdict"] for c in own if c["over"] == "uniform"), None)
     if over_uniform is None:
-        unchecked = "" if _UNCHECKED in search["verdict"] else f"; from the proxy models, {_UNCHECKED}"
+        unchecked = "" if _UNCHECKED in search["verdict"] else f"; from {proxies}, {_UNCHECKED}"
         return f"{search['mixture']} on {search['target']}: {search['verdict']}{unchecked}"
     parts = [f"{search['mixture']} on {search['target']}: {over_uniform}"]
     others: dict[str, list[str]] = {}

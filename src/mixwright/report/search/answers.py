@@ -20,7 +20,11 @@ def answers_of(summary: Mapping[str, Any], mixtures: Mapping[str, Any]) -> list[
     for search in summary["searches"][:SHOWN_ANSWERS]:
         mixture = mixtures[search["mixture"]]
         found = _comparisons(summary, search)
-        worth = _from_training(summary, found) if found else _from_search(search)
+        worth = (
+            _from_training(summary, found)
+            if found
+            else _from_search(search, summary.get("proxies") or "the proxy models")
+        )
         answers.append(
             {
                 "search": search,
@@ -120,7 +124,7 @@ def _equally(summary: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
     return f", not on the same number of tokens ({count(own)} against {count(other)})"
 
 
-def _from_search(search: Mapping[str, Any]) -> dict[str, Any]:
+def _from_search(search: Mapping[str, Any], proxies: str) -> dict[str, Any]:
     improvement = search["improvement"]
     if improvement is None:
         text = "No improvement was estimated, and no model was trained with this mixture."
@@ -133,10 +137,7 @@ def _from_search(search: Mapping[str, Any]) -> dict[str, Any]:
     else:
         state, title = "same", f"No better than {over} on this evidence"
     direction = "lower" if estimate >= 0 else "higher"
-    text = (
-        f"nats per {search['unit']} {direction} than {over}: estimated from the proxy models, "
-        "not yet checked by training."
-    )
+    text = f"nats per {search['unit']} {direction} than {over}: estimated from {proxies}, not yet checked by training."
     return {"state": state, "title": title, "figure": number(abs(estimate)), "text": text}
 
 
@@ -225,6 +226,9 @@ def cost_words(summary: Mapping[str, Any]) -> str:
     if cost["share"] is None:
         return "not counted"
     total = f"; {duration(sum(cost['seconds'].values()))} in all" if cost.get("seconds") else ""
+    if "counted_tokens" in cost:
+        spent = f" in {duration(cost['seconds']['scores'])}" if cost.get("seconds") else ""
+        return f"count models: {count(cost['counted_tokens'])} tokens counted and the targets scored{spent}{total}"
     if cost["proxy_tokens"] is None:
         longer = f"took {figure(cost['share'])} times as long as the final trainings with the search’s mixture"
         return f"table, proxies and search {longer}{total}"

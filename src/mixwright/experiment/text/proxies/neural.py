@@ -1,30 +1,27 @@
-"""The proxy models and what they say about the target: one column of likelihoods per source."""
+"""Neural proxies: one small language model per source, trained or taken as it is, and the targets scored by it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.inputs import Target, TokenSource, encode
-from mixwright.files import file_fingerprint, fingerprint
+from mixwright.experiment.text.inputs import Target, TokenSource
+from mixwright.experiment.text.proxies.scores import Scores, Scoring, part_of
+from mixwright.files import file_fingerprint
 from mixwright.search.table.table import LikelihoodTable
-from mixwright.text import Question, Tokenizer
+from mixwright.text import Tokenizer
 from mixwright.text.target_rows import TargetRows
 from mixwright.training.language_model import DivergedError, train
-from mixwright.training.model import build_model, training_flops
+from mixwright.training.model import build_model
 from mixwright.training.scoring import score
 from mixwright.training.settings import TrainingSettings, described
-
-_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -116,13 +113,6 @@ def train_proxy(
     return Proxy(source.name, stage.folder / "model", stage.fingerprint, result["tokens"])
 
 
-def planned_proxies(config: SearchConfig, names: Sequence[str]) -> list[Proxy]:
-    """Return what the proxies will be, as far as their cost goes, before any is trained."""
-    settings, known = settings_for(config, config.proxy.tokens, proxy=True), config.proxy.checkpoints
-    tokens = settings.steps * settings.batch_size * settings.context
-    return [Proxy(n, known.get(n, Path()), "", 0 if n in known else tokens) for n in names]
-
-
 @contextmanager
 def named_rate(config: SearchConfig, what: str, proxy: bool = False) -> Iterator[None]:
     """Name the key of the learning rate where a training diverges."""
@@ -134,50 +124,6 @@ def named_rate(config: SearchConfig, what: str, proxy: bool = False) -> Iterator
         now = config.proxy.learning_rate if given else config.final.learning_rate
         source = ", that of final" if proxy and not given else ""
         raise InputError(f"{where}: {what}: {error} (now {now:g}{source})") from error
-
-
-def part_of(progress: Progress, name: str, index: int, parts: int, label: str) -> Progress:
-    """Return a progress for part `index` of the equal parts of a stage, each worth 1000."""
-
-    def report(stage: str, done: int, total: int, note: str = "") -> None:
-        progress(name, 1000 * index + round(1000 * done / max(total, 1)), 1000 * parts, f"{label} {note}".strip())
-
-    return report
-
-
-def units_of(config: SearchConfig, target: Target) -> list[str]:
-    """Return what the rows of a target's tables are; an answer that is scored alone is one row."""
-    if target.config.kind == "questions" and target.config.score == "answer":
-        return ["answer"]
-    return list(config.search.likelihood)
-
-
-def target_rows(items: list[Any], tokenizer: Tokenizer, context: int, unit: str) -> TargetRows:
-    """Return the rows of a part of a target: of texts, or of answers given their prompts."""
-    encoded = encode(tokenizer, items)
-    if items and isinstance(items[0], Question):
-        return TargetRows.from_questions(encoded, context, "answer", tokenizer.bos)
-    return TargetRows.from_documents(encoded, context, unit, tokenizer.bos)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """
-    What the proxies say about a target.
-
-    Parameters
-    ----------
-    table
-        The likelihoods.
-    losses
-        [k], the loss of the whole target under each proxy, nats.
-    tokens
-        Tokens that all proxies together scored.
-    """
-
-    table: LikelihoodTable
-    losses: list[float]
-    tokens: int
 
 
 def score_target(
@@ -194,57 +140,15 @@ def score_target(
 
     Scores are written block by block; what is written is not scored again.
     """
-    rows = target_rows(target.search, tokenizer, config.proxy_setting("context"), unit)
-    data = fingerprint([target.fingerprint, tokenizer.fingerprint, rows.fingerprint])
     prints = {proxy.source: proxy.fingerprint for proxy in proxies}
-    name = folder_name(target.name)
-    stage = Stage(folder / "scores" / name / unit, {"stage": "scores", "data": data, "proxies": list(prints.items())})
-    path = folder / "table" / name / unit
-    _drop_other(path, list(prints), data)
-    table = LikelihoodTable.create(
-        path,
-        list(prints),
-        documents=rows.documents,
-        target_names=[target.name],
-        unit=unit,
-        fingerprints=prints,
-        data_fingerprint=data,
-    )
-    result = stage.result() if table.complete else None
-    if result is None:
-        stage.begin()
-        for index, proxy in enumerate(proxies):
-            if proxy.source in table.missing:
-                report = part_of(progress, "", index, len(proxies), f"per {unit}, {proxy.source}")
-                _fill_column(config, table, proxy, tokenizer, rows, report)
-        tokens = int(rows.document_tokens.sum()) * len(proxies)
-        result = stage.finish({"losses": proxy_losses(table), "tokens": tokens})
+    scoring = Scoring(folder, tokenizer, target, unit, config.proxy_setting("context"), prints)
+    for index, proxy in enumerate(proxies):
+        if proxy.source in scoring.missing:
+            report = part_of(progress, "", index, len(proxies), f"per {unit}, {proxy.source}")
+            _fill_column(config, scoring.table, proxy, tokenizer, scoring.rows, report)
+    scores = scoring.finish()
     progress("", 1, 1)
-    return Scores(table, result["losses"], result["tokens"])
-
-
-def proxy_losses(table: LikelihoodTable) -> list[float]:
-    """Return the loss of all rows under each proxy [k], nats."""
-    total = np.zeros(table.k)
-    for start in range(0, table.n, _BLOCK):
-        stop = min(start + _BLOCK, table.n)
-        total -= table.weights[start:stop] @ table.block(start, stop)
-    return [float(value) for value in total]
-
-
-def _drop_other(path: Path, names: list[str], data: str) -> None:
-    """Remove a table that was made of other data or for other sources, or cannot be read."""
-    if not (path / "table.json").exists():
-        shutil.rmtree(path, ignore_errors=True)
-        return
-    try:
-        table = LikelihoodTable.open(path)
-        same = list(table.sources) == names and table.data_fingerprint == data
-        del table
-    except InputError:  # cut off or damaged: scored again
-        same = False
-    if not same:
-        shutil.rmtree(path)
+    return scores
 
 
 def _fill_column(
@@ -282,28 +186,3 @@ def trained_model(folder: Path, what: str, tokenizer: Tokenizer, context: int, o
             f"the model of {what} is missing or damaged ({error}); what was left of it is removed: run the same "
             "command again, which trains it again"
         ) from error
-
-
-def flops_per_token(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int) -> float:
-    """Return the operations of training a model on one token."""
-    return training_flops(build_model(spec, tokenizer, context, 0), 1)
-
-
-def proxy_cost(config: SearchConfig, tokenizer: Tokenizer, proxies: list[Proxy], scored: int) -> tuple[int, float]:
-    """
-    Return the tokens that the proxies were trained on, and the operations of training and scoring.
-
-    Scoring is a forward pass: a third of a training step.
-    """
-    context = config.proxy_setting("context")
-    trained = sum(proxy.tokens for proxy in proxies)
-    flops = 0.0
-    for proxy in proxies:  # those trained here have one size
-        if proxy.tokens == 0:
-            per_token = flops_per_token({"path": str(proxy.model)}, tokenizer, context)
-            flops += per_token * scored / len(proxies) / 3
-    if trained:
-        per_token = flops_per_token(config.proxy_model().spec(), tokenizer, context)
-        share = sum(proxy.tokens > 0 for proxy in proxies) / len(proxies)
-        flops += per_token * (trained + scored * share / 3)
-    return trained, flops
