@@ -23,7 +23,7 @@ from mixwright.experiment.core.parallel import Work, run_all
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.text.compare_config import CompareConfig
 from mixwright.experiment.text.compare_work import (
-    Evidence,
+    ArmEvidence,
     Searched,
     Training,
     count_work,
@@ -283,7 +283,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             for n in config.sources
         ]
         run_all(works, limits, progress, "proxies")
-        every: dict[Path, Evidence] = {}
+        every: dict[Path, ArmEvidence] = {}
         for seed in self.seeds:
             every |= evidence(config, folder, self.sources, self.targets, seed)
         counts = [found for found in every.values() if found.config.proxy.kind == "ngram"]

@@ -66,7 +66,7 @@ def proxy_work(config: CompareConfig, folder: Path, seed: int, source: str, repo
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ArmEvidence:
     """One kind of proxies with one seed: the configuration that has them, the folder, and (target, unit) to score."""
 
     config: CompareConfig
@@ -76,16 +76,16 @@ class Evidence:
 
 def evidence(
     config: CompareConfig, folder: Path, sources: Sequence[TokenSource], targets: Sequence[Target], seed: int
-) -> dict[Path, Evidence]:
-    """Return what the arms with a seed rest on, by folder; arms with the same proxies share it."""
-    found: dict[Path, Evidence] = {}
+) -> dict[Path, ArmEvidence]:
+    """Return what the arms with a seed rest on, by folder; those with the same proxies share it."""
+    found: dict[Path, ArmEvidence] = {}
     for arm in config.arms:
         if arm.searches:
             own = config.with_proxy(arm).with_seed(seed)
             place = _evidence_place(own, folder, sources)
             before = found[place].wanted if place in found else ()
             wanted = dict.fromkeys([*before, *((t.name, unit_of(config, arm, t)) for t in targets)])
-            found[place] = Evidence(own, place, tuple(wanted))
+            found[place] = ArmEvidence(own, place, tuple(wanted))
     return found
 
 
@@ -98,13 +98,13 @@ def _evidence_place(config: CompareConfig, folder: Path, sources: Sequence[Token
     return (_of_seed(folder, config.seed) if cut else folder) / "ngram" / name
 
 
-def count_work(config: CompareConfig, folder: Path, found: Evidence, report: Report) -> list[str]:
+def count_work(config: CompareConfig, folder: Path, found: ArmEvidence, report: Report) -> list[str]:
     """Count the sources and score the targets; return sentences about what that rests on."""
     opened = _opened(config, folder)
     return count_notes(found.config, opened.sources, _count_scores(opened, found, report))
 
 
-def _count_scores(opened: _Opened, found: Evidence, report: Report) -> list[Scores]:
+def _count_scores(opened: _Opened, found: ArmEvidence, report: Report) -> list[Scores]:
     """Return the scores of count models, in the order of what is wanted; what is there is not counted again."""
     by_name = {target.name: target for target in opened.targets}
     wanted = [(by_name[name], unit) for name, unit in found.wanted]
@@ -133,7 +133,7 @@ def search_work(
     return weights
 
 
-def _neural_scores(opened: _Opened, found: Evidence, report: Report) -> list[Scores]:
+def _neural_scores(opened: _Opened, found: ArmEvidence, report: Report) -> list[Scores]:
     own, place, tokenizer = found.config, found.place, opened.tokenizer
     proxies = [train_proxy(own, place, tokenizer, s, _progress(lambda share: None)) for s in opened.sources]
     by_name, scores = {target.name: target for target in opened.targets}, []
