@@ -49,6 +49,7 @@ from mixwright.experiment.text.inputs import (
 )
 from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.proxies.cost import flops_per_token, planned_proxies, proxy_cost
+from mixwright.experiment.text.proxies.counts import counted_tokens
 from mixwright.experiment.text.proxies.scores import target_rows
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.strategies.registry import known as strategies
@@ -113,15 +114,23 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
 
     def plan(self) -> str:
         """Return what proxies, scores and trainings take."""
-        searching = [arm for arm in self.config.arms if arm.searches]
-        if not searching:
-            return super().plan()
-        proxies, seeds = planned_proxies(self.config, list(self.config.sources)), len(self.seeds)
-        trained, scored = sum(p.tokens for p in proxies), sum(self._scored.values()) * len(proxies)
-        return (
-            f"for each of {seeds} seeds {len(proxies)} proxies ({trained:,} tokens to train, {scored:,} to score); "
-            f"{super().plan()}"
-        )
+        parts = []
+        if self.config.neural:
+            proxies, seeds = planned_proxies(self.config, list(self.config.sources)), len(self.seeds)
+            trained, scored = sum(p.tokens for p in proxies), sum(self._scored.values()) * len(proxies)
+            what = f"{len(proxies)} proxies ({trained:,} tokens to train, {scored:,} to score)"
+            parts.append(f"for each of {seeds} seeds {what}")
+        if counts := self._counts():
+            counted = sum(counted_tokens(found.config, self.sources) for found in counts)
+            parts.append(f"{len(counts) * len(self.sources)} count models ({counted:,} tokens to count)")
+        return "; ".join([*parts, super().plan()])
+
+    def _counts(self) -> list[ArmEvidence]:
+        """Return what arms with count models rest on, over all seeds."""
+        every: dict[Path, ArmEvidence] = {}
+        for seed in self.seeds:
+            every |= evidence(self.config, self.folder, self.sources, self.targets, seed)
+        return [found for found in every.values() if found.config.proxy.kind == "ngram"]
 
     def _check_arms(self) -> None:
         """Raise InputError if an arm names other sources, or cannot be trained; nothing is written."""
@@ -253,6 +262,9 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         charged = any(self.config.charged(arm) for arm in self.config.arms)
         return {"amount": self.config.final.tokens, "charged": charged}
 
+    def _is_neural(self, arm: ArmConfig) -> bool:
+        return arm.searches and self.config.with_proxy(arm).proxy.kind == "neural"
+
     def _arm(self, title: str) -> ArmConfig:
         return next(arm for arm in self.config.arms if arm.title == title)
 
@@ -283,11 +295,9 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             for n in config.sources
         ]
         run_all(works, limits, progress, "proxies")
-        every: dict[Path, ArmEvidence] = {}
-        for seed in self.seeds:
-            every |= evidence(config, folder, self.sources, self.targets, seed)
-        counts = [found for found in every.values() if found.config.proxy.kind == "ngram"]
-        works = [Work(f"the {found.config.proxy.words}", count_work, (config, folder, found)) for found in counts]
+        works = [
+            Work(f"the {found.config.proxy.words}", count_work, (config, folder, found)) for found in self._counts()
+        ]
         self._count_notes = [note for notes in run_all(works, limits, progress, "counts") for note in notes]
         works = [Work(f"the search, seed {seed}", search_work, (config, folder, seed)) for seed in self.seeds]
         return dict(zip(self.seeds, run_all(works, limits, progress, "searches"), strict=True))
@@ -313,7 +323,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
 
         Counting n-grams takes no operations that count beside a training: nothing is charged for count models.
         """
-        if not arm.searches or self.config.with_proxy(arm).proxy.kind == "ngram":
+        if not self._is_neural(arm):
             return 0
         targets = [t for t in self.targets if goal in (None, t.name)]
         scored = sum(self._scored[t.name, unit_of(self.config, arm, t)] for t in targets) * len(self.sources)
@@ -322,10 +332,10 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
 
     @cached_property
     def _scored(self) -> dict[tuple[str, str], int]:
-        """Return the tokens that each proxy scores, by target and unit."""
+        """Return the tokens that each neural proxy scores, by target and unit."""
         context, found = self.config.proxy_setting("context"), {}
         for arm in self.config.arms:
-            for target in self.targets if arm.searches else []:
+            for target in self.targets if self._is_neural(arm) else []:
                 unit = unit_of(self.config, arm, target)
                 if (target.name, unit) not in found:
                     rows = target_rows(target.search, self.tokenizer, context, unit)
