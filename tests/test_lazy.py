@@ -23,7 +23,16 @@ def test_every_room_is_an_attribute_of_a_fresh_import() -> None:
     assert "write_what_if" in fresh(code)
 
 
-@pytest.mark.parametrize("room", ["mixwright", "mixwright.stream", "mixwright.preference", "mixwright.integrations"])
+@pytest.mark.parametrize(
+    "room",
+    [
+        "mixwright",
+        *(
+            pytest.param(f"mixwright.{room}", marks=pytest.mark.slow)
+            for room in ("stream", "preference", "integrations")
+        ),
+    ],
+)
 def test_every_public_name_is_there(room: str) -> None:
     code = f"import {room} as room\nfor name in room.__all__: getattr(room, name)\nprint(len(room.__all__))"
     assert int(fresh(code)) > 0

@@ -53,10 +53,9 @@ def test_this_python_has_enough(tmp_path: Path) -> None:
 
 
 def test_a_python_without_pydoc_topics_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sources = dict(demo_data.SOURCES)
+    texts = ["some words of text\n" * 20 + str(i) for i in range(500)]  # quick to read
+    sources = {name: (about, lambda: texts) for name, (about, _) in demo_data.SOURCES.items()}
     sources["language_manual"] = (sources["language_manual"][0], lambda: iter(()))
-    for name in ("python_code", "docstrings"):  # quick stand-ins
-        sources[name] = (sources[name][0], lambda: ["some words of text\n" * 20 + str(i) for i in range(500)])
     monkeypatch.setattr(demo_data, "SOURCES", sources)
     written, absent, _ = demo_data.write_demo_data(tmp_path, lambda *_: None)
     assert "language_manual" not in written
