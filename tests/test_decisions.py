@@ -101,6 +101,10 @@ def broken(lines, i, **changes):
             lambda lines: [*lines, lines[0]],
             "line 4: should be of a step after 20, found 6; the file holds more than one run",
         ),
+        (
+            lambda lines: [{"schema": 1, "weights": [1.0]}],
+            "be a decision log, found another JSON file; give the folder",
+        ),
         (lambda lines: [3], "line 1: a decision should be a mapping, found int"),
         (
             lambda lines: broken(lines, 1, weights=None),
@@ -132,6 +136,11 @@ def test_bad_logs(tmp_path, change, message):
 
 
 def test_bad_files(tmp_path):
+    (tmp_path / "mixture.json").write_text('{"schema": 1,\n "weights": [1.0]}\n')
+    with pytest.raises(
+        InputError, match=r"should be a decision log, found another JSON file; give the folder of a run"
+    ):
+        replay(tmp_path / "mixture.json", Static())
     with pytest.raises(InputError, match=r"none.jsonl should be the decision log of a run .* found no such file"):
         replay(tmp_path / "none.jsonl", Static())
     with pytest.raises(InputError, match=r"decisions.jsonl should be the decision log of a run"):

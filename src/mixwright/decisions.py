@@ -151,9 +151,20 @@ def replay(
     return out
 
 
+def _is_other(text: str) -> bool:
+    """Whether a text is one JSON object, such as a mixture, and no decision."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and not {"decision", "observation"} & set(value)
+
+
 def _lines(path: Path) -> list[Any]:
     file = path / LOG if path.is_dir() else path
     text = read_text(file, "the decision log of a run (what Mixture(log=...) writes)", "check the path")
+    if _is_other(text):
+        raise InputError(f"{file} should be a decision log, found another JSON file; give the folder of a run")
     out = []
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         if not line.endswith("\n"):

@@ -209,7 +209,7 @@ def test_a_change_does_again_what_depends_on_it(done: Path, tmp_path: Path, monk
         ({"split": "day"}, ["key split", "'random', 'scaffold', 'time' or 'column'"]),
         ({"split": "scaffold"}, ["needs SMILES"]),
         ({"split": "time"}, ["table: time"]),
-        ({"split": {"seeds": 0}}, ["split.seeds", "greater than or equal to 1"]),
+        ({"split": {"seeds": 0}}, ["split.seeds", "should be at least 1, found 0"]),
         ({"classifier": "sklearn.linear_model.Logistic"}, ["'sklearn.linear_model.Logistic'"]),
         ({"classifier": "sklearn.neighbors.KNeighborsClassifier"}, ["sample_weight"]),
         ({"classifier": "os.system"}, ["one of scikit-learn"]),
@@ -238,6 +238,14 @@ def test_bad_input_is_one_error_before_anything_is_written(
 def test_a_table_without_the_kind_says_so(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("table: t.csv\ntarget: a\n")
     with pytest.raises(InputError, match=r"line 1, key table: .*kind: assays"):
+        load("search", tmp_path / "s.yaml")
+
+
+def test_a_misspelt_key_of_a_text_search_is_not_taken_for_assays(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("sources: {a: a.jsonl}\ntarget: {t: t.jsonl}\n")
+    with pytest.raises(
+        InputError, match=r"line 2, key target: there is no key 'target' here; did you mean 'targets'\?"
+    ):
         load("search", tmp_path / "s.yaml")
 
 

@@ -68,15 +68,18 @@ def test_a_written_configuration_reads_back_equal(tmp_path: Path) -> None:
         (SMALL + "model: {hidden_size: 3}\n", ["model", "model_type"]),
         (SMALL + "seed: -1\n", ["line 6", "seed", "-1"]),
         (SMALL + "final:\n  tokens: 8191\n", ["line 7, key final.tokens: should be at least 8,192", "found 8,191"]),
+        (SMALL + "proxy: {batch_size: -5}\n", ["key proxy.batch_size: should be at least 1, found -5"]),
+        (SMALL + "proxy: {batch_size: many}\n", ["key proxy.batch_size: should be a whole number, found 'many'"]),
+        (SMALL + "final: {learning_rate: fast}\n", ["key final.learning_rate: should be a number, found 'fast'"]),
         (SMALL + "final: {mixtures: []}\nproxy: {tokens: 9, context: 2, batch_size: 5}\n", ["line 7", "proxy.tokens"]),
         ("sources: {a: x}\n", ["targets", "missing"]),
-        ("sources: {}\ntargets: {t: x}\n", ["sources", "at least 1"]),
+        ("sources: {}\ntargets: {t: x}\n", ["key sources: should not be empty"]),
         ("sources: {a: {}}\ntargets: {t: x}\n", ["sources.a.path", "missing"]),
         ("sources: {'  ': x}\ntargets: {t: x}\n", ["sources", "empty"]),
         ("sources:\n  web: a\n  web: b\ntargets: {t: x}\n", ["line 3", "sources.web", "twice", "line 2"]),
         ("sources: [a\n", ["is not YAML"]),
         ("- 1\n", ["sources:", "list"]),
-        ("", ["sources:", "NoneType"]),
+        ("", ["sources:", "found nothing (the file is empty)"]),
         ("a: &x [*x]\n", ["alias"]),
         ("? [a]\n: 1\n", ["plain text"]),
         (SMALL + "search: {floors: [1]}\n", ["search.floors"]),
@@ -87,6 +90,14 @@ def test_errors_name_the_place_and_what_to_do(tmp_path: Path, text: str, says: l
     for part in says:
         assert part in message
     assert str(tmp_path / "search.yaml") in message
+
+
+def test_only_the_alternative_of_the_values_shape_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text("sources: {a: x}\nweights: {a: 1.3}\n")
+    with pytest.raises(InputError) as caught:
+        load("train", path)
+    assert str(caught.value) == f"{path}, line 2, key weights.a: should be at most 1, found 1.3"
 
 
 def test_a_budget_of_one_step_is_enough_and_an_unused_one_does_not_matter(tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_what_is_cut_left_out_or_leaked_is_said(data, tmp_path):
     config = configured("prefer sft", values, folder=tmp_path)
     sources = read_sources(config, silent)
     assert notes_of(sources, encode_sources(config, sources, open_tokenizer(config), tmp_path / "run", silent)) == [
-        "a: 1 of 9 rows are no pairs and were left out (missing column: 1)",
+        "a: 1 of 9 rows are not pairs and were left out (missing column: 1)",
         "a: 6 of 7 pairs were cut to 20 tokens (keep_start) (to train on)",
         "a: 1 of 7 pairs have a prompt of 20 tokens or more: they were left out (to train on)",
         "1 held-out prompt of a (1 pair), also trained on in a: results there are too optimistic",
@@ -226,7 +226,7 @@ def test_what_is_left_out_of_a_file_of_held_out_pairs_is_said(data, tmp_path):
     source = {"path": "a.jsonl", "test": "b.jsonl", "invalid": "drop"}
     values = {"model": str(data / "trained"), "sources": {"a": source}}
     sources = read_sources(configured("prefer sft", values, folder=tmp_path), silent)
-    left_out = "a: 1 of 2 rows are no pairs and were left out (empty answer: 1) (held out)"
+    left_out = "a: 1 of 2 rows are not pairs and were left out (empty answer: 1) (held out)"
     assert notes_of(sources, {}) == [left_out]
 
 
@@ -238,8 +238,8 @@ def test_what_is_left_out_of_a_file_of_held_out_pairs_is_said(data, tmp_path):
         ({"weights": {"abc": 1.0}}, "should give each source a weight"),
         ({"training": {"steps": 1, "epochs": 1}}, "give steps or epochs, not both"),
         ({"training": {"batch_size": 6, "accumulate": 4}}, "should be a multiple of accumulate"),
-        ({"pairs": {"max_length": 1}}, "greater than or equal to 2"),
-        ({"sources": {}}, "at least 1 item"),
+        ({"pairs": {"max_length": 1}}, "should be at least 2, found 1"),
+        ({"sources": {}}, "should not be empty"),
         ({"sources": {"a": {"path": "abc.jsonl", "test": "x.jsonl", "split": "hash"}}}, "or split, not both"),
     ],
 )

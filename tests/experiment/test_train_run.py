@@ -171,12 +171,15 @@ def test_other_text_under_the_same_name_is_refused(tmp_path):
 
 
 BAD = [
-    ({"strategy": None}, "give weights .* or strategy, one of both"),
-    ({"weights": "uniform"}, "give weights .* or strategy, one of both"),
+    ({"strategy": None}, "should be weights or a strategy, found neither"),
+    ({"weights": "uniform"}, "should be weights or a strategy, found both"),
     ({"strategy": None, "weights": "uniform", "prior": "natural"}, "prior and constraints are those of a strategy"),
-    ({"strategy": None, "weights": {FIRST: 0.5}}, "should sum to 1, found 0.5"),
+    (
+        {"strategy": None, "weights": {FIRST: 0.5}},
+        "^key weights: the weights should sum to 1, found 0.5; correct them$",
+    ),
     ({"strategy": None, "weights": {"nobody": 1.0}}, "should name the sources .*, found 'nobody'"),
-    ({"strategy": "pikee"}, "no strategy 'pikee'"),
+    ({"strategy": "pikee"}, "^key strategy: there is no strategy 'pikee'"),
     ({"prior": {FIRST: 1.0}}, "should give each source a weight"),
     ({"training": {"steps": 3, "tokens": 5}}, "give tokens or steps, not both"),
     ({"training": {**TRAINING, "accumulate": 4}}, "batch_size should be a multiple of accumulate"),

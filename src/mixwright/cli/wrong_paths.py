@@ -26,9 +26,13 @@ def check_shown(path: Path) -> None:
 
 def check_exported(path: Path) -> None:
     """Raise InputError if `mixwright export` was given a run or a configuration instead of the mixture."""
+    from mixwright.experiment.core.summary import read_summary
+
     if path.is_dir() and (path / "mixture.json").is_file():
         raise InputError(f"{path} should be a mixture file, found a folder; give {path / 'mixture.json'}")
     if path.is_dir():
+        if (path / "config.yaml").is_file():
+            read_summary(path)  # an unfinished run: says how to resume it
         raise InputError(f"{path} should be a mixture file, found a folder; give a mixture.json")
     if path.suffix in (".yaml", ".yml"):
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -115,7 +116,7 @@ def load(command: str, path: Path | str, **options: Any) -> Any:
     file = read_yaml(path)
     if not isinstance(file.value, dict):
         raise InputError(
-            f"{path} should hold keys such as {_first_keys(command)}, found {type(file.value).__name__}; see: "
+            f"{path} should hold keys such as {_first_keys(command)}, found {_found(file.value)}; see: "
             f"mixwright {command} --help"
         )
     return make(command, {**file.value, **options}, file)
@@ -181,11 +182,24 @@ def _check_default(
         return
     for other in others:
         fields = other.get("config").model_fields
-        for key in values:
-            if key in fields and key not in own and fields[key].is_required():
-                raise InputError(
-                    f"{_where(file, key)}: a {command} with this key needs the key kind: {other.data}; add it"
-                )
+        keys = [key for key in values if key in fields and key not in own and fields[key].is_required()]
+        near = {key: difflib.get_close_matches(key, set(own) - set(values), 1, cutoff=0.8) for key in keys}
+        if sure := [key for key in keys if not near[key]]:  # no misspelt key of the default kind
+            raise InputError(
+                f"{_where(file, sure[0])}: a {command} with this key needs the key kind: {other.data}; add it"
+            )
+        for key in keys:
+            raise InputError(
+                f"{_where(file, key)}: there is no key {key!r} here; did you mean {near[key][0]!r}? (for {other.data} "
+                f"add kind: {other.data})"
+            )
+
+
+def _found(value: Any) -> str:
+    """Say what a file holds that has no keys."""
+    if value is None:
+        return "nothing (the file is empty)"
+    return "a list" if isinstance(value, list) else f"only {value!r:.60}"
 
 
 def _where(file: YamlFile | None, key: str) -> str:

@@ -74,7 +74,7 @@ def read_table(config: AssaysConfig) -> AssayTable:
         known = labels or table_columns(paths)
     for key, names in config.assays_named.items():
         if missing := [name for name in names if name not in known]:
-            raise InputError(f"{config.where(key)}: {missing_name(missing[0], known, 'an assay')}; correct the name")
+            raise InputError(f"{config.where(key)}: {missing_name(missing[0], known, 'an assay')}")
     if config.sources and not labels:  # read the columns that are used, and no others
         labels = [*config.sources, config.target]
     with named(config.where("table")):

@@ -56,7 +56,7 @@ def fixed_weights(arm: ArmConfig, sources: Sequence[str], sizes: Sequence[float]
     if arm.mixture is not None:
         return _from_file(arm, sources)
     if arm.weights is not None:
-        return _given(arm.weights, sources, f"the weights of the arm {arm.title}")
+        return _given(arm.weights, sources, "the weights")
     return None
 
 
@@ -66,7 +66,7 @@ def _from_file(arm: ArmConfig, sources: Sequence[str]) -> Weights:
     if file.unit == "tokens":
         raise InputError(f"{arm.mixture} has shares of tokens, a training draws rows; convert it, or search again")
     weights = dict(zip(file.sources, file.weights, strict=True))
-    return _given(weights, sources, str(arm.mixture))
+    return _given(weights, sources, f"the weights of {arm.mixture}")
 
 
 def _given(weights: Mapping[str, float], sources: Sequence[str], where: str) -> Weights:
@@ -76,7 +76,7 @@ def _given(weights: Mapping[str, float], sources: Sequence[str], where: str) -> 
         )
     values = tuple(float(weights.get(name, 0.0)) for name in sources)
     if abs(sum(values) - 1) > 1e-6:
-        raise InputError(f"{where} should sum to 1, found {sum(values):g}")
+        raise InputError(f"{where} should sum to 1, found {sum(values):g}; correct them")
     return values
 
 

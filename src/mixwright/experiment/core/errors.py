@@ -14,6 +14,23 @@ from mixwright.errors import InputError
 from mixwright.experiment.core.yaml import Key, YamlFile, dotted
 
 _SHOWN = 10  # faults that are named in one message
+_LIMITS = {  # pydantic's kinds of errors
+    "greater_than_equal": "at least",
+    "greater_than": "above",
+    "less_than_equal": "at most",
+    "less_than": "below",
+}
+_HOLDING = ("dict_type", "list_type", "model_type")
+_SHAPES = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("dict_type", "model_type"), "a mapping {key: value}"),
+    "finite_number": "a finite number",
+    "list_type": "a list",
+    "path_type": "a path",
+    "string_type": "a text",
+}
 
 
 @contextmanager
@@ -22,7 +39,14 @@ def named(where: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(f"{where}: {_without_place(str(error), where)}") from error
+
+
+def _without_place(text: str, where: str) -> str:
+    """Drop `strategy: ` or `source 'web': ` from a message whose place already ends with that key."""
+    place, sign, rest = text.partition(": ")
+    key = place.removeprefix("source ").strip("'")
+    return rest if sign and where.endswith((f".{key}", f" {key}")) else text
 
 
 def explain(model: type[BaseModel], error: ValidationError, file: YamlFile | None) -> str:
@@ -38,7 +62,9 @@ def explain(model: type[BaseModel], error: ValidationError, file: YamlFile | Non
     file
         Where the value was read from, for file and line.
     """
-    details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")  # misspelt keys first
+    details = sorted(
+        _fitting(error.errors(), file), key=lambda detail: detail["type"] != "extra_forbidden"
+    )  # misspelt keys first
     faults = list(dict.fromkeys(_sentence(model, detail, file) for detail in details))
     if len(faults) > _SHOWN:
         faults = [*faults[:_SHOWN], f"and {len(faults) - _SHOWN} more faults"]
@@ -63,10 +89,37 @@ def _sentence(model: type[BaseModel], detail: ErrorDetails, file: YamlFile | Non
         about = _description(model, key)
         return f"{place}: this key is missing; add it{f' ({about})' if about else ''}"
     found = detail["input"]
-    should = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    should = _should(detail)
     if isinstance(found, BaseModel | dict) and detail["type"] == "value_error":
         return f"{place}: {should}"
     return f"{place}: {should}, found {_short(found)}"
+
+
+def _should(detail: ErrorDetails) -> str:
+    """Say in plain words what pydantic wants."""
+    kind, limits = detail["type"], detail.get("ctx", {})
+    if kind in _LIMITS:
+        return f"should be {_LIMITS[kind]} {next(iter(limits.values())):.15g}"
+    if kind in ("too_short", "string_too_short") and limits["min_length"] == 1:
+        return "should not be empty"
+    if kind in _SHAPES:
+        return f"should be {_SHAPES[kind]}"
+    return detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+
+
+def _fitting(details: list[ErrorDetails], file: YamlFile | None) -> list[ErrorDetails]:
+    """Drop the alternatives of a union that the value's shape rules out, where another one says more."""
+    keys = [_in_file(detail["loc"], detail["type"], file) for detail in details]
+
+    def ruled_out(detail: ErrorDetails, key: Key) -> bool:
+        kind = detail["type"]
+        if isinstance(detail["input"], dict | list):  # another alternative has looked into it
+            shape = kind == "literal_error" or kind in _SHAPES
+            return shape and any(len(other) > len(key) and other[: len(key)] == key for other in keys)
+        beside = [other["type"] for other, its in zip(details, keys, strict=True) if its == key]
+        return kind in _HOLDING and any(other not in _HOLDING for other in beside)
+
+    return [d for d, key in zip(details, keys, strict=True) if not (len(key) < len(d["loc"]) and ruled_out(d, key))]
 
 
 def _in_file(loc: tuple[int | str, ...], kind: str, file: YamlFile | None) -> Key:
@@ -117,5 +170,7 @@ def _description(model: type[BaseModel], key: Key) -> str:
 
 def _short(value: Any) -> str:
     """Show a value in at most 60 characters."""
+    if value is None:
+        return "nothing"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

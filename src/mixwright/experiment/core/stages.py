@@ -157,12 +157,12 @@ def is_run(folder: Path) -> bool:
 def check_folder(folder: Path) -> None:
     """Raise InputError if `folder` is neither new, nor empty, nor a run; cannot be written; or a command is in it."""
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} should be a folder for the run, found a file; choose another (--run)")
+        raise InputError(f"{folder} should be a folder for the run, found a file; choose another folder")
     if folder.is_dir() and not is_run(folder):
         held = [path.name for path in folder.iterdir() if not _left_by_us(path)]
         if held:
             found = ", ".join(sorted(held)[:3])
-            raise InputError(f"{folder} should be a run or an empty folder, found {found}; choose another (--run)")
+            raise InputError(f"{folder} should be a run or an empty folder, found {found}; choose another folder")
     _check_writable(folder)
     _check_free(folder)
 
@@ -189,7 +189,7 @@ def _check_free(folder: Path) -> None:
 
 
 def _at_work(folder: Path) -> InputError:
-    return InputError(f"another command is at work in {folder}; wait for it, or choose another folder (--run)")
+    return InputError(f"another command is at work in {folder}; wait for it, or choose another folder")
 
 
 def _left_by_us(path: Path) -> bool:

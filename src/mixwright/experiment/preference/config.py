@@ -136,7 +136,7 @@ class LossConfig(Part):
     """The loss of a pair. `loss: ipo` is short for `{kind: ipo}`."""
 
     shorthand: ClassVar[str | None] = "kind"
-    kind: Literal["sigmoid", "ipo", "simpo"] = Field(default="sigmoid", description="sigmoid is DPO; ipo; or simpo.")
+    kind: Literal["sigmoid", "ipo", "simpo"] = Field(default="sigmoid", description="sigmoid (DPO), ipo or simpo.")
     beta: Positive = Field(default=0.1, description="How far the model is pulled from the reference: small is far.")
     gamma: NotNegative = Field(default=0.5, description="SimPO's margin (simpo only).")
 

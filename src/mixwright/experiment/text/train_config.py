@@ -121,9 +121,12 @@ class TrainConfig(TextConfig):
     @model_validator(mode="after")
     def _weights_or_strategy(self) -> TrainConfig:
         if (self.weights is None) == (self.strategy is None):
-            raise ValueError(
-                "give weights (uniform, natural, {source: weight}, a mixture.json) or strategy, one of both"
+            found = (
+                "neither; add weights: (uniform, natural, {source: weight}, a mixture.json) or strategy:"
+                if self.weights is None
+                else "both; remove one"
             )
+            raise ValueError(f"there should be weights or a strategy, found {found}")
         if self.weights is not None and {"prior", "constraints"} & self.model_fields_set:
             raise ValueError("prior and constraints are those of a strategy; remove them, or give a strategy")
         return self
