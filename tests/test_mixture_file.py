@@ -129,10 +129,10 @@ def written(tmp_path, **changes):
     ("changes", "message"),
     [
         ({"schema": 2}, "newer version of mixwright: its schema is 2, .*install a newer"),
-        ({"schema": "1"}, "'schema' from 1 to 1, found '1'"),
+        ({"schema": "1"}, "'schema': 1, found '1'"),
         ({"schema": True}, "found True"),
         ({"schema": 0}, "found 0"),
-        ({"schema": "absent"}, "found None"),
+        ({"schema": "absent"}, "with the field 'schema': 1, found none"),
         ({"weights": "absent"}, "should have a field 'weights', found none"),
         ({"version": "absent"}, "should have a field 'version'"),
         ({"verdicts": "x"}, "'verdicts'.*did you mean 'verdict'"),

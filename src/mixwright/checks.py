@@ -164,8 +164,10 @@ _RESTORE = "restore it from a copy or create it again"
 def _check_schema(path: Path | str, what: str, found: Any, newest: int) -> None:
     """Raise InputError unless `found` is a schema version from 1 to `newest`."""
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        field = "'schema': 1" if newest == 1 else f"'schema' from 1 to {newest}"
         raise InputError(
-            f"{path} should be {what} with a field 'schema' from 1 to {newest}, found {found!r}; check the path"
+            f"{path} should be {what} with the field {field}, found {'none' if found is None else repr(found)}; check "
+            "the path"
         )
     if found > newest:
         raise InputError(

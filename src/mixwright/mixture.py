@@ -20,7 +20,7 @@ from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write, explain_write_error
 from mixwright.observation import Observation
 from mixwright.simplex import entropy, normalise
-from mixwright.strategy import Strategy, state_from_json, state_to_json
+from mixwright.strategy import Strategy, require_strategy, state_from_json, state_to_json
 
 if TYPE_CHECKING:
     from mixwright.constraints.polytope import Polytope
@@ -76,8 +76,7 @@ class Mixture:
         log: str | PathLike[str] | None = None,
         constraints: Constraints | None = None,
     ) -> None:
-        if not isinstance(strategy, Strategy):
-            raise InputError(f"strategy should be a Strategy, found {strategy!r}; use Static(weights)")
+        require_strategy(strategy, "strategy should be a Strategy")
         if isinstance(lag, bool) or not isinstance(lag, int | np.integer) or lag < 1:
             raise InputError(f"lag should be a whole number of at least 1, found {lag!r}")
         self.sources, self.strategy, self.lag = unique_names(sources), strategy, int(lag)

@@ -136,7 +136,7 @@ def _weights(weights: Iterable[float], k: int) -> tuple[float, ...]:
         raise InputError(f"weights should have one number for each of {k} sources, found {len(checked)}; give {k}")
     for i, weight in enumerate(checked):
         if weight < 0:
-            raise InputError(f"weights should be at least 0, found {weight} at position {i}; normalise them")
+            raise InputError(f"weights should be at least 0, found {weight} at position {i}; correct it")
     total = math.fsum(checked)
     if abs(total - 1) > SUM_TOLERANCE:
         raise InputError(f"weights should have sum 1 (within {SUM_TOLERANCE}), found {total}; divide them by their sum")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,6 +21,8 @@ def normalise(weights: ArrayLike, what: str = "weights") -> Array:
     InputError
         If `weights` is not one-dimensional, is empty, has a negative, NaN or infinite entry, or is all zero.
     """
+    if isinstance(weights, Mapping):
+        raise InputError(f"{what} should be a list of numbers, found a mapping; give them in the order of the sources")
     w = np.asarray(weights)
     if w.ndim != 1 or w.size == 0:
         raise InputError(f"{what} should be a list of at least one number; found shape {w.shape}")

@@ -129,3 +129,11 @@ def _like(name: str, old: Any, value: Any) -> Any:
     if isinstance(old, tuple):
         return tuple(float(v) if v in ("nan", "inf", "-inf") else v for v in value)
     return type(old)(value) if old is not None else value
+
+
+def require_strategy(value: Any, should: str) -> None:
+    """Raise InputError, which begins with `should`, unless a value is a Strategy."""
+    if isinstance(value, str):
+        raise InputError(f"{should}, found the text {value!r}; give an object such as mixwright.PiKE()")
+    if not isinstance(value, Strategy):
+        raise InputError(f"{should}, found {value!r}; use Static(weights)")

@@ -82,8 +82,8 @@ def test_feature_columns_and_patterns(tmp_path) -> None:
         ({"a": [2] * 32}, {}, r"labels of assay 'a' should be 0, 1 or missing, found 2 in row 0"),
         ({"a": [0] * 31 + ["high"]}, {}, r"labels of assay 'a'.*found 'high' in row 31|found '0' in row 0"),
         ({"a": [0.5] * 32}, {}, r"found 0.5 in row 0"),
-        ({}, {"labels": ["a", "c"]}, "column should be one of the table's, found 'c'"),
-        ({}, {"smiles": "Smiles"}, "found 'Smiles' .*'smiles'"),
+        ({}, {"labels": ["a", "c"]}, "the column for .* should be one of the table's, found 'c'"),
+        ({}, {"smiles": "Smiles"}, "column for smiles .* found 'Smiles'; did you mean 'smiles'"),
         ({}, {"smiles": None}, "give the column of SMILES"),
         ({}, {"features": ["x_*"]}, "feature column should be one of"),
         ({}, {"features": ["a"], "labels": ["a"]}, "as both"),
@@ -163,7 +163,9 @@ def test_columns_can_be_ignored(tmp_path) -> None:
     ):
         read_assays(path)
     assert read_assays(path, ignore=["mol_id", "meta_*"]).assays == ("a", "b")
-    with pytest.raises(InputError, match="column to ignore should be one of the table's, found 'mol' "):
+    with pytest.raises(
+        InputError, match="column to ignore should be one of the table's, found 'mol'; did you mean 'mol_id'"
+    ):
         read_assays(path, ignore=["mol"])
     with pytest.raises(InputError, match="should be nothing else, found 'a' as both"):
         read_assays(path, ignore=["a", "mol_id", "meta_*"], labels=["a", "b"])

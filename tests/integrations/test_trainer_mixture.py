@@ -342,3 +342,8 @@ def test_losses_need_no_second_cross_entropy(tmp_path, monkeypatch, kind):
     _, other, again = run(tmp_path / "anew", Everything(), made=model(kind), accumulate=2)
     assert callback.observation.to_json() == other.observation.to_json()
     assert [line.get("loss") for line in steps.logs] == [line.get("loss") for line in again.logs]
+
+
+def test_another_object_is_no_trainer():
+    with pytest.raises(TypeError, match="should be a transformers.Trainer, found NoneType; make the Trainer first"):
+        use_mixture(None, {"a": [1]}, [1.0])

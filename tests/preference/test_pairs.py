@@ -147,11 +147,12 @@ def test_a_bad_row_is_an_error_that_names_source_file_and_line(row: Any, message
     with pytest.raises(InputError, match=message) as caught:
         read_pairs(path, "web")
     assert str(caught.value).startswith(f"source 'web': {path}, line 3: ")
-    assert "2 of 3 rows are no pairs" in str(caught.value)
+    assert "2 of 3 rows are not pairs" in str(caught.value)
+    assert str(caught.value).endswith("or leave such rows out with invalid: drop (in Python: invalid='drop')")
     assert path.read_bytes() == before
     dropped = read_pairs(path, "web", invalid="drop")
     assert len(dropped) == 1
-    assert dropped.notes[0].startswith("web: 2 of 3 rows are no pairs and were left out (")
+    assert dropped.notes[0].startswith("web: 2 of 3 rows are not pairs and were left out (")
 
 
 def said(role: str, content: str) -> dict[str, str]:

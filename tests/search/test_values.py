@@ -100,6 +100,16 @@ def test_columns_that_are_no_sources_are_refused_by_name(tmp_path, name):
             written(frame, how, tmp_path)
 
 
+def test_what_to_do_with_a_path_a_folder_or_columns_that_are_all_odd(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n-1,-3\n-2,-1\n-1,-4\n")
+    with pytest.raises(InputError, match=r"found a path; read it with LikelihoodTable.from_file\(\.\.\.\)"):
+        MixMin().fit(str(tmp_path / "t.csv"))
+    with pytest.raises(InputError, match="found a folder; if it is a saved table, open it with LikelihoodTable.open"):
+        LikelihoodTable.from_file(tmp_path)
+    with pytest.raises(InputError, match=r"if they are log-likelihoods, say so: sources=\[\.\.\.\]$"):
+        LikelihoodTable.from_file(tmp_path / "t.csv")
+
+
 def test_the_index_of_a_data_frame_is_no_source(tmp_path):
     frame = frame_of().sample(frac=1, random_state=0)
     frame.to_parquet(tmp_path / "a.parquet")

@@ -215,6 +215,8 @@ def test_declarations_come_from_the_strategy_inside():
     ("make", "message"),
     [
         (lambda: Floor([0.5, 0.5], 0.1), r"Floor should hold a Strategy, found \[0.5, 0.5\]; use Static\(weights\)"),
+        (lambda: Floor("piek", 0.1), r"found the text 'piek'; give an object such as mixwright.PiKE\(\)"),
+        (lambda: Static({"a": 1.0}), "weights should be a list of numbers, found a mapping; give them in the order of"),
         (lambda: Warmup(Static(), -1), "steps of a warm-up should be a whole number of at least 0, found -1"),
         (lambda: Every(Static(), 0), "steps between updates should be a whole number of at least 1, found 0"),
         (lambda: Every(Static(), 2.5), "found 2.5"),

@@ -143,7 +143,7 @@ class AssayTable:
                 )
             return int(assay)
         if not isinstance(assay, str) or assay not in self.assays:
-            raise InputError(f"{missing_name(assay, self.assays, 'assay')}; correct the name")
+            raise InputError(missing_name(assay, self.assays, "an assay"))
         return self.assays.index(assay)
 
     def name(self, assay: str | int) -> str:
@@ -191,10 +191,11 @@ def check_choice(value: object, choices: Sequence[str], what: str) -> None:
 
 
 def missing_name(name: object, known: Sequence[str], what: str) -> str:
-    """Return the beginning of a message about a name that is not there, with the nearest ones."""
+    """Return a message about a name that is not there, with the nearest ones."""
     close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-    hint = f"the nearest are {', '.join(map(repr, close))}" if close else f"there are {len(known)}: {listed(known)}"
-    return f"{what} should be one of the table's, found {name!r} ({hint})"
+    hint = f"the nearest are {listed(close)}" if close else f"there are {len(known)}: {listed(known)}"
+    hint = f"did you mean {close[0]!r}?" if len(close) == 1 else f"{hint}; correct the name"
+    return f"{what} should be one of the table's, found {name!r}; {hint}"
 
 
 def listed(names: Sequence[Any]) -> str:

@@ -175,9 +175,10 @@ def _choose(
     wide = [name for pattern in features or () for name in _matching(path, pattern, names, "feature column")]
     special = {role: name for role, name in others.items() if name}
     ignored = {name for pattern in ignore for name in _matching(path, pattern, names, "column to ignore")}
-    for name in [*special.values(), *(labels or ()), *([smiles] if smiles and not wide else [])]:
+    asked = [*special.items(), *(("labels", name) for name in labels or ())]
+    for key, name in [*asked, *([("smiles", smiles)] if smiles and not wide else [])]:
         if name not in names:
-            raise InputError(f"{path}: {missing_name(name, names, 'column')}; correct the name")
+            raise InputError(f"{path}: {missing_name(name, names, f'the column for {key}')}")
     taken = {*wide, *special.values(), *([smiles] if smiles else [])}
     wanted = list(labels) if labels else [name for name in names if name not in taken | ignored]
     used = {*wide, *special.values(), *([smiles] if smiles and not wide else [])}
@@ -197,7 +198,7 @@ def _shown(paths: Sequence[Path]) -> str:
 def _matching(path: str, pattern: str, names: list[str], what: str) -> list[str]:
     found = [name for name in names if name == pattern or fnmatchcase(name, pattern)]
     if not found:
-        raise InputError(f"{path}: {missing_name(pattern, names, what)}; correct the name")
+        raise InputError(f"{path}: {missing_name(pattern, names, what)}")
     return found
 
 

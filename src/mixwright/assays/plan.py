@@ -216,9 +216,7 @@ def make_plan(
         raise InputError("target_rows: include needs folds >= 2: its proxy may not score rows that it has seen")
     for name in proxies or {}:
         if name not in chosen:
-            raise InputError(
-                f"proxies should be of sources: {missing_name(name, chosen, 'a source')}; correct the name"
-            )
+            raise InputError(f"proxies should be of sources: {missing_name(name, chosen, 'a source')}")
     fold = _folds(split, folds, seed) if folds else None
     faults = {name: fault for name in chosen if (fault := _fault(table, split, name, fold, name in (proxies or {})))}
     if faults and unusable == "error":

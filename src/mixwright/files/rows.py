@@ -77,7 +77,11 @@ def _json_row(raw: bytes, where: str, word: str, fields: Sequence[str]) -> dict[
     except InputError as error:
         return error
     except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and endless brackets
-        found = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        found = (
+            f"{error.msg.removesuffix(' at')} at column {error.colno}"
+            if isinstance(error, json.JSONDecodeError)
+            else str(error)
+        )
         return InputError(f"{where}: each {word} should be one JSON object, found bad JSON ({found}); correct it")
     if not isinstance(row, dict):
         found = name_of(row)

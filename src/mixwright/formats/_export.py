@@ -148,8 +148,8 @@ def export(
 def _format(to: str) -> Format:
     if to not in FORMATS:
         nearest = get_close_matches(str(to), FORMATS, n=1)
-        advice = f"did you mean {nearest[0]!r}? " if nearest else ""
-        raise InputError(f"a format should be one of {', '.join(FORMATS)}, found {to!r}; {advice}choose one")
+        advice = f"did you mean {nearest[0]!r}?" if nearest else "choose one"
+        raise InputError(f"a format should be one of {', '.join(FORMATS)}, found {to!r}; {advice}")
     return FORMATS[to]
 
 

@@ -220,7 +220,13 @@ def _together(trainer: Any, statistics: SampledStatistics | None) -> int:
 
 
 def check_trainer(trainer: Any) -> None:
-    """Raise InputError if a Trainer has settings under which a plan's steps are not its steps."""
+    """Raise InputError for a Trainer under whose settings a plan's steps are not its steps; TypeError if it is none."""
+    from transformers import Trainer
+
+    if not isinstance(trainer, Trainer):
+        raise TypeError(
+            f"trainer should be a transformers.Trainer, found {type(trainer).__name__}; make the Trainer first"
+        )
     args = trainer.args
     if isinstance(getattr(trainer, "mixture_callback", None), TrainerMixture):
         raise InputError("a Trainer should have one mixture, found a second call of use_mixture; make a new Trainer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -149,6 +150,11 @@ class MixMin:
             For likelihoods, weights, sizes, constraints or a start that do not fit (the message says which and what to
             do), for `shrinkage="cv"` with fewer than 3 documents, and for `max_rows` that hold fewer than 3.
         """
+        if isinstance(evidence, str | PathLike):
+            raise InputError(
+                "the evidence should be a LikelihoodTable or an array, found a path; read it with "
+                "LikelihoodTable.from_file(...)"
+            )
         if not isinstance(evidence, LikelihoodTable):
             table = LikelihoodTable.from_array(evidence, documents=documents)
         elif documents is not None:

@@ -228,8 +228,9 @@ class _Found:
         bad = sum(self.faults.values())
         counts = ", ".join(f"{fault}: {count:,}" for fault, count in self.faults.most_common())
         if bad and not self.drop:
-            more = f" ({bad:,} of {self.read:,} rows are no pairs; {counts})" if bad > 1 else ""
-            raise InputError(f"source {self.name!r}: {self.first}{more}; or leave such rows out (invalid='drop')")
+            more = f" ({bad:,} of {self.read:,} rows are not pairs; {counts})" if bad > 1 else ""
+            drop = "; or leave such rows out with invalid: drop (in Python: invalid='drop')" if self.good else ""
+            raise InputError(f"source {self.name!r}: {self.first}{more}{drop}")
         at = f" in {path}" if path is not None else ""
         if not self.good:
             found = f"none among {self.read:,} rows ({counts}; the first is {self.first})" if bad else "none"
@@ -242,7 +243,9 @@ class _Found:
                 f"source {self.name!r}: there should be at least one pair{at}{picked}, found {found}; check the file"
                 f"{' and where' if self.where else ''} or remove the source"
             )
-        notes = [f"{self.name}: {bad:,} of {self.read:,} rows are no pairs and were left out ({counts})"] if bad else []
+        notes = (
+            [f"{self.name}: {bad:,} of {self.read:,} rows are not pairs and were left out ({counts})"] if bad else []
+        )
         if self.not_read:
             notes.append(f"{self.name}: the columns {', '.join(sorted(self.not_read))} are not used")
         good, repeats = self.good, 0

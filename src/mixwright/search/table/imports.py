@@ -73,7 +73,7 @@ def read_table(
 
     Raises InputError when the file is missing, damaged or empty, has another suffix, or a column that is not numbers.
     """
-    the_file(path, (".csv", ".parquet"), "open it with LikelihoodTable.open")
+    the_file(path, (".csv", ".parquet"), "if it is a saved table, open it with LikelihoodTable.open")
 
     def choose(names: list[str], indices: Sequence[str]) -> Wanted:
         return _wanted(f"{path}: ", names, indices, sources, tokens)

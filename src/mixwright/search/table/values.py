@@ -54,10 +54,10 @@ def require_sources(where: str, raw: Mapping[str, Floats], values: Values | None
     first = "; ".join(f"{name!r} with {reason}" for name, reason in list(found.items())[:5])
     others = [name for name in raw if name not in found]
     named = f"sources={others!r}" if 0 < len(others) <= 5 else "sources=[...]"
-    raise InputError(
-        f"{where}each column should hold the log-likelihoods of a source; found {first}; name the columns that are "
-        f"sources, {named}, or remove the others"
-    )
+    advice = f"name the columns that are sources, {named}, or remove the others"
+    if not others:
+        advice = "if they are log-likelihoods, say so: sources=[...]"
+    raise InputError(f"{where}each column should hold the log-likelihoods of a source; found {first}; {advice}")
 
 
 def require_logs(where: str, sources: Sequence[str], logs: npt.NDArray[Any]) -> None:

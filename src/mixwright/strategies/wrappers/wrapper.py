@@ -8,8 +8,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.errors import InputError
-from mixwright.strategy import Strategy
+from mixwright.strategy import Strategy, require_strategy
 
 Array = NDArray[np.float64]
 S = TypeVar("S", bound=tuple[Any, ...])
@@ -33,10 +32,7 @@ class Wrapper(Strategy[S], Generic[S]):
 
     def __post_init__(self) -> None:
         """Check the strategy inside."""
-        if not isinstance(self.strategy, Strategy):
-            raise InputError(
-                f"{type(self).__name__} should hold a Strategy, found {self.strategy!r}; use Static(weights)"
-            )
+        require_strategy(self.strategy, f"{type(self).__name__} should hold a Strategy")
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]
