@@ -101,10 +101,6 @@ def broken(lines, i, **changes):
             lambda lines: [*lines, lines[0]],
             "line 4: should be of a step after 20, found 6; the file holds more than one run",
         ),
-        (
-            lambda lines: [{"schema": 1, "weights": [1.0]}],
-            "be a decision log, found another JSON file; give the folder",
-        ),
         (lambda lines: [3], "line 1: a decision should be a mapping, found int"),
         (
             lambda lines: broken(lines, 1, weights=None),

@@ -205,7 +205,7 @@ def test_a_change_does_again_what_depends_on_it(done: Path, tmp_path: Path, monk
         ({"tabel": 1}, ["key tabel", "did you mean 'table'?"]),
         ({"table": {"path": "t.csv", "featuers": []}}, ["table.featuers", "did you mean 'features'?"]),
         ({"table": "none.csv"}, ["none.csv", "no such file"]),
-        ({"table": "t.csv"}, ["column should be one of the table's, found 'smiles'"]),
+        ({"table": "t.csv"}, ["the column for smiles should be one of the table's, found 'smiles'"]),
         ({"split": "day"}, ["key split", "'random', 'scaffold', 'time' or 'column'"]),
         ({"split": "scaffold"}, ["needs SMILES"]),
         ({"split": "time"}, ["table: time"]),

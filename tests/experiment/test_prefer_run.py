@@ -233,7 +233,7 @@ def test_another_file_behind_the_same_path_is_trained_anew(data, tmp_path) -> No
         ({"constraints": {"floors": {"abc": 0.9, "upper": 0.9}}}, "constraints"),
         (
             {"pairs": {"max_length": 6, "long_prompts": "error"}},
-            r"source 'abc': .*abc.jsonl, line 1: the prompt should",
+            r"sources\.abc: .*abc.jsonl, line 1: the prompt should",
         ),
         (
             {"model": "short"},

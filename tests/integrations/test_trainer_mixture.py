@@ -345,5 +345,5 @@ def test_losses_need_no_second_cross_entropy(tmp_path, monkeypatch, kind):
 
 
 def test_another_object_is_no_trainer():
-    with pytest.raises(TypeError, match="should be a transformers.Trainer, found NoneType; make the Trainer first"):
+    with pytest.raises(TypeError, match=r"should be a transformers.Trainer, found NoneType; make the Trainer first"):
         use_mixture(None, {"a": [1]}, [1.0])

@@ -104,7 +104,7 @@ def test_what_to_do_with_a_path_a_folder_or_columns_that_are_all_odd(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n-1,-3\n-2,-1\n-1,-4\n")
     with pytest.raises(InputError, match=r"found a path; read it with LikelihoodTable.from_file\(\.\.\.\)"):
         MixMin().fit(str(tmp_path / "t.csv"))
-    with pytest.raises(InputError, match="found a folder; if it is a saved table, open it with LikelihoodTable.open"):
+    with pytest.raises(InputError, match=r"found a folder; if it is a saved table, open it with LikelihoodTable.open"):
         LikelihoodTable.from_file(tmp_path)
     with pytest.raises(InputError, match=r"if they are log-likelihoods, say so: sources=\[\.\.\.\]$"):
         LikelihoodTable.from_file(tmp_path / "t.csv")
@@ -194,7 +194,7 @@ def test_means_per_token_are_multiplied_by_tokens_and_said(tmp_path):
         (LOGS, {"values": "probability"}, "probabilities should be from 0 to 1"),
         (-LOGS, {"values": "probability"}, "probabilities should be from 0 to 1; found .* at row 0"),
         (np.exp(LOGS / 99), {"values": "perplexity", "tokens": 1}, "perplexities should be at least 1"),
-        (np.exp(-LOGS / 99), {"values": "perplexity"}, "give tokens, the number of tokens of each row"),
+        (np.exp(-LOGS / 99), {"values": "perplexity"}, "give tokens, the number of tokens in each row"),
         (LOGS, {"tokens": TOKENS[:-1]}, "one number for each of the 40 rows, found 39"),
         (LOGS, {"tokens": TOKENS - 6}, "tokens should be above 0, found 0"),
         (LOGS, {"tokens": "n"}, "only a file or a frame has named columns"),
