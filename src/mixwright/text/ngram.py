@@ -49,8 +49,8 @@ class NgramModel:
 
     For every context the probabilities of all tokens have the sum 1. No hashing: contexts are numbered exactly.
 
-    Make one with `count_ngrams`. Memory: about 28 bytes for each different n-gram of each order, and some 45 bytes a
-    token while counting.
+    Make one with `count_ngrams`. Memory: about 28 bytes for each different n-gram of each order, and up to 120 bytes
+    a token while counting (measured: benchmarks/results/ngram.md).
 
     References
     ----------
