@@ -3,7 +3,7 @@ Count models: seconds, memory and perplexity by the number of tokens, for bytes 
 
 `python benchmarks/ngram.py` prints a Markdown table; with --write it becomes benchmarks/results/ngram.md too. Tokens
 are real ones, none twice: documents of all files of ../shared/data/text in random order, as many as a size needs. Each
-line is a process of its own, so that its peak memory is its own. Seconds are those of one processor.
+line is a process of its own, so that its peak memory is its own. Seconds are processor time on one core.
 """
 
 import argparse

@@ -49,7 +49,7 @@ class ArmProxyConfig(Part):
     @model_validator(mode="after")
     def _counts(self) -> ArmProxyConfig:
         if self.kind == "neural" and (self.order is not None or self.max_tokens is not None):
-            raise ValueError("order and max_tokens are those of count models; remove them, or say kind: ngram")
+            raise ValueError("order and max_tokens belong to count models; remove them, or say kind: ngram")
         return self
 
     @property
