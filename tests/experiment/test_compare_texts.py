@@ -205,7 +205,7 @@ def test_a_strategy_that_cannot_be_fed_is_refused_before_anything_is_trained(tmp
 def test_strategies_that_read_gradients_are_arms(tmp_path):
     arms = ["uniform", "pike"]
     arms += [
-        {"name": "restoring", "strategy": {"name": "PiKE", "rule": "restoring"}},
+        {"name": "printed", "strategy": {"name": "PiKE", "rule": "exponentiated"}},
         {"name": "balanced", "strategy": {"name": "BalancedPiKE", "tau": 3}},
     ]
     final = {**SMALL["final"], "tokens": 3072, "observe_every": 4, "lag": 2}  # 24 steps

@@ -292,6 +292,17 @@ def test_an_adapter_on_tied_layers_leaves_the_model_that_was_trained(tmp_path, t
         assert line["held_out_loss"] == pytest.approx(answer_losses(model, encoded[line["name"]].test).mean, abs=1e-4)
 
 
+def test_a_limit_takes_a_sample_and_the_same_one_again(data):
+    def kept(**source) -> list[int]:
+        found = read_sources(make(data, sources={"abc": {"path": "abc.jsonl", **source}}), silent)["abc"].train
+        return found.number.tolist()
+
+    every, some = kept(), kept(max_pairs=6)
+    assert some == kept(max_pairs=6)
+    assert some == [number for number in every if number in some]  # in their order
+    assert some != every[:6]
+
+
 def test_the_ways_to_split(data):
     def sizes(**source) -> tuple[int, int]:
         found = read_sources(make(data, sources={"abc": {"path": "abc.jsonl", **source}}), silent)["abc"]
@@ -301,6 +312,7 @@ def test_the_ways_to_split(data):
     assert sizes(split={"by": "split", "train": "test", "test": "train"}) == (10, 30)
     assert sizes(test="digits.jsonl") == (40, 24)
     assert sizes(max_pairs=3, max_held_out=2) == (3, 2)
+    assert sizes(max_pairs=5) == (5, 5)  # scoring is not most of the work, either
     by_hash = sizes(split="hash")
     assert sum(by_hash) == 40
     assert by_hash != (30, 10)

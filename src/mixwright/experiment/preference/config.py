@@ -85,9 +85,11 @@ class PairSourceConfig(Part):
     test: FilePaths | None = Field(
         default=None, description="A file of held-out pairs, read as this one; nothing is then split off."
     )
-    max_pairs: Count | None = Field(default=None, description="Train on the first pairs, at most this many.")
+    max_pairs: Count | None = Field(
+        default=None, description="Use a random sample of at most this many pairs to train on."
+    )
     max_held_out: Count | None = Field(
-        default=None, description="Measure on the first held-out pairs, at most this many."
+        default=None, description="Measure on a random sample of at most this many held-out pairs. Default: max_pairs."
     )
 
     @model_validator(mode="after")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mixwright.errors import InputError
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
@@ -16,6 +18,8 @@ from mixwright.preference.pairs.encode import EncodedPairs, encode_pairs
 from mixwright.preference.pairs.pairs import Pairs, read_pairs
 from mixwright.preference.pairs.splits import leaked_prompts, split_pairs
 from mixwright.preference.pairs.tokenizers import find_model, find_tokenizer, load_pair_tokenizer
+
+_SEED = 0  # of samples: every run takes the same one
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,16 @@ def _read_source(name: str, source: PairSourceConfig, held_out: float) -> PairSo
         by = None if split.by == "hash" or (split.by == "auto" and not _has_split(pairs, source)) else split.by
         by = "split" if by == "auto" else by
         train, test = split_pairs(pairs, by, held_out, train=split.train, test=split.test)
-    if source.max_pairs is not None and source.max_pairs < len(train):
-        train = train.select(range(source.max_pairs))
-    if source.max_held_out is not None and source.max_held_out < len(test):
-        test = test.select(range(source.max_held_out))
-    return PairSource(name, train, test, source.test is not None)
+    # Scoring many held-out pairs beside few to train on would be most of the work, and nobody asked for it.
+    most = source.max_pairs if source.max_held_out is None else source.max_held_out
+    return PairSource(name, _sampled(train, source.max_pairs), _sampled(test, most), source.test is not None)
+
+
+def _sampled(pairs: Pairs, most: int | None) -> Pairs:
+    """Return a random sample of at most so many pairs, in their order: the same one in every run."""
+    if most is None or most >= len(pairs):
+        return pairs
+    return pairs.select(np.sort(np.random.default_rng(_SEED).permutation(len(pairs))[:most]))
 
 
 def _has_split(pairs: Pairs, source: PairSourceConfig) -> bool:

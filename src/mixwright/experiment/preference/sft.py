@@ -37,18 +37,27 @@ class FineTuningRun(Run[SftConfig]):
         self.settings = config.training.settings(config.training.total_steps(sum(self.sizes.values())), config.seed)
 
     def plan(self) -> str:
-        """Return how many rows are trained on."""
+        """Return how many rows are trained on, if it is not done."""
+        if self._done() is not None:
+            return ""
         return f"{self.settings.steps:,} steps, {self.settings.steps * self.settings.batch_size:,} rows to train"
 
     def work(self, progress: Progress) -> dict[str, Any]:
         """Train and measure, or take what is done, and return the summary without its head."""
         self.inputs.keep()
-        stage = Stage(self.folder / "trained", self._made_from)
-        result = stage.result()
-        if result is None or not (self.folder / "model" / "config.json").exists():
+        result = self._done()
+        if result is None:
             (self.folder / "summary.json").unlink(missing_ok=True)  # it is of another training
-            result = self._trained(stage, progress)
+            result = self._trained(self._stage, progress)
         return self._summary(result)
+
+    @property
+    def _stage(self) -> Stage:
+        return Stage(self.folder / "trained", self._made_from)
+
+    def _done(self) -> dict[str, Any] | None:
+        """Return the result of a training that is finished and whose model is there."""
+        return self._stage.result() if (self.folder / "model" / "config.json").exists() else None
 
     def _trained(self, stage: Stage, progress: Progress) -> dict[str, Any]:
         stage.begin()
