@@ -9,7 +9,7 @@ from mixwright import InputError, LikelihoodTable
 
 
 def saved(folder, k=3, n=20):
-    L = np.random.default_rng(0).normal(size=(n, k))
+    L = -np.abs(np.random.default_rng(0).normal(size=(n, k)))
     LikelihoodTable.from_array(L, list("abcdefgh")[:k]).save(folder)
     return L, LikelihoodTable.open(folder)
 
@@ -19,13 +19,13 @@ def test_a_source_comes_and_another_goes(tmp_path):
     before = {p.name: p.read_bytes() for p in (tmp_path / "t/columns").iterdir()}
     wider = table.add_source("new", "proxy 1")
     assert (wider.sources, wider.missing) == (("a", "b", "c", "new"), ("new",))
-    wider.append("new", np.arange(20.0))
+    wider.append("new", -np.arange(20.0))
     wider.finish("new")
     narrow = wider.remove_source("b")
     again = LikelihoodTable.open(tmp_path / "t")
     for found in (narrow, again):
         assert found.sources == ("a", "c", "new")
-        assert (found.block(0, 20) == np.column_stack([L[:, [0, 2]], np.arange(20.0)])).all()
+        assert (found.block(0, 20) == np.column_stack([L[:, [0, 2]], -np.arange(20.0)])).all()
         assert found.fingerprints == {"new": "proxy 1"}
         found.check()
         found.verify()
