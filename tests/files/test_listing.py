@@ -88,6 +88,33 @@ def test_leftovers_and_other_files_are_counted_and_read_when_asked(write, tmp_pa
     assert names(list_texts(tmp_path / "web" / "*"), tmp_path / "web") == ["a.jsonl", "note.txt"]
 
 
+@pytest.mark.parametrize("pattern", ["web/**/*.jsonl", "web/*/*.jsonl", "*/*/*.jsonl", "web/*"])
+def test_a_pattern_does_not_lead_into_folders_of_leftovers(write, tmp_path, pattern):
+    for name in ("run/a.jsonl", "old~/b.jsonl", "_temporary/c.jsonl", "run.tmp/d.jsonl"):
+        write(f"web/{name}")
+    listing = list_files(tmp_path / pattern)
+    assert names(listing, tmp_path) == ["web/run/a.jsonl"]
+    assert len(listing.left_out["temporary or backup"]) == 3
+    assert names(list_files(tmp_path / "web" / "_temporary" / "*.jsonl"), tmp_path) == ["web/_temporary/c.jsonl"]
+    assert names(list_files(tmp_path / "web" / "*~" / "*.jsonl"), tmp_path) == ["web/old~/b.jsonl"]
+
+
+def test_folders_that_match_a_pattern_of_files_are_read_for_their_data(write, tmp_path):
+    for name in ("day.jsonl/part-0.jsonl", "day.jsonl/_SUCCESS", "day.jsonl/README.md", "other.jsonl"):
+        write(f"web/{name}")
+    listing = list_texts(tmp_path / "web" / "*.jsonl")
+    assert names(listing, tmp_path / "web") == ["day.jsonl/part-0.jsonl", "other.jsonl"]
+    assert [path.name for path in listing.left_out["of another kind"]] == ["README.md", "_SUCCESS"]
+
+
+def test_a_link_to_a_folder_that_is_gone_is_an_error(write, tmp_path):
+    write("web/a.jsonl")
+    os.symlink(tmp_path / "gone", tmp_path / "web" / "shard1")
+    for given in ("web", "web/*"):
+        with pytest.raises(InputError, match="shard1: there should be the file that this link leads to"):
+            list_files(tmp_path / given)
+
+
 def test_files_that_are_not_read_are_no_part_of_the_content(write, tmp_path):
     write("web/a.jsonl")
     first = file_fingerprint(tmp_path / "web", list_texts(tmp_path / "web").unread)
@@ -125,7 +152,7 @@ def test_patterns_and_lists(write, tmp_path):
         (lambda p: Path(f"{p}.dvc").write_text("outs:\n- md5: 0\n  path: a.jsonl\n"), r"dvc pull \S+/a.jsonl.dvc"),
     ],
 )
-@pytest.mark.parametrize("given", ["web", "web/a.jsonl"])
+@pytest.mark.parametrize("given", ["web", "web/a.jsonl", "web/*.jsonl", "web/*"])
 def test_pointers_name_the_command_that_fetches_the_data(write, tmp_path, make, command, given):
     write("web/b.jsonl")
     make(tmp_path / "web" / "a.jsonl")

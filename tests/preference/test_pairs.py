@@ -74,6 +74,22 @@ def test_data_sets_in_memory_and_on_disk(chat: bool, tmp_path: Path) -> None:
         read_pairs(made.to_iterable_dataset(), "a")
 
 
+def test_a_file_that_is_named_twice_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    path = write(tmp_path / "web" / "a.jsonl", rows(3))
+    for paths in ([path, path], [tmp_path / "web", str(path)], [tmp_path / "web" / "*.jsonl", path]):
+        assert len(read_pairs(paths, "a")) == 3
+
+
+def test_a_saved_data_set_of_pointers_names_the_command(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.DatasetDict(train=datasets.Dataset.from_list(rows(2))).save_to_disk(tmp_path / "parts")
+    (arrow,) = (tmp_path / "parts" / "train").glob("*.arrow")
+    arrow.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(InputError, match=r"only a pointer of Git LFS.* lfs pull"):
+        read_pairs(tmp_path / "parts", "a")
+
+
 def test_other_columns_filters_and_the_text_between(tmp_path: Path) -> None:
     given = [
         {"q": "one", "good": "1", "bad": "2", "task": "a"},
@@ -194,7 +210,11 @@ def test_strings_that_begin_like_their_prompt_by_chance_stay() -> None:
     one = {"prompt": "Yes or no?", "chosen": "Yes or no? I say yes.", "rejected": "No."}  # of one answer alone
     pairs = read_pairs([plain, other, one, other], "x")
     assert (pairs.chosen[0], pairs.rejected[0], pairs.chosen[2]) == ("Hi there!", "Hi.", one["chosen"])
-    assert pairs.notes == ()
+    assert pairs.notes == (
+        "x: in 1 of 4 pairs both answers begin with the prompt; it was left there, as the others do not: if it stands "
+        "twice, remove it",
+    )
+    assert read_pairs([other, one], "x").notes == ()
     assert read_pairs([{"prompt": "", "chosen": "a", "rejected": "b"}], "x").chosen == ("a",)
 
 

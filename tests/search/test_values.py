@@ -26,6 +26,7 @@ WRONG = {  # columns that are no sources: each would win, or take weight
     "doc_id": lambda rng: rng.permutation(N),
     "rank": lambda rng: -rng.permutation(N),
     "seconds": lambda rng: np.sort(rng.random(N)) - 1,
+    "minus_time": lambda rng: -np.sort(rng.random(N)),
     "temperature": lambda rng: np.full(N, -0.7),
     "score": lambda rng: rng.random(N) - 0.2,
 }
@@ -39,6 +40,9 @@ def written(frame, how, folder, **arguments):
     """Return the table of a data frame, by way of a file or in memory."""
     if how == "frame":
         return LikelihoodTable.from_array(frame, **arguments)
+    if how == "arrow":
+        pyarrow = pytest.importorskip("pyarrow")
+        return LikelihoodTable.from_array(pyarrow.Table.from_pandas(frame), **arguments)
     path = folder / f"table.{how}"
     frame.to_csv(path, index=False) if how == "csv" else frame.to_parquet(path)
     return LikelihoodTable.from_file(path, **arguments)
@@ -67,7 +71,7 @@ def as_kind(kind, logs=LOGS):
     kind=st.sampled_from(KINDS),
     said=st.booleans(),
     named=st.booleans(),
-    how=st.sampled_from(["csv", "parquet", "frame"]),
+    how=st.sampled_from(["csv", "parquet", "frame", "arrow"]),
     seed=st.integers(0, 100),
 )
 @settings(max_examples=150)
@@ -95,7 +99,7 @@ def test_the_answer_is_the_same_or_refused(tmp_path_factory, order, added, place
 def test_columns_that_are_no_sources_are_refused_by_name(tmp_path, name):
     frame = frame_of()
     frame[name] = WRONG[name](np.random.default_rng(3))
-    for how in ("csv", "parquet", "frame"):
+    for how in ("csv", "parquet", "frame", "arrow"):
         with pytest.raises(InputError, match=rf"found '{name}' with .*sources=\['web', 'law', 'code'\]"):
             written(frame, how, tmp_path)
 
@@ -130,7 +134,7 @@ def test_numbers_above_zero_are_refused_until_they_are_said(kind, tmp_path):
     numbers = as_kind(kind)
     tokens = {"tokens": TOKENS} if kind == "perplexity" else {}
     match = "log-likelihoods should be at most 0; found 40 of 40 above 0 under source '.*'; say what the numbers are"
-    for how in ("csv", "parquet", "frame"):
+    for how in ("csv", "parquet", "frame", "arrow"):
         with pytest.raises(InputError, match=match.replace("; say", ", such as .*; say")):
             written(frame_of(numbers), how, tmp_path)
     with pytest.raises(InputError, match=r"values='loss', 'bits', 'perplexity' or 'probability'"):
@@ -152,6 +156,19 @@ def test_one_source_with_the_wrong_sign_is_refused():
     logs[:, 1] *= -1
     with pytest.raises(InputError, match="under source 'law'"):
         LikelihoodTable.from_array(logs, SOURCES)
+
+
+def test_numbers_of_which_none_is_below_zero_are_refused():
+    logs = LOGS.copy()
+    logs[:, 1] = np.arange(N) % 3 == 0
+    with pytest.raises(InputError, match=r"found 14 of 40 above 0 under source 'law'"):
+        LikelihoodTable.from_array(logs, SOURCES)
+
+
+def test_a_named_index_in_an_arrow_table_is_no_source():
+    pyarrow = pytest.importorskip("pyarrow")
+    frame = frame_of().sample(frac=1, random_state=0).rename_axis("row")
+    assert LikelihoodTable.from_array(pyarrow.Table.from_pandas(frame)).sources == SOURCES
 
 
 def test_densities_may_be_above_zero(tmp_path):
@@ -220,7 +237,7 @@ def test_numbers_that_are_not_what_was_said(numbers, arguments, message):
 def test_columns_that_are_not_there(tmp_path, arguments, message):
     frame = frame_of()
     frame["n_tokens"], frame["target"] = TOKENS, "quiz"
-    for how in ("csv", "parquet", "frame"):
+    for how in ("csv", "parquet", "frame", "arrow"):
         with pytest.raises(InputError, match=message):
             written(frame, how, tmp_path, **arguments)
 

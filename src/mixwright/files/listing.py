@@ -97,35 +97,47 @@ def _files_of(
             yield path, False
             return
         found = sorted(walk(path, left_out), key=lambda file: file.relative_to(path).as_posix())
+        found = _data_among(found, kinds, texts, left_out)
     else:
         refuse_pointer(path)
         if not glob.has_magic(str(path)):
             what = "the file that this link leads to" if path.is_symlink() else "a file or folder here"
             raise InputError(f"{path}: there should be {what}, found nothing; check the path")
-        found = _matching(path, left_out)
-    if "." not in path.name or path.is_dir():  # *.md asks for files of this kind, * does not
-        found = _data_among(found, kinds, texts, left_out)
+        named, inside = _matching(path, left_out)
+        if "." in path.name:  # *.md asks for files of this kind, * does not; what is in a folder x.md/ nobody asked for
+            found = sorted([*named, *_data_among(inside, kinds, texts, left_out)])
+        else:
+            found = _data_among(sorted([*named, *inside]), kinds, texts, left_out)
     for file in found:
         _refuse_absent(file)
         yield file, True
 
 
-def _matching(pattern: Path, left_out: dict[str, list[Path]]) -> list[Path]:
-    """Return the files that match a pattern, and those of the folders that match it, in the order of their paths."""
+def _matching(pattern: Path, left_out: dict[str, list[Path]]) -> tuple[list[Path], list[Path]]:
+    """Return the files that match a pattern, and those in the folders that match it."""
     matching = sorted(map(Path, glob.glob(str(pattern), recursive=True)))
-    found = []
+    for pointer in glob.glob(f"{pattern}.dvc", recursive=True):  # of data that would match, were they here
+        refuse_pointer(Path(pointer).with_suffix(""))
+    named, inside = list[Path](), list[Path]()
     for match in matching:
         _refuse_circle(match)
-        why = unwanted(match.name)
-        if why and not unwanted(pattern.name):
+        if why := _unwanted_match(match, pattern):
             left_out.setdefault(why, []).append(match)
         elif not match.is_dir():
-            found.append(match)
+            named.append(match)
         elif "**" not in pattern.parts:  # which matches what is in the folder too
-            found += sorted(walk(match, left_out))
-    if not found:
+            inside += sorted(walk(match, left_out))
+    if not named and not inside:
         raise InputError(f"{pattern}: this pattern should match files, found none; check it")
-    return found
+    return named, inside
+
+
+def _unwanted_match(match: Path, pattern: Path) -> str | None:
+    """Return why a match, or a folder that a `*` of the pattern led through, is no data; None if it may be."""
+    fixed = next(i for i, part in enumerate(pattern.parts) if glob.has_magic(part))
+    if any(unwanted(part) for part in pattern.parts[fixed:]):  # *.bak asks for backups
+        return None
+    return next((why for part in match.parts[fixed:] if (why := unwanted(part))), None)
 
 
 def _refuse_circle(match: Path) -> None:
@@ -155,6 +167,8 @@ def _data_among(found: list[Path], kinds: Sequence[str], texts: bool, left_out: 
             data.discard(path)
             refuse_pointer(path.with_suffix(""))
         if path not in data:
+            if not path.suffix:  # a link to nothing may have led to a folder of data
+                _refuse_absent(path)
             left_out.setdefault(_OTHER, []).append(path)
     return [path for path in found if path in data]
 

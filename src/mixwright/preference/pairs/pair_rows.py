@@ -143,9 +143,9 @@ def _shared_start(chosen: Any, rejected: Any, columns: PairColumns) -> TextPair:
     return TextPair(chosen[:end], chosen[end:], rejected[end:])
 
 
-def without_repeats(rows: Sequence[TextPair], join: str = "") -> tuple[list[TextPair], int]:
+def without_repeats(rows: Sequence[TextPair], join: str = "") -> tuple[list[TextPair], int, int]:
     """
-    Return rows whose answers do not begin with their prompt, and how many had one cut off.
+    Return rows whose answers do not begin with their prompt, how many had one cut off, and how many kept it.
 
     Messages of the prompt at the start of an answer (its system message may be missing) are cut off in
     every answer. Strings are cut where both answers begin with the prompt, and only if that is so in at least half of
@@ -160,12 +160,13 @@ def without_repeats(rows: Sequence[TextPair], join: str = "") -> tuple[list[Text
         pair._replace(chosen=_after(pair, pair.chosen, join), rejected=_after(pair, pair.rejected, join))
         for pair in rows
     ]
+    kept = 0
     if rows and isinstance(rows[0].prompt, str):
         both = [new.chosen != old.chosen and new.rejected != old.rejected for new, old in zip(cut, rows, strict=True)]
         cut = [new if whole else old for new, old, whole in zip(cut, rows, both, strict=True)]
         if 2 * sum(both) < len(rows):
-            cut = list(rows)
-    return cut, sum(new is not old and new != old for new, old in zip(cut, rows, strict=True))
+            cut, kept = list(rows), sum(both)
+    return cut, sum(new is not old and new != old for new, old in zip(cut, rows, strict=True)), kept
 
 
 def _after(pair: TextPair, answer: Any, join: str) -> Any:

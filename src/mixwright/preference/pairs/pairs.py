@@ -248,13 +248,18 @@ class _Found:
         )
         if self.not_read:
             notes.append(f"{self.name}: the columns {', '.join(sorted(self.not_read))} are not used")
-        good, repeats = self.good, 0
+        good, repeats, kept = self.good, 0, 0
         if self.columns.prompt is not None:
-            good, repeats = without_repeats(self.good, self.columns.join)
+            good, repeats, kept = without_repeats(self.good, self.columns.join)
         if repeats:
             notes.append(
                 f"{self.name}: in {repeats:,} of {len(good):,} pairs the answers repeat the prompt at their start; it "
                 "was cut off there"
+            )
+        if kept:
+            notes.append(
+                f"{self.name}: in {kept:,} of {len(good):,} pairs both answers begin with the prompt; it was left "
+                "there, as the others do not: if it stands twice, remove it"
             )
         names = dict.fromkeys(key for row in self.others for key in row)
         columns = {key: tuple(row.get(key) for row in self.others) for key in names}

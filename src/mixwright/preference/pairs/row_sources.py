@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mixwright.errors import InputError, missing_extra
-from mixwright.files.listing import list_files
+from mixwright.errors import InputError
+from mixwright.files.listing import Listing, list_files
 from mixwright.files.rows import FoundRow, rows_of_file
 from mixwright.preference.pairs.pair_rows import BadRowError
+from mixwright.stream.sources.tables import load_saved
 
 _PART = "split"
 
@@ -24,9 +26,7 @@ class Rows(NamedTuple):
 def rows_of(what: Any) -> Rows:
     """Return the rows of whatever was given."""
     if is_paths(what):
-        paths = [Path(what)] if isinstance(what, str | Path) else [Path(one) for one in what]
-        parts = [_of_path(path) for path in paths] or [Rows(iter(()), [])]
-        return Rows((row for part in parts for row in part.rows), [note for part in parts for note in part.notes])
+        return _of_paths([Path(what)] if isinstance(what, str | Path) else [Path(one) for one in what])
     if hasattr(what, "column_names"):
         return Rows(_of_dataset(what, "the data set"), [])
     if isinstance(what, Iterable) and not isinstance(what, Mapping | bytes):
@@ -42,11 +42,18 @@ def is_paths(what: Any) -> bool:
     return isinstance(what, str | Path) or several
 
 
-def _of_path(path: Path) -> Rows:
-    if path.is_dir() and any((path / file).exists() for file in ("dataset_info.json", "dataset_dict.json")):
-        return Rows(_of_dataset(_saved(path), str(path)), [])
-    listing = list_files(path)
-    return Rows((row for file in listing.files for row in rows_of_file(file)), listing.notes)
+def _of_paths(paths: Sequence[Path]) -> Rows:
+    """Return the rows of files, each read once, and then those of folders that `datasets` saved."""
+    saved = [path for path in dict.fromkeys(paths) if _is_saved(path)]
+    others = [path for path in paths if path not in saved]
+    listing = list_files(others) if others else Listing(())
+    of_files = (row for file in listing.files for row in rows_of_file(file))
+    of_saved = (row for path in saved for row in _of_dataset(load_saved(path, "preference"), str(path)))
+    return Rows(chain(of_files, of_saved), listing.notes)
+
+
+def _is_saved(path: Path) -> bool:
+    return path.is_dir() and any((path / file).exists() for file in ("dataset_info.json", "dataset_dict.json"))
 
 
 def _of_items(items: Iterable[Any]) -> Iterator[FoundRow]:
@@ -54,19 +61,6 @@ def _of_items(items: Iterable[Any]) -> Iterator[FoundRow]:
         good = isinstance(row, Mapping)
         error = BadRowError("not an object", f"each row should be a dict, found {type(row).__name__}; correct it")
         yield FoundRow("row", i + 1, dict(row) if good else error)
-
-
-def _saved(path: Path) -> Any:
-    try:
-        import datasets
-    except ImportError:
-        raise missing_extra("datasets", "preference") from None
-    try:
-        return datasets.load_from_disk(str(path))
-    except Exception as error:  # of every kind
-        raise InputError(
-            f"{path}: there should be a folder of datasets.save_to_disk; opening it failed: {error}"
-        ) from None
 
 
 def _of_dataset(dataset: Any, label: str) -> Iterator[FoundRow]:

@@ -83,11 +83,13 @@ def read_table(
 
 
 def read_frame(frame: Any, sources: Iterable[str] | None, tokens: str | None, values: Values | None) -> ImportedTable:
-    """Return what a data frame (pandas, polars) holds, as `read_table` does."""
-    names = [str(name) for name in frame.columns]
-    wanted = _wanted("", names, (), sources, tokens)
+    """Return what a data frame (pandas, polars, a pyarrow Table) holds, as `read_table` does."""
+    own = list(frame.column_names if hasattr(frame, "column_names") else frame.columns)
+    names = [str(name) for name in own]
+    schema = getattr(frame, "schema", None)
+    wanted = _wanted("", names, _pandas_indices(getattr(schema, "metadata", None)), sources, tokens)
     columns: dict[str, Any] = {}
-    for name, column in zip(names, frame.columns, strict=True):
+    for name, column in zip(names, own, strict=True):
         if name in wanted.columns:
             found = np.asarray(frame[column])
             if name not in wanted.names and found.dtype.kind not in "fiu":

@@ -160,7 +160,7 @@ class LikelihoodTable(TableSources):
         InputError
             An argument is not as above, or most numbers of a source are above 0 and `values` does not say why.
         """
-        if hasattr(log_likelihood, "columns"):
+        if hasattr(log_likelihood, "columns") or hasattr(log_likelihood, "column_names"):
             column = tokens if isinstance(tokens, str) else None
             frame = read_frame(log_likelihood, sources, column, values)
             given: dict[str, Any] = {
@@ -224,8 +224,8 @@ class LikelihoodTable(TableSources):
             columns named document (texts or whole numbers), weight (numbers) and target (texts or whole numbers).
         sources : iterable of str, [k], optional
             The columns that are sources. By default all others are, apart from the index of a data frame; each should
-            then look like log-likelihoods: no number above 0, not whole numbers only, not rising from row to row, not
-            the same in each row.
+            then look like log-likelihoods: no number above 0, not whole numbers only, not rising (nor falling) from row
+            to row, not the same in each row.
         values : {"log_likelihood", "loss", "bits", "perplexity", "probability"}, optional
             What the numbers are; they are turned into log-likelihoods. "log_likelihood" says that those above 0 are
             right, as those of densities are.

@@ -16,7 +16,8 @@ Floats = npt.NDArray[np.float64]
 Values = Literal["log_likelihood", "loss", "bits", "perplexity", "probability"]
 
 ROUNDING = 1e-6  # a log-likelihood this far above 0 is a probability of 1
-SHORT = 12.0  # nats: a loss below this may be a mean per token, as no vocabulary is larger than exp(12)
+SHORT = 12.0  # nats: a loss below this may be a mean per token, as few vocabularies are larger than exp(12)
+MANY = 8  # rows: logs fall from row to row by chance in one column of 40,000
 _INDEX = re.compile(r"index|level_\d+|Unnamed: \d+|__index_level_\d+__")  # what pandas calls an index that it writes
 _WHAT = {
     "loss": "losses in nats",
@@ -186,6 +187,8 @@ def _unlike(column: Floats) -> str:
         return "whole numbers only"
     if known.size > 2 and (np.diff(known) > 0).all():
         return "numbers that rise from row to row"
+    if known.size >= MANY and (np.diff(known) < 0).all():
+        return "numbers that fall from row to row"
     if known.size > 1 and (known == known[0]).all():
         return "the same number in each row"
     return ""

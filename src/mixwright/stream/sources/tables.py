@@ -39,7 +39,7 @@ class ArrowRows(Source):
         except ImportError:
             raise missing_extra("datasets", "stream") from None
         if isinstance(dataset, str | Path):
-            dataset = _load(datasets, Path(dataset))
+            dataset = load_saved(dataset)
         if not isinstance(dataset, datasets.Dataset):
             raise InputError(
                 f"there should be a datasets.Dataset (map style), found {type(dataset).__name__}; choose a split, or "
@@ -181,11 +181,26 @@ def members(path: Paths, kinds: tuple[str, ...]) -> list[Path]:
     return list(files)
 
 
-def _load(datasets: Any, path: Path) -> Any:
-    refuse_pointers_in(path)
+def load_saved(path: Path | str, extra: str = "stream") -> Any:
+    """
+    Return the data set, or the splits of one, in a folder that `datasets.save_to_disk` wrote.
+
+    Raises
+    ------
+    InputError
+        A file is only a pointer, or the folder does not open.
+    MissingExtraError
+        `datasets` is not installed; it comes with `extra`.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise missing_extra("datasets", extra) from None
+    for folder in (Path(path), *(split for split in Path(path).glob("*/") if split.is_dir())):
+        refuse_pointers_in(folder)
     try:
         return datasets.load_from_disk(str(path))
-    except Exception as error:
+    except Exception as error:  # of every kind
         raise InputError(
             f"{path}: there should be a folder of datasets.save_to_disk, found one that does not open ({error})"
         ) from None
