@@ -1,10 +1,12 @@
 import json
 import warnings
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
-from mixwright import InputError, Observation
+from mixwright import GroupDRO, InputError, Mixture, Observation
+from mixwright.observation import REPORTED_BY
 
 
 def test_json_gives_it_back():
@@ -47,6 +49,12 @@ def test_tensors_are_numbers():
         ({"loss": [1.0, np.inf]}, "should be finite"),
         ({"gram": [1.0, 2.0]}, "gram"),
         ({"loss": ["a", "b"]}, "should be numbers"),
+        ({"reference_loss": [1.0]}, r"reference_loss of an observation should have the shape \(2,\), found \(1,\)"),
+        ({"target_gram": [1.0, 2.0]}, "target_gram"),
+        (
+            {"target_gram": [[1.0], [2.0]], "target_loss": [1, 2]},
+            r"target_gram .* the shape \(2, 2\), found \(2, 1\)",
+        ),
     ],
 )
 def test_bad_fields(fields, message):
@@ -59,3 +67,13 @@ def test_unknown_and_missing_fields():
         Observation.from_json({"step": 0, "batch_size": 1, "counts": [1], "losses": [1]})
     with pytest.raises(InputError, match="should have the field 'counts'"):
         Observation.from_json({"step": 0, "batch_size": 1})
+
+
+def test_the_error_of_a_strategy_without_its_field_says_what_reports_it():
+    """Every field says where it comes from, and `Mixture.check` repeats it before the first step."""
+    assert set(REPORTED_BY) == {f.name for f in fields(Observation)[2:]}
+    mixture = Mixture(["a", "b"], GroupDRO(loss="eval_loss"))
+    with pytest.raises(
+        InputError, match=r"GroupDRO needs eval_loss .* found loss; mixwright train .* eval_dataset .*; or use"
+    ):
+        mixture.check(["loss"])

@@ -98,3 +98,22 @@ def test_targets_that_were_not_evaluated_keep_their_last():
     unknown = Pool.empty(1, {"target_loss"}).add(then)
     back = state_from_json(Pool.empty(1, {"target_loss"}), json.loads(json.dumps(state_to_json(unknown))))
     np.testing.assert_array_equal(back.observation().target_loss, [np.nan, 3.0])
+
+
+def test_products_with_targets_are_averaged_by_examples_and_references_are_the_latest():
+    seen = [
+        Observation(0, 8, [6, 2], reference_loss=[2.0, 3.0], target_gram=[[1.0, -1.0], [2.0, np.nan]]),
+        Observation(1, 8, [2, 0], reference_loss=[1.5, 9.0], target_gram=[[5.0, 3.0], [9.0, 9.0]]),
+    ]
+    out = pooled(seen).observation()
+    np.testing.assert_allclose(out.target_gram, [[(6 * 1 + 2 * 5) / 8, (-6 + 2 * 3) / 8], [2.0, np.nan]])
+    np.testing.assert_array_equal(out.reference_loss, [1.5, 3.0])  # 9 is of a source without rows
+
+
+def test_a_state_of_a_version_without_the_newer_fields_goes_on():
+    seen = observations(3)
+    pool = pooled(seen[:4], {"loss", "eval_loss"})
+    old = state_to_json(pool)
+    del old["reference_loss"], old["targets"]
+    resumed = state_from_json(Pool.empty(3, {"loss", "eval_loss"}), json.loads(json.dumps(old)))
+    assert state_to_json(resumed.add(seen[4])) == state_to_json(pool.add(seen[4]))

@@ -18,7 +18,7 @@ from mixwright.constraints.limits import Constraints
 from mixwright.constraints.quadratic import project
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write, explain_write_error
-from mixwright.observation import Observation
+from mixwright.observation import REPORTED_BY, Observation
 from mixwright.simplex import entropy, normalise
 from mixwright.strategy import Strategy, require_strategy, state_from_json, state_to_json
 
@@ -163,7 +163,7 @@ class Mixture:
         if missing := sorted(self.strategy.needs - set(given)):
             raise InputError(
                 f"{name} needs {', '.join(missing)} in each observation, found "
-                f"{', '.join(sorted(given)) or 'nothing'}; report it, or use another strategy"
+                f"{', '.join(sorted(given)) or 'nothing'}; {REPORTED_BY[missing[0]]}; or use another strategy"
             )
         for what, value, allowed in (("apply", apply, self.strategy.apply), ("draw", draw, self.strategy.draw)):
             if value not in allowed:

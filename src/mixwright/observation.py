@@ -12,8 +12,28 @@ from numpy.typing import NDArray
 from mixwright.errors import InputError
 
 Array = NDArray[np.float64]
-_PER_SOURCE = ("counts", "planned", "loss", "eval_loss", "excess_loss", "grad_sq_norm", "grad_variance")
+_PER_SOURCE = (
+    *("counts", "planned", "loss", "eval_loss", "excess_loss", "reference_loss"),
+    *("grad_sq_norm", "grad_variance"),
+)
 _NOT_NEGATIVE = ("counts", "planned", "grad_variance")
+_MATRICES = ("gram", "target_gram")
+_EVERY = "every training reports it"
+_STATISTICS = "mixwright train, mixwright compare and use_mixture(statistics='auto') take it from the backward pass"
+# Where a field comes from today, for the error of a strategy that lacks it and for the page on strategies.
+REPORTED_BY = {
+    "counts": _EVERY,
+    "planned": _EVERY,
+    "loss": _EVERY,
+    "eval_loss": "mixwright train and compare measure it; a Trainer does with an eval_dataset {source: rows}",
+    "target_loss": "mixwright train measures it if the configuration has targets",
+    "excess_loss": "trainings of preference pairs report it if every source has a specialist",
+    "reference_loss": "no training reports it yet; give the strategy the numbers as `reference`",
+    "grad_sq_norm": _STATISTICS,
+    "grad_variance": _STATISTICS,
+    "gram": _STATISTICS,
+    "target_gram": "no training reports it yet; a loop of your own can, from the gradient of a held-out batch",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,9 +59,13 @@ class Observation:
     excess_loss
         [k] mean of the loss less a reference model's, clipped at 0 where the training says: per example, per source, or
         nowhere (only then may it be below 0). `excess_losses` makes it. Nats, per token or per pair as the loss is.
+    reference_loss
+        [k] a reference model's held-out loss per source, to compare `eval_loss` with. Nats per token.
     grad_sq_norm, grad_variance, gram
         [k] unbiased estimate of |grad L_i|^2 (it may be below 0); [k] trace of the covariance of one example's
         gradient; [k, k] inner products of the sources' mean gradients.
+    target_gram
+        [k, m] inner products of the sources' mean gradients with the gradients of the targets' losses.
 
     Raises
     ------
@@ -65,6 +89,8 @@ class Observation:
     grad_sq_norm: Array | None = None
     grad_variance: Array | None = None
     gram: Array | None = None
+    reference_loss: Array | None = None
+    target_gram: Array | None = None
 
     def __post_init__(self) -> None:
         """Check each field, and keep a copy that cannot be written to."""
@@ -82,10 +108,17 @@ class Observation:
         k = len(self.counts)
         if np.isnan(self.counts).any():
             raise InputError("counts of an observation should be numbers, found nan; a source that was not seen has 0")
-        for name in (*_PER_SOURCE, "gram"):
-            value, shape = getattr(self, name), (k, k) if name == "gram" else (k,)
+        for name in (*_PER_SOURCE, *_MATRICES):
+            value = getattr(self, name)
+            shape = (k,) if name in _PER_SOURCE else (k, k if name == "gram" else self._m(value))
             if value is not None and value.shape != shape:
                 raise InputError(f"{name} of an observation should have the shape {shape}, found {value.shape}")
+
+    def _m(self, target_gram: Array | None) -> int:
+        """Return the number of targets: that of their losses, if there are any."""
+        if self.target_loss is not None:
+            return len(self.target_loss)
+        return 0 if target_gram is None else target_gram.shape[1]
 
     @property
     def given(self) -> frozenset[str]:
@@ -113,7 +146,7 @@ def _array(name: str, value: Any) -> Array:
         array = np.asarray(value, np.float64).copy()
     except (TypeError, ValueError):
         raise InputError(f"{name} of an observation should be numbers, found {value!r}") from None
-    if array.ndim != (2 if name == "gram" else 1):
+    if array.ndim != (2 if name in _MATRICES else 1):
         raise InputError(f"{name} of an observation should have one number per source, found shape {array.shape}")
     if np.isinf(array).any():
         raise InputError(f"{name} of an observation should be finite (nan: unknown), found {array.tolist()}")

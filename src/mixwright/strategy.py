@@ -32,12 +32,16 @@ class Strategy(ABC, Generic[S]):
         How its weights may act: "sampling" (rows are drawn by them), "loss" (rows are weighted), or both.
     draw
         The plans that its estimates are right for: "carry", "iid", or both.
+    costs, fails
+        What it costs a training, and when it goes wrong, in a few words: for the table in docs/strategies.md.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     uses: ClassVar[frozenset[str]] = frozenset()
     apply: ClassVar[frozenset[str]] = frozenset({"sampling", "loss"})
     draw: ClassVar[frozenset[str]] = frozenset({"carry", "iid"})
+    costs: ClassVar[str] = ""
+    fails: ClassVar[str] = ""
 
     @abstractmethod
     def init(self, prior: Array) -> S:
@@ -50,6 +54,10 @@ class Strategy(ABC, Generic[S]):
     @abstractmethod
     def weights(self, state: S) -> Array:
         """Return the weights [k] of a state, on the simplex; reading changes nothing."""
+
+    def average(self, state: S) -> Array | None:
+        """Return the mean [k] of the weights after each update where that is the method's answer; None: it is not."""
+        return None
 
     def weights_at(self, step: int) -> Array | None:
         """Return the weights [k] of a step where they depend on nothing else; None: on observations."""
@@ -83,12 +91,14 @@ def state_from_json(like: S, values: dict[str, Any]) -> S:
         If the fields or a shape differ: the state is of another strategy or of other sources.
     """
     names = _fields(like)
-    if set(names) != set(values):
+    later = {name: default for name, default in getattr(like, "_field_defaults", {}).items() if name not in values}
+    if set(names) != set(values) | set(later):  # a field with a default may be newer than the checkpoint
         raise InputError(
             f"the strategy's state should have the fields {sorted(names)}, found {sorted(values)}; the "
             "checkpoint is of another strategy"
         )
-    return type(like)(*(_like(name, old, values[name]) for name, old in zip(names, like, strict=True)))
+    found = {name: _like(name, old, values[name]) for name, old in zip(names, like, strict=True) if name in values}
+    return type(like)(**later | found)
 
 
 def _fields(state: tuple[Any, ...]) -> tuple[str, ...]:

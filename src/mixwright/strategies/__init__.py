@@ -4,6 +4,9 @@ from mixwright.strategies.amar import AMAR
 from mixwright.strategies.amas import AMAS
 from mixwright.strategies.balanced_pike import BalancedPiKE
 from mixwright.strategies.group_dro import GroupDRO
+from mixwright.strategies.online.doremi import DoReMi
+from mixwright.strategies.online.loss_ratio import LossRatio
+from mixwright.strategies.online.odm import ODM
 from mixwright.strategies.pike import PiKE
 from mixwright.strategies.registry import by_name, from_config
 from mixwright.strategies.schedule import Schedule
@@ -19,11 +22,14 @@ from mixwright.strategies.wrappers.warmup import Warmup
 __all__ = [
     "AMAR",
     "AMAS",
+    "ODM",
     "BalancedPiKE",
+    "DoReMi",
     "Every",
     "Floor",
     "GroupDRO",
     "Guard",
+    "LossRatio",
     "PiKE",
     "Schedule",
     "Smooth",

@@ -94,14 +94,7 @@ class MirrorAscent(Strategy[MirrorState]):
 
     def _raised(self, state: MirrorState, rewards: Array) -> Array:
         """Return the new log q [k]: sources with a reward share what they had, none is above the cap."""
-        log_q = state.log_q.copy()
-        moves = ~np.isnan(rewards) & np.isfinite(log_q)  # what the prior leaves out stays out
-        if not moves.any():
-            return log_q
-        # sources without a reward keep their weight, so the others share theirs only
-        mass = _log_sum(log_q[moves])
-        log_q[moves] = _of_sum_1(log_q[moves] + self.learning_rate * rewards[moves]) + mass
-        log_q = _of_sum_1(log_q)
+        log_q = exponentiated(state.log_q, self.learning_rate * rewards)
         if self.cap == 1 or self.smoothing == 1 or len(log_q) == 1:
             return log_q
         return _held_below(log_q, (self.cap - self.smoothing * state.prior) / (1 - self.smoothing))
@@ -113,6 +106,18 @@ def known_losses(strategy: Strategy[Any], obs: Observation, field: str) -> Array
     if value is None:
         raise InputError(f"{type(strategy).__name__} needs {field} in each observation, found none; report it")
     return np.where(obs.counts > 0, value, np.nan)
+
+
+def exponentiated(log_weights: Array, exponent: Array) -> Array:
+    """Return the logs of w exp(exponent) [k] with the sum 1; where the exponent is unknown (nan), w stays."""
+    out = log_weights.copy()
+    moves = ~np.isnan(exponent) & np.isfinite(out)  # what the prior leaves out stays out
+    if not moves.any():
+        return out
+    # sources without an exponent keep their weight, so the others share theirs only
+    mass = _log_sum(out[moves])
+    out[moves] = _of_sum_1(out[moves] + exponent[moves]) + mass
+    return _of_sum_1(out)
 
 
 def _log_sum(logs: Array) -> float:

@@ -96,7 +96,7 @@ class PiKERule:
         none = np.zeros(len(prior))
         return PiKEState(raise_to_floor(prior, lower), lower, none, none, none, none, "")
 
-    def average(self, state: PiKEState, obs: Observation) -> PiKEState:
+    def with_statistics(self, state: PiKEState, obs: Observation) -> PiKEState:
         """Return the state with an observation's statistics in its averages."""
         decay = self.decay if self.decay is not None else DECAY if self.scale_free else 0.0
         norm = _averaged(state.norm, state.norm_examples, obs.grad_sq_norm, obs.counts, decay)

@@ -101,7 +101,7 @@ class BalancedPiKE(PiKERule, Strategy[BalancedPiKEState]):
 
     def update(self, state: BalancedPiKEState, obs: Observation) -> BalancedPiKEState:
         state = BalancedPiKEState(
-            self.average(state.pike, obs),
+            self.with_statistics(state.pike, obs),
             state.loss if self.loss == "eval_loss" else _latest(state.loss, obs.loss, obs.counts),
             state.eval_loss if self.loss == "loss" else _latest(state.eval_loss, obs.eval_loss, obs.counts),
         )

@@ -12,8 +12,8 @@ from mixwright.observation import Observation
 
 Array = NDArray[np.float64]
 MEANS = ("loss", "excess_loss", "grad_sq_norm", "grad_variance")
-LATEST = ("eval_loss", "target_loss")
-POOLED = (*MEANS, *LATEST, "gram", "planned")
+LATEST = ("eval_loss", "reference_loss", "target_loss")
+POOLED = (*MEANS, *LATEST, "gram", "target_gram", "planned")
 
 
 class Pool(NamedTuple):
@@ -24,8 +24,9 @@ class Pool(NamedTuple):
     - loss, excess_loss, grad_sq_norm, grad_variance: of each source, averaged by its examples; where the value is
       unknown (nan) its examples do not count. So a mean over unbiased estimates stays unbiased; nan if it never was
       known.
-    - gram: averaged by sqrt(n_i n_j), which on the diagonal is the weighting of grad_sq_norm.
-    - eval_loss, target_loss: the latest that was known: an older model's is no better for being averaged in.
+    - gram: averaged by sqrt(n_i n_j), which on the diagonal is the weighting of grad_sq_norm. target_gram: averaged by
+      the source's examples, row by row of the matrix (`targets`: sums and weights, as long as there are targets).
+    - eval_loss, reference_loss, target_loss: the latest that was known. An older model's is not averaged in.
 
     Examples
     --------
@@ -49,6 +50,8 @@ class Pool(NamedTuple):
     rows: float
     eval_loss: Array
     target_loss: tuple[float, ...]
+    reference_loss: tuple[float, ...] = ()  # the last two have defaults: states of earlier versions do not have them
+    targets: tuple[float, ...] = ()
 
     @classmethod
     def empty(cls, k: int, fields: Collection[str] = POOLED) -> Pool:
@@ -70,11 +73,15 @@ class Pool(NamedTuple):
                 weight[i] += np.where(known, obs.counts, 0.0)
         given = tuple(name for name in self.fields if name in self.given or getattr(obs, name) is not None)
         changes: dict[str, Any] = {"total": total, "weight": weight, "counts": self.counts + obs.counts, "given": given}
-        for name, change in (("gram", self._gram), ("planned", self._planned), ("eval_loss", self._eval_loss)):
+        ways = {"gram": self._gram, "target_gram": self._target_gram, "planned": self._planned}
+        for name, change in ways.items():
             if name in self.fields and getattr(obs, name) is not None:
                 changes |= change(obs, seen)
-        if "target_loss" in self.fields and obs.target_loss is not None:
-            changes["target_loss"] = self._targets(obs.target_loss)
+        for name in LATEST:
+            value = getattr(obs, name) if name in self.fields else None
+            if value is not None:
+                known = ~np.isnan(value) if name == "target_loss" else seen & ~np.isnan(value)
+                changes[name] = _newer(getattr(self, name), value, known)
         return self._replace(step=obs.step, batch_size=obs.batch_size, **changes)
 
     def observation(self) -> Observation:
@@ -86,12 +93,12 @@ class Pool(NamedTuple):
                     values[name] = np.where(self.weight[i] > 0, self.total[i] / self.weight[i], np.nan)
             if "gram" in self.given:
                 values["gram"] = np.where(self.pairs > 0, self.gram / self.pairs, np.nan)
+            if self.targets:
+                total, weight = np.array(self.targets).reshape(2, len(self.counts), -1)
+                values["target_gram"] = np.where(weight > 0, total / weight, np.nan)
         if self.rows > 0:
             values["planned"] = self.planned / self.rows
-        if "eval_loss" in self.given:
-            values["eval_loss"] = self.eval_loss
-        if self.target_loss:
-            values["target_loss"] = self.target_loss
+        values |= {name: getattr(self, name) for name in LATEST if name in self.given and len(getattr(self, name))}
         return Observation(step=max(self.step, 0), batch_size=self.batch_size, counts=self.counts, **values)
 
     def _gram(self, obs: Observation, seen: NDArray[np.bool_]) -> dict[str, Any]:
@@ -106,10 +113,17 @@ class Pool(NamedTuple):
             return {}
         return {"planned": self.planned + rows * obs.planned, "rows": self.rows + rows}  # type: ignore[operator]
 
-    def _eval_loss(self, obs: Observation, seen: NDArray[np.bool_]) -> dict[str, Any]:
-        assert obs.eval_loss is not None
-        return {"eval_loss": np.where(seen & ~np.isnan(obs.eval_loss), obs.eval_loss, self.eval_loss)}
+    def _target_gram(self, obs: Observation, seen: NDArray[np.bool_]) -> dict[str, Any]:
+        assert obs.target_gram is not None
+        known = seen[:, None] & ~np.isnan(obs.target_gram)
+        weight = np.where(known, obs.counts[:, None], 0.0)
+        new = np.stack([weight * np.where(known, obs.target_gram, 0.0), weight]).ravel()
+        before = np.array(self.targets) if len(self.targets) == new.size else np.zeros(new.size)
+        return {"targets": tuple((before + new).tolist())}
 
-    def _targets(self, loss: Array) -> tuple[float, ...]:
-        before = np.array(self.target_loss) if len(self.target_loss) == len(loss) else np.full(len(loss), np.nan)
-        return tuple(np.where(np.isnan(loss), before, loss).tolist())
+
+def _newer(before: Array | tuple[float, ...], value: Array, known: NDArray[np.bool_]) -> Array | tuple[float, ...]:
+    """Return the values that are known and the earlier ones elsewhere, as the kind that they are kept as."""
+    old = np.array(before) if len(before) == len(value) else np.full(len(value), np.nan)
+    latest = np.where(known, value, old)
+    return tuple(latest.tolist()) if isinstance(before, tuple) else latest

@@ -109,7 +109,7 @@ class PiKE(PiKERule, Strategy[PiKEState]):
         return self.begin(prior)
 
     def update(self, state: PiKEState, obs: Observation) -> PiKEState:
-        state = self.average(state, obs)
+        state = self.with_statistics(state, obs)
         return self.moved(state, self.bound(state, obs.batch_size))
 
     def weights(self, state: PiKEState) -> Array:

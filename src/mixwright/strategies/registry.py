@@ -12,7 +12,7 @@ from mixwright.errors import InputError
 from mixwright.strategies.wrappers.wrapper import Wrapper
 from mixwright.strategy import Strategy
 
-_PER_SOURCE = {"weights", "sizes"}
+_PER_SOURCE = {"weights", "sizes", "reference"}
 _ADVISED: dict[str, dict[str, Any]] = {  # what a name alone stands for, where that is not the class's own default
     "pike": {"name": "PiKE", "rule": "restoring", "wrap": ["Guard"]},  # the printed rule ends with one source
 }

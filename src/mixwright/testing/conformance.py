@@ -80,9 +80,22 @@ def observations(
         for name in values.keys() - {"planned"}:
             values[name][counts == 0] = np.nan
         gram = np.where(np.outer(counts, counts) > 0, factors @ factors.T, np.nan)
-        targets = rng.gamma(2.0, scale, 2)
-        out.append(Observation(7 * update + 6, 32, counts, target_loss=targets, gram=gram, **values))
+        values |= {"target_loss": rng.gamma(2.0, scale, 2), "gram": gram}
+        values |= _later_fields(np.random.default_rng([seed, update]), k, counts, scale, unknown)
+        out.append(Observation(7 * update + 6, 32, counts, **values))
     return tuple(out)
+
+
+def _later_fields(rng: np.random.Generator, k: int, counts: Array, scale: float, unknown: float) -> dict[str, Array]:
+    """Return fields that came later, from numbers of their own: those of the others stay as they were."""
+    reference, products = rng.gamma(2.0, scale, k), rng.normal(size=(k, 2)) * scale**2
+    reference[rng.random(k) < unknown] = np.nan
+    products[rng.random((k, 2)) < unknown] = np.nan
+    seen = counts > 0
+    return {
+        "reference_loss": np.where(seen, reference, np.nan),
+        "target_gram": np.where(seen[:, None], products, np.nan),
+    }
 
 
 def declarations(case: StrategyCase) -> None:
@@ -148,6 +161,25 @@ def update_is_pure(case: StrategyCase) -> None:
         _that(state_to_json(state) == before, "update should not write to the state it is given")
         _that(state_to_json(once) == state_to_json(again), "update should give the same state from the same arguments")
         state = once
+
+
+def averages_are_on_the_simplex(case: StrategyCase) -> None:
+    """Check that `average` is None for every state, or always on the simplex and `starts_at` before any update."""
+    for k, prior in _priors():
+        strategy = case.make(k)
+        states = list(_states(strategy, prior, observations(k)))
+        found = [strategy.average(state) for state in states]
+        _that(len({mean is None for mean in found}) == 1, "average should be None for every state, or for none")
+        for state, mean in zip(states, found, strict=True):
+            if mean is None:
+                continue
+            _simplex(mean, k)
+            kept = mean.copy()
+            if mean.flags.writeable:
+                mean[:] = -1.0  # a reader that writes
+            _same(strategy.average(state), kept, "an average that is read again")
+        if found[0] is not None:
+            _same(strategy.average(states[0]), strategy.starts_at(prior.copy()), "the average of no updates")
 
 
 def prior_is_not_kept(case: StrategyCase) -> None:
@@ -257,6 +289,7 @@ STRATEGY_CHECKS: tuple[Callable[[StrategyCase], None], ...] = (
     one_source_gets_all,
     reading_writes_nothing,
     update_is_pure,
+    averages_are_on_the_simplex,
     prior_is_not_kept,
     resumes_through_json,
     permuting_permutes,
@@ -336,8 +369,9 @@ def _permuted(obs: Observation, order: list[int]) -> Observation:
 
 def _filled(obs: Observation, fill: float) -> Observation:
     unseen, values = obs.counts == 0, {name: getattr(obs, name) for name in OPTIONAL}
-    for name in values.keys() - {"planned", "target_loss", "gram"}:
+    for name in values.keys() - {"planned", "target_loss", "gram", "target_gram"}:
         values[name] = np.where(unseen, fill, values[name])
+    values["target_gram"] = np.where(unseen[:, None], fill, values["target_gram"])
     values["gram"] = np.where(np.add.outer(unseen, unseen), fill, values["gram"])
     return Observation(obs.step, obs.batch_size, obs.counts, **values)
 

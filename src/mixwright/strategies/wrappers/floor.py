@@ -63,6 +63,10 @@ class Floor(Wrapper[FloorState]):
     def weights(self, state: FloorState) -> Array:
         return self._raised(self.strategy.weights(state.inner))
 
+    def average(self, state: FloorState) -> Array | None:
+        mean = super().average(state)
+        return None if mean is None else self._raised(mean)
+
     def weights_at(self, step: int) -> Array | None:
         known = self.strategy.weights_at(step)
         return None if known is None else self._raised(known)

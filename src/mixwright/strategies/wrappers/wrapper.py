@@ -57,6 +57,9 @@ class Wrapper(Strategy[S], Generic[S]):
     def starts_at(self, prior: Array) -> Array:
         return self.strategy.starts_at(prior)
 
+    def average(self, state: Any) -> Array | None:
+        return self.strategy.average(state.inner)
+
     def remarks(self, state: Any) -> dict[str, Any]:
         return self.strategy.remarks(state.inner)
 

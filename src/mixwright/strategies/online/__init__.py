@@ -1,0 +1,1 @@
+"""Strategies of other papers that follow what a training reports, one file each."""
