@@ -150,6 +150,33 @@ def test_a_finished_run_trains_nothing_again(done: Path, monkeypatch: pytest.Mon
         assert again[key] == before[key]
 
 
+@pytest.mark.parametrize(
+    "gone",
+    [
+        "final/seed_0/search/held_out.npy",
+        "search/seed_0/intercept/mixture.json",
+        "proxies/seed_0/table/columns/0000.f64",
+        "proxies/seed_0/table",
+    ],
+)
+def test_what_was_deleted_is_made_again(done: Path, tmp_path: Path, gone: str) -> None:
+    shutil.copytree(done / "run", tmp_path / "run")
+    path = tmp_path / "run" / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    summary = drive(load("search", done / "search.yaml"), tmp_path / "run")
+    assert summary["comparisons"] == read_summary(done / "run")["comparisons"]
+    assert path.exists()
+
+
+def test_numbers_of_other_rows_are_made_again(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "run", tmp_path / "run")
+    path = tmp_path / "run" / "final" / "seed_0" / "search" / "held_out.npy"
+    whole = np.load(path)
+    np.save(path, whole[:-1])
+    drive(load("search", done / "search.yaml"), tmp_path / "run")
+    np.testing.assert_array_equal(np.load(path), whole)
+
+
 def test_a_run_that_was_stopped_ends_with_the_same_numbers(
     done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

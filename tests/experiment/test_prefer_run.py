@@ -120,6 +120,19 @@ def test_specialists_that_were_dropped_are_trained_again_when_they_are_to_be_kep
         assert kept[0].read_bytes() == kept[1].read_bytes()
 
 
+@pytest.mark.parametrize("command", ["prefer train", "prefer specialists"])
+def test_a_model_that_was_deleted_is_trained_again(data, done, specialists, tmp_path, command) -> None:
+    run = done[0] if command == "prefer train" else specialists[0]
+    shutil.copytree(run, tmp_path / "run")
+    place = "model" if command == "prefer train" else "specialists/abc/whole/model"
+    (path,) = (tmp_path / "run" / place).glob("*.safetensors")
+    whole = path.read_bytes()
+    path.unlink()
+    more = {} if command == "prefer train" else {"specialists": {"keep": True}}
+    drive(make(data, command, **more), tmp_path / "run")
+    assert path.read_bytes() == whole
+
+
 def test_specialists_of_another_run_are_the_same(data, specialists, done, tmp_path) -> None:
     run, _ = specialists
     summary = drive(make(data, specialists=str(run)), tmp_path / "run")

@@ -1,6 +1,7 @@
 """Fine-tuning on chosen answers from its YAML to its summary: numbers, what is left, resume, other configurations."""
 
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -121,6 +122,31 @@ def test_a_finished_one_is_not_done_again_and_another_configuration_is_an_error(
     (run.parent / "train" / ".mixwright-run").touch()
     with pytest.raises(InputError, match=r"should be a folder of `mixwright prefer sft`.*, found another run"):
         drive(make(data), run.parent / "train")
+
+
+def stages_of_run(config, run) -> set[str]:
+    """Return the stages that a run reports while it is done."""
+    found = set()
+    drive(config, run, lambda stage, *more: found.add(stage))
+    return found
+
+
+@pytest.mark.parametrize("gone", ["model/model.safetensors", "tokens/abc/train/tokens.npy"])
+def test_what_was_deleted_is_made_again(data, done, tmp_path, gone):
+    shutil.copytree(done[0], tmp_path / "run")
+    whole = (tmp_path / "run" / gone).read_bytes()
+    for damage in (Path.unlink, lambda path: path.write_bytes(whole[:-7])):
+        damage(tmp_path / "run" / gone)
+        assert ("train" in stages_of_run(make(data), tmp_path / "run")) == gone.startswith("model")
+        assert (tmp_path / "run" / gone).read_bytes() == whole
+    assert read_summary(tmp_path / "run")["held_out"] == pytest.approx(done[1]["held_out"])
+
+
+def test_a_summary_that_is_lost_is_written_again_without_training(data, done, tmp_path):
+    shutil.copytree(done[0], tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    assert not {"train", "measure"} & stages_of_run(make(data), tmp_path / "run")
+    assert read_summary(tmp_path / "run")["sources"] == done[1]["sources"]
 
 
 def test_other_pairs_in_the_same_files_are_trained_on_anew(data, tmp_path):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from mixwright.errors import InputError
+from mixwright.experiment.core import stages
 from mixwright.experiment.core.stages import Stage, check_folder, folder_name, open_run
 
 
@@ -33,6 +34,27 @@ def test_unfinished_work_is_kept_for_the_same_inputs(tmp_path: Path) -> None:
     (stage.folder / "part").write_text("x")
     Stage(tmp_path / "s", {"a": 1}).begin()
     assert (stage.folder / "part").exists()
+
+
+def test_a_version_among_the_inputs_does_not_hide_that_of_the_results(tmp_path: Path, monkeypatch) -> None:
+    given = ({"a": 1}, {"a": 1, "version": "0.1"}, {"a": 1, "version": "0.2"})
+    before = [Stage(tmp_path, inputs).fingerprint for inputs in given]
+    monkeypatch.setattr(stages, "_VERSION", 2)
+    after = [Stage(tmp_path, inputs).fingerprint for inputs in given]
+    assert len({*before, *after}) == 6
+
+
+def test_a_stage_whose_files_are_damaged_is_emptied(tmp_path: Path) -> None:
+    stage = Stage(tmp_path / "s", {"a": 1})
+    stage.begin()
+    for name in ("part", "other"):
+        (stage.folder / name).write_text("x")
+    stage.finish({})
+    assert stage.result(lambda place, _: (place / "part").read_text()) is not None
+    (stage.folder / "part").unlink()
+    assert stage.result(lambda place, _: (place / "part").read_text()) is None
+    stage.begin()
+    assert not (stage.folder / "other").exists()
 
 
 def test_damaged_records_count_as_not_done(tmp_path: Path) -> None:

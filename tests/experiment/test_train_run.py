@@ -1,6 +1,7 @@
 """A training from its YAML to the page: what is written, resume, other configurations."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -148,6 +149,17 @@ def test_a_folder_of_another_training_is_refused_and_left_as_it_was(done, tmp_pa
         with pytest.raises(InputError, match=said):
             drive(make(folder, **change), run)
     assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+@pytest.mark.parametrize("gone", ["model/model.safetensors", "model"])
+def test_a_model_that_was_deleted_is_trained_again(done, tmp_path, gone):
+    folder, summary = done
+    shutil.copytree(folder / "run", tmp_path / "run")
+    path = tmp_path / "run" / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    again = drive(make(folder), tmp_path / "run")
+    assert files(tmp_path / "run") == files(folder / "run")
+    assert again["sources"] == summary["sources"]
 
 
 def test_other_text_under_the_same_name_is_refused(tmp_path):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
+from mixwright.files.models import holds_model
 from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
@@ -105,4 +106,4 @@ def _finished(folder: Path, name: str) -> bool:
         result = TrainingResult.read(folder)
     except InputError:
         return False
-    return result.fingerprint == name and result.model_folder.is_dir()
+    return result.fingerprint == name and holds_model(result.model_folder)

@@ -176,7 +176,7 @@ class LanguageModelLoop:
                 f"{self.folder} holds a checkpoint that was made with other {' and '.join(differ)}; put back what was "
                 "there, or choose another folder"
             )
-        if not anew and (self.folder / "result.json").exists():
+        if not anew and self._holds_other():
             raise InputError(
                 f"{self.folder} holds a finished training with other data or settings; choose another folder, or "
                 "restore the former data and settings"
@@ -191,6 +191,13 @@ class LanguageModelLoop:
         metrics.unlink(missing_ok=True)
         (self.folder / _DECISIONS).unlink(missing_ok=True)
         return None
+
+    def _holds_other(self) -> bool:
+        """Return whether the folder holds a finished training that is not this one, whose model may be gone."""
+        try:
+            return TrainingResult.read(self.folder).fingerprint != self.fingerprint
+        except InputError:  # unfinished, or damaged: nothing is lost by training again
+            return False
 
     @property
     def _checkpoint(self) -> Path:

@@ -28,9 +28,12 @@ from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
 from mixwright.experiment.run import Run
 from mixwright.files import atomic_write, explain_write_error
+from mixwright.mixture_file import MixtureFile
 from mixwright.search.mixmin import MixMin
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.version import __version__
+
+_HELD_OUT = "held_out.npy"  # an arm's probabilities of a 1
 
 
 class AssaySearchRun(Run[AssaysConfig]):
@@ -199,7 +202,7 @@ class SeedWork:
         """Return the probability of a 1 under each proxy [n_train, k], and the seconds that training took."""
         plan, k = self.plan, len(self.plan.sources)
         stage = Stage(self.folder / "proxies" / self.name, {"stage": "proxies", "unit": "row", **self.inputs})
-        done = stage.result()
+        done = stage.result(lambda place, _: LikelihoodTable.open(place / "table").require_complete())
         if done is None:
             stage.begin()
             table = LikelihoodTable.create(stage.folder / "table", plan.sources, documents=plan.documents, unit="row")
@@ -221,7 +224,7 @@ class SeedWork:
         settings = chosen.model_dump(mode="json")
         inputs = {"stage": "search", "unit": "row", **self.inputs, "settings": settings, "calibration": calibration}
         stage = Stage(self.folder / "search" / self.name / calibration, inputs)
-        result = stage.result()
+        result = stage.result(lambda place, _: MixtureFile.read(place / "mixture.json"))
         if result is None:
             stage.begin()
             self._report("search", 0, 1, calibration)
@@ -238,21 +241,25 @@ class SeedWork:
         """Return a trained arm, with its probabilities for the held-out rows."""
         inputs = {"stage": "final", **self.inputs, "arm": [list(arm.sources), list(arm.weights)]}
         stage = Stage(self.folder / "final" / self.name / folder_name(arm.name), inputs)
-        result = stage.result()
-        path = stage.folder / "held_out.npy"
+        result = stage.result(lambda place, _: self._held_out(place))
         if result is None:
             stage.begin()
             made = train_arm(self.plan, arm)
-            with atomic_write(path, "wb") as handle:
+            with atomic_write(stage.folder / _HELD_OUT, "wb") as handle:
                 np.save(handle, made.probability, allow_pickle=False)
             if isinstance(self.plan.model, classifiers.Booster) and arm.kind == "search":
                 made.fitted.save_model(stage.folder / "model.json")
             figures = {"average_precision": made.average_precision, "seconds": made.seconds, "rows": made.rows}
             result = stage.finish(figures)
-        probability = np.load(path, allow_pickle=False)
-        if len(probability) != len(held_out_labels(self.plan)):
-            raise InputError(f"{path} should have {len(held_out_labels(self.plan))} numbers; remove {stage.folder}")
-        return TrainedArm(arm, probability, result["average_precision"], result["seconds"], result["rows"])
+        found = self._held_out(stage.folder)
+        return TrainedArm(arm, found, result["average_precision"], result["seconds"], result["rows"])
+
+    def _held_out(self, folder: Path) -> np.ndarray:
+        """Return an arm's probabilities for the held-out rows [n_test]; ValueError for another number of them."""
+        found: np.ndarray = np.load(folder / _HELD_OUT, allow_pickle=False)
+        if found.shape != held_out_labels(self.plan).shape:
+            raise ValueError(f"{folder / _HELD_OUT} has the shape {found.shape}")
+        return found
 
 
 def _what_if(config: AssaysConfig, first: SeedRun, entries: list[dict[str, Any]]) -> dict[str, Any]:

@@ -62,8 +62,8 @@ class Stage:
     def __init__(self, folder: Path, inputs: Mapping[str, Any]) -> None:
         self.folder = folder
         self.inputs = dict(inputs)
-        self.fingerprint = fingerprint({"version": _VERSION, **self.inputs})
-        self._started = 0.0
+        self.fingerprint = fingerprint(_versioned(self.inputs))
+        self._started, self._damaged = 0.0, False
 
     def result(self, check: Callable[[Path, dict[str, Any]], object] | None = None) -> dict[str, Any] | None:
         """
@@ -73,23 +73,25 @@ class Stage:
         ----------
         check
             Given the folder and the result; an error that it raises for files that are missing or damaged (InputError,
-            OSError, ValueError) makes the stage one that is not done, so that they are made again.
+            OSError, ValueError) makes the stage one that is not done, and `begin` empties its folder.
         """
+        self._damaged = False
         record = _read_record(self.folder / "done.json")
         result = record.get("result") if record.get("fingerprint") == self.fingerprint else None
         if result is not None and check is not None:
             try:
                 check(self.folder, result)
             except (InputError, OSError, ValueError, EOFError):
+                self._damaged = True
                 return None
         return result
 
     def begin(self) -> None:
-        """Make the folder ready: keep what belongs to these inputs, remove what belongs to others."""
+        """Make the folder ready: keep what belongs to these inputs, remove what belongs to others or is damaged."""
         self._started = time.monotonic()
         begin = self.folder / "begin.json"
         try:
-            if _read_record(begin).get("fingerprint") != self.fingerprint:
+            if self._damaged or _read_record(begin).get("fingerprint") != self.fingerprint:
                 write_json(begin, {"fingerprint": ""})  # first: from here on the folder belongs to no inputs
                 for path in sorted(self.folder.iterdir(), key=lambda p: p.name != "done.json"):
                     if path != begin:
@@ -104,6 +106,13 @@ class Stage:
         whole = {**result, "seconds": result.get("seconds", seconds)}
         write_json(self.folder / "done.json", {"fingerprint": self.fingerprint, "result": whole})
         return whole
+
+
+def _versioned(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return inputs with the version of the results; an input of that name counts beside it."""
+    if "version" in inputs and _VERSION > 1:  # at 1 it stood alone: former runs have that fingerprint
+        return {**inputs, "version": [_VERSION, inputs["version"]]}
+    return {"version": _VERSION, **inputs}
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -144,8 +144,8 @@ def encode_sources(
     for index, (name, source) in enumerate(sources.items()):
         progress("tokens", index, len(sources), name)
         parts = {"train": source.train, "test": source.test}
-        if stages[name].result() is not None:
-            found[name] = EncodedSource(name, *(EncodedPairs.load(stages[name].folder / part) for part in parts))
+        if (kept := _kept(stages[name])) is not None:
+            found[name] = EncodedSource(name, **kept)
             continue
         with named(config.where("sources", name)):
             found[name] = EncodedSource(name, *(encode_pairs(p, tokenizer, **settings) for p in parts.values()))
@@ -158,12 +158,22 @@ def keep_tokens(
 ) -> None:
     """Write what `encode_sources` made to `tokens/` of the run folder, where it is not there yet."""
     for name, stage in _stages(config, sources, folder).items():
-        if stage.result() is None:
+        if _kept(stage) is None:
             stage.begin()
             parts = {"train": encoded[name].train, "test": encoded[name].test}
             for part, pairs in parts.items():
                 pairs.save(stage.folder / part)
             stage.finish({part: pairs.fingerprint for part, pairs in parts.items()})
+
+
+def _kept(stage: Stage) -> dict[str, EncodedPairs] | None:
+    """Return the parts that a stage has, or None if they are not there or damaged."""
+    found: dict[str, EncodedPairs] = {}
+
+    def load(folder: Path, result: dict[str, Any]) -> None:
+        found.update({part: EncodedPairs.load(folder / part) for part in ("train", "test")})
+
+    return None if stage.result(load) is None else found
 
 
 def _stages(config: PreferDataConfig, sources: Mapping[str, PairSource], folder: Path) -> dict[str, Stage]:

@@ -12,6 +12,7 @@ from mixwright.experiment.preference.config import SftConfig
 from mixwright.experiment.preference.inputs import load_model, on_device, open_inputs, with_adapter
 from mixwright.experiment.run import Run
 from mixwright.files import write_json
+from mixwright.files.models import holds_model
 from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.sft import answer_losses, fine_tune, shares_of
 
@@ -57,7 +58,7 @@ class FineTuningRun(Run[SftConfig]):
 
     def _done(self) -> dict[str, Any] | None:
         """Return the result of a training that is finished and whose model is there."""
-        return self._stage.result() if (self.folder / "model" / "config.json").exists() else None
+        return self._stage.result() if holds_model(self.folder / "model") else None
 
     def _trained(self, stage: Stage, progress: Progress) -> dict[str, Any]:
         stage.begin()

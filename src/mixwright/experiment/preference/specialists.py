@@ -15,6 +15,7 @@ from mixwright.experiment.core.stages import Stage, folder_name
 from mixwright.experiment.preference.measures import Specialist
 from mixwright.experiment.preference.train_config import SpecialistsConfig
 from mixwright.experiment.preference.work import PairWork
+from mixwright.files.models import holds_model
 from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.pairs.rows import PairRows
 from mixwright.preference.specialists import LOSSES, SpecialistCache, fold_of_pairs, train_specialist
@@ -94,7 +95,7 @@ class Specialists:
             return self._of_run(job.name, self.settings.run)
         made_of = self._made_of(job)
         found = self.work.cache.get(LOSSES, made_of)
-        if found is None or (job.keep and not job.model.exists()):
+        if found is None or (job.keep and not holds_model(job.model)):
             found = self._made(job, made_of)
         job.report(1.0)
         return Specialist(found["train"], found["test"], float(found["cost"][0]), job.model if job.keep else None)
@@ -107,7 +108,7 @@ class Specialists:
         }
         found = SpecialistCache(run / "cache").need(LOSSES, name, wanted)
         model = SpecialistJob(name, 0, run / "specialists").model
-        return Specialist(found["train"], found["test"], float(found["cost"][0]), model if model.exists() else None)
+        return Specialist(found["train"], found["test"], float(found["cost"][0]), model if holds_model(model) else None)
 
     def _made_of(self, job: SpecialistJob) -> dict[str, Any]:
         """Return all that the losses of a specialist depend on."""
@@ -171,7 +172,7 @@ class Specialists:
         stage = Stage(job.folder(part.place), {"stage": "specialist", **own})
         keep = job.keep and part.label == "whole"
         found = self.work.cache.get("part", own)
-        if found is None or (keep and not job.model.exists()):
+        if found is None or (keep and not holds_model(job.model)):
             stage.begin()
             model = self._model(job, part, stage.folder, report)
             values = self._scores(job.name, part, model)

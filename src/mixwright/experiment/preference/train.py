@@ -19,6 +19,7 @@ from mixwright.experiment.preference.train_config import PreferConfig, Specialis
 from mixwright.experiment.preference.work import PairWork, curve_of
 from mixwright.experiment.run import Run
 from mixwright.files import fingerprint
+from mixwright.files.models import holds_model
 from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.losses import PairLoss
 
@@ -143,7 +144,7 @@ class PreferenceTrainingRun(_OnPairs):
         """Train the generalist and measure it; the result is kept in `trained/`."""
         stage = Stage(self.folder / "trained", self._made_from(found))
         result = stage.result()
-        if result is not None and (self.folder / "model").exists():
+        if result is not None and holds_model(self.folder / "model"):
             return result
         stage.begin()
         settings = self.config.training.settings(self.pairs.steps, self.config.seed)

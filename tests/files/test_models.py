@@ -1,0 +1,50 @@
+"""Whether a folder holds a whole model."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mixwright.files.models import holds_model
+
+safetensors = pytest.importorskip("safetensors.numpy")
+
+
+def write(folder, name="model.safetensors", config="config.json"):
+    folder.mkdir(exist_ok=True)
+    safetensors.save_file({"a": np.ones(3), "b": np.zeros((2, 2), np.float32)}, folder / name, {"format": "pt"})
+    (folder / config).write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("config", ["config.json", "adapter_config.json"])
+def test_a_model_or_an_adapter(tmp_path, config):
+    assert holds_model(write(tmp_path / "model", config=config))
+    (tmp_path / "model" / config).unlink()
+    assert not holds_model(tmp_path / "model")
+    assert not holds_model(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("left", [0, 5, 40, -8, -1])
+def test_weights_that_are_cut_off(tmp_path, left):
+    path = write(tmp_path / "model") / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:left])
+    assert not holds_model(tmp_path / "model")
+
+
+def test_shards_are_all_there(tmp_path):
+    for number in (1, 2):
+        write(tmp_path / "model", f"model-0000{number}-of-00002.safetensors")
+    names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    assert holds_model(tmp_path / "model")
+    (tmp_path / "model" / names["b"]).unlink()
+    assert not holds_model(tmp_path / "model")
+
+
+def test_other_files_are_no_weights(tmp_path):
+    write(tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").rename(tmp_path / "model" / "training_args.bin")
+    assert not holds_model(tmp_path / "model")
+    (tmp_path / "model" / "training_args.bin").rename(tmp_path / "model" / "pytorch_model.bin")
+    assert holds_model(tmp_path / "model")
