@@ -154,3 +154,16 @@ def test_verdicts_on_few_documents_are_unverified():
     assert entry["verdict"] == "unverified: 9 held-out documents are too few; a verdict needs at least 10"
     assert lead(summary).startswith("Unverified against uniform: 9 held-out documents are too few")
     assert doubted(0.1, ("90 of 98 are also in source web", 8))[0]["word"] == "unverified"
+
+
+def test_the_average_of_targets_is_in_doubt_where_one_of_them_is():
+    found = make_comparison(targets=("law", "code"))
+    held_out = {"law": ("90 of 98 are also in source web", 8), "code": ("", 100)}
+    measures = measures_of(summarise(dataclasses.replace(found, held_out=held_out)))
+    words = {name: measures[name, LOSS.name]["differences"][-1]["word"] for name in ("law", "code")}
+    assert words == {"law": "unverified", "code": "better"}
+    for name in ("average of targets", "worst target"):
+        entry = measures[name, LOSS.name]["differences"][-1]
+        assert entry["verdict"].startswith("unverified: law: 90 of 98 are also in source web")
+    plain = measures_of(summarise(found))
+    assert plain["average of targets", LOSS.name]["differences"][-1]["word"] == "better"

@@ -153,6 +153,20 @@ def test_null_and_empty_texts_are_counted_also_when_the_tokens_are_there_already
         assert notes == ["a: 1 text left out: empty", "a: 2 texts left out: null"]
 
 
+def test_null_texts_of_a_target_are_left_out_when_asked(data: Path) -> None:
+    rows = [{"text": f"t {i} and more"} for i in range(50)] + [{"text": None}, {"text": ""}, {"text": None}]
+    jsonl(data / "t.jsonl", rows)
+    with pytest.raises(InputError, match=r"line 51: .*found null; .*\(invalid: drop\)"):
+        read_target("exam", config(data, targets={"exam": "t.jsonl"}, **SMALL).targets["exam"], "here")
+    settings = config(data, targets={"exam": {"path": "t.jsonl", "invalid": "drop"}}, **SMALL)
+    target = read_target("exam", settings.targets["exam"], "here")
+    assert len(target.search) + len(target.held_out) == 50
+    assert target.notes == ("1 text left out: empty", "2 texts left out: null")
+    for part in ("sources", "targets"):
+        with pytest.raises(InputError, match="invalid is for documents"):
+            config(data, **{part: {"a": {"path": "a.jsonl", "kind": "questions", "invalid": "drop"}}}, **SMALL)
+
+
 def test_files_beside_the_data_of_sources_and_targets_are_counted(data: Path) -> None:
     for name, file in (("web", "a.jsonl"), ("exam", "t.jsonl")):
         (data / name).mkdir()

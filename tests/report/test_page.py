@@ -25,6 +25,7 @@ from mixwright.report import page, write
 from mixwright.report.page import script_json
 from mixwright.report.search.answers import answers_of
 from mixwright.report.search.schema import completed
+from mixwright.report.search.view import build_search
 
 from .fixtures import SCRIPT, many_sources, realistic, renamed, search_only
 
@@ -210,6 +211,23 @@ def test_search_without_training():
     assert "Held-out loss by mixture" not in said
     assert "The improvement was not estimated" in said
     assert "no model was trained with this mixture" in said
+
+
+@pytest.mark.parametrize(
+    ("verdict", "title"),
+    [
+        ("the proxies favour it over uniform by 0.2 nats per row; not checked by training", "The proxies favour it"),
+        ("unverified: 9 of 10 search documents are also in source web; otherwise the proxies favour it", "Unverified"),
+    ],
+)
+def test_what_proxies_say_is_never_ticked(verdict, title):
+    summary = realistic()
+    summary |= {"runs": [], "comparisons": []}
+    summary["searches"] = [summary["searches"][0] | {"verdict": verdict}]
+    assert summary["searches"][0]["improvement"]["low"] > 0
+    (answer,) = build_search(summary)["answers"]
+    assert answer["worth"]["state"] == "open"
+    assert answer["worth"]["title"].startswith(title)
 
 
 def test_optional_fields_may_be_absent():

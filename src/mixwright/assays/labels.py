@@ -18,7 +18,7 @@ Coding = Mapping[str, Any]
 _MEANS = {"active": 1, "inactive": 0, "missing": MISSING}
 _WAYS = (
     "coding: {active: 1, inactive: -1, missing: 0}, or {active: 1, inactive: 0, missing: -1}; a gap (NaN, None, an "
-    "empty cell) is always missing"
+    "empty cell) is always missing (in Python: AssayTable.from_arrays(..., coding=...))"
 )
 
 

@@ -53,7 +53,8 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
     target_rows
         "exclude": sources are other assays (as in the paper). "include": the target's own rows are one more source.
     unusable
-        "error" or "drop" for sources with one class or without a molecule of the target.
+        "error" or "drop" for sources with one class, or without a row besides held-out molecules. A source need not
+        share molecules with the target.
     prior, shrinkage, tolerance, constraints
         As for MixMin.
     random_state

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,3 +150,27 @@ def doubt_of(overlap: str, clean: int, word: str, rest: str) -> str:
         found = f"{overlap}, and only {clean} are in none" if overlap else f"{clean} held-out documents are too few"
         return f"{found}; a verdict needs at least {FEWEST_JUDGED}"
     return "" if word == rest else f"{overlap}; with them the verdict is '{word}', without them '{rest}'"
+
+
+def doubt_of_several(joint: Mapping[str, Any], single: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Make verdicts on the average or the worst of several targets unverified where a target's own is in doubt.
+
+    Parameters
+    ----------
+    joint, single
+        The measure of all targets, which is changed, and the measures of each, as `summarise` has them.
+    """
+    doubts: dict[str, list[str]] = {}
+    for measure in single:
+        for entry in measure["differences"]:
+            if entry.get("doubt"):
+                doubts.setdefault(entry["arm"], []).append(f"{measure['name']}: {entry['doubt']}")
+    for entry in joint["differences"]:
+        if entry["arm"] in doubts and entry["word"] != "unverified":
+            make_unverified(entry, "; ".join(doubts[entry["arm"]]))
+
+
+def make_unverified(entry: dict[str, Any], doubt: str) -> None:
+    """Make the verdict of a difference unverified, whatever its interval says."""
+    entry |= {"word": "unverified", "verdict": f"unverified: {doubt}", "doubt": doubt}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells, renamed
-from mixwright.compare.documents import FEWEST_JUDGED, doubt_of
+from mixwright.compare.documents import FEWEST_JUDGED, doubt_of, doubt_of_several, make_unverified
 from mixwright.compare.statistics import PairedDifference, paired_differences
 from mixwright.errors import InputError
 from mixwright.version import __version__
@@ -161,6 +161,7 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
             measures.append(measure)
             if quantity.name == LOSS.name and target in found.held_out:
                 _doubt(found, measure, quantity)
+        single = measures[len(measures) - len(targets) :]
         if len(targets) > 1:
             for name, join in (("average of targets", _mean), ("worst target", max if not quantity.higher else min)):
                 table = {
@@ -168,6 +169,7 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
                     for a in found.arms
                 }
                 measures.append(_measure(found, name, "all targets", quantity, table))
+                doubt_of_several(measures[-1], single)
     return measures
 
 
@@ -185,7 +187,7 @@ def _doubt(found: Comparison, measure: dict[str, Any], quantity: Quantity) -> No
     for entry in measure["differences"]:
         doubt = doubt_of(overlap, clean, entry["word"], rest[entry["arm"]])
         if doubt and entry["word"] != "unverified":
-            entry |= {"word": "unverified", "verdict": f"unverified: {doubt}", "doubt": doubt}
+            make_unverified(entry, doubt)
 
 
 def _everywhere(found: Comparison, quantity: Quantity, target: str) -> bool:

@@ -41,6 +41,19 @@ from mixwright.experiment.core.config_parts import (
 Unit = Literal["chunk", "token", "sequence"]
 
 
+Invalid = Annotated[
+    Literal["error", "drop"] | None,
+    Field(description="A text that is null: an error (the default), or left out and counted (drop). Documents only."),
+]
+
+
+def _documents_alone(part: Any) -> Any:
+    """Raise ValueError if a source or target of questions says what to do with texts that are null."""
+    if part.kind == "questions" and part.invalid is not None:
+        raise ValueError("invalid is for documents: a question that is no question is always an error; remove it")
+    return part
+
+
 class SourceConfig(Part):
     """A source: text to train on. A plain path is short for `{path: ...}`."""
 
@@ -56,9 +69,7 @@ class SourceConfig(Part):
         description="documents (the default): plain text. questions: rows {question, choices, answer}; the document is "
         "the question with its right answer.",
     )
-    invalid: Literal["error", "drop"] | None = Field(
-        default=None, description="A text that is null: an error (the default), or left out and counted (drop)."
-    )
+    invalid: Invalid = None
     max_documents: Count | None = Field(
         default=None, description="Use a random sample of at most this many documents, the same one in every run."
     )
@@ -67,6 +78,7 @@ class SourceConfig(Part):
         description="Documents that are, or contain, a document of a target, word for word or nearly: trained on and "
         "noted (keep, the default), or left out and counted (drop).",
     )
+    _of_documents = model_validator(mode="after")(_documents_alone)
 
 
 class TargetConfig(Part):
@@ -97,6 +109,9 @@ class TargetConfig(Part):
     max_documents: Count | None = Field(
         default=None, description="Use a random sample of at most this many documents, the same one in every run."
     )
+
+    invalid: Invalid = None
+    _of_documents = model_validator(mode="after")(_documents_alone)
 
     @field_validator("prompt")
     @classmethod

@@ -187,7 +187,8 @@ def _first(where: str, items: Callable[[], Iterator[Any]]) -> None:
 def _target_items(target: TargetConfig) -> Reading[Any]:
     """Return the documents or questions of a target."""
     if target.kind == "documents":
-        return read_documents(target.path, target.field, at_most=target.max_documents)
+        invalid = target.invalid or "error"
+        return read_documents(target.path, target.field, invalid=invalid, at_most=target.max_documents)
     return read_questions(target.path, prompt=target.prompt, at_most=target.max_documents)
 
 

@@ -129,11 +129,13 @@ def _from_search(search: Mapping[str, Any], proxies: str) -> dict[str, Any]:
     if improvement is None:
         text = "No improvement was estimated, and no model was trained with this mixture."
         return {"state": "open", "title": "Not known", "figure": "", "text": text}
+    if search["verdict"].startswith("unverified"):  # documents of the target are in a source, say
+        return {"state": "open", "title": "Unverified", "figure": "", "text": search["verdict"]}
     estimate, low, over = improvement["estimate"], improvement["low"], improvement["over"]
     if low is None or improvement["high"] is None:
         state, title = "open", "Estimated, without an interval"
     elif low > 0:
-        state, title = "better", f"Expected to be better than {over}"
+        state, title = "open", f"The proxies favour it over {over}"  # which training alone can confirm
     else:
         state, title = "same", f"No better than {over} on this evidence"
     direction = "lower" if estimate >= 0 else "higher"
