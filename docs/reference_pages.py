@@ -14,7 +14,7 @@ import mixwright
 
 # A page and the modules whose names it has; names of modules that are in no list go to the last page.
 PAGES = {
-    "docs/api/search": ("search", "constraints", "simplex"),
+    "docs/api/search": ("search", "runs", "constraints", "simplex"),
     "docs/api/strategies": (
         *("observation", "batch_losses", "strategy", "strategies", "mixture", "decisions", "gradients", "testing"),
     ),

@@ -16,7 +16,7 @@ FLOORS = [  # from the ground up; rooms on one floor do not know each other
     {"constraints", "mixture_file", "strategy", "batch_losses", "text"},
     {"strategies", "search", "gradients", "stream"},
     {"mixture", "decisions", "formats", "compare", "testing"},
-    {"watching", "assays"},
+    {"watching", "assays", "runs"},
     {"training", "integrations"},
     {"preference"},
     {"report"},

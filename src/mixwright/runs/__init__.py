@@ -1,0 +1,13 @@
+"""Tables of runs: fit a law to measured mixtures, and propose one."""
+
+from mixwright.lazy import lazy
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "LAWS": "laws",
+        "RunSearch": "search",
+        "RunSearchResult": "result",
+        "RunTable": "table",
+    },
+)

@@ -1,0 +1,68 @@
+"""What counts as better where there are several targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.checks import by_name, is_number, near, unique_names
+from mixwright.errors import InputError
+from mixwright.runs.table import RunTable
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """
+    The targets that count, and how.
+
+    shares [m]: of a weighted sum, 0 for a guardrail. best [m]: what each target reaches alone, where the worst regret
+    counts, else None. limits [m]: what a guardrail's loss may be, infinite for other targets.
+    """
+
+    targets: tuple[str, ...]
+    shares: Array
+    best: Array | None = None
+
+    def loss(self, Y: Array) -> Array:
+        """Return what counts [n] of losses [n, m]."""
+        if self.best is None:
+            return np.asarray(Y @ self.shares)
+        counts = self.shares > 0
+        return np.asarray((Y - self.best)[:, counts].max(1))
+
+    def spread(self, S: Array) -> Array:
+        """Return a bound on the standard deviation [n] from those of the targets [n, m], which may go together."""
+        if self.best is None:
+            return np.asarray(S @ self.shares)
+        return np.asarray(S[:, self.shares > 0].max(1))
+
+
+def goal_of(table: RunTable, target: Any) -> Goal:
+    """Return the goal for one target, a list (their mean) or {target: its share}; None where the table has one."""
+    if target is None:
+        if len(table.targets) != 1:
+            some = ", ".join(map(repr, table.targets[:6]))
+            raise InputError(f"target should say which of the table's {len(table.targets)} targets counts: {some} ...")
+        target = table.targets[0]
+    if isinstance(target, str):
+        target = [target]
+    if isinstance(target, Mapping):
+        names: Sequence[str] = list(target)
+    else:
+        names = unique_names(target, "targets")
+    for name in names:
+        if name not in table.targets:
+            raise InputError(f"target should name one of the table's{near(name, table.targets, 'targets')}")
+    if not isinstance(target, Mapping):
+        return Goal(tuple(names), np.full(len(names), 1 / len(names)))
+    for name, share in target.items():
+        if not is_number(share) or not 0 < share < np.inf:
+            raise InputError(f"the share of target {name!r} should be a number above 0; found {share!r}")
+    shares = np.array(by_name(target, names, "target"))
+    return Goal(tuple(names), shares / shares.sum())

@@ -1,0 +1,138 @@
+"""The allowed weights for which laws predict the least, with a certificate where the laws are convex."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.constraints.polytope import Polytope
+from mixwright.constraints.quadratic import minimise_quadratic, project
+from mixwright.runs.laws.law import FittedLaw
+
+Array = NDArray[np.float64]
+ROUNDS = 60
+LEAST = 1e-9  # curvature that is added for a law that has none, in units of its gradient
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """
+    sum_t shares_t law_t(w) + pull * sum_i (w_i - prior_i)^2 / (2 metric_i), over the allowed positions of w [d].
+
+    The last term is the second order of KL(w | prior) at the prior, which has no infinite slope at a weight of 0; the
+    metric lies between the prior and uniform weights, so that a small source is not held fast.
+    """
+
+    laws: tuple[FittedLaw, ...]
+    shares: Array
+    prior: Array  # [allowed]
+    metric: Array  # [allowed]
+    pull: float
+    positions: NDArray[np.intp]
+    d: int
+
+    @property
+    def convex(self) -> bool:
+        """Return whether the sum is convex for certain."""
+        return all(law.convex for law in self.laws) and bool((self.shares >= 0).all())
+
+    def full(self, w: Array) -> Array:
+        """Return weights [..., d] from those of the allowed positions."""
+        out = np.zeros((*w.shape[:-1], self.d))
+        out[..., self.positions] = w
+        return out
+
+    def predicted(self, w: Array) -> Array:
+        """Return the weighted sum of predictions [n] at weights [n, allowed]."""
+        W = self.full(w)
+        return np.sum([s * law.predict(W) for s, law in zip(self.shares, self.laws, strict=True)], axis=0)
+
+    def penalty(self, w: Array) -> Array:
+        """Return the pull's part [n]."""
+        return np.asarray(self.pull * ((w - self.prior) ** 2 / (2 * self.metric)).sum(-1))
+
+    def values(self, w: Array) -> Array:
+        """Return the objective [n] at weights [n, allowed]."""
+        return self.predicted(w) + self.penalty(w)
+
+    def gradient(self, w: Array) -> Array:
+        """Return the gradient [allowed]."""
+        W = self.full(w[None])
+        own = np.sum([s * law.gradient(W)[0] for s, law in zip(self.shares, self.laws, strict=True)], axis=0)
+        return np.asarray(own[self.positions] + self.pull * (w - self.prior) / self.metric)
+
+    def hessian(self, w: Array) -> Array:
+        """Return the Hessian [allowed, allowed], made positive semi-definite."""
+        W = self.full(w)
+        at = np.ix_(self.positions, self.positions)
+        H = np.sum([s * law.hessian(W)[at] for s, law in zip(self.shares, self.laws, strict=True)], axis=0)
+        if not self.convex:
+            values, vectors = np.linalg.eigh((H + H.T) / 2)
+            H = (vectors * np.maximum(values, 0.0)) @ vectors.T
+        return H + np.diag(self.pull / self.metric)
+
+
+@dataclass(frozen=True, eq=False)
+class Least:
+    """Weights [allowed], the objective there, and its certificate (infinite where there is none)."""
+
+    weights: Array
+    value: float
+    gap: float
+
+
+def minimise(objective: Objective, space: Polytope, starts: Sequence[Array], tolerance: float) -> Least:
+    """
+    Return the minimum over `space`, from the best of where several starts lead.
+
+    Newton's method with a quadratic programme for each step, and a line search. Where the objective is convex, one
+    start is enough and the gap max <-g, v - w> over allowed v is a certificate: value - minimum <= gap.
+    """
+    starts = [project(w, space) for w in starts]
+    if objective.convex:
+        starts = [min(starts, key=lambda w: float(objective.values(w[None])[0]))]
+    found = [_descend(objective, space, w, tolerance) for w in starts]
+    return min(found, key=lambda one: one.value)
+
+
+def gap_at(objective: Objective, space: Polytope, w: Array) -> float:
+    """Return the certificate at w: how much less the linearised objective can be."""
+    gain = -objective.gradient(w)
+    return max(0.0, float(space.maximum(gain).bound - gain @ w))
+
+
+def _descend(objective: Objective, space: Polytope, w: Array, tolerance: float) -> Least:
+    value = float(objective.values(w[None])[0])
+    damping, best = LEAST, np.inf
+    for _ in range(ROUNDS):
+        gain = -objective.gradient(w)
+        gap = max(0.0, float(space.maximum(gain).bound - gain @ w))
+        best = gap
+        if gap <= tolerance:
+            break
+        H = objective.hessian(w)
+        H[np.diag_indices(w.size)] += damping * max(float(np.ptp(gain)), 1e-12)
+        step = minimise_quadratic(H, w, space, gain) - w
+        size, after = _search(objective, w, step, value, float(gain @ step))
+        if size == 0.0:
+            if damping > 1e3:
+                break
+            damping = max(damping * 100, 1e-4)  # the model is not to be trusted so far out: shorter steps
+            continue
+        damping = max(damping / 10, LEAST)
+        moved = value - after
+        w, value = w + size * step, after
+        if not objective.convex and moved <= 1e-3 * tolerance:
+            break
+    return Least(w, value, best if objective.convex else np.inf)
+
+
+def _search(objective: Objective, w: Array, step: Array, value: float, slope: float) -> tuple[float, float]:
+    """Return the length of the step that falls enough, and the value there; 0 where none does."""
+    sizes = 0.5 ** np.arange(12)
+    values = objective.values(w + sizes[:, None] * step)
+    enough = np.flatnonzero(values <= value - 1e-4 * sizes * slope)
+    return (float(sizes[enough[0]]), float(values[enough[0]])) if enough.size and slope > 0 else (0.0, value)

@@ -1,0 +1,293 @@
+"""What a search over a table of runs found, and how far to believe it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixwright.constraints.polytope import Polytope
+from mixwright.constraints.quadratic import minimise_quadratic
+from mixwright.errors import InputError
+from mixwright.runs.choice import Choice
+from mixwright.runs.folds import fit_all
+from mixwright.runs.goal import Goal
+from mixwright.runs.measured import Measured
+from mixwright.runs.optimism import Optimism
+from mixwright.runs.optimum import minimise
+from mixwright.runs.problem import Problem
+from mixwright.runs.scores import LawScores
+from mixwright.runs.table import RunTable
+from mixwright.search.inputs import checked_level
+from mixwright.search.result import SearchResult
+
+Array = NDArray[np.float64]
+DRAWS = 50
+BEYOND = 1e-6  # a weight above the largest measured one by more than this is outside what any run has seen
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """The best measured mixture: its run, its weights [k], and its measured loss (the mean of its repeats)."""
+
+    run: str
+    weights: Array
+    loss: float
+    repeats: int
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class RunSearchResult(SearchResult):
+    """
+    The mixture that a law proposes, with what is known of how good it is.
+
+    Attributes
+    ----------
+    weights, objective, gap, shrinkage, settings, seed
+        As in every `SearchResult`; objective and gap in the unit of the losses. The gap is infinite where the law is
+        not convex.
+    goal
+        The targets and their shares.
+    choice
+        The law that was taken and those that stood beside it.
+    table
+        The evidence.
+
+    Notes
+    -----
+    `predict` has an interval of what a training would measure: the law's spread, which grows with the distance from the
+    runs, times the errors of picks made inside the table (see `optimism`). `interval` refits on 50 bootstrap draws of
+    mixtures (repeats together).
+    """
+
+    method = "runs"
+    measured = "in predicted loss"
+    unit = ""
+
+    goal: Goal
+    choice: Choice
+    table: RunTable
+    _measured: Measured
+    _problem: Problem
+    _optimism: Optimism
+    _at: Array
+    _notes: tuple[str, ...] = ()
+
+    # ---------------------------------------------------------------- what was found
+
+    @property
+    def law(self) -> str:
+        """Return the name of the law that was taken."""
+        return self.choice.taken.law.name
+
+    @property
+    def scores(self) -> dict[str, LawScores]:
+        """Return {law: its scores out of fold} of the laws that were tried."""
+        return {name: one.scores for name, one in self.choice.candidates.items()}
+
+    @property
+    def phase_weights(self) -> Array:
+        """Return the weights [p, k] of each phase."""
+        return self._problem.phase_weights(self._at)
+
+    @property
+    def predicted(self) -> float:
+        """Return the law's prediction for the proposal, as it stands (see `optimism`)."""
+        return float(self._mean(self._problem.full(self._at)[None])[0])
+
+    @cached_property
+    def optimism(self) -> float:
+        """Return the measured minus the predicted loss that is to be expected of the proposal, in the target's unit."""
+        return self._optimism.mean * self._spread_at(self._problem.full(self._at))
+
+    def optimism_interval(self, level: float = 0.9) -> tuple[float, float]:
+        """Return the low and high end of measured minus predicted loss of the proposal."""
+        low, high = self._optimism.quantiles(checked_level(level))
+        spread = self._spread_at(self._problem.full(self._at))
+        return low * spread, high * spread
+
+    @cached_property
+    def incumbent(self) -> Incumbent:
+        """Return the best measured mixture among those that the constraints allow (of all if they allow none)."""
+        loss = self.goal.loss(self._measured.Y)
+        allowed = np.array([self._allows(w) for w in self._measured.W])
+        rows = np.flatnonzero(allowed) if allowed.any() else np.arange(loss.size)
+        best = int(rows[loss[rows].argmin()])
+        weights = self._measured.W[best].reshape(self._problem.shares.size, -1).sum(0)
+        return Incumbent(self._measured.names[best], weights, float(loss[best]), int(self._measured.repeats[best]))
+
+    def _allows(self, w: Array) -> bool:
+        rest = np.delete(w, self._problem.positions)
+        return bool(rest.max(initial=0.0) <= 1e-6 and self._problem.space.contains(w[self._problem.positions], 1e-6))
+
+    @cached_property
+    def distance(self) -> float:
+        """Return how much weight must move to come from the proposal to the nearest measured mixture (0 to 1)."""
+        w = self._problem.full(self._at)
+        return float(np.abs(self._measured.W - w).sum(1).min() / 2)
+
+    @cached_property
+    def outside(self) -> float:
+        """Return how much weight must move to come from the proposal into the hull of the measured mixtures."""
+        W, w = self._measured.W, self._problem.full(self._at)
+        n = len(W)
+        start = np.full(n, 1 / n)
+        H = W @ W.T + 1e-10 * np.eye(n)
+        shares = minimise_quadratic(H, start, Polytope.box(np.zeros(n), np.ones(n)), W @ (w - start @ W))
+        return float(np.abs(shares @ W - w).sum() / 2)
+
+    def predict(self, W: ArrayLike, level: float | None = 0.9) -> Any:
+        """
+        Return what a training on each mixture would measure.
+
+        Parameters
+        ----------
+        W
+            Weights [n, k] (or [k] for one mixture, [n, p, k] for phases); rows with sum 1.
+        level
+            Of the interval, which includes the expected optimism; None: the mean alone.
+
+        Returns
+        -------
+        mean [n], or mean, low, high [n] each; without the first axis for one mixture.
+
+        Raises
+        ------
+        InputError
+            For weights that do not fit.
+        """
+        flat, single = self._checked(W)
+        mean = self._mean(flat)
+        if level is None:
+            return mean[0] if single else mean
+        low, high = self._optimism.quantiles(checked_level(level))
+        spread = self._spread(flat)
+        out = mean, mean + low * spread, mean + high * spread
+        return tuple(part[0] for part in out) if single else out
+
+    def predict_targets(self, W: ArrayLike) -> dict[str, Array]:
+        """Return {target: the law's prediction [n]} for weights as in `predict`, without intervals."""
+        flat, _ = self._checked(W)
+        laws = self.choice.taken.fitted
+        return {name: law.predict(flat) for name, law in zip(self.goal.targets, laws, strict=True)}
+
+    def _checked(self, W: ArrayLike) -> tuple[Array, bool]:
+        """Return weights [n, d], and whether one mixture was given."""
+        p, k = self._problem.shares.size, len(self.sources)
+        w = np.asarray(W, np.float64)
+        shape = (k,) if p == 1 else (p, k)
+        single = w.shape == shape
+        w = w[None] if single else w
+        if w.shape[1:] != shape or not np.isfinite(w).all() or (w < -1e-9).any():
+            raise InputError(f"W should be weights [n, {', '.join(map(str, shape))}] of at least 0; found {w.shape}")
+        off = np.abs(w.sum(-1) - 1)
+        if off.max(initial=0.0) > 1e-6:
+            raise InputError(f"each row of W should sum to 1; found a row that misses it by {off.max():.3g}")
+        return (w.reshape(len(w), p, k) * self._problem.shares[:, None]).reshape(len(w), -1), single
+
+    def _mean(self, flat: Array) -> Array:
+        laws = self.choice.taken.fitted
+        return self.goal.loss(np.stack([law.predict(flat) for law in laws], axis=1))
+
+    def _spread(self, flat: Array) -> Array:
+        laws = self.choice.taken.fitted
+        return self.goal.spread(np.stack([law.spread(flat) for law in laws], axis=1))
+
+    def _spread_at(self, w: Array) -> float:
+        return float(self._spread(w[None])[0])
+
+    # ---------------------------------------------------------------- what a search result has
+
+    @property
+    def rows(self) -> int:
+        """Return the number of runs that were fitted."""
+        return int(self._measured.repeats.sum())
+
+    @property
+    def gain(self) -> Array:
+        """Return [k], minus the gradient of the objective at the weights (the mean over phases)."""
+        laws = self.choice.taken.fitted
+        objective = self._problem.objective(laws, self.goal, self.shrinkage * self._scale)
+        whole = objective.full(objective.gradient(self._at)).reshape(self._problem.shares.size, -1)
+        return np.asarray(-whole.mean(0))
+
+    @property
+    def fewest(self) -> tuple[int, str]:
+        """Return the number of mixtures; they are what is resampled."""
+        return self._measured.n, ""
+
+    @property
+    def _scale(self) -> float:
+        return self._problem.unit(self.goal, self._measured)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences that belong beside the result."""
+        out = list(self._notes)
+        seen = self._measured.W.reshape(self._measured.n, self._problem.shares.size, -1).sum(1)
+        beyond = np.flatnonzero(self.weights > seen.max(0) + BEYOND)
+        if beyond.size:
+            named = ", ".join(f"{self.sources[i]!r} ({self.weights[i]:.3g})" for i in beyond[:NAMED])
+            more = f" and {beyond.size - NAMED} others" if beyond.size > NAMED else ""
+            out.append(f"the proposal gives more weight than any run to {named}{more}; the law extrapolates there")
+        return tuple(dict.fromkeys(out))
+
+    def _figures(self) -> dict[str, float]:
+        return {"predicted": self.predicted, "optimism": self.optimism, "incumbent": self.incumbent.loss}
+
+    def _drawn(self) -> Array:
+        rng = np.random.default_rng([self.seed, 18])
+        taken, n, out = self.choice.taken, self._measured.n, []
+        for _ in range(DRAWS):
+            rows = np.sort(rng.integers(0, n, n))
+            laws = fit_all(taken.law, self._measured.take(rows), taken.fitted)
+            objective = self._problem.objective(laws, self.goal, self.shrinkage * self._scale)
+            found = minimise(objective, self._problem.space, [self._at], 10 * self.settings.tolerance * self._scale)
+            out.append(self._problem.mean_weights(found.weights)[self.allowed.positions])
+        return np.stack(out)
+
+    def _improvement(self, reference: Array, level: float) -> tuple[float, float, float]:
+        """Return the predicted loss of `reference` minus the proposal's as it is to be expected, with its interval."""
+        there = (reference * self._problem.shares[:, None]).reshape(1, -1)
+        other = float(self._mean(there)[0])
+        low, high = self.optimism_interval(level)
+        spread = self._spread_at(there[0])
+        estimate = other - self.predicted - self.optimism
+        half = np.hypot((high - low) / 2, 1.645 * spread)
+        return estimate, float(estimate - half), float(estimate + half)
+
+    def _verdict(self, level: float) -> str:
+        low, high = (self.predicted + part for part in self.optimism_interval(level))
+        best = self.incumbent
+        against = f"the best measured run {best.run!r} has {best.loss:.4g}"
+        said = (
+            f"predicted {self.predicted:.4g}, expected {self.predicted + self.optimism:.4g} after selection "
+            f"({100 * level:g} % interval {low:.4g} to {high:.4g}); {against}"
+        )
+        likely = "likely better than it" if high < best.loss else "not shown better than it"
+        return f"unverified: {likely}; {said}; train both to confirm"
+
+    def _uncertified(self, limit: float) -> str:
+        if not np.isfinite(self.gap):
+            return f"the law {self.law!r} is not convex, so its optimum has no certificate"
+        return super()._uncertified(limit)
+
+    def _file_parts(self) -> dict[str, dict[str, Any]]:
+        scores = {name: vars(one) for name, one in self.scores.items()}
+        taken = {"law": self.law, "targets": dict(zip(self.goal.targets, self.goal.shares.tolist(), strict=True))}
+        evidence = {"mixtures": self._measured.n, "scores": scores, "unit": "loss"}
+        best = self.incumbent
+        return {
+            "method": taken,
+            "evidence": evidence,
+            "certificate": {
+                "predicted": self.predicted,
+                "optimism": self.optimism,
+                "incumbent": {"run": best.run, "loss": best.loss},
+                "unit": "loss",
+            },
+        }

@@ -1,0 +1,85 @@
+"""Proposals from tables of runs."""
+
+import numpy as np
+import pytest
+
+from mixwright import Constraints, InputError, MixtureFile, RunSearch, RunTable
+from mixwright.search import SearchResult
+
+SOURCES = ["web", "code", "law"]
+
+
+def table(n=40, noise=0.0, seed=0, **more):
+    rng = np.random.default_rng(seed)
+    W = rng.dirichlet([1, 1, 1], n)
+    y = 2 + np.exp(-W @ [2.0, 1.0, 0.0]) + noise * rng.normal(size=n)
+    return RunTable.from_array(W, y, SOURCES, ["qa"], **more)
+
+
+def test_a_result_has_what_the_others_have(tmp_path):
+    limits = Constraints(caps={"web": 0.3})
+    sizes = {"law": 3.0, "web": 1.0, "code": 6.0}
+    found = RunSearch(law="log_linear").fit(table(noise=0.01), target="qa", sizes=sizes, constraints=limits)
+    assert isinstance(found, SearchResult)
+    assert found.weights.sum() == pytest.approx(1)
+    assert found.weights[0] == pytest.approx(0.3, abs=1e-6)
+    assert found.prior.tolist() == pytest.approx([0.1, 0.6, 0.3])  # natural, where sizes are known
+    low, high = found.interval().T
+    assert (low <= found.weights + 1e-9).all()
+    assert (found.weights <= high + 1e-9).all()
+    assert found.verdict.startswith("unverified: ")
+    found.save(tmp_path / "mixture.json")
+    written = MixtureFile.read(tmp_path / "mixture.json")
+    assert written.method["law"] == "log_linear"
+    assert written.certificate["incumbent"]["loss"] == found.incumbent.loss
+
+
+def test_the_optimum_of_a_true_law_is_found_and_certified():
+    found = RunSearch(law="log_linear", shrinkage=0.0).fit(table(), target="qa")
+    assert found.weights == pytest.approx([1, 0, 0], abs=1e-6)
+    assert found.predicted == pytest.approx(2 + np.exp(-2), abs=0.01)
+    assert 0 <= found.gap <= 1e-4
+
+
+def test_predictions_have_intervals_that_include_the_optimism():
+    found = RunSearch(law="linear").fit(table(noise=0.05), target="qa")
+    mean, low, high = found.predict(found.weights)
+    assert mean == pytest.approx(found.predicted)
+    assert (low, high) == pytest.approx([found.predicted + end for end in found.optimism_interval()])
+    assert found.predict(found.weights[None], level=None).tolist() == [mean]
+    assert low < mean + found.optimism < high
+
+
+def test_the_incumbent_is_the_best_measured_mixture_that_is_allowed():
+    runs = table(noise=0.01)
+    best = int(runs.losses[:, 0].argmin())
+    assert RunSearch(law="linear").fit(runs).incumbent.run == runs.runs[best]
+    limits = Constraints(caps={"web": float(runs.weights[best, 0]) - 0.01})
+    other = RunSearch(law="linear").fit(runs, constraints=limits).incumbent
+    assert other.run != runs.runs[best]
+    assert other.weights[0] <= runs.weights[best, 0] - 0.01
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "message"),
+    [
+        ({"law": "log"}, {}, "law should be 'auto', a law or its name; found 'log'"),
+        ({}, {"target": "qas"}, "did you mean 'qa'"),
+        ({}, {"target": {"qa": -1.0}}, "the share of target 'qa' should be a number above 0"),
+        ({}, {"scale": "1B"}, "scale should be one of the table's"),
+        ({"shrinkage": -1.0}, {}, "shrinkage should be"),
+    ],
+)
+def test_settings_that_do_not_fit(settings, arguments, message):
+    with pytest.raises(InputError, match=message):
+        RunSearch(**settings).fit(table(), **arguments)
+
+
+def test_too_few_runs_are_refused_with_the_number_needed():
+    with pytest.raises(InputError, match="'log_linear' needs at least 10 different mixtures; found 6"):
+        RunSearch(law="log_linear").fit(table(6))
+
+
+def test_constant_losses_are_refused():
+    with pytest.raises(InputError, match="losses of target 'qa' should differ between mixtures; found 2 in all 40"):
+        RunSearch().fit(RunTable.from_array(table().weights, np.full(40, 2.0), SOURCES, ["qa"]))
