@@ -4,9 +4,12 @@ from mixwright.strategies.amar import AMAR
 from mixwright.strategies.amas import AMAS
 from mixwright.strategies.balanced_pike import BalancedPiKE
 from mixwright.strategies.group_dro import GroupDRO
+from mixwright.strategies.online.doge import DoGE
 from mixwright.strategies.online.doremi import DoReMi
+from mixwright.strategies.online.grape import GRAPE
 from mixwright.strategies.online.loss_ratio import LossRatio
 from mixwright.strategies.online.odm import ODM
+from mixwright.strategies.online.skillit import SkillIt
 from mixwright.strategies.pike import PiKE
 from mixwright.strategies.registry import by_name, from_config
 from mixwright.strategies.schedule import Schedule
@@ -22,8 +25,10 @@ from mixwright.strategies.wrappers.warmup import Warmup
 __all__ = [
     "AMAR",
     "AMAS",
+    "GRAPE",
     "ODM",
     "BalancedPiKE",
+    "DoGE",
     "DoReMi",
     "Every",
     "Floor",
@@ -32,6 +37,7 @@ __all__ = [
     "LossRatio",
     "PiKE",
     "Schedule",
+    "SkillIt",
     "Smooth",
     "Static",
     "Temperature",
