@@ -149,6 +149,17 @@ def test_a_summary_that_is_lost_is_written_again_without_training(data, done, tm
     assert read_summary(tmp_path / "run")["sources"] == done[1]["sources"]
 
 
+def test_a_source_that_is_gone_through_many_times_is_noted(data, tmp_path):
+    sources = {"abc": "abc.jsonl", "digits": {"path": "digits.jsonl", "max_pairs": 2}}
+    weights = {"abc": 0.5, "digits": 0.5}
+    summary = drive(make(data, sources=sources, weights=weights), tmp_path / "run")
+    (epochs,) = (line["epochs"] for line in summary["sources"] if line["name"] == "digits")
+    assert epochs > 4
+    (note,) = (note for note in summary["notes"] if note.startswith("the training goes"))
+    assert note.startswith(f"the training goes {epochs:.1f} times through digits: pairs that come again so often")
+    assert "abc" not in note
+
+
 def test_other_pairs_in_the_same_files_are_trained_on_anew(data, tmp_path):
     for name in LETTERS:
         (tmp_path / f"{name}.jsonl").write_bytes((data / f"{name}.jsonl").read_bytes())

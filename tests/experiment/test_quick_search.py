@@ -219,6 +219,23 @@ def test_an_order_above_the_data_is_refused_before_anything_is_counted(
         drive(load("search", path), tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("proxy", "arm", "key"),
+    [
+        ({}, {"kind": "ngram", "order": 500}, r"arms\.1\.proxy\.order"),
+        ({"proxy": {"kind": "ngram", "order": 500}}, {"kind": "ngram"}, r"key proxy\.order"),
+        ({"proxy": {"kind": "ngram", "order": 2}}, {"kind": "ngram", "order": 500}, r"arms\.1\.proxy\.order"),
+    ],
+)
+def test_an_order_of_an_arm_is_named_where_it_stands(tmp_path, proxy, arm, key) -> None:
+    pytest.importorskip("transformers")
+    write_tiny(tmp_path)
+    arms = ["uniform", {"search": "mixmin", "proxy": arm}]
+    small = SMALL | {"arms": arms, "final": {**SMALL["final"], "tokens": 600}} | proxy
+    with pytest.raises(InputError, match=key + r": should be at most \d+, found 500"):
+        drive(configured("compare", small, folder=tmp_path), tmp_path / "run")
+
+
 def test_a_target_without_a_token_of_the_sources_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts, "count_ngrams", None)
     path = write_tiny(tmp_path, quick=True)

@@ -21,8 +21,8 @@ from killing import die_soon, exit_code
 from mixwright.errors import InputError
 from mixwright.experiment import drive, load, read_summary
 from mixwright.experiment.core import stages
+from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.text import source_files
-from mixwright.experiment.text.inputs import repeats
 from mixwright.mixture_file import MixtureFile
 from mixwright.text import byte_tokenizer, read_documents
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from mixwright.compare import AVERAGE_OF_SOURCES, LOSS, ArmInfo, Cell, Comparison, Quantity, csv_text, summarise
 from mixwright.experiment.core.compare_config import ComparisonConfig
+from mixwright.experiment.core.repeats import Of, repeats_of_arms
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.run import Run
 from mixwright.files import atomic_write
@@ -77,6 +78,10 @@ class ComparisonRun(Run[Config]):
     @abstractmethod
     def budget(self) -> Mapping[str, Any] | None:
         """Return what each arm could spend; None where that has no number."""
+
+    def repeated(self, cells: Sequence[Cell], advice: str, of: Of) -> list[str]:
+        """Return a sentence for each arm that goes many times through a source."""
+        return repeats_of_arms([arm.name for arm in self.arms], cells, advice, of)
 
     def plan(self) -> str:
         """Return how many trainings there will be, of what size."""

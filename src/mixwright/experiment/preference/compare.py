@@ -149,6 +149,7 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
     def notes(self, cells: Sequence[Cell]) -> list[str]:
         """Return what became of the pairs, and what it takes to read the costs."""
         notes = list(opened(self.config, self.folder).work.inputs.notes)
+        notes += self.repeated(cells, "training: max_epochs sets one limit for all arms", "pairs")
         if self._specialists:
             whole = sum(self._costs.values()) / len(self.seeds)
             charged = any(self.config.charged(arm) for arm in self.config.arms if needs_specialists(self.config, arm))

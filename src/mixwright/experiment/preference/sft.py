@@ -10,6 +10,7 @@ from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress, Stage
 from mixwright.experiment.preference.config import SftConfig
 from mixwright.experiment.preference.inputs import load_model, on_device, open_inputs, with_adapter
+from mixwright.experiment.preference.summary import repeated
 from mixwright.experiment.run import Run
 from mixwright.files import write_json
 from mixwright.files.models import holds_model
@@ -143,5 +144,5 @@ class FineTuningRun(Run[SftConfig]):
                 when: sum(part["loss"] for part in measured[when].values()) / len(sources)
                 for when in ("before", "after")
             },
-            "notes": list(self.inputs.notes),
+            "notes": [*self.inputs.notes, *repeated({source["name"]: source["epochs"] for source in sources})],
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.preference.measures import Specialist
 from mixwright.experiment.preference.train_config import PreferConfig, SpecialistsConfig
 from mixwright.experiment.preference.work import PairWork
@@ -95,8 +96,13 @@ def training_summary(
             "pairs": result["pairs"],
             "specialist_pairs": None if found is None else sum(own.pairs for own in found.values()),
         },
-        "notes": _notes(work, found),
+        "notes": _notes(work, found) + repeated({name: drawn["epochs"] for name, drawn in result["drawn"].items()}),
     }
+
+
+def repeated(epochs: Mapping[str, float]) -> list[str]:
+    """Return a sentence if a training on pairs goes many times through a source."""
+    return repeats("the training", epochs, "train for fewer steps, or give the source less weight", "pairs")
 
 
 def _notes(work: PairWork, found: Mapping[str, Specialist] | None) -> list[str]:

@@ -44,7 +44,6 @@ from mixwright.experiment.text.inputs import (
     make_tokenizer,
     read_target,
     repeated,
-    repeats,
     tokenize_sources,
 )
 from mixwright.experiment.text.overlaps.contamination import Contamination
@@ -248,10 +247,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         said = left_out(self.targets, self.sources) + repeated(self.sources) + self.contamination.notes()
         if missing := [source.name for source in self.sources if source.held_out is None]:
             said.append(f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured")
-        for arm in self.config.arms:
-            own = [c.epochs for c in cells if c.arm == arm.title]
-            most = {source: max(e.get(source, 0.0) for e in own) for source in dict.fromkeys(s for e in own for s in e)}
-            said += repeats(f"the arm {arm.title}", most, "final: max_epochs sets one limit for all arms")
+        said += self.repeated(cells, "final: max_epochs sets one limit for all arms", "texts")
         said += dict.fromkeys(self._count_notes)
         if not self.config.charge_search and any(arm.searches for arm in self.config.arms):
             said.append("what finding the mixtures cost was not taken out of the budgets (charge_search: false)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
 from mixwright.experiment.core.config_parts import Count, Lag, ObserveEvery, Positive, StatisticsSteps
@@ -49,6 +49,8 @@ class CompareConfig(SearchConfig, ComparisonConfig):
         default=True, description="Whether the cost of finding a mixture is taken out of the tokens of its arm."
     )
 
+    _own_proxy: tuple[str, frozenset[str]] | None = PrivateAttr(None)  # of `with_proxy`: the arm's number and its keys
+
     @model_validator(mode="before")
     @classmethod
     def _trains_its_arms(cls, values: Any) -> Any:
@@ -78,7 +80,16 @@ class CompareConfig(SearchConfig, ComparisonConfig):
         same = self.proxy.model_dump(exclude_none=True) if self.proxy.kind == arm.proxy.kind else {}
         if not same and self.proxy.context is not None:
             same = {"context": self.proxy.context}
-        return self.model_copy(update={"proxy": ProxyConfig.model_validate({**same, **given})})
+        own = self.model_copy(update={"proxy": ProxyConfig.model_validate({**same, **given})})
+        own._own_proxy = str(self.arms.index(arm)), frozenset(given)
+        return own
+
+    def where_of_proxy(self, *key: str) -> str:
+        """Say where a key of the proxies stands: at the arm whose own they are, or else at the key proxy."""
+        number, given = self._own_proxy or ("", frozenset[str]())
+        if number and set(key) <= given:
+            return self.where("arms", number, "proxy", *key)
+        return super().where_of_proxy(*key)
 
     @property
     def neural(self) -> bool:

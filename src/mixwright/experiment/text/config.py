@@ -358,6 +358,10 @@ class SearchConfig(TextConfig):
         """Return the lengths of the rows that are trained on, by the part of the configuration that has them."""
         return {"final": self.final.context, "proxy": self.proxy_setting("context")}
 
+    def where_of_proxy(self, *key: str) -> str:
+        """Say where a key of the proxies stands."""
+        return self.where("proxy", *key)
+
     def proxy_setting(self, name: str) -> Any:
         """Return a setting of the proxies' training; where it is not given, the final run's."""
         value = getattr(self.proxy, name)

@@ -390,23 +390,6 @@ def repeated(sources: list[TokenSource]) -> list[str]:
     ]
 
 
-_REPEATED = (  # Muennighoff et al. (2305.16264): what more passes over the same text bring
-    (40, "passes beyond about 40 bring nothing"),
-    (16, "passes beyond about 16 bring hardly anything"),
-    (4, "text that is repeated more than about 4 times brings less"),
-)
-
-
-def repeats(what: str, epochs: Mapping[str, float], advice: str = "cap the source, or give more of it") -> list[str]:
-    """Return a sentence if something goes more than 4, 16 or 40 times through a source; {source: epochs}."""
-    often = sorted(((n, name) for name, n in epochs.items() if n > _REPEATED[-1][0]), reverse=True)
-    if not often:
-        return []
-    meaning = next(words for limit, words in _REPEATED if often[0][0] > limit)
-    times = ", ".join(f"{n:,.{int(n < 100)}f} times through {name}" for n, name in often)
-    return [f"{what} goes {times}: {meaning}; {advice}"]
-
-
 def encode(tokenizer: Tokenizer, items: list[str] | list[Question]) -> list[Any]:
     """Return the ids of each document, or of each prompt and answer."""
     texts = [item for item in items if isinstance(item, str)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.core.stages import PLAN, Progress, folder_name
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
@@ -24,7 +25,6 @@ from mixwright.experiment.text.inputs import (
     make_tokenizer,
     read_target,
     repeated,
-    repeats,
     tokenize_sources,
 )
 from mixwright.experiment.text.mixtures import NamedMixture, baselines, search_mixture

@@ -12,6 +12,7 @@ from mixwright.errors import InputError
 from mixwright.experiment.core.arms import fixed_weights, strategy_of
 from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.errors import named
+from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.evaluation import HeldOut
@@ -24,7 +25,6 @@ from mixwright.experiment.text.inputs import (
     open_sources,
     read_target,
     repeated,
-    repeats,
     tokenize_sources,
 )
 from mixwright.experiment.text.overlaps.contamination import Contamination

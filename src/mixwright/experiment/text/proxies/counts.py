@@ -66,7 +66,7 @@ def _fill(config: SearchConfig, source: TokenSource, scorings: Sequence[Scoring]
     """Count a source and write its column into tables that lack it."""
     if not scorings:
         return
-    with named(config.where("proxy")):
+    with named(config.where_of_proxy()):
         model = count_ngrams(source.train, config.proxy.order, config.proxy.max_tokens, config.seed)
     for scoring in scorings:
         if (done := scoring.table.rows_done(source.name)) < scoring.table.n:
@@ -94,7 +94,7 @@ def _check_order(config: SearchConfig, sources: Sequence[TokenSource]) -> None:
         longest = int(np.diff(source.train.offsets).max()) - 1
         if config.proxy.order > longest + 1:
             raise InputError(
-                f"{config.where('proxy', 'order')}: should be at most {longest + 1}, found {config.proxy.order}: the "
+                f"{config.where_of_proxy('order')}: should be at most {longest + 1}, found {config.proxy.order}: the "
                 f"longest document of the source {source.name} has {longest} tokens; lower the order or add text"
             )
 
