@@ -133,6 +133,30 @@ def test_adapters_are_merged_by_peft(whole, adapters, tmp_path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_models_that_were_untied_are_not_merged_into_a_tied_base(tmp_path) -> None:
+    from mixwright.preference.adapters import merge_adapter, with_adapter
+
+    def tied() -> GPTNeoXForCausalLM:
+        torch.manual_seed(0)
+        return GPTNeoXForCausalLM(GPTNeoXConfig(**SIZES, max_position_embeddings=32, tie_word_embeddings=True))
+
+    tied().save_pretrained(tmp_path / "base")
+    model = tied()
+    head = next(name for name, module in model.named_modules() if module is model.get_output_embeddings())
+    model = with_adapter(model, [head], rank=2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter += 0.1
+    merge_adapter(model).save_pretrained(tmp_path / "a")
+    moved(tied(), 1).save_pretrained(tmp_path / "b")
+    assert merge(tmp_path / "base", {"b": tmp_path / "b"}, "linear", tmp_path / "merged").exists()
+    models = {name: tmp_path / name for name in "ab"}
+    with pytest.raises(InputError, match=r"the model a should have one weight for .*embed_in\.weight and "):
+        merge(tmp_path / "base", models, "linear", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_what_cannot_be_merged_is_named(whole, adapters, tmp_path) -> None:
     base, models = whole
     with pytest.raises(InputError, match="one of linear, ties, dare, found 'slerp'"):

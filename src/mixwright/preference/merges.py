@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -156,6 +156,7 @@ def _merge_whole(
         whole = _model(base)
         whole.to(reduce(torch.promote_types, (each.dtype for each in tuned.values()), whole.dtype))
         whole.save_pretrained(into)
+        _check_tied(whole, into, tuned)
         for path in sorted(into.glob("*.safetensors")):
             tensors = load_file(path)
             for key in sorted(tensors):
@@ -163,6 +164,30 @@ def _merge_whole(
                 if tensors[key].is_floating_point():
                     tensors[key] = merged_tensor(tensors[key], found, kind, weights, density, draw).contiguous()
             save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _check_tied(base: Any, saved: Path, tuned: Mapping[str, _Tensors]) -> None:
+    """Raise InputError if a model has two weights where the base has one (`merge_adapter` unties them)."""
+    head, embedding = base.get_output_embeddings(), base.get_input_embeddings()
+    if head is None or head.weight is not embedding.weight:
+        return
+    written = {key for path in saved.glob("*.safetensors") for key in _keys(path)}
+    first = next(key for key, value in base.state_dict().items() if value.data_ptr() == embedding.weight.data_ptr())
+    for name, model in tuned.items():
+        for key in model.keys() - written:  # by shape: files call a head by other names than the model does
+            found = model.tensor(key)
+            if found.shape == head.weight.shape and not torch.equal(found, model.get(first, head.weight)):
+                raise InputError(
+                    f"the model {name} should have one weight for {first} and {key}, like the base, found two; merge "
+                    "adapters, or give a base in which they are two"
+                )
+
+
+def _keys(path: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
 
 
 def _model(base: Path) -> Any:
@@ -190,16 +215,24 @@ class _Tensors:
         kinds = [kind for name, kind in _TYPES.items() if name in names]
         return reduce(torch.promote_types, kinds) if kinds else torch.float32
 
+    def keys(self) -> set[str]:
+        """Return the names of the tensors."""
+        return set(self._files)
+
+    def tensor(self, key: str) -> Any:
+        """Return the tensor of a name, or None."""
+        return self._files[key].get_tensor(key) if key in self._files else None
+
     def get(self, key: str, like: Tensor) -> Tensor:
         """Return a tensor; InputError if there is none of that name and shape."""
-        found = self._files[key].get_tensor(key) if key in self._files else None
+        found = self.tensor(key)
         if found is None or found.shape != like.shape:
             has = "none" if found is None else f"one of shape {tuple(found.shape)}"
             raise InputError(
                 f"the model {self._name} should have a tensor {key} of shape {tuple(like.shape)} like the base, found "
                 f"{has}; merge models that were trained from this base"
             )
-        return found
+        return cast(Tensor, found)
 
 
 def _merge_adapters(

@@ -16,6 +16,7 @@ from mixwright.checks import whole_number
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.integrations.transformers import check_trainer
+from mixwright.mixture import Mixture
 from mixwright.preference.arguments import (
     check_choices,
     check_options,
@@ -161,33 +162,52 @@ class PreferenceTrainer(Trainer):
         if disable_dropout or (disable_dropout is None and getattr(args, "disable_dropout", True)):
             without_dropout(model)
         super().__init__(model, with_steps(args, sources), eval_dataset=held_out or None, **more)
+        self._check_kind()
+        self.pad_token_id = _padding(self, pad_token_id)
+        opened, workers = Sources(sources), self._workers(num_workers)
+        weights, apply, counts, prior = baseline(weights, apply, counts, prior)
+        given = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
+        self.mixture = self._mixture(weights, opened, given, workers, ahead)
+        ways = {"clip": clip, "counts": counts or "batch", "non_finite": non_finite}
+        settings = self._settings(train_on, apply, observe_every, specialists, **ways)
+        watched = set(opened.names) <= set(held_out)
+        self._attach(opened, settings, self._plan_options(plan or {}), watched, num_workers=workers, ahead=ahead)
+
+    def _check_kind(self) -> None:
+        """Raise InputError for a Trainer whose steps cannot be watched."""
         self.model_accepts_loss_kwargs = False  # the loss is a mean over the micro-batch: the Trainer divides it
         check_trainer(self)
         if self.is_deepspeed_enabled:
             raise InputError("DeepSpeed takes its step before the losses of all ranks are checked; use DDP or FSDP")
-        self.pad_token_id = _padding(self, pad_token_id)
-        opened = Sources(sources)
-        workers = (
-            self.args.dataloader_num_workers if num_workers is None else whole_number(num_workers, "num_workers", 0)
-        )
-        weights, apply, counts, prior = baseline(weights, apply, counts, prior)
+
+    def _workers(self, given: int | None) -> int:
+        return self.args.dataloader_num_workers if given is None else whole_number(given, "num_workers", 0)
+
+    def _mixture(self, weights: Any, opened: Sources, given: dict[str, Any], workers: int, ahead: int) -> Mixture:
+        """Return the Mixture, whose lag covers what workers read ahead; rank 0 alone keeps its log."""
         least = 1 - (-workers * whole_number(ahead, "ahead", 1) // self.args.gradient_accumulation_steps)
-        given = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
-        self.mixture = mixture_of(weights, opened, given, least)
+        mixture = mixture_of(weights, opened, given, least)
         if self.args.process_index:
-            self.mixture.log = None
-        settings = PairSettings(
-            clip=clip,
+            mixture.log = None
+        return mixture
+
+    def _settings(
+        self, train_on: str | None, apply: str | None, observe_every: int, specialists: bool, **ways: str
+    ) -> PairSettings:
+        return PairSettings(
             train_on=trained_on(self.mixture, train_on),
             apply=applied(self.mixture, apply),
-            counts=counts or "batch",
             observe_every=whole_number(observe_every, "observe_every", 1),
-            non_finite=non_finite,
             specialists=specialists,
             loss=self.pair_loss.fingerprint,
+            **ways,
         )
-        options = self._plan_options(plan or {})
-        watcher = self._watcher(settings, options["draw"], set(opened.names) <= set(held_out))
+
+    def _attach(
+        self, opened: Sources, settings: PairSettings, options: Mapping[str, Any], held_out: bool, **reading: int
+    ) -> None:
+        """Make the loader and what watches the steps, and put them in the Trainer's place."""
+        watcher = self._watcher(settings, options["draw"], held_out)
         drawn: Any = self.mixture if settings.apply == "sampling" else self.mixture.prior
         self.loader = MixtureLoader(
             opened,
@@ -195,9 +215,8 @@ class PreferenceTrainer(Trainer):
             self.args.process_index,
             self.args.world_size,
             accumulate=self.args.gradient_accumulation_steps,
-            num_workers=workers,
-            ahead=ahead,
             collate=collate_pairs(self.pad_token_id),
+            **reading,
         )
         self.steps = attach(self, PreferenceSteps(self, self.loader, watcher, settings), pair_inputs)
 
