@@ -167,10 +167,10 @@ def test_an_arm_has_a_clip_of_its_own_and_the_configuration_can_be_read_again(da
     [
         ({"arms": ["uniform", "Uniform"]}, "there is no strategy 'Uniform'"),
         ({"arms": [{"specialist": "law"}]}, r"should name a source \(abc, digits, upper\), found 'law'"),
-        ({"arms": [{"merge": "linear", "density": 0.5}]}, "density is that of a merge with ties or dare"),
+        ({"arms": [{"merge": "linear", "density": 0.5}]}, "density belongs to a merge with ties or dare"),
         ({"arms": [{"merge": "ties", "weights": {"abc": 1.0}}]}, "should name every source"),
         ({"arms": [{"weights": {"abc": 0.5, "digits": 0.5, "upper": 0.5}}]}, "with the sum 1"),
-        ({"arms": ["uniform", {"baseline": "uniform", "clip": "none"}]}, "are those of a strategy"),
+        ({"arms": ["uniform", {"baseline": "uniform", "clip": "none"}]}, "belong to a strategy"),
         ({"arms": ["uniform", {"merge": "ties", "specialist": "abc"}]}, "found specialist and merge"),
         ({"arms": ["uniform", "PiKE"]}, "needs grad_sq_norm, grad_variance in each observation"),
         ({"specialists": {"keep": True}}, "remove specialists.run and .keep"),

@@ -239,7 +239,7 @@ def test_another_file_behind_the_same_path_is_trained_anew(data, tmp_path) -> No
         ({"strategy": "PiKE"}, "needs grad_sq_norm, grad_variance in each observation"),
         ({"strategy": "amr"}, "there is no strategy 'amr'"),
         ({"strategy": None, "weights": {"abc": 1.0}}, "give each source a weight, with the sum 1"),
-        ({"specialists": {"run": "nowhere", "epochs": 2}}, "epochs are those of the run nowhere"),
+        ({"specialists": {"run": "nowhere", "epochs": 2}}, "epochs come from the run nowhere"),
         ({"training": {"steps": 2, "epochs": 1}}, "give steps or epochs, not both"),
         ({"adapter": {"rank": 2, "targets": ["nothing"]}}, "targets should name layers of the model"),
         ({"model": "nowhere"}, "there should be a model"),

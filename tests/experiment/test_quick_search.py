@@ -197,7 +197,7 @@ def test_bad_configurations(tmp_path: Path, changes: dict[str, Any], says: str) 
     [
         ({"quick": True}, "there is no key quick in a comparison"),
         ({"proxy": "ngram", "arms": [{"search": "mixmin", "proxy": "neural"}]}, "needs the settings of neural proxies"),
-        ({"arms": [{"baseline": "uniform", "proxy": "ngram"}]}, "proxy is that of a search or of best_single"),
+        ({"arms": [{"baseline": "uniform", "proxy": "ngram"}]}, "proxy belongs to a search or to best_single"),
         ({"arms": [{"search": "mixmin", "proxy": {"kind": "neural", "order": 3}}]}, "belong to count models"),
         ({"arms": ["mixmin", {"search": "mixmin", "proxy": {"kind": "bigram"}}]}, "should be 'neural' or 'ngram'"),
     ],

@@ -185,7 +185,7 @@ def test_other_text_under_the_same_name_is_refused(tmp_path):
 BAD = [
     ({"strategy": None}, "should be weights or a strategy, found neither"),
     ({"weights": "uniform"}, "should be weights or a strategy, found both"),
-    ({"strategy": None, "weights": "uniform", "prior": "natural"}, "prior and constraints are those of a strategy"),
+    ({"strategy": None, "weights": "uniform", "prior": "natural"}, "prior and constraints belong to a strategy"),
     (
         {"strategy": None, "weights": {FIRST: 0.5}},
         "^key weights: the weights should sum to 1, found 0.5; correct them$",

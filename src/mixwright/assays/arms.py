@@ -22,7 +22,7 @@ ARMS = ("uniform", "natural", "target_alone", "best_single", "search")
 
 @dataclass(frozen=True)
 class Arm:
-    """A mixture to train: its kind is one of `ARMS`; `weights` are those of `sources`."""
+    """A mixture to train: its kind is one of `ARMS`; `sources` and `weights` go together."""
 
     name: str
     kind: str

@@ -181,7 +181,7 @@ def suited(model: Any, features: Any) -> Any:
 
 
 def fit(model: Any, features: Any, labels: NDArray[Any], weights: Array | None, seed: int) -> Any:
-    """Return a classifier fitted to rows with weights [n] (None: all alike)."""
+    """Return a classifier fitted to rows with weights [n] (None: all the same)."""
     made = build(model, seed)
     features = suited(made, features)
     made.fit(features, labels) if weights is None else made.fit(features, labels, sample_weight=weights)

@@ -1,4 +1,4 @@
-"""Is the mixture worth it? The search and its baselines, trained alike and measured on held-out rows, over seeds."""
+"""Is the mixture worth it? The search and its baselines, trained the same way, on held-out rows and over seeds."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ class AssayTable:
         assays
             [a] names; assay_0, assay_1, ... by default.
         molecules, scaffolds
-            [n] anything that can be told apart; by default rows with equal features are the same molecule.
+            [n] values that say which is the same; by default rows with equal features are the same molecule.
         times
             [n] numbers or numpy dates, for the time split.
         described

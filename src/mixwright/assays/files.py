@@ -219,7 +219,7 @@ def _columns(
 
 
 def _stacked(parts: Sequence[NDArray[Any] | int]) -> NDArray[Any]:
-    """Return the parts of a column one after the other; a number stands for so many gaps."""
+    """Return the parts of a column one after the other; a number stands for as many gaps."""
     kinds = {part.dtype for part in parts if not isinstance(part, int)}
     kind = kinds.pop() if len(kinds) == 1 else np.dtype(object)
     values = [[None] * part if isinstance(part, int) else part.tolist() for part in parts]

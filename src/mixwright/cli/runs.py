@@ -26,7 +26,7 @@ QuickSearch = Annotated[
         "--quick", help="Texts: a result in seconds, from count models in place of trained ones; no final runs."
     ),
 ]
-_RUN = "Folder of the run. Default: runs/NAME, where NAME is that of the YAML file."
+_RUN = "Folder of the run. Default: runs/NAME, where NAME is the name of the YAML file."
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ class Look:
     """
     How one mixture is drawn.
 
-    Colours are names of custom properties of the style sheet (a palette after Okabe and Ito, made to be told apart by
-    colour-blind people), so that the dark and the light page each take their own shade; marker and dash repeat what
-    the colour says.
+    Colours are names of custom properties of the style sheet (a palette after Okabe and Ito, made for
+    colour-blind people), so that the dark and the light page each take their own shade; marker and dash repeat what the
+    colour says.
     """
 
     colour: str

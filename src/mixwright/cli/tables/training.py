@@ -57,7 +57,7 @@ def print_preference(console: Console, summary: Mapping[str, Any], folder: Path)
     """
     Print the result of a training on pairs: weights, epochs and held-out numbers of each source, where the page is.
 
-    Parameters are those of `print_training`.
+    It takes the parameters of `print_training`.
     """
     print_title(console, summary["title"])
     rows = []

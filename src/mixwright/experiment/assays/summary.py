@@ -181,7 +181,7 @@ def _notes(table: AssayTable, runs: Sequence[SeedRun], judge: Judge, few: str | 
         moved = float(np.abs(weights - weights.mean(0)).max())
         notes.append(
             f"Average precision is the mean over {len(runs)} seeds, {_splits(runs)}; the weights shown and "
-            f"handed out are those of seed {runs[0].seed}. Over the seeds no weight is more than {moved:.3f} from its "
+            f"handed out come from seed {runs[0].seed}. Over the seeds no weight is more than {moved:.3f} from its "
             "mean."
         )
     if {"search_calibrated", "search_uncalibrated"} & set(runs[0].arms):

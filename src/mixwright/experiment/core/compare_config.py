@@ -36,9 +36,9 @@ ProxyKind = Literal["neural", "ngram"]
 
 class ArmProxyConfig(Part):
     """
-    The proxies of an arm, where they are others than those of the key `proxy`. A plain text is short for `{kind: ...}`.
+    The proxies of an arm, where they are not the ones of the key `proxy`. A plain text is short for `{kind: ...}`.
 
-    What is not given is that of the key `proxy`, or its default.
+    What is not given comes from the key `proxy`, or is its default.
     """
 
     shorthand: ClassVar[str | None] = "kind"
@@ -150,9 +150,9 @@ class ArmConfig(AnyArmConfig):
     @model_validator(mode="after")
     def _settings_of_a_search(self) -> ArmConfig:
         if self.search is None and (self.likelihood or self.settings):
-            raise ValueError("likelihood and settings are those of a search; remove them, or add search: mixmin")
+            raise ValueError("likelihood and settings belong to a search; remove them, or add search: mixmin")
         if self.proxy is not None and not self.searches:
-            raise ValueError("proxy is that of a search or of best_single; remove it, or add search: mixmin")
+            raise ValueError("proxy belongs to a search or to best_single; remove it, or add search: mixmin")
         return self
 
     def made_title(self) -> str:

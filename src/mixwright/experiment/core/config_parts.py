@@ -166,7 +166,7 @@ class LimitsConfig(Part):
     )
 
     def constraints(self, budget: float | None = None) -> Constraints:
-        """Return the limits on the weights; `budget` is that of the final training, in the unit of the sizes."""
+        """Return the limits on the weights; `budget`: of the final training, in the unit of the sizes."""
         return Constraints(
             floors=self.floors or None,
             caps=self.caps or None,

@@ -57,9 +57,9 @@ class PreferenceArmConfig(AnyArmConfig):
     @model_validator(mode="after")
     def _keys_of_the_way(self) -> PreferenceArmConfig:
         if self.density is not None and self.merge in (None, "linear"):
-            raise ValueError("density is that of a merge with ties or dare; remove it")
+            raise ValueError("density belongs to a merge with ties or dare; remove it")
         if self.strategy is None and {"prior", "clip", "train_on"} & self.model_fields_set:
-            raise ValueError("prior, clip and train_on are those of a strategy; remove them")
+            raise ValueError("prior, clip and train_on belong to a strategy; remove them")
         return self
 
     def given(self) -> list[str]:

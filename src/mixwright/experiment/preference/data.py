@@ -82,7 +82,7 @@ def _read_source(name: str, source: PairSourceConfig, held_out: float) -> PairSo
 
 
 def _sampled(pairs: Pairs, most: int | None) -> Pairs:
-    """Return a random sample of at most so many pairs, in their order: the same one in every run."""
+    """Return a random sample of at most this many pairs, in their order: the same one in every run."""
     if most is None or most >= len(pairs):
         return pairs
     return pairs.select(np.sort(np.random.default_rng(_SEED).permutation(len(pairs))[:most]))

@@ -60,7 +60,7 @@ class SpecialistsConfig(Part):
     def _trained_or_taken(self) -> SpecialistsConfig:
         other = sorted(self.model_fields_set - {"run", "target"})
         if self.run is not None and other:
-            raise ValueError(f"{', '.join(other)} are those of the run {self.run.name}; remove them, or run")
+            raise ValueError(f"{', '.join(other)} come from the run {self.run.name}; remove them, or run")
         return self
 
 
@@ -118,7 +118,7 @@ class PreferConfig(PreferDataConfig):
         if self.weights is not None and self.strategy is not None:
             raise ValueError("give weights (pooled, uniform, normalised, {source: weight}) or strategy, not both")
         if self.strategy is None and {"prior", "constraints"} & self.model_fields_set:
-            raise ValueError("prior and constraints are those of a strategy; remove them, or give a strategy")
+            raise ValueError("prior and constraints belong to a strategy; remove them, or give a strategy")
         for name, given in (("weights", self.weights), ("prior", self.prior)):
             if isinstance(given, dict) and (set(given) != set(self.sources) or abs(sum(given.values()) - 1) > 1e-6):
                 raise ValueError(f"{name} should give each source a weight, with the sum 1, found {given}")

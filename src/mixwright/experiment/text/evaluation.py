@@ -19,8 +19,8 @@ from mixwright.experiment.text.held_out import (
     reported_pieces,
     strategy_pieces,
 )
-from mixwright.experiment.text.inputs import Target, TokenSource, encode, held_out_questions
-from mixwright.experiment.text.proxies.scores import target_rows
+from mixwright.experiment.text.inputs import Target, TokenSource, held_out_questions
+from mixwright.experiment.text.proxies.scores import encode, target_rows
 from mixwright.files import fingerprint
 from mixwright.strategy import Strategy
 from mixwright.text import Question, Tokenizer, TokenStore

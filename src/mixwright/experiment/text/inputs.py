@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
@@ -388,14 +387,3 @@ def repeated(sources: list[TokenSource]) -> list[str]:
         for names in same.values()
         if len(names) > 1
     ]
-
-
-def encode(tokenizer: Tokenizer, items: list[str] | list[Question]) -> list[Any]:
-    """Return the ids of each document, or of each prompt and answer."""
-    texts = [item for item in items if isinstance(item, str)]
-    if texts:
-        return list(tokenizer.encode(texts))
-    questions = [item for item in items if isinstance(item, Question)]
-    prompts: list[NDArray[Any]] = tokenizer.encode([q.prompt for q in questions])
-    answers: list[NDArray[Any]] = tokenizer.encode([q.answer for q in questions])
-    return list(zip(prompts, answers, strict=True))

@@ -128,7 +128,7 @@ class TrainConfig(TextConfig):
             )
             raise ValueError(f"there should be weights or a strategy, found {found}")
         if self.weights is not None and {"prior", "constraints"} & self.model_fields_set:
-            raise ValueError("prior and constraints are those of a strategy; remove them, or give a strategy")
+            raise ValueError("prior and constraints belong to a strategy; remove them, or give a strategy")
         return self
 
     @property

@@ -15,7 +15,7 @@ VERDICT_LOOKS = {
     "worse": Look("vermillion", "x", "solid"),
     "unverified": Look("grey", "diamond-open", "solid"),
 }
-_NAMED_TARGETS = 3  # in the headline; of more, their number is said
+_NAMED_TARGETS = 3  # in the headline, which gives the number of more
 _NAMED_ARMS = 5
 
 

@@ -1,7 +1,7 @@
 // The arithmetic of the what-if part: no document, no state.
 const whatIfNumbers = (() => {
   "use strict";
-  const TINY = 1e-280; // below it a sum of likelihoods has lost digits, and is taken from the logarithms anew
+  const TINY = 1e-280; // below it a sum of likelihoods has lost digits, and is taken from the logarithms again
 
   const unzipped = async (text) => {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -152,7 +152,7 @@ const whatIfNumbers = (() => {
     if (whole > 0 && direct.every((v, i) => v >= lower[i] && v <= upper[i])) return direct;
     const clamped = (s) => base.map((b, i) => Math.min(Math.max(s * b, lower[i]), upper[i]));
     const room = sum(base.map((b, i) => (b > 0 ? upper[i] : lower[i])));
-    if (total > room) { // those with a weight are full: the others share the rest alike
+    if (total > room) { // those with a weight are full: the others share the rest equally
       const fixed = base.map((b, i) => (b > 0 ? upper[i] : lower[i]));
       const up = base.map((b, i) => (b > 0 ? fixed[i] : upper[i]));
       return scaled(base.map((b) => (b > 0 ? 0 : 1)), fixed, up, total);

@@ -220,7 +220,7 @@ def rows_loss(log_likelihood: Array, weights: Array, w: Array, of: int) -> tuple
     """
     Return f(w) on n rows and its standard error as an estimate of f(w) on the `of` rows that they were drawn from.
 
-    The error is that of a ratio of means under drawing without replacement: 0 where all rows are here.
+    The error belongs to a ratio of means under drawing without replacement: 0 where all rows are here.
     """
     used = np.flatnonzero(w)
     rows = -np.logaddexp.reduce(log_likelihood[:, used] + np.log(w[used]), axis=1)

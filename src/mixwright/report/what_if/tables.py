@@ -45,8 +45,8 @@ def what_if_of_tables(
     """
     Return the what-if object of tables with the same sources.
 
-    Rows are drawn with the seed; the losses of marks are those of all rows. Curves are of the drawn rows: the page
-    computes the moving point on the same.
+    Rows are drawn with the seed; the losses of marks are of all rows. Curves are of the drawn rows: the page computes
+    the moving point on the same.
     """
     sources = tables[0].table.sources
     counts = [int(np.count_nonzero(part.table.weights)) for part in tables]

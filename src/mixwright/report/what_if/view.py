@@ -23,7 +23,7 @@ def build_what_if(summary: Mapping[str, Any], what_if: Mapping[str, Any]) -> dic
 
 
 def what_if_view(what_if: Mapping[str, Any], looks: Mapping[str, Look] | None = None) -> dict[str, Any]:
-    """Return what the template needs; `looks` are those of mixtures that the page shows elsewhere, by name."""
+    """Return what the template needs; `looks`: by name, of mixtures that the page shows elsewhere."""
     check_what_if(what_if)
     own = looks_of(what_if["marks"])
     marks = [

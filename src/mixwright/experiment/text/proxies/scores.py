@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.inputs import Target, encode
+from mixwright.experiment.text.inputs import Target
 from mixwright.files import fingerprint
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.text import Question, Tokenizer
@@ -36,6 +37,17 @@ def units_of(config: SearchConfig, target: Target) -> list[str]:
     if target.config.kind == "questions" and target.config.score == "answer":
         return ["answer"]
     return list(config.search.likelihood)
+
+
+def encode(tokenizer: Tokenizer, items: list[str] | list[Question]) -> list[Any]:
+    """Return the ids of each document, or of each prompt and answer."""
+    texts = [item for item in items if isinstance(item, str)]
+    if texts:
+        return list(tokenizer.encode(texts))
+    questions = [item for item in items if isinstance(item, Question)]
+    prompts: list[NDArray[Any]] = tokenizer.encode([q.prompt for q in questions])
+    answers: list[NDArray[Any]] = tokenizer.encode([q.answer for q in questions])
+    return list(zip(prompts, answers, strict=True))
 
 
 def target_rows(items: list[Any], tokenizer: Tokenizer, context: int, unit: str) -> TargetRows:
