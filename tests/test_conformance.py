@@ -1,7 +1,7 @@
 """Every strategy, and every wrapper around each, keeps to what the suite checks; the suite finds what does not."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from itertools import product
 from typing import NamedTuple
@@ -10,15 +10,21 @@ import numpy as np
 import pytest
 
 from mixwright import (
+    ADO,
     AMAR,
     AMAS,
+    Aioli,
     BalancedPiKE,
+    DoGE,
+    DoReMi,
     Every,
     Floor,
     GroupDRO,
     Guard,
+    LossRatio,
     PiKE,
     Schedule,
+    SkillIt,
     Smooth,
     Static,
     Strategy,
@@ -52,6 +58,19 @@ def sizes_of(strategy, order):
     return tuple(np.array(strategy.sizes)[order])
 
 
+def who_helps(k, m=None):
+    return np.cos(np.outer(np.arange(1, k + 1), np.arange(1, (m or k) + 1)))
+
+
+def turned_graph(strategy, order):
+    return np.array(strategy.graph)[np.ix_(order, order)]
+
+
+def turned_order(strategy, order):
+    """Perturb the same sources one after another: position j of the new order is what was at order[j]."""
+    return replace(strategy, order=np.argsort(order)[list(strategy.order)])
+
+
 PLAIN = {
     "static-prior": StrategyCase(lambda k: Static()),
     "static": StrategyCase(lambda k: Static(shares(k)), lambda s, order: Static(np.array(s.shares)[order])),
@@ -82,6 +101,26 @@ PLAIN = {
     **{f"ama-s-{estimator}": StrategyCase(lambda k, e=estimator: AMAS(estimator=e)) for estimator in ESTIMATORS},
     "ama-s-cap": StrategyCase(lambda k: AMAS(0.7, 0.0, cap=0.6)),
     "group-dro": StrategyCase(lambda k: GroupDRO()),
+    "doremi-no-floor": StrategyCase(lambda k: DoReMi(0.5, 0.0)),
+    "loss-ratio": StrategyCase(lambda k: LossRatio()),
+    "loss-ratio-given": StrategyCase(
+        lambda k: LossRatio(2 * shares(k), clip=False, smoothing=0.01),
+        lambda s, order: LossRatio(np.array(s.reference)[order], clip=False, smoothing=0.01),
+    ),
+    **{
+        f"doge-{objective}-{scale}": StrategyCase(lambda k, o=objective, s=scale: DoGE(0.1, o, s, clip=s == "norm"))
+        for objective, scale in (("sources", "square"), ("sources", "norm"), ("targets", "square"), ("targets", "none"))
+    },
+    "skillit": StrategyCase(lambda k: SkillIt()),
+    "skillit-graph": StrategyCase(lambda k: SkillIt(who_helps(k)), lambda s, order: SkillIt(turned_graph(s, order))),
+    "skillit-targets": StrategyCase(
+        lambda k: SkillIt(who_helps(k, 2), loss="target_loss"),
+        lambda s, order: SkillIt(np.array(s.graph)[order], loss="target_loss"),
+    ),
+    "aioli": StrategyCase(lambda k: Aioli(order=range(k)), turned_order),
+    "aioli-ema": StrategyCase(lambda k: Aioli(0.5, 1.0, 2, 0.9, ema=0.1, order=range(k)), turned_order),
+    "ado": StrategyCase(lambda k: ADO(warmup=2, refit=1)),
+    "ado-rarely": StrategyCase(lambda k: ADO(warmup=2, refit=3)),
     "group-dro-held-out": StrategyCase(lambda k: GroupDRO(0.3, 0.05, 0.7, loss="eval_loss")),
 }
 ROOM = {name: value for name in room.__all__ if isinstance(value := getattr(room, name), type)}

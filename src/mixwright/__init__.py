@@ -6,6 +6,8 @@ from mixwright.lazy import lazy
 from mixwright.version import __version__
 
 _EXPORTS = {
+    "ADO": "strategies.online.ado",
+    "Aioli": "strategies.online.aioli",
     "AlarmWarning": "errors",
     "AMAR": "strategies.amar",
     "AMAS": "strategies.amas",
@@ -71,10 +73,12 @@ _ROOMS = [
 _ROOMS += ["testing", "text", "training"]
 
 __all__ = [
+    "ADO",
     "AMAR",
     "AMAS",
     "GRAPE",
     "ODM",
+    "Aioli",
     "AlarmWarning",
     "AssaySearch",
     "AssayTable",

@@ -4,6 +4,8 @@ from mixwright.strategies.amar import AMAR
 from mixwright.strategies.amas import AMAS
 from mixwright.strategies.balanced_pike import BalancedPiKE
 from mixwright.strategies.group_dro import GroupDRO
+from mixwright.strategies.online.ado import ADO
+from mixwright.strategies.online.aioli import Aioli
 from mixwright.strategies.online.doge import DoGE
 from mixwright.strategies.online.doremi import DoReMi
 from mixwright.strategies.online.grape import GRAPE
@@ -23,10 +25,12 @@ from mixwright.strategies.wrappers.smooth import Smooth
 from mixwright.strategies.wrappers.warmup import Warmup
 
 __all__ = [
+    "ADO",
     "AMAR",
     "AMAS",
     "GRAPE",
     "ODM",
+    "Aioli",
     "BalancedPiKE",
     "DoGE",
     "DoReMi",
