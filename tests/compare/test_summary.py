@@ -165,5 +165,13 @@ def test_the_average_of_targets_is_in_doubt_where_one_of_them_is():
     for name in ("average of targets", "worst target"):
         entry = measures[name, LOSS.name]["differences"][-1]
         assert entry["verdict"].startswith("unverified: law: 90 of 98 are also in source web")
+    found = dataclasses.replace(found, quantities=(LOSS, ACCURACY))
+    words = measures_of(summarise(dataclasses.replace(found, held_out=held_out)))
+    assert (
+        words["law", "accuracy"]["differences"][-1]["doubt"]
+        == "law: " + measures["law", LOSS.name]["differences"][-1]["doubt"]
+    )
+    assert words["code", "accuracy"]["differences"][-1]["word"] == "better"
     plain = measures_of(summarise(found))
+    assert plain["law", "accuracy"]["differences"][-1]["word"] == "better"
     assert plain["average of targets", LOSS.name]["differences"][-1]["word"] == "better"

@@ -85,6 +85,9 @@ def test_folders_without_a_model_or_a_tokenizer_are_errors(tmp_path: Path) -> No
     ):
         find_model(tmp_path)
     (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"model: there should be the weights of a model, found none"):
+        find_model(tmp_path)
+    (tmp_path / "model" / "pytorch_model.bin").write_text("weights")
     assert find_model(tmp_path) == find_model(tmp_path / "model") == tmp_path / "model"
     byte_tokenizer().save(tmp_path / "tokenizer")
     assert find_tokenizer(tmp_path) == find_tokenizer(tmp_path / "model") == tmp_path / "tokenizer"

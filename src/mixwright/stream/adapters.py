@@ -140,7 +140,7 @@ class Interleaved(IterableDataset[Any]):
                     raise InputError(f"the source {source!r} should have at least one example, found none") from None
             except InputError:
                 raise
-            except Exception as error:
+            except Exception as error:  # a stream is the user's own code
                 raise InputError(
                     f"the source {source!r}: its next example cannot be read: {type(error).__name__}: {error}"
                 ) from error

@@ -214,7 +214,7 @@ def _explained(spec: Mapping[str, Any]) -> Iterator[None]:
         yield
     except (MemoryError, InputError):
         raise
-    except Exception as error:
+    except Exception as error:  # configurations and files of weights fail in every way
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{_title(spec)} cannot be built: {reason}; correct its description") from error
 

@@ -17,7 +17,7 @@ from mixwright.files import file_fingerprint, fingerprint
 from mixwright.preference.pairs.encode import EncodedPairs, encode_pairs
 from mixwright.preference.pairs.pairs import Pairs, read_pairs
 from mixwright.preference.pairs.splits import leaked_prompts, split_pairs
-from mixwright.preference.pairs.tokenizers import find_model, find_tokenizer, load_pair_tokenizer
+from mixwright.preference.pairs.tokenizers import find_tokenizer, load_pair_tokenizer
 
 _SEED = 0  # of samples: every run takes the same one
 
@@ -109,8 +109,6 @@ def notes_of(sources: Mapping[str, PairSource], encoded: Mapping[str, EncodedSou
 
 def open_tokenizer(config: PreferDataConfig) -> Any:
     """Return the tokenizer of the model, as `load_pair_tokenizer` makes it, with the chat template that was given."""
-    with named(config.where("model")):
-        find_model(config.model)
     with named(config.where("tokenizer" if config.tokenizer is not None else "model")):
         tokenizer = load_pair_tokenizer(config.tokenizer or config.model)
     with named(config.where("pairs", "chat_template")):

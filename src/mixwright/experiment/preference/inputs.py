@@ -126,9 +126,10 @@ def open_inputs(config: Any, folder: Path, progress: Progress) -> Inputs:
     InputError
         As from `read_sources` and `encode_sources`; tokeniser or model do not fit.
     """
+    with named(config.where("model")):
+        model = find_model(config.model)
     pairs = read_sources(config, progress)
     tokenizer = open_tokenizer(config)
-    model = find_model(config.model)
     check_vocabulary(config, tokenizer, vocabulary_of(config, model))
     adapted = {} if config.adapter is None else _check_adapter(config, model)
     encoded = encode_sources(config, pairs, tokenizer, folder, progress)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError, missing_extra
+from mixwright.files.models import holds_model
 from mixwright.files.pointers import refuse_pointers_in
 
 _OWN_FILE = "mixwright_tokenizer.json"
@@ -21,12 +22,17 @@ def find_model(path: Path | str) -> Path:
     Raises
     ------
     InputError
-        There is no model, or an adapter alone.
+        There is no model, one without all its weights, or an adapter alone.
     """
     path = Path(path)
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
             refuse_pointers_in(folder)
+            if not holds_model(folder):
+                raise InputError(
+                    f"{folder}: there should be the weights of a model, found none, or a file that is cut off; copy "
+                    "the folder again, or run again what made it"
+                )
             return folder
     if not path.exists():
         raise InputError(f"{path}: there should be a model's folder or a run here, found nothing; check the path")
