@@ -143,3 +143,21 @@ def test_a_source_with_too_few_documents_is_said(tmp_path):
     assert held.unreported(PiKE()) == []
     model = build_model({**SETTINGS["model"], "vocab_size": TOKENS.vocab_size}, TOKENS, 16, 0)
     assert np.isnan(held.strategy_source_losses(model)).tolist() == [True, False, True]
+
+
+def test_curves_of_a_large_target_are_measured_on_documents_from_all_over_it(tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "target.jsonl", [f"document {i:03d} of a sorted file" for i in range(200)])
+    target = read_target("mix", make(tmp_path).targets["mix"], "here")
+    held = HeldOut([target], [], TOKENS, 16, 8)
+    point = {"step": 1, "tokens": 9, "loss": dict.fromkeys(held._parts, 1.0)}
+    (everything,) = held._parts.values()
+    assert texts(everything) == set(target.held_out)
+    monkeypatch.setattr(evaluation, "_CURVE_TOKENS", 600)
+    again = HeldOut([target], [], TOKENS, 16, 8)
+    (sample,) = again._parts.values()
+    places = [target.held_out.index(text) for text in texts(sample)]
+    assert len(places) < 0.3 * len(target.held_out)
+    assert max(places) > 0.7 * len(target.held_out)
+    assert texts(sample) == texts(*HeldOut([target], [], TOKENS, 16, 8)._parts.values())
+    other = {"step": 2, "tokens": 18, "loss": dict.fromkeys(again._parts, 2.0)}
+    assert [found["loss"] for found in again.curve([point, other])] == [{"mix": 1.0}, {"mix": 2.0}]

@@ -34,6 +34,11 @@ MEASURED_TOKENS = 50_000  # of a source's held-out part, once the model is train
 Array = NDArray[np.float64]
 
 
+def _key(target: Target, sampled: bool) -> str:
+    """Return what the points of a curve call the part of a target that they were measured on."""
+    return f"{target.name}@{target.fingerprint}{'@sample' if sampled else ''}"
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """
@@ -67,12 +72,15 @@ class HeldOut:
 
     @cached_property
     def _parts(self) -> dict[str, TargetRows]:
-        """Return the first held-out documents of each target, by name and fingerprint."""
+        """Return a random sample of the held-out documents of each target, by its key in a curve."""
         parts = {}
         for target in self.targets:
             share = _CURVE_TOKENS / max(int(self._rows[target.name].document_tokens.sum()), 1)
-            items = target.held_out[: max(1, round(min(share, 1) * len(target.held_out)))]
-            parts[f"{target.name}@{target.fingerprint}"] = target_rows(items, self.tokenizer, self.context, "chunk")
+            items, size = target.held_out, len(target.held_out)
+            if share < 1:  # files are often sorted: the first documents would be of one kind
+                chosen = np.random.default_rng(0).permutation(size)[: max(1, round(share * size))]
+                items = [items[i] for i in np.sort(chosen)]
+            parts[_key(target, share < 1)] = target_rows(items, self.tokenizer, self.context, "chunk")
         return parts
 
     @cached_property
@@ -143,8 +151,9 @@ class HeldOut:
         return {name: self._loss(model, rows) for name, rows in self._parts.items()}
 
     def target_losses(self, model: Any) -> dict[str, float]:
-        """Return the loss on the first held-out documents of each target, nats per token."""
-        return {t.name: self._loss(model, self._parts[f"{t.name}@{t.fingerprint}"]) for t in self.targets}
+        """Return the loss on a sample of the held-out documents of each target, nats per token."""
+        losses = [self._loss(model, rows) for rows in self._parts.values()]
+        return {target.name: loss for target, loss in zip(self.targets, losses, strict=True)}
 
     def strategy_source_losses(self, model: Any) -> Array:
         """Return the loss of each source [k] for a strategy, nats per token; nan where it has no documents for that."""
@@ -198,7 +207,8 @@ class HeldOut:
 
     def curve(self, watched: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return a training's points with the names of today's targets."""
-        names = {f"{target.name}@{target.fingerprint}": target.name for target in self.targets}
+        keys = [(_key(target, sampled), target.name) for target in self.targets for sampled in (False, True)]
+        names = dict(keys)  # former versions took the first documents of large targets
         names |= {} if names else {f"{AVERAGE_OF_SOURCES}@": AVERAGE_OF_SOURCES}
         points = []
         for point in watched:
