@@ -4,10 +4,12 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from mixwright.cli.tables.comparison import print_comparison
 from mixwright.compare import ArmInfo, Cell, Comparison, Quantity, summarise
+from mixwright.report.comparison.words import reading
 from mixwright.report.words import signed, span
 
 PRECISION = Quantity("average precision", "", higher=True)
@@ -63,6 +65,15 @@ def test_numbers_verdicts_and_costs():
     assert "note: a note with [brackets]" in text
     assert str(Path("runs/first/report.html").resolve()) in text
     assert str(Path("runs/first/cells.csv").resolve()) in text
+
+
+@pytest.mark.parametrize(("level", "error", "same"), [(0.9, 0.05, True), (0.95, 0.025, True), (0.9, 0.01, False)])
+def test_where_intervals_and_verdicts_have_two_levels_that_is_said(level, error, same):
+    summary = summary_of() | {"level": level, "error": error}
+    assert ("where its interval says so" in printed(summary)) == same
+    assert ("by a test of its own level" in printed(summary)) != same
+    said = " ".join(text for _, text in reading(summary))
+    assert ("where its interval lies on the better side" in said) == same
 
 
 def test_no_better_and_one_seed_are_said():

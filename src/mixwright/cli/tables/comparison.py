@@ -13,7 +13,7 @@ from rich.text import Text
 from mixwright.cli.tables.parts import Column, print_ends, print_line, print_table, print_title
 from mixwright.report.comparison.schema import completed_comparison
 from mixwright.report.comparison.view import digits_of_measure
-from mixwright.report.comparison.words import amount_of, counted, lead, search_of
+from mixwright.report.comparison.words import amount_of, counted, lead, one_level, search_of
 from mixwright.report.words import count, number, percent, signed, span
 
 _STYLES = {"better": "bold green", "worse": "bold red", "no better": "", "unverified": "dim"}
@@ -51,10 +51,11 @@ def _explained(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what one must know to read the tables."""
     if len(summary["seeds"]) < 2:
         return [("why", "one seed cannot show how far runs differ by chance; run at least 2 seeds")]
+    error = percent(summary["error"], 0 if summary["error"] >= 0.01 else 1)
+    how = "where its interval says so" if one_level(summary) else "by a test of its own level, not by its interval"
     text = (
         f"{len(summary['seeds'])} seeds; the {percent(summary['level'], 0)} intervals of a table hold together, and an "
-        f"arm is called better where its interval says so (the probability of any false “better” is at most "
-        f"{percent(summary['error'], 0)})"
+        f"arm is called better {how} (the probability of any false “better” is at most {error})"
     )
     return [("how", text)]
 

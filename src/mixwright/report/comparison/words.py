@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,6 +103,9 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     level, error = percent(summary["level"], 0), percent(summary["error"], 0)
     judged = sum(measure["headline"] for measure in summary["measures"])
     what = "targets" if summary["targets"] else "measures"
+    where = "where its interval lies on the better side"
+    if not one_level(summary):
+        where = "by a test of its own level, which is not the level of the intervals"
     each = "" if judged == 1 else f" on each of the {judged} {what}, which are judged one by one"
     return [
         (
@@ -118,7 +122,7 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "Verdict",
-            f"An arm is “better” where its interval lies on the better side: the chance to call any of {_arms(others)} "
+            f"An arm is “better” {where}: the chance to call any of {_arms(others)} "
             f"better where none is stays at or below {error}{each}.",
         ),
         (
@@ -126,6 +130,11 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             "No difference was shown on this evidence; the interval says how large one could still be.",
         ),
     ]
+
+
+def one_level(summary: Mapping[str, Any]) -> bool:
+    """Say whether intervals and verdicts have one level: an interval excludes 0 where the verdict says a difference."""
+    return math.isclose((1 - summary["level"]) / 2, summary["error"], rel_tol=1e-6)
 
 
 def _shared(summary: Mapping[str, Any]) -> str:
