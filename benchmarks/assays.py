@@ -57,25 +57,25 @@ def one(table, assays, target, seed, kind, booster, folds, quick):
     split = split_target(table, target, kind, 0.25, seed)
     sources = [name for name in assays if name != target]
     same = {"model": booster, "seed": seed}
-    plan = make_plan(table, split, sources, folds=folds, unusable="drop", **same)
-    own = make_plan(table, split, plan.sources, folds=folds, target_rows="include", unusable="drop", **same)
+    plan = make_plan(table, split, sources, folds=folds, own_rows=False, unusable="drop", **same)
+    own = make_plan(table, split, plan.sources, folds=folds, unusable="drop", **same)
     started = time.perf_counter()
     P = np.stack([plan.probabilities(source) for source in plan.sources], axis=1)
     seconds = {"proxies": time.perf_counter() - started}
     started = time.perf_counter()
-    found = {"search": search_weights(plan, P, "intercept", MixMin())}
+    found = {"search": search_weights(plan, P, "intercept", MixMin())[0]}
     seconds["search"] = time.perf_counter() - started
-    found["search_uncalibrated"] = search_weights(plan, P, "none", MixMin())
-    found["search_exact"] = search_weights(plan, P, "intercept", MixMin(shrinkage=0.0))
-    found["search_prior_natural"] = search_weights(plan, P, "intercept", MixMin(prior="natural"))
+    found["search_uncalibrated"] = search_weights(plan, P, "none", MixMin())[0]
+    found["search_exact"] = search_weights(plan, P, "intercept", MixMin(shrinkage=0.0))[0]
+    found["search_prior_natural"] = search_weights(plan, P, "intercept", MixMin(prior="natural"))[0]
     if not quick:
-        seen = make_plan(table, split, plan.sources, folds=0, **same)
+        seen = make_plan(table, split, plan.sources, folds=0, own_rows=False, **same)
         started = time.perf_counter()
         once = np.stack([seen.probabilities(source) for source in plan.sources], axis=1)
         seconds["proxies_once"] = time.perf_counter() - started
-        found["search_seen"] = search_weights(seen, once, "intercept", MixMin())
+        found["search_seen"] = search_weights(seen, once, "intercept", MixMin())[0]
     Q = np.column_stack([P, own.probabilities(target)])
-    with_own = search_weights(own, Q, "intercept", MixMin())
+    with_own = search_weights(own, Q, "intercept", MixMin())[0]
     arms = baseline_arms(plan, plan.log_likelihood(P, "intercept"))
     alike = [average_precision(plan.labels, P[:, k]) for k in range(P.shape[1])]
     best = tuple(float(i == int(np.argmax(alike))) for i in range(len(alike)))

@@ -25,9 +25,9 @@ def main(path, target, trees=100, seeds=(0, 1, 2)):
     print(found.verdict)
     print(found.difference("search", "target_alone").verdict("target_alone"))
 
-    # 2. The weights, with the target's own training rows as one more source.
+    # 2. The weights. The target's own training rows are a source too.
     split = split_target(table, target, "random", held_out=0.25, seed=0)
-    search = AssaySearch(target, classifier=Booster(trees=trees), target_rows="include").fit(table, split=split)
+    search = AssaySearch(target, classifier=Booster(trees=trees)).fit(table, split=split)
     for source, weight in sorted(zip(search.sources_, search.weights_, strict=True), key=lambda item: -item[1])[:5]:
         print(f"{source:20} {weight:.3f}")
     print(search.result_.verdict)

@@ -21,7 +21,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data" / "chem" / "tox21.parquet"
 
 @pytest.fixture(scope="module")
 def fitted() -> AssaySearch:
-    return AssaySearch("target", classifier=SMALL).fit(planted())
+    return AssaySearch("target", classifier=SMALL, own_rows=False).fit(planted())
 
 
 def test_the_related_assay_gets_the_weight(fitted: AssaySearch) -> None:
@@ -32,13 +32,13 @@ def test_the_related_assay_gets_the_weight(fitted: AssaySearch) -> None:
 
 
 def test_base_rate_alone_is_favoured_only_without_calibration() -> None:
-    raw = AssaySearch("target", ["base", "other"], classifier=SMALL, calibration="none", shrinkage=0.0).fit(planted())
-    level = AssaySearch("target", ["base", "other"], classifier=SMALL, shrinkage=0.0).fit(planted())
+    settings = {"classifier": SMALL, "shrinkage": 0.0, "own_rows": False}
+    raw = AssaySearch("target", ["base", "other"], calibration="none", **settings).fit(planted())
+    level = AssaySearch("target", ["base", "other"], **settings).fit(planted())
     assert raw.weights_[0] > level.weights_[0] + 0.05  # `base` has the target's base rate and nothing else
 
 
 def test_row_weights_are_those_of_the_final_model(fitted: AssaySearch) -> None:
-    assert fitted.sample_weight_.mean() == pytest.approx(1)
     table = planted()
     for k, source in enumerate(fitted.sources_):
         mine = fitted.source_ == k
@@ -51,7 +51,7 @@ def test_row_weights_are_those_of_the_final_model(fitted: AssaySearch) -> None:
 
 
 def test_it_follows_the_conventions_of_scikit_learn() -> None:
-    search = AssaySearch("target", classifier=SMALL, folds=3)
+    search = AssaySearch("target", classifier=SMALL, folds=3, own_rows=False)
     again = clone(search)
     assert again is not search
     assert again.get_params()["folds"] == 3
@@ -69,7 +69,7 @@ def test_features_and_labels_as_arrays() -> None:
     table = planted()
     Y = np.where(table.labels < 0, np.nan, table.labels)
     search = AssaySearch("assay_0", classifier=SMALL).fit(table.features, Y)
-    assert search.sources_ == ("assay_1", "assay_2", "assay_3")
+    assert search.sources_ == ("assay_1", "assay_2", "assay_3", "assay_0")
     np.testing.assert_allclose(search.weights_, AssaySearch("target", classifier=SMALL).fit(table).weights_)
     with pytest.raises(InputError, match="an AssayTable alone"):
         search.fit(table.features)
@@ -77,7 +77,7 @@ def test_features_and_labels_as_arrays() -> None:
 
 @pytest.mark.parametrize("model", [LogisticRegression(), RandomForestClassifier(10, max_depth=4)])
 def test_any_classifier_of_scikit_learn(model) -> None:
-    search = AssaySearch("target", classifier=model).fit(planted())
+    search = AssaySearch("target", classifier=model, own_rows=False).fit(planted())
     assert dict(zip(search.sources_, search.weights_, strict=True))["twin"] > 0.6
     assert type(search.classifier_) is type(model)
 
@@ -162,12 +162,20 @@ def test_where_the_target_alone_is_far_better_the_verdict_says_so_first() -> Non
     table = planted(600)
     labels = np.where(table.labels < 0, np.nan, table.labels)[:, [0, 2, 3]]  # without the target's twin
     poor = AssayTable.from_arrays(table.features, labels, ["target", "base", "other"])
-    search = AssaySearch("target", classifier=SMALL, folds=2)
+    search = AssaySearch("target", classifier=SMALL, folds=2, own_rows=False)
     found = compare_arms(search, poor, seeds=(0, 1, 2, 3), held_out=0.3, both_calibrations=False)
     assert found.average_precision["target_alone"] > found.average_precision["search"] + 0.3
     assert found.verdict.startswith(
         "Train on the target alone (target), not with this mixture. search on target: worse"
     )
+    with_own = compare_arms(
+        clone(search).set_params(own_rows=True), poor, seeds=(0, 1), held_out=0.3, both_calibrations=False
+    )
+    for seed in with_own.seeds:  # the search has seen it itself, out of fold
+        assert seed.searches["intercept"].weights.tolist() == [0.0, 0.0, 1.0]
+        np.testing.assert_array_equal(seed.arms["search"].probability, seed.arms["target_alone"].probability)
+    assert with_own.verdict.startswith("Train on the target alone (target): it was the best out of fold")
+    assert with_own.seeds[0].arms["best_single"].arm.weights[-1] == 0  # of the other assays
 
 
 def compared(labels, molecules, one, other) -> Difference:
@@ -246,7 +254,8 @@ def test_digits_fit_the_size(value: float, low: float, high: float, says: str) -
     ("over", "says"),
     [
         ({"uniform": 0.2, "target_alone": -0.1}, "Train on the target alone (t), not with this mixture"),
-        ({"uniform": 0.2, "target_alone": 0.1}, "Train with this mixture"),
+        ({"uniform": 0.2, "target_alone": 0.1}, "Train with this mixture: it is better than the target alone (t)"),
+        ({"uniform": 0.2}, "Train with this mixture"),
         ({"uniform": 0.2, "target_alone": 0.0}, "Train with this mixture, or on the target alone (neither"),
         ({"uniform": 0.0, "natural": -0.1, "best_single": -0.2}, "Train with best_single, not with this mixture"),
         ({"uniform": 0.0, "natural": 0.0}, "Nothing sure is gained by this mixture"),
@@ -313,7 +322,10 @@ def test_tox21_receptor_finds_its_sibling() -> None:
     assert table.n == 8006
     booster = Booster(trees=30, depth=4, threads=1)
     found = compare_arms(
-        AssaySearch("NR-AR-LBD", classifier=booster, folds=2), table, seeds=(0,), both_calibrations=False
+        AssaySearch("NR-AR-LBD", classifier=booster, folds=2, own_rows=False),
+        table,
+        seeds=(0,),
+        both_calibrations=False,
     )
     weights = dict(zip(found.seeds[0].plan.sources, found.seeds[0].searches["intercept"].weights, strict=True))
     assert weights["NR-AR"] > 0.5

@@ -21,12 +21,12 @@ def arrays(table: AssayTable):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"target_rows": "inclued"}, "target_rows should be 'exclude' or 'include', found 'inclued'; did you mean"),
-        ({"target_rows": None}, "target_rows should be 'exclude' or 'include', found None"),
+        ({"own_rows": "inclued"}, "own_rows should be true or false, found 'inclued'"),
+        ({"own_rows": None}, "own_rows should be true or false, found None"),
         ({"calibration": "intercpet"}, "calibration should be 'none' or 'intercept', .* did you mean 'intercept'"),
         ({"unusable": "skip"}, "unusable should be 'error' or 'drop', found 'skip'"),
         ({"prior": "natrual"}, "prior should be 'uniform', 'natural'"),
-        ({"prior": [0.5, 0.5]}, r"prior should be one number per source \(3\)"),
+        ({"prior": [0.5, 0.5]}, r"prior should be one number per source \(4\)"),
         ({"shrinkage": "auto"}, "shrinkage should be 'cv' or a number"),
         ({"constraints": mixwright.Constraints(caps={"twni": 0.5})}, "found 'twni'; did you mean 'twin'"),
         ({"random_state": None}, "random_state.* whole number of at least 0, found None"),
@@ -83,8 +83,9 @@ def test_a_split_of_another_target_is_refused() -> None:
 def test_columns_by_number_are_those_by_name() -> None:
     table = planted(200)
     X, Y = arrays(table)
-    named = AssaySearch("target", ["other", "twin"], classifier=MODEL, folds=2).fit(table)
-    by_number = AssaySearch(0, [3, 1], classifier=MODEL, folds=2)
+    settings = {"classifier": MODEL, "folds": 2, "own_rows": False}
+    named = AssaySearch("target", ["other", "twin"], **settings).fit(table)
+    by_number = AssaySearch(0, [3, 1], **settings)
     np.testing.assert_array_equal(by_number.fit(X, Y).weights_, named.weights_)
     assert by_number.sources_ == ("assay_3", "assay_1")
     assert by_number.fit(table).sources_ == ("other", "twin")
@@ -100,7 +101,7 @@ def test_a_data_frame_of_labels_names_the_assays() -> None:
     X, Y = arrays(table)
     frame = pandas.DataFrame(Y, columns=list(table.assays))
     search = AssaySearch("target", classifier=MODEL, folds=2).fit(pandas.DataFrame(X), frame)
-    assert search.sources_ == ("twin", "base", "other")
+    assert search.sources_ == ("twin", "base", "other", "target")
     assert search.predict_proba(pandas.DataFrame(X)).shape == (200, 2)
     assert search.score(X, frame) == search.score(table) == search.score(X, Y[:, 0])
     assert search.score(table) > 0.8

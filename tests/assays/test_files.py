@@ -267,3 +267,76 @@ def test_a_packed_csv(tmp_path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"f,active\n1.5,0\n2.5,1\n"))
     table = read_assays(tmp_path / "a.csv.gz", smiles=None, features=["f"])
     assert table.labels[:, 0].tolist() == [0, 1]
+
+
+LONG = {
+    "smiles": ["CCO", "CCO", "CCN", "OCC", "CCN", "CCC", "CCC"],
+    "test": ["a", "b", "a", "a", "b", "b", ""],
+    "result": [7.0, 4.5, 5.0, 5.5, 6.5, "", 9.0],
+}
+
+
+def test_a_long_table_is_the_wide_one(tmp_path) -> None:
+    path = write_csv(tmp_path / "long.csv", LONG)
+    table = read_assays(path, assay="test", value="result", threshold={"a": 6, "b": 5})
+    assert table.assays == ("a", "b")
+    assert [table.name_of(m) for m in table.molecules] == ["CCO", "CCN", "CCO", "CCC"]  # OCC is another text of CCO
+    assert table.labels.tolist() == [[1, 0], [0, 1], [0, -1], [-1, -1]]
+    assert table.rows.tolist() == [0, 2, 3, 5]
+    assert "1 molecule has both a 0 and a 1 in the same assay, such as CCO: in assay 'a'" in table.notes[0]
+    below = read_assays(path, assay="test", value="result", threshold=5, active="below", labels=["b"])
+    assert below.assays == ("b",)
+    assert below.labels[:, 0].tolist() == [1, 0, -1]
+
+
+def test_repeated_measurements_each_have_a_row(tmp_path) -> None:
+    data = {"smiles": ["CCO"] * 3 + ["CCN"], "test": [1, 1, 2, 1], "result": [1, 1, 0, 0]}
+    table = read_assays(write_csv(tmp_path / "t.csv", data), assay="test", value="result")
+    assert table.assays == ("1", "2")  # numbers of assays are names
+    assert table.labels.tolist() == [[1, 0], [1, -1], [0, -1]]
+
+
+def test_a_long_table_of_words_with_molecules_in_another_file(tmp_path) -> None:
+    measured = {"id": ["x", "y", "y"], "test": ["a", "a", "b"], "result": ["yes", "no", "yes"]}
+    long = write_csv(tmp_path / "long.csv", measured)
+    molecules = write_csv(tmp_path / "molecules.csv", {"id": ["y", "x", "z"], "smiles": ["CCN", "CCO", "CCC"]})
+    table = read_assays(
+        [long, molecules], assay="test", value="result", molecule="id", coding={"active": "yes", "inactive": "no"}
+    )
+    assert table.labels.tolist() == [[1, -1], [0, 1]]
+    assert table.molecule_names == ("x", "y")
+    assert table.features.shape == (2, 1024)
+
+
+def test_a_threshold_is_for_wide_tables_too(tmp_path) -> None:
+    path = write_csv(tmp_path / "t.csv", {"smiles": ["C", "CC", "CCC"], "a": [5, "", 7], "b": [0.1, 0.2, 0.3]})
+    table = read_assays(path, threshold={"a": 7, "b": 0.2})
+    assert table.labels.tolist() == [[0, 0], [-1, 1], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"assay": "test"}, "two columns, assay and value; found one of them: name the column for value"),
+        ({"assay": "tset", "value": "result"}, "the column for assay should be .* found 'tset'; did you mean 'test'"),
+        ({"assay": "test", "value": "result"}, "found 7 in row 0"),
+        ({"threshold": {"a": 6}}, "threshold should name each assay, found none for 'b'; add it"),
+        ({"threshold": "high"}, "threshold should be a number"),
+        ({"threshold": True}, "threshold should be a number"),
+        ({"threshold": 5, "coding": {"active": 1, "inactive": 0}}, "a coding of labels or a threshold"),
+        ({"threshold": 5, "active": "more"}, "active should be 'above' or 'below'"),
+        ({"threshold": 5, "labels": ["c"]}, "an assay of the column 'test' should be one of the table's, found 'c'"),
+        ({"threshold": 5, "ignore": ["test"]}, "remove ignore"),
+    ],
+)
+def test_bad_long_tables_are_one_clear_error(tmp_path, options, says) -> None:
+    path = write_csv(tmp_path / "long.csv", LONG)
+    settings = options if "assay" in options else {"assay": "test", "value": "result"} | options
+    with pytest.raises(InputError, match=says):
+        read_assays(path, **settings)
+
+
+def test_a_text_among_measured_values_is_named(tmp_path) -> None:
+    path = write_csv(tmp_path / "t.csv", {"smiles": ["C", "CC"], "test": ["a", "b"], "result": [5, ">10"]})
+    with pytest.raises(InputError, match=r"values of assay 'b' should be numbers, .* found '>10' in row 1"):
+        read_assays(path, assay="test", value="result", threshold=5)

@@ -23,7 +23,7 @@ def test_a_proxy_has_not_seen_the_molecule_that_it_scores() -> None:
     table = agreeing()
     split = whole_target(table, "target")
     tree = DecisionTreeClassifier()  # learns its rows by heart
-    seen = make_plan(table, split, model=tree, folds=0)
+    seen = make_plan(table, split, model=tree, folds=0, own_rows=False)
     correct = seen.probabilities("same") == seen.labels
     assert correct.all()
     fresh = make_plan(table, split, model=tree, folds=5)
@@ -47,13 +47,11 @@ def test_folds_keep_a_molecule_together_and_cover_the_target() -> None:
 
 def test_the_targets_own_rows_as_a_source_are_scored_out_of_fold() -> None:
     table = agreeing()
-    plan = make_plan(
-        table, whole_target(table, "target"), ["coin"], model=DecisionTreeClassifier(), target_rows="include"
-    )
+    plan = make_plan(table, whole_target(table, "target"), ["coin"], model=DecisionTreeClassifier())
     assert plan.sources == ("coin", "target")
     assert (plan.probabilities("target") == plan.labels).mean() < 0.65
     with pytest.raises(InputError, match="needs folds"):
-        make_plan(table, whole_target(table, "target"), target_rows="include", folds=0)
+        make_plan(table, whole_target(table, "target"), folds=0)
 
 
 def table_with(column, **more) -> AssayTable:
@@ -76,7 +74,7 @@ def test_unusable_sources_are_named_or_dropped(column, says) -> None:
     with pytest.raises(InputError, match=says):
         make_plan(table, split, model=SMALL)
     plan = make_plan(table, split, model=SMALL, unusable="drop")
-    assert plan.sources == ("good",)
+    assert plan.sources == ("good", "t")
     assert "1 source was left out: 'odd' (" in plan.notes[0]
 
 
@@ -90,7 +88,9 @@ def test_a_source_without_a_molecule_of_the_target_is_scored_all_the_same(monkey
     built = []
     monkeypatch.setattr(Booster, "build", lambda self, seed, real=Booster.build: built.append(seed) or real(self, seed))
     for seed in range(3):
-        plan = make_plan(table, split_target(table, "t", "random", seed=seed), model=SMALL, folds=3, seed=seed)
+        plan = make_plan(
+            table, split_target(table, "t", "random", seed=seed), model=SMALL, folds=3, own_rows=False, seed=seed
+        )
         assert plan.sources == ("coin", "apart")
         found = plan.probabilities("apart")
         assert ((found > 0.5) == plan.labels).mean() > 0.9
@@ -99,7 +99,7 @@ def test_a_source_without_a_molecule_of_the_target_is_scored_all_the_same(monkey
 
 def test_what_one_seed_leaves_out_is_left_out_of_all_and_said() -> None:
     column = np.zeros(120)
-    column[[3, 50, 90]] = 1
+    column[[3, 50]] = 1
     table = table_with(column)
     splits = [split_target(table, "t", "random", seed=seed) for seed in range(6)]
     plans = with_same_sources(
@@ -107,7 +107,7 @@ def test_what_one_seed_leaves_out_is_left_out_of_all_and_said() -> None:
         splits,
         None,
     )
-    assert {plan.sources for plan in plans} == {("good",)}
+    assert {plan.sources for plan in plans} == {("good", "t")}
     assert all(plan.notes == plans[0].notes for plan in plans)
     assert plans[0].notes[0].startswith("1 source was left out: 'odd' (one class")
 

@@ -5,14 +5,15 @@ from hypothesis import strategies as st
 from toys import SMALL, planted
 
 from mixwright.assays import AssayTable, classifiers
-from mixwright.assays.weights import mixture_rows, per_row
+from mixwright.assays.weights import effective_number, mixture_rows, per_row
 from mixwright.errors import InputError
 
 
 def test_a_hand_computed_case() -> None:
-    # weights .75/.25 of sources with 30 and 10 rows: every row the same; and a source with weight 0 does not count
-    np.testing.assert_allclose(per_row([0.75, 0.25, 0.0], [30, 10, 60]), [1.0, 1.0, 0.0])
-    np.testing.assert_allclose(per_row([0.5, 0.5], [30, 10]), [20 / 30, 2.0])
+    # weights .75/.25 of sources with 30 and 10 rows: every row the same; and a source with weight 0 has no row
+    np.testing.assert_allclose(per_row([0.75, 0.25, 0.0], [30, 10, 60]), [1 / 40, 1 / 40, 0.0])
+    np.testing.assert_allclose(per_row([0.5, 0.5], [30, 10]), [1 / 60, 1 / 20])
+    assert effective_number(np.array([1.0, 1.0, 0.5])) == pytest.approx(2.5**2 / 2.25)
 
 
 @given(
@@ -20,12 +21,10 @@ def test_a_hand_computed_case() -> None:
         lambda parts: sum(w for w, _ in parts) > 1e-3
     )
 )
-def test_mean_one_and_the_asked_share_of_each_source(parts: list[tuple[float, int]]) -> None:
+def test_each_source_has_the_share_that_is_asked(parts: list[tuple[float, int]]) -> None:
     w, n = (np.array(values, float) for values in zip(*parts, strict=True))
     each = per_row(w, n)
-    used = w > 0
     total = each * n
-    assert total.sum() == pytest.approx(n[used].sum())  # the mean over rows of used sources is 1
     np.testing.assert_allclose(total / total.sum(), w / w.sum(), atol=1e-12)
 
 
@@ -69,4 +68,19 @@ def test_rows_that_may_not_be_trained_on_are_not_there() -> None:
     rows = mixture_rows(table, ["twin", "other"], [0.5, 0.5], allowed)
     assert allowed[rows.row].all()
     assert (rows.label == table.labels[rows.row, [table.column(["twin", "other"][s]) for s in rows.source]]).all()
-    assert rows.weight.mean() == pytest.approx(1)
+
+
+def test_a_few_own_rows_count_like_the_rows_they_are() -> None:
+    # 40 own rows with half of the mixture, 4,000 borrowed rows with the other half
+    n = 4040
+    X = np.arange(n)[:, None].astype(float)
+    labels = np.full((n, 2), np.nan)
+    labels[:40, 0], labels[40:, 1] = np.arange(40) % 2, np.arange(4000) % 2
+    table = AssayTable.from_arrays(X, labels, ["own", "borrowed"], molecules=np.arange(n))
+    alone = mixture_rows(table, ["own"], [1.0], np.ones(n, bool))
+    np.testing.assert_allclose(alone.weight, 1.0)
+    half = mixture_rows(table, ["own", "borrowed"], [0.5, 0.5], np.ones(n, bool))
+    assert half.weight.sum() == pytest.approx(effective_number(half.weight)) == pytest.approx(4 / (1 / 40 + 1 / 4000))
+    assert half.weight[half.source == 0].max() < 2  # with a mean of 1 it would be 50
+    almost = mixture_rows(table, ["own", "borrowed"], [1 - 1e-9, 1e-9], np.ones(n, bool))
+    np.testing.assert_allclose(almost.weight[almost.source == 0], 1.0, rtol=1e-6)  # the limit is the target alone

@@ -24,6 +24,7 @@ SMALL = {
     "classifier": {"trees": 10, "depth": 3},
     "proxy": {"folds": 2},
     "search": {"shrinkage": 0.05},
+    "own_rows": False,
     "threads": 1,
     "arms": ["uniform", "natural", "target_alone", "best_single", "mixmin"],
     "seeds": 2,
@@ -72,6 +73,7 @@ def test_a_comparison_of_assays(tmp_path):
 
 def test_search_and_compare_say_the_same_of_the_same_numbers(tmp_path):
     both = {"classifier": {"trees": 8, "depth": 2}, "proxy": {"folds": 2}, "search": {"shrinkage": 0.05}, "threads": 1}
+    both["own_rows"] = True
     changes = both | {"targets": ["other"], "seeds": 3, "arms": SMALL["arms"]}
     compared = drive(make_assays(tmp_path, **changes), tmp_path / "compare")
     own = {"kind": "assays", "table": SMALL["table"], "target": "other", "split": {"seeds": 3}}
@@ -98,6 +100,19 @@ def test_where_the_target_alone_is_better_that_comes_first(tmp_path, capsys):
     assert says in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_arms_with_and_without_own_rows(tmp_path):
+    arms = ["target_alone", "uniform", "mixmin", {"search": "mixmin", "own_rows": True}]
+    changes = {"targets": ["target"], "arms": [*arms, {"baseline": "natural", "own_rows": True}]}
+    summary = drive(make_assays(tmp_path, **changes), tmp_path / "run")
+    mixtures = {arm["name"]: arm["mixtures"][0]["weights"] for arm in summary["arms"]}
+    assert list(mixtures) == ["target_alone", "uniform", "mixmin", "mixmin_with_own_rows", "natural_with_own_rows"]
+    assert "target" not in {name for name, w in mixtures["mixmin"].items() if max(w) > 0}
+    assert mixtures["uniform"]["twin"] == pytest.approx([1 / 3, 1 / 3])
+    assert min(mixtures["mixmin_with_own_rows"]["target"]) > 0.5
+    assert mixtures["natural_with_own_rows"]["target"] == pytest.approx([0.25, 0.25])
+    assert summary["verdict"].startswith("Train on the target alone (target)")
+
+
 def test_a_misspelt_name_is_called_by_its_key(tmp_path):
     for changes, key in (({"targets": ["targt"]}, "targets"), ({"sources": ["twni", "near"]}, "sources")):
         with pytest.raises(InputError, match=f"key {key}: an assay should be one of the table's"):
@@ -119,6 +134,10 @@ def test_arms_of_ones_own_and_named_sources(tmp_path):
         ({"arms": ["uniform", "pike"]}, "the arm pike changes weights during training, which a classifier"),
         ({"arms": ["uniform", "worst_regret"]}, "assays have search: mixmin"),
         ({"target": "target"}, "write targets"),
+        (
+            {"arms": ["uniform", {"baseline": "target_alone", "own_rows": True}]},
+            "own_rows belongs to a search, uniform",
+        ),
         ({"split": {"seeds": 3}}, "the number of seeds is the key seeds"),
         (
             {"table": {"path": "t.csv", "features": ["x_0", "x_1", "x_2"], "time": "x_3"}, "split": {"kind": "time"}},

@@ -51,7 +51,8 @@ def baseline_arms(plan: AssayPlan, log_likelihood: Array, wanted: Sequence[str] 
     plan
         The sources and rows.
     log_likelihood
-        [n_train, k] of the target's training rows under the proxies: the best single source has the largest mean.
+        [n_train, k] of the target's training rows under the proxies: the best single source, of the other assays, has
+        the largest mean.
     wanted
         Which kinds.
     """
@@ -65,7 +66,8 @@ def baseline_arms(plan: AssayPlan, log_likelihood: Array, wanted: Sequence[str] 
         elif kind == "target_alone":
             made.append(Arm(kind, kind, (plan.split.target,), (1.0,)))
         elif kind == "best_single":
-            best = int(np.argmax(log_likelihood.mean(0)))
+            others = np.array([name != plan.split.target for name in plan.sources])
+            best = int(np.argmax(np.where(others, log_likelihood.mean(0), -np.inf)))
             made.append(Arm(kind, kind, plan.sources, tuple(float(i == best) for i in range(k))))
         elif kind != "search":
             raise InputError(f"an arm should be one of {', '.join(ARMS)}, found {kind!r}")

@@ -195,16 +195,17 @@ def _one_seed(search: AssaySearch, plan: AssayPlan, calibrations: list[Any], wan
     probabilities = score_proxies(plan, search.proxies)
     seconds = {"proxies": time.perf_counter() - started}
     started = time.perf_counter()
-    searches = {
+    found = {
         calibration: search_weights(plan, probabilities, calibration, search.mixmin(), search.constraints)
         for calibration in calibrations
     }
+    searches = {calibration: result for calibration, (result, _) in found.items()}
     seconds["search"] = (time.perf_counter() - started) / len(calibrations)
     chosen = baseline_arms(plan, plan.log_likelihood(probabilities, calibrations[0]), wanted)
     if "search" in wanted:
-        for calibration, found in searches.items():
+        for calibration, result in searches.items():
             name = search_arm_name(calibration, calibrations)
-            chosen.append(Arm(name, "search", plan.sources, tuple(found.weights.tolist())))
+            chosen.append(Arm(name, "search", plan.sources, tuple(result.weights.tolist())))
     trained = {arm.name: train_arm(plan, arm) for arm in chosen}
     seconds["final"] = trained["search" if "search" in wanted else "uniform"].seconds
     return SeedResult(plan.split.seed, plan, searches, trained, seconds)

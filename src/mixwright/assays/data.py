@@ -190,6 +190,12 @@ def check_choice(value: object, choices: Sequence[str], what: str) -> None:
         raise InputError(f"{what} should be {one}, found {value!r}; {hint}")
 
 
+def check_flag(value: object, what: str) -> None:
+    """Raise InputError unless `value` is true or false."""
+    if not isinstance(value, bool):
+        raise InputError(f"{what} should be true or false, found {value!r}; choose one")
+
+
 def missing_name(name: object, known: Sequence[str], what: str) -> str:
     """Return a message about a name that is not there, with the nearest ones."""
     close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)

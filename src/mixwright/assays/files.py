@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from mixwright.assays.data import AssayTable, contradictions, listed, missing_name, numbers_of, same_rows
 from mixwright.assays.fingerprints import Fingerprint, read_smiles
-from mixwright.assays.labels import Coding, read_labels
+from mixwright.assays.labels import Coding, LabelRule, Threshold
+from mixwright.assays.long import check_long, gather, names_of
 from mixwright.errors import InputError, missing_extra
 from mixwright.files.csv_rows import header, open_csv
 from mixwright.files.kinds import kind_of
@@ -32,6 +33,10 @@ def read_assays(
     labels: Sequence[str] | None = None,
     ignore: Sequence[str] | None = None,
     coding: Coding | None = None,
+    assay: str | None = None,
+    value: str | None = None,
+    threshold: Threshold | None = None,
+    active: Literal["above", "below"] = "above",
     molecule: str | None = None,
     time: str | None = None,
     part: str | None = None,
@@ -40,7 +45,7 @@ def read_assays(
     invalid_smiles: Literal["error", "skip"] = "error",
 ) -> AssayTable:
     """
-    Read a table of assays: one row per molecule, 0/1/missing label columns.
+    Read a table of assays: a row per molecule with a column per assay, or a row per measurement (a long table).
 
     Parameters
     ----------
@@ -53,11 +58,17 @@ def read_assays(
     features
         Columns of numbers to use instead of fingerprints; `bit_*` stands for all that begin like this.
     labels
-        The label columns. Default: every column that is nothing else.
+        The label columns (in a long table: the names of assays). Default: every column that is nothing else.
     ignore
         Columns that are nothing of all this, such as numbers of rows; patterns as in `features`.
     coding
         What the values of labels mean, such as {"active": 1, "inactive": -1, "missing": 0}. Default: 0, 1, and gaps.
+    assay, value
+        Of a long table: the column of assays' names, and the column of labels or measured values. A row per molecule
+        is made of it; `rows` of the table are then the first of each molecule's rows in the file.
+    threshold, active
+        Values are measurements: a 1 is one of at least the threshold ("above"), or of at most it ("below"). A number,
+        or {assay: number}.
     molecule
         A column that says which rows are the same molecule. Default: canonical SMILES, or equal features.
     time, part
@@ -76,15 +87,26 @@ def read_assays(
         File, column, label, feature or SMILES that is not as it should be (named).
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    check_long(assay, value, ignore)
+    rule = LabelRule(coding, threshold, active)
     names = _names_of(paths)
-    roles = {"molecule": molecule, "time": time, "part": part}
-    wide, wanted, others = _choose(paths, list(names), smiles, features, labels, ignore or (), roles)
+    roles = {"molecule": molecule, "time": time, "part": part, "assay": assay}
+    wide, wanted, others = _choose(
+        paths, list(names), smiles, features, [value] if value else labels, ignore or (), roles
+    )
     columns = _columns(paths, names, [*([smiles] if smiles and not wide else []), *wide, *others.values()], wanted)
-    _fill(columns, paths, names, molecule, [name for name in columns if name not in wanted])
-    n = len(columns[wanted[0]])
-    if not n:
+    _fill(columns, paths, names, molecule, [name for name in columns if name not in (*wanted, assay)])
+    if not len(columns[wanted[0]]):
         raise InputError(f"{paths[0]} should have at least one row, found none; add the rows")
-    kept, notes = np.arange(n), []
+    notes: list[str] = []
+    if assay and value:
+        gathered = gather(columns, assay, value, labels, rule)
+        wanted, read, columns, first = list(gathered.assays), gathered.labels, gathered.columns, gathered.rows
+    else:
+        read, said = rule.of_columns({name: columns[name] for name in wanted})
+        notes += said
+        first = np.arange(len(read))
+    n, kept = len(read), np.arange(len(read))
     scaffolds, parents, texts = None, None, tuple[str, ...]()
     described: dict[str, Any]
     if wide:
@@ -104,26 +126,34 @@ def read_assays(
             notes.append(f"{len(found.skipped)} of {n} rows have SMILES that rdkit cannot read and were left out.")
     if molecule:
         molecules, texts = numbers_of(columns[molecule][kept].tolist())
-    read, said = read_labels({name: columns[name][kept] for name in wanted}, coding, kept)
+    read = read[kept]
     return AssayTable(
         assays=tuple(wanted),
         labels=read,
         features=matrix,
         molecules=molecules,
-        rows=kept,
+        rows=first[kept],
         molecule_names=texts,
         scaffolds=scaffolds,
         parents=parents,
         times=_times_of(paths, time, columns[time][kept]) if time else None,
         parts=_parts_of(paths, part, columns[part][kept]) if part else None,
         described=described,
-        notes=(*notes, *said, *contradictions(wanted, read, molecules, texts)),
+        notes=(*notes, *contradictions(wanted, read, molecules, texts)),
     )
 
 
-def table_columns(paths: Sequence[Path | str]) -> list[str]:
-    """Return the names of the columns of all files of a table, each once; their rows are not read."""
-    return list(_names_of([Path(path) for path in paths]))
+def assay_names(paths: Sequence[Path | str], assay: str | None = None) -> list[str]:
+    """Return what may name an assay, each once: the columns of all files, or what the column `assay` says."""
+    names = _names_of([Path(path) for path in paths])
+    if assay is None:
+        return list(names)
+    if assay not in names:
+        raise InputError(
+            f"{_shown(names[next(iter(names))])}: {missing_name(assay, list(names), 'the column for assay')}"
+        )
+    said = [name for path in names[assay] for name in names_of(_read(path, [assay])[assay]).tolist()]
+    return list(dict.fromkeys(name for name in said if name is not None))
 
 
 def _names_of(paths: Sequence[Path]) -> dict[str, list[Path]]:

@@ -157,6 +157,8 @@ def advice(target: str, over: Mapping[str, Difference]) -> str:
     """
     Return what to do, a sentence without its full stop, from the differences of the search from other arms.
 
+    The target alone comes first: it is what people with labels of their own have without any search.
+
     Parameters
     ----------
     target
@@ -165,14 +167,19 @@ def advice(target: str, over: Mapping[str, Difference]) -> str:
         {arm: difference of the search from it}.
     """
     worse = [name for name, found in over.items() if found.word == "worse"]
+    alone = over.get("target_alone")
     if "target_alone" in worse:
         return f"Train on the target alone ({target}), not with this mixture"
+    if alone is not None and alone.value == 0 == alone.low == alone.high:
+        return f"Train on the target alone ({target}): it was the best out of fold, and the search chose it"
     if worse:
         return f"Train with {min(worse, key=lambda name: over[name].value)}, not with this mixture"
     if "uniform" in over and over["uniform"].word == "better":
-        alone = over.get("target_alone")
-        tie = alone is not None and alone.word != "better"
-        return f"Train with this mixture{', or on the target alone (neither is surely better)' if tie else ''}"
+        if alone is None:
+            return "Train with this mixture"
+        if alone.word == "better":
+            return f"Train with this mixture: it is better than the target alone ({target})"
+        return "Train with this mixture, or on the target alone (neither is surely better)"
     return "Nothing sure is gained by this mixture: uniform weights may do as well"
 
 

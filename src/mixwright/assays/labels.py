@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,95 @@ _WAYS = (
     "coding: {active: 1, inactive: -1, missing: 0}, or {active: 1, inactive: 0, missing: -1}; a gap (NaN, None, an "
     "empty cell) is always missing (in Python: AssayTable.from_arrays(..., coding=...))"
 )
+
+
+Threshold = float | Mapping[str, float]
+"""Where a measured value counts as active: one number for all assays, or {assay: number}."""
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """
+    What the values of a table mean: labels as they are, coded labels, or measurements with a threshold.
+
+    Parameters
+    ----------
+    coding
+        As for `read_labels`.
+    threshold
+        A number, or {assay: number} with every assay.
+    active
+        "above": a value of at least the threshold is a 1; "below": one of at most the threshold.
+
+    Raises
+    ------
+    InputError
+        Both a coding and a threshold, or a threshold that is no number.
+    """
+
+    coding: Coding | None = None
+    threshold: Threshold | None = None
+    active: Literal["above", "below"] = "above"
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.active not in ("above", "below"):
+            raise InputError(f"active should be 'above' or 'below' (the threshold), found {self.active!r}")
+        if self.threshold is None:
+            return
+        if self.coding is not None:
+            raise InputError("give a coding of labels or a threshold for measured values, found both; remove one")
+        each = self.threshold.values() if isinstance(self.threshold, Mapping) else [self.threshold]
+        if wrong := [v for v in each if isinstance(v, bool) or not isinstance(v, int | float) or not math.isfinite(v)]:
+            raise InputError(f"threshold should be a number, or {{assay: number}}, found {wrong[0]!r}; correct it")
+
+    def of_columns(self, columns: Mapping[str, NDArray[Any]]) -> tuple[NDArray[np.int8], tuple[str, ...]]:
+        """Return labels int8 [n, a] of a table with a column per assay, and notes."""
+        if self.threshold is None:
+            return read_labels(columns, self.coding)
+        self._check_names(list(columns))
+        parts = [self.of_rows(v, np.full(len(v), name, object), np.arange(len(v))) for name, v in columns.items()]
+        return np.stack(parts, axis=1), ()
+
+    def of_rows(self, values: NDArray[Any], assays: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[np.int8]:
+        """
+        Return labels int8 [m] of measurements.
+
+        Parameters
+        ----------
+        values, assays, rows
+            [m] each: the value, the name of its assay, and its row in the file (for messages).
+
+        Raises
+        ------
+        InputError
+            A value is not a number, an assay has no threshold, or a label has no meaning.
+        """
+        if self.threshold is None:
+            return read_labels({"in the column of values": values}, self.coding, rows)[0][:, 0]
+        names = list(dict.fromkeys(assays.tolist()))
+        self._check_names(names)
+        found, index = _distinct(values)
+        if texts := {i for i, value in enumerate(found) if isinstance(value, str)}:
+            at = int(np.flatnonzero(np.isin(index, list(texts)))[0])
+            raise InputError(
+                f"values of assay {assays[at]!r} should be numbers, since there is a threshold; found "
+                f"{found[index[at]]!r} in row {int(rows[at])}; correct it, or leave the row out"
+            )
+        number = np.array([np.nan if value is None else value for value in found], np.float64)[index]
+        limits = self.threshold if isinstance(self.threshold, Mapping) else dict.fromkeys(names, self.threshold)
+        limit = np.array([limits[name] for name in assays.tolist()], np.float64)
+        one = number >= limit if self.active == "above" else number <= limit
+        return np.where(np.isnan(number), MISSING, one).astype(np.int8)
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        if not isinstance(self.threshold, Mapping):
+            return
+        if lacking := [name for name in names if name not in self.threshold]:
+            raise InputError(
+                f"threshold should name each assay, found none for {lacking[0]!r}"
+                f"{f' and {len(lacking) - 1} more' if len(lacking) > 1 else ''}; add it, or choose assays (labels)"
+            )
 
 
 def read_labels(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixwright.assays import classifiers
-from mixwright.assays.data import AssayTable, Ints, check_choice, listed, missing_name
+from mixwright.assays.data import AssayTable, Ints, check_choice, check_flag, listed, missing_name
 from mixwright.assays.splits import Split, check_seed, trainable
 from mixwright.assays.weights import MixtureRows, mixture_rows
 from mixwright.errors import InputError
@@ -19,7 +19,6 @@ Array = NDArray[np.float64]
 CLIP = 1e-6  # probabilities of proxies stay this far from 0 and 1
 _NO_FOLD = -1
 CALIBRATIONS = ("none", "intercept")
-TARGET_ROWS = ("exclude", "include")
 UNUSABLE = ("error", "drop")
 
 
@@ -119,9 +118,18 @@ class AssayPlan:
             out[inside] = classifiers.positive(fitted, features[rows[inside]])
         return out
 
-    def rows_of(self, weights: ArrayLike, sources: Sequence[str] | None = None) -> MixtureRows:
-        """Return the rows of a mixture with their weights; `sources` default to the plan's."""
-        return mixture_rows(self.table, self.sources if sources is None else sources, weights, self.split.allowed)
+    @property
+    def own_rows(self) -> bool:
+        """Whether the target's own training rows are a source."""
+        return self.split.target in self.sources
+
+    def without_own_rows(self) -> AssayPlan:
+        """Return this plan without the target among the sources."""
+        return replace(self, sources=tuple(name for name in self.sources if name != self.split.target))
+
+    def rows_of(self, weights: ArrayLike, allowed: NDArray[np.bool_] | None = None) -> MixtureRows:
+        """Return the rows of a mixture with their weights; `allowed` [n]: by default, rows not held out."""
+        return mixture_rows(self.table, self.sources, weights, self.split.allowed if allowed is None else allowed)
 
     def train(self, rows: MixtureRows) -> Any:
         """Return the final model of a mixture's rows."""
@@ -159,7 +167,7 @@ def make_plan(
     *,
     model: Any = None,
     folds: int = 5,
-    target_rows: Literal["exclude", "include"] = "exclude",
+    own_rows: bool = True,
     unusable: Literal["error", "drop"] = "error",
     seed: int = 0,
     proxies: Mapping[str, Any] | None = None,
@@ -172,13 +180,13 @@ def make_plan(
     table, split
         The data.
     sources
-        Names, or columns; by default all assays but the target.
+        Names, or columns, of the other assays; by default all but the target.
     model
         A Booster or a scikit-learn classifier.
     folds
         Of the proxies over the target's molecules; 0: every proxy is trained once and has seen them.
-    target_rows
-        Whether the target's own training rows are one more source (named like the target).
+    own_rows
+        Whether the target's own training rows are one more source (named like the target, the last one).
     unusable
         What to do with a source that has no row, or one class, in all or without a fold: an error, or drop it. A source
         need not share molecules with the target: its proxy predicts them from their features.
@@ -192,7 +200,7 @@ def make_plan(
     InputError
         Names the source and what is wrong with it.
     """
-    check_choice(target_rows, TARGET_ROWS, "target_rows")
+    check_flag(own_rows, "own_rows")
     check_choice(unusable, UNUSABLE, "unusable")
     check_seed(seed, "the seed (random_state)")
     model = classifiers.Booster() if model is None else model
@@ -203,32 +211,38 @@ def make_plan(
         raise InputError(f"sources should be named once, found {listed([n for n in chosen if chosen.count(n) > 1])}")
     if target in chosen:
         raise InputError(
-            f"the target {target!r} should not be among the sources; remove it, or set target_rows: include to let "
-            "its own training rows be one of them"
+            f"the target {target!r} should not be among the sources; remove it: own_rows says whether its own "
+            "training rows are one of them"
         )
-    if target_rows == "include":
-        chosen.append(target)
     if not chosen:
-        raise InputError("there should be at least one source, found none; name one")
+        raise InputError("there should be at least one source besides the target, found none; name one")
+    if own_rows:
+        chosen.append(target)
     if isinstance(folds, bool) or not isinstance(folds, int | np.integer) or folds < 0 or folds == 1:
         raise InputError(f"folds should be 0 or a whole number >= 2, found {folds!r}")
-    if target_rows == "include" and not folds:
-        raise InputError("target_rows: include needs folds >= 2: its proxy may not score rows that it has seen")
+    if own_rows and not folds:
+        raise InputError(
+            "own_rows needs folds >= 2, found 0: the target's proxy may not score rows that it has seen; raise folds, "
+            "or set own_rows: false"
+        )
     for name in proxies or {}:
         if name not in chosen:
             raise InputError(f"proxies should be of sources: {missing_name(name, chosen, 'a source')}")
-    fold = _folds(split, folds, seed) if folds else None
+    labels = table.labels[split.train, table.column(target)]
+    fold = _folds(split, labels, folds, seed) if folds else None
     faults = {name: fault for name in chosen if (fault := _fault(table, split, name, fold, name in (proxies or {})))}
     if faults and unusable == "error":
         first = ", ".join(f"{name!r} {fault}" for name, fault in list(faults.items())[:3])
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise InputError(
-            f"each source should have both classes besides held-out molecules, found {first}{more}; leave them out, or "
-            "set unusable: drop"
+            f"each source should have both classes besides held-out molecules, found {first}{more}; leave them out "
+            f"({'own_rows: false' if list(faults) == [target] else 'sources'}), or set unusable: drop"
         )
     chosen = [name for name in chosen if name not in faults]
-    if not chosen:
-        raise InputError("no source is left that can be used; give sources with labels of both classes")
+    if not set(chosen) - {target}:
+        raise InputError(
+            "no source is left that can be used besides the target; give sources with labels of both classes"
+        )
     return AssayPlan(table, split, tuple(chosen), fold, model, seed, faults)
 
 
@@ -241,7 +255,7 @@ def with_same_sources(
     Parameters
     ----------
     plan
-        Makes the plan of a split from sources (None: all assays but the target); sources never hold the target.
+        Makes the plan of a split from sources (None: all other assays); sources never hold the target.
     splits
         One for each seed.
     sources
@@ -270,13 +284,21 @@ def _chosen(table: AssayTable, sources: Any) -> list[str]:
     return [table.name(source) for source in sources]
 
 
-def _folds(split: Split, folds: int, seed: int) -> Ints:
-    """Return the fold of each row of the table: by the groups of the target's training rows, -1 elsewhere."""
+def _folds(split: Split, labels: NDArray[np.int8], folds: int, seed: int) -> Ints:
+    """
+    Return the fold of each row of the table: by the groups of the target's training rows, -1 elsewhere.
+
+    `labels` are those of the training rows: groups with a 1 are spread over the folds, however few they are.
+    """
     held = np.unique(split.groups[split.train])
     if len(held) < folds:
         what = "scaffolds" if split.kind == "scaffold" else "molecules"
         raise InputError(f"folds should be at most the target's {len(held)} {what} to search on, found {folds}")
-    number = np.random.default_rng([seed, 13]).permutation(len(held)) % folds
+    active = np.isin(held, split.groups[split.train[labels == 1]])
+    order = np.random.default_rng([seed, 13]).permutation(len(held))
+    order = order[np.argsort(~active[order], kind="stable")]  # those with a 1 first: each fold has its share of them
+    number = np.empty(len(held), np.int64)
+    number[order] = np.arange(len(held)) % folds
     position = np.searchsorted(held, split.groups)
     inside = np.isin(split.groups, held)
     return np.where(inside, number[np.minimum(position, len(held) - 1)], _NO_FOLD)

@@ -15,6 +15,7 @@ from mixwright.assays.data import AssayTable, check_choice, check_features
 from mixwright.assays.labels import MISSING, read_labels
 from mixwright.assays.plan import CALIBRATIONS, AssayPlan, make_plan
 from mixwright.assays.splits import Split, whole_target
+from mixwright.assays.trial import MIXTURE, Trial, limits_of, try_out
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError, missing_extra
 from mixwright.search.mixmin import MixMin, MixMinResult
@@ -50,8 +51,9 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
         A proxy scores a molecule only after training without it, by this many folds; 0: trained once on all.
     calibration
         "none", or "intercept": each proxy's base rate is moved to the target's before the search.
-    target_rows
-        "exclude": sources are other assays (as in the paper). "include": the target's own rows are one more source.
+    own_rows
+        Whether the target's own training rows are one more source; False: what the other assays are worth without them
+        (as in the paper).
     unusable
         "error" or "drop" for sources with one class, or without a row besides held-out molecules. A source need not
         share molecules with the target.
@@ -68,6 +70,9 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
         [k] in the order of `sources_`.
     result_
         The MixMinResult: certificate, intervals, improvement, verdict.
+    trial_
+        The Trial: average precision out of fold of the mixture, of borrowed rows and of the target alone; the best of
+        them has the weights. None with `own_rows=False`, or where constraints fix the target's weight.
     sample_weight_, row_, source_, label_
         [m] each: the rows of the mixture, to train any model of your own with.
     classifier_
@@ -98,7 +103,7 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
         classifier: Any = None,
         folds: int = 5,
         calibration: Literal["none", "intercept"] = "intercept",
-        target_rows: Literal["exclude", "include"] = "exclude",
+        own_rows: bool = True,
         unusable: Literal["error", "drop"] = "error",
         prior: Any = "uniform",
         shrinkage: float | Literal["cv"] = "cv",
@@ -112,7 +117,7 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
         self.classifier = classifier
         self.folds = folds
         self.calibration = calibration
-        self.target_rows = target_rows
+        self.own_rows = own_rows
         self.unusable = unusable
         self.prior = prior
         self.shrinkage = shrinkage
@@ -149,7 +154,7 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
         started = time.perf_counter()
         probabilities = score_proxies(plan, self.proxies)
         scored = time.perf_counter()
-        self.result_ = search_weights(plan, probabilities, self.calibration, settings, self.constraints)
+        self.result_, self.trial_ = search_weights(plan, probabilities, self.calibration, settings, self.constraints)
         found = time.perf_counter()
         self.plan_, self.sources_, self.weights_ = plan, plan.sources, self.result_.weights
         rows = plan.rows_of(self.weights_)
@@ -181,7 +186,7 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
             self.sources,
             model=self.classifier,
             folds=self.folds,
-            target_rows=self.target_rows,
+            own_rows=self.own_rows,
             unusable=self.unusable,
             seed=self.random_state,
             proxies=self.proxies,
@@ -282,8 +287,23 @@ def search_weights(
     calibration: Literal["none", "intercept"],
     settings: MixMin,
     constraints: Constraints | None = None,
-) -> MixMinResult:
-    """Return MixMin's result for the probabilities [n_train, k] of the proxies."""
+) -> tuple[MixMinResult, Trial | None]:
+    """
+    Return MixMin's result for the probabilities [n_train, k] of the proxies, and the trial where there was one.
+
+    Where the target's own rows are a source, their share may be 0 or 1 instead, as the trial chooses; the result is
+    then certified among the weights with that share. There is no trial (None) without own rows, or where limits fix
+    their weight.
+    """
     table = evidence(plan, probabilities, calibration)
-    found = settings.fit(table, sizes=plan.sizes, constraints=constraints, seed=plan.seed)
-    return replace(found, documents_are="scaffolds" if plan.split.kind == "scaffold" else "molecules")
+
+    def fit(limits: Constraints | None) -> MixMinResult:
+        found = settings.fit(table, sizes=plan.sizes, constraints=limits, seed=plan.seed)
+        return replace(found, documents_are="scaffolds" if plan.split.kind == "scaffold" else "molecules")
+
+    others = {name: fit(limits) for name, limits in limits_of(plan, settings, constraints).items()}
+    found = {MIXTURE: fit(constraints), **others}
+    if not others:
+        return found[MIXTURE], None
+    trial = try_out(plan, {name: result.weights for name, result in found.items()})
+    return found[trial.chosen], trial

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,7 +29,8 @@ class MixtureRows:
     label
         int8 [m], 0 or 1.
     weight
-        float64 [m], w_k / n_k, scaled to the mean 1: the `sample_weight` of scikit-learn and XGBoost.
+        float64 [m], proportional to w_k / n_k: the `sample_weight` of scikit-learn and XGBoost. They add up to the
+        effective number of molecules (`effective_number`).
     """
 
     row: Ints
@@ -50,11 +51,20 @@ class MixtureRows:
         return MixtureRows(values // 2, np.full(len(values), -1), (values % 2).astype(np.int8), weight)
 
 
+def effective_number(weights: Array) -> float:
+    """
+    Return (sum w)^2 / sum w^2: how many equal weights say as much as these (Kish 1965).
+
+    A model that balances rows against a penalty, or wants a least weight in a leaf, sees how large weights are. With a
+    mean of 1, a few own rows that hold half of the mixture would count like half of all borrowed rows, and be learnt by
+    heart; with this sum they count like the rows they are, and the target alone is the limit of a mixture of it.
+    """
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
 def per_row(weights: ArrayLike, sizes: ArrayLike) -> Array:
     """
-    Return the weight of one row of each source, [k]: w_k / n_k times one constant, so that the mean over rows is 1.
-
-    Rows of sources with weight 0 are not trained on and do not count in the mean.
+    Return w_k / n_k, the weight of one row of each source before it is scaled, [k]; 0 where the weight is 0.
 
     Parameters
     ----------
@@ -68,7 +78,7 @@ def per_row(weights: ArrayLike, sizes: ArrayLike) -> Array:
     if w.shape != n.shape or not used.any() or (n[used] < 1).any() or (w < 0).any():
         raise InputError(f"weights should be >= 0 with a sum above 0, and sources that have rows; found {w} and {n}")
     out = np.zeros_like(w)
-    out[used] = w[used] / n[used] * (n[used].sum() / w[used].sum())
+    out[used] = w[used] / n[used]
     return out
 
 
@@ -94,4 +104,6 @@ def mixture_rows(
     source = np.concatenate([np.full(len(rows[k]), k, np.int64) for k in used])
     row = np.concatenate([rows[k] for k in used])
     columns = np.array([table.column(name) for name in sources])
-    return MixtureRows(row, source, table.labels[row, columns[source]], each[source])
+    made = MixtureRows(row, source, table.labels[row, columns[source]], each[source])
+    merged = made.merged().weight
+    return replace(made, weight=made.weight * (effective_number(merged) / merged.sum()))

@@ -69,9 +69,10 @@ class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
         for number, arm in enumerate(self.config.arms):
             for plans in self.plans.values():
                 with named(self.config.where("arms", str(number))):
-                    fixed_weights(arm, plans[0].sources, plans[0].sizes.tolist())
-                    if arm.settings is not None:
-                        arm.settings.check(plans[0].sources, sizes=plans[0].sizes)
+                    plan = _plan_of(arm, self.config.own_rows, plans[0])
+                    fixed_weights(arm, plan.sources, plan.sizes.tolist())
+                    if arm.search is not None:
+                        (arm.settings or self.config.search).check(plan.sources, sizes=plan.sizes)
         self._check_splits()
         progress("read", 1, 1)
 
@@ -109,17 +110,24 @@ class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
         return {**summary, **whole}
 
     def _alone(self, measure: Mapping[str, Any]) -> list[str]:
-        """Return what to do where the target alone is better than every mixture that was searched."""
+        """Return what to do, the target alone or a mixture that was searched, from the corrected test between them."""
         alone = [arm.title for arm in self.config.arms if arm.baseline == "target_alone"]
         searched = [arm.title for arm in self.config.arms if arm.search is not None]
         if not alone or not searched:
             return []
         values, level, error = measure["values"], self.level, self.config.error
         judged = paired_differences(list(values.values()), list(values), alone[0], level, error, higher=True)
-        worse = {d.arm for d in judged if d.p_worse <= error}
-        if not worse.issuperset(searched):
-            return []
-        return [f"Train on the target alone ({measure['name']}): it is better than {' and '.join(searched)}"]
+        target, found = measure["name"], {d.arm: d for d in judged if d.arm in searched}
+        better = [arm for arm, d in found.items() if d.p <= error]
+        if better:
+            best = max(better, key=lambda arm: found[arm].difference)
+            return [f"Train with {best} ({target}): it is better than the target alone"]
+        if all(d.p_worse <= error for d in found.values()):
+            return [f"Train on the target alone ({target}): it is better than {' and '.join(searched)}"]
+        if all(d.p_worse <= error or values[arm] == values[alone[0]] for arm, d in found.items()):
+            return [f"Train on the target alone ({target}): the search chose it"]
+        open_ = [arm for arm, d in found.items() if d.p_worse > error]
+        return [f"Train on the target alone ({target}) or with {' or '.join(open_)}: neither is surely better"]
 
     def notes(self, cells: Sequence[Cell]) -> list[str]:
         """Return what the table and plans have to say: few positives, sources that were left out, duplicates."""
@@ -143,7 +151,7 @@ def assay_work(
     table = _table(config)
     plan = check_plans(own, table)[number]
     names = {arm.title: arm for arm in config.arms}
-    trained = _Arms(own, folder / "targets" / folder_name(target), plan, _DIGEST[0], report).do(names)
+    trained = _Arms(own, folder / "targets" / folder_name(target), plan, _DIGEST[0], report, config.own_rows).do(names)
     return [cell.to_json() for cell in trained]
 
 
@@ -161,14 +169,29 @@ def _table(config: CompareAssaysConfig) -> AssayTable:
     return _TABLE[key]
 
 
+def _plan_of(arm: ArmConfig, by_default: bool, plan: AssayPlan) -> AssayPlan:
+    """Return the plan of an arm: without the target's own rows, its last source, where they are not wanted."""
+    wanted = by_default if arm.own_rows is None else arm.own_rows
+    return plan if wanted else plan.without_own_rows()
+
+
 class _Arms:
-    def __init__(self, config: CompareAssaysConfig, folder: Path, plan: AssayPlan, digest: str, report: Report) -> None:
+    def __init__(
+        self,
+        config: CompareAssaysConfig,
+        folder: Path,
+        plan: AssayPlan,
+        digest: str,
+        report: Report,
+        own_rows: bool,
+    ) -> None:
         self._config, self._folder, self._plan, self._digest = config, folder, plan, digest
-        self._report = report
+        self._report, self._own_rows = report, own_rows
 
     def do(self, arms: Mapping[str, ArmConfig]) -> list[Cell]:
         """Return a cell for each arm."""
-        work, plan = self._work(self._config, self._folder), self._plan
+        plan = self._plan
+        work = self._work(self._config, self._folder, plan)
         probabilities = None
         if any(arm.searches for arm in arms.values()):
             probabilities, _ = work.proxies()
@@ -189,15 +212,15 @@ class _Arms:
             self._report(0.6 + 0.4 * (done + 1) / len(arms))
         return cells
 
-    def _work(self, config: CompareAssaysConfig, folder: Path) -> SeedWork:
+    def _work(self, config: CompareAssaysConfig, folder: Path, plan: AssayPlan) -> SeedWork:
         def silent(stage: str, done: int, total: int, note: str = "") -> None:
             if stage == "proxies":
                 self._report(0.6 * done / max(total, 1))
 
-        return SeedWork(config, folder, self._plan, self._digest, silent, 0, 1)
+        return SeedWork(config, folder, plan, self._digest, silent, 0, 1)
 
     def _arm(self, name: str, arm: ArmConfig, work: SeedWork, probabilities: np.ndarray | None) -> Arm:
-        plan = self._plan
+        plan = _plan_of(arm, self._own_rows, self._plan)
         fixed = fixed_weights(arm, plan.sources, plan.sizes.tolist())
         if fixed is not None:
             return Arm(name, arm.kind, plan.sources, fixed)
@@ -208,7 +231,9 @@ class _Arms:
         if arm.search is not None:
             settings = arm.settings or WeightsConfig(**self._config.search.model_dump())
             own = self._config.model_copy(update={"search": settings})
-            found = self._work(own, self._folder / "arms" / folder_name(name)).search(probabilities, calibration)
+            searching = self._work(own, self._folder / "arms" / folder_name(name), plan)
+            found = searching.search(probabilities[:, : len(plan.sources)], calibration)
             return Arm(name, arm.kind, plan.sources, tuple(found["weights"]))
-        (best,) = baseline_arms(plan, plan.log_likelihood(probabilities, calibration), ["best_single"])
+        logs = self._plan.log_likelihood(probabilities, calibration)
+        (best,) = baseline_arms(self._plan, logs, ["best_single"])
         return Arm(name, arm.kind, best.sources, best.weights)

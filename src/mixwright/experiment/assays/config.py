@@ -26,6 +26,7 @@ ArmName = Literal["uniform", "natural", "target_alone", "best_single", "search"]
 _ALL_ARMS: list[ArmName] = ["uniform", "natural", "target_alone", "best_single", "search"]
 
 
+_OF_TARGET_ROWS = {"include": True, "exclude": False}  # the key of former runs, whose config.yaml is read again
 Code = Annotated[float | str | list[float | str], BeforeValidator(not_bool)]
 
 
@@ -67,6 +68,21 @@ class TableConfig(Part):
     )
     coding: CodingConfig | None = Field(
         default=None, description="What the values of labels mean. Default: 1 is active, 0 inactive, a gap is missing."
+    )
+    assay: str | None = Field(
+        default=None,
+        description="Long tables, a row per measurement: column of assays' names. A row per molecule is made of it.",
+    )
+    value: str | None = Field(
+        default=None, description="Long tables: the column of labels, or of measured values (threshold)."
+    )
+    threshold: float | dict[str, float] | None = Field(
+        default=None,
+        description="Values are measurements, and one of at least this number is active: a number, or {assay: number}. "
+        "Default: values are labels.",
+    )
+    active: Literal["above", "below"] | None = Field(
+        default=None, description="below: a value of at most the threshold is active. Default: above."
     )
     standardise: Literal["parent"] | None = Field(
         default=None,
@@ -206,10 +222,10 @@ class AssaysConfig(RunConfig):
     sources: Names = Field(
         default_factory=list, description="The assays that may be trained on. Default: all but the target."
     )
-    target_rows: Literal["exclude", "include"] = Field(
-        default="exclude",
-        description="exclude: sources are other assays, as in the paper. include: the target's own training rows are "
-        "one more source; often better than the target alone, but not always.",
+    own_rows: bool = Field(
+        default=True,
+        description="Whether the target's own training rows are one more source. false: what the other assays are "
+        "worth without them, as in the paper.",
     )
     unusable: Literal["error", "drop"] = Field(
         default="error",
@@ -226,11 +242,23 @@ class AssaysConfig(RunConfig):
     final: AssayFinalConfig = Field(default_factory=AssayFinalConfig, description="The final models.")
     threads: Count | None = Field(default=None, description="Threads of the booster. Default: all cores.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "target_rows" not in value:
+            return value
+        old, others = value["target_rows"], {key: kept for key, kept in value.items() if key != "target_rows"}
+        if old not in _OF_TARGET_ROWS or "own_rows" in others:
+            raise ValueError(
+                "target_rows is called own_rows now; write own_rows: true (was include) or false (exclude)"
+            )
+        return {**others, "own_rows": _OF_TARGET_ROWS[old]}
+
     @model_validator(mode="after")
     def _target_is_no_source(self) -> AssaysConfig:
         if self.target in self.sources:
             raise ValueError(
-                f"sources should not hold the target {self.target!r}; remove it, or set target_rows: include"
+                f"sources should not hold the target {self.target!r}; remove it: own_rows says whether it is one"
             )
         if twice := sorted({name for name in self.sources if self.sources.count(name) > 1}):
             raise ValueError(f"sources should be named once, found {', '.join(twice)} twice")
@@ -303,6 +331,7 @@ class CompareAssaysConfig(AssaysConfig, ComparisonConfig):
         return self.model_copy(
             update={
                 "target": target,
+                "own_rows": self.own_rows or any(arm.own_rows for arm in self.arms),
                 "sources": [name for name in self.sources if name != target],
                 "split": self.split.model_copy(update={"seeds": self.seeds}),
             }

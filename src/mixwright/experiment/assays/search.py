@@ -14,7 +14,7 @@ from mixwright.assays import classifiers
 from mixwright.assays.arms import Arm, baseline_arms, held_out_labels, train_arm
 from mixwright.assays.compare import search_arm_name
 from mixwright.assays.data import AssayTable, missing_name
-from mixwright.assays.files import read_assays, table_columns
+from mixwright.assays.files import assay_names, read_assays
 from mixwright.assays.plan import AssayPlan, make_plan, with_same_sources
 from mixwright.assays.search import evidence, search_weights
 from mixwright.assays.splits import Split, split_target
@@ -34,6 +34,7 @@ from mixwright.search.table.table import LikelihoodTable
 from mixwright.version import __version__
 
 _HELD_OUT = "held_out.npy"  # an arm's probabilities of a 1
+_RULES = 2  # how folds, row weights and the choice are made; a change makes the stages of old runs start again
 
 
 class AssaySearchRun(Run[AssaysConfig]):
@@ -74,7 +75,7 @@ def read_table(config: AssaysConfig) -> AssayTable:
     labels = given.labels
     with named(config.where("table")):
         paths = given.path if isinstance(given.path, list) else [given.path]
-        known = labels or table_columns(paths)
+        known = labels or assay_names(paths, given.assay)
     for key, names in config.assays_named.items():
         if missing := [name for name in names if name not in known]:
             raise InputError(f"{config.where(key)}: {missing_name(missing[0], known, 'an assay')}")
@@ -88,6 +89,10 @@ def read_table(config: AssaysConfig) -> AssayTable:
             labels=labels or None,
             ignore=given.ignore,
             coding=None if given.coding is None else given.coding.as_given(),
+            assay=given.assay,
+            value=given.value,
+            threshold=given.threshold,
+            active=given.active or "above",
             molecule=given.molecule,
             time=given.time,
             part=given.part,
@@ -115,7 +120,7 @@ def check_plans(config: AssaysConfig, table: AssayTable) -> list[AssayPlan]:
             sources,
             model=model,
             folds=config.proxy.folds,
-            target_rows=config.target_rows,
+            own_rows=config.own_rows,
             unusable=config.unusable,
             seed=split.seed,
         )
@@ -171,6 +176,7 @@ class SeedWork:
             "model": classifiers.describe(plan.model),
             "folds": config.proxy.folds,
             "seed": plan.seed,
+            "rules": _RULES,
             "libraries": _libraries(),
         }
 
@@ -230,10 +236,10 @@ class SeedWork:
             self._report("search", 0, 1, calibration)
             shrinkage: Any = chosen.shrinkage
             mixmin = MixMin(_prior(self.config, plan.sources), shrinkage, chosen.tolerance)
-            found = search_weights(plan, probabilities, calibration, mixmin, chosen.constraints())
+            found, trial = search_weights(plan, probabilities, calibration, mixmin, chosen.constraints())
             file = found.to_file(plan.sources, level=chosen.level)
             file.write(stage.folder / "mixture.json")
-            result = stage.finish(search_entry(self.config, plan, found, file, calibration))
+            result = stage.finish(search_entry(self.config, plan, found, file, calibration, trial))
         self._report("search", 1, 1)
         return result
 

@@ -13,6 +13,7 @@ from mixwright.assays.data import AssayTable, Ints
 from mixwright.assays.judge import Judge, few_positives, mean_count
 from mixwright.assays.plan import AssayPlan
 from mixwright.assays.splits import trainable
+from mixwright.assays.trial import ALONE, BORROWED, MIXTURE, Trial
 from mixwright.mixture_file import MixtureFile
 from mixwright.search.mixmin import MixMinResult
 
@@ -27,7 +28,7 @@ _NEXT = (
 
 
 def search_entry(
-    config: AssaysConfig, plan: AssayPlan, found: MixMinResult, file: MixtureFile, calibration: str
+    config: AssaysConfig, plan: AssayPlan, found: MixMinResult, file: MixtureFile, calibration: str, trial: Trial | None
 ) -> dict[str, Any]:
     """Return what the summary says about a search, with its weights; `documents` are molecules."""
     return {
@@ -49,6 +50,7 @@ def search_entry(
         "improvement": file.uncertainty.get("improvement"),
         "binding": file.certificate.get("binding", []),
         "verdict": file.verdict,
+        "trial": None if trial is None else _trial(trial),
         "weights": list(file.weights),
     }
 
@@ -176,6 +178,7 @@ def _cost(runs: Sequence[SeedRun], reading: float) -> dict[str, Any]:
 
 def _notes(table: AssayTable, runs: Sequence[SeedRun], judge: Judge, few: str | None) -> list[str]:
     notes = [*([few] if few else []), *table.notes, *runs[0].plan.notes, *runs[0].plan.split.notes]
+    notes += _tried(runs)
     if len(runs) > 1:
         weights = np.array([next(iter(run.searches.values()))["weights"] for run in runs])
         moved = float(np.abs(weights - weights.mean(0)).max())
@@ -193,6 +196,31 @@ def _notes(table: AssayTable, runs: Sequence[SeedRun], judge: Judge, few: str | 
             "Proxies were not trained out of fold: where assays share molecules they have seen those that they score."
         )
     return [*notes, _NEXT]
+
+
+def _tried(runs: Sequence[SeedRun]) -> list[str]:
+    """Return a note on what the trials of the main search chose, or nothing."""
+    trials = [trial for run in runs if (trial := next(iter(run.searches.values()))["trial"]) is not None]
+    if not trials:
+        return []
+    words = {MIXTURE: "the mixture", BORROWED: "borrowed rows alone", ALONE: "the target alone"}
+    found = {
+        name: [trial["average_precision"][name] for trial in trials]
+        for name in words
+        if all(name in trial["average_precision"] for trial in trials)
+    }
+    means = ", ".join(f"{words[name]} {np.mean(values):.3f}" for name, values in found.items())
+    chosen = [trial["chosen"] for trial in trials]
+    counts = ", ".join(f"{words[name]} in {chosen.count(name)}" for name in words if name in chosen)
+    return [
+        f"Average precision out of fold on the target's training rows, mean over seeds: {means}. The search takes the "
+        f"mixture, unless another is better by more than a standard error. Of {len(trials)} seeds it took {counts}."
+    ]
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    gain = {name: [found.value, found.low, found.high] for name, found in trial.gain.items()}
+    return {"average_precision": dict(trial.average_precision), "gain": gain, "chosen": trial.chosen}
 
 
 def _splits(runs: Sequence[SeedRun]) -> str:

@@ -127,6 +127,11 @@ class ArmConfig(AnyArmConfig):
     settings: WeightsConfig | None = Field(
         default=None, description="For a search: prior, shrinkage and limits. Default: those of the key search."
     )
+    own_rows: bool | None = Field(
+        default=None,
+        description="For assays: whether the target's own training rows are a source of this search, uniform or "
+        "natural. Default: that of the key own_rows.",
+    )
     mixture: FilePath | None = Field(default=None, description="A mixture.json with the same sources.")
     weights: dict[str, Share] | None = Field(default=None, description="{source: weight}, sum 1.")
     strategy: ArmStrategy = None
@@ -153,6 +158,8 @@ class ArmConfig(AnyArmConfig):
             raise ValueError("likelihood and settings belong to a search; remove them, or add search: mixmin")
         if self.proxy is not None and not self.searches:
             raise ValueError("proxy belongs to a search or to best_single; remove it, or add search: mixmin")
+        if self.own_rows is not None and not (self.search or self.baseline in ("uniform", "natural")):
+            raise ValueError("own_rows belongs to a search, uniform or natural; remove it")
         return self
 
     def made_title(self) -> str:
@@ -160,12 +167,17 @@ class ArmConfig(AnyArmConfig):
         if self.mixture is not None:
             return self.mixture.stem
         if self.search is not None:
-            return self.search + (f"_{self.likelihood}" if self.likelihood else "") + self._kind_of_proxy
-        return super().made_title() + self._kind_of_proxy
+            likelihood = f"_{self.likelihood}" if self.likelihood else ""
+            return self.search + likelihood + self._kind_of_proxy + self._whose_rows
+        return super().made_title() + self._kind_of_proxy + self._whose_rows
 
     @property
     def _kind_of_proxy(self) -> str:
         return self.proxy.suffix if self.proxy is not None else ""
+
+    @property
+    def _whose_rows(self) -> str:
+        return {None: "", True: "_with_own_rows", False: "_without_own_rows"}[self.own_rows]
 
     @property
     def searches(self) -> bool:

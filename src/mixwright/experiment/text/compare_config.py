@@ -63,6 +63,8 @@ class CompareConfig(SearchConfig, ComparisonConfig):
         for arm in self.arms:
             if arm.baseline == "target_alone":
                 raise ValueError("target_alone is for assays; to train on texts of the target, name them as a source")
+            if arm.own_rows is not None:
+                raise ValueError(f"the arm {arm.title}: own_rows is for assays; remove it")
             if not self.targets and arm.searches:
                 raise ValueError(f"the arm {arm.title} needs targets; add some, or remove the arm")
             if arm.proxy is not None and arm.proxy.kind == "neural" and self.proxy.kind == "ngram":

@@ -55,15 +55,16 @@ def _comparisons(summary: Mapping[str, Any], search: Mapping[str, Any]) -> list[
 
     It was worth it only if the mixture is better than uniform at whatever cost that was trained, and worse than
     nothing: so what is worse decides first, the target alone before others, then the least favourable of the uniform
-    ones.
+    ones. Before all of them comes the target alone where the search chose it.
     """
     measure, alone = measure_of(summary), _alone(summary)
     uniform = {mixture["name"] for mixture in summary["mixtures"] if mixture["kind"] == "uniform"}
     found = [c for c in summary["comparisons"] if c["mixture"] == search["mixture"] and c["target"] == search["target"]]
 
-    def rank(c: Mapping[str, Any]) -> tuple[bool, bool, bool, int]:
+    def rank(c: Mapping[str, Any]) -> tuple[bool, bool, bool, bool, int]:
         state = _state(c, measure)
         return (
+            not (c["over"] in alone and _identical(c)),
             state != "worse",
             state != "worse" or c["over"] not in alone,
             c["over"] not in uniform,
@@ -76,6 +77,11 @@ def _comparisons(summary: Mapping[str, Any], search: Mapping[str, Any]) -> list[
 def _alone(summary: Mapping[str, Any]) -> set[str]:
     """Return the mixtures that are the target's own rows alone."""
     return {mixture["name"] for mixture in summary["mixtures"] if mixture["kind"] == "target_alone"}
+
+
+def _identical(comparison: Mapping[str, Any]) -> bool:
+    """Whether the two mixtures are the same, in every seed."""
+    return bool(comparison["difference"] == 0 == comparison["low"] == comparison["high"])
 
 
 def _state(comparison: Mapping[str, Any], measure: Measure) -> str:
@@ -91,6 +97,14 @@ def _from_training(summary: Mapping[str, Any], found: Sequence[Mapping[str, Any]
     difference, over, state = first["difference"], first["over"], _state(first, measure)
     if first.get("word") == "unverified" and first["low"] is not None:
         return {"state": state, "title": "Unverified", "figure": "", "text": first["verdict"] + _also(others, measure)}
+    if over in _alone(summary) and _identical(first):
+        text = "The search chose the target's own rows alone: they were the best out of fold."
+        return {
+            "state": state,
+            "title": "Train on the target alone",
+            "figure": "",
+            "text": text + _also(others, measure),
+        }
     titles = {
         "open": "Trained and compared, without an interval",
         "better": f"Better than {over}",
