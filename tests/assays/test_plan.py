@@ -5,7 +5,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 from toys import SMALL, planted
 
-from mixwright.assays import AssayTable, Booster, split_target
+from mixwright.assays import AssaySearch, AssayTable, Booster, split_target
+from mixwright.assays.judge import average_precision
 from mixwright.assays.plan import calibrate, make_plan, with_same_sources
 from mixwright.assays.splits import whole_target
 from mixwright.errors import InputError
@@ -171,3 +172,31 @@ def test_likelihoods_are_finite_and_those_of_the_labels() -> None:
 def test_bad_boosters(settings) -> None:
     with pytest.raises(InputError, match="should"):
         Booster(**settings)
+
+
+def test_rare_positives_are_in_every_fold() -> None:
+    n, rng = 3000, np.random.default_rng(0)
+    X = rng.normal(size=(n, 4))
+    rare = np.argsort(-X[:, 0])[:12]
+    labels = np.stack([np.isin(np.arange(n), rare), X[:, 0] + rng.normal(size=n) > 1], axis=1).astype(float)
+    table = AssayTable.from_arrays(X, labels, ["target", "screen"])
+    for seed in range(5):
+        split = split_target(table, "target", "random", 0.25, seed)
+        plan = make_plan(table, split, model=SMALL, seed=seed)
+        assert plan.sources == ("screen", "target")
+        ones = plan.fold[split.train][plan.labels == 1]
+        assert sorted(np.bincount(ones, minlength=5)) == [1, 2, 2, 2, 2]
+    search = AssaySearch("target", classifier=SMALL).fit(table, split=split)
+    assert average_precision(table.labels[split.test, 0], search.predict_proba(table)[split.test, 1]) > 0.1
+
+
+def test_too_few_positives_are_refused_with_the_way_out() -> None:
+    labels = np.stack([np.arange(60) < 3, np.arange(60) % 2], axis=1).astype(float)
+    table = AssayTable.from_arrays(np.arange(60)[:, None], labels, ["target", "other"])
+    with pytest.raises(InputError, match=r"found .* 1 with 1; it takes 4 molecules of each class .*AssaySearch"):
+        split_target(table, "target")
+    molecules = np.where(np.arange(60) < 3, 0, np.arange(60))  # three rows of one molecule
+    same = AssayTable.from_arrays(np.arange(60)[:, None], labels, ["target", "other"], molecules=molecules)
+    with pytest.raises(InputError, match=r"'target' has one class once a fold is left out .*own_rows: false"):
+        make_plan(same, whole_target(same, "target"), model=SMALL)
+    assert make_plan(same, whole_target(same, "target"), model=SMALL, own_rows=False).sources == ("other",)
