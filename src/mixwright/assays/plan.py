@@ -288,7 +288,7 @@ def _folds(split: Split, labels: NDArray[np.int8], folds: int, seed: int) -> Int
     """
     Return the fold of each row of the table: by the groups of the target's training rows, -1 elsewhere.
 
-    `labels` are those of the training rows: groups with a 1 are spread over the folds, however few they are.
+    `labels`, one per training row, decide: groups with a 1 are spread over the folds, however few they are.
     """
     held = np.unique(split.groups[split.train])
     if len(held) < folds:

@@ -56,9 +56,9 @@ def try_out(plan: AssayPlan, weights: Mapping[str, Array]) -> Trial:
     Return how mixtures rank the target's training rows.
 
     The programme takes the model of a mixture for the mixture of the proxies, and the likelihood for the goal. Neither
-    is exact: borrowed rows whose labels mean something else can spoil a ranking that own rows alone make good, and few
-    own rows one that borrowed rows make good. So each is trained as the final model is, once for each of the proxies'
-    folds, and ranks what it has not seen.
+    is exact: borrowed rows whose labels mean something else can harm the ranking of a model that is good without them,
+    and so can a few own rows. So each is trained as the final model is, once for each of the proxies' folds, and ranks
+    what it has not seen.
 
     Parameters
     ----------
