@@ -95,7 +95,7 @@ class Cell:
     notes
         Sentences that belong beside the result.
     clean
-        {target: held-out loss} on those documents alone that are in no source, where others are.
+        {quantity: {target: value}} on those held-out rows alone that are in no source, where others are.
     """
 
     arm: str
@@ -112,7 +112,7 @@ class Cell:
     start: Mapping[str, float] | None = None
     notes: Sequence[str] = ()
     source_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    clean: Mapping[str, float] = field(default_factory=dict)
+    clean: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def total_cost(self) -> int:

@@ -159,7 +159,7 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
             table = {a.name: [value(a, seed, target) for seed in found.seeds] for a in found.arms}
             measure = _measure(found, target, "target", quantity, table, headline=number == 0)
             measures.append(measure)
-            if quantity.name == LOSS.name and target in found.held_out:
+            if target in found.held_out:
                 _doubt(found, measure, quantity)
             losses = (m for m in measures if (m["name"], m["quantity"]) == (target, LOSS.name) and m is not measure)
             doubt_of_several(measure, list(losses))  # what is measured on the same documents is in the same doubt
@@ -182,7 +182,9 @@ def _doubt(found: Comparison, measure: dict[str, Any], quantity: Quantity) -> No
     rest = {d["arm"]: d["word"] for d in measure["differences"]}
     if overlap and clean >= FEWEST_JUDGED:
         cells = {a.name: [found.cell(a, seed, target) for seed in found.seeds] for a in found.arms}
-        table = {arm: [cell.clean.get(target, math.nan) for cell in own] for arm, own in cells.items()}
+        table = {
+            arm: [cell.clean.get(quantity.name, {}).get(target, math.nan) for cell in own] for arm, own in cells.items()
+        }
         known = np.isfinite(list(table.values())).all()
         own = _measure(found, target, "target", quantity, table)["differences"] if known else []
         rest = dict.fromkeys(rest, "not known: run it again in a new folder") | {d["arm"]: d["word"] for d in own}

@@ -37,6 +37,7 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
     def __init__(self, config: ComparePreferenceConfig, folder: Path) -> None:
         super().__init__(config, folder)
         self._costs: dict[tuple[int, str], float] = {}  # of each specialist, in pairs
+        self._by_heart: dict[str, str] = {}  # {source: a sentence}, of the first seed whose specialist over-fitted
 
     @property
     def title(self) -> str:
@@ -111,7 +112,10 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
                 for seed, name in wanted
             ]
             made = run_all(works, limits, progress, "specialists")
-            self._costs = dict(zip(wanted, made, strict=True))
+            self._costs = {key: cost for key, (cost, _) in zip(wanted, made, strict=True)}
+            for (seed, name), (_, note) in zip(wanted, made, strict=True):
+                if note:
+                    self._by_heart.setdefault(name, f"seed {seed}: {note}")
         cells = [(seed, number) for seed in self.seeds for number in range(len(config.arms))]
         works = []
         for seed, number in cells:
@@ -162,6 +166,7 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
                 f"the specialists of a seed cost as much as training on {whole:,.0f} pairs (a pair that is only scored "
                 f"counts a third), {how}; the excess of every arm is over the specialists of its own seed"
             )
+        notes += self._by_heart.values()
         return notes
 
     def budget(self) -> Mapping[str, Any]:

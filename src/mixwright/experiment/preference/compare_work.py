@@ -23,6 +23,7 @@ from mixwright.files import atomic_write, fingerprint
 from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.losses import PairLoss
 from mixwright.preference.merges import merge
+from mixwright.preference.specialists import overfit_note
 from mixwright.training.model import no_bars
 
 _HELD_OUT = "held_out.npz"
@@ -68,10 +69,13 @@ def steps_of(config: ComparePreferenceConfig, folder: Path, arm: PreferenceArmCo
     return checked_share(steps, config.training.batch_size, cost, f"the arm {arm.title}")
 
 
-def specialist_work(config: ComparePreferenceConfig, folder: Path, seed: int, name: str, report: Report) -> float:
-    """Train a specialist with a seed; return what it cost, in pairs."""
-    job = SpecialistJob(name, seed, _of_seed(folder, seed), _kept(config), report)
-    return opened(config, folder).get(job).pairs
+def specialist_work(
+    config: ComparePreferenceConfig, folder: Path, seed: int, name: str, report: Report
+) -> tuple[float, str | None]:
+    """Train a specialist with a seed; return what it cost, in pairs, and a sentence if it learned them by heart."""
+    maker = opened(config, folder)
+    found = maker.get(SpecialistJob(name, seed, _of_seed(folder, seed), _kept(config), report))
+    return found.pairs, overfit_note(name, found.train, found.test, maker.work.loss)
 
 
 def _kept(config: ComparePreferenceConfig) -> bool:

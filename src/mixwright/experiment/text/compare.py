@@ -217,12 +217,16 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         ]
 
     def _with_clean(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Return a training's figures with the losses on documents that are in no source, in place of every one's."""
-        documents, clean = result.pop("documents", {}), {}  # none in runs of former versions
-        for target, (nats, tokens) in documents.items():
-            kept = self.contamination.clean(target)
-            if kept.any() and not kept.all():
-                clean[target] = float(np.sum(np.array(nats)[kept]) / np.sum(np.array(tokens)[kept]))
+        """Return a training's figures with those of documents that are in no source, in place of every one's."""
+        documents, right = result.pop("documents", {}), result.pop("right", {})  # none in runs of former versions
+        clean: dict[str, dict[str, float]] = {LOSS.name: {}, ACCURACY.name: {}}
+        kept = {target: self.contamination.clean(target) for target in documents}
+        for target in (name for name, rows in kept.items() if rows.any() and not rows.all()):
+            nats, tokens = (np.array(values)[kept[target]] for values in documents[target])
+            clean[LOSS.name][target] = float(nats.sum() / tokens.sum())
+            own = np.array(right.get(target, ()), float)  # nan where there was nothing to choose
+            if own.size and np.isfinite(own[kept[target]]).any():
+                clean[ACCURACY.name][target] = float(np.nanmean(own[kept[target]]))
         return {**result, "clean": clean}
 
     @property

@@ -97,8 +97,9 @@ def _lost_text(tokenizer: Any, prompt: Text, wholes: list[Any], own: dict[str, A
         return str(tokenizer.apply_chat_template(messages, tokenize=False, **more, **own))
 
     asked, last = text_of(prompt, add_generation_prompt=True), str(prompt[-1]["content"]).strip()  # type: ignore[index]
-    at = asked.rfind(last)
-    messages_end = at + len(last) if at >= 0 else _common(asked, text_of(prompt))
+    messages_end = _common(asked, text_of(prompt))  # what comes after is the generation prompt: "hi" is in <think>, too
+    if (at := asked.rfind(last, 0, messages_end)) >= 0:
+        messages_end = at + len(last)
     found = ""
     for whole in map(text_of, wholes):
         end = _common(asked, whole)
