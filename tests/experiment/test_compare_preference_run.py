@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -123,6 +124,23 @@ def test_stopped_and_resumed_and_with_a_later_arm_the_table_is_the_same(data, do
     wanted = [row for row in rows_of(done[0]) if row["arm"] in ("uniform", "AMAS", "pooled", "merge ties")]
     key = lambda row: (row["arm"], row["seed"], row["quantity"], row["measured_on"])  # noqa: E731
     assert sorted(rows_of(tmp_path / "run"), key=key) == sorted(wanted, key=key)
+
+
+def test_specialists_that_learned_their_pairs_by_heart_are_noted(data, tmp_path) -> None:
+    rng, sources = random.Random(0), {}
+    for name in ("one", "two"):  # which answer is right is a matter of chance: there is nothing else to learn
+        answers = [rng.sample(["abc", "bca", "cab", "acb", "bac", "cba"], 2) for _ in range(60)]
+        rows = [{"prompt": f"{i}: ", "chosen": good, "rejected": bad} for i, (good, bad) in enumerate(answers)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        sources[name] = str(tmp_path / f"{name}.jsonl")
+    specialists = {"epochs": 60, "learning_rate": 0.02}
+    config = make(data, sources=sources, held_out=0.4, arms=["uniform", AMAR], specialists=specialists, seeds=2)
+    notes = drive(config, tmp_path / "run")["notes"]
+    found = [note for note in notes if "learned its pairs by heart" in note]
+    assert found
+    assert all(note.startswith(("seed 3: the specialist of ", "seed 4: the specialist of ")) for note in found)
+    assert len(found) == len({note.split(" learned")[0].split(" of ")[1] for note in found})  # one of each source
+    assert [n for n in drive(config, tmp_path / "run")["notes"] if "by heart" in n] == found  # after a resume, too
 
 
 def test_the_cost_of_specialists_can_be_taken_off(data, tmp_path) -> None:

@@ -52,6 +52,11 @@ def test_every_arm_is_measured_on_every_target_and_source(done):
     accuracy = [float(r["value"]) for r in rows if r["quantity"] == "accuracy"]
     assert accuracy
     assert all(0 <= value <= 1 for value in accuracy)
+    held = next(t["held_out_documents"] for t in summary["targets"] if t["name"] == "quiz")
+    for result in trainings(folder / "run"):
+        right = result["right"]["quiz"]  # of each question: those that are in a source are counted without it
+        assert (set(right), len(right)) == ({0.0, 1.0}, held)
+        assert result["values"]["accuracy"]["quiz"] == pytest.approx(np.mean(right))
     measures = {(m["name"], m["quantity"]): m for m in summary["measures"]}
     own = [r for r in rows if (r["arm"], r["mixture_for"], r["measured_on"]) == ("mixmin", "quiz", "target quiz")]
     own = [float(r["value"]) for r in own if r["quantity"] == "held-out loss"]

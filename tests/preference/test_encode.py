@@ -136,6 +136,21 @@ def test_what_a_template_opens_an_answer_with_at_inference_alone_is_noted() -> N
     assert encode_pairs(read_pairs(opened, "a"), tokenizer, max_length=None).notes == ()
 
 
+ANSWERS = {"chosen": "Paris.", "rejected": "Rome."}
+
+
+def test_a_short_question_that_is_also_in_the_generation_prompt_is_no_fault() -> None:
+    template = THINKS.replace("<think>\n", "<think>\n\n</think>\n")
+    row = {
+        "prompt": [{"role": "user", "content": "hi"}],
+        **{side: [{"role": "assistant", "content": text}] for side, text in ANSWERS.items()},
+    }
+    tokenizer = small_tokenizer(template=template)
+    encoded = encode_pairs(read_pairs([row], "a"), tokenizer, max_length=None)
+    assert "without '<think>\\n\\n</think>\\n'" in encoded.notes[0]
+    assert tokenizer.decode(encoded.sequence(0, "chosen")[0]).endswith("<|assistant|>\nParis.</s>\n")
+
+
 def test_a_template_that_writes_the_prompt_in_another_way_before_an_answer_is_refused() -> None:
     message = r"row 2: .*'\(You are kind.*in the prompt alone and .* a part of the prompt would be scored as the answer"
     with pytest.raises(InputError, match=message):

@@ -154,12 +154,12 @@ def doubt_of(overlap: str, clean: int, word: str, rest: str) -> str:
 
 def doubt_of_several(joint: Mapping[str, Any], single: Sequence[Mapping[str, Any]]) -> None:
     """
-    Make verdicts unverified that rest on others: of several targets on each one's, of accuracy on the loss's.
+    Make verdicts on the average or the worst of several targets unverified where a target's own is in doubt.
 
     Parameters
     ----------
     joint, single
-        The measure, which is changed, and those that it rests on, as `summarise` has them.
+        The measure of all targets, which is changed, and the measures of each, as `summarise` has them.
     """
     doubts: dict[str, list[str]] = {}
     for measure in single:

@@ -161,8 +161,6 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
             measures.append(measure)
             if target in found.held_out:
                 _doubt(found, measure, quantity)
-            losses = (m for m in measures if (m["name"], m["quantity"]) == (target, LOSS.name) and m is not measure)
-            doubt_of_several(measure, list(losses))  # what is measured on the same documents is in the same doubt
         single = measures[len(measures) - len(targets) :]
         if len(targets) > 1:
             for name, join in (("average of targets", _mean), ("worst target", max if not quantity.higher else min)):

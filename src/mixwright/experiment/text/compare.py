@@ -100,7 +100,6 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         self.tokenizer = make_tokenizer(config, self.folder, self._prints, progress)
         self.sources = tokenize_sources(config, self.folder, self.tokenizer, self._prints, progress)
         check_sizes(config, self.sources)
-        self.contamination = Contamination(self.folder, self.tokenizer, self.targets, self.sources, progress)
         self._check_held_out()
         self._check_choices()
         known: dict[tuple[str, int, str | None], Training] = {}
@@ -110,6 +109,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             if not arm.searches:
                 known[arm.title, config.seed, None] = self._training(number, arm, config.seed, None, {})
         self._check_epochs(known)
+        self.contamination = Contamination(self.folder, self.tokenizer, self.targets, self.sources, progress)
 
     def plan(self) -> str:
         """Return what proxies, scores and trainings take."""
@@ -164,7 +164,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         context = self.config.final.context
         for target in self.targets:
             texts = list(
-                dict.fromkeys(c for q in held_out_questions(target) if q.others for c in (q.answer, *q.others))
+                dict.fromkeys(c for q in held_out_questions(target).values() if q.others for c in (q.answer, *q.others))
             )
             for text, ids in zip(texts, self.tokenizer.encode(texts), strict=True):
                 if len(ids) > context:
@@ -224,9 +224,9 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         for target in (name for name, rows in kept.items() if rows.any() and not rows.all()):
             nats, tokens = (np.array(values)[kept[target]] for values in documents[target])
             clean[LOSS.name][target] = float(nats.sum() / tokens.sum())
-            own = np.array(right.get(target, ()), float)  # nan where there was nothing to choose
-            if own.size and np.isfinite(own[kept[target]]).any():
-                clean[ACCURACY.name][target] = float(np.nanmean(own[kept[target]]))
+            if target in right:
+                own = [one for one, keep in zip(right[target], kept[target], strict=True) if keep]
+                clean[ACCURACY.name][target] = share_right(own)
         return {**result, "clean": clean}
 
     @property
@@ -313,7 +313,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             raise InputError(
                 f"{config.where('arms', str(number))}: the arm {arm.title} has {config.final.tokens:,} tokens, but "
                 f"finding its mixture costs as much as training on {charge:,}; raise final: tokens, lower proxy: "
-                "tokens, give fewer documents of the target (max_documents), or set charge: false"
+                "tokens, give fewer documents of the target (max_documents), or set charge_search: false"
             )
         return (config.final.tokens - charge) // step
 

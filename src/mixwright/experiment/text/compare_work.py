@@ -15,7 +15,7 @@ from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
 from mixwright.experiment.text.config import MixMinConfig
-from mixwright.experiment.text.evaluation import MEASURED_TOKENS, HeldOut
+from mixwright.experiment.text.evaluation import MEASURED_TOKENS, HeldOut, share_right
 from mixwright.experiment.text.inputs import Target, TokenSource, open_sources, read_target
 from mixwright.experiment.text.mixtures import search_mixture
 from mixwright.experiment.text.proxies.counts import count_notes, is_cut, score_by_counts
@@ -278,8 +278,8 @@ class _TrainingWork:
         model = build_model(path, self._opened.tokenizer, context, self._config.seed)
         nats, tokens = self._held.documents(model)
         values = {LOSS.name: {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}}
-        if accuracy := self._held.accuracy(model):
-            values["accuracy"] = accuracy
+        if right := self._held.right(model):
+            values["accuracy"] = {name: share_right(own) for name, own in right.items()}
         ledger = {line["source"]: line for line in trained.ledger["sources"]}
         start = None
         if self._arm is not None:
@@ -291,6 +291,7 @@ class _TrainingWork:
             "start": start,
             "values": values,
             "documents": {name: [nats[name].tolist(), tokens[name].tolist()] for name in nats},
+            "right": right,
             "source_loss": self._held.measured_source_losses(model),
             "curve": self._held.curve(trained.curve),
             "steps": trained.steps,

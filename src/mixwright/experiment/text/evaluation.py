@@ -19,7 +19,7 @@ from mixwright.experiment.text.held_out import (
     reported_pieces,
     strategy_pieces,
 )
-from mixwright.experiment.text.inputs import Target, TokenSource, held_out_questions
+from mixwright.experiment.text.inputs import Target, TokenSource, held_out_questions, held_out_texts
 from mixwright.experiment.text.proxies.scores import encode, target_rows
 from mixwright.files import fingerprint
 from mixwright.strategy import Strategy
@@ -140,7 +140,7 @@ class HeldOut:
         }
         prints = {t.name: t.fingerprint for t in self.targets}
         for target in self.targets:  # the choices that accuracy depends on are not in every target's own
-            if questions := [[q.prompt, q.answer, *q.others] for q in held_out_questions(target)]:
+            if questions := [[q.prompt, q.answer, *q.others] for q in held_out_questions(target).values()]:
                 prints[target.name] = fingerprint([target.fingerprint, questions])
         return {"targets": prints, "sources": held}
 
@@ -198,11 +198,16 @@ class HeldOut:
         A choice counts with its log-likelihood given the prompt per character, so that long choices are not at a
         disadvantage. Targets of documents are left out, and questions with one choice alone.
         """
+        return {name: share_right(right) for name, right in self.right(model).items()}
+
+    def right(self, model: Any) -> dict[str, list[float | None]]:
+        """Return, for each target of questions, 1 or 0 for each held-out row [d]: was it answered right; None: one choice."""
         found = {}
         for target in self.targets:
-            questions = [q for q in held_out_questions(target) if q.others]
+            questions = {text: q for text, q in held_out_questions(target).items() if q.others}
             if questions:
-                found[target.name] = self._share_right(model, questions)
+                outcome = dict(zip(questions, self._right(model, list(questions.values())), strict=True))
+                found[target.name] = [outcome.get(text) for text in held_out_texts(target)]
         return found
 
     def curve(self, watched: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -220,7 +225,7 @@ class HeldOut:
     def _loss(self, model: Any, rows: TargetRows) -> float:
         return evaluate(model, rows, self.batch_size).loss
 
-    def _share_right(self, model: Any, questions: Sequence[Question]) -> float:
+    def _right(self, model: Any, questions: Sequence[Question]) -> list[float]:
         pairs = [(q.prompt, choice) for q in questions for choice in (q.answer, *q.others)]
         prompts = self.tokenizer.encode([prompt for prompt, _ in pairs])
         choices = self.tokenizer.encode([choice for _, choice in pairs])
@@ -228,4 +233,10 @@ class HeldOut:
         nats = evaluate(model, rows, self.batch_size).nats
         per_character = nats / np.array([len(choice) for _, choice in pairs])
         ends = np.cumsum([1 + len(q.others) for q in questions])[:-1]
-        return float(np.mean([part[0] < part[1:].min() for part in np.split(per_character, ends)]))
+        return [float(part[0] < part[1:].min()) for part in np.split(per_character, ends)]
+
+
+def share_right(right: Sequence[float | None]) -> float:
+    """Return how often a row with several choices was answered right; NaN if there is none."""
+    known = [one for one in right if one is not None]
+    return sum(known) / len(known) if known else float("nan")

@@ -213,17 +213,22 @@ def read_target(name: str, target: TargetConfig, where: str) -> Target:
     return Target(name, target, list(search), list(held_out), digest.hexdigest()[:16], tuple(items.notes))
 
 
-def held_out_questions(target: Target) -> list[Question]:
-    """Return the held-out questions of a target, with their choices; none where it is made of documents."""
+def held_out_questions(target: Target) -> dict[str, Question]:
+    """Return the held-out questions of a target by `held_out_texts`; none where it is made of documents."""
     config = target.config
     if config.kind != "questions":
-        return []
+        return {}
     kept: dict[str, Question] = {}
     for question in read_questions(config.path, prompt=config.prompt, at_most=config.max_documents):
         text = _question_text(config, question)
         if is_held_out(text, config.held_out, _TARGET_SALT):
             kept[text] = question
-    return list(kept.values())
+    return kept
+
+
+def held_out_texts(target: Target) -> list[str]:
+    """Return [d] the texts of a target's held-out rows."""
+    return [row if isinstance(row, str) else _question_text(target.config, row) for row in target.held_out]
 
 
 def _question_text(config: TargetConfig, question: Question) -> str:
