@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import operator
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from numbers import Real
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from mixwright.errors import InputError
+
+_INDEX = re.compile(r"index|level_\d+|Unnamed: \d+|__index_level_\d+__")  # what pandas calls an index that it writes
 
 
 def unique_names(names: Iterable[str], what: str = "sources") -> tuple[str, ...]:
@@ -44,6 +47,11 @@ def unique_names(names: Iterable[str], what: str = "sources") -> tuple[str, ...]
     if not checked:
         raise InputError(f"there should be at least one name in {what}, found none; name at least one")
     return tuple(checked)
+
+
+def is_index(name: str, at: int) -> bool:
+    """Return whether the column at a position is an index by its name; that of a .csv file may have none."""
+    return bool(_INDEX.fullmatch(name)) or (at == 0 and not name.strip())
 
 
 def _is_unicode(text: str) -> bool:

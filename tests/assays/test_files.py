@@ -156,10 +156,37 @@ def test_codings_of_words_and_lists(tmp_path) -> None:
             read_assays(path, labels=["a"], coding=wrong)
 
 
+def test_an_index_is_no_assay(tmp_path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"smiles": ["C", "CC", "CCC", "CO"], "a": [0, 1, 0, 1], "b": [1, 0, 1, 0]}).iloc[[1, 3, 2]]
+    frame.to_csv(tmp_path / "a.csv")  # its index has no name
+    frame.to_parquet(tmp_path / "b.parquet")
+    frame.reset_index().to_csv(tmp_path / "c.csv", index=False)
+    for name, index in (("a.csv", ""), ("b.parquet", "__index_level_0__"), ("c.csv", "index")):
+        table = read_assays(tmp_path / name)
+        assert table.assays == ("a", "b")
+        assert table.notes == ((f"The column {index!r} was left out: it is an index.",) if index else ())
+    assert read_assays(tmp_path / "c.csv", ignore=["index", "b"]).assays == ("a",)
+    with pytest.raises(InputError, match="assay 'index' should be 0, 1 or missing, found 3 in row 1"):
+        read_assays(tmp_path / "c.csv", labels=["index", "a"])
+
+
+def test_values_that_may_be_words_for_labels_are_listed(tmp_path) -> None:
+    path = tmp_path / "words.csv"
+    path.write_text("smiles,a\nC,Active\nCC,Inactive\nCCC,\nCO,Unclear\n")
+    says = (
+        r"say what 'Active', 'Inactive', 'Unclear' mean: coding: \{active: \.\.\., inactive: \.\.\., missing: \.\.\.\}"
+    )
+    with pytest.raises(InputError, match=says):
+        read_assays(path)
+    coding = {"active": "Active", "inactive": "Inactive", "missing": "Unclear"}
+    assert read_assays(path, coding=coding).labels[:, 0].tolist() == [1, 0, -1, -1]
+
+
 def test_columns_can_be_ignored(tmp_path) -> None:
     path = write_csv(tmp_path / "t.csv", columns(mol_id=[f"TOX{i}" for i in range(32)], meta_day=list(range(32))))
     with pytest.raises(
-        InputError, match=r"assay 'mol_id' .* found 'TOX0' in row 0; .* leave the column out \(ignore\)"
+        InputError, match=r"assay 'mol_id' .* found 'TOX0' in row 0; .* leave the column out: ignore: \[mol_id\]"
     ):
         read_assays(path)
     assert read_assays(path, ignore=["mol_id", "meta_*"]).assays == ("a", "b")

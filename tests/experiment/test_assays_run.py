@@ -330,6 +330,15 @@ def test_where_the_target_alone_is_better_that_is_the_headline(done: Path) -> No
     assert "Better than uniform" not in page
 
 
+def test_a_search_over_one_source_has_nothing_to_decide(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    config = load("search", write_config(tmp_path, sources=["twin"], split={"seeds": 1}))
+    lines: list[str] = []
+    summary = drive(config, tmp_path / "run", lambda stage, done, total, note="": lines.append(note))
+    assert "There is one source, twin, so there is nothing to decide: its weight is 1." in summary["notes"]
+    assert "1 seed: 1 proxy (once for each fold), 5 final models" in lines
+
+
 def test_another_classifier_and_the_targets_own_rows(tmp_path: Path) -> None:
     write_table(tmp_path)
     changes = {"classifier": "sklearn.linear_model.LogisticRegression", "own_rows": True, "split": {"seeds": 1}}

@@ -184,6 +184,7 @@ def test_arms_share_the_counts_and_are_charged_nothing(tmp_path: Path, monkeypat
         ({"proxy": {"kind": "ngram", "order": 0}}, "order"),
         ({"proxy": "ngram", "final": {"equal_cost": True}}, "equal_cost needs neural proxies"),
         ({"quick": "soon"}, "quick"),
+        ({"quick": True, "proxy": {"token": 5000}}, r"proxy\.token: there is no such key; did you mean 'tokens'"),
     ],
 )
 def test_bad_configurations(tmp_path: Path, changes: dict[str, Any], says: str) -> None:

@@ -199,6 +199,7 @@ def test_several_targets_units_and_equal_cost(tmp_path: Path) -> None:
     assert root.evidence["notes"] == [
         "this mixture is for the target mix alone; those of the others: search/exam/answer/mixture.json"
     ]
+    assert summary["notes"][0] == root.evidence["notes"][0].replace("this mixture", "mixture.json")
     first, second = summary["verdict"].splitlines()
     assert first.startswith("search_mix_token on mix: ")
     assert second.startswith("search_exam on exam: ")

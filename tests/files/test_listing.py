@@ -148,6 +148,7 @@ def test_patterns_and_lists(write, tmp_path):
             r"git -C \S+ lfs",
         ),
         (lambda p: p.write_text("/annex/objects/SHA256E-s9--0.jsonl\n"), r"git -C \S+ annex get a.jsonl"),
+        (lambda p: p.write_text("../.git/annex/objects/x/SHA256E-s9--0"), r"git -C \S+ annex get a.jsonl"),
         (lambda p: os.symlink("../.git/annex/objects/x/SHA256E-s9--0", p), r"git -C \S+ annex get a.jsonl"),
         (lambda p: Path(f"{p}.dvc").write_text("outs:\n- md5: 0\n  path: a.jsonl\n"), r"dvc pull \S+/a.jsonl.dvc"),
     ],
@@ -158,6 +159,12 @@ def test_pointers_name_the_command_that_fetches_the_data(write, tmp_path, make, 
     make(tmp_path / "web" / "a.jsonl")
     with pytest.raises(InputError, match=f"found only a pointer of .*run: {command}"):
         list(read_documents(tmp_path / given))
+
+
+def test_an_address_is_to_be_downloaded_first():
+    for address in ("https://example.org/a.jsonl", "s3://bucket/a"):
+        with pytest.raises(InputError, match="found nothing; download it first"):
+            list_files(address)
 
 
 def test_a_dvc_file_beside_its_data_is_left_out(write, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mixwright.errors import InputError
+from mixwright.files.csv_rows import header, open_csv
 from mixwright.files.packed import MEMORY
 from mixwright.files.rows import placed_items
 from mixwright.text import read_documents, read_questions
@@ -112,3 +113,28 @@ def test_views_are_read_by_every_reader(tmp_path):
     answers = {"chosen": pyarrow.array(["x"], view), "rejected": pyarrow.array(["y"], view)}
     parquet.write_table(pyarrow.table({"prompt": pyarrow.array(["a"], view), **answers}), path)
     assert read_pairs(path, "web").prompt == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "-21.2,-46.3\n-22.1,-40.9\n",
+            "names of its columns in the first line, found numbers such as -21.2; add a line",
+        ),
+        (
+            "CCO,0.0,1.0,\nCCN,1.0,,0.0\n",
+            "names of its columns in the first line, found numbers such as 0.0; add a line",
+        ),
+        ("a;b\n-1;-2\n", "commas between its cells, found semicolons; write it with commas"),
+        ("a\tb\n-1\t-2\n", "commas between its cells, found tabs"),
+    ],
+)
+def test_a_first_line_without_names_or_commas(tmp_path, text, says):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=says), open_csv(path) as rows:
+        header(path, rows)
+    path.write_text("smiles,0,1,0.5\nC,1,0,1\n")  # a data frame counts its columns
+    with open_csv(path) as rows:
+        assert header(path, rows) == ["smiles", "0", "1", "0.5"]

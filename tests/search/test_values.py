@@ -29,6 +29,7 @@ WRONG = {  # columns that are no sources: each would win, or take weight
     "minus_time": lambda rng: -np.sort(rng.random(N)),
     "temperature": lambda rng: np.full(N, -0.7),
     "score": lambda rng: rng.random(N) - 0.2,
+    "mean_log_p": lambda rng: -rng.random(N) / 50,  # of each token, beside sums
 }
 
 

@@ -14,6 +14,7 @@ from mixwright.assays.data import AssayTable, contradictions, listed, missing_na
 from mixwright.assays.fingerprints import Fingerprint, read_smiles
 from mixwright.assays.labels import Coding, LabelRule, Threshold
 from mixwright.assays.long import check_long, gather, names_of
+from mixwright.checks import is_index
 from mixwright.errors import InputError, missing_extra
 from mixwright.files.csv_rows import header, open_csv
 from mixwright.files.kinds import kind_of
@@ -91,14 +92,15 @@ def read_assays(
     rule = LabelRule(coding, threshold, active)
     names = _names_of(paths)
     roles = {"molecule": molecule, "time": time, "part": part, "assay": assay}
-    wide, wanted, others = _choose(
-        paths, list(names), smiles, features, [value] if value else labels, ignore or (), roles
-    )
+    named = {smiles, value, *(labels or ()), *roles.values()}
+    indices = [name for name in names if is_index(name, 0) and name not in named]
+    ignore = [*(ignore or ()), *(name for name in indices if name not in (ignore or ()))]
+    wide, wanted, others = _choose(paths, list(names), smiles, features, [value] if value else labels, ignore, roles)
     columns = _columns(paths, names, [*([smiles] if smiles and not wide else []), *wide, *others.values()], wanted)
     _fill(columns, paths, names, molecule, [name for name in columns if name not in (*wanted, assay)])
     if not len(columns[wanted[0]]):
         raise InputError(f"{paths[0]} should have at least one row, found none; add the rows")
-    notes: list[str] = []
+    notes = [f"The column {name!r} was left out: it is an index." for name in indices if name]
     if assay and value:
         gathered = gather(columns, assay, value, labels, rule)
         wanted, read, columns, first = list(gathered.assays), gathered.labels, gathered.columns, gathered.rows

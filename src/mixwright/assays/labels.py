@@ -17,6 +17,7 @@ Coding = Mapping[str, Any]
 """{"active": value, "inactive": value, "missing": value}: each a number or a text, or a list of them."""
 
 _MEANS = {"active": 1, "inactive": 0, "missing": MISSING}
+_FEW = 6  # different values of a column that may be words for active, inactive and missing
 _WAYS = (
     "coding: {active: 1, inactive: -1, missing: 0}, or {active: 1, inactive: 0, missing: -1}; a gap (NaN, None, an "
     "empty cell) is always missing (in Python: AssayTable.from_arrays(..., coding=...))"
@@ -170,7 +171,7 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else repr(value)
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)
 
 
 def _ambiguous(signed: Mapping[str, int], zero: str) -> str:
@@ -194,7 +195,7 @@ def _meaning(coding: Coding) -> dict[Any, int]:
                     raise InputError(f"coding: {word} should be a number or a text, found {value!r}")
                 continue
             if plain in meaning:
-                raise InputError(f"coding should give each value one meaning, found {value!r} twice; correct it")
+                raise InputError(f"coding should give each value one meaning, found {_shown(plain)} twice; correct it")
             meaning[plain] = _MEANS[word]
     return meaning
 
@@ -213,9 +214,14 @@ def _mapped(
         wrong = np.array([label is None for label in labels])
         at = int(np.flatnonzero(wrong[index])[0])
         known = ", ".join(map(_shown, meaning))
-        ways = "add it to coding" if coded else "turn the column into 0/1 (a threshold), say what it means (coding)"
+        values = [_shown(value) for value in found if value is not None]
+        ways = "say from which value a row is active (threshold: ...)"
+        if coded:
+            ways = "add it to coding"
+        elif len(values) <= _FEW:
+            ways = f"say what {', '.join(values)} mean: coding: {{active: ..., inactive: ..., missing: ...}}"
         raise InputError(
             f"labels of assay {name!r} should be {known} or missing, found {_shown(found[index[at]])} in row "
-            f"{at if rows is None else int(rows[at])}; {ways}, or leave the column out (ignore)"
+            f"{at if rows is None else int(rows[at])}; {ways}, or leave the column out: ignore: [{name}]"
         )
     return np.array(labels, np.int8)[index]

@@ -11,6 +11,7 @@ from pathlib import Path
 from mixwright.errors import InputError
 from mixwright.files.opening import open_text
 
+_MARKS = {";": "semicolons", "\t": "tabs"}
 _LONGEST = 1 << 30  # characters of a cell; the module's own limit is 128 KiB
 
 
@@ -35,8 +36,25 @@ def open_csv(path: Path) -> Iterator[Iterator[list[str]]]:
 
 
 def header(path: Path, rows: Iterator[list[str]]) -> list[str]:
-    """Return the names in the first row; InputError if the file is empty."""
+    """Return the names in the first row; InputError if the file is empty, or begins with numbers or another mark."""
     names = next(rows, [])
     if not names:
         raise InputError(f"{path} should have a header and rows, found none; check the file")
+    if len(names) == 1 and (marks := [name for mark, name in _MARKS.items() if mark in names[0]]):
+        raise InputError(f"{path} should have commas between its cells, found {marks[0]}; write it with commas")
+    numbers = [name for name in names if _is_measured(name)]
+    if 2 * len(numbers) > sum(bool(name.strip()) for name in names):
+        raise InputError(
+            f"{path} should have the names of its columns in the first line, found numbers such as {numbers[0]}; add a "
+            "line with the names"
+        )
     return names
+
+
+def _is_measured(name: str) -> bool:
+    """Return whether a name is rather a value: a number, but not one of 0, 1, 2, as which columns may be counted."""
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return not name.strip().isdigit()

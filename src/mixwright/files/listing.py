@@ -16,6 +16,7 @@ Paths = Path | str | Sequence[Path | str]
 """A file, a folder, a pattern such as `web/**/*.jsonl`, or a list of them."""
 
 ROWS = (*LINES, ".parquet")
+_NETWORK = ("http:", "https:", "s3:", "gs:", "hf:", "az:")  # a part of the path that was an address
 _HIDDEN, _TEMPORARY, _OTHER = "hidden", "temporary or backup", "of another kind"
 _LEFTOVERS = ("~", ".tmp", ".temp", ".bak", ".orig", ".swp", ".swo", ".part", ".partial", ".crdownload")
 
@@ -102,7 +103,8 @@ def _files_of(
         refuse_pointer(path)
         if not glob.has_magic(str(path)):
             what = "the file that this link leads to" if path.is_symlink() else "a file or folder here"
-            raise InputError(f"{path}: there should be {what}, found nothing; check the path")
+            advice = "download it first" if any(part in _NETWORK for part in path.parts) else "check the path"
+            raise InputError(f"{path}: there should be {what}, found nothing; {advice}")
         named, inside = _matching(path, left_out)
         if "." in path.name:  # *.md asks for files of this kind, * does not; what is in a folder x.md/ nobody asked for
             found = sorted([*named, *_data_among(inside, kinds, texts, left_out)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mixwright.errors import InputError
 SIZE = 1024  # bytes; no pointer is larger
 _LFS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
 _ANNEX = b"/annex/objects/"
+_LINK = re.compile(rb"(\.\./)*\.git/annex/objects/[^\n]*\n?")
 
 
 def refuse_pointer(path: Path | str) -> None:
@@ -34,7 +36,8 @@ def refuse_beginning(path: Path, beginning: bytes) -> None:
     """Raise InputError if these are the first bytes of a pointer; see `refuse_pointer`."""
     if beginning.startswith(_LFS) and b"\noid sha256:" in beginning:
         raise _not_here(path, "Git LFS", f"git -C {_quoted(path.parent)} lfs pull")
-    if beginning.startswith(_ANNEX):
+    written_link = _LINK.fullmatch(beginning)  # git writes a link as a file where links are turned off
+    if beginning.startswith(_ANNEX) or written_link:
         raise _not_here(path, "git-annex", f"git -C {_quoted(path.parent)} annex get {_quoted(path.name)}")
     if path.suffix == ".dvc" and b"outs:" in beginning:
         raise _not_here(path, "DVC", f"dvc pull {_quoted(path)}")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright.checks import near, unique_names
+from mixwright.checks import is_index, near, unique_names
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.search.inputs import FEWEST_DOCUMENTS, Allowed, PerSource, Prior, check_settings, checked_seed
@@ -18,7 +18,6 @@ from mixwright.search.resampling.resample import improvement_interval, paired_er
 from mixwright.search.result import SearchResult, numbered, too_few_for_folds, warn_uncertified
 from mixwright.search.solver.cross_moments import cross_moments
 from mixwright.search.solver.squared_problem import SquaredFolds, SquaredProblem
-from mixwright.search.table.values import is_index
 
 Array = NDArray[np.float64]
 

@@ -56,7 +56,9 @@ class AssaySearchRun(Run[AssaysConfig]):
         """Return how many models are trained."""
         proxies = sum(len(plan.sources) for plan in self.plans)
         finals = len(self.plans) * len(self.config.final.mixtures)
-        return f"{len(self.plans)} seeds: {proxies:,} proxies (once for each fold), {finals:,} final models"
+        seeds, plural = len(self.plans), "" if len(self.plans) == 1 else "s"
+        trained = f"{proxies:,} prox{'y' if proxies == 1 else 'ies'} (once for each fold), {finals:,} final models"
+        return f"{seeds} seed{plural}: {trained}"
 
     def work(self, progress: Progress) -> dict[str, Any]:
         """Do all seeds; write `mixture.json`, `row_weights.parquet` and `whatif.json`."""

@@ -177,8 +177,15 @@ def _cost(runs: Sequence[SeedRun], reading: float) -> dict[str, Any]:
 
 
 def _notes(table: AssayTable, runs: Sequence[SeedRun], judge: Judge, few: str | None) -> list[str]:
-    notes = [*([few] if few else []), *table.notes, *runs[0].plan.notes, *runs[0].plan.split.notes]
-    notes += _tried(runs)
+    alone = [f"There is one source, {runs[0].plan.sources[0]}, so there is nothing to decide: its weight is 1."]
+    notes = [
+        *(alone if len(runs[0].plan.sources) == 1 else []),
+        *([few] if few else []),
+        *table.notes,
+        *runs[0].plan.notes,
+        *runs[0].plan.split.notes,
+        *_tried(runs),
+    ]
     if len(runs) > 1:
         weights = np.array([next(iter(run.searches.values()))["weights"] for run in runs])
         moved = float(np.abs(weights - weights.mean(0)).max())

@@ -34,6 +34,7 @@ from mixwright.experiment.text.compare_work import (
     training_work,
     unit_of,
 )
+from mixwright.experiment.text.evaluation import share_right
 from mixwright.experiment.text.inputs import (
     check_choice,
     check_enough,

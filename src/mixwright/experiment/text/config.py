@@ -339,7 +339,8 @@ class SearchConfig(TextConfig):
         if not isinstance(values, Mapping) or values.get("quick") is not True:
             return values
         proxy, final = ({"kind": v} if isinstance(v, str) else v for v in (values.get("proxy"), values.get("final")))
-        kept = {k: v for k, v in (proxy or {}).items() if k in ("order", "max_tokens", "context")}
+        without = set(ProxyConfig.model_fields) - {"order", "max_tokens", "context"}  # but unknown keys are errors
+        kept = {k: v for k, v in (proxy or {}).items() if k not in without}
         return {**values, "proxy": {**kept, "kind": "ngram"}, "final": {**(final or {}), "mixtures": []}}
 
     @model_validator(mode="after")

@@ -201,7 +201,7 @@ class HeldOut:
         return {name: share_right(right) for name, right in self.right(model).items()}
 
     def right(self, model: Any) -> dict[str, list[float | None]]:
-        """Return, for each target of questions, 1 or 0 for each held-out row [d]: was it answered right; None: one choice."""
+        """Return {target of questions: [d] 1 where a held-out row was answered right, else 0; None: one choice}."""
         found = {}
         for target in self.targets:
             questions = {text: q for text, q in held_out_questions(target).items() if q.others}

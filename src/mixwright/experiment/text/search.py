@@ -111,6 +111,8 @@ class TextSearchRun(Run[SearchConfig]):
         runs = self._final_runs(tokenizer, sources, trained, cost)
         summary = make_summary(self.config, self.targets, sources, searches, mixtures, runs, contamination)
         notes = left_out(self.targets, sources) + repeated(sources) + contamination.notes()
+        if len(self.targets) > 1:
+            notes.insert(0, f"mixture.json is {self._others(searches)}")
         notes += standing(summary["comparisons"], contamination) + self._repeats(mixtures, sources)
         if self.config.proxy.kind == "ngram":
             summary["proxies"] = self.config.proxy.words
@@ -217,15 +219,19 @@ class TextSearchRun(Run[SearchConfig]):
         if doubt := contamination.doubt_of_search(first["target"]):
             file = replace(file, verdict=doubted(file.verdict, doubt))
         if len(self.targets) > 1:
-            others = [f"{self._made(s).relative_to(self.folder)}" for s in searches if s["target"] != first["target"]]
-            note = f"this mixture is for the target {first['target']} alone; those of the others: {', '.join(others)}"
-            notes = [*file.evidence.get("notes", ()), note]
+            notes = [*file.evidence.get("notes", ()), f"this mixture is {self._others(searches)}"]
             file = replace(file, evidence={**file.evidence, "target": first["target"], "notes": notes})
         if file is not made:
             file.write(place)
             return
         with atomic_write(place) as handle:
             handle.write(self._made(first).read_text(encoding="utf-8"))
+
+    def _others(self, searches: list[dict[str, Any]]) -> str:
+        """Say which of several targets mixture.json is for, and where the other mixtures are."""
+        target = searches[0]["target"]
+        others = [f"{self._made(s).relative_to(self.folder)}" for s in searches if s["target"] != target]
+        return f"for the target {target} alone; those of the others: {', '.join(others)}"
 
     def _made(self, search: dict[str, Any]) -> Path:
         return self._place / "search" / folder_name(search["target"]) / search["unit"] / "mixture.json"

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mixwright.checks import near, unique_names
+from mixwright.checks import is_index, near, unique_names
 from mixwright.errors import InputError
 from mixwright.files.csv_rows import header, open_csv
 from mixwright.files.kinds import kind_of
 from mixwright.files.listing import the_file
 from mixwright.files.parquet import open_parquet, without_views
 from mixwright.search.table.rows import factorise
-from mixwright.search.table.values import Values, is_index, require_sources
+from mixwright.search.table.values import Values, require_sources
 
 SPECIAL = ("document", "weight", "target")
 _CHUNK = 8192  # rows of a .csv file that are converted at a time

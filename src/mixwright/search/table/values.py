@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -17,8 +16,8 @@ Values = Literal["log_likelihood", "loss", "bits", "perplexity", "probability"]
 
 ROUNDING = 1e-6  # a log-likelihood this far above 0 is a probability of 1
 SHORT = 12.0  # nats: a loss below this may be a mean per token, as few vocabularies are larger than exp(12)
+_NEARER = 50.0  # no two models of the same rows differ so; a mean per token and a sum do
 MANY = 8  # rows: logs fall from row to row by chance in one column of 40,000
-_INDEX = re.compile(r"index|level_\d+|Unnamed: \d+|__index_level_\d+__")  # what pandas calls an index that it writes
 _WHAT = {
     "loss": "losses in nats",
     "bits": "losses in bits",
@@ -29,11 +28,6 @@ SAY = (
     "say what the numbers are: values='loss', 'bits', 'perplexity' or 'probability', with tokens=... if they are means "
     "per token (in LikelihoodTable.from_file or from_array)"
 )
-
-
-def is_index(name: str, at: int) -> bool:
-    """Return whether the column at a position is an index by its name; that of a .csv file may have none."""
-    return bool(_INDEX.fullmatch(name)) or (at == 0 and not name.strip())
 
 
 def require_sources(where: str, raw: Mapping[str, Floats], values: Values | None) -> None:
@@ -47,6 +41,8 @@ def require_sources(where: str, raw: Mapping[str, Floats], values: Values | None
     odd = {name: _odd_sign(column, values) for name, column in raw.items()}
     if values is None and all(odd.values()):
         raise not_logs(where, *next(iter(raw.items())))
+    if values not in ("perplexity", "probability") and not any(odd.values()):
+        odd = {name: _odd_scale(name, raw) for name in raw}
     if all(odd.values()):  # densities, as was said: a column of another sign than the others would be no source
         odd = {}
     found = {name: reason for name, column in raw.items() if (reason := odd.get(name) or _unlike(column))}
@@ -178,6 +174,15 @@ def _odd_sign(column: Floats, values: Values | None) -> str:
     if values in ("perplexity", "probability") or not odd.any():
         return ""
     return f"numbers {side} 0, such as {float(column[odd][0]):.4g}"
+
+
+def _odd_scale(name: str, raw: Mapping[str, Floats]) -> str:
+    """Return what a column holds that is far nearer 0 than any other, such as means per token beside sums."""
+    sizes = {other: float(np.median(np.abs(column))) for other, column in raw.items()}
+    own, least = sizes.pop(name), min(sizes.values(), default=0.0)
+    if not 0 < _NEARER * own < least:
+        return ""
+    return f"numbers about {least / own:.0f} times nearer 0 than any other column's"
 
 
 def _unlike(column: Floats) -> str:
