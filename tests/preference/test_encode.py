@@ -159,6 +159,12 @@ def test_a_template_that_writes_the_prompt_in_another_way_before_an_answer_is_re
     assert encode_pairs(read_pairs(without_system, "a"), small_tokenizer(template=MOVED)).notes == ()
 
 
+def test_a_template_that_writes_no_answer_is_an_error_that_says_so() -> None:
+    template = "{% for m in messages %}{% if m.role != 'assistant' %}{{ m.content }}{% endif %}{% endfor %}"
+    with pytest.raises(InputError, match=r"5 of 5 pairs have an answer without tokens.*check that the chat template"):
+        encode_pairs(read_pairs(chat(PLAIN), "a"), small_tokenizer(template=template), max_length=200)
+
+
 def test_a_template_that_ends_every_text_with_eos_is_no_fault() -> None:
     template = TEMPLATE + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}"
     assert encode_pairs(read_pairs(chat(PLAIN), "a"), small_tokenizer(template=template), max_length=None).notes == ()

@@ -57,6 +57,8 @@ def with_adapter(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # what peft asks of a model
+            warnings.filterwarnings("ignore", ".*tie_word_embeddings")  # merge_adapter unties them
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set")  # peft sets it right by itself
             return get_peft_model(base, settings)
     except ValueError as error:
         raise InputError(f"targets should name layers that LoRA can adapt, found {targets}: {error}") from error

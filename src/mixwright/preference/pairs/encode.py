@@ -219,9 +219,12 @@ def encode_pairs(
             rows.append(i)
     notes = (*_notes(pairs.name, counts, settings), *notes_of_parts(pairs, lost))
     if not kept:
+        advice = "raise max_length, or choose long_prompts='truncate'"
+        if counts["empty"] == counts["pairs"]:
+            advice = "check that the chat template writes the messages of an assistant"
         raise InputError(
             f"source {pairs.name!r}: there should be at least one pair with max_length={max_length}, found none "
-            f"({'; '.join(notes)}); raise max_length, or choose long_prompts='truncate'"
+            f"({'; '.join(notes)}); {advice}"
         )
     tokens, offsets = _flat([part for three in kept for part in three])
     places: dict[str, Any] = {"label": pairs.label[rows], "number": pairs.number[rows], "labels": pairs.labels}
