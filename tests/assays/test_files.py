@@ -216,6 +216,7 @@ def test_several_files_are_joined_by_molecule(tmp_path) -> None:
     assert table.labels.tolist() == [[0, -1], [1, -1], [-1, 1], [1, 0], [1, 1]]
     assert table.rows.tolist() == [0, 1, 2, 3, 4]
     assert "such as CCO" in table.notes[0]  # a 0 in one file, a 1 in the other
+    assert read_assays([one, two, str(one)]).rows.tolist() == table.rows.tolist()  # a file that is named twice
 
 
 def test_features_come_from_the_file_that_has_them(tmp_path) -> None:

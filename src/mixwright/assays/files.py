@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -87,7 +88,7 @@ def read_assays(
     InputError
         File, column, label, feature or SMILES that is not as it should be (named).
     """
-    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    paths = list(dict.fromkeys([Path(path)] if isinstance(path, str | Path) else map(Path, path)))
     check_long(assay, value, ignore)
     rule = LabelRule(coding, threshold, active)
     names = _names_of(paths)
@@ -100,6 +101,8 @@ def read_assays(
     _fill(columns, paths, names, molecule, [name for name in columns if name not in (*wanted, assay)])
     if not len(columns[wanted[0]]):
         raise InputError(f"{paths[0]} should have at least one row, found none; add the rows")
+    if wide and standardise:
+        raise InputError("standardise is for SMILES; with columns of features give the standardised ones")
     notes = [f"The column {name!r} was left out: it is an index." for name in indices if name]
     if assay and value:
         gathered = gather(columns, assay, value, labels, rule)
@@ -108,41 +111,59 @@ def read_assays(
         read, said = rule.of_columns({name: columns[name] for name in wanted})
         notes += said
         first = np.arange(len(read))
-    n, kept = len(read), np.arange(len(read))
-    scaffolds, parents, texts = None, None, tuple[str, ...]()
-    described: dict[str, Any]
-    if wide:
-        if standardise:
-            raise InputError("standardise is for SMILES; with columns of features give the standardised ones")
-        matrix: Any = np.stack([_numbers(paths, name, columns[name]) for name in wide], axis=1)
-        described = {"kind": "columns", "names": wide}
-        molecules = same_rows(matrix)
-    else:
-        settings = fingerprint or Fingerprint()
-        found = read_smiles(columns[str(smiles)].tolist(), settings, invalid_smiles, standardise)
-        matrix, kept = found.features, found.kept
-        described = settings.describe() | ({"standardise": standardise} if standardise else {})
-        (molecules, texts), (scaffolds, _) = numbers_of(found.canonical), numbers_of(found.scaffolds)
-        parents = numbers_of(found.parents)[0]
-        if found.skipped:
-            notes.append(f"{len(found.skipped)} of {n} rows have SMILES that rdkit cannot read and were left out.")
+    settings = fingerprint or Fingerprint()
+    found = (
+        _of_columns(paths, wide, columns)
+        if wide
+        else _of_smiles(columns[str(smiles)].tolist(), settings, invalid_smiles, standardise)
+    )
+    kept = found.rows
     if molecule:
         molecules, texts = numbers_of(columns[molecule][kept].tolist())
+        found = replace(found, molecules=molecules, molecule_names=texts)
     read = read[kept]
     return AssayTable(
         assays=tuple(wanted),
         labels=read,
-        features=matrix,
-        molecules=molecules,
         rows=first[kept],
-        molecule_names=texts,
-        scaffolds=scaffolds,
-        parents=parents,
         times=_times_of(paths, time, columns[time][kept]) if time else None,
         parts=_parts_of(paths, part, columns[part][kept]) if part else None,
-        described=described,
-        notes=(*notes, *contradictions(wanted, read, molecules, texts)),
+        notes=(*notes, *found.notes, *contradictions(wanted, read, found.molecules, found.molecule_names)),
+        **{name: value for name, value in vars(found).items() if name not in ("notes", "rows")},
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Molecules:
+    """The molecules of a table, in the words of AssayTable."""
+
+    features: Any
+    rows: NDArray[np.int64]
+    molecules: NDArray[np.int64]
+    described: dict[str, Any]
+    molecule_names: tuple[str, ...] = ()
+    scaffolds: NDArray[np.int64] | None = None
+    parents: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _of_columns(paths: Sequence[Path], wide: list[str], columns: Mapping[str, NDArray[Any]]) -> _Molecules:
+    """Return molecules whose features are columns of the table."""
+    matrix = np.stack([_numbers(paths, name, columns[name]) for name in wide], axis=1)
+    return _Molecules(matrix, np.arange(len(matrix)), same_rows(matrix), {"kind": "columns", "names": wide})
+
+
+def _of_smiles(
+    smiles: list[Any], settings: Fingerprint, invalid: Literal["error", "skip"], standardise: Literal["parent"] | None
+) -> _Molecules:
+    """Return molecules whose features are fingerprints."""
+    found = read_smiles(smiles, settings, invalid, standardise)
+    (molecules, texts), (scaffolds, _) = numbers_of(found.canonical), numbers_of(found.scaffolds)
+    described = settings.describe() | ({"standardise": standardise} if standardise else {})
+    left_out = f"{len(found.skipped)} of {len(smiles)} rows have SMILES that rdkit cannot read and were left out."
+    notes = (left_out,) if found.skipped else ()
+    parents = numbers_of(found.parents)[0]
+    return _Molecules(found.features, found.kept, molecules, described, texts, scaffolds, parents, notes)
 
 
 def assay_names(paths: Sequence[Path | str], assay: str | None = None) -> list[str]:
