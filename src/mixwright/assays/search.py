@@ -87,8 +87,8 @@ class AssaySearch(ClassifierMixin, BaseEstimator):
     >>> X = rng.normal(size=(300, 3))
     >>> Y = np.stack([X[:, 0] > 0, X[:, 0] > 0.2, X[:, 1] > 0], axis=1).astype(float)
     >>> search = AssaySearch("assay_0", classifier=classifiers.Booster(trees=10, threads=1)).fit(X, Y)
-    >>> search.sources_, search.weights_[0] > 0.9
-    (('assay_1', 'assay_2'), np.True_)
+    >>> search.sources_, search.score(X, Y) > 0.9
+    (('assay_1', 'assay_2', 'assay_0'), True)
 
     References
     ----------
