@@ -390,6 +390,19 @@ def test_stages_of_an_older_version_are_done_again(done: Path, tmp_path: Path, m
     assert len(built) == 2 * (2 * 2 + 6)  # seeds, proxies and their folds, final models
 
 
+def test_the_command_line_counts_in_place_of_the_file(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from mixwright.cli.app import app
+
+    write_table(tmp_path, 120)
+    path = write_config(tmp_path, split={"seeds": 1}, final={"both_calibrations": False})
+    done = CliRunner().invoke(app, ["search", str(path), "--own-rows", "--run", str(tmp_path / "run"), "--quiet"])
+    assert done.exit_code == 0, done.output
+    assert load("search", tmp_path / "run" / "config.yaml").own_rows is True
+    assert MixtureFile.read(tmp_path / "run" / "mixture.json").sources == ("twin", "other", "target")
+
+
 def test_a_search_on_a_long_table(tmp_path: Path) -> None:
     write_table(tmp_path)
     names, *lines = (line.split(",") for line in (tmp_path / "t.csv").read_text().splitlines())

@@ -26,6 +26,13 @@ QuickSearch = Annotated[
         "--quick", help="Texts: a result in seconds, from count models in place of trained ones; no final runs."
     ),
 ]
+OwnRows = Annotated[
+    bool | None,
+    typer.Option(
+        "--own-rows/--no-own-rows",
+        help="Assays: whether the target's own rows are a source. Default: as the YAML file says, else they are.",
+    ),
+]
 _RUN = "Folder of the run. Default: runs/NAME, where NAME is the name of the YAML file."
 
 
@@ -86,13 +93,19 @@ def _made(command: str) -> Callable[..., None]:
         config: Path | None = typer.Argument(None, metavar="CONFIG", help=config_help),  # noqa: B008
         run: Path | None = typer.Option(None, *about.run, help=_RUN),  # noqa: B008
         quick: QuickSearch = False,
+        own_rows: OwnRows = None,
         schema: Schema = False,
         quiet: Quiet = False,
         as_json: Json = False,
     ) -> None:
-        _do(command, context, config, run, schema, quiet, as_json, **({"quick": True} if quick else {}))
+        _do(command, context, config, run, schema, quiet, as_json, **_given(quick=quick or None, own_rows=own_rows))
 
     return search_command if command == "search" else run_command
+
+
+def _given(**options: bool | None) -> dict[str, bool]:
+    """Return the options that are on the command line."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _do(
