@@ -5,8 +5,8 @@ Own rows as a source: how good are the target alone, MixMin without and with own
     python benchmarks/own_rows.py table --folder runs/own_rows --write     (writes benchmarks/results/own_rows.md)
 
 The target's training rows are subsampled at its base rate to 10, 30, 100, 300 and all positives. The held-out quarter
-is that of the seed, the same for all sizes. Rules were chosen on the targets of `CHOSEN_ON`; the
-tables are about others.
+is that of the seed, the same for all sizes. Rules were chosen on the targets of `CHOSEN_ON`, and on
+seed 0 of the others; the tables are about other seeds and targets.
 
 - tox21: all 12 assays.
 - toxcast: 16 assays evenly spaced, by rows, among those with 300 rows and 30 of each class.
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (1, 2, 3, 4, 5)
 SIZES = (10, 30, 100, 300, None)
 SOURCES, TARGETS, ROWS, EACH, FOLDS = 16, 4, 300, 30, 3
 CHOSEN_ON = {

@@ -51,16 +51,18 @@ def test_rows_that_mean_the_opposite_are_not_borrowed(monkeypatch: pytest.Monkey
     np.testing.assert_allclose(search.sample_weight_, 1.0)
 
 
-def chosen_of(**gains: tuple[float, float]) -> str:
+def chosen_of(positives: int, **gains: tuple[float, float]) -> str:
     differences = {name: Difference((low + high) / 2, low, high, 0.68, "") for name, (low, high) in gains.items()}
-    return Trial({}, {"mixture": 0.5, **{n: 0.5 + d.value for n, d in differences.items()}}, differences).chosen
+    found = {"mixture": 0.5, **{name: 0.5 + d.value for name, d in differences.items()}}
+    return Trial({}, found, differences, positives).chosen
 
 
-def test_another_has_to_be_better_by_more_than_a_standard_error() -> None:
-    assert chosen_of(borrowed=(-0.1, 0.2), target_alone=(-0.01, 0.3)) == "mixture"
-    assert chosen_of(borrowed=(-0.1, 0.2), target_alone=(0.01, 0.03)) == "target_alone"
-    assert chosen_of(borrowed=(0.1, 0.2), target_alone=(0.01, 0.03)) == "borrowed"
-    assert chosen_of(target_alone=(-0.2, -0.1)) == "mixture"
+def test_with_few_positives_another_has_to_be_better_by_more_than_a_standard_error() -> None:
+    assert chosen_of(149, borrowed=(-0.1, 0.2), target_alone=(-0.01, 0.3)) == "mixture"
+    assert chosen_of(149, borrowed=(-0.1, 0.2), target_alone=(0.01, 0.03)) == "target_alone"
+    assert chosen_of(149, borrowed=(0.1, 0.2), target_alone=(0.01, 0.03)) == "borrowed"
+    assert chosen_of(150, borrowed=(-0.1, 0.2), target_alone=(-0.01, 0.3)) == "target_alone"
+    assert chosen_of(150, target_alone=(-0.2, -0.1)) == "mixture"
 
 
 def test_models_of_the_trial_have_not_seen_what_they_rank(monkeypatch: pytest.MonkeyPatch) -> None:

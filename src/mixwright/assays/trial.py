@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 MIXTURE, BORROWED, ALONE = "mixture", "borrowed", "target_alone"
 SHARES = {BORROWED: 0.0, ALONE: 1.0}  # of the target's own rows
 LEVEL = 0.68  # of the interval that decides: one standard error
+ENOUGH = 150  # own rows with a 1, for the plain difference to decide
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,25 @@ class Trial:
         Of each, out of fold.
     gain
         That of the others minus that of the mixture, with an interval of 68 % (one standard error) over molecules.
+    positives
+        Training rows of the target with a 1.
     """
 
     weights: Mapping[str, Array]
     average_precision: Mapping[str, float]
     gain: Mapping[str, Difference]
+    positives: int
 
     @property
     def chosen(self) -> str:
         """
-        Return the one to use: the mixture, unless another is better by more than a standard error.
+        Return the one to use: the mixture, unless another is better.
 
-        The mixture learns from both kinds of rows; where the three are close, it is as good as the others or better.
+        With fewer than 150 positives by more than a standard error: the figures are then coarse, and the mixture, which
+        learns from both kinds of rows, is nearly always as good as the others.
         """
-        better = [name for name, gain in self.gain.items() if gain.word == "better"]
+        sure = self.positives < ENOUGH
+        better = [name for name, gain in self.gain.items() if (gain.word == "better" if sure else gain.value > 0)]
         return max(better, key=lambda name: self.average_precision[name], default=MIXTURE)
 
 
@@ -73,7 +79,8 @@ def try_out(plan: AssayPlan, weights: Mapping[str, Array]) -> Trial:
         {name: _out_of_fold(plan, w) for name, w in weights.items()},
     )
     gain = Judge([rows], LEVEL).differences(list(weights), MIXTURE)
-    return Trial(weights, {name: rows.average_precision(name) for name in weights}, gain)
+    found = {name: rows.average_precision(name) for name in weights}
+    return Trial(weights, found, gain, int(plan.labels.sum()))
 
 
 def limits_of(plan: AssayPlan, settings: MixMin, constraints: Constraints | None) -> dict[str, Constraints]:

@@ -13,7 +13,7 @@ from mixwright.assays.data import AssayTable, Ints
 from mixwright.assays.judge import Judge, few_positives, mean_count
 from mixwright.assays.plan import AssayPlan
 from mixwright.assays.splits import trainable
-from mixwright.assays.trial import ALONE, BORROWED, MIXTURE, Trial
+from mixwright.assays.trial import ALONE, BORROWED, ENOUGH, MIXTURE, Trial
 from mixwright.mixture_file import MixtureFile
 from mixwright.search.mixmin import MixMinResult
 
@@ -221,7 +221,8 @@ def _tried(runs: Sequence[SeedRun]) -> list[str]:
     counts = ", ".join(f"{words[name]} in {chosen.count(name)}" for name in words if name in chosen)
     return [
         f"Average precision out of fold on the target's training rows, mean over seeds: {means}. The search takes the "
-        f"mixture, unless another is better by more than a standard error. Of {len(trials)} seeds it took {counts}."
+        f"mixture, unless another is better (with fewer than {ENOUGH} positives: by more than a standard error). Of "
+        f"{len(trials)} seeds it took {counts}."
     ]
 
 
