@@ -107,6 +107,8 @@ def test_arms_with_and_without_own_rows(tmp_path):
     mixtures = {arm["name"]: arm["mixtures"][0]["weights"] for arm in summary["arms"]}
     assert list(mixtures) == ["target_alone", "uniform", "mixmin", "mixmin_with_own_rows", "natural_with_own_rows"]
     assert "target" not in {name for name, w in mixtures["mixmin"].items() if max(w) > 0}
+    words = {arm["name"]: arm["words"] for arm in summary["arms"]}
+    assert words["mixmin_with_own_rows"] == "MixMin per molecule, with the target's own rows"
     assert mixtures["uniform"]["twin"] == pytest.approx([1 / 3, 1 / 3])
     assert min(mixtures["mixmin_with_own_rows"]["target"]) > 0.5
     assert mixtures["natural_with_own_rows"]["target"] == pytest.approx([0.25, 0.25])

@@ -45,7 +45,7 @@ class AssayTable:
     parts
         [n] "train" or "test", for a split of your own; None where there is none.
     rows
-        int64 [n], number of each row in the file it was read from, from 0.
+        int64 [n], number of each row in the file it was read from, from 0; of a long table the first that a row is of.
     described
         What the features are (kind, radius, bits ...): proxies know which features they were trained on.
     notes

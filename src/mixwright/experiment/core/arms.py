@@ -30,7 +30,8 @@ def describe(arm: ArmConfig, per: str, several: bool) -> ArmInfo:
         "strategy": f"weights that follow a strategy: {arm.strategy}, from {arm.prior}",
     }
     text = words.get(arm.kind) or _search_words(arm, per, several)
-    return ArmInfo(arm.title, arm.kind, text, arm.per_target)
+    own = {None: "", True: ", with the target's own rows", False: ", without the target's own rows"}[arm.own_rows]
+    return ArmInfo(arm.title, arm.kind, text + own, arm.per_target)
 
 
 def _search_words(arm: ArmConfig, per: str, several: bool) -> str:
