@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from mixwright import MixMin
-from mixwright.search.resampling.resample import choose, effective_rows, paired_error, student_quantile
+from mixwright.search.resampling.resample import (
+    choose,
+    effective_rows,
+    improvement_interval,
+    mean_position,
+    paired_error,
+    student_quantile,
+)
 from mixwright.testing import SimulatedTarget
 
 
@@ -62,6 +69,13 @@ def test_paired_error_by_hand():
     assert error == pytest.approx(np.sqrt((0.5 * (2 - 4)) ** 2 * 2 + (0.5 * (6 - 4)) ** 2 * 2))
 
 
+def test_improvement_interval_by_hand():
+    """Nested .1 and given .2: the middle, with half of their distance, the larger error and the spread in quadrature."""
+    mean, low, high = improvement_interval((0.1, 0.03, 1001), (0.2, 0.04, 1001), 0.02, 0.9)
+    half = 1.6464 * np.sqrt(0.05**2 + 0.04**2 + 0.02**2)
+    assert (mean, low, high) == pytest.approx((0.15, 0.15 - half, 0.15 + half), rel=1e-4)
+
+
 def test_rows_of_one_document_are_not_independent():
     rng = np.random.default_rng(0)
     by_document = np.repeat(rng.normal(size=100), 10)
@@ -69,13 +83,34 @@ def test_rows_of_one_document_are_not_independent():
     assert 60 < effective_rows(by_document, np.ones(1000), np.repeat(np.arange(100), 10)) < 160
 
 
+def test_mean_position_by_hand():
+    """Shares are exp(-.7 nats + pull * position), with a pull of .5 up to 50 effective rows and .5 / 4^.6 at 200."""
+    nats = np.array([1.0, 0.0, np.inf, 2.0])
+    shares = np.exp([-0.7, 0.5, -np.inf, -1.4 + 1.5])
+    assert round(shares @ np.arange(4) / shares.sum(), 3) == 1.527
+    assert mean_position(nats, 50) == mean_position(nats, 10) == 2  # between those that it averages
+    shares = np.exp([-0.7, 0.5 / 4**0.6, -np.inf, -1.4 + 1.5 / 4**0.6])
+    assert round(shares @ np.arange(4) / shares.sum(), 3) == 1.204
+    assert mean_position(nats, 200) == 1
+    assert mean_position(np.array([np.inf, np.inf, 0.0]), np.inf) == 2
+    assert mean_position(np.zeros(1), 50) == 0
+
+
 def test_choose_takes_more_shrinkage_where_the_evidence_is_thin():
-    """One of two shrinkages gains .02 nats a row: 1 nat over 50 rows is too little, 100 nats over 5,000 are not."""
+    """The ends of a grid of 13 differ by .02 nats a row: 1 nat over 50 rows is too little, 100 over 5,000 are not."""
     rng = np.random.default_rng(1)
-    for n, expected in ((50, 1), (5000, 0)):
-        losses = np.stack([np.zeros(n), np.full(n, 0.02)]) + rng.normal(size=n) * 0.1
-        losses[1] += rng.normal(size=n) * 1e-3
-        assert choose(losses, np.ones(n), np.arange(n)) == expected
+    for n, least, most in ((50, 8, 12), (5000, 0, 1)):
+        losses = np.linspace(0, 0.02, 13)[:, None] + rng.normal(size=n) * 0.1
+        assert least <= choose(losses, np.ones(n), np.arange(n)) <= most
+        # rows of one document count once: with ten copies of each row there is no more evidence
+        copies = np.repeat(losses + 1e-3 * rng.normal(size=losses.shape), 10, 1)
+        assert choose(copies, np.ones(10 * n), np.repeat(np.arange(n), 10)) >= least
+
+
+def test_choose_leaves_out_a_shrinkage_under_which_a_row_is_impossible():
+    losses = np.zeros((13, 20))
+    losses[0, 3] = np.inf
+    assert 1 <= choose(losses, np.ones(20), np.arange(20)) <= 12
 
 
 @pytest.mark.parametrize(("freedom", "value"), [(2, 2.920), (5, 2.015), (30, 1.697), (299, 1.650)])

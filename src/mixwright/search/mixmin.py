@@ -58,7 +58,8 @@ class MixMin:
         "uniform", "natural" (proportional to the `sizes` given to `fit`), weights [k], or {source: weight} (0 where not
         named). Sources that are not allowed (cap 0) are left out of it and the rest is renormalised.
     shrinkage
-        tau >= 0, in units of the target's total row weight, or "cv".
+        tau >= 0, in units of the target's total row weight; or "cv": the middle of a grid of tau, each counted by the
+        log-likelihood of documents that its weights did not see. See docs/search.md, "Small targets".
     tolerance
         The certificate to reach: objective - minimum <= tolerance, nats per row.
     max_rows

@@ -194,8 +194,9 @@ class SearchResult(ABC):
         """
         Return (estimate, low, high) of how much less the target loses than under `over`, out of fold.
 
-        Each fold of documents is scored by weights that were fitted without it. A lower end of 0 or less means: no
-        better.
+        Each fold of documents is scored by weights that were fitted without it. Where the shrinkage was chosen, the
+        estimate is the middle of two: with a shrinkage that was chosen without the fold too, and with the result's own.
+        A lower end of 0 or less means: no better.
 
         Parameters
         ----------

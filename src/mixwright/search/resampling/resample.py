@@ -17,7 +17,7 @@ from mixwright.simplex import scale_onto_bounds
 
 GRID = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 FOLDS = 10
-EVIDENCE, FULL_AT, FALL = 3.0, 50.0, 1.25  # chosen on simulated tables (docs/decisions/search.md), checked on others
+STRENGTH, PULL, FULL_AT, FALL = 0.7, 0.5, 50.0, 0.6  # chosen on simulated targets (docs/decisions/search.md)
 REPLICATES = 200
 TOLERANCE, TOLERANCE_FLOAT32 = 1e-6, 2e-5  # nats: far below the noise of any resampling
 
@@ -149,22 +149,32 @@ def choose(losses: Array, weight: Array, document: NDArray[np.int64]) -> int:
     """
     Return the position on the grid of the shrinkage to use.
 
-    `losses` [grid, n] are out of fold, in the order of the grid (rising shrinkage). The largest shrinkage is taken
-    that gives away no more than EVIDENCE nats of paired out-of-fold log-likelihood to the best one, counted in
-    effective rows m (rows of one document are not independent); for m > FULL_AT the allowance falls as m^-FALL, since
-    picking too little shrinkage costs less and less.
+    `losses` [grid, n] are out of fold, in the order of the grid (rising shrinkage). What each gives away to the best is
+    counted in nats of all effective rows (rows of one document are not independent): `mean_position` has the rule.
     """
     mean = losses @ weight / weight.sum()
-    mean = np.where(np.isfinite(mean), mean, np.inf)
-    best = int(mean.argmin())
-    for position in range(len(mean) - 1, best, -1):
-        if not np.isfinite(mean[position]):
-            continue
-        difference = losses[position] - losses[best]
-        m = effective_rows(difference, weight, document)
-        if m * (mean[position] - mean[best]) <= EVIDENCE * min(1.0, FULL_AT / m) ** FALL:
-            return position
-    return best
+    finite = np.flatnonzero(np.isfinite(mean))
+    best = finite[mean[finite].argmin()] if finite.size else len(mean) - 1
+    nats, fewest = np.full(len(mean), np.inf), np.inf
+    nats[best] = 0.0
+    for position in finite[finite != best]:
+        m = effective_rows(losses[position] - losses[best], weight, document)
+        nats[position], fewest = m * (mean[position] - mean[best]), min(fewest, m)
+    return mean_position(nats, fewest)
+
+
+def mean_position(nats: Array, m: float) -> int:
+    """
+    Return the mean position, rounded, on a grid of rising shrinkage by what each gives away to the best, in nats.
+
+    Position j counts exp(-STRENGTH * nats_j + pull * j), so where rows are few and both ends of the grid explain them
+    about equally well, neither their luck nor the prior decides alone: the answer lies in between. The pull towards
+    the prior is PULL up to FULL_AT effective rows m and falls as m^-FALL beyond.
+    """
+    position = np.arange(nats.size)
+    pull = PULL * min(1.0, FULL_AT / m) ** FALL
+    share = np.exp(-STRENGTH * nats + pull * (position - nats.size))
+    return round(float(share @ position / share.sum()))
 
 
 def effective_rows(difference: Array, weight: Array, document: NDArray[np.int64]) -> float:
@@ -197,12 +207,13 @@ def improvement_interval(
     Return (estimate, low, high) of a mean of paired differences that were taken out of fold.
 
     `nested` and `given` are what `paired_error` says of the differences where each fold chose its own shrinkage, and
-    where all had that of the result. The error is the larger of both. In quadrature to it: half of the difference of
-    their means, since a choice that is a toss-up differs between folds; and `own`, the spread of one fit's loss about
-    the mean of such fits.
+    where all had that of the result. The estimate is the middle of both: folds see fewer rows and tend to shrink more
+    than the result does, which makes the first too low, and the second is scored on the rows that chose the shrinkage.
+    The error is the larger of both. In quadrature to it: half of the difference of their means, and `own`, the spread
+    of one fit's loss about the mean of such fits.
     """
-    mean, _, d = nested
-    error = float(np.linalg.norm([max(nested[1], given[1]), (mean - given[0]) / 2, own]))
+    mean, d = (nested[0] + given[0]) / 2, nested[2]
+    error = float(np.linalg.norm([max(nested[1], given[1]), (nested[0] - given[0]) / 2, own]))
     half = student_quantile((1 + level) / 2, d - 1) * error
     return mean, mean - half, mean + half
 
