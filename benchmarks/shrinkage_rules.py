@@ -44,7 +44,7 @@ def average(strength, pull=0.0, last=1.0):
 
     def rule(losses, document):
         lost = nats(losses, document)
-        a = np.exp(-strength * (lost - lost.min()) + pull * (RANK - RANK[-1])) * np.where(RANK == RANK[-1], last, 1.0)
+        a = np.exp(-strength * (lost - lost.min()) + pull * (RANK - RANK[-1])) * np.where(RANK[-1] == RANK, last, 1.0)
         return a / a.sum()
 
     return rule
@@ -107,7 +107,7 @@ for s in (0.35, 0.5, 0.7, 1.0):
         CANDIDATES[f"median {s}, pull {p}"] = middle(s, p)
 for s, p in ((0.5, 0.3), (0.5, 0.4), (0.7, 0.4), (0.7, 0.5), (1.0, 0.5), (1.0, 0.6)):
     CANDIDATES[f"mean {s}, pull {p}"] = centre(s, p)
-for s, p, f in ((0.5, 0.4, 0.3), (0.5, 0.4, 0.6), (0.5, 0.4, 1.25), (0.7, 0.5, 0.6), (0.4, 0.4, 0.5), (0.5, 0.5, 0.5)):
+for s, p, f in ((0.5, 0.4, 0.3), (0.5, 0.4, 0.6), (0.5, 0.4, 1.25), (0.7, 0.5, 0.6), (0.7, 0.5, 1.0), (1.0, 0.5, 1.0)):
     CANDIDATES[f"mean {s}, pull {p}, falling {f}"] = fading(s, p, f)
 SHOWN = (
     "largest within 3 nats (before)",
@@ -116,7 +116,8 @@ SHOWN = (
     "average 1/2, prior 3",
     "average 1, prior 30",
     "stacked, prior 1",
-    "median 0.7, pull 0.5",
+    "median 0.5, pull 0.3",
+    "mean 0.5, pull 0.4",
     "mean 1.0, pull 0.5",
 )
 

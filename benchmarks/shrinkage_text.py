@@ -4,10 +4,13 @@ import gzip
 import json
 import random
 import tempfile
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
+from mixwright import LikelihoodTable, MixMin
 from mixwright.text import TokenStore, byte_tokenizer, write_tokens
 from mixwright.text.ngram import count_ngrams
 from mixwright.text.target_rows import TargetRows
@@ -62,16 +65,17 @@ def jobs(folder, seeds):
     if not (folder / f"table{UNITS[-1]}.npz").exists():
         write(folder)
     tables = {unit: dict(np.load(folder / f"table{unit}.npz")) for unit in UNITS}
-    return [
-        (folder / f"{'+'.join(target)}-{unit}-{n}-{seed}.npz",
-         lambda target=target, unit=unit, n=n, seed=seed: subsample(tables[unit], target, n, seed))
-        for target in [(name,) for name in ASIDE] + list(MIXED) for unit in UNITS for n in SIZES for seed in range(seeds)
-    ]  # fmt: skip
+    targets = [(name,) for name in ASIDE] + list(MIXED)
+    out = []
+    for target, unit, n, seed in product(targets, UNITS, SIZES, range(seeds)):
+        path = folder / f"{'+'.join(target)}-{unit}-{n}-{seed}.npz"
+        out.append((path, partial(subsample, tables[unit], target, n, seed)))
+    return out
 
 
 def subsample(table, target, n, seed):
     """
-    Return log-likelihoods of n documents and of the rest.
+    Return log-likelihoods of n documents and of the rest, whose own optimum is the best that weights can do there.
 
     A target of one source has no proxy of that source; one of several has all.
     """
@@ -86,4 +90,5 @@ def subsample(table, target, n, seed):
     document = np.unique(table["document"][inside], return_inverse=True)[1]
     fresh = np.flatnonzero(rest)
     fresh = np.random.default_rng(seed).permutation(fresh)[:4000]
-    return L[inside], document, L[fresh], None, seed, False
+    best = MixMin(shrinkage=0.0, tolerance=1e-6).fit(LikelihoodTable.from_array(L[fresh])).weights
+    return L[inside], document, L[fresh], best, seed, False

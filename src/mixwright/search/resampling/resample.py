@@ -17,7 +17,7 @@ from mixwright.simplex import scale_onto_bounds
 
 GRID = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 FOLDS = 10
-STRENGTH, PULL, FULL_AT, FALL = 0.7, 0.5, 50.0, 0.6  # chosen on simulated targets (docs/decisions/search.md)
+STRENGTH, PULL, FULL_AT = 0.7, 0.5, 50.0  # chosen on simulated targets (docs/decisions/search.md)
 REPLICATES = 200
 TOLERANCE, TOLERANCE_FLOAT32 = 1e-6, 2e-5  # nats: far below the noise of any resampling
 
@@ -169,10 +169,10 @@ def mean_position(nats: Array, m: float) -> int:
 
     Position j counts exp(-STRENGTH * nats_j + pull * j), so where rows are few and both ends of the grid explain them
     about equally well, neither their luck nor the prior decides alone: the answer lies in between. The pull towards
-    the prior is PULL up to FULL_AT effective rows m and falls as m^-FALL beyond.
+    the prior is PULL up to FULL_AT effective rows m and falls as 1/m beyond.
     """
     position = np.arange(nats.size)
-    pull = PULL * min(1.0, FULL_AT / m) ** FALL
+    pull = PULL * min(1.0, FULL_AT / m)
     share = np.exp(-STRENGTH * nats + pull * (position - nats.size))
     return round(float(share @ position / share.sum()))
 
