@@ -47,7 +47,7 @@ class SquaredError:
     prior
         "uniform", "natural" (proportional to the `sizes` given to `fit`), weights [k], or {source: weight}.
     shrinkage
-        tau >= 0, or "cv": chosen by the errors out of fold, as in MixMin.
+        tau >= 0, or "cv": the largest tau that gives away at most a little of the out-of-fold error.
     tolerance
         The certificate to reach, as a share of the variance of the outcomes (or of a hundredth of the sources' mean
         squared error, where that is larger): objective - minimum <= tolerance * that.

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from mixwright.constraints.newton import newton_step
 from mixwright.constraints.polytope import Polytope
 from mixwright.constraints.quadratic import minimise_quadratic, project
-from mixwright.search.resampling.resample import mean_position
 from mixwright.search.solver.cross_moments import CrossMoments
 from mixwright.search.solver.programme import minimax_step
 
 Array = NDArray[np.float64]
 GRID = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
+EVIDENCE, FULL_AT, FALL = 3.0, 50.0, 1.25  # nats that may be given away; see decision 5
 ROUNDS = 8
 RESAMPLED = 1e-6  # of the scale: far below the noise of resampling
 REPLICATES = 200
@@ -188,16 +188,15 @@ class SquaredProblem:
     @staticmethod
     def _pick(error: dict[float, float], m: float) -> float:
         """
-        Return the tau by MixMin's rule, with squared error read as Gaussian nats: m (error - least) / (2 least).
+        Return the largest tau that gives away little, with squared error read as Gaussian nats.
 
-        m counts effective documents; `error` is in the order of the grid.
+        With m effective documents, m (error - least) / (2 least) <= 3 nats, falling beyond m = 50.
         """
-        errors = np.array([error[tau] for tau in GRID])
-        least = errors.min()
-        gone = errors - least
-        # where the least error is 0, any other gives away everything
-        nats = np.divide(m * gone, 2 * least, out=np.where(gone > 0, np.inf, 0.0), where=least > 0)
-        return GRID[mean_position(nats, m)]
+        best = min(error, key=lambda tau: error[tau])
+        least = error[best]
+        allowance = EVIDENCE * min(1.0, FULL_AT / m) ** FALL
+        fits = [t for t in error if t >= best and m * (error[t] - least) <= 2 * least * allowance]
+        return max(fits, default=best)
 
     def bootstrap(self, shrinkage: float, weights: Array, seed: int) -> Array:
         """Return weights [replicates, allowed] refitted on groups of documents drawn with replacement."""
