@@ -31,14 +31,14 @@ existing tests of small samples, and a first look at the settings of the issue. 
 gains are of odd numbers only.
 
 **The family.** Every setting draws all of this: 6 to 99 sources; truths uniform, Dirichlet of concentration 5, 1, .3 or
-.1, or one to four sources; sources over 2,000 symbols with normal log-probabilities (half) or normal distributions in 3
-or 8 directions; a strength from .3 to 1.5 (standard deviation of log-probabilities or centres); 30 to 1,000 documents;
-documents of one row, of ten rows whose weights vary, or of five draws from one source in one row; groups of four similar
-sources (two fifths); three tenths of the target from a source without a proxy (three tenths).
+.1, or one to four sources; sources over 2,000 symbols with normal log-probabilities (half) or normal distributions in
+3 or 8 directions; a strength from .3 to 1.5 (standard deviation of log-probabilities or centres); 30 to 1,000
+documents; documents of one row, of ten rows whose weights vary, or of five draws from one source in one row; groups of
+four similar sources (two fifths); three tenths of the target from a source without a proxy (three tenths).
 
-**Real likelihoods** are of count models of order 4 on half of the documents of the files of shared/data/text. A target is
-one file whose own model is left out, or two or three files with all models; documents of 400 bytes, in rows of 16 or 100
-bytes. Excess is over the optimum of the other documents.
+**Real likelihoods** are of count models of order 4 on half of the documents of the files of shared/data/text. A target
+is one file whose own model is left out, or two or three files with all models; documents of 400 bytes, in rows of 16 or
+100 bytes. Excess is over the optimum of the other documents.
 
 "ratio" is the excess plus .001, divided by that of the best shrinkage on the grid (which nobody knows): geometric mean,
 90 % quantile, largest. An interval is right if it covers the gain of the weights that it belongs to; the goal is 85 to
