@@ -102,11 +102,12 @@ def table(folder):
         path = folder / what / "summary.json"
         if path.exists():
             summary = json.loads(path.read_text())
-            lines += [f"## {summary['title']}", "", *_costs(summary), *_measures(summary), summary["verdict"] + ".", ""]
+            lines += [f"## {summary['title']}", "", *costs(summary), *measures(summary), summary["verdict"] + ".", ""]
     return "\n".join(lines)
 
 
-def _costs(summary):
+def costs(summary):
+    """Return the lines of a table of what each arm spent."""
     if not summary["budget"]:
         return []
     keys = ("amount", "search_cost", "total_cost")
@@ -118,10 +119,11 @@ def _costs(summary):
     return [*head, *rows, ""]
 
 
-def _measures(summary):
+def measures(summary, kinds=("target", "all targets")):
+    """Return the lines of the tables of what was measured, with differences and verdicts."""
     lines = []
     for m in summary["measures"]:
-        if m["kind"] not in ("target", "all targets"):
+        if m["kind"] not in kinds:
             continue
         unit = f", {m['unit']}" if m["unit"] else ""
         lines += [

@@ -1,20 +1,21 @@
-"""Count models: exactly normalised n-gram models over token ids, counted by sorting."""
+"""Count models: exactly normalised n-gram models over token ids."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixwright.checks import whole_number
 from mixwright.errors import InputError
+from mixwright.text.grams import Ids, Ints, ngrams, places
 from mixwright.text.target_rows import TargetRows
 from mixwright.text.tokens import TokenStore
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 _PLAIN = (0.0, 0.5, 1.0, 1.5)  # discounts where the counts of counts allow no estimate, as KenLM's fallback
 
 
@@ -49,8 +50,8 @@ class NgramModel:
 
     For every context the probabilities of all tokens have the sum 1. No hashing: contexts are numbered exactly.
 
-    Make one with `count_ngrams`. Memory: about 28 bytes for each different n-gram of each order, and up to 120 bytes
-    a token while counting (measured: benchmarks/results/ngram.md).
+    Make one with `count_ngrams`. Memory: about 28 bytes for each different n-gram of each order. Counting takes 9 bytes
+    a token and 40 for each different n-gram (measured: benchmarks/results/ngram.md).
 
     References
     ----------
@@ -106,7 +107,7 @@ class NgramModel:
             at = at[level.total[before[at]] > 0]
             context = before[at]
             keys = context * self.vocab_size + ids[at]
-            where = np.minimum(np.searchsorted(level.keys, keys), level.keys.size - 1)
+            where = np.minimum(places(level.keys, keys), level.keys.size - 1)
             found = level.keys[where] == keys
             counts = np.where(found, level.counts[where], 0)
             kept = counts - level.discounts[np.minimum(counts, 3)]
@@ -139,27 +140,28 @@ def count_ngrams(store: TokenStore, order: int = 4, max_tokens: int | None = Non
         `order` or `max_tokens` is no whole number of at least 1, or larger than the longest document allows.
     """
     whole_number(order, "order", least=1)
-    ids, depth = _sampled(store, max_tokens, seed)
-    longest = int(depth.max(initial=0))
+    ids, offsets = _sampled(store, max_tokens, seed)
+    longest = int(np.diff(offsets).max()) - 1
     if order - 1 > longest:
         raise InputError(
             f"order should be at most {longest + 1}: the longest document of {store.name!r} has {longest} tokens, "
             f"found {order}; lower the order or add text"
         )
-    return NgramModel(order, store.vocab_size, store.bos, ids.size, tuple(_levels(ids, depth, order, store.vocab_size)))
+    levels = tuple(_levels(ids, offsets, order, store.vocab_size))
+    return NgramModel(order, store.vocab_size, store.bos, ids.size, levels)
 
 
-def _sampled(store: TokenStore, max_tokens: int | None, seed: int) -> tuple[Ints, Ints]:
-    """Return the ids of documents with their BOS, and how many ids of its document stand before each."""
+def _sampled(store: TokenStore, max_tokens: int | None, seed: int) -> tuple[Ids, Ints]:
+    """Return the ids of documents with their BOS, and where each document starts, with the end of the last."""
     if max_tokens is None or max_tokens >= store.tokens:
-        return np.asarray(store.data, np.int64), _depths(store.tokens, np.asarray(store.offsets[:-1]))
+        return store.data, np.asarray(store.offsets)
     whole_number(max_tokens, "max_tokens", least=1)
     drawn = np.random.default_rng([seed, 21]).permutation(store.documents)
     ends = np.cumsum(np.diff(store.offsets)[drawn])
     count = 1 + int(np.searchsorted(ends, max_tokens))
-    parts = [np.asarray(store.data[store.offsets[i] : store.offsets[i + 1]], np.int64) for i in drawn[:count]]
+    parts = [store.data[store.offsets[i] : store.offsets[i + 1]] for i in drawn[:count]]
     ids = np.concatenate(parts)[:max_tokens]  # the last document is cut: one long document is not all or nothing
-    return ids, _depths(ids.size, np.concatenate([[0], ends[: count - 1]]))
+    return ids, np.concatenate([[0], ends[: count - 1], [ids.size]])
 
 
 def _depths(size: int, starts: Ints) -> Ints:
@@ -169,36 +171,25 @@ def _depths(size: int, starts: Ints) -> Ints:
     return np.arange(size) - np.maximum.accumulate(at)
 
 
-def _levels(ids: Ints, depth: Ints, order: int, vocab_size: int) -> Iterator[_Level]:
-    """Yield the levels 1 .. order; a level counts the left neighbours of the next, so each waits for the next."""
-    grams = ids  # [n] the number of the m-gram that ends at each position, -1: it would begin before its document
-    keys, raw = np.arange(vocab_size), np.bincount(ids[depth > 0], minlength=vocab_size)
+def _levels(ids: Ids, offsets: Ints, order: int, vocab_size: int) -> Iterator[_Level]:
+    """Yield the levels 1 .. order; a level counts the left neighbours of the next."""
+    keys, counts = ngrams(ids, offsets, order, vocab_size)
+    starts, sizes = offsets[:-1], np.diff(offsets)
+    first = ids[starts].astype(np.int64)  # the number of the m-gram that starts each document that is long enough
+    shorter = np.zeros(vocab_size, np.int64)  # [u] the number of each m-gram without its first token
     contexts = 1
-    for length in range(1, order + 1):
-        first_in_document = np.bincount(grams[depth == length - 1], minlength=keys.size) if length > 1 else 0
-        if length == order:
-            yield _level(keys, raw, contexts, vocab_size, length)
-            return
-        if keys.size > np.iinfo(np.int64).max // vocab_size:
-            raise InputError(f"{keys.size:,} contexts x {vocab_size:,} tokens are too many to number; set max_tokens")
-        longer = np.flatnonzero(depth >= length)
-        next_keys, number, first, next_raw = _numbered(grams[longer - 1] * vocab_size + ids[longer])
-        neighbours = np.bincount(grams[longer[first]], minlength=keys.size) + first_in_document
-        yield _level(keys, neighbours, contexts, vocab_size, length)
-        contexts = keys.size
-        grams = np.full(ids.size, -1, np.int64)
-        grams[longer] = number
-        keys, raw = next_keys, next_raw
-
-
-def _numbered(keys: Ints) -> tuple[Ints, Ints, Ints, Ints]:
-    """Return the different keys, rising; the number of each; a place where each stands; how often each stands there."""
-    order = np.argsort(keys)
-    ranked = keys[order]
-    new = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-    number = np.empty(keys.size, np.int64)
-    number[order] = np.repeat(np.arange(new.size), np.diff(np.append(new, keys.size)))
-    return ranked[new], number, order[new], np.diff(np.append(new, keys.size))
+    for length, (own, longer) in enumerate(pairwise(keys), start=1):
+        context, token = np.divmod(longer, vocab_size)
+        shorter = token if length == 1 else places(own, shorter[context] * vocab_size + token)
+        neighbours = np.bincount(shorter, minlength=own.size)
+        if length > 1:  # what starts a document has no left neighbour, and keeps its count
+            neighbours += np.bincount(first, minlength=own.size)
+        yield _level(own, neighbours, contexts, vocab_size, length)
+        contexts = own.size
+        starts, first = starts[sizes > length], first[sizes > length]
+        sizes = sizes[sizes > length]
+        first = np.searchsorted(longer, first * vocab_size + ids[starts + length])
+    yield _level(keys[-1], counts, contexts, vocab_size, order)
 
 
 def _level(keys: Ints, counts: Ints, contexts: int, vocab_size: int, length: int) -> _Level:

@@ -266,11 +266,12 @@ class Evidence:
         self._kept = np.concatenate([self._kept, new])
 
     def gains(self, w: Array) -> Moments:
-        """Return loss and gain at `w` [k] from P as it is."""
+        """Return loss and gain at `w` [k] from P as it is; those of the last pass are at hand."""
         y = self._y(w)
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            prices = self._prices(self.c / y)
-        self._priced = w, prices
+        if self._priced is None or not np.array_equal(self._priced[0], w):
+            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+                self._priced = w, self._prices(self.c / y)
+        prices = self._priced[1]
         with np.errstate(divide="ignore"):
             return Moments(-float(self.c @ np.log(y)), prices, np.full(self.k, self.precise))
 

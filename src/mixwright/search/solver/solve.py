@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.constraints.newton import newton_step, quadratic_step
+from mixwright.constraints.newton import quadratic_step
 from mixwright.constraints.quadratic import minimise_quadratic
 from mixwright.search.solver.evidence import Evidence, Moments
 from mixwright.search.solver.interior import Array, Region, interior_point
@@ -215,6 +215,8 @@ def _steps(
     rows: Evidence, region: Region, w: Array, tolerance: float, hessian: _Curvature, rough: bool = False
 ) -> Solution:
     """Return the best weights on the way to the optimum; the gap need not fall at every step, the objective does."""
+    # float32 likelihoods say no more of an objective: steps that ask for more would be halved for nothing
+    noise = 1e-7 if rough or rows.P.dtype == np.float32 and rows.precise else 1e-13
     best = last = _certify(rows, region, w, rough)
     sample, since = max(SAMPLED_ROWS, rows.n // 8) if rough else rows.n, 0
     for position in range(MAX_STEPS):
@@ -229,7 +231,7 @@ def _steps(
             break
         for halving in range(12):
             found = _certify(rows, region, target, rough)
-            if found.objective <= last.objective + (1e-7 if rough else 1e-13) * (1 + abs(last.objective)):
+            if found.objective <= last.objective + noise * (1 + abs(last.objective)):
                 break
             target = last.weights + (target - last.weights) * (0.999 if halving == 0 else 0.5)
         if not np.isfinite(found.gap):
@@ -298,12 +300,7 @@ def _quadratic(H: Array, region: Region, at: Solution, chosen: NDArray[np.intp])
         out = at.weights.copy()
         out[chosen] = minimise_quadratic(H, w, part, gain)
         return out
-    new: Array | None = None
-    if (w > lower).all() and (w < region.upper[chosen]).all():
-        new = w + newton_step(H[None], np.full((1, w.size), 1e-12 * float(np.trace(H))), gain[None])[0]
-        if not ((new >= lower) & (new <= region.upper[chosen])).all():
-            new = None
-    new = quadratic_step(H, gain, w, lower, region.upper[chosen]) if new is None else new
+    new = quadratic_step(H, gain, w, lower, region.upper[chosen])
     if new is None:
         return None
     out = at.weights.copy()
