@@ -2,9 +2,9 @@
 Count models: seconds, memory and perplexity by the number of tokens, for bytes and for a BPE; and beside KenLM's.
 
 `python benchmarks/ngram.py` prints a Markdown table; with --write it becomes benchmarks/results/ngram.md too. Tokens
-are real ones, none twice: texts of all files of ../shared/data/text, pref and qa in random order, as many as a size
-needs. Each line is a process of its own. Seconds are processor time on one core; memory is what Python and NumPy allocate, without
-the mapped file of tokens.
+are real ones: texts of all files of ../shared/data/text, pref and qa in random order, as many as a size
+needs. Each line is a process of its own. Seconds are processor time on one core; memory is what Python and NumPy
+allocate at most while counting, without the mapped file of tokens.
 
 `--kenlm FOLDER`, where lmplz and query of https://github.com/kpu/kenlm are, adds a table of perplexities on the same
 words: a document is a line, its end is predicted too, and the words that occur, the end and <unk> are the vocabulary;
@@ -32,11 +32,18 @@ from mixwright.text.target_rows import TargetRows
 DATA = Path(__file__).parents[2] / "shared" / "data"
 HELD_OUT = 200_000  # characters that no model is counted on
 NOTES = """
-Memory is what counting adds to the process, at its peak; "model" is what is left of it. At ten million tokens it is 100
-to 118 bytes a token, so 50 million (the default of max_tokens) need about 6 GB. Ten times the tokens take 16 to 40
-times as long: counting sorts, and small arrays fit into the caches. There is no line for 1e8 tokens: all files together
-have fewer. All languages and kinds of text are mixed here, so the figures say how it scales, not how good a model of
-one source is. KenLM is not compared: its estimator is not on PyPI.
+Time and memory are linear in the tokens: ten times the bytes take 4 and 7 times as long, ten times the BPE tokens 11
+times. Counting sorts one number a token (4 or 8 bytes, by how many n-grams there can be), and works on different
+n-grams from there on: bytes take 8 bytes a token, and this BPE, whose 4-grams are mostly different, 26 to 40. So 50
+million tokens, the default of max_tokens, need .4 to 2 GB. The largest BPE line is all the text there is: 39 million
+tokens. Before (one sort with positions for each length), 10 million tokens took 8.2 s and 957 MiB as bytes, 8.0 s and
+1,123 MiB as BPE, and ten times the tokens 16 to 40 times as long.
+
+Perplexities equal KenLM's to 3e-6, relative: lmplz keeps 32-bit floats. `lmplz` writes its model as text, which
+count_ngrams does not, so the seconds are not of the same work.
+
+All languages and kinds of text are mixed here, and pairs share their prompts, so the figures say how it scales, not
+how good a model of one source is.
 """
 HEAD = "| tokens | order | n-grams | counting | scoring 1e6 tokens | model | peak memory | nats per byte | perplexity |"
 KENLM = "| words | order | scored | perplexity here | KenLM's | apart | counting here | lmplz |"

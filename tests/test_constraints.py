@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from mixwright import Constraints, InputError
+from mixwright.constraints import newton
 from mixwright.constraints.quadratic import project
-from mixwright.simplex import project_onto_bounds
+from mixwright.simplex import project_onto_bounds, scale_onto_bounds
 
 NAMES = tuple("abcdefgh")
 
@@ -200,3 +201,29 @@ def test_any_settings_give_a_set_or_one_clear_error(given):
         w = project(np.full(3, 1 / 3), space)
         assert space.contains(w, 1e-12)
     assert message
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_quadratic_step_is_the_optimum_in_its_bounds_either_way(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(2, 30))
+    A = k * rng.dirichlet(np.full(k, 0.3), 100)
+    H, gain = A.T @ A / 100, 1 + 0.3 * rng.normal(size=k)
+    lower = rng.random(k) * 0.3 / k * (seed % 2)
+    upper = np.ones(k) if seed % 3 else np.minimum(1, lower + 0.2 + rng.random(k))
+    w = scale_onto_bounds(rng.dirichlet(np.full(k, 0.3)) + 1e-300, lower, upper)
+    settled = newton._active_set(H, gain, w, lower, upper) is not None
+    found = newton.quadratic_step(H, gain, w, lower, upper)
+    assert found is not None
+    monkeypatch.setattr(newton, "_active_set", lambda *arguments: None)
+    other = newton.quadratic_step(H, gain, w, lower, upper)
+    assert found == pytest.approx(other, abs=1e-7)
+    assert found.sum() == pytest.approx(1, abs=1e-14)
+    assert ((found >= lower) & (found <= upper)).all()
+    push = gain - H @ (found - w)  # at the optimum equal for all that are free, smaller on the floor, larger on the cap
+    free = (found > lower + 1e-9) & (found < upper - 1e-9)
+    level = push[free].mean() if free.any() else 0.5 * (push[found <= lower].max() + push[found >= upper].min())
+    assert push[free] == pytest.approx(level, abs=1e-8)
+    assert (push[found <= lower] <= level + 1e-8).all()
+    assert (push[found >= upper] >= level - 1e-8).all()
+    assert settled

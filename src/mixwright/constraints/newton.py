@@ -98,14 +98,15 @@ def quadratic_step(H: Array, gain: Array, w: Array, lower: Array, upper: Array) 
 
 def _active_set(H: Array, gain: Array, w: Array, lower: Array, upper: Array) -> Array | None:
     """Return the optimum of `quadratic_step`, None where the guesses of what is on a bound do not settle."""
-    low, high = w <= lower, w >= upper
+    low, high, ridge = w <= lower, w >= upper, 1e-12 * float(np.trace(H)) + 1e-300
     for _ in range(MAX_GUESSES):
         free = np.flatnonzero(~(low | high))
         if free.size == 0:
             return None
         d = np.where(low, lower - w, np.where(high, upper - w, 0.0))
-        pull = gain[free] - H[free] @ d
-        d[free], level = _with_sum(H[np.ix_(free, free)], pull, -d.sum())
+        with np.errstate(over="ignore", invalid="ignore"):
+            pull = gain[free] - H[free] @ d
+        d[free], level = _with_sum(H[np.ix_(free, free)], ridge, pull, -d.sum())
         if not np.isfinite(d).all():
             return None
         v, push = w + d, gain - H @ d - level  # push: towards larger weights, 0 for those that are free
@@ -117,15 +118,16 @@ def _active_set(H: Array, gain: Array, w: Array, lower: Array, upper: Array) -> 
     return None
 
 
-def _with_sum(H: Array, pull: Array, total: float) -> tuple[Array, float]:
-    """Return d with H d = pull - level and the sum `total`, and the level."""
-    scale = 1 / np.sqrt(np.diag(H) + 1e-300)
+def _with_sum(H: Array, ridge: float, pull: Array, total: float) -> tuple[Array, float]:
+    """Return d with (H + ridge) d = pull - level and the sum `total`, and the level."""
+    scale = 1 / np.sqrt(np.diag(H) + ridge)
     M = H * scale * scale[:, None]
-    M[np.diag_indices_from(M)] += 1e-13
-    own, across = (np.linalg.solve(M, np.stack([pull * scale, scale], axis=1)) * scale[:, None]).T
-    level = (own.sum() - total) / across.sum()
-    d = own - level * across
-    return d + (total - d.sum()) / d.size, float(level)
+    M[np.diag_indices_from(M)] = 1 + 1e-13
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the caller stops on what is not finite
+        own, across = (np.linalg.solve(M, np.stack([pull * scale, scale], axis=1)) * scale[:, None]).T
+        level = (own.sum() - total) / across.sum()
+        d = own - level * across
+        return d + (total - d.sum()) / d.size, float(level)
 
 
 def _longest(x: Array, dx: Array) -> float:

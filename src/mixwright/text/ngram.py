@@ -50,8 +50,8 @@ class NgramModel:
 
     For every context the probabilities of all tokens have the sum 1. No hashing: contexts are numbered exactly.
 
-    Make one with `count_ngrams`. Memory: about 28 bytes for each different n-gram of each order. Counting takes 9 bytes
-    a token and 40 for each different n-gram (measured: benchmarks/results/ngram.md).
+    Make one with `count_ngrams`. Memory: about 28 bytes for each different n-gram of each order. Counting takes 5
+    or 9 bytes a token and 40 for each of the longest n-grams (measured: benchmarks/results/ngram.md).
 
     References
     ----------

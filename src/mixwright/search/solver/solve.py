@@ -216,7 +216,7 @@ def _steps(
 ) -> Solution:
     """Return the best weights on the way to the optimum; the gap need not fall at every step, the objective does."""
     # float32 likelihoods say no more of an objective: steps that ask for more would be halved for nothing
-    noise = 1e-7 if rough or rows.P.dtype == np.float32 and rows.precise else 1e-13
+    noise = 1e-7 if rough or (rows.P.dtype == np.float32 and rows.precise) else 1e-13
     best = last = _certify(rows, region, w, rough)
     sample, since = max(SAMPLED_ROWS, rows.n // 8) if rough else rows.n, 0
     for position in range(MAX_STEPS):
