@@ -1,7 +1,7 @@
 """
 Count models against neural proxies: six targets, three seeds, the cost of the search taken out of the budget.
 
-    python benchmarks/quick.py run --folder runs/quick       (a comparison, seed by seed; goes on where it was)
+    python benchmarks/quick.py run --folder runs/quick       (a comparison, part by part; goes on where it was)
     python benchmarks/quick.py grid --folder runs/quick      (weights and seconds of every kind; likewise)
     python benchmarks/quick.py table --folder runs/quick --write
 
@@ -28,7 +28,8 @@ SOURCES = ("books_en", "code_python_stdlib", "encyclopedia_factbook", "math_late
 DOMAINS = {"kubernetes_docs": "web_k8s_en", "shakespeare": "shakespeare", "peps": "spec_peps"}
 QUESTIONS = {"arc_easy": "arc_easy.train", "piqa": "piqa.validation", "sciq": "sciq.validation"}
 ORDERS, SIZES, WHOLE = (2, 3, 4, 5, 6), (100_000, 1_000_000, None), 50_000_000
-TRAINED = ((2, 1_000_000), (4, 1_000_000), (6, 1_000_000), (4, 100_000), (4, None))
+OTHERS = ((4, 100_000), (4, None), (2, 1_000_000), (6, 1_000_000))  # besides order 4 and a million tokens
+PARTS = (("main", 1), ("few", 2), ("few", 3), ("all", 1), ("all", 2), ("all", 3))
 MIDDLE = "ngram 4, 1000k"
 SEEDS = 3
 NOTE = ""
@@ -85,23 +86,28 @@ def base(data, folder):
     }
 
 
-def arms():
-    """Return the arms of the comparison."""
-    plain = ["uniform", "natural", "best_single", {"baseline": "best_single", "proxy": counts(4, 1_000_000)}, "mixmin"]
-    return plain + [
-        {"search": "mixmin", "proxy": counts(o, s), "name": f"ngram {o}, {size_words(s)}"} for o, s in TRAINED
-    ]
+def arms(which):
+    """Return the arms of a part of the comparison: the three that matter most, the main ones, or all."""
+    main = {"search": "mixmin", "proxy": counts(4, 1_000_000), "name": MIDDLE}
+    if which == "few":
+        return ["uniform", "mixmin", main]
+    single = {"baseline": "best_single", "proxy": counts(4, 1_000_000)}
+    others = [{"search": "mixmin", "proxy": counts(o, s), "name": f"ngram {o}, {size_words(s)}"} for o, s in OTHERS]
+    return ["uniform", "natural", "best_single", single, "mixmin", main, *(others if which == "all" else [])]
 
 
 def run(data, folder):
-    """Compare, with one seed after another, so that there is a result whenever it is stopped."""
+    """Compare, the most telling part first, so that there is a result whenever it is stopped."""
     from mixwright.experiment import drive, make
 
-    for seeds in range(1, SEEDS + 1):
-        config = {**base(data, folder), "title": "Count models and neural proxies", "arms": arms(), "seeds": seeds}
-        summary = drive(make("compare", {**config, "compute": {"cores": 1}}), folder / "compare", _progress())
-        (folder / f"summary-{seeds}.json").write_text(json.dumps(summary))
-        print(summary["verdict"], flush=True)
+    for which, seeds in PARTS:
+        done = folder / f"summary-{which}-{seeds}.json"
+        if not done.exists():
+            about = {"title": "Count models and neural proxies", "arms": arms(which), "seeds": seeds}
+            config = make("compare", {**base(data, folder), **about, "compute": {"cores": 1}})
+            summary = drive(config, folder / "compare", _progress())
+            done.write_text(json.dumps(summary))
+            print(summary["verdict"], flush=True)
 
 
 def _progress():
@@ -219,15 +225,20 @@ def verdicts_table(summary):
 
 def table(folder):
     """Return the page of results: of the seeds that are done."""
-    path = max(folder.glob("summary-*.json"))
-    summary, every = json.loads(path.read_text()), found_weights(folder)
+    parts = {
+        part: json.loads(p.read_text()) for part in PARTS if (p := folder / "summary-{}-{}.json".format(*part)).exists()
+    }
+    every = found_weights(folder)
     lines = ["# Count models and neural proxies", "", *(__doc__ or "").strip().splitlines()[2:], "", NOTE]
-    lines += [f"## The comparison: {path.stem[-1]} of {SEEDS} seeds", "", *costs(summary)]
-    lines += ["Held-out loss minus that of uniform, nats per byte, and the verdict:", "", *verdicts_table(summary), ""]
+    for (_, seeds), summary in parts.items():
+        lines += [f"## The comparison of {len(summary['arms'])} arms, {seeds} of {SEEDS} seeds", "", *costs(summary)]
+        lines += ["Held-out loss minus that of uniform, nats per byte, and the verdict:", ""]
+        lines += [*verdicts_table(summary), ""]
     lines += ["## What a search takes", "", "Processor seconds, one thread, six targets together:", ""]
     lines += [*seconds_table(every), "", "## Weights", "", "Means over the seeds; distances are L1 (0 to 2).", ""]
     lines += [line for target in base_targets() for line in weights_table(every, target)]
-    return "\n".join([*lines, "## Every measure", "", *measures(summary)])
+    last = [line for summary in parts.values() for line in measures(summary)]
+    return "\n".join([*lines, "## Every measure", "", *last])
 
 
 def base_targets():
