@@ -139,7 +139,7 @@ def test_no_folder_is_a_heap() -> None:
 
 
 def test_kinds_of_data_do_not_know_each_other() -> None:
-    data = {"text", "assays", "preference"}
+    data = {"text", "assays", "preference", "likelihoods"}
     for module, path in MODULES.items():
         parts = module.split(".")
         if parts[1:2] == ["experiment"] and len(parts) > 2 and parts[2] in data:

@@ -294,3 +294,13 @@ def test_logits_of_outcomes_0_and_1_are_refused(scale):
     with pytest.raises(InputError, match=r"should be probabilities; found .* of 60 below 0 or above 1 for source"):
         SquaredError(shrinkage=0.1).fit(logits if scale == "logit" else np.log(p), y)
     assert SquaredError(shrinkage=0.1).fit(p, y).weights.sum() == pytest.approx(1)
+
+
+def test_an_exact_fit_can_be_saved(tmp_path):
+    predictions = np.array([[i % 7, i % 3] for i in range(40)], float)
+    outcomes = np.array([0.7 * (i % 7) + 0.3 * (i % 3) for i in range(40)])
+    result = SquaredError().fit(predictions, outcomes)
+    assert result.loss < 0  # by rounding
+    result.save(tmp_path / "mixture.json")
+    assert np.isfinite(result.improvement()).all()
+    np.testing.assert_allclose(result.weights, [0.7, 0.3], atol=1e-6)

@@ -10,6 +10,7 @@ import typer
 
 from mixwright.cli import help_texts
 from mixwright.cli.formats import add_formats
+from mixwright.cli.likelihoods import add_table
 from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import guarded
 from mixwright.cli.replay import replay
@@ -74,6 +75,7 @@ def demo(
 
 
 add_runs(app)
+add_table(app)
 
 
 @app.command(help=help_texts.SHOW)

@@ -42,11 +42,35 @@ Or, for assays (0/1 labels of molecules in a table):
   target: SR-p53
 
 \b
+Or, for log-likelihoods that you have, in place of CONFIG (in a file: kind: likelihoods, table: scores.parquet):
+  mixwright search --table scores.parquet
+
+\b
 Examples:
   mixwright search search.yaml --quick
   mixwright search search.yaml
   mixwright search search.yaml --run runs/second --json > summary.json
   mixwright search --schema > search.schema.json
+"""
+
+TABLE = """
+Tables of log-likelihoods that were computed elsewhere: what `mixwright search --table` reads.
+"""
+
+TABLE_IMPORT = """
+Read logs of models that were scored elsewhere into the folder of a table.
+
+Each source has a model, and each LOG is what it scored: the output of lm-evaluation-harness with --log_samples, of
+lighteval with --save-details, or JSON lines {id, model, token_logprobs or logprob, tokens} as one writes them from a
+server. Which one it is, is recognised. The rows are joined: all sources must have scored the same prompts, with the
+same lengths and versions of tasks. Of a question, the row is the right answer given its prompt. Each task is a target.
+
+\b
+Examples:
+  mixwright table import web=out/web books=out/books --out scores
+  mixwright table import out/* --out scores --target all
+  mixwright table import scores.jsonl --out scores
+  mixwright search --table scores
 """
 
 COMPARE = """

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mixwright.cli import help_texts
+from mixwright.cli import help_texts, likelihoods
 from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import Output, guarded, open_page
 from mixwright.experiment.kinds import KINDS, of_summary
@@ -94,11 +94,26 @@ def _made(command: str) -> Callable[..., None]:
         run: Path | None = typer.Option(None, *about.run, help=_RUN),  # noqa: B008
         quick: QuickSearch = False,
         own_rows: OwnRows = None,
+        table: likelihoods.Table = None,
+        source: likelihoods.Source = None,
+        target: likelihoods.Target = None,
+        values: likelihoods.ValuesOf = None,
+        tokens: likelihoods.Tokens = None,
+        prior: likelihoods.PriorOf = None,
+        shrinkage: likelihoods.Shrinkage = None,
+        floor: likelihoods.FloorOf = None,
+        cap: likelihoods.Cap = None,
+        size: likelihoods.Size = None,
         schema: Schema = False,
         quiet: Quiet = False,
         as_json: Json = False,
     ) -> None:
-        _do(command, context, config, run, schema, quiet, as_json, **_given(quick=quick or None, own_rows=own_rows))
+        options = {"source": source, "target": target, "values": values, "tokens": tokens, "prior": prior}
+        options |= {"shrinkage": shrinkage, "floor": floor, "cap": cap, "size": size}
+        with guarded(output_of(context, quiet, as_json)):
+            made = likelihoods.table_values(table, config, options)
+        more = _given(quick=quick or None, own_rows=own_rows)
+        _do(command, context, table or config, run, schema, quiet, as_json, made, **more)
 
     return search_command if command == "search" else run_command
 
@@ -116,20 +131,22 @@ def _do(
     schema: bool,
     quiet: bool,
     as_json: bool,
+    made: dict[str, Any] | None = None,
     **options: Any,
 ) -> None:
-    """Do the run of a file; `options` are keys that count in place of its own."""
+    """Do the run of a file, or that of the keys in `made`; `options` are keys that count in place of its own."""
     main = os.environ.get("RANK", "0") == "0"  # under torchrun one rank speaks
     output = output_of(context, quiet or not main, as_json and main)
     with guarded(output):
-        from mixwright.experiment.run import drive, json_schema, load
+        from mixwright.experiment.run import drive, json_schema, load, make
 
         if schema:
             typer.echo(json.dumps(json_schema(command), indent=2))
             return
         if config is None:
             raise typer.BadParameter(f"give the YAML file; see: mixwright {command} --help")
-        loaded, folder = load(command, config, **options), run or Path("runs") / config.stem
+        loaded = load(command, config, **options) if made is None else make(command, {**made, **options})
+        folder = run or Path("runs") / config.stem
         with output.bars() as progress:
             summary = drive(loaded, folder, progress, command_line())
         if main:

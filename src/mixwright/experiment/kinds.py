@@ -82,6 +82,11 @@ KINDS = (
         f"{_TABLES}.search:print_summary", "search",
     ),
     Kind(
+        "search", "likelihoods", "search", "likelihoods",
+        f"{_HERE}.likelihoods.config:LikelihoodsConfig", f"{_HERE}.likelihoods.search:LikelihoodSearchRun",
+        f"{_TABLES}.search:print_summary", "search",
+    ),
+    Kind(
         "compare", "text", "compare", "comparison",
         f"{_HERE}.text.compare_config:CompareConfig", f"{_HERE}.text.compare:TextComparisonRun",
         f"{_TABLES}.comparison:print_comparison", "comparison", "comparison", _OF_COMPARISONS,

@@ -185,8 +185,11 @@ def _check_default(
         keys = [key for key in values if key in fields and key not in own and fields[key].is_required()]
         near = {key: difflib.get_close_matches(key, set(own) - set(values), 1, cutoff=0.8) for key in keys}
         if sure := [key for key in keys if not near[key]]:  # no misspelt key of the default kind
+            needing = [o.data for o in others if sure[0] in o.get("config").model_fields]
+            advice = "add it" if len(needing) == 1 else "add one of them"
             raise InputError(
-                f"{_where(file, sure[0])}: a {command} with this key needs the key kind: {other.data}; add it"
+                f"{_where(file, sure[0])}: a {command} with this key needs the key kind: {' or '.join(needing)}; "
+                f"{advice}"
             )
         for key in keys:
             raise InputError(

@@ -231,7 +231,7 @@ class SquaredErrorResult(SearchResult):
         share, each = moments.share, np.arange(moments.share.size)
         nested, given = (paired_error((there - own) / share, share, each) for own in self._scored)
         optimism = max(0.0, float(self._scored[1].sum()) - self.loss)
-        own = float(np.sqrt(optimism * self.loss / moments.effective))  # sqrt(nats / (2 m)), in squared units
+        own = float(np.sqrt(optimism * max(self.loss, 0.0) / moments.effective))  # sqrt(nats / (2 m)), in squared units
         return improvement_interval(nested, given, own, level)
 
     def _file_parts(self) -> dict[str, dict[str, Any]]:

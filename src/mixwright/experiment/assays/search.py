@@ -21,7 +21,7 @@ from mixwright.assays.splits import Split, split_target
 from mixwright.errors import InputError
 from mixwright.experiment.assays.config import AssaysConfig
 from mixwright.experiment.assays.seed_run import SeedRun, TrainedArm
-from mixwright.experiment.assays.summary import make_summary, search_entry
+from mixwright.experiment.assays.summary import assay_search_entry, make_summary
 from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
@@ -241,7 +241,7 @@ class SeedWork:
             found, trial = search_weights(plan, probabilities, calibration, mixmin, chosen.constraints())
             file = found.to_file(plan.sources, level=chosen.level)
             file.write(stage.folder / "mixture.json")
-            result = stage.finish(search_entry(self.config, plan, found, file, calibration, trial))
+            result = stage.finish(assay_search_entry(self.config, plan, found, file, calibration, trial))
         self._report("search", 1, 1)
         return result
 

@@ -14,6 +14,7 @@ from mixwright.assays.judge import Judge, few_positives, mean_count
 from mixwright.assays.plan import AssayPlan
 from mixwright.assays.splits import trainable
 from mixwright.assays.trial import ALONE, BORROWED, ENOUGH, MIXTURE, Trial
+from mixwright.experiment.core.searches import search_entry, without_weights
 from mixwright.mixture_file import MixtureFile
 from mixwright.search.mixmin import MixMinResult
 
@@ -27,31 +28,17 @@ _NEXT = (
 )
 
 
-def search_entry(
+def assay_search_entry(
     config: AssaysConfig, plan: AssayPlan, found: MixMinResult, file: MixtureFile, calibration: str, trial: Trial | None
 ) -> dict[str, Any]:
     """Return what the summary says about a search, with its weights; `documents` are molecules."""
     return {
-        "target": config.target,
-        "unit": "row",
+        **search_entry(found, file, config.target, config.search),
         "method": f"MixMin, proxies {CALIBRATION_WORDS[calibration]}",
         "calibration": calibration,
-        "prior": config.search.prior if isinstance(config.search.prior, str) else "given",
-        "shrinkage": float(found.shrinkage),
-        "loss": float(found.loss),
-        "objective": float(found.objective),
-        "gap": float(found.gap),
-        "tolerance": config.search.tolerance,
-        "rows": int(found.rows),
         "documents": len(np.unique(plan.table.molecules[plan.split.train])),
         "scaffolds": int(found.documents) if plan.split.kind == "scaffold" else None,
-        "level": config.search.level,
-        "interval": file.uncertainty.get("interval"),
-        "improvement": file.uncertainty.get("improvement"),
-        "binding": file.certificate.get("binding", []),
-        "verdict": file.verdict,
         "trial": None if trial is None else _trial(trial),
-        "weights": list(file.weights),
     }
 
 
@@ -100,8 +87,7 @@ def _searches(first: SeedRun) -> list[dict[str, Any]]:
     """Return the searches of the first seed, without weights; intervals get a place for the target where it is none."""
     names = [arm.arm.name for arm in first.arms.values() if arm.arm.kind == "search"]
     entries = []
-    for name, search in zip(names, first.searches.values(), strict=True):
-        entry = {key: value for key, value in search.items() if key not in ("weights", "seconds")}
+    for name, entry in zip(names, without_weights(list(first.searches.values())), strict=True):
         if entry["interval"] and first.plan.split.target not in first.plan.sources:
             entry["interval"] = [*entry["interval"], [0.0, 0.0]]
         entries.append({"mixture": name, **entry})

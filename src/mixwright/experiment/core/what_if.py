@@ -24,7 +24,7 @@ NAME = "whatif.json"
 def make_what_if_of_run(
     searches: Sequence[Mapping[str, Any]],
     tables: Sequence[LikelihoodTable],
-    sizes: NDArray[np.float64],
+    sizes: NDArray[np.float64] | None,
     constraints: Constraints,
     prior: str | Mapping[str, float],
     seed: int,
@@ -39,7 +39,7 @@ def make_what_if_of_run(
     tables
         The table of one target that each search was on.
     sizes
-        [k] of the sources, for natural weights and limits of epochs.
+        [k] of the sources, for natural weights and limits of epochs; None where they are not known.
     constraints, prior
         Those of the searches.
     seed
@@ -62,13 +62,15 @@ def _interval(search: Mapping[str, Any]) -> NDArray[np.float64] | None:
 
 
 def _baselines(
-    searches: Sequence[Mapping[str, Any]], tables: Sequence[LikelihoodTable], sizes: NDArray[np.float64]
+    searches: Sequence[Mapping[str, Any]], tables: Sequence[LikelihoodTable], sizes: NDArray[np.float64] | None
 ) -> list[Mark]:
-    """Return uniform, natural and, for each target, the best single source: named as the run's own mixtures are."""
+    """Return uniform, natural (by size) and, for each target, the best single source: named as a run's mixtures are."""
     from mixwright.report.what_if.tables import best_singles
 
     k = tables[0].k
-    marks = [Mark("uniform", "uniform", np.full(k, 1 / k)), Mark("natural", "natural", sizes / sizes.sum())]
+    marks = [Mark("uniform", "uniform", np.full(k, 1 / k))]
+    if sizes is not None:
+        marks.append(Mark("natural", "natural", sizes / sizes.sum()))
     best: dict[str, int] = {}
     for search, table in zip(searches, tables, strict=True):
         if search["target"] not in best:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mixwright.experiment.core.searches import resting_on, search_entry
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.inputs import TokenSource
 from mixwright.mixture_file import MixtureFile
-from mixwright.search.inputs import FEWEST_DOCUMENTS
-from mixwright.search.mixmin import MixMin, MixMinResult
+from mixwright.search.mixmin import MixMin
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.version import __version__
 
@@ -78,39 +78,11 @@ def search_mixture(
         )
         file = found.to_file([source.name for source in sources], level=chosen.level)
         if config.proxy.kind == "ngram":
-            words, end = config.proxy.words, "; not checked by training"
-            verdict = file.verdict.replace(end, f"; from {words}{end.replace(';', ',')}")
-            file = replace(file, method={**file.method, "proxies": words}, verdict=verdict)
+            file = resting_on(file, config.proxy.words)
         file.write(stage.folder / "mixture.json")
-        result = stage.finish(_entry(config, table, found, file, target))
+        result = stage.finish(search_entry(found, file, target, chosen))
     progress("search", 1, 1)
     return {**result, "mixture": search_name(config, target, table.unit)}
-
-
-def _entry(
-    config: SearchConfig, table: LikelihoodTable, found: MixMinResult, file: MixtureFile, target: str
-) -> dict[str, Any]:
-    chosen = config.search
-    enough = found.documents >= FEWEST_DOCUMENTS
-    return {
-        "target": target,
-        "unit": table.unit,
-        "method": "MixMin",
-        "prior": chosen.prior if isinstance(chosen.prior, str) else "given",
-        "shrinkage": float(found.shrinkage),
-        "loss": float(found.loss),
-        "objective": float(found.objective),
-        "gap": float(found.gap),
-        "tolerance": chosen.tolerance,
-        "rows": int(found.rows),
-        "documents": int(found.documents),
-        "level": chosen.level,
-        "interval": file.uncertainty.get("interval") if enough else None,
-        "improvement": file.uncertainty.get("improvement") if enough else None,
-        "binding": file.certificate.get("binding", []),
-        "verdict": file.verdict,
-        "weights": list(file.weights),
-    }
 
 
 def baselines(config: SearchConfig, sources: list[TokenSource], best: dict[str, int]) -> list[NamedMixture]:

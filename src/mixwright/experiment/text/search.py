@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mixwright.experiment.core.repeats import repeats
+from mixwright.experiment.core.searches import hand_out
 from mixwright.experiment.core.stages import PLAN, Progress, folder_name
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
@@ -32,9 +32,7 @@ from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.proxies.counts import count_notes, counted_tokens, score_by_counts
 from mixwright.experiment.text.proxies.scores import Scores, part_of, target_rows, units_of
 from mixwright.experiment.text.source_files import check_sources, remember_checked
-from mixwright.experiment.text.summary import doubted, make_summary, standing
-from mixwright.files import atomic_write
-from mixwright.mixture_file import MixtureFile
+from mixwright.experiment.text.summary import make_summary, standing
 from mixwright.report.words import duration
 from mixwright.text import Tokenizer
 
@@ -103,16 +101,15 @@ class TextSearchRun(Run[SearchConfig]):
         tokenizer, sources, contamination = self.tokenizer, self.sources, self.contamination
         scores, cost = self._scores(tokenizer, sources)
         searches, best = self._search(sources, scores)
-        self._write_mixture(searches, contamination)
+        made = [(search["target"], self._made(search)) for search in searches]
+        notes = hand_out(self.folder, made, contamination.doubt_of_search(searches[0]["target"]))
         mixtures = baselines(self.config, sources, best)
         mixtures += [NamedMixture(s["mixture"], "search", tuple(s["weights"]), s["target"]) for s in searches]
         trained = self._trained(mixtures, cost)
         mixtures += [mixture for mixture in trained if mixture not in mixtures]
         runs = self._final_runs(tokenizer, sources, trained, cost)
         summary = make_summary(self.config, self.targets, sources, searches, mixtures, runs, contamination)
-        notes = left_out(self.targets, sources) + repeated(sources) + contamination.notes()
-        if len(self.targets) > 1:
-            notes.insert(0, f"mixture.json is {self._others(searches)}")
+        notes += left_out(self.targets, sources) + repeated(sources) + contamination.notes()
         notes += standing(summary["comparisons"], contamination) + self._repeats(mixtures, sources)
         if self.config.proxy.kind == "ngram":
             summary["proxies"] = self.config.proxy.words
@@ -211,27 +208,6 @@ class TextSearchRun(Run[SearchConfig]):
         )
         write_what_if_of_run(self.folder, what_if)
         return searches, best
-
-    def _write_mixture(self, searches: list[dict[str, Any]], contamination: Contamination) -> None:
-        """Write the first search's mixture.json where people look for it; of several it says which one it is."""
-        first, place = searches[0], self.folder / "mixture.json"
-        file = made = MixtureFile.read(self._made(first))
-        if doubt := contamination.doubt_of_search(first["target"]):
-            file = replace(file, verdict=doubted(file.verdict, doubt))
-        if len(self.targets) > 1:
-            notes = [*file.evidence.get("notes", ()), f"this mixture is {self._others(searches)}"]
-            file = replace(file, evidence={**file.evidence, "target": first["target"], "notes": notes})
-        if file is not made:
-            file.write(place)
-            return
-        with atomic_write(place) as handle:
-            handle.write(self._made(first).read_text(encoding="utf-8"))
-
-    def _others(self, searches: list[dict[str, Any]]) -> str:
-        """Say which of several targets mixture.json is for, and where the other mixtures are."""
-        target = searches[0]["target"]
-        others = [f"{self._made(s).relative_to(self.folder)}" for s in searches if s["target"] != target]
-        return f"for the target {target} alone; those of the others: {', '.join(others)}"
 
     def _made(self, search: dict[str, Any]) -> Path:
         return self._place / "search" / folder_name(search["target"]) / search["unit"] / "mixture.json"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mixwright.compare.documents import DocumentComparison, compare_clean
+from mixwright.experiment.core.searches import doubted, untrained_verdict, without_weights
 
 if TYPE_CHECKING:
     from mixwright.experiment.text.config import SearchConfig
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from mixwright.experiment.text.inputs import Target, TokenSource
     from mixwright.experiment.text.mixtures import NamedMixture
     from mixwright.experiment.text.overlaps.contamination import Contamination
-
-_UNCHECKED = "not checked by training"  # in the verdict of a search that favours its mixture
 
 
 def make_summary(
@@ -32,7 +31,7 @@ def make_summary(
     return {
         "sources": [{"name": s.name, "documents": s.train.documents, "tokens": s.train.tokens} for s in sources],
         "targets": [_target_entry(target, searches, runs) for target in targets],
-        "searches": [{key: value for key, value in s.items() if key not in ("weights", "seconds")} for s in searches],
+        "searches": without_weights(searches),
         "mixtures": [{"name": m.name, "kind": m.kind, "weights": list(m.weights)} for m in mixtures],
         "runs": [run.entry() for run in runs],
         "comparisons": comparisons,
@@ -48,11 +47,6 @@ def _target_entry(target: Target, searches: Sequence[dict[str, Any]], runs: Sequ
         "held_out_documents": len(target.held_out),
         "held_out_tokens": int(runs[0].lengths[target.name].sum()) if runs else None,
     }
-
-
-def doubted(verdict: str, doubt: str) -> str:
-    """Return the verdict of a search, unverified where there is a doubt."""
-    return f"unverified: {doubt}; otherwise {verdict}" if doubt and not verdict.startswith("unverified") else verdict
 
 
 def _comparisons(
@@ -107,8 +101,7 @@ def _verdict_of(search: dict[str, Any], comparisons: list[dict[str, Any]], proxi
     own = [c for c in comparisons if c["mixture"] == search["mixture"] and c["target"] == search["target"]]
     over_uniform = next((c["verdict"] for c in own if c["over"] == "uniform"), None)
     if over_uniform is None:
-        unchecked = "" if _UNCHECKED in search["verdict"] else f"; from {proxies}, {_UNCHECKED}"
-        return f"{search['mixture']} on {search['target']}: {search['verdict']}{unchecked}"
+        return untrained_verdict(search, proxies)
     parts = [f"{search['mixture']} on {search['target']}: {over_uniform}"]
     others: dict[str, list[str]] = {}
     for comparison in own:

@@ -239,9 +239,10 @@ def certificate_words(search: Mapping[str, Any]) -> str:
 def cost_words(summary: Mapping[str, Any]) -> str:
     """Return what the search cost beside the final runs, in one sentence without a full stop."""
     cost = summary["cost"]
-    if cost["share"] is None:
-        return "not counted"
     total = f"; {duration(sum(cost['seconds'].values()))} in all" if cost.get("seconds") else ""
+    if cost["share"] is None:
+        given = summary.get("data") == "likelihoods"
+        return f"nothing was trained or scored here, the likelihoods were given{total}" if given else "not counted"
     if "counted_tokens" in cost:
         spent = f" in {duration(cost['seconds']['scores'])}" if cost.get("seconds") else ""
         return f"count models: {count(cost['counted_tokens'])} tokens counted and the targets scored{spent}{total}"

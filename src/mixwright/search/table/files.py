@@ -118,7 +118,7 @@ def write_folder(path: Path, info: RowInfo, columns: Iterable[Iterable[npt.NDArr
 
     Raises InputError when something that is no empty folder is there already, or when it cannot be written.
     """
-    _require_free(path)
+    require_free(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     remove_stale(path)
@@ -154,7 +154,7 @@ def _rename(temporary: Path, path: Path) -> None:
     try:
         temporary.rename(path)
     except OSError:
-        _require_free(path)  # another process was quicker
+        require_free(path)  # another process was quicker
         raise
 
 
@@ -179,7 +179,7 @@ def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
         handle.write(np.ascontiguousarray(array).data)
 
 
-def _require_free(path: Path) -> None:
+def require_free(path: Path) -> None:
     """Raise InputError unless nothing or an empty folder is at `path`."""
     try:
         free = not path.exists() or (path.is_dir() and not any(path.iterdir()))

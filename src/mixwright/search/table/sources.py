@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 
 import numpy.typing as npt
 
-from mixwright.checks import unique_names
+from mixwright.checks import near, unique_names
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error
 from mixwright.search.table.attributes import check_values
@@ -78,6 +78,29 @@ class TableSources(TableReading):
         at = self._index(source)
         members = self._members()
         return type(self)(_without(self._info, at), JoinedColumns(members[:at] + members[at + 1 :]))
+
+    def with_sources(self, sources: Sequence[str] | Mapping[str, str]) -> Self:
+        """
+        Return a table of some of the sources, in the order given; nothing on disk changes and the columns are shared.
+
+        Parameters
+        ----------
+        sources : sequence of str, or mapping
+            Names of sources; {new name: name} renames them.
+
+        Raises
+        ------
+        InputError
+            There is no such source, or a new name is empty or used twice.
+        """
+        columns = sources if isinstance(sources, Mapping) else dict.fromkeys(unique_names(sources))
+        names, members = unique_names(columns), self._members()
+        former = [new if old is None else old for new, old in columns.items()]
+        prints = {
+            new: self.fingerprints[old] for new, old in zip(names, former, strict=True) if old in self.fingerprints
+        }
+        info = replace(self._info, sources=names, fingerprints=prints)
+        return type(self)(info, JoinedColumns([members[self._index(old)] for old in former]))
 
     def add_source(self, source: str, fingerprint: str = "") -> Self:
         """
@@ -148,7 +171,7 @@ class TableSources(TableReading):
 
     def _index(self, source: str) -> int:
         if source not in self.sources:
-            raise InputError(f"source should be one of {list(self.sources)}, found {source!r}; correct the name")
+            raise InputError(f"source should be in the table{near(source, self.sources, 'sources')}")
         return self.sources.index(source)
 
     def _members(self) -> list[tuple[TableColumns, int]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixwright.checks import near
 from mixwright.errors import InputError
 from mixwright.files import file_fingerprint
 from mixwright.search.table.attributes import check_values, require_same
@@ -213,6 +214,7 @@ class LikelihoodTable(TableSources):
         sources: Iterable[str] | None = None,
         values: Values | None = None,
         tokens: npt.ArrayLike | str | None = None,
+        unit: str = "row",
     ) -> LikelihoodTable:
         """
         Read likelihoods that were computed elsewhere into memory.
@@ -232,6 +234,8 @@ class LikelihoodTable(TableSources):
         tokens : array of numbers [n], one number, or a column's name, optional
             How many tokens each row has. The numbers are then means per token, as perplexities always are, and are
             multiplied by it. Without it they count for whole rows.
+        unit : str
+            What a row is.
 
         Raises
         ------
@@ -244,7 +248,7 @@ class LikelihoodTable(TableSources):
         found = read_table(path, sources, column, values)
         try:
             given: dict[str, Any] = {} if column or tokens is None else {"tokens": tokens}
-            table = cls._imported(found, values, **given)
+            table = cls._imported(found, values, unit, **given)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         table._info = replace(table._info, data_fingerprint=file_fingerprint(path))
@@ -330,7 +334,7 @@ class LikelihoodTable(TableSources):
             There is no such target, it has no rows, or all of its rows have weight 0.
         """
         if target not in self.target_names:
-            raise InputError(f"target should be one of {list(self.target_names)}, found {target!r}; correct the name")
+            raise InputError(f"target should be in the table{near(target, self.target_names, 'targets')}")
         found = np.flatnonzero(self.targets == self.target_names.index(target))
         if not found.size:
             raise InputError(f"target {target!r} should have rows in the table, found none; score it first")

@@ -1,0 +1,1 @@
+"""Searches of tables of likelihoods that were computed elsewhere."""
