@@ -37,7 +37,7 @@ def check_yaml(example: Example) -> None:
     elif "arms" in value:
         make("compare", value)
     else:
-        make("search", value if value.get("kind") == "assays" else AROUND | value)
+        make("search", value if "kind" in value else AROUND | value)
 
 
 def run_shell(example: Example) -> None:

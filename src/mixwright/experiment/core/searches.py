@@ -50,7 +50,7 @@ def without_weights(searches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
 
 
 def untrained_verdict(search: Mapping[str, Any], words: str) -> str:
-    """Return one sentence about a search that no training has checked; `words` are those of `resting_on`."""
+    """Return one sentence about a search that no training has checked; `words` as in `resting_on`."""
     unchecked = "" if _UNCHECKED in search["verdict"] else f"; from {words}, {_UNCHECKED}"
     return f"{search['mixture']} on {search['target']}: {search['verdict']}{unchecked}"
 

@@ -43,7 +43,10 @@ def read_logs(logs: Mapping[str, LogPath] | Sequence[LogPath], target: str | Non
 
     Examples
     --------
-    >>> read_logs({"web": "out/web", "books": "out/books"}).save("scores")  # doctest: +SKIP
+    >>> rows = '{"id": 1, "model": "web", "logprob": -2.5}', '{"id": 1, "model": "books", "logprob": -3.0}'
+    >>> _ = Path("scores.jsonl").write_text("\\n".join(rows))
+    >>> read_logs(["scores.jsonl"]).block(0, 1)
+    array([[-2.5, -3. ]])
     """
     given: list[tuple[str | None, Path]]
     if isinstance(logs, Mapping):
