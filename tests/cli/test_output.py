@@ -35,6 +35,19 @@ def test_lines_say_what_a_run_will_take_and_how_long_the_rest_of_a_stage_may(now
     ]
 
 
+def test_the_start_of_processes_is_no_rate(now: list[float]) -> None:
+    text = io.StringIO()
+    lines = _Lines(Console(file=text, width=40))
+    for share, seconds in ((0, 0), (1, 30), (500, 30)):
+        now[0] += seconds
+        lines("searches", share, 1000, "0 of 2")
+    assert text.getvalue().splitlines() == [
+        "searches: 0 % 0 of 2",
+        "searches: 0 % 0 of 2",
+        "searches: 50 % 0 of 2, about 1 min 00 s left",
+    ]
+
+
 def test_bars_say_what_a_run_will_take() -> None:
     output, text = Output(quiet=False, as_json=False), io.StringIO()
     output.stderr = Console(file=text, force_terminal=True, width=120)

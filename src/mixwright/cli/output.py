@@ -29,6 +29,7 @@ from mixwright.errors import InputError, MissingExtraError
 
 STOPPED = "Stopped. Finished work is saved; run the same command to resume."
 _PLAN = "plan"  # the stage in whose note a run says beforehand what it will take
+_SEEN = 0.01  # share of a stage that must be done before the rest is estimated: the start of processes is no rate
 _Report = Callable[..., None]
 
 
@@ -138,7 +139,7 @@ class _Lines:
             return
         self._stage, self._last = stage, now
         text = f"{stage}: done" if done >= total else f"{stage}: {100 * done // max(total, 1)} % {note}"
-        if before < share < 1:  # judged by the rate of this command: what was done before it took no time
+        if before + _SEEN <= share < 1:  # judged by the rate of this command: what was done before it took no time
             text += f", about {_time((now - began) * (1 - share) / (share - before))} left"
         self._console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
 

@@ -97,8 +97,6 @@ class _Shown:
     def __init__(self, works: Sequence[Work], progress: Progress, stage: str) -> None:
         self._works, self._progress, self._stage = works, progress, stage
         self._done = [0.0] * len(works)
-        self._first: float | None = None  # share that was there from an earlier command
-        self._started = time.monotonic()
         self._lock = threading.Lock()
 
     def reporter(self, index: int) -> Report:
@@ -116,21 +114,8 @@ class _Shown:
         total = sum(w.size for w in self._works)
         share = sum(w.size * done for w, done in zip(self._works, self._done, strict=True)) / total
         finished = sum(done >= 1 for done in self._done)
-        note = f"{finished} of {len(self._works)}{self._left(share)}"
+        note = f"{finished} of {len(self._works)}"
         self._progress(self._stage, min(round(1000 * share), 999), 1000, note)
-
-    def _left(self, share: float) -> str:
-        """Return about how long it will take, once that can be estimated."""
-        if share <= 0:
-            return ""
-        if self._first is None:
-            self._first, self._started = share, time.monotonic()
-            return ""
-        gained, seconds = share - self._first, time.monotonic() - self._started
-        if gained < 0.005 or seconds < 5:
-            return ""
-        left = seconds * (1 - share) / gained
-        return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
 
 def _in_processes(works: Sequence[Work], limits: Limits, shown: _Shown) -> list[Any]:
