@@ -147,15 +147,15 @@ def test_accuracy_is_in_doubt_like_the_loss(clean, word):
         known = {} if clean is None else {ACCURACY.name: {"law": -loss - (0.1 - clean) * better}}
         values = {LOSS.name: {"law": loss}, ACCURACY.name: {"law": -loss}}  # as the loss moves, and higher is better
         cells.append(dataclasses.replace(cell, values=values, clean={LOSS.name: {"law": loss}, **known}))
-    held_out = {"law": ("60 of 100 are also in source web", 40)}
+    held_out = {"law": ("60 of 100 are also in source web", 40, 100)}
     whole = dataclasses.replace(found, cells=cells, held_out=held_out, quantities=(LOSS, ACCURACY))
     assert measures_of(summarise(whole))["law", ACCURACY.name]["differences"][-1]["word"] == word
 
 
 def test_verdicts_hold_only_if_clean_documents_give_the_same_word():
-    assert doubted(0.1, ("", 100))[0]["word"] == "better"
-    assert doubted(0.08, ("60 of 100 are also in source web", 40))[0]["word"] == "better"
-    entry, summary = doubted(0.0, ("60 of 100 are also in source web", 40))
+    assert doubted(0.1, ("", 100, 100))[0]["word"] == "better"
+    assert doubted(0.08, ("60 of 100 are also in source web", 40, 100))[0]["word"] == "better"
+    entry, summary = doubted(0.0, ("60 of 100 are also in source web", 40, 100))
     assert entry["verdict"] == (
         "unverified: 60 of 100 are also in source web; with them the verdict is 'better', without them 'no better'"
     )
@@ -168,12 +168,12 @@ def test_verdicts_on_few_documents_are_unverified():
     entry, summary = doubted(0.1, ("", 9))
     assert entry["verdict"] == "unverified: 9 held-out documents are too few; a verdict needs at least 10"
     assert lead(summary).startswith("Unverified against uniform: 9 held-out documents are too few")
-    assert doubted(0.1, ("90 of 98 are also in source web", 8))[0]["word"] == "unverified"
+    assert doubted(0.1, ("90 of 98 are also in source web", 8, 98))[0]["word"] == "unverified"
 
 
 def test_the_average_of_targets_is_in_doubt_where_one_of_them_is():
     found = make_comparison(targets=("law", "code"))
-    held_out = {"law": ("90 of 98 are also in source web", 8), "code": ("", 100)}
+    held_out = {"law": ("90 of 98 are also in source web", 8, 98), "code": ("", 100, 100)}
     measures = measures_of(summarise(dataclasses.replace(found, held_out=held_out)))
     words = {name: measures[name, LOSS.name]["differences"][-1]["word"] for name in ("law", "code")}
     assert words == {"law": "unverified", "code": "better"}

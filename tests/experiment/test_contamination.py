@@ -100,6 +100,10 @@ def test_the_word_is_kept_only_if_clean_documents_have_it_too() -> None:
     assert there_alone.verdict.startswith("unverified: 60 of 100; with them the verdict is 'better', without them 'no")
     few = compare_clean(noise - 5, 0 * noise, tokens, "uniform", 0.9, np.arange(100) < 8, "92 of 100")
     assert few.verdict == f"unverified: 92 of 100, and only 8 are in none; a verdict needs at least {FEWEST_JUDGED}"
+    most = compare_clean(noise - 5, 0 * noise, tokens, "uniform", 0.9, np.arange(100) < 12, "88 of 100")
+    assert most.word == "better"
+    assert doubt_of("212 of 225", 13, "better", "better", 225).endswith("13 are in none; a verdict needs at least 22")
+    assert doubt_of("202 of 225", 23, "better", "better", 225) == ""
     assert doubt_of("", FEWEST_JUDGED, "better", "better") == ""
     assert doubt_of("", FEWEST_JUDGED - 1, "better", "better").startswith("9 held-out documents are too few")
 

@@ -93,6 +93,11 @@ def test_empty_documents_are_left_out(write):
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"line 2: .*bad JSON \(Expecting value at column"),
         ("a.jsonl", b'{"text": "a"}\n[]', r"line 2: each line should be one JSON object, found a list"),
         ("a.json", b'[{"text": "a"}, ["b"]]', r"item 2: each item should be one JSON object, found a list"),
+        (
+            "a.jsonl",
+            b'{"question": "a", "choices": {}, "answerKey": "A"}',
+            r"right field \(for questions: kind: questions\)",
+        ),
         ("a.jsonl", b'{"b": 1, "a": 2}', r"line 1: the field 'text' is missing, found \['a', 'b'\]"),
         ("a.jsonl", b'{"text": null}', r"line 1: the field 'text' should be a string, found null"),
         ("a.jsonl", b'{"text": "\\ud800"}', r"line 1: .*half a surrogate pair"),

@@ -130,10 +130,15 @@ def compare_clean(
     if clean.all() or whole.doubt:
         return whole
     rest = compare(nats[clean], other_nats[clean], tokens[clean], over, level)
-    return replace(whole, doubt=doubt_of(overlap, int(clean.sum()), whole.word, rest.word))
+    return replace(whole, doubt=doubt_of(overlap, int(clean.sum()), whole.word, rest.word, clean.size))
 
 
-def doubt_of(overlap: str, clean: int, word: str, rest: str) -> str:
+def fewest_clean(documents: int) -> int:
+    """Return how many of the held-out documents must be in no source for a verdict: 10, and a tenth of them."""
+    return max(FEWEST_JUDGED, documents // 10)
+
+
+def doubt_of(overlap: str, clean: int, word: str, rest: str, documents: int = 0) -> str:
     """
     Return why a verdict is unverified where documents are few or in part in a source; empty where it stands.
 
@@ -145,10 +150,12 @@ def doubt_of(overlap: str, clean: int, word: str, rest: str) -> str:
         How many are in no source.
     word, rest
         The verdict in one word: of all documents, and of the clean ones.
+    documents
+        How many there are in all.
     """
-    if clean < FEWEST_JUDGED:
+    if clean < (least := fewest_clean(documents)):
         found = f"{overlap}, and only {clean} are in none" if overlap else f"{clean} held-out documents are too few"
-        return f"{found}; a verdict needs at least {FEWEST_JUDGED}"
+        return f"{found}; a verdict needs at least {least}"
     return "" if word == rest else f"{overlap}; with them the verdict is '{word}', without them '{rest}'"
 
 

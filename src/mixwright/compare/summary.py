@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells, renamed
-from mixwright.compare.documents import FEWEST_JUDGED, doubt_of, doubt_of_several, make_unverified
+from mixwright.compare.documents import doubt_of, doubt_of_several, fewest_clean, make_unverified
 from mixwright.compare.statistics import PairedDifference, paired_differences
 from mixwright.errors import InputError
 from mixwright.version import __version__
@@ -45,8 +45,8 @@ class Comparison:
     unit
         What trainings are counted in: tokens, pairs or rows.
     held_out
-        {target: (clause, clean)} for targets of documents: which of the held-out ones are in a source, in words (empty
-        if none is), and how many are in none.
+        {target: (clause, clean, all)} for targets of documents: which of the held-out ones are in a source, in words
+        (empty if none is), how many are in none, and how many there are.
     """
 
     arms: Sequence[ArmInfo]
@@ -61,7 +61,7 @@ class Comparison:
     level: float = 0.9
     error: float = 0.05
     unit: str = "tokens"
-    held_out: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    held_out: Mapping[str, tuple[str, int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that no cell is missing."""
@@ -176,9 +176,9 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
 def _doubt(found: Comparison, measure: dict[str, Any], quantity: Quantity) -> None:
     """Make verdicts unverified that rest on few documents, or that the documents which no source has do not share."""
     target = measure["name"]
-    overlap, clean = found.held_out[target]
+    overlap, clean, documents = found.held_out[target]
     rest = {d["arm"]: d["word"] for d in measure["differences"]}
-    if overlap and clean >= FEWEST_JUDGED:
+    if overlap and clean >= fewest_clean(documents):
         cells = {a.name: [found.cell(a, seed, target) for seed in found.seeds] for a in found.arms}
         table = {
             arm: [cell.clean.get(quantity.name, {}).get(target, math.nan) for cell in own] for arm, own in cells.items()
@@ -187,7 +187,7 @@ def _doubt(found: Comparison, measure: dict[str, Any], quantity: Quantity) -> No
         own = _measure(found, target, "target", quantity, table)["differences"] if known else []
         rest = dict.fromkeys(rest, "not known: run it again in a new folder") | {d["arm"]: d["word"] for d in own}
     for entry in measure["differences"]:
-        doubt = doubt_of(overlap, clean, entry["word"], rest[entry["arm"]])
+        doubt = doubt_of(overlap, clean, entry["word"], rest[entry["arm"]], documents)
         if doubt and entry["word"] != "unverified":
             make_unverified(entry, doubt)
 

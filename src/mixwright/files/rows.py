@@ -88,7 +88,9 @@ def _json_row(raw: bytes, where: str, word: str, fields: Sequence[str]) -> dict[
         return InputError(f"{where}: each {word} should be one JSON object, found {found}; write one object per {word}")
     for field in fields:
         if field not in row:
-            return InputError(f"{where}: the field {field!r} is missing, found {sorted(row)}; name the right field")
+            hint = " (for questions: kind: questions)" if {"question", "choices"} <= row.keys() else ""
+            found = f"found {sorted(row)}; name the right field{hint}"
+            return InputError(f"{where}: the field {field!r} is missing, {found}")
     return row
 
 

@@ -58,8 +58,8 @@ class ComparisonRun(Run[Config]):
         return ((LOSS.name, AVERAGE_OF_SOURCES),)
 
     @property
-    def held_out(self) -> Mapping[str, tuple[str, int]]:
-        """Return, for targets of documents, which held-out ones are in a source, in words, and how many are in none."""
+    def held_out(self) -> Mapping[str, tuple[str, int, int]]:
+        """Return, for targets of documents, which held-out ones are in a source, how many in none, and all of them."""
         return {}
 
     @property

@@ -231,10 +231,11 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         return {**result, "clean": clean}
 
     @property
-    def held_out(self) -> dict[str, tuple[str, int]]:
-        """Return which held-out documents of each target are in a source, in words, and how many are in none."""
+    def held_out(self) -> dict[str, tuple[str, int, int]]:
+        """Return which held-out documents of each target are in a source, how many in none, and all of them."""
         found = self.contamination
-        return {t.name: (found.doubt(t.name), int(found.clean(t.name).sum())) for t in self.targets}
+        clean = {t.name: found.clean(t.name) for t in self.targets}
+        return {name: (found.doubt(name), int(own.sum()), own.size) for name, own in clean.items()}
 
     @property
     def source_names(self) -> list[str]:
