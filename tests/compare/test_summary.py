@@ -165,7 +165,7 @@ def test_verdicts_hold_only_if_clean_documents_give_the_same_word():
 
 
 def test_verdicts_on_few_documents_are_unverified():
-    entry, summary = doubted(0.1, ("", 9))
+    entry, summary = doubted(0.1, ("", 9, 9))
     assert entry["verdict"] == "unverified: 9 held-out documents are too few; a verdict needs at least 10"
     assert lead(summary).startswith("Unverified against uniform: 9 held-out documents are too few")
     assert doubted(0.1, ("90 of 98 are also in source web", 8, 98))[0]["word"] == "unverified"
