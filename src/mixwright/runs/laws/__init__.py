@@ -11,6 +11,11 @@ from mixwright.runs.laws.law import FittedLaw, Law, Runs
 LAWS = {  # name: module and class
     "linear": ("linear", "LinearLaw"),
     "log_linear": ("log_linear", "LogLinearLaw"),
+    "exposure": ("exposure", "ExposureLaw"),
+    "gaussian_process": ("gaussian_process", "GaussianProcessLaw"),
+    "trees": ("trees", "TreesLaw"),
+    "bimix": ("bimix", "BiMixLaw"),
+    "log_exposure": ("log_exposure", "LogExposureLaw"),
 }
 
 __all__ = ["LAWS", "FittedLaw", "Law", "Runs", "law_named"]
