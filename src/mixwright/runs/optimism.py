@@ -12,59 +12,67 @@ from mixwright.runs.folds import Held, fit_all
 from mixwright.runs.goal import Goal
 from mixwright.runs.laws.law import FittedLaw, Law
 from mixwright.runs.measured import Measured
+from mixwright.runs.problem import Problem
 from mixwright.search.resampling.resample import student_quantile
 
 Array = NDArray[np.float64]
 HIDDEN = 12  # repetitions in which the better mixtures are hidden
 LEFT_OUT = 0.1  # of the mixtures, at random, so that these repetitions differ
 SHARE = 0.5  # of the rest that is hidden
+MISFIT = 0.5  # of the law's error out of fold by which the lower end is lower: a law that levels off is too pessimistic
 
 
 @dataclass(frozen=True, eq=False)
 class Optimism:
     """
-    Measured minus predicted losses of mixtures that a law picked among ones it had not seen, in units of its spread.
+    Measured minus predicted losses of mixtures that a law picked without having seen them, in units of its spread.
 
-    inside [a]: picks among random folds; beyond [b]: picks among the better half, by laws that saw the worse half. The
-    second is the case of a proposal that is predicted to beat every run.
+    inside [a]: picks among random folds. beyond [b]: picks among the better half, by laws that saw the worse half; this
+    is the case of a proposal that is predicted to beat every run. rmse: the
+    law's error out of fold, in units of the loss.
     """
 
     inside: Array
     beyond: Array
+    rmse: float
 
     @property
-    def errors(self) -> Array:
-        """Return the errors of the harder case."""
-        return self.beyond if self.beyond.size and self.beyond.mean() >= self.inside.mean() else self.inside
+    def picks(self) -> list[Array]:
+        """Return the errors of picks among measured mixtures, by kind."""
+        return [errors for errors in (self.inside, self.beyond) if errors.size]
 
     @property
     def mean(self) -> float:
-        """Return the expected error, in units of the spread."""
-        return float(self.errors.mean())
+        """Return the expected error of a pick among measured mixtures: of the harder kind."""
+        return max(float(errors.mean()) for errors in self.picks)
 
-    def quantiles(self, level: float) -> tuple[float, float]:
-        """Return the low and high end of the error of one pick, in units of the spread."""
-        both = self.errors
-        sd = float(both.std(ddof=1)) if both.size > 1 else 1.0
-        z = student_quantile((1 + level) / 2, max(both.size - 1, 1))
-        half = z * float(np.sqrt(sd**2 + 1.0 / max(both.size, 1)))
-        return self.mean - half, self.mean + half
+    def ends(self, level: float) -> tuple[float, float]:
+        """Return the low and high end of one pick's error: a new spread, and how picks differ, of either kind."""
+        low, high = [], []
+        for errors in self.picks:
+            freedom = max(errors.size - 1, 2)
+            half = student_quantile((1 + level) / 2, freedom) * float(np.sqrt(1 + errors.var()))
+            low.append(float(errors.mean()) - half)
+            high.append(float(errors.mean()) + half)
+        return min(low), max(high)
 
 
 def nested_selection(
+    problem: Problem,
     law: Law,
     like: Sequence[FittedLaw],
     measured: Measured,
     held: Sequence[Held],
     goal: Goal,
-    penalty: Array,
+    tau: float,
     seed: int,
 ) -> Optimism:
     """
     Return the errors of picks.
 
-    `penalty` [n] is the pull's part of the objective at each mixture.
+    `tau` is the shrinkage of the search: picks are made as the proposal is.
     """
+    penalty = problem.penalty(measured, goal, tau)
     inside = [_pick(goal, measured, h.predicted[r], h.spread[r], r, penalty) for h in held for r in _folds(h)]
     rng = np.random.default_rng([seed, 17])
     total, beyond = goal.loss(measured.Y), []
@@ -78,7 +86,9 @@ def nested_selection(
         predicted = np.stack([one.predict(measured.W[out]) for one in laws], axis=1)
         spread = np.stack([one.spread(measured.W[out]) for one in laws], axis=1)
         beyond.append(_pick(goal, measured, predicted, spread, out, penalty))
-    return Optimism(np.array(inside), np.array(beyond))
+    total = goal.loss(measured.Y)
+    rmse = float(np.sqrt(np.mean([(goal.loss(h.predicted) - total) ** 2 for h in held])))
+    return Optimism(np.array(inside), np.array(beyond), rmse)
 
 
 def _folds(held: Held) -> list[NDArray[np.intp]]:

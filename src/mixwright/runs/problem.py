@@ -19,7 +19,7 @@ from mixwright.runs.table import RunTable
 from mixwright.search.inputs import Allowed, PerSource, Prior
 
 Array = NDArray[np.float64]
-STARTS = 8  # measured mixtures to start from where a law is not convex
+STARTS = 64  # measured mixtures to start from where a law is not convex
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +75,15 @@ class Problem:
         """Return the optimum over the allowed positions."""
         unit = self.unit(goal, measured)
         objective = self.objective(laws, goal, tau * unit)
-        best = np.argsort(goal.loss(measured.Y))[:STARTS]
+        best = np.argsort(goal.loss(measured.Y))[: 1 if objective.convex else STARTS]
         starts = [self.prior, *(measured.W[i][self.positions] for i in best)]
         return minimise(objective, self.space, starts, tolerance * unit)
+
+    def penalty(self, measured: Measured, goal: Goal, tau: float) -> Array:
+        """Return the pull's part of the objective [n] at the measured mixtures."""
+        pull = tau * self.unit(goal, measured)
+        off = measured.W[:, self.positions] - self.prior
+        return np.asarray(pull * (off**2 / (2 * self.metric)).sum(1))
 
     def full(self, w: Array) -> Array:
         """Return weights [..., d] from those of the allowed positions."""

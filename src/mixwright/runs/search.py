@@ -141,10 +141,8 @@ class RunSearch:
         unit = problem.unit(goal, measured)
         if np.isfinite(found.gap):
             warn_uncertified(found.gap, self.tolerance * unit, unit="")
-        penalty = problem.objective(choice.taken.fitted, goal, tau * unit).penalty(measured.W[:, problem.positions])
-        optimism = nested_selection(
-            choice.taken.law, choice.taken.fitted, measured, choice.taken.held, goal, penalty, seed
-        )
+        taken = choice.taken
+        optimism = nested_selection(problem, taken.law, taken.fitted, measured, taken.held, goal, tau, seed)
         return RunSearchResult(
             weights=problem.mean_weights(found.weights),
             objective=found.value,
@@ -176,8 +174,7 @@ class RunSearch:
     def _tau(self, problem: Problem, choice: Choice, measured: Measured, goal: Goal) -> float:
         if self.shrinkage != "cv":
             return float(self.shrinkage)
-        total, unit = goal.loss(measured.Y), problem.unit(goal, measured)
-        distance = problem.objective(choice.taken.fitted, goal, unit).penalty(measured.W[:, problem.positions])
+        total, distance = goal.loss(measured.Y), problem.penalty(measured, goal, 1.0)
         picked = []  # [folds of all partitions, taus]: the measured loss of what each tau would have picked
         for held in choice.taken.held:
             value = goal.loss(held.predicted)

@@ -25,9 +25,9 @@ class ExposureLaw(Law):
 
     - E_k = w_k T / N_k is the exposure to source k in epochs. The first sum is its benefit, which saturates, the second
       the harm of repetition; it is left out where no run repeats a source.
-    - b and h by ridge regression with coefficients of at least 0, columns as they are (scaled ones let a source that was
-      hardly varied have a huge coefficient). (rho, p), then tau, each with the penalty, from grids by leaving each run
-      out.
+    - b and h by ridge regression with coefficients of at least 0, columns as they are (a scaled column
+      of a source that was hardly varied gets a huge coefficient). (rho, p), then tau, each with the penalty, from
+      grids by leaving each run out.
     - Without harm the prediction is convex in w.
 
     Needs scipy.

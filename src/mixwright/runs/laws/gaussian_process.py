@@ -64,7 +64,9 @@ def _tuned(X: Array, z: Array) -> tuple[float, Array, float]:
     d = X.shape[1]
     start = np.r_[0.0, np.full(d, SCALE), np.log(0.05)]
     bounds = [(-4.0, 6.0), *[(-2.5, 4.0)] * d, (np.log(1e-5), 0.5)]
-    found = minimize(_negative_log_posterior, start, (X, z), "L-BFGS-B", True, bounds=bounds, options={"maxiter": STEPS})
+    found = minimize(
+        _negative_log_posterior, start, (X, z), "L-BFGS-B", True, bounds=bounds, options={"maxiter": STEPS}
+    )
     return float(np.exp(found.x[0])), np.exp(found.x[1:-1]), float(np.exp(found.x[-1]))
 
 
@@ -81,7 +83,9 @@ def _negative_log_posterior(theta: Array, X: Array, z: Array) -> tuple[float, Ar
     inverse = inverse.T @ inverse
     alpha = inverse @ z
     G = np.outer(alpha, alpha) - inverse
-    P = G * (size * 5 / 3 * (1 + r) * decay)  # times the squared differences of a source, over its scale: d K / d log scale
+    P = G * (
+        size * 5 / 3 * (1 + r) * decay
+    )  # times the squared differences of a source, over its scale: d K / d log scale
     by_scale = P.sum(1) @ S**2 - ((P @ S) * S).sum(0)
     off = theta[1:-1] - SCALE
     gradient = np.r_[0.5 * size * (G * M).sum(), by_scale - off, 0.5 * noise * np.trace(G)]

@@ -49,10 +49,11 @@ class FittedLaw(ABC):
     """
     A law with its coefficients.
 
-    `convex`: its prediction is convex in the weights, so a minimum has a certificate.
+    `convex`: its prediction is convex in the weights, so a minimum has a certificate. `smooth`: it has slopes.
     """
 
     convex: bool = False
+    smooth: bool = True
 
     @abstractmethod
     def predict(self, W: Array) -> Array:
