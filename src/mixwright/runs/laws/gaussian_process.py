@@ -25,9 +25,9 @@ class GaussianProcessLaw(Law):
     """
     A Gaussian process on the roots of the weights, with a length scale for each source.
 
-    The kernel is Matern 5/2 plus noise; variances and length scales (with a weak prior: there are many) have the largest
-    posterior density. The distance between roots (Hellinger's) lets a little of a source that was absent count more than a little more of one
-    that is there. Its intervals widen away from the runs. No certificate.
+    The kernel is Matern 5/2 plus noise; variances and length scales (with a weak prior: there are many) have the
+    largest posterior density. The distance between roots (Hellinger's) lets a little of a source that was absent count
+    more than a little more of one that is there. Its intervals widen away from the runs. No certificate.
 
     Needs scikit-learn (extra `runs`).
     """

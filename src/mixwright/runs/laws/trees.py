@@ -62,7 +62,12 @@ class TreesLaw(Law):
             from lightgbm import LGBMRegressor
         except ImportError:
             raise missing_extra("lightgbm", "runs") from None
-        settings = {"n_estimators": self.trees, "learning_rate": self.rate, "random_state": 0, "deterministic": True}
+        settings: dict[str, Any] = {
+            "n_estimators": self.trees,
+            "learning_rate": self.rate,
+            "random_state": 0,
+            "deterministic": True,
+        }
         model = LGBMRegressor(**settings, num_threads=1, force_row_wise=True, verbose=-1)
         return model.fit(runs.W, runs.y, sample_weight=runs.c).booster_
 
