@@ -5,6 +5,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -21,7 +22,7 @@ from mixwright.experiment import drive, load, read_summary
 from mixwright.experiment import make as configured
 from mixwright.experiment.text import train as train_run
 from mixwright.mixture_file import MixtureFile
-from mixwright.strategies import PiKE
+from mixwright.strategies import PiKE, from_config
 
 FIRST, SECOND, THIRD = KINDS
 TRAINING = {"steps": 12, "batch_size": 6, "context": 32, "learning_rate": 3e-3, "observe_every": 3, "lag": 2}
@@ -234,3 +235,41 @@ def test_killed_and_resumed_is_bitwise_the_same(tmp_path):
     drive(config, tmp_path / "whole")
     assert steps[0] >= 15
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "ODM",
+        {"name": "ADO", "warmup": 1, "refit": 1},
+        "DoGE",
+        "SkillIt",
+        {"name": "Aioli", "explore": 1.0},
+        {"name": "LossRatio", "reference": dict.fromkeys(KINDS, 2.0)},
+    ],
+    ids=str,
+)
+def test_strategies_of_other_papers_are_fed(strategy, tmp_path):
+    """The training reports what they read, their weights move, and a replay of the log decides the same."""
+    summary = drive(make(tmp_path, strategy=strategy), tmp_path / "run")
+    log = read_decisions(tmp_path / "run")
+    assert len(log.observations) == 4
+    assert summary["kind"] == "training"
+    made = from_config(strategy, sources=list(KINDS))
+    assert made.needs <= log.given
+    weights = replay(log, made)
+    if strategy != "ODM":  # the first k ln k updates of ODM leave the prior
+        assert np.abs(weights - 1 / 3).max() > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        ("GRAPE", "GRAPE needs grad_sq_norm, target_gram|GRAPE needs target_gram"),
+        ("LossRatio", "LossRatio needs reference_loss .*give the strategy the numbers as `reference`"),
+    ],
+)
+def test_a_strategy_that_a_training_cannot_feed_is_refused_before_any_work(strategy, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        drive(make(tmp_path, strategy=strategy), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -94,5 +94,5 @@ def test_a_plain_name_is_the_advised_form():
 def test_wrappers_are_not_offered_as_strategies():
     with pytest.raises(InputError, match="no strategy 'xyz'") as error:
         from_config("xyz")
-    assert "Known: AMAR" in str(error.value)
+    assert "Known: ADO, AMAR" in str(error.value)
     assert "Guard" not in str(error.value)

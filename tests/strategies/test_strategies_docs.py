@@ -12,7 +12,8 @@ import yaml
 from mixwright import Every, Guard, Observation, PiKE, Warmup
 from mixwright.strategies import from_config
 
-TEXT = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
 
 
 def test_the_code_runs(tmp_path, monkeypatch):
@@ -57,3 +58,15 @@ def test_the_table_of_winner_takes_all():
         np.testing.assert_allclose(path(rule, [1, 0.9, 0.8])[-1], [0.405, 0.339, 0.256], atol=6e-4)
     np.testing.assert_allclose(path("exponentiated", [1, 1, 1], off=0.7)[-1], [0.056, 0.292, 0.652], atol=6e-4)
     np.testing.assert_allclose(path("restoring", [1, 1, 1], off=0.7)[-1], [0.307, 0.345, 0.348], atol=6e-4)
+
+
+def test_the_tables_are_those_of_today():
+    """They are made from the classes, which say what a strategy costs and when it goes wrong."""
+    sys.path.append(str(ROOT / "docs"))
+    from strategy_table import table, with_tables
+
+    assert with_tables(TEXT) == TEXT, "run python docs/strategy_table.py"
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table().splitlines()[2:]]
+    assert {row[0].strip("`") for row in rows} >= {"DoReMi", "ADO", "PiKE", "UniMax"}
+    assert all(len(row) == 6 and all(row) for row in rows), rows
+    assert next(row for row in rows if row[0] == "`AMAS`")[2] == "draws (iid)"

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mixwright.cli import help_texts
+from mixwright.cli.cite import cite
 from mixwright.cli.formats import add_formats
 from mixwright.cli.likelihoods import add_table
 from mixwright.cli.options import Json, Quiet, command_line, output_of
@@ -122,4 +123,5 @@ def report(
 
 
 app.command(help=help_texts.REPLAY)(replay)
+app.command(help=help_texts.CITE)(cite)
 add_formats(app)

@@ -208,6 +208,16 @@ Examples:
   mixwright replay runs/first/decisions.jsonl --strategy strategy.yaml --json > weights.json
 """
 
+CITE = """
+Print the BibTeX entry of the paper that a strategy or a search is from, or of mixwright.
+
+\b
+Examples:
+  mixwright cite doremi
+  mixwright cite mixmin >> references.bib
+  mixwright cite
+"""
+
 EXPORT = """
 Write a mixture in another tool's format: Megatron-LM, datasets, TRL, mosaicml-streaming, litdata, OLMo-core, JSON.
 

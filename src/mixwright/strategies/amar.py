@@ -65,3 +65,5 @@ class AMAR(MirrorAscent):
 
     needs = frozenset({"excess_loss"})
     apply = frozenset({"loss"})
+    costs = "a specialist per source, and its losses on all rows once; rows of little weight are computed all the same"
+    fails = "a source that contradicts the others holds the weight (`cap`); over-fitted specialists"

@@ -86,6 +86,8 @@ class AMAS(MirrorAscent):
     cap: float = 1.0
 
     apply = frozenset({"sampling"})
+    costs = "a specialist per source, and its losses on all rows once"
+    fails = "as AMAR; a source of little weight is rarely seen, so its estimate is noisy"
 
     def __post_init__(self) -> None:
         """Check the hyperparameters."""

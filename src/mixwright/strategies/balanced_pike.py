@@ -68,7 +68,8 @@ class BalancedPiKE(PiKERule, Strategy[BalancedPiKEState]):
 
     References
     ----------
-    Li et al., arXiv 2502.06244 (called Fair-PiKE in its first version).
+    Li, Deng, Zhong, Razaviyayn, Mirrokni, "PiKE: Adaptive Data Mixing for Large-Scale Multi-Task Learning Under Low
+    Gradient Conflicts", NeurIPS 2025, arXiv 2502.06244 (called Fair-PiKE in its first version).
     """
 
     tau: float = 1.0
@@ -76,6 +77,8 @@ class BalancedPiKE(PiKERule, Strategy[BalancedPiKEState]):
     loss: str = field(default="auto", kw_only=True)
 
     apply = frozenset({"sampling"})
+    costs = "as PiKE"
+    fails = "as PiKE; a source with much entropy takes weight, the more the larger tau"
 
     def __post_init__(self) -> None:
         """Check the hyperparameters."""

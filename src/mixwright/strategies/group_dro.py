@@ -62,6 +62,9 @@ class GroupDRO(MirrorAscent):
     cap: float = 1.0
     loss: str = "loss"
 
+    costs = "nothing: it reads training losses (or an evaluation per update)"
+    fails = "a source with much entropy takes the weight, however well it is learned"
+
     def __post_init__(self) -> None:
         """Check the hyperparameters."""
         super().__post_init__()

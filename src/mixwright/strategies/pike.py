@@ -99,6 +99,8 @@ class PiKE(PiKERule, Strategy[PiKEState]):
     """
 
     apply = frozenset({"sampling"})
+    costs = "gradient statistics in sampled steps"
+    fails = "the exponentiated rule ends with one source; few rows of a source in the sampled steps"
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]

@@ -52,6 +52,9 @@ class Schedule(Strategy[ScheduleState]):
     values: tuple[tuple[float, ...], ...]
     interpolate: bool = False
 
+    costs = "nothing"
+    fails = "a wrong plan stays wrong"
+
     def __init__(self, weights: Mapping[int, Sequence[float] | Array], interpolate: bool = False) -> None:
         if not isinstance(weights, Mapping) or not weights:
             raise InputError(f"a schedule should be a mapping from steps to weights, found {weights!r}")

@@ -55,6 +55,9 @@ class Static(Unchanging):
 
     shares: tuple[float, ...] | None = None
 
+    costs = "nothing, or the search that found the weights"
+    fails = "what is best changes in the training"
+
     def __init__(self, weights: Sequence[float] | Array | None = None) -> None:
         object.__setattr__(self, "shares", None if weights is None else simplex_tuple(weights))
 

@@ -44,10 +44,17 @@ class Temperature(Unchanging):
     -----
     Papers of multilingual pre-training write alpha = 1/T (XLM-R, arXiv 1911.02116: alpha = .3) or T (mT5's ancestors,
     arXiv 1907.05019: T = 5). Starts at its weights, not at the prior.
+
+    References
+    ----------
+    Conneau et al., "Unsupervised Cross-lingual Representation Learning at Scale", ACL 2020, arXiv 1911.02116.
     """
 
     temperature: float
     sizes: tuple[float, ...] | None = None
+
+    costs = "nothing"
+    fails = "small sources repeat many times at a high temperature"
 
     def __init__(self, temperature: float, sizes: Sequence[float] | Array | None = None) -> None:
         object.__setattr__(self, "temperature", number(temperature, "temperature", above=0.0))

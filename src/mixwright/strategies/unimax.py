@@ -65,6 +65,9 @@ class UniMax(Unchanging):
     budget: float
     max_epochs: float = 1.0
 
+    costs = "nothing"
+    fails = "sizes say nothing of what a source is worth"
+
     def __init__(self, sizes: Sequence[float] | Array, budget: float, max_epochs: float = 1.0) -> None:
         object.__setattr__(self, "sizes", size_tuple(sizes))
         object.__setattr__(self, "budget", number(budget, "budget", above=0.0))
