@@ -53,7 +53,7 @@ def choose(law: Any, measured: Measured, goal: Goal, seed: int) -> Choice:
     InputError
         For a law that does not exist, needs exposures that are not known, or cannot bear so few mixtures.
     """
-    laws, notes = _asked(law, measured)
+    laws, notes = asked(law, measured)
     folds = partitions(measured.n, seed)
     found = {one.name: _candidate(one, measured, goal, folds) for one in laws}
     errors = np.stack([one.errors(goal, measured) for one in found.values()])  # [laws, partitions, n]
@@ -62,7 +62,8 @@ def choose(law: Any, measured: Measured, goal: Goal, seed: int) -> Choice:
     return Choice(found[best], found, _nested(list(found.values()), errors, measured, goal), notes)
 
 
-def _asked(law: Any, measured: Measured) -> tuple[list[Law], tuple[str, ...]]:
+def asked(law: Any, measured: Measured) -> tuple[list[Law], tuple[str, ...]]:
+    """Return the laws that a name, a list of them or "auto" stands for; InputError where one cannot be fitted."""
     if isinstance(law, Law):
         laws = [law]
     elif isinstance(law, str) and law == "auto":

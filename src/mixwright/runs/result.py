@@ -91,6 +91,18 @@ class RunSearchResult(SearchResult):
         return {name: one.scores for name, one in self.choice.candidates.items()}
 
     @property
+    def out_of_fold(self) -> tuple[tuple[str, ...], Array, Array]:
+        """Return the runs that stand for the mixtures, their measured losses [n], and predictions without them [n]."""
+        held = [self.goal.loss(one.predicted) for one in self.choice.taken.held]
+        return self._measured.names, self.goal.loss(self._measured.Y), np.mean(held, axis=0)
+
+    @property
+    def noise(self) -> float | None:
+        """Return the standard deviation of one training's loss, by repeats; None where no mixture was repeated."""
+        found = float(self.goal.spread(self._measured.noise[None])[0])
+        return found if np.isfinite(found) else None
+
+    @property
     def phase_weights(self) -> Array:
         """Return the weights [p, k] of each phase."""
         return self._problem.phase_weights(self._at)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
-from mixwright.runs.choice import Choice, choose
+from mixwright.runs.choice import Choice, asked, choose
 from mixwright.runs.goal import Goal, goal_of
 from mixwright.runs.laws import Law
 from mixwright.runs.measured import Measured
@@ -123,17 +123,9 @@ class RunSearch:
         InputError
             For a table, target, law, sizes or constraints that do not fit; the message says which and what to do.
         """
-        if not isinstance(evidence, RunTable):
-            raise TypeError(f"evidence should be a mixwright.RunTable; found {type(evidence).__name__}")
         seed = checked_seed(seed)
-        table, notes = _of_one_scale(evidence, scale)
-        goal = goal_of(table, target)
-        known = table.sizes if sizes is None else np.asarray(in_order(sizes, table.sources, "sizes"), np.float64)
-        if known is not None and np.isnan(known).any():
-            known = None
-        measured = Measured.of(table, goal.targets, known, tokens)
-        _refuse_constant(measured)
-        problem = Problem.of(table, self.prior, known, constraints)
+        ready = self._prepared(evidence, target, sizes, constraints, scale, tokens)
+        notes, goal, measured, problem = ready.notes, ready.goal, ready.measured, ready.problem
         choice = choose(self.law, measured, goal, seed)
         goal = self._with_best(goal, problem, choice, measured)
         tau = self._tau(problem, choice, measured, goal)
@@ -158,8 +150,42 @@ class RunSearch:
             _problem=problem,
             _optimism=optimism,
             _at=found.weights,
-            _notes=(*table.notes, *notes, *measured.notes, *choice.notes),
+            _notes=(*notes, *measured.notes, *choice.notes),
         )
+
+    def check(
+        self,
+        evidence: RunTable,
+        target: str | Sequence[str] | Mapping[str, float] | None = None,
+        *,
+        sizes: PerSource | None = None,
+        constraints: Constraints | None = None,
+        scale: str | None = None,
+        tokens: float | None = None,
+    ) -> None:
+        """Raise InputError for what `fit` would refuse, before any law is fitted; arguments as there."""
+        asked(self.law, self._prepared(evidence, target, sizes, constraints, scale, tokens).measured)
+
+    def _prepared(
+        self,
+        evidence: RunTable,
+        target: str | Sequence[str] | Mapping[str, float] | None,
+        sizes: PerSource | None,
+        constraints: Constraints | None,
+        scale: str | None,
+        tokens: float | None,
+    ) -> _Prepared:
+        if not isinstance(evidence, RunTable):
+            raise TypeError(f"evidence should be a mixwright.RunTable; found {type(evidence).__name__}")
+        table, notes = _of_one_scale(evidence, scale)
+        goal = goal_of(table, target)
+        known = table.sizes if sizes is None else np.asarray(in_order(sizes, table.sources, "sizes"), np.float64)
+        if known is not None and np.isnan(known).any():
+            known = None
+        measured = Measured.of(table, goal.targets, known, tokens)
+        _refuse_constant(measured)
+        problem = Problem.of(table, self.prior, known, constraints)
+        return _Prepared((*table.notes, *notes), goal, measured, problem)
 
     def _with_best(self, goal: Goal, problem: Problem, choice: Choice, measured: Measured) -> Goal:
         """Return the goal with what each target reaches alone, where the worst regret counts."""
@@ -186,6 +212,16 @@ class RunSearch:
         worse = losses - losses[:, [best]]
         error = worse.std(0, ddof=1) / np.sqrt(len(losses) / len(choice.taken.held))
         return float(max(tau for tau, w, e in zip(PULLS, worse.mean(0), error, strict=True) if w <= e))
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A table that was checked: what laws are fitted to, and where the optimum is sought."""
+
+    notes: tuple[str, ...]
+    goal: Goal
+    measured: Measured
+    problem: Problem
 
 
 def _of_one_scale(table: RunTable, scale: str | None) -> tuple[RunTable, tuple[str, ...]]:

@@ -302,7 +302,7 @@ class SearchResult(ABC):
             evidence={"rows": self.rows, **parts["evidence"], **notes},
             certificate={
                 "objective": self.objective,
-                "gap": self.gap,
+                **({"gap": self.gap} if np.isfinite(self.gap) else {}),  # a law without a certificate has none
                 **parts["certificate"],
                 **({"binding": binding} if binding else {}),
             },
