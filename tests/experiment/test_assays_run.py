@@ -249,7 +249,7 @@ def test_a_change_does_again_what_depends_on_it(done: Path, tmp_path: Path, monk
         ({"search": {"prior": {"twni": 1.0}}}, ["search.prior", "'twni'"]),
         ({"search": {"caps": {"twni": 0.5}}}, ["twni"]),
         ({"final": {"mixtures": ["uniform"]}}, ["should hold search"]),
-        ({"kind": "assay"}, ["line 1", "kind should be text or assays"]),
+        ({"kind": "assay"}, ["line 1", "kind should be text, assays or likelihoods"]),
     ],
 )
 def test_bad_input_is_one_error_before_anything_is_written(
@@ -444,7 +444,7 @@ def test_a_source_that_is_unusable_in_one_seed_is_dropped_in_all(tmp_path: Path)
 def test_the_schema_and_the_written_configuration(tmp_path: Path) -> None:
     schema = json_schema("search")
     kinds = [schema["$defs"][entry["$ref"].rpartition("/")[2]] for entry in schema["anyOf"]]
-    assert [kind["properties"]["kind"]["const"] for kind in kinds] == ["text", "assays"]
+    assert [kind["properties"]["kind"]["const"] for kind in kinds] == ["text", "assays", "likelihoods"]
     config = load("search", write_config(tmp_path, search={"shrinkage": 0.1}))
     (tmp_path / "again.yaml").write_text(config_text(of_config(config), config.dumped()))
     assert load("search", tmp_path / "again.yaml").model_dump() == config.model_dump()
