@@ -83,3 +83,40 @@ def test_too_few_runs_are_refused_with_the_number_needed():
 def test_constant_losses_are_refused():
     with pytest.raises(InputError, match="losses of target 'qa' should differ between mixtures; found 2 in all 40"):
         RunSearch().fit(RunTable.from_array(table().weights, np.full(40, 2.0), SOURCES, ["qa"]))
+
+
+def two_targets(n=60):
+    """Losses whose best mixtures lie apart: qa wants web, code wants code."""
+    W = np.random.default_rng(1).dirichlet([1, 1, 1], n)
+    qa, code = 2 + np.exp(-W @ [2.0, 0.0, 0.0]), 1 + np.exp(-W @ [0.0, 2.0, 0.0])
+    return RunTable.from_array(W, np.stack([qa, code], 1), SOURCES, ["qa", "code"])
+
+
+def test_the_worst_regret_is_shared_and_certified():
+    search = RunSearch(law="log_linear", objective="worst_regret", shrinkage=0.0)
+    found = search.fit(two_targets(), target=["qa", "code"])
+    losses = found.predict_targets(found.weights[None])
+    regrets = np.array([losses[name][0] for name in ("qa", "code")]) - found.goal.best
+    assert regrets[0] == pytest.approx(regrets[1], abs=1e-3)  # both laws are the same, with other sources
+    assert found.weights[:2] == pytest.approx([0.5, 0.5], abs=0.02)
+    assert found.objective == pytest.approx(regrets.max(), abs=1e-9)
+    assert 0 <= found.gap < 1e-3
+
+
+def test_a_guardrail_keeps_a_target_and_costs_the_others():
+    runs = two_targets()
+    free = RunSearch(law="log_linear", shrinkage=0.0).fit(runs, target="qa")
+    held = RunSearch(law="log_linear", shrinkage=0.0).fit(runs, target="qa", guardrails={"code": 0.01})
+    at_prior = held.predict_targets(np.full((1, 3), 1 / 3))["code"][0]
+    assert held.predict_targets(free.weights[None])["code"][0] > 1.05 * at_prior
+    assert held.predict_targets(held.weights[None])["code"][0] == pytest.approx(1.01 * at_prior, abs=1e-3)
+    assert free.predicted < held.predicted < held.predict(np.full(3, 1 / 3), level=None)
+    with pytest.raises(InputError, match="guardrails should name targets that do not count already"):
+        RunSearch().fit(runs, target="qa", guardrails={"qa": 0.01})
+
+
+def test_shares_of_targets_move_the_proposal():
+    runs, search = two_targets(), RunSearch(law="log_linear", shrinkage=0.0)
+    more_qa = search.fit(runs, target={"qa": 3.0, "code": 1.0}).weights
+    more_code = search.fit(runs, target={"qa": 1.0, "code": 3.0}).weights
+    assert more_qa[0] > 0.55 > 0.45 > more_code[0]

@@ -18,6 +18,7 @@ from mixwright.runs.measured import Measured
 from mixwright.runs.scores import LawScores, score
 
 Array = NDArray[np.float64]
+BASELINE = "log_exposure"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,8 @@ def choose(law: Any, measured: Measured, goal: Goal, seed: int) -> Choice:
     found = {one.name: _candidate(one, measured, goal, folds) for one in laws}
     errors = np.stack([one.errors(goal, measured) for one in found.values()])  # [laws, partitions, n]
     names = list(found)
+    if law == "auto" and BASELINE in names and len(names) > 1:
+        errors[names.index(BASELINE)] = np.inf  # it stands beside, and is not chosen
     best = names[int(errors.mean((1, 2)).argmin())]
     return Choice(found[best], found, _nested(list(found.values()), errors, measured, goal), notes)
 

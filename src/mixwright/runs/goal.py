@@ -28,19 +28,45 @@ class Goal:
     targets: tuple[str, ...]
     shares: Array
     best: Array | None = None
+    limits: Array | None = None
+
+    @property
+    def counts(self) -> NDArray[np.bool_]:
+        """Return [m], which targets count (the others are guardrails)."""
+        return self.shares > 0
 
     def loss(self, Y: Array) -> Array:
         """Return what counts [n] of losses [n, m]."""
         if self.best is None:
             return np.asarray(Y @ self.shares)
-        counts = self.shares > 0
-        return np.asarray((Y - self.best)[:, counts].max(1))
+        return np.asarray((Y - self.best)[:, self.counts].max(1))
+
+    def excess(self, y: Array) -> float:
+        """Return by how much losses [m] are above a guardrail's limit at most (0 where none is)."""
+        return 0.0 if self.limits is None else max(0.0, float((y - self.limits).max()))
 
     def spread(self, S: Array) -> Array:
         """Return a bound on the standard deviation [n] from those of the targets [n, m], which may go together."""
         if self.best is None:
             return np.asarray(S @ self.shares)
-        return np.asarray(S[:, self.shares > 0].max(1))
+        return np.asarray(S[:, self.counts].max(1))
+
+
+def with_guardrails(goal: Goal, table: RunTable, guardrails: Mapping[str, float] | None) -> Goal:
+    """Return the goal with guardrails as more targets, without a share; InputError for ones that do not fit."""
+    if not guardrails:
+        return goal
+    if not isinstance(guardrails, Mapping):
+        raise InputError(f"guardrails should be {{target: how much worse it may get}}; found {guardrails!r}")
+    for name, worse in guardrails.items():
+        if name not in table.targets or name in goal.targets:
+            others = [other for other in table.targets if other not in goal.targets]
+            raise InputError(f"guardrails should name targets that do not count already{near(name, others, 'others')}")
+        if not is_number(worse) or not 0 <= worse < np.inf:
+            raise InputError(
+                f"the guardrail of {name!r} should be a share of at least 0, such as 0.01; found {worse!r}"
+            )
+    return Goal((*goal.targets, *guardrails), np.r_[goal.shares, np.zeros(len(guardrails))])
 
 
 def goal_of(table: RunTable, target: Any) -> Goal:

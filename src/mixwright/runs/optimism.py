@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 HIDDEN = 12  # repetitions in which the better mixtures are hidden
 LEFT_OUT = 0.1  # of the mixtures, at random, so that these repetitions differ
 SHARE = 0.5  # of the rest that is hidden
+OWN = 0.5  # squared spreads by which one pick differs from those inside the table, which share their runs
 MISFIT = 0.5  # of the law's error out of fold by which the lower end is lower: a law that levels off is too pessimistic
 
 
@@ -51,7 +52,7 @@ class Optimism:
         low, high = [], []
         for errors in self.picks:
             freedom = max(errors.size - 1, 2)
-            half = student_quantile((1 + level) / 2, freedom) * float(np.sqrt(1 + errors.var()))
+            half = student_quantile((1 + level) / 2, freedom) * float(np.sqrt(OWN + errors.var()))
             low.append(float(errors.mean()) - half)
             high.append(float(errors.mean()) + half)
         return min(low), max(high)

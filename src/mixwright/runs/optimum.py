@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixwright.constraints.polytope import Polytope
 from mixwright.constraints.quadratic import minimise_quadratic, project
 from mixwright.runs.laws.law import FittedLaw
+from mixwright.runs.outer import Outer
 
 Array = NDArray[np.float64]
 ROUNDS = 60
@@ -23,14 +24,14 @@ LEAST = 1e-9  # curvature that is added for a law that has none, in units of its
 @dataclass(frozen=True, eq=False)
 class Objective:
     """
-    sum_t shares_t law_t(w) + pull * sum_i (w_i - prior_i)^2 / (2 metric_i), over the allowed positions of w [d].
+    outer(law_1(w), ..., law_m(w)) + pull * sum_i (w_i - prior_i)^2 / (2 metric_i), over the allowed positions of w [d].
 
     The last term is the second order of KL(w | prior) at the prior, which has no infinite slope at a weight of 0; the
     metric lies between the prior and uniform weights, so that a small source is not held fast.
     """
 
     laws: tuple[FittedLaw, ...]
-    shares: Array
+    outer: Outer
     prior: Array  # [allowed]
     metric: Array  # [allowed]
     pull: float
@@ -39,8 +40,8 @@ class Objective:
 
     @property
     def convex(self) -> bool:
-        """Return whether the sum is convex for certain."""
-        return all(law.convex for law in self.laws) and bool((self.shares >= 0).all())
+        """Return whether it is convex for certain."""
+        return all(law.convex for law in self.laws)
 
     @property
     def smooth(self) -> bool:
@@ -53,10 +54,10 @@ class Objective:
         out[..., self.positions] = w
         return out
 
-    def predicted(self, w: Array) -> Array:
-        """Return the weighted sum of predictions [n] at weights [n, allowed]."""
+    def losses(self, w: Array) -> Array:
+        """Return the predictions [n, m] at weights [n, allowed]."""
         W = self.full(w)
-        return np.sum([s * law.predict(W) for s, law in zip(self.shares, self.laws, strict=True)], axis=0)
+        return np.stack([law.predict(W) for law in self.laws], axis=1)
 
     def penalty(self, w: Array) -> Array:
         """Return the pull's part [n]."""
@@ -64,19 +65,25 @@ class Objective:
 
     def values(self, w: Array) -> Array:
         """Return the objective [n] at weights [n, allowed]."""
-        return self.predicted(w) + self.penalty(w)
+        return self.outer.value(self.losses(w)) + self.penalty(w)
 
     def gradient(self, w: Array) -> Array:
         """Return the gradient [allowed]."""
+        own = self.outer.slopes(self.losses(w[None])[0]) @ self._gradients(w)
+        return np.asarray(own + self.pull * (w - self.prior) / self.metric)
+
+    def _gradients(self, w: Array) -> Array:
         W = self.full(w[None])
-        own = np.sum([s * law.gradient(W)[0] for s, law in zip(self.shares, self.laws, strict=True)], axis=0)
-        return np.asarray(own[self.positions] + self.pull * (w - self.prior) / self.metric)
+        return np.stack([law.gradient(W)[0][self.positions] for law in self.laws])
 
     def hessian(self, w: Array) -> Array:
         """Return the Hessian [allowed, allowed], made positive semi-definite."""
+        p = self.losses(w[None])[0]
+        slopes, J = self.outer.slopes(p), self._gradients(w)
         W = self.full(w)
         at = np.ix_(self.positions, self.positions)
-        H = np.sum([s * law.hessian(W)[at] for s, law in zip(self.shares, self.laws, strict=True)], axis=0)
+        H = np.sum([s * law.hessian(W)[at] for s, law in zip(slopes, self.laws, strict=True) if s > 0], axis=0)
+        H = H + J.T @ self.outer.curvature(p) @ J
         if not self.convex:
             values, vectors = np.linalg.eigh((H + H.T) / 2)
             H = (vectors * np.maximum(values, 0.0)) @ vectors.T
@@ -123,7 +130,8 @@ def _between(starts: Array) -> Array:
 def gap_at(objective: Objective, space: Polytope, w: Array) -> float:
     """Return the certificate at w: how much less the linearised objective can be."""
     gain = -objective.gradient(w)
-    return max(0.0, float(space.maximum(gain).bound - gain @ w))
+    own = max(0.0, float(space.maximum(gain).bound - gain @ w))
+    return own + objective.outer.slack(objective.losses(w[None])[0])
 
 
 def _descend(objective: Objective, space: Polytope, w: Array, tolerance: float) -> Least:

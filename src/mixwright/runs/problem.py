@@ -14,11 +14,13 @@ from mixwright.errors import InputError
 from mixwright.runs.goal import Goal
 from mixwright.runs.laws import FittedLaw
 from mixwright.runs.measured import Measured
-from mixwright.runs.optimum import Least, Objective, minimise
+from mixwright.runs.optimum import Least, Objective, gap_at, minimise
+from mixwright.runs.outer import Guarded, Outer, SoftWorst, WeightedSum
 from mixwright.runs.table import RunTable
 from mixwright.search.inputs import Allowed, PerSource, Prior
 
 Array = NDArray[np.float64]
+TURNS = 8  # of sharper worst regrets and of prices of guardrails
 STARTS = 64  # measured mixtures to start from where a law is not convex
 
 
@@ -59,11 +61,9 @@ class Problem:
         """Return the number of weights of all phases."""
         return self.shares.size * len(self.allowed.sources)
 
-    def objective(self, laws: Sequence[FittedLaw], goal: Goal, pull: float) -> Objective:
-        """Return what is minimised for a weighted sum of targets."""
-        counts = np.flatnonzero(goal.shares > 0).tolist()
-        some = tuple(laws[j] for j in counts)
-        return Objective(some, goal.shares[counts], self.prior, self.metric, pull, self.positions, self.d)
+    def objective(self, laws: Sequence[FittedLaw], outer: Outer, pull: float) -> Objective:
+        """Return what is minimised."""
+        return Objective(tuple(laws), outer, self.prior, self.metric, pull, self.positions, self.d)
 
     def unit(self, goal: Goal, measured: Measured) -> float:
         """Return the standard deviation of the measured losses of what counts."""
@@ -74,10 +74,45 @@ class Problem:
     ) -> Least:
         """Return the optimum over the allowed positions."""
         unit = self.unit(goal, measured)
-        objective = self.objective(laws, goal, tau * unit)
-        best = np.argsort(goal.loss(measured.Y))[: 1 if objective.convex else STARTS]
+        convex = all(law.convex for law in laws)
+        best = np.argsort(goal.loss(measured.Y))[: 1 if convex else STARTS]
         starts = [self.prior, *(measured.W[i][self.positions] for i in best)]
-        return minimise(objective, self.space, starts, tolerance * unit)
+        return self.minimise_from(laws, goal, tau * unit, starts, tolerance * unit, unit)
+
+    def minimise_from(
+        self,
+        laws: Sequence[FittedLaw],
+        goal: Goal,
+        pull: float,
+        starts: Sequence[Array],
+        tolerance: float,
+        unit: float,
+    ) -> Least:
+        """Return the optimum: one search for a weighted sum, a few for the worst regret and for guardrails."""
+        if goal.best is None and goal.limits is None:
+            return minimise(self.objective(laws, WeightedSum(goal.shares), pull), self.space, starts, tolerance)
+        found: Least | None = None
+        prices = np.zeros(len(goal.targets))
+        for turn in range(TURNS):
+            sharp = 10.0 ** (1 + min(turn, 3)) / unit
+            outer: Outer = WeightedSum(goal.shares)
+            if goal.best is not None:
+                outer = SoftWorst(goal.best, goal.counts, sharp)
+            if goal.limits is not None:
+                outer = Guarded(outer, goal.limits, prices, sharp)
+            objective = self.objective(laws, outer, pull)
+            found = minimise(objective, self.space, starts if found is None else [found.weights], tolerance)
+            losses = objective.losses(found.weights[None])
+            if isinstance(outer, Guarded):
+                prices = outer.over(losses[0])
+            starts = [found.weights]
+            gap = gap_at(objective, self.space, found.weights) if objective.convex else np.inf
+            value = float(goal.loss(losses)[0] + objective.penalty(found.weights[None])[0])
+            found = Least(found.weights, value, gap)
+            if turn >= 3 and gap <= tolerance and goal.excess(losses[0]) <= tolerance:
+                break
+        assert found is not None
+        return found
 
     def penalty(self, measured: Measured, goal: Goal, tau: float) -> Array:
         """Return the pull's part of the objective [n] at the measured mixtures."""

@@ -16,7 +16,7 @@ from mixwright.runs.goal import Goal
 from mixwright.runs.hull import nearest_in_hull
 from mixwright.runs.measured import Measured
 from mixwright.runs.optimism import MISFIT, Optimism
-from mixwright.runs.optimum import minimise
+from mixwright.runs.outer import Outer, SoftWorst, WeightedSum
 from mixwright.runs.problem import Problem
 from mixwright.runs.scores import LawScores
 from mixwright.runs.table import RunTable
@@ -231,7 +231,10 @@ class RunSearchResult(SearchResult):
     def gain(self) -> Array:
         """Return [k], minus the gradient of the objective at the weights (the mean over phases)."""
         laws = self.choice.taken.fitted
-        objective = self._problem.objective(laws, self.goal, self.shrinkage * self._scale)
+        outer: Outer = WeightedSum(self.goal.shares)
+        if self.goal.best is not None:
+            outer = SoftWorst(self.goal.best, self.goal.counts, 1e4 / self._scale)
+        objective = self._problem.objective(laws, outer, self.shrinkage * self._scale)
         whole = objective.full(objective.gradient(self._at)).reshape(self._problem.shares.size, -1)
         return np.asarray(-whole.mean(0))
 
@@ -265,8 +268,10 @@ class RunSearchResult(SearchResult):
         for _ in range(DRAWS):
             rows = np.sort(rng.integers(0, n, n))
             laws = fit_all(taken.law, self._measured.take(rows), taken.fitted)
-            objective = self._problem.objective(laws, self.goal, self.shrinkage * self._scale)
-            found = minimise(objective, self._problem.space, [self._at], 10 * self.settings.tolerance * self._scale)
+            scale = self._scale
+            found = self._problem.minimise_from(
+                laws, self.goal, self.shrinkage * scale, [self._at], 10 * self.settings.tolerance * scale, scale
+            )
             out.append(self._problem.mean_weights(found.weights)[self.allowed.positions])
         return np.stack(out)
 

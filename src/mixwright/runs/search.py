@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.runs.choice import Choice, asked, choose
-from mixwright.runs.goal import Goal, goal_of
+from mixwright.runs.goal import Goal, goal_of, with_guardrails
 from mixwright.runs.laws import Law
 from mixwright.runs.measured import Measured
 from mixwright.runs.optimism import nested_selection
@@ -97,6 +97,7 @@ class RunSearch:
         seed: int = 0,
         scale: str | None = None,
         tokens: float | None = None,
+        guardrails: Mapping[str, float] | None = None,
     ) -> RunSearchResult:
         """
         Return the proposal for a table of runs.
@@ -117,6 +118,9 @@ class RunSearch:
             The scale whose runs are fitted, where the table has several; default: the one with most mixtures.
         tokens
             Tokens of the training that is predicted, for exposures; default: the median of the runs.
+        guardrails
+            {target: share}: targets that do not count, but whose predicted loss may exceed its prediction at the prior
+            by at most this share, such as 0.01.
 
         Raises
         ------
@@ -124,10 +128,11 @@ class RunSearch:
             For a table, target, law, sizes or constraints that do not fit; the message says which and what to do.
         """
         seed = checked_seed(seed)
-        ready = self._prepared(evidence, target, sizes, constraints, scale, tokens)
+        ready = self._prepared(evidence, target, sizes, constraints, scale, tokens, guardrails)
         notes, goal, measured, problem = ready.notes, ready.goal, ready.measured, ready.problem
         choice = choose(self.law, measured, goal, seed)
         goal = self._with_best(goal, problem, choice, measured)
+        goal = _with_limits(goal, problem, choice, guardrails)
         tau = self._tau(problem, choice, measured, goal)
         found = problem.minimise(choice.taken.fitted, goal, tau, measured, self.tolerance)
         unit = problem.unit(goal, measured)
@@ -162,9 +167,10 @@ class RunSearch:
         constraints: Constraints | None = None,
         scale: str | None = None,
         tokens: float | None = None,
+        guardrails: Mapping[str, float] | None = None,
     ) -> None:
         """Raise InputError for what `fit` would refuse, before any law is fitted; arguments as there."""
-        asked(self.law, self._prepared(evidence, target, sizes, constraints, scale, tokens).measured)
+        asked(self.law, self._prepared(evidence, target, sizes, constraints, scale, tokens, guardrails).measured)
 
     def _prepared(
         self,
@@ -174,11 +180,12 @@ class RunSearch:
         constraints: Constraints | None,
         scale: str | None,
         tokens: float | None,
+        guardrails: Mapping[str, float] | None,
     ) -> _Prepared:
         if not isinstance(evidence, RunTable):
             raise TypeError(f"evidence should be a mixwright.RunTable; found {type(evidence).__name__}")
         table, notes = _of_one_scale(evidence, scale)
-        goal = goal_of(table, target)
+        goal = with_guardrails(goal_of(table, target), table, guardrails)
         known = table.sizes if sizes is None else np.asarray(in_order(sizes, table.sources, "sizes"), np.float64)
         if known is not None and np.isnan(known).any():
             known = None
@@ -189,10 +196,10 @@ class RunSearch:
 
     def _with_best(self, goal: Goal, problem: Problem, choice: Choice, measured: Measured) -> Goal:
         """Return the goal with what each target reaches alone, where the worst regret counts."""
-        if self.objective == "sum" or len(goal.targets) == 1:
+        if self.objective == "sum" or goal.counts.sum() == 1:
             return goal
-        best = np.empty(len(goal.targets))
-        for j in range(best.size):
+        best = np.zeros(len(goal.targets))
+        for j in np.flatnonzero(goal.counts):
             one = replace(goal, shares=np.eye(best.size)[j])
             best[j] = problem.minimise(choice.taken.fitted, one, 0.0, measured, self.tolerance).value
         return replace(goal, best=best)
@@ -234,6 +241,19 @@ def _of_one_scale(table: RunTable, scale: str | None) -> tuple[RunTable, tuple[s
     best = max(names, key=lambda name: counts[name])
     listed = ", ".join(f"{name!r} ({counts[name]})" for name in names)
     return table.at_scale(best), (f"the table has the scales {listed}, by number of mixtures; {best!r} was fitted",)
+
+
+def _with_limits(goal: Goal, problem: Problem, choice: Choice, guardrails: Mapping[str, float] | None) -> Goal:
+    """Return the goal with the limits of its guardrails, from what the law predicts at the prior."""
+    if not guardrails:
+        return goal
+    prior = problem.full(problem.prior)[None]
+    limits = np.full(len(goal.targets), np.inf)
+    for j, name in enumerate(goal.targets):
+        if name in guardrails:
+            here = float(choice.taken.fitted[j].predict(prior)[0])
+            limits[j] = here + guardrails[name] * abs(here)
+    return replace(goal, limits=limits)
 
 
 def _refuse_constant(measured: Measured) -> None:
