@@ -206,8 +206,8 @@ def pile_cc(found):
     rho = np.mean([one["log_linear 1M"][0] for one in rows])
     seconds = np.mean([one["seconds"]["log_linear"] for one in rows])
     return [
-        f"Pile-CC at 64 runs, log_linear: Spearman {rho:.4f}, {seconds:.2f} s a fit, {len(rows)} draws (published: .9365, "
-        "145.6 s).",
+        f"Pile-CC at 64 runs, log_linear: Spearman {rho:.4f}, {seconds:.2f} s a fit, {len(rows)} draws (published: "
+        ".9365, 145.6 s).",
         "",
     ]
 
@@ -216,11 +216,12 @@ def believed(found):
     lines = [
         "## How far a prediction is to be believed",
         "",
-        "`RunSearch()` on the visible half; its pick among the hidden mixtures is compared with its measurement, and with the "
-        "90 % interval. Where the better half is hidden, every hidden mixture beats the best visible one, so the last column "
-        "can only be above 0 where a random half is hidden. Errors and widths in standard deviations of the loss.",
+        "`RunSearch()` on the visible half; its pick among the hidden mixtures is compared with its measurement, and "
+        "with the 90 % interval. Where the better half is hidden, every hidden mixture beats the best visible one, so "
+        "the last column can only be above 0 where a random half is hidden. Errors and widths in standard deviations "
+        "of the loss.",
         "",
-        "| table, runs, hidden half | picks | covered | above the interval | mean error | width | called better, wrongly |",
+        "| table, runs, hidden half | picks | covered | above | mean error | width | called better, wrongly |",
         "|---|---|---|---|---|---|---|",
     ]
     groups = defaultdict(list)
