@@ -180,7 +180,8 @@ def test_the_folder_of_a_table(tmp_path: Path) -> None:
     [
         ({"targets": "lawn"}, "key targets: target should be in the table; found 'lawn'; did you mean 'law'?"),
         ({"table": {"path": "no.csv"}}, "key table: .*no.csv should be a .csv or .parquet file, found no such file"),
-        ({"table": {"path": "."}}, "key table: .*"),
+        ({"table": {"path": "scores"}}, "key table: .*scores: there should be a table here, .* found nothing"),
+        ({"table": {"path": "."}}, r"key table: .* should be the folder of a table, found one without table\.json"),
         ({"table": {"path": "scores.csv", "sources": ["web", "bocks"]}}, "found 'bocks'; did you mean 'books'?"),
         ({"table": {"path": "scores.csv", "sources": []}}, "should name at least one column"),
         ({"table": {"path": "scores.csv", "values": "nats"}}, "table.values: should be"),

@@ -162,6 +162,10 @@ def read_given(given: LikelihoodTableConfig) -> LikelihoodTable:
             )
         table = LikelihoodTable.open(given.path)
         table.require_complete()
+    elif not given.path.suffix and not given.path.exists():
+        raise InputError(
+            f"{given.path}: there should be a table here, a file or a folder, found nothing; check the path"
+        )
     else:
         names = None if columns is None else list(columns.values())
         unit = given.unit or "row"
