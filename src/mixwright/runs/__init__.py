@@ -9,5 +9,6 @@ __getattr__ = lazy(
         "RunSearch": "search",
         "RunSearchResult": "result",
         "RunTable": "table",
+        "transfers": "transfer",
     },
 )

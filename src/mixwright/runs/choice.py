@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
-from mixwright.runs.folds import Held, fit_all, held_out, partitions
+from mixwright.runs.folds import Held, fit_all, held_out, near_fit, partitions
 from mixwright.runs.goal import Goal
 from mixwright.runs.laws import LAWS, law_named
 from mixwright.runs.laws.law import FittedLaw, Law
@@ -97,7 +97,7 @@ def require(law: Law, measured: Measured) -> None:
 
 def _candidate(law: Law, measured: Measured, goal: Goal, folds: Sequence[NDArray[np.intp]]) -> Candidate:
     fitted = fit_all(law, measured)
-    held = tuple(held_out(law, measured, fold, fitted) for fold in folds)
+    held = tuple(held_out(law, measured, fold, near_fit(measured, fitted)) for fold in folds)
     total = goal.loss(measured.Y)
     each = [score(goal.loss(h.predicted), total) for h in held]
     mean = LawScores(*(float(np.mean([getattr(s, name) for s in each])) for name in ("spearman", "rmse", "regret")))

@@ -13,7 +13,8 @@ from mixwright.runs.measured import Measured
 
 Array = NDArray[np.float64]
 FOLDS = 5
-PARTITIONS = 4  # each with its own folds
+LARGE = 1e8  # mixtures x weights^2 x targets: beyond it, folds keep the hyperparameters of the whole
+PARTITIONS = 2  # each with its own folds
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +52,18 @@ def partitions(n: int, seed: int, count: int = PARTITIONS, folds: int = FOLDS) -
     return [rng.permutation(np.arange(n) % folds) for _ in range(count)]
 
 
-def held_out(law: Law, measured: Measured, fold: NDArray[np.intp], like: Sequence[FittedLaw] | None) -> Held:
-    """Return what the law says of each fold after a fit to the others."""
+def near_fit(measured: Measured, fitted: Sequence[FittedLaw]) -> Sequence[FittedLaw] | None:
+    """Return what fits to part of a large table begin with: the fit to all of it, or None for a table that is small."""
+    return fitted if measured.n * measured.W.shape[1] ** 2 * len(measured.targets) > LARGE else None
+
+
+def held_out(law: Law, measured: Measured, fold: NDArray[np.intp], like: Sequence[FittedLaw] | None = None) -> Held:
+    """
+    Return what the law says of each fold after a fit to the others.
+
+    Hyperparameters are chosen without the fold as well: those of all mixtures would flatter a law by up to .03 in rank
+    correlation. Of a large table (`near_fit`) those of all are kept.
+    """
     predicted, spread = np.empty_like(measured.Y), np.empty_like(measured.Y)
     for f in range(int(fold.max()) + 1):
         out = fold == f

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.runs.folds import Held, fit_all
+from mixwright.runs.folds import Held, fit_all, near_fit
 from mixwright.runs.goal import Goal
 from mixwright.runs.laws.law import FittedLaw, Law
 from mixwright.runs.measured import Measured
@@ -16,7 +16,7 @@ from mixwright.runs.problem import Problem
 from mixwright.search.resampling.resample import student_quantile
 
 Array = NDArray[np.float64]
-HIDDEN = 12  # repetitions in which the better mixtures are hidden
+HIDDEN = 8  # repetitions in which the better mixtures are hidden
 LEFT_OUT = 0.1  # of the mixtures, at random, so that these repetitions differ
 SHARE = 0.5  # of the rest that is hidden
 OWN = 0.5  # squared spreads by which one pick differs from those inside the table, which share their runs
@@ -61,7 +61,7 @@ class Optimism:
 def nested_selection(
     problem: Problem,
     law: Law,
-    like: Sequence[FittedLaw],
+    fitted: Sequence[FittedLaw],
     measured: Measured,
     held: Sequence[Held],
     goal: Goal,
@@ -83,7 +83,7 @@ def nested_selection(
         seen, out = kept[~hidden], kept[hidden]
         if len(seen) < law.fewest or not len(out):
             break
-        laws = fit_all(law, measured.take(seen), like)
+        laws = fit_all(law, measured.take(seen), near_fit(measured, fitted))
         predicted = np.stack([one.predict(measured.W[out]) for one in laws], axis=1)
         spread = np.stack([one.spread(measured.W[out]) for one in laws], axis=1)
         beyond.append(_pick(goal, measured, predicted, spread, out, penalty))

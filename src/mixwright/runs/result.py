@@ -250,7 +250,10 @@ class RunSearchResult(SearchResult):
     @property
     def notes(self) -> tuple[str, ...]:
         """Return sentences that belong beside the result."""
-        out = list(self._notes)
+        out, d = list(self._notes), self._measured.W.shape[1]
+        if self._measured.n < 3 * (d + 1):
+            words = f"a rule of thumb asks for {3 * (d + 1)} (Olmix)"
+            out.append(f"{self._measured.n} mixtures are few for a law of {d} weights: {words}")
         seen = self._measured.W.reshape(self._measured.n, self._problem.shares.size, -1).sum(1)
         beyond = np.flatnonzero(self.weights > seen.max(0) + BEYOND)
         if beyond.size:

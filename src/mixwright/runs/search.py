@@ -19,10 +19,12 @@ from mixwright.runs.optimism import nested_selection
 from mixwright.runs.problem import Problem
 from mixwright.runs.result import RunSearchResult
 from mixwright.runs.table import RunTable
+from mixwright.runs.transfer import transfers
 from mixwright.search.inputs import PerSource, Prior, check_settings, checked_seed, in_order
 from mixwright.search.result import warn_uncertified
 
 Array = NDArray[np.float64]
+NAMED = 3  # targets whose transfer between scales is noted
 PULLS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # in standard deviations of the measured losses
 
 
@@ -186,6 +188,9 @@ class RunSearch:
             raise TypeError(f"evidence should be a mixwright.RunTable; found {type(evidence).__name__}")
         table, notes = _of_one_scale(evidence, scale)
         goal = with_guardrails(goal_of(table, target), table, guardrails)
+        at = set(table.scales)
+        for name in goal.targets[:NAMED]:
+            notes += tuple(f"target {name!r}: {one}" for one in transfers(evidence, name) if one.of in at)
         known = table.sizes if sizes is None else np.asarray(in_order(sizes, table.sources, "sizes"), np.float64)
         if known is not None and np.isnan(known).any():
             known = None

@@ -15,6 +15,7 @@ LAWS = {  # name: module and class
     "gaussian_process": ("gaussian_process", "GaussianProcessLaw"),
     "trees": ("trees", "TreesLaw"),
     "bimix": ("bimix", "BiMixLaw"),
+    "ensemble": ("ensemble", "EnsembleLaw"),
     "log_exposure": ("log_exposure", "LogExposureLaw"),
 }
 
