@@ -139,6 +139,9 @@ def measures(summary, kinds=("target", "all targets")):
             if d is None:
                 lines.append(f"| {' | '.join(cells)} | | | | | |")
                 continue
+            if d["unpaired"] is None:  # one seed: no spread is known
+                lines.append(f"| {' | '.join(cells)} | {d['difference']:+.4f} | | | | {d['word']} |")
+                continue
             low, high = d["unpaired"]
             ratio = (d["high"] - d["low"]) / (high - low)
             cells += [f"{d['difference']:+.4f}", f"{d['low']:+.4f} to {d['high']:+.4f}", f"{low:+.4f} to {high:+.4f}"]

@@ -132,7 +132,6 @@ def kinds():
 
 def grid(data, folder):
     """Search with every kind of proxies, each in a process of its own; what is there is not done again."""
-    (folder / "grid").mkdir(parents=True, exist_ok=True)
     for name, seed, _ in kinds():
         if not _result(folder, name, seed).exists():
             command = [sys.executable, __file__, "one", "--data", str(data), "--folder", str(folder)]
@@ -162,11 +161,13 @@ def one(data, folder, kind, seed):
     used = resource.getrusage(resource.RUSAGE_SELF)
     start = at.get("proxies", at["scores"])
     seconds = {"proxies": at["search"] - start, "search": used.ru_utime + used.ru_stime - at["search"]}
+    weights = {mixture["name"]: mixture["weights"] for mixture in summary["mixtures"]}
     found = {
-        s["target"]: {key: s[key] for key in ("weights", "improvement", "interval", "verdict", "shrinkage")}
+        s["target"]: {"weights": weights[s["mixture"]], **{key: s[key] for key in ("verdict", "shrinkage")}}
         for s in summary["searches"]
     }
     shown = {"kind": kind, "seed": seed, "seconds": seconds, "targets": found, "notes": summary["notes"]}
+    _result(folder, kind, seed).parent.mkdir(parents=True, exist_ok=True)
     _result(folder, kind, seed).write_text(json.dumps(shown))
 
 
@@ -214,7 +215,9 @@ def weights_table(every, target):
 
 def verdicts_table(summary):
     """Return the lines of a table: difference to uniform and verdict by arm and target."""
-    found = [m for m in summary["measures"] if m["kind"] in ("target", "all targets") and m["quantity"] == "loss"]
+    found = [
+        m for m in summary["measures"] if m["kind"] in ("target", "all targets") and m["quantity"] == "held-out loss"
+    ]
     lines = [f"| arm | {' | '.join(m['name'] for m in found)} |", "|---|" + "---|" * len(found)]
     for arm in (a["name"] for a in summary["arms"] if a["name"] != summary["over"]):
         each = [next(d for d in m["differences"] if d["arm"] == arm) for m in found]
