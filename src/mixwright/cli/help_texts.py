@@ -73,6 +73,30 @@ Examples:
   mixwright search --table scores
 """
 
+RUNS = """
+Tables of runs: trainings on different mixtures, with the losses that were measured.
+"""
+
+RUNS_FIT = """
+Fit a law to measured mixtures, propose a mixture, and say how far to believe it. Nothing is trained.
+
+TABLE has a row for each training: weights (columns w:SOURCE), losses (loss:TARGET, lower is better) and, where known,
+run, tokens, scale and repeat_of. The result names the best measured run; the proposal is unverified until both were
+trained. Writes mixture.json, summary.json and report.html into the run folder.
+
+\b
+The smallest CONFIG.yaml, in place of TABLE:
+  table: runs.csv
+  target: code
+
+\b
+Examples:
+  mixwright runs fit runs.csv --target code
+  mixwright runs fit runs.parquet --target code --target math --sources-file sources.csv --max-epochs 4
+  mixwright runs fit weights.csv --metrics losses.csv --weights "train_*" --losses "valid_*" --target valid_code
+  mixwright runs fit --schema > runs.schema.json
+"""
+
 COMPARE = """
 Train several mixtures with the same seeds and budgets, and say which is better and how sure that is.
 

@@ -148,21 +148,21 @@ def table_values(table: Path | None, config: Path | None, options: dict[str, Any
         return None
     if config is not None:
         raise InputError(f"give CONFIG or --table, not both; in {config} the table is kind: likelihoods and table:")
-    columns = dict(_pair("source", text, "") for text in given.get("source", ()))
-    search: dict[str, Any] = {key: _yaml(key, given[key]) for key in ("prior", "shrinkage") if key in given}
-    search |= {f"{key}s": dict(_pair(key, text) for text in given[key]) for key in ("floor", "cap") if key in given}
-    tokens = _yaml("tokens", given["tokens"]) if "tokens" in given else None
+    columns = dict(pair("source", text, "") for text in given.get("source", ()))
+    search: dict[str, Any] = {key: yaml_value(key, given[key]) for key in ("prior", "shrinkage") if key in given}
+    search |= {f"{key}s": dict(pair(key, text) for text in given[key]) for key in ("floor", "cap") if key in given}
+    tokens = yaml_value("tokens", given["tokens"]) if "tokens" in given else None
     described = {"path": str(table), "values": given.get("values"), "tokens": tokens, "sources": columns or None}
     return {
         "kind": "likelihoods",
         "table": {key: value for key, value in described.items() if value is not None},
         "targets": given.get("target", []),
-        "sizes": dict(_pair("size", text) for text in given.get("size", ())),
+        "sizes": dict(pair("size", text) for text in given.get("size", ())),
         "search": search,
     }
 
 
-def _pair(option: str, text: str, default: str | None = None) -> tuple[str, str]:
+def pair(option: str, text: str, default: str | None = None) -> tuple[str, str]:
     """Return the parts of NAME=VALUE; without =VALUE the name stands for both, if that is allowed."""
     name, sign, value = text.partition("=")
     if name and (value or (default is not None and not sign)):
@@ -172,7 +172,7 @@ def _pair(option: str, text: str, default: str | None = None) -> tuple[str, str]
     )
 
 
-def _yaml(option: str, text: str) -> Any:
+def yaml_value(option: str, text: str) -> Any:
     """Return what an option stands for as the value of a key."""
     import yaml
 

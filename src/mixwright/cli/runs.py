@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mixwright.cli import help_texts, likelihoods
+from mixwright.cli import help_texts, likelihoods, run_tables
 from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import Output, guarded, open_page
 from mixwright.experiment.kinds import KINDS, of_summary
@@ -34,6 +34,7 @@ OwnRows = Annotated[
     ),
 ]
 _RUN = "Folder of the run. Default: runs/NAME, where NAME is the name of the YAML file."
+_RUN_OF_TABLE = "Folder of the run. Default: runs/NAME, where NAME is the name of the file."
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class _Help:
 
 _HELP = {
     "search": _Help(help_texts.SEARCH, "sources, targets and budgets"),
+    "runs fit": _Help(help_texts.RUNS_FIT, "table, target, law and limits"),
     "compare": _Help(help_texts.COMPARE, "sources, targets, arms and budgets"),
     # torchrun takes --run for one of its own options
     "train": _Help(help_texts.TRAIN, "sources, model and weights or strategy", ("--run", "--folder")),
@@ -115,7 +117,40 @@ def _made(command: str) -> Callable[..., None]:
         more = _given(quick=quick or None, own_rows=own_rows)
         _do(command, context, table or config, run, schema, quiet, as_json, made, **more)
 
-    return search_command if command == "search" else run_command
+    def fit_command(
+        context: typer.Context,
+        table: run_tables.Table = None,
+        run: Path | None = typer.Option(None, *about.run, help=_RUN_OF_TABLE),  # noqa: B008
+        target: run_tables.Target = None,
+        guardrail: run_tables.Guardrail = None,
+        law: run_tables.Law = None,
+        weights: run_tables.WeightColumns = None,
+        losses: run_tables.LossColumns = None,
+        sources_file: run_tables.SourcesFile = None,
+        metrics: run_tables.Metrics = None,
+        key: run_tables.Key = None,
+        tokens: run_tables.TokensOfRuns = None,
+        scale: run_tables.Scale = None,
+        prior: likelihoods.PriorOf = None,
+        shrinkage: likelihoods.Shrinkage = None,
+        floor: likelihoods.FloorOf = None,
+        cap: likelihoods.Cap = None,
+        size: likelihoods.Size = None,
+        max_epochs: run_tables.MaxEpochs = None,
+        schema: Schema = False,
+        quiet: Quiet = False,
+        as_json: Json = False,
+    ) -> None:
+        options = {"target": target, "law": law, "weights": weights, "losses": losses, "sources_file": sources_file}
+        options |= {"metrics": metrics, "key": key, "tokens": tokens, "scale": scale, "prior": prior}
+        options |= {"shrinkage": shrinkage, "floor": floor, "cap": cap, "size": size, "max_epochs": max_epochs}
+        options |= {"guardrail": guardrail}
+        with guarded(output_of(context, quiet, as_json)):
+            made = run_tables.fit_values(table, options)
+        _do(command, context, table, run, schema, quiet, as_json, made)
+
+    own: dict[str, Callable[..., None]] = {"search": search_command, "runs fit": fit_command}
+    return own.get(command, run_command)
 
 
 def _given(**options: bool | None) -> dict[str, bool]:

@@ -53,11 +53,11 @@ class Binding:
         return binding_words(self.constraint, self.price)
 
 
-def binding_words(constraint: str, price: float) -> str:
+def binding_words(constraint: str, price: float, unit: str = " nats per row") -> str:
     """Return what a constraint that binds costs, in a sentence."""
     if price < 1e-6:
         return f"{constraint} holds with equality and costs nothing"
-    return f"{constraint} binds: relaxing it by 0.01 would lower the objective by about {0.01 * price:.3g} nats per row"
+    return f"{constraint} binds: relaxing it by 0.01 would lower the objective by about {0.01 * price:.3g}{unit}"
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,11 @@ KINDS = (
         f"{_TABLES}.comparison:print_comparison", "comparison", "comparison", _OF_COMPARISONS,
     ),
     Kind(
+        "fit", "runs", "runs fit", "runs",
+        f"{_HERE}.runs.config:RunsConfig", f"{_HERE}.runs.fit:RunFit",
+        f"{_TABLES}.runs:print_fit", "runs",
+    ),
+    Kind(
         "train", "text", "train", "training",
         f"{_HERE}.text.train_config:TrainConfig", f"{_HERE}.text.train:TextTrainingRun",
         f"{_TABLES}.training:print_training", "training", "training",

@@ -19,6 +19,7 @@ from mixwright.files import atomic_write
 from mixwright.report import words
 from mixwright.report.comparison.view import build_comparison
 from mixwright.report.preference.view import build_preference
+from mixwright.report.runs.view import build_runs
 from mixwright.report.search.view import build_search
 from mixwright.report.training.view import build_training
 from mixwright.report.what_if.view import build_what_if
@@ -56,6 +57,7 @@ PAGES = {
     "comparison": Page(build_comparison),
     "training": Page(build_training, ("decisions",)),
     "preference": Page(build_preference, ("metrics", "decisions")),
+    "runs": Page(build_runs),
     "what_if": Page(build_what_if, ("what_if",)),
 }
 
@@ -67,7 +69,7 @@ def write(name: str, summary: Mapping[str, Any], path: Path | str, **beside: Any
     Parameters
     ----------
     name : str
-        The kind of page: "search", "comparison", "training", "preference" or "what_if".
+        The kind of page: "search", "comparison", "training", "preference", "runs" or "what_if".
     summary : mapping
         What `summary.json` of the run holds, or what `mixwright.compare.summarise` returned.
     path : Path or str

@@ -159,7 +159,8 @@ class RunSearchResult(SearchResult):
     def outside(self) -> float:
         """Return how much weight must move to come from the proposal into the hull of the measured mixtures."""
         w = self._problem.full(self._at)[None]
-        return float(np.abs(nearest_in_hull(w, self._measured.W) - w).sum() / 2)
+        into = float(np.abs(nearest_in_hull(w, self._measured.W) - w).sum() / 2)
+        return min(into, self.distance)  # the nearest point in squares may be the farther one in weight
 
     def predict(self, W: ArrayLike, level: float | None = 0.9) -> Any:
         """

@@ -27,9 +27,9 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
     measure = measure_of(summary)
     for search in summary["searches"]:
         title = f"Weights of {search['mixture']} (target {search['target']}, likelihood per {search['unit']})"
-        _print_weights(console, title, names, weights[search["mixture"]], search.get("interval"), search["level"])
+        print_weights(console, title, names, weights[search["mixture"]], search.get("interval"), search["level"])
         print_line(console, "certificate", _certificate(search, measure))
-        _print_limits(console, search.get("binding"))
+        print_limits(console, search.get("binding"))
         print_line(console, "from proxies", search["verdict"])
     for target in summary["targets"] if summary["runs"] else ():
         _print_losses(console, summary, target, measure_of(summary, target["name"]))
@@ -44,7 +44,7 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
 def print_mixture(console: Console, mixture: MixtureFile) -> None:
     """Print a mixture.json."""
     level, interval = mixture.uncertainty.get("level", 0.9), mixture.uncertainty.get("interval")
-    _print_weights(console, f"Weights (share of {mixture.unit})", mixture.sources, mixture.weights, interval, level)
+    print_weights(console, f"Weights (share of {mixture.unit})", mixture.sources, mixture.weights, interval, level)
     method = ", ".join(f"{key} {small(v) if isinstance(v, float) else v}" for key, v in mixture.method.items())
     print_line(console, "method", method or "not given")
     evidence = mixture.evidence
@@ -55,7 +55,8 @@ def print_mixture(console: Console, mixture: MixtureFile) -> None:
     if "gap" in mixture.certificate:
         per = mixture.certificate.get("unit", "nats per row")
         print_line(console, "certificate", f"within {small(mixture.certificate['gap'])} {per} of the best objective")
-    _print_limits(console, mixture.certificate.get("binding"))
+    of_runs = mixture.method.get("name") == "runs"  # prices in the unit of the losses
+    print_limits(console, mixture.certificate.get("binding"), "" if of_runs else " nats per row")
     print_line(console, "verdict", mixture.verdict)
     for note in mixture.evidence.get("notes") or ():
         print_line(console, "note", str(note))
@@ -70,12 +71,13 @@ def _certificate(search: dict[str, Any], measure: Measure) -> str:
     )
 
 
-def _print_limits(console: Console, binding: Sequence[dict[str, Any]] | None) -> None:
+def print_limits(console: Console, binding: Sequence[dict[str, Any]] | None, unit: str = " nats per row") -> None:
+    """Print the limits that bind."""
     for limit in binding or ():
-        print_line(console, "limit", binding_words(str(limit["constraint"]), float(limit["price"])))
+        print_line(console, "limit", binding_words(str(limit["constraint"]), float(limit["price"]), unit))
 
 
-def _print_weights(
+def print_weights(
     console: Console,
     title: str,
     names: Sequence[str],

@@ -29,7 +29,7 @@ def answers_of(summary: Mapping[str, Any], mixtures: Mapping[str, Any]) -> list[
             {
                 "search": search,
                 "mixture": mixture,
-                "top": _top(names, mixture.weights),
+                "top": top_weights(names, mixture.weights),
                 "worth": worth,
                 "sure": _sure(summary, search, found[0] if found else None),
                 "improvement": improvement_words(search),
@@ -40,7 +40,8 @@ def answers_of(summary: Mapping[str, Any], mixtures: Mapping[str, Any]) -> list[
     return answers
 
 
-def _top(names: list[str], weights: list[float]) -> dict[str, Any]:
+def top_weights(names: list[str], weights: list[float]) -> dict[str, Any]:
+    """Return the largest weights with the widths of their bars, and what the rest have together."""
     order = sorted(range(len(names)), key=lambda i: -weights[i])
     kept = order if len(order) <= _TOP + 1 else order[:_TOP]
     largest = max(weights) or 1

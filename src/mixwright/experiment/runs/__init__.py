@@ -1,0 +1,1 @@
+"""Fits of tables of runs: a proposal with how far to believe it."""

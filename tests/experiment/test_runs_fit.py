@@ -1,0 +1,189 @@
+"""Fits of tables of runs: from a file, by YAML or by options."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pydantic")
+pytest.importorskip("typer")
+pytest.importorskip("jinja2")
+
+from typer.testing import CliRunner
+
+from mixwright import Constraints, MixtureFile, RunSearch, RunTable
+from mixwright.cli.app import app
+from mixwright.errors import InputError
+from mixwright.experiment import drive, load, make
+from mixwright.runs.search import RunSearch as SearchClass
+
+SOURCES = ["web", "code", "law"]
+
+
+def write_table(folder: Path, n: int = 30, **columns: Any) -> Path:
+    """Write a table of two targets, of which web helps the first and law the second; two runs are repeats."""
+    rng = np.random.default_rng(0)
+    W = rng.dirichlet([1, 1, 1], n)
+    W[-2:] = W[:2]
+    table: dict[str, Any] = {"run": [f"r{i}" for i in range(n)], **dict(zip([f"w:{s}" for s in SOURCES], W.T))}  # noqa: B905
+    for name, t in (("qa", [2.0, 1.0, 0.0]), ("cases", [0.0, 0.5, 2.0])):
+        table[f"loss:{name}"] = 2 + np.exp(-W @ t) + 0.005 * rng.normal(size=n)
+    table |= {"tokens": [100.0] * n, **columns}
+    lines = [",".join(map(str, row)) for row in zip(*table.values(), strict=True)]
+    path = folder / "runs.csv"
+    path.write_text("\n".join([",".join(table), *lines]) + "\n")
+    (folder / "sources.csv").write_text("source,available_tokens\nweb,50\ncode,300\nlaw,150\n")
+    return path
+
+
+def mixwright(*words: Any, code: int = 0) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "250"})
+    assert done.exit_code == code, done.output
+    return " ".join(done.output.split())
+
+
+def test_options_a_file_and_python_find_the_same(tmp_path: Path) -> None:
+    path = write_table(tmp_path)
+    limits = ["--cap", "web=0.5", "--floor", "law=0.1", "--sources-file", tmp_path / "sources.csv"]
+    mixwright("runs", "fit", path, "--target", "qa", "--law", "log_linear", *limits, "--run", tmp_path / "a", "-q")
+    (tmp_path / "fit.yaml").write_text(
+        "table: {path: runs.csv, sources: sources.csv}\ntarget: qa\nlaw: log_linear\n"
+        "search: {caps: {web: 0.5}, floors: {law: 0.1}}\n"
+    )
+    summary = drive(load("runs fit", tmp_path / "fit.yaml"), tmp_path / "b")
+    first = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert first["mixtures"] == summary["mixtures"]
+    table = RunTable.from_file(path, sources=tmp_path / "sources.csv")
+    found = RunSearch(law="log_linear").fit(
+        table, target="qa", constraints=Constraints(caps={"web": 0.5}, floors={"law": 0.1})
+    )
+    proposal, incumbent, natural, uniform = summary["mixtures"]
+    np.testing.assert_allclose(proposal["weights"], found.weights, atol=1e-12)
+    assert proposal["weights"][0] == pytest.approx(0.5)  # the cap binds
+    assert (proposal["predicted"], proposal["low"], proposal["high"]) == pytest.approx(found.predict(found.weights))
+    assert incumbent["measured"] == found.incumbent.loss == summary["fit"]["incumbent"]["loss"]
+    assert natural["weights"] == pytest.approx([0.1, 0.6, 0.3])
+    assert uniform["measured"] is None
+    assert "the cap 0.5 of source 'web' binds" in mixwright("show", tmp_path / "b")
+
+
+def test_what_a_run_leaves(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    output = mixwright("runs", "fit", write_table(tmp_path), "--target", "qa", "--law", "linear", "--run", run)
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["task"], summary["data"], summary["kind"]) == ("fit", "runs", "runs")
+    assert (summary["fit"]["runs"], summary["fit"]["mixtures"]) == (30, 28)
+    assert summary["fit"]["noise"] > 0
+    assert len(summary["points"]["runs"]) == 28
+    assert summary["verdict"].startswith("unverified: not shown better than the best measured run")
+    assert "nothing is trained" in output
+    mixture = MixtureFile.read(run / "mixture.json")
+    assert list(mixture.weights) == summary["mixtures"][0]["weights"]
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Not trained yet, so not known" in page
+    assert summary["fit"]["incumbent"]["run"] in page
+    assert json.loads(mixwright("report", run, "--json")) == {"report": str(run / "report.html")}
+    assert json.loads(mixwright("export", run / "mixture.json", "--to", "json"))["web"] == mixture.weights[0]
+    assert "verdict: unverified" in mixwright("show", run / "mixture.json")
+
+
+def test_a_guardrail_holds_a_target_that_does_not_count(tmp_path: Path) -> None:
+    path, run = write_table(tmp_path), tmp_path / "run"
+    words = ["runs", "fit", path, "--target", "qa", "--law", "linear", "--shrinkage", "0"]
+    free = json.loads(mixwright(*words, "--run", tmp_path / "free", "--json", "-q"))
+    held = json.loads(mixwright(*words, "--guardrail", "cases=0.01", "--run", run, "--json", "-q"))
+    guard = held["targets"][1]
+    assert (guard["name"], guard["share"]) == ("cases", 0.0)
+    assert guard["predicted"] <= guard["limit"] + 1e-3
+    assert held["fit"]["predicted"] > free["fit"]["predicted"]  # it binds
+    assert "guardrail" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_responses_pass_through_the_proposal(tmp_path: Path) -> None:
+    config = make("runs fit", {"table": str(write_table(tmp_path)), "target": "qa", "law": "linear"})
+    summary = drive(config, tmp_path / "run")
+    weights, losses = np.array(summary["responses"]["weights"]), np.array(summary["responses"]["losses"])
+    for own, at, curve in zip(summary["mixtures"][0]["weights"], weights, losses, strict=True):
+        if at[0] <= own <= at[-1]:
+            assert np.interp(own, at, curve) == pytest.approx(summary["fit"]["predicted"], abs=1e-3)
+
+
+def test_a_law_without_a_certificate_has_none_in_its_files(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    config = make("runs fit", {"table": str(write_table(tmp_path)), "target": "qa", "law": "gaussian_process"})
+    summary = drive(config, tmp_path / "run")
+    assert summary["fit"]["gap"] is None
+    assert "gap" not in MixtureFile.read(tmp_path / "run" / "mixture.json").certificate
+    assert "certificate: none: the law gaussian_process is not convex" in mixwright("show", tmp_path / "run")
+
+
+def test_a_finished_fit_is_not_done_again_unless_the_table_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, fitted, fit = write_table(tmp_path), [], SearchClass.fit
+
+    def counted(self: SearchClass, table: RunTable, **more: Any) -> Any:
+        fitted.append(table.n)
+        return fit(self, table, **more)
+
+    monkeypatch.setattr(SearchClass, "fit", counted)
+    config = make("runs fit", {"table": str(path), "target": ["qa", "cases"], "law": "linear"})
+    first = drive(config, tmp_path / "run")
+    assert drive(config, tmp_path / "run")["mixtures"] == first["mixtures"]
+    assert fitted == [30]
+    write_table(tmp_path, 31)
+    drive(config, tmp_path / "run")
+    assert fitted == [30, 31]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"target": "q"}, "target should name one of the table's; found 'q'; did you mean 'qa'"),
+        ({}, "target should say which of the table's 2 targets counts"),
+        ({"target": "qa", "law": "exposure"}, "the law 'exposure' needs exposures"),
+        ({"target": "qa", "law": "log"}, "law should be 'auto', a law or its name"),
+        ({"target": "qa", "search": {"max_epochs": 4}}, "search.max_epochs: this needs the sizes of the sources"),
+        ({"target": "qa", "search": {"prior": "natural"}}, "search.prior: this needs the sizes of the sources"),
+        ({"target": "qa", "search": {"floors": {"web": 0.8, "law": 0.8}}}, "floors"),
+        ({"target": "qa", "scale": "1B"}, "scale should be one of the table's"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_written(
+    keys: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    config = make("runs fit", {"table": str(write_table(tmp_path)), **keys})
+    with pytest.raises(InputError, match=message):
+        drive(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_stale_losses_are_refused(tmp_path: Path) -> None:
+    path = write_table(tmp_path, step=[100] * 29 + [90])
+    assert (
+        "losses should be of each run's last step, found 1 of 30 runs short of it: 'r29' (step 90 of 100)"
+        in mixwright("runs", "fit", path, "--target", "qa", code=2)
+    )
+
+
+def test_options_go_with_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "fit.yaml"
+    path.write_text(f"table: {write_table(tmp_path)}\n")
+    assert "--sources-file goes with a table" in mixwright("runs", "fit", path, "--sources-file", "x.csv", code=2)
+    assert "give" in mixwright("runs", "fit", code=2)
+
+
+def test_trainings_in_phases(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    W = rng.dirichlet([1, 1], (20, 2))
+    y = 2 - W[:, 1, 0] + 0.01 * rng.normal(size=20)
+    rows = [",".join(map(str, [i, *W[i].ravel(), y[i]])) for i in range(20)]
+    path = tmp_path / "runs.csv"
+    path.write_text("run,a:web,a:code,b:web,b:code,loss:qa\n" + "\n".join(rows) + "\n")
+    table = {"path": str(path), "weights": {"a": "a:", "b": "b:"}}
+    summary = drive(make("runs fit", {"table": table, "law": "linear"}), tmp_path / "run")
+    assert summary["responses"] is None
+    assert summary["mixtures"][0]["predicted"] < summary["mixtures"][-1]["predicted"]
+    assert "Responses" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
