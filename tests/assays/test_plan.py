@@ -200,3 +200,19 @@ def test_too_few_positives_are_refused_with_the_way_out() -> None:
     with pytest.raises(InputError, match=r"'target' has one class once a fold is left out .*own_rows: false"):
         make_plan(same, whole_target(same, "target"), model=SMALL)
     assert make_plan(same, whole_target(same, "target"), model=SMALL, own_rows=False).sources == ("other",)
+
+
+def test_own_rows_that_one_seed_cannot_use_are_no_source_in_any() -> None:
+    labels = np.stack([np.arange(120) < 6, np.arange(120) % 2], axis=1).astype(float)
+    molecules = np.where(np.arange(120) < 6, np.arange(120) // 2, np.arange(120))  # six positives, three molecules
+    table = AssayTable.from_arrays(np.arange(120)[:, None], labels, ["t", "good"], molecules=molecules)
+    splits = [split_target(table, "t", "random", share) for share in (0.3, 0.6)]  # two, and one, are left to train on
+    usable = {make_plan(table, split, model=SMALL, unusable="drop").own_rows for split in splits}
+    plans = with_same_sources(
+        lambda split, sources: make_plan(table, split, sources, model=SMALL, unusable="drop", seed=split.seed),
+        splits,
+        None,
+    )
+    assert usable == {True, False}
+    assert {plan.sources for plan in plans} == {("good",)}
+    assert "'t' (" in plans[0].notes[0]

@@ -271,9 +271,11 @@ def with_same_sources(
     common = [name for name in plans[0].sources if all(name in made.sources for made in plans)]
     if any(len(made.sources) > len(common) for made in plans):
         named = [name for name in common if name != splits[0].target]
-        if not named and splits[0].target not in common:
+        if not named:
             raise InputError("no source can be used for every seed; give more, or another split")
         plans = [plan(split, named) for split in splits]
+        if not all(made.own_rows for made in plans):  # unusable in one split: the target is no source in any
+            plans = [made.without_own_rows() for made in plans]
     return [replace(made, left_out=left_out) for made in plans]
 
 
