@@ -17,6 +17,7 @@ from mixwright.search.mixmin import MixMin
 
 Array = NDArray[np.float64]
 MIXTURE, BORROWED, ALONE = "mixture", "borrowed", "target_alone"
+CANDIDATES = (MIXTURE, BORROWED, ALONE)
 SHARES = {BORROWED: 0.0, ALONE: 1.0}  # of the target's own rows
 LEVEL = 0.68  # of the interval that decides: one standard error
 ENOUGH = 150  # own rows with a 1, for the plain difference to decide

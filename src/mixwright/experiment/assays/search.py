@@ -18,6 +18,7 @@ from mixwright.assays.files import assay_names, read_assays
 from mixwright.assays.plan import AssayPlan, make_plan, with_same_sources
 from mixwright.assays.search import evidence, search_weights
 from mixwright.assays.splits import Split, split_target
+from mixwright.assays.trial import CANDIDATES
 from mixwright.errors import InputError
 from mixwright.experiment.assays.config import AssaysConfig
 from mixwright.experiment.assays.seed_run import SeedRun, TrainedArm
@@ -56,8 +57,13 @@ class AssaySearchRun(Run[AssaysConfig]):
         """Return how many models are trained."""
         proxies = sum(len(plan.sources) for plan in self.plans)
         finals = len(self.plans) * len(self.config.final.mixtures)
+        calibrations = 2 if self.config.final.both_calibrations else 1
+        tried = sum(calibrations * len(CANDIDATES) * self.config.proxy.folds for plan in self.plans if plan.own_rows)
+        trials = f", up to {tried:,} trainings to choose between own and borrowed rows" if tried else ""
         seeds, plural = len(self.plans), "" if len(self.plans) == 1 else "s"
-        trained = f"{proxies:,} prox{'y' if proxies == 1 else 'ies'} (once for each fold), {finals:,} final models"
+        trained = (
+            f"{proxies:,} prox{'y' if proxies == 1 else 'ies'} (once for each fold), {finals:,} final models{trials}"
+        )
         return f"{seeds} seed{plural}: {trained}"
 
     def work(self, progress: Progress) -> dict[str, Any]:
