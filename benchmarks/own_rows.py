@@ -28,6 +28,7 @@ import numpy as np
 SEEDS = (1, 2, 3, 4, 5)
 SIZES = (10, 30, 100, 300, None)
 SOURCES, TARGETS, ROWS, EACH, FOLDS = 16, 4, 300, 30, 3
+FEWEST = 3  # seeds of a target for a verdict
 CHOSEN_ON = {
     *("NR-AR", "SR-HSE", "NR-AhR", "SR-p53", "NR-AR-LBD", "NR-Aromatase"),
     *("TOX21_AR_BLA_Agonist_ch2", "BSK_LPS_Eselectin_down", "BSK_SAg_CD40_down", "BSK_BE3C_HLADR_down"),
@@ -143,31 +144,45 @@ def chosen(parts):
     )
 
 
+def difference(parts, over):
+    """Return the search minus an arm over targets and seeds: mean, 90 % interval (cells taken as independent), signs."""
+    from scipy import stats
+
+    each = np.array([part["ap"]["search"] - part["ap"][over] for part in parts])
+    mean = f"{each.mean():+.3f}"
+    if len(each) < 3 or each.std() == 0:
+        return mean
+    low, high = stats.t.interval(0.9, len(each) - 1, each.mean(), stats.sem(each))
+    return f"{mean} ({low:+.3f} to {high:+.3f}); {(each > 0).sum()} up, {(each < 0).sum()} down"
+
+
+def verdicts(groups, over):
+    """Return how the corrected test judges the search over an arm, target by target, where there are seeds enough."""
+    words = [judged(parts, "search", over) for parts in groups if len(parts) >= FEWEST]
+    return ", ".join(f"{words.count(word)} {word}" for word in ("better", "neither", "worse")) if words else ""
+
+
 def size_table(records):
-    """Return the lines of the main table: means over targets by number of own positives, and the verdicts."""
-    lines = [
-        "| own positives | targets | "
-        + " | ".join(ARMS)
-        + " | chose mixture, borrowed, alone | vs. target alone | vs. borrowed |",
-        "|---|---|" + "---|" * len(ARMS) + "---|---|---|",
+    """Return the lines of the main table: means over targets and seeds by number of own positives, and the verdicts."""
+    over = ("target_alone", "borrowed")
+    names = [
+        *ARMS,
+        "chose mixture, borrowed, alone",
+        *(f"search - {arm}" for arm in over),
+        *(f"test, {arm}" for arm in over),
     ]
+    lines = [f"| own positives | targets, cells | {' | '.join(names)} |", "|" + "---|" * (2 + len(names))]
     for size in SIZES:
-        by_target = {}
-        for record in records:
-            if record["size"] == size:
-                by_target.setdefault(record["target"], []).append(record)
-        if not by_target:
+        parts = [record for record in records if record["size"] == size]
+        if not parts:
             continue
-        mean = {arm: np.mean([np.mean([r["ap"][arm] for r in parts]) for parts in by_target.values()]) for arm in ARMS}
-        parts = [part for group in by_target.values() for part in group]
-        cells = [f"{mean[arm]:.3f}" for arm in ARMS]
-        for over in ("target_alone", "borrowed"):
-            words = [judged(group, "search", over) for group in by_target.values() if len(group) > 1]
-            cells.append(", ".join(f"{words.count(word)} {word}" for word in ("better", "neither", "worse")))
-        lines.append(
-            f"| {size or 'all'} | {len(by_target)} | {' | '.join(cells[:-2])} | {chosen(parts)} | "
-            f"{' | '.join(cells[-2:])} |"
-        )
+        by_target = {}
+        for part in parts:
+            by_target.setdefault(part["target"], []).append(part)
+        cells = [f"{np.mean([part['ap'][arm] for part in parts]):.3f}" for arm in ARMS]
+        cells += [chosen(parts), *(difference(parts, arm) for arm in over)]
+        cells += [verdicts(by_target.values(), arm) for arm in over]
+        lines.append(f"| {size or 'all'} | {len(by_target)}, {len(parts)} | {' | '.join(cells)} |")
     return lines
 
 
@@ -190,12 +205,10 @@ def target_table(records):
 def tables(folder):
     """Return the measured part of the results."""
     records = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    out = []
+    out = ["## Both pools", "", *size_table(records), ""]
     for pool in dict.fromkeys(r["pool"] for r in records):
         part = [r for r in records if r["pool"] == pool]
-        seeds = sorted({r["seed"] for r in part})
-        out += [f"## {pool}", "", f"{len({r['target'] for r in part})} targets, seeds {', '.join(map(str, seeds))}."]
-        out += ["", *size_table(part), "", *target_table(part), ""]
+        out += [f"## {pool}", "", *size_table(part), "", *target_table(part), ""]
     return "\n".join(out)
 
 
