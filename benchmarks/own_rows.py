@@ -145,7 +145,7 @@ def chosen(parts):
 
 
 def difference(parts, over):
-    """Return the search minus an arm over targets and seeds: mean, 90 % interval (cells taken as independent), signs."""
+    """Return the search minus an arm over targets and seeds: mean, 90 % interval (cells as independent), signs."""
     from scipy import stats
 
     each = np.array([part["ap"]["search"] - part["ap"][over] for part in parts])
