@@ -120,3 +120,72 @@ def test_shares_of_targets_move_the_proposal():
     more_qa = search.fit(runs, target={"qa": 3.0, "code": 1.0}).weights
     more_code = search.fit(runs, target={"qa": 1.0, "code": 3.0}).weights
     assert more_qa[0] > 0.55 > 0.45 > more_code[0]
+
+
+def test_the_curve_of_two_targets_goes_from_one_optimum_to_the_other():
+    found = RunSearch(law="log_linear", shrinkage=0.0).fit(two_targets(), target=["qa", "code"])
+    points = found.pareto(7)
+    assert points[0].weights == pytest.approx([0, 1, 0], abs=1e-3)
+    assert points[-1].weights == pytest.approx([1, 0, 0], abs=1e-3)
+    assert len(points) == 7
+    qa, code = np.array([[point.losses["qa"], point.losses["code"]] for point in points]).T
+    assert (np.diff(qa) <= 1e-6).all()
+    assert (np.diff(code) >= -1e-6).all()
+    assert max(point.gap for point in points) < 1e-3
+    with pytest.raises(InputError, match="pareto needs a search for two targets; found 1"):
+        RunSearch(law="linear").fit(table()).pareto()
+
+
+def test_repeats_weigh_more_and_show_the_noise():
+    rng = np.random.default_rng(0)
+    W = rng.dirichlet([1, 1, 1], 30)
+    W = np.concatenate([W, np.repeat(W[:1], 9, 0)])
+    y = 2 - W[:, 0] + 0.1 * rng.normal(size=len(W))
+    found = RunSearch(law="linear").fit(RunTable.from_array(W, y, SOURCES))
+    assert found.rows == 39
+    assert found.fewest[0] == 30
+    assert found.noise == pytest.approx(np.std(np.r_[y[0], y[30:]], ddof=1))
+    assert RunSearch(law="linear").fit(table()).noise is None
+    assert found.incumbent.repeats in (1, 10)
+
+
+def test_a_proposal_beyond_the_runs_is_noted_and_its_gain_counts_as_optimism():
+    rng = np.random.default_rng(0)
+    W = 0.9 * np.array([0.2, 0.3, 0.5]) + 0.1 * rng.dirichlet([1, 1, 1], 60)  # all runs lie near one mixture
+    found = RunSearch(law="linear", shrinkage=0.0).fit(
+        RunTable.from_array(W, 2 - W[:, 0] + 0.001 * rng.normal(size=60))
+    )
+    assert found.weights[0] == pytest.approx(1, abs=1e-6)
+    assert found.outside == pytest.approx(1 - W[:, 0].max(), abs=0.03)
+    assert found.optimism == pytest.approx(found.outside, rel=0.15)  # the law promises 1 for each unit of weight
+    assert any("gives more weight than any run to 'source_0' (1)" in note for note in found.notes)
+
+
+def test_scales_are_kept_apart_and_compared():
+    small = table(30)
+    y = np.r_[small.losses[:, 0], small.losses[:10, 0] - 1]
+    both = RunTable.from_array(
+        np.concatenate([small.weights, small.weights[:10]]), y, SOURCES, ["qa"], scales=["1M"] * 30 + ["60M"] * 10
+    )
+    found = RunSearch(law="linear").fit(both)
+    assert found.rows == 30
+    assert any("'1M' was fitted" in note for note in found.notes)
+    assert any(
+        "10 mixtures that were trained at '1M' and at '60M' have a rank correlation of 1.000" in note
+        for note in found.notes
+    )
+    assert RunSearch(law="linear").fit(both, scale="60M").rows == 10
+
+
+def test_epochs_limit_the_proposal():
+    runs = table(sizes={"web": 1e9, "code": 4e9, "law": 4e9}, tokens=1e10)
+    found = RunSearch(law="log_linear", shrinkage=0.0).fit(runs, constraints=Constraints(max_epochs=4, budget=1e10))
+    assert found.weights[0] == pytest.approx(0.4, abs=1e-6)
+
+
+def test_auto_takes_the_better_law_and_shows_the_baseline():
+    found = RunSearch().fit(table(60, noise=0.002))
+    assert found.law in ("log_linear", "gaussian_process")
+    assert {"linear", "log_linear", "log_exposure"} <= set(found.scores)
+    assert found.scores[found.law].rmse == min(one.rmse for name, one in found.scores.items() if name != "log_exposure")
+    assert found.choice.nested.spearman <= max(one.spearman for one in found.scores.values()) + 1e-9

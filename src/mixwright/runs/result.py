@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixwright.checks import whole_number
 from mixwright.errors import InputError
 from mixwright.runs.choice import Choice
+from mixwright.runs.curve import TwoLaws
 from mixwright.runs.folds import fit_all
 from mixwright.runs.goal import Goal
 from mixwright.runs.hull import nearest_in_hull
@@ -21,6 +23,7 @@ from mixwright.runs.problem import Problem
 from mixwright.runs.scores import LawScores
 from mixwright.runs.table import RunTable
 from mixwright.search.inputs import checked_level
+from mixwright.search.pareto import ParetoCurve, ParetoPoint
 from mixwright.search.result import SearchResult
 
 Array = NDArray[np.float64]
@@ -195,6 +198,34 @@ class RunSearchResult(SearchResult):
         flat, _ = self._checked(W)
         laws = self.choice.taken.fitted
         return {name: law.predict(flat) for name, law in zip(self.goal.targets, laws, strict=True)}
+
+    def pareto(self, points: int = 11) -> tuple[ParetoPoint, ...]:
+        """
+        Return mixtures from the best one for the second target to the best one for the first, as `mixwright.pareto`.
+
+        The search was of two targets; laws and shrinkage are the result's own. Losses are predictions as they stand:
+        what optimism does to each point is seen with `predict`.
+
+        Raises
+        ------
+        InputError
+            For another number of targets, or fewer than 2 points.
+        """
+        if len(self.goal.targets) != 2:
+            raise InputError(f"pareto needs a search for two targets; found {len(self.goal.targets)}")
+        points = whole_number(points, "points", 2)
+        names, pull = (self.goal.targets[0], self.goal.targets[1]), self.shrinkage * self._scale
+        two = TwoLaws(self._problem, self.choice.taken.fitted, self._measured, names, pull)
+        found = ParetoCurve(two, self.settings.tolerance * self._scale).points(points, self._at)
+        return tuple(
+            ParetoPoint(
+                self._problem.mean_weights(one.weights),
+                dict(zip(names, one.loss.tolist(), strict=True)),
+                one.share,
+                one.gap,
+            )
+            for one in found
+        )
 
     def _checked(self, W: ArrayLike) -> tuple[Array, bool]:
         """Return weights [n, d], and whether one mixture was given."""

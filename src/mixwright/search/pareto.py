@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.search.inputs import PerSource, Prior, check_settings
-from mixwright.search.solver.minimax import Targets
+from mixwright.search.solver.minimax import Best
 from mixwright.search.solver.target_problem import TargetProblem
 from mixwright.search.table.table import LikelihoodTable
 
@@ -33,6 +34,22 @@ class ParetoPoint:
     losses: dict[str, float]
     share: float
     gap: float
+
+
+class TwoTargets(Protocol):
+    """Two targets whose losses are convex in the weights (see `minimax.Targets`)."""
+
+    def best(self, tolerance: float, start: Array) -> Best:
+        """Return the best weights [2, k] for each target alone."""
+        ...
+
+    def least_sum(self, shares: Array, tolerance: float, start: Array) -> Any:
+        """Return the point and the gap of the least weighted sum."""
+        ...
+
+    def at(self, w: Array) -> Any:
+        """Return the losses [2] and the penalty at weights [k]."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +119,7 @@ def pareto(
         raise InputError(f"points should be a whole number of at least 2; found {points!r}")
     check_settings(prior, shrinkage, tolerance, 1e-10, cross_validated=False)
     problem = TargetProblem.of(table, targets, prior, shrinkage, constraints, sizes)
-    curve = _Curve(problem.targets, tolerance).points(int(points), problem.start)
+    curve = ParetoCurve(problem.targets, tolerance).points(int(points), problem.start)
     offsets = problem.offsets
     return tuple(
         ParetoPoint(
@@ -116,13 +133,14 @@ def pareto(
 
 
 @dataclass(frozen=True)
-class _Curve:
-    """The curve of two targets, point by point."""
+class ParetoCurve:
+    """The curve of two targets, point by point; `TwoTargets` is what it needs to know of them."""
 
-    targets: Targets
+    targets: TwoTargets
     tolerance: float
 
     def points(self, count: int, start: Array) -> list[_Found]:
+        """Return at most `count` points, from the best for the second target to the best for the first."""
         ends = self.targets.best(self.tolerance / 2, start)
         gaps = ends.value - ends.least
         middle = ends.weights.mean(0)
