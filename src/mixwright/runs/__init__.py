@@ -9,6 +9,7 @@ __getattr__ = lazy(
         "RunSearch": "search",
         "RunSearchResult": "result",
         "RunTable": "table",
+        "read_comparisons": "comparisons",
         "transfers": "transfer",
     },
 )

@@ -12,7 +12,7 @@ from mixwright.runs.folds import Held, fit_all, near_fit
 from mixwright.runs.goal import Goal
 from mixwright.runs.laws.law import FittedLaw, Law
 from mixwright.runs.measured import Measured
-from mixwright.runs.problem import Problem
+from mixwright.runs.optimum.problem import Problem
 from mixwright.search.resampling.resample import student_quantile
 
 Array = NDArray[np.float64]

@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from mixwright.checks import whole_number
 from mixwright.errors import InputError
 from mixwright.runs.choice import Choice
-from mixwright.runs.curve import TwoLaws
 from mixwright.runs.folds import fit_all
 from mixwright.runs.goal import Goal
-from mixwright.runs.hull import nearest_in_hull
 from mixwright.runs.measured import Measured
 from mixwright.runs.optimism import MISFIT, Optimism
-from mixwright.runs.outer import Outer, SoftWorst, WeightedSum
-from mixwright.runs.problem import Problem
+from mixwright.runs.optimum.curve import TwoLaws
+from mixwright.runs.optimum.hull import nearest_in_hull
+from mixwright.runs.optimum.outer import Outer, SoftWorst, WeightedSum
+from mixwright.runs.optimum.problem import Problem
 from mixwright.runs.scores import LawScores
 from mixwright.runs.table import RunTable
 from mixwright.search.inputs import checked_level

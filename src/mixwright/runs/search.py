@@ -16,7 +16,7 @@ from mixwright.runs.goal import Goal, goal_of, with_guardrails
 from mixwright.runs.laws import Law
 from mixwright.runs.measured import Measured
 from mixwright.runs.optimism import nested_selection
-from mixwright.runs.problem import Problem
+from mixwright.runs.optimum.problem import Problem
 from mixwright.runs.result import RunSearchResult
 from mixwright.runs.table import RunTable
 from mixwright.runs.transfer import transfers

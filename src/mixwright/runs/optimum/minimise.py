@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixwright.constraints.polytope import Polytope
 from mixwright.constraints.quadratic import minimise_quadratic, project
 from mixwright.runs.laws.law import FittedLaw
-from mixwright.runs.outer import Outer
+from mixwright.runs.optimum.outer import Outer
 
 Array = NDArray[np.float64]
 ROUNDS = 60

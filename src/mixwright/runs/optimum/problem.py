@@ -14,8 +14,8 @@ from mixwright.errors import InputError
 from mixwright.runs.goal import Goal
 from mixwright.runs.laws import FittedLaw
 from mixwright.runs.measured import Measured
-from mixwright.runs.optimum import Least, Objective, gap_at, minimise
-from mixwright.runs.outer import Guarded, Outer, SoftWorst, WeightedSum
+from mixwright.runs.optimum.minimise import Least, Objective, gap_at, minimise
+from mixwright.runs.optimum.outer import Guarded, Outer, SoftWorst, WeightedSum
 from mixwright.runs.table import RunTable
 from mixwright.search.inputs import Allowed, PerSource, Prior
 

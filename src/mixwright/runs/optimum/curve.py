@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from mixwright.runs.goal import Goal
 from mixwright.runs.laws import FittedLaw
 from mixwright.runs.measured import Measured
-from mixwright.runs.optimum import Least
-from mixwright.runs.outer import WeightedSum
-from mixwright.runs.problem import Problem
+from mixwright.runs.optimum.minimise import Least
+from mixwright.runs.optimum.outer import WeightedSum
+from mixwright.runs.optimum.problem import Problem
 from mixwright.search.solver.minimax import Best
 
 Array = NDArray[np.float64]
