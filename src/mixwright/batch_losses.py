@@ -11,6 +11,7 @@ from mixwright.errors import InputError
 
 Array = NDArray[np.float64]
 CLIPS = ("example", "source", "none")
+TOKEN_CLIPS = ("token", "example", "none")
 
 
 class ExcessLosses(NamedTuple):
@@ -91,6 +92,33 @@ def excess_losses(
         gates = np.where(_means(rows, source, counts) > 0, 1.0, 0.0)[source]
     rows = np.where(gates > 0, rows, 0.0)
     return ExcessLosses(rows, gates, _means(rows, source, counts), _means(gates, source, counts))
+
+
+def row_excess(loss: ArrayLike, reference: ArrayLike, clip: str = "token") -> Array:
+    """
+    Return the excess [b] of rows' losses over those of a reference model, from the losses of their tokens.
+
+    Parameters
+    ----------
+    loss, reference
+        [b, t] losses of the model in training and of the reference, nats per token.
+    clip
+        Where negative differences become 0: in each "token" (then a token that the reference finds easier does not
+        pay for one that it finds harder), in the mean of each row ("example"), or nowhere ("none").
+
+    Examples
+    --------
+    >>> row_excess([[0.7, 0.1]], [[0.3, 0.3]]), row_excess([[0.7, 0.1]], [[0.3, 0.3]], clip="example")
+    (array([0.2]), array([0.1]))
+    """
+    if clip not in TOKEN_CLIPS:
+        raise InputError(f"clip should be {' or '.join(map(repr, TOKEN_CLIPS))}, found {clip!r}")
+    found: Array = np.asarray(loss, np.float64) - np.asarray(reference, np.float64)
+    if clip == "token":
+        # not maximum(): a loss that is not finite stays so
+        found = np.where(found < 0, 0.0, found)
+    found = found.mean(1)
+    return np.where(found < 0, 0.0, found) if clip == "example" else found
 
 
 def row_weights(weights: ArrayLike, source: ArrayLike, counts: ArrayLike | None = None) -> Array:

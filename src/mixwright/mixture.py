@@ -199,6 +199,12 @@ class Mixture:
             )
         self.check(self.strategy.needs, "sampling", settings.draw)
 
+    @property
+    def average(self) -> Array | None:
+        """The mean [k] of the weights so far, within what is allowed, where the strategy's answer is one; else None."""
+        mean = self.strategy.average(self._state)
+        return None if mean is None else self._allowed(self._checked(mean))
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state after the last observation as JSON-able numbers and texts."""
         return {

@@ -32,6 +32,9 @@ class Strategy(ABC, Generic[S]):
         How its weights may act: "sampling" (rows are drawn by them), "loss" (rows are weighted), or both.
     draw
         The plans that its estimates are right for: "carry", "iid", or both.
+    excess_clip
+        Where a training clips the excess loss at 0, unless its settings say otherwise: per "token", per "example" (a
+        row), or nowhere ("none").
     costs, fails
         What it costs a training, and when it goes wrong, in a few words: for the table in docs/strategies.md.
     """
@@ -40,6 +43,7 @@ class Strategy(ABC, Generic[S]):
     uses: ClassVar[frozenset[str]] = frozenset()
     apply: ClassVar[frozenset[str]] = frozenset({"sampling", "loss"})
     draw: ClassVar[frozenset[str]] = frozenset({"carry", "iid"})
+    excess_clip: ClassVar[str] = "example"
     costs: ClassVar[str] = ""
     fails: ClassVar[str] = ""
 

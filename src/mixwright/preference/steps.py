@@ -19,7 +19,6 @@ from mixwright.integrations.watched import WatchedCallback
 from mixwright.preference.losses import PairLosses
 from mixwright.stream.loader import MixtureLoader
 from mixwright.watching.watcher import Watcher
-from mixwright.watching.window import Window
 
 Array = NDArray[np.float64]
 
@@ -44,16 +43,6 @@ class PairSettings:
 
 
 SUMS = ("rows", "loss", "excess", "gate", "right", "margin")
-
-
-def pair_means(window: Window) -> dict[str, Array]:
-    """Return the counts and mean losses of an observation of pairs."""
-    return {"counts": window["rows"], "loss": window.mean("loss")}
-
-
-def excess_means(window: Window) -> dict[str, Array]:
-    """Return the fields of `pair_means`, with the mean excess over the specialists."""
-    return {**pair_means(window), "excess_loss": window.mean("excess")}
 
 
 class PreferenceSteps(WatchedCallback):

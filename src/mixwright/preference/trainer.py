@@ -30,11 +30,11 @@ from mixwright.preference.evaluation import evaluated, held_out_sources
 from mixwright.preference.losses import PairLoss, PairLosses, answer_log_probabilities
 from mixwright.preference.mixtures import applied, baseline, check_rows, mixture_of, trained_on
 from mixwright.preference.pairs.rows import PairBatch, PairRows, collate_pairs
-from mixwright.preference.steps import SUMS, PairSettings, PreferenceSteps, excess_means, pair_inputs, pair_means
+from mixwright.preference.steps import SUMS, PairSettings, PreferenceSteps, pair_inputs
 from mixwright.simplex import normalise
 from mixwright.stream import MixtureLoader, Plan, Sources
 from mixwright.stream.trainer import attach
-from mixwright.watching.watcher import Watcher
+from mixwright.watching.watcher import Watcher, excess_means, row_means
 
 __all__ = ["PreferenceTrainer", "last_complete_checkpoint", "normalised_weights"]
 
@@ -231,7 +231,7 @@ class PreferenceTrainer(Trainer):
 
     def _watcher(self, settings: PairSettings, draw: str, held_out: bool) -> Watcher:
         """Return what watches the steps, after checking that the strategy gets what it needs."""
-        fields = excess_means if settings.specialists else pair_means
+        fields = excess_means if settings.specialists else row_means
         watcher = Watcher(self.mixture, settings.observe_every, self._rows, SUMS, fields, held_out=held_out)
         if "excess_loss" in self.mixture.strategy.needs and not settings.specialists:
             raise InputError(

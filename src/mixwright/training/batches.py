@@ -18,9 +18,14 @@ from mixwright.training.settings import TrainingSettings
 
 
 class TokenBatch(NamedTuple):
-    """The rows of a step: `source` int32 [b], `tokens` int64 [b, context + 1], `weights` [k] that drew them."""
+    """
+    The rows of a step.
+
+    `source` int32 [b]; `row` int64 [b], which row of it; `tokens` int64 [b, context + 1]; `weights` [k] that drew them.
+    """
 
     source: NDArray[np.int32]
+    row: NDArray[np.int64]
     tokens: NDArray[np.int64]
     weights: NDArray[np.float64]
 
@@ -29,7 +34,7 @@ class TokenBatch(NamedTuple):
         found = []
         for rows in np.split(np.arange(len(self.source)), number):
             rows = rows[np.argsort(self.source[rows], kind="stable")]
-            found.append(TokenBatch(self.source[rows], self.tokens[rows], self.weights))
+            found.append(TokenBatch(self.source[rows], self.row[rows], self.tokens[rows], self.weights))
         return found
 
 
@@ -101,7 +106,7 @@ class Batches:
         for i in np.unique(planned.source).tolist():
             here = planned.source == i
             tokens[here] = self._stores[i].gather(planned.row[here], self.settings.context)
-        return TokenBatch(planned.source, tokens, planned.weights)
+        return TokenBatch(planned.source, planned.row, tokens, planned.weights)
 
     def probe(self) -> NDArray[np.int64]:
         """Return one row of tokens [1, context], to try a model on."""

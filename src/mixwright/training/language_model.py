@@ -17,6 +17,7 @@ from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
 from mixwright.training.loop import Evaluate, LanguageModelLoop, Progress
 from mixwright.training.ranks import Ranks
+from mixwright.training.reference import Reference
 from mixwright.training.result import DivergedError, TrainingResult
 from mixwright.training.settings import TrainingSettings
 from mixwright.watching.watcher import Measure
@@ -38,6 +39,7 @@ def train(
     measures: Mapping[str, Measure] | None = None,
     constraints: Constraints | None = None,
     ranks: Ranks | None = None,
+    reference: Reference | None = None,
     anew: bool = True,
 ) -> TrainingResult:
     """
@@ -72,6 +74,8 @@ def train(
         What weights a strategy may ask for; those it gives are projected.
     ranks
         Among whom the rows of each step are dealt out (`started_ranks`); every rank calls `train`. None: one rank.
+    reference
+        A model over whose losses the excess of each source is measured, for a strategy that reads `excess_loss`.
 
     Raises
     ------
@@ -94,7 +98,7 @@ def train(
     ranks = ranks or Ranks()
     given = dict(measures or {})
     run = LanguageModelLoop(
-        spec, used, asked, settings, folder, tokenizer, progress, evaluate, prior, given, constraints, ranks
+        spec, used, asked, settings, folder, tokenizer, progress, evaluate, prior, given, constraints, ranks, reference
     )
     name = run.fingerprint
     done = ranks.shared(ranks.main and _finished(folder, name))

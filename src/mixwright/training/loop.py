@@ -25,17 +25,19 @@ from mixwright.training.batches import Batches
 from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint
 from mixwright.training.model import build_model, no_bars, torch, training_flops
 from mixwright.training.ranks import Ranks, whole
+from mixwright.training.reference import Reference, ReferenceLosses, check_reference
 from mixwright.training.result import DivergedError, TrainingResult
 from mixwright.training.settings import TrainingSettings, described, learning_rate_at
-from mixwright.training.step import Gradient, StepLosses, Stepper, no_losses
+from mixwright.training.step import Gradient, StepLosses, Stepper, low_precision, no_losses
 from mixwright.watching.statistics import FIELDS, SampledStatistics, level_for
-from mixwright.watching.watcher import Measure, Watcher
+from mixwright.watching.watcher import ROWS, Measure, Watcher, excess_means, row_means
 
 Progress = Callable[[str, int, int, str], None]
 Evaluate = Callable[[Any], Mapping[str, float]]
 
 CHECKPOINT = "checkpoints/last.safetensors"
 _DECISIONS = "decisions.jsonl"
+_REFERENCE = "reference/losses"
 _MOST_SKIPPED = 20  # steps in a row; a training that skips more is going nowhere
 
 
@@ -55,6 +57,7 @@ class LanguageModelLoop:
     measures: Mapping[str, Measure]
     constraints: Constraints | None = None
     ranks: Ranks = field(default_factory=Ranks)
+    reference: Reference | None = None
 
     step: int = 0
     seconds: float = 0.0
@@ -68,6 +71,7 @@ class LanguageModelLoop:
     batches: Batches = field(init=False)
     model: Any = field(init=False)
     stepper: Stepper = field(init=False)
+    scored: ReferenceLosses | None = field(init=False, default=None)
     before: float = field(init=False, default=0.0)  # seconds of earlier calls
     started: float = field(init=False, default=0.0)
 
@@ -87,11 +91,12 @@ class LanguageModelLoop:
         settings, read = self.settings, mixture.strategy.needs | mixture.strategy.uses
         level = level_for(FIELDS if settings.statistics == "always" else read)
         statistics = None
+        every, rows = settings.observe_every, settings.batch_size
         if level is not None:
-            every, steps = settings.observe_every, settings.statistics_steps
-            statistics = SampledStatistics(mixture.k, every, steps, {"level": level})
+            statistics = SampledStatistics(mixture.k, every, settings.statistics_steps, {"level": level})
         shared = {name: _of_main(self.ranks, measure) for name, measure in self.measures.items()}
-        watcher = Watcher(mixture, settings.observe_every, settings.batch_size, measures=shared, statistics=statistics)
+        names, fields = ((*ROWS, "excess"), excess_means) if self.reference else (ROWS, row_means)
+        watcher = Watcher(mixture, every, rows, names, fields, measures=shared, statistics=statistics)
         mixture.check(watcher.given, apply="sampling", draw="carry")
         return watcher
 
@@ -108,6 +113,7 @@ class LanguageModelLoop:
             prior = self.prior if isinstance(self.prior, str) else list(self.prior)
             limits = None if self.constraints is None else repr(self.constraints)
             strategy = [repr(self.weights), prior, sorted(self.measures), limits]
+        excess = {} if self.reference is None else {"reference": [self.reference.fingerprint, self.reference.clip]}
         return {
             "model": dict(self.spec) if path is None else {**self.spec, "path": file_fingerprint(path)},
             "settings": settings,
@@ -116,6 +122,7 @@ class LanguageModelLoop:
             "strategy": strategy,
             "tokenizer": self.tokenizer.fingerprint,
             "evaluation": getattr(self.evaluate, "fingerprint", None) if self.evaluate else None,
+            **excess,
         }
 
     @property
@@ -129,9 +136,10 @@ class LanguageModelLoop:
         self.model = build_model(self.spec, self.tokenizer, settings.context, settings.seed)
         flops = training_flops(self.model, settings.steps * settings.batch_size * settings.context)
         outer, statistics = self.ranks.wrap(self.model), self.watcher.statistics if self.watcher else None
-        self.stepper = Stepper(outer, settings, self.ranks, len(self.stores), statistics)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self.scored = self._reference_losses()
+            self.stepper = Stepper(outer, settings, self.ranks, len(self.stores), statistics, self.scored)
             self._resume(anew)
             path: Path | str = self.folder / "metrics.jsonl" if self.ranks.main else os.devnull
             with open(path, "ab") as self.metrics, torch.random.fork_rng():
@@ -139,6 +147,18 @@ class LanguageModelLoop:
             return self._finish(flops)
         except OSError as error:
             raise explain_write_error(self.folder, error) from error
+        finally:
+            if self.scored:
+                self.scored.close()
+
+    def _reference_losses(self) -> ReferenceLosses | None:
+        if self.reference is None:
+            return None
+        folder, low = self.folder / _REFERENCE, low_precision(self.settings)
+        check_reference(self.reference.path, self.tokenizer, self.settings.context)
+        return ReferenceLosses(
+            self.reference, self.stores, self.tokenizer, self.settings.context, folder, low, self.ranks.rank
+        )
 
     def _resume(self, anew: bool) -> None:
         """Resume from the checkpoint of this training, or remove what another one left."""
@@ -222,7 +242,8 @@ class LanguageModelLoop:
                 whole_step = False
                 self._take(found)
                 if self.watcher:
-                    self.watcher.add(np.array(found.losses[:2]), batch.weights)
+                    excess = [found.excess] if self.scored else []
+                    self.watcher.add(np.array([*found.losses[:2], *excess]), batch.weights)
                     self.watcher.observe(self.step - 1, self.model, self.batches.ledger)
                     self.model.train()
                 whole_step = True
@@ -301,6 +322,8 @@ class LanguageModelLoop:
     def _save(self) -> None:
         self._clock()
         self.metrics.flush()
+        if self.scored:
+            self.scored.flush()
         if self.ranks.main:
             # the checkpoint names the length of this file, so it must be on disk first
             os.fsync(self.metrics.fileno())
@@ -323,6 +346,7 @@ class LanguageModelLoop:
 
     def _finish(self, flops: float) -> TrainingResult:
         """Write the model and then the result; the checkpoint goes last."""
+        cost = self._reference_cost()
         tensors = {name: whole(tensor) for name, tensor in self.model.state_dict().items()}
         if self.ranks.main:
             partial = self.folder / ".model.partial"
@@ -336,22 +360,31 @@ class LanguageModelLoop:
             # a whole model or none: the name appears once it is complete
             partial.rename(self.folder / "model")
             values = {"steps": self.step, "tokens": self._tokens, "seconds": self.seconds, "curve": self.curve}
-            values |= {"flops": flops, "fingerprint": self.fingerprint, "skipped": self.skipped}
+            values |= {"flops": flops, "fingerprint": self.fingerprint, "skipped": self.skipped, **cost}
             write_json(self.folder / "result.json", {**values, **self._given()})
             shutil.rmtree(self._checkpoint.parent, ignore_errors=True)
         self.ranks.wait()
         return TrainingResult.read(self.folder)
 
+    def _reference_cost(self) -> dict[str, Any]:
+        """Return what the reference's passes took on all ranks; rows that were kept before are part of it."""
+        if self.scored is None:
+            return {}
+        tokens = int(self.ranks.sum(np.array([float(self.scored.tokens)]))[0])
+        return {"reference_tokens": tokens, "reference_flops": self.scored.flops(tokens)}
+
     def _given(self) -> dict[str, Any]:
         """Return the weights of the last step, the account of the sources, and what should be said."""
         last = self.watcher.mixture.weights_for(self.step - 1) if self.watcher else np.asarray(self.weights)
         weights = dict(zip(self.stores, last.tolist(), strict=True))
+        mean = self.watcher.mixture.average if self.watcher else None
+        average = {} if mean is None else {"average": dict(zip(self.stores, mean.tolist(), strict=True))}
         notes = []
         if self.skipped:
             notes.append(f"{self.skipped} steps made no update, since a loss or the gradient was not finite")
         if self.watcher and self.watcher.statistics:
             notes += self.watcher.statistics.notes(tuple(self.stores))
-        return {"weights": weights, "ledger": self.batches.ledger().to_json(), "notes": notes}
+        return {"weights": weights, **average, "ledger": self.batches.ledger().to_json(), "notes": notes}
 
 
 def _of_main(ranks: Ranks, measure: Measure) -> Measure:

@@ -34,6 +34,10 @@ class TrainingResult:
         {source: share of rows} in the last step.
     ledger
         What was asked of each source and what it gave (`Ledger.to_json`).
+    average
+        {source: mean weight} where the strategy's answer is a mean over the run (`Strategy.average`); else None.
+    reference_tokens, reference_flops
+        What the passes of the reference model took; 0 without one.
     skipped
         Steps without an update, since a loss or the gradient was not finite.
     notes
@@ -51,6 +55,9 @@ class TrainingResult:
     ledger: dict[str, Any] = field(default_factory=dict)
     skipped: int = 0
     notes: list[str] = field(default_factory=list)
+    average: dict[str, float] | None = None
+    reference_tokens: int = 0
+    reference_flops: float = 0.0
 
     @property
     def model_folder(self) -> Path:

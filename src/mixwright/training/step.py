@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.batch_losses import row_excess
 from mixwright.training.batches import TokenBatch
-from mixwright.training.model import torch
+from mixwright.training.model import default_device, torch
 from mixwright.training.ranks import Ranks, whole
+from mixwright.training.reference import ReferenceLosses
 from mixwright.training.settings import TrainingSettings
 from mixwright.watching.statistics import SampledStatistics
 
@@ -58,9 +60,15 @@ def no_losses(k: int) -> StepLosses:
 
 
 class Gradient(NamedTuple):
-    """What a step found: the rows' losses, the gradient's norm before clipping, and what all ranks were asked for."""
+    """
+    What a step found.
+
+    `losses` of the rows; `excess` [k], sums over the rows of their excess over a reference (0 without one); `norm` of
+    the gradient before clipping; `asked`, what rank 0 asked all ranks for.
+    """
 
     losses: StepLosses
+    excess: Array
     norm: float
     asked: bool
 
@@ -84,15 +92,23 @@ class Stepper:
         The number of sources.
     statistics
         What observes the sampled steps, or None.
+    reference
+        Gives the losses that the rows' excess is measured over, or None.
     """
 
     def __init__(
-        self, model: Any, settings: TrainingSettings, ranks: Ranks, k: int, statistics: SampledStatistics | None
+        self,
+        model: Any,
+        settings: TrainingSettings,
+        ranks: Ranks,
+        k: int,
+        statistics: SampledStatistics | None,
+        reference: ReferenceLosses | None = None,
     ) -> None:
         self.model, self._settings, self._ranks, self._k, self._statistics = model, settings, ranks, k, statistics
+        self._reference = reference
         self._device = next(model.parameters()).device
-        # bfloat16 needs no loss scale, unlike float16
-        self._low = settings.precision == "bfloat16" or (settings.precision == "auto" and self._device.type == "cuda")
+        self._low = low_precision(settings)
         self.optimizer = _optimizer(model, settings.weight_decay)
         if statistics is not None:
             statistics.attach(model)
@@ -114,16 +130,18 @@ class Stepper:
         torch.manual_seed(seed % 2**63)  # for dropout: a function of seed, step and rank
         self.optimizer.zero_grad(set_to_none=True)
         parts = self._parts(batch)
-        losses = no_losses(self._k)
+        losses, excess = no_losses(self._k), np.zeros(self._k)
         for part in parts:
             with self._ranks.syncing(self.model, part is parts[-1]):
-                losses = losses.plus(self._backward(step, part))
+                own, above = self._backward(step, part)
+            losses, excess = losses.plus(own), excess + above
         # FSDP2 has a part of the norm on each rank; `whole` adds them up
         norm = float(whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)))
         asked = np.array([float(ask and self._ranks.main)])
         # losses and the request go in one sum: ranks meet once a step
-        found = self._ranks.sum(np.concatenate([*losses, asked]))
-        return Gradient(StepLosses(*np.split(found[:-1], 3)), norm, bool(found[-1]))
+        found = self._ranks.sum(np.concatenate([*losses, excess, asked]))
+        *parts_of_losses, excess = np.split(found[:-1], 4)
+        return Gradient(StepLosses(*parts_of_losses), excess, norm, bool(found[-1]))
 
     def update(self, rate: float) -> None:
         """Apply the gradient with a learning rate."""
@@ -136,21 +154,32 @@ class Stepper:
             return [batch]
         return batch.parts(self._settings.accumulate)
 
-    def _backward(self, step: int, part: TokenBatch) -> StepLosses:
-        """Add the gradient of a micro-batch; ranks average theirs, so a row counts ranks / batch_size on its rank."""
+    def _backward(self, step: int, part: TokenBatch) -> tuple[StepLosses, Array]:
+        """
+        Add the gradient of a micro-batch, and return what its rows lost, with the sums [k] of their excess.
+
+        Ranks average their gradients, so a row counts ranks / batch_size on its rank.
+        """
+        # before the model's own pass, which statistics watch
+        reference = None if self._reference is None else self._reference.of(part)
         share = len(part.source) * self._ranks.size / self._settings.batch_size
         # the statistics need each row's weight in the loss that is differentiated
         weight = None if share == 1 else share / len(part.source)
         watched = self._statistics
         if watched is None:
-            rows = self._rows_backward(part, share)
+            tokens = self._tokens_backward(part, share)
         else:
             with watched.observe(step, part.source, weight):
-                rows = self._rows_backward(part, share)
-        return StepLosses.of_rows(part.source, rows, self._k)
+                tokens = self._tokens_backward(part, share)
+        rows: Array = tokens.mean(1).cpu().numpy()
+        losses = StepLosses.of_rows(part.source, rows, self._k)
+        if reference is None or self._reference is None:
+            return losses, np.zeros(self._k)
+        excess = row_excess(tokens.cpu().numpy(), reference, self._reference.reference.clip)
+        return losses, StepLosses.of_rows(part.source, excess, self._k).sums
 
-    def _rows_backward(self, part: TokenBatch, share: float) -> NDArray[np.float64]:
-        """Return the rows' losses [b], nats per token, after the backward pass of their mean x share."""
+    def _tokens_backward(self, part: TokenBatch, share: float) -> Any:
+        """Return the tokens' losses, float64 [b, context], after the backward pass of their mean x share."""
         tokens = torch.from_numpy(part.tokens).to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
             logits = self.model(input_ids=tokens[:, :-1], use_cache=False).logits
@@ -158,8 +187,12 @@ class Stepper:
         # float32: a sum of small differences would be lost in bfloat16
         losses = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), answers, reduction="none")
         (losses.mean() * share).backward()
-        rows: NDArray[np.float64] = losses.detach().view(len(part.source), -1).double().mean(1).cpu().numpy()
-        return rows
+        return losses.detach().view(len(part.source), -1).double()
+
+
+def low_precision(settings: TrainingSettings) -> bool:
+    """Say whether a training computes in bfloat16, which needs no loss scale, unlike float16."""
+    return settings.precision == "bfloat16" or (settings.precision == "auto" and default_device().type == "cuda")
 
 
 def _optimizer(model: Any, weight_decay: float) -> Any:

@@ -27,6 +27,11 @@ def row_means(window: Window) -> dict[str, Array]:
     return {"counts": window["rows"], "loss": window.mean("loss")}
 
 
+def excess_means(window: Window) -> dict[str, Array]:
+    """Return the fields of `row_means`, with the mean excess over a reference, from sums that have "excess" too."""
+    return {**row_means(window), "excess_loss": window.mean("excess")}
+
+
 class Watcher:
     """
     Adds up what training steps show of each source and, when it is time, passes an observation to a mixture.

@@ -98,7 +98,7 @@ def check_inputs(config: SearchConfig) -> None:
         where = config.where("proxy", "checkpoints", name)
         if name not in config.sources:
             raise InputError(f"{where}: should be the name of a source, found {name!r}; sources: {', '.join(names)}")
-        _check_model_folder(where, path)
+        check_model_folder(where, path)
     if config.trains:
         check_model(config, config.model, config.final.context, "model")
     if config.proxy.model is not None:
@@ -147,7 +147,7 @@ def check_enough(config: SearchConfig, target: Target) -> None:
 def check_model(config: TextConfig, model: ModelConfig, context: int, *key: str) -> None:
     """Check a model's settings, or that its folder holds a model; nothing is built."""
     if model.path is not None:
-        _check_model_folder(config.where(*key, "path"), model.path)
+        check_model_folder(config.where(*key, "path"), model.path)
         return
     from mixwright.training.model import model_config
 
@@ -170,7 +170,8 @@ def _check_prior(config: SearchConfig, names: list[str]) -> None:
         raise InputError(f"{where}: the weights should sum to 1, found {sum(prior.values()):g}")
 
 
-def _check_model_folder(where: str, path: Path) -> None:
+def check_model_folder(where: str, path: Path) -> None:
+    """Raise InputError, which begins with `where`, if a folder holds no model."""
     if not (path / "config.json").is_file():
         raise InputError(f"{where}: should be a folder with a model (config.json), found none at {path}")
     with named(where):

@@ -19,6 +19,7 @@ from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import (
     TokenSource,
     check_model,
+    check_model_folder,
     check_texts,
     left_out,
     make_tokenizer,
@@ -28,15 +29,24 @@ from mixwright.experiment.text.inputs import (
     tokenize_sources,
 )
 from mixwright.experiment.text.overlaps.contamination import Contamination
+from mixwright.experiment.text.reference import (
+    REPORTED,
+    MadeReference,
+    make_reference,
+    reads_reference,
+    reference_measure,
+)
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.experiment.text.train_config import TrainConfig
 from mixwright.files import fingerprint
+from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import Static
 from mixwright.strategy import Strategy
-from mixwright.text import load_tokenizer
+from mixwright.text import TokenStore, load_tokenizer
 from mixwright.training.language_model import DivergedError, TrainingResult, train
 from mixwright.training.model import build_model
 from mixwright.training.ranks import Ranks, started_ranks
+from mixwright.training.reference import check_reference
 
 
 class TextTrainingRun(Run[TrainConfig]):
@@ -76,8 +86,17 @@ class TextTrainingRun(Run[TrainConfig]):
     def _check_weights(self) -> None:
         config, prior = self.config, self.config.prior
         with named(config.where("strategy" if config.strategy is not None else "weights")):
-            strategy_of(config.arm, self.names, self._measured)
+            strategy = strategy_of(config.arm, self.names, self._measured)
             fixed_weights(config.arm, self.names, [1.0] * len(self.names))
+        if config.reference is not None:
+            where = config.where("reference")
+            if strategy is None or not reads_reference(strategy):
+                raise InputError(
+                    f"{where}: should go with a strategy that reads {' or '.join(sorted(REPORTED))}, found "
+                    f"{config.strategy!r}, which does not; remove it, or choose DoReMi or LossRatio"
+                )
+            if config.reference.path is not None:
+                check_model_folder(where, config.reference.path)
         if isinstance(prior, dict) and (set(prior) != set(self.names) or abs(sum(prior.values()) - 1) > 1e-6):
             where = config.where("prior")
             raise InputError(f"{where}: should give each source a weight, with the sum 1, found {prior}; complete it")
@@ -88,6 +107,9 @@ class TextTrainingRun(Run[TrainConfig]):
         """Make the tokenizer and the tokens, which all ranks open."""
         remember_checked(self.folder, self.prints)
         tokenizer = make_tokenizer(self.config, self.folder, self.prints, progress)
+        if self.config.reference is not None and self.config.reference.path is not None:
+            with named(self.config.where("reference")):
+                check_reference(self.config.reference.path, tokenizer, self.config.training.context)
         tokenize_sources(self.config, self.folder, tokenizer, self.prints, progress)
 
     def plan(self) -> str:
@@ -96,12 +118,20 @@ class TextTrainingRun(Run[TrainConfig]):
         tokens = settings.steps * settings.batch_size * settings.context
         return f"{settings.steps:,} steps, {tokens:,} tokens to train"
 
+    _reference: MadeReference | None = None
+
     def work(self, progress: Progress) -> dict[str, Any]:
         """Train on every rank; measure, and return the summary without its head, on rank 0."""
         self._open()
         trained = self._train(progress)
         if not self.ranks.main:
             return {}
+        if trained.average is not None:  # the method's answer: what another training is given as its weights
+            method = {"name": "average of a training's weights", "strategy": repr(self._strategy)}
+            evidence = {"steps": trained.steps, "tokens": trained.tokens, "fingerprint": trained.fingerprint}
+            MixtureFile(
+                tuple(trained.average), tuple(trained.average.values()), method=method, evidence=evidence
+            ).write(self.folder / "mixture.json")
         model = build_model(
             {"path": str(trained.model_folder)}, self.tokenizer, self.settings.context, self.settings.seed
         )
@@ -125,6 +155,7 @@ class TextTrainingRun(Run[TrainConfig]):
     def _train(self, progress: Progress) -> TrainingResult:
         stores = {source.name: source.train for source in self.sources}
         try:
+            self._reference = self._made_reference(stores, progress)
             return train(
                 self.config.model.spec(),
                 stores,
@@ -138,11 +169,22 @@ class TextTrainingRun(Run[TrainConfig]):
                 measures=self._measures,
                 constraints=self._constraints,
                 ranks=self.ranks,
+                reference=self._reference.reference if self._reference else None,
                 anew=False,
             )
         except DivergedError as error:
             where = self.config.where("training", "learning_rate")
             raise InputError(f"{where}: {error} (now {self.settings.learning_rate:g})") from error
+
+    def _made_reference(self, stores: Mapping[str, TokenStore], progress: Progress) -> MadeReference | None:
+        config, folder = self.config, self.folder / "reference" / "training"
+        if config.reference is None:
+            return None
+        spec, ranks = config.model.spec(), self.ranks
+        return make_reference(
+            config.reference, self._strategy, spec, stores, self._prior, self.settings, folder, self.tokenizer,
+            lambda stage, done, total, note="": progress("reference", done, total, note), ranks, anew=False,
+        )  # fmt: skip
 
     def _notes(self) -> list[str]:
         notes = left_out(self.targets, self.sources) + repeated(self.sources)
@@ -157,7 +199,8 @@ class TextTrainingRun(Run[TrainConfig]):
     @property
     def _measured(self) -> frozenset[str]:
         """Return what is measured for the strategy: held-out losses of the sources, and of targets if any."""
-        return frozenset({"eval_loss", "target_loss"} if self.config.targets else {"eval_loss"})
+        own = REPORTED if self.config.reference is not None else frozenset()
+        return own | frozenset({"eval_loss", "target_loss"} if self.config.targets else {"eval_loss"})
 
     @property
     def _strategy(self) -> Strategy[Any]:
@@ -181,6 +224,9 @@ class TextTrainingRun(Run[TrainConfig]):
         measures: dict[str, Any] = {"eval_loss": self.held.strategy_source_losses}
         if self.targets:
             measures["target_loss"] = self.held.strategy_target_losses
+        if self._reference:
+            context = self.config.training.context
+            measures["reference_loss"] = reference_measure(self._reference.reference, self.held, context)
         return measures
 
     def _summary(
@@ -205,6 +251,23 @@ class TextTrainingRun(Run[TrainConfig]):
             },
             "targets": [{"name": n, "loss": loss, "accuracy": accuracy.get(n)} for n, loss in losses.items()],
             "curve": curve,
+            **self._reference_summary(trained),
+        }
+
+    def _reference_summary(self, trained: TrainingResult) -> dict[str, Any]:
+        """Return what the reference was, and what it cost beside the training."""
+        made = self._reference
+        if made is None:
+            return {}
+        given = self.config.reference and self.config.reference.path
+        return {
+            "reference": {
+                "model": "trained on the prior" if given is None else str(given),
+                "clip": made.reference.clip,
+                "trained_tokens": made.tokens,
+                "forward_tokens": trained.reference_tokens,
+                "flops": made.flops + trained.reference_flops,
+            }
         }
 
 
@@ -236,6 +299,7 @@ def _source(source: TokenSource, trained: TrainingResult, last: Mapping[str, Any
         "documents": source.train.documents,
         "tokens": source.train.tokens,
         "last_weight": trained.weights[source.name],
+        **({} if trained.average is None else {"average_weight": trained.average[source.name]}),
         "asked": line["asked"],
         "drawn": line["drawn"],
         "rows": line["rows"],

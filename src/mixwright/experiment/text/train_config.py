@@ -28,6 +28,7 @@ from mixwright.experiment.core.config_parts import (
     WeightDecay,
 )
 from mixwright.experiment.text.config import TextConfig
+from mixwright.experiment.text.reference import ReferenceConfig
 from mixwright.training.settings import TrainingSettings
 
 _TOKENS = 10_000_000
@@ -116,6 +117,11 @@ class TrainConfig(TextConfig):
     constraints: LimitsConfig = Field(
         default_factory=LimitsConfig, description="What weights a strategy may ask for: floors, caps, groups, ..."
     )
+    reference: ReferenceConfig | None = Field(
+        default=None,
+        description="For a strategy that reads excess_loss or reference_loss: a model to compare with, as a folder, or "
+        "{train: prior}.",
+    )
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="How to train.")
 
     @model_validator(mode="after")
@@ -127,8 +133,8 @@ class TrainConfig(TextConfig):
                 else "both; remove one"
             )
             raise ValueError(f"there should be weights or a strategy, found {found}")
-        if self.weights is not None and {"prior", "constraints"} & self.model_fields_set:
-            raise ValueError("prior and constraints belong to a strategy; remove them, or give a strategy")
+        if self.weights is not None and {"prior", "constraints", "reference"} & self.model_fields_set:
+            raise ValueError("prior, constraints and reference belong to a strategy; remove them, or give a strategy")
         return self
 
     @property

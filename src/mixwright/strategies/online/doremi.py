@@ -33,8 +33,8 @@ class DoReMi(Strategy[DoReMiState]):
 
         alpha_i <- (1 - c) alpha_i exp(eta e_i) / sum_j alpha_j exp(eta e_j) + c u_i
 
-    - e_i [k]: `excess_loss`, nats per token, clipped at 0 per token in the paper. Where it is clipped is the
-      training's choice
+    - e_i [k]: `excess_loss`, nats per token, clipped at 0 per token, as in the paper, unless the training's
+      settings say otherwise
     - eta: `learning_rate`; c: `smoothing`; u: the prior
 
     It is meant for a small proxy run. `average` is the mean of alpha over its updates, with which the final model is
@@ -80,6 +80,7 @@ class DoReMi(Strategy[DoReMiState]):
     smoothing: float = 1e-3
 
     needs = frozenset({"excess_loss"})
+    excess_clip = "token"
     costs = "a reference model, one forward pass of it per row, and a proxy run before the final one"
     fails = "a poor reference; few rows of a source per observation, at a learning rate of 1"
 

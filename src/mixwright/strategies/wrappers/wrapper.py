@@ -54,6 +54,11 @@ class Wrapper(Strategy[S], Generic[S]):
         """The plans that the strategy inside is right for."""
         return self.strategy.draw
 
+    @property
+    def excess_clip(self) -> str:  # type: ignore[override]
+        """Where the excess loss is clipped."""
+        return self.strategy.excess_clip
+
     def starts_at(self, prior: Array) -> Array:
         return self.strategy.starts_at(prior)
 

@@ -1,0 +1,135 @@
+"""The reference model of a run over texts: a folder, or a model that is trained on the prior first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from mixwright.experiment.core.config_parts import Count, FilePath, Part
+from mixwright.strategy import Strategy
+
+if TYPE_CHECKING:
+    from mixwright.experiment.core.stages import Progress
+    from mixwright.experiment.text.evaluation import HeldOut
+    from mixwright.text import Tokenizer, TokenStore
+    from mixwright.training.ranks import Ranks
+    from mixwright.training.reference import Reference
+    from mixwright.training.settings import TrainingSettings
+
+REPORTED = frozenset({"excess_loss", "reference_loss"})  # fields of an observation that a reference makes possible
+
+
+class ReferenceConfig(Part):
+    """A reference model. A plain path is short for `{path: ...}`."""
+
+    shorthand: ClassVar[str | None] = "path"
+    path: FilePath | None = Field(
+        default=None, description="Folder of a model in the transformers format, with this run's tokenizer."
+    )
+    train: Literal["prior"] | None = Field(
+        default=None, description="prior: first train a model like the run's own on the prior; it is the reference."
+    )
+    tokens: Count | None = Field(
+        default=None, description="Tokens to train the reference on (train only). Default: as many as the run."
+    )
+    clip: Literal["token", "example", "none"] | None = Field(
+        default=None,
+        description="Where an excess loss below 0 becomes 0: per token, in the mean of each row (example), or nowhere. "
+        "Default: as the strategy asks.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> ReferenceConfig:
+        if (self.path is None) == (self.train is None):
+            raise ValueError("give path (a folder with a model) or train: prior, one of the two")
+        if self.tokens is not None and self.train is None:
+            raise ValueError("tokens belongs to train: prior; remove it")
+        return self
+
+
+def reads_reference(strategy: Strategy[Any]) -> bool:
+    """Say whether a strategy reads what takes a reference model."""
+    # not `uses`: a Guard would watch excess losses if there are any
+    return bool(strategy.needs & REPORTED)
+
+
+@dataclass(frozen=True)
+class MadeReference:
+    """
+    A reference that is ready.
+
+    Parameters
+    ----------
+    reference
+        Where the model is, and how excess is clipped.
+    tokens, flops
+        What its training took in this run; 0 for a model from elsewhere.
+    """
+
+    reference: Reference
+    tokens: int = 0
+    flops: float = 0.0
+
+
+def make_reference(
+    config: ReferenceConfig,
+    strategy: Strategy[Any],
+    spec: Mapping[str, Any],
+    stores: Mapping[str, TokenStore],
+    prior: str | Sequence[float],
+    settings: TrainingSettings,
+    folder: Path,
+    tokenizer: Tokenizer,
+    progress: Progress | None,
+    ranks: Ranks | None = None,
+    anew: bool = True,
+) -> MadeReference:
+    """
+    Return the reference of a strategy; one that is to be trained is trained in `folder`, or resumed.
+
+    It is trained like the run itself (`settings`, the model `spec`, the same seed), with the prior as fixed weights.
+    """
+    from mixwright.training.language_model import train
+    from mixwright.training.reference import Reference
+
+    clip = config.clip or strategy.excess_clip
+    if config.path is not None:
+        return MadeReference(Reference(config.path, clip))
+    own = _settings(config, settings)
+    weights = _prior(prior, [store.rows(own.context) for store in stores.values()])
+    trained = train(spec, stores, weights, own, folder, tokenizer, progress, ranks=ranks, anew=anew)
+    return MadeReference(Reference(trained.model_folder, clip), trained.tokens, trained.flops)
+
+
+def _settings(config: ReferenceConfig, settings: TrainingSettings) -> TrainingSettings:
+    if config.tokens is None:
+        return replace(settings, evaluate_every=0, statistics="needed")
+    steps = max(1, -(-config.tokens // (settings.batch_size * settings.context)))
+    warmup = round(settings.warmup / settings.steps * steps)
+    return replace(settings, steps=steps, warmup=warmup, evaluate_every=0, statistics="needed")
+
+
+def _prior(prior: str | Sequence[float], rows: Sequence[int]) -> list[float]:
+    if prior == "uniform":
+        return [1 / len(rows)] * len(rows)
+    return [n / sum(rows) for n in rows] if prior == "natural" else [float(w) for w in prior]
+
+
+def reference_measure(reference: Reference, held: HeldOut, context: int) -> Callable[[Any], Any]:
+    """Return the measure of `reference_loss` [k]: the reference's loss on the texts that `eval_loss` is measured on."""
+    found: list[Any] = []
+
+    def measure(model: Any) -> Any:
+        if not found:  # the reference does not change
+            from mixwright.training.model import build_model
+
+            own = build_model({"path": str(reference.path)}, held.tokenizer, context, 0)
+            found.append(np.asarray(held.strategy_source_losses(own)))
+        return found[0]
+
+    return measure

@@ -1,0 +1,243 @@
+"""A reference model for a training: its loss of each token, one forward pass per row, kept on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.batch_losses import TOKEN_CLIPS
+from mixwright.errors import InputError
+from mixwright.files import file_fingerprint, fingerprint
+from mixwright.text.tokenizer import Tokenizer, load_tokenizer
+from mixwright.text.tokens import TokenStore
+from mixwright.training.batches import TokenBatch
+from mixwright.training.model import build_model, check_context, no_bars, torch, training_flops, transformers
+
+Array = NDArray[np.float32]
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "mixwright_tokenizer.json")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """
+    A reference model, over whose losses the excess of a training is measured.
+
+    Parameters
+    ----------
+    path
+        Folder of the model, in transformers' format.
+    clip
+        Where a negative excess becomes 0: per "token" (DoReMi), per "example" (a row's mean), or nowhere ("none").
+
+    Raises
+    ------
+    InputError
+        If `clip` is none of the three.
+    """
+
+    path: Path
+    clip: str = "token"
+
+    def __post_init__(self) -> None:
+        """Check the clip."""
+        if self.clip not in TOKEN_CLIPS:
+            raise InputError(f"clip should be {' or '.join(map(repr, TOKEN_CLIPS))}, found {self.clip!r}")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Name the model's files."""
+        return file_fingerprint(self.path)
+
+
+def check_reference(folder: Path | str, tokenizer: Tokenizer, context: int) -> None:
+    """
+    Check that a model's token losses can be compared with those of a training; the model is not loaded.
+
+    Its tokenizer is looked for in its folder, and in `tokenizer` beside it, where runs have theirs.
+
+    Raises
+    ------
+    InputError
+        The model was trained with another tokenizer, has another vocabulary, or reads too few tokens at once.
+    """
+    folder = Path(folder)
+    advice = (
+        "give a reference that was trained with this tokenizer, or use the reference's own (tokenizer: {path: ...})"
+    )
+    own = _tokenizer_of(folder)
+    if own is not None and own.fingerprint != tokenizer.fingerprint:
+        raise InputError(f"the reference {folder} should have the tokenizer of this training, found another; {advice}")
+    try:
+        with no_bars():
+            config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # configurations fail in every way
+        reason = " ".join(str(error).split())
+        raise InputError(f"{folder}: there should be a model (config.json), reading it failed: {reason}") from error
+    size, bos = getattr(config, "vocab_size", tokenizer.vocab_size), getattr(config, "bos_token_id", None)
+    # models often pad their vocabulary: more entries are fine where the tokenizer is known to be the same
+    if size < tokenizer.vocab_size or (own is None and size != tokenizer.vocab_size):
+        raise InputError(
+            f"the reference {folder} should have the vocabulary of this training ({tokenizer.vocab_size}), found "
+            f"{size}; {advice}"
+        )
+    if own is None and bos is not None and bos != tokenizer.bos:
+        raise InputError(
+            f"the reference {folder} should begin documents with token {tokenizer.bos}, as this training does, found "
+            f"{bos}; {advice}"
+        )
+    check_context(config, context, f"the reference {folder}")
+
+
+def _tokenizer_of(folder: Path) -> Tokenizer | None:
+    """Return the tokenizer that a model came with; None if there is none."""
+    for place in (folder, folder.parent / "tokenizer"):
+        if any((place / name).is_file() for name in _TOKENIZER_FILES):
+            return load_tokenizer(place)
+    return None
+
+
+class ReferenceLosses:
+    """
+    The reference's loss of each token of the rows that a training draws.
+
+    A row goes through the model when it is first drawn, with the rows of its micro-batch; then its losses come from a
+    file that is named by the content they were made from.
+
+    Parameters
+    ----------
+    reference
+        The model.
+    stores
+        The sources.
+    tokenizer, context
+        Make the rows.
+    folder
+        Where the files are.
+    low
+        Whether the training, and so the reference, computes in bfloat16.
+    rank
+        Each rank has files of its own: what it reads then depends on its own rows alone.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        stores: Mapping[str, TokenStore],
+        tokenizer: Tokenizer,
+        context: int,
+        folder: Path,
+        low: bool = False,
+        rank: int = 0,
+    ) -> None:
+        self.reference, self._tokenizer, self._context, self._low = reference, tokenizer, context, low
+        self._names = list(stores)
+        self._kept = []
+        for store in stores.values():
+            made_of = [reference.fingerprint, store.fingerprint, context, low]
+            self._kept.append(_KeptRows(folder / f"{fingerprint(made_of)}-rank{rank}.bin", context))
+
+    @cached_property
+    def _model(self) -> Any:
+        # loaded at the first row that is not known; it draws no random number, so the training's are left as they are
+        model = build_model({"path": str(self.reference.path)}, self._tokenizer, self._context, 0)
+        return model.eval().requires_grad_(False)
+
+    @property
+    def tokens(self) -> int:
+        """Return how many tokens went through the reference on this rank: those of all rows that are kept."""
+        return sum(len(kept) for kept in self._kept) * self._context
+
+    def flops(self, tokens: int) -> float:
+        """Return the operations of the reference's forward pass over `tokens` tokens: a third of a training's."""
+        return training_flops(self._model, tokens) / 3
+
+    def of(self, batch: TokenBatch) -> Array:
+        """Return float32 [b, context]: the losses, nats, of the tokens that follow each position of the rows."""
+        sources = np.unique(batch.source).tolist()
+        known = all(self._kept[i].has(batch.row[batch.source == i]) for i in sources)
+        # the whole micro-batch, also where some rows are known: a resumed training computes the same numbers
+        losses = None if known else self._computed(batch)
+        found = np.empty((len(batch.row), self._context), np.float32)
+        for i in sources:
+            here = batch.source == i
+            if losses is not None:
+                self._kept[i].add(batch.row[here], losses[here])
+            found[here] = self._kept[i].read(batch.row[here])
+        return found
+
+    def flush(self) -> None:
+        """Put what is kept on disk: a checkpoint relies on it."""
+        for kept in self._kept:
+            kept.flush()
+
+    def close(self) -> None:
+        """Close the files."""
+        for kept in self._kept:
+            kept.close()
+
+    def _computed(self, batch: TokenBatch) -> Array:
+        device = self._model.device
+        tokens = torch.from_numpy(batch.tokens).to(device)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=self._low):
+            logits = self._model(input_ids=tokens[:, :-1], use_cache=False).logits.float()
+            losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+        found: Array = losses.view(len(batch.source), -1).cpu().numpy()
+        if bad := np.flatnonzero(~np.isfinite(found).all(1)).tolist():
+            raise InputError(
+                f"the reference {self.reference.path} should give finite losses, found others in row "
+                f"{batch.row[bad[0]]} of {self._names[batch.source[bad[0]]]}; choose another reference"
+            )
+        return found
+
+
+class _KeptRows:
+    """Losses [width] of rows by their number, appended to a file in the order in which they were computed."""
+
+    def __init__(self, path: Path, width: int) -> None:
+        self._path, self._record = path, np.dtype([("row", "<i8"), ("loss", "<f4", (width,))])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.stat().st_size // self._record.itemsize if path.exists() else 0
+        self._file = open(path, "r+b" if path.exists() else "w+b", buffering=0)  # noqa: SIM115 - as long as the training
+        self._file.truncate(whole * self._record.itemsize)  # a last row may be cut off
+        self._place: dict[int, int] = {}
+        if whole:
+            rows = np.memmap(path, self._record, "r", shape=(whole,))["row"]
+            self._place = {row: place for place, row in enumerate(rows.tolist())}
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def has(self, rows: NDArray[np.integer[Any]]) -> bool:
+        """Say whether all of these rows are kept."""
+        return all(int(row) in self._place for row in rows)
+
+    def add(self, rows: NDArray[np.integer[Any]], losses: Array) -> None:
+        """Keep the losses [m, width] of those of the rows [m] that are not kept yet."""
+        new = {int(row): i for i, row in reversed(list(enumerate(rows))) if int(row) not in self._place}
+        records = np.empty(len(new), self._record)
+        records["row"], records["loss"] = list(new), losses[list(new.values())]
+        self._file.seek(len(self._place) * self._record.itemsize)
+        self._file.write(records.tobytes())
+        self._place |= {row: len(self._place) + i for i, row in enumerate(new)}
+
+    def read(self, rows: NDArray[np.integer[Any]]) -> Array:
+        """Return the losses [m, width] of rows that are kept."""
+        size = self._record.itemsize
+        data = bytearray()
+        for row in rows:
+            self._file.seek(self._place[int(row)] * size)
+            data += self._file.read(size)
+        return np.frombuffer(data, self._record)["loss"]
+
+    def flush(self) -> None:
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
