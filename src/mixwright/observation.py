@@ -28,7 +28,7 @@ REPORTED_BY = {
     "eval_loss": "mixwright train and compare measure it; a Trainer does with an eval_dataset {source: rows}",
     "target_loss": "mixwright train measures it if the configuration has targets",
     "excess_loss": "mixwright train reports it with `reference: MODEL`, trainings of pairs do with specialists",
-    "reference_loss": "mixwright train measures it with `reference: MODEL`; or give the strategy the numbers",
+    "reference_loss": "mixwright train measures it with `reference:`; or give the strategy the numbers as `reference`",
     "grad_sq_norm": _STATISTICS,
     "grad_variance": _STATISTICS,
     "gram": _STATISTICS,

@@ -186,7 +186,10 @@ def test_other_text_under_the_same_name_is_refused(tmp_path):
 BAD = [
     ({"strategy": None}, "should be weights or a strategy, found neither"),
     ({"weights": "uniform"}, "should be weights or a strategy, found both"),
-    ({"strategy": None, "weights": "uniform", "prior": "natural"}, "prior and constraints belong to a strategy"),
+    (
+        {"strategy": None, "weights": "uniform", "prior": "natural"},
+        "prior, constraints and reference belong to a strategy",
+    ),
     (
         {"strategy": None, "weights": {FIRST: 0.5}},
         "^key weights: the weights should sum to 1, found 0.5; correct them$",
@@ -246,12 +249,16 @@ def test_killed_and_resumed_is_bitwise_the_same(tmp_path):
         "SkillIt",
         {"name": "Aioli", "explore": 1.0},
         {"name": "LossRatio", "reference": dict.fromkeys(KINDS, 2.0)},
+        "LossRatio",
+        {"name": "DoReMi", "wrap": ["Guard"]},
     ],
     ids=str,
 )
 def test_strategies_of_other_papers_are_fed(strategy, tmp_path):
     """The training reports what they read, their weights move, and a replay of the log decides the same."""
-    summary = drive(make(tmp_path, strategy=strategy), tmp_path / "run")
+    needs = from_config(strategy, sources=list(KINDS)).needs
+    reference = {"train": "prior"} if needs & {"excess_loss", "reference_loss"} else None
+    summary = drive(make(tmp_path, strategy=strategy, reference=reference), tmp_path / "run")
     log = read_decisions(tmp_path / "run")
     assert len(log.observations) == 4
     assert summary["kind"] == "training"
@@ -262,9 +269,95 @@ def test_strategies_of_other_papers_are_fed(strategy, tmp_path):
         assert np.abs(weights - 1 / 3).max() > 1e-6
 
 
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory):
+    """Return the folder of a DoReMi proxy run over a reference that it trains first, and its summary."""
+    folder = tmp_path_factory.mktemp("proxy")
+    return folder, drive(make(folder, strategy="DoReMi", reference={"train": "prior"}), folder / "run")
+
+
+def test_a_reference_is_trained_on_the_prior_and_its_cost_is_said(proxy, tmp_path):
+    folder, summary = proxy
+    found = summary["reference"]
+    assert (found["model"], found["clip"]) == ("trained on the prior", "token")
+    assert found["trained_tokens"] == found["forward_tokens"] == 12 * 6 * 32
+    assert found["flops"] == pytest.approx(summary["flops"] * 4 / 3)  # a training as long as the run, and a third
+    assert "reference model" in (folder / "run" / "report.html").read_text()
+    uniform = drive(make(tmp_path, strategy=None, targets=None, weights="uniform"), tmp_path / "run")
+    trained, plain = (f / "model" / "model.safetensors" for f in (folder / "run/reference/training", tmp_path / "run"))
+    assert trained.read_bytes() == plain.read_bytes()
+    assert uniform["flops"] == summary["flops"]
+
+
+def test_the_mean_of_the_weights_is_what_another_training_is_given(proxy, tmp_path):
+    folder, summary = proxy
+    mean = {s["name"]: s["average_weight"] for s in summary["sources"]}
+    state = replay(read_decisions(folder / "run"), from_config("DoReMi"))
+    np.testing.assert_allclose(list(mean.values()), state.mean(0), rtol=1e-12)
+    path = folder / "run" / "mixture.json"
+    assert dict(zip(KINDS, MixtureFile.read(path).weights, strict=True)) == pytest.approx(mean)
+    again = drive(make(tmp_path, strategy=None, targets=None, weights=str(path)), tmp_path / "final")
+    assert {s["name"]: s["asked"] for s in again["sources"]} == pytest.approx(mean)
+
+
+def test_a_reference_from_a_folder_gives_the_same_and_is_stopped_and_resumed(proxy, tmp_path):
+    folder, summary = proxy
+    shutil.copytree(folder / "run" / "reference" / "training" / "model", tmp_path / "reference")
+    config = make(tmp_path, strategy="DoReMi", reference="reference")
+    assert config.reference.path == tmp_path / "reference"
+
+    def stop(stage, done, total, note=""):
+        if stage == "train" and done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drive(config, tmp_path / "run", stop)
+    found = drive(config, tmp_path / "run")
+    assert files(tmp_path / "run") == files(folder / "run")
+    assert found["reference"]["trained_tokens"] == 0
+    assert found["reference"]["forward_tokens"] == summary["reference"]["forward_tokens"]
+
+
+def test_a_reference_may_be_trained_for_less_and_clipped_elsewhere(tmp_path):
+    summary = drive(
+        make(tmp_path, strategy="DoReMi", reference={"train": "prior", "tokens": 400, "clip": "none"}), tmp_path / "run"
+    )
+    assert summary["reference"]["trained_tokens"] == 3 * 6 * 32  # whole steps
+    assert summary["reference"]["clip"] == "none"
+    assert len((tmp_path / "run/reference/training/metrics.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reference": "nowhere"}, r"^key reference: should be a folder with a model \(config.json\), found none"),
+        ({"reference": {}}, "give path .* or train: prior, one of the two"),
+        ({"reference": {"path": "model", "train": "prior"}}, "one of the two"),
+        ({"reference": {"path": "model", "tokens": 9}}, "tokens belongs to train: prior; remove it"),
+        ({"strategy": "PiKE", "reference": {"train": "prior"}}, "^key reference: should go with a strategy that reads"),
+        ({"strategy": None, "weights": "uniform", "reference": {"train": "prior"}}, "reference belong to a strategy"),
+    ],
+)
+def test_references_that_do_not_fit_are_refused_before_any_work(change, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        drive(make(tmp_path, **({"strategy": "DoReMi"} | change)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_reference_with_another_tokenizer_is_refused_before_the_first_step(proxy, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_run, "train", None)
+    other = {"kind": "bpe", "vocab_size": 300}
+    config = make(tmp_path, strategy="DoReMi", reference=str(proxy[0] / "run" / "model"), tokenizer=other)
+    with pytest.raises(
+        InputError, match=r"^key reference: .* should have the tokenizer of this training, found another"
+    ):
+        drive(config, tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
+        ("DoReMi", "DoReMi needs excess_loss .*mixwright train reports it with `reference: MODEL`"),
         ("GRAPE", "GRAPE needs grad_sq_norm, target_gram|GRAPE needs target_gram"),
         ("LossRatio", "LossRatio needs reference_loss .*give the strategy the numbers as `reference`"),
     ],

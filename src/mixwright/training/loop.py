@@ -155,7 +155,7 @@ class LanguageModelLoop:
         if self.reference is None:
             return None
         folder, low = self.folder / _REFERENCE, low_precision(self.settings)
-        check_reference(self.reference.path, self.tokenizer, self.settings.context)
+        check_reference(self.reference.path, self.tokenizer, self.settings.context, self.spec)
         return ReferenceLosses(
             self.reference, self.stores, self.tokenizer, self.settings.context, folder, low, self.ranks.rank
         )

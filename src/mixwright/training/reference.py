@@ -56,11 +56,12 @@ class Reference:
         return file_fingerprint(self.path)
 
 
-def check_reference(folder: Path | str, tokenizer: Tokenizer, context: int) -> None:
+def check_reference(folder: Path | str, tokenizer: Tokenizer, context: int, spec: Mapping[str, Any]) -> None:
     """
     Check that a model's token losses can be compared with those of a training; the model is not loaded.
 
-    Its tokenizer is looked for in its folder, and in `tokenizer` beside it, where runs have theirs.
+    Its tokenizer is looked for in its folder, and in `tokenizer` beside it, where runs have theirs. Without one, its
+    vocabulary should be as large as the tokenizer's, or as that of the model in training (`spec`), which may be padded.
 
     Raises
     ------
@@ -74,15 +75,10 @@ def check_reference(folder: Path | str, tokenizer: Tokenizer, context: int) -> N
     own = _tokenizer_of(folder)
     if own is not None and own.fingerprint != tokenizer.fingerprint:
         raise InputError(f"the reference {folder} should have the tokenizer of this training, found another; {advice}")
-    try:
-        with no_bars():
-            config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:  # configurations fail in every way
-        reason = " ".join(str(error).split())
-        raise InputError(f"{folder}: there should be a model (config.json), reading it failed: {reason}") from error
+    config = _config_of(folder)
     size, bos = getattr(config, "vocab_size", tokenizer.vocab_size), getattr(config, "bos_token_id", None)
-    # models often pad their vocabulary: more entries are fine where the tokenizer is known to be the same
-    if size < tokenizer.vocab_size or (own is None and size != tokenizer.vocab_size):
+    trained = getattr(_config_of(Path(spec["path"])), "vocab_size", size) if "path" in spec else tokenizer.vocab_size
+    if size < tokenizer.vocab_size or (own is None and size not in (tokenizer.vocab_size, trained)):
         raise InputError(
             f"the reference {folder} should have the vocabulary of this training ({tokenizer.vocab_size}), found "
             f"{size}; {advice}"
@@ -93,6 +89,15 @@ def check_reference(folder: Path | str, tokenizer: Tokenizer, context: int) -> N
             f"{bos}; {advice}"
         )
     check_context(config, context, f"the reference {folder}")
+
+
+def _config_of(folder: Path) -> Any:
+    try:
+        with no_bars():
+            return transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # configurations fail in every way
+        reason = " ".join(str(error).split())
+        raise InputError(f"{folder}: there should be a model (config.json), reading it failed: {reason}") from error
 
 
 def _tokenizer_of(folder: Path) -> Tokenizer | None:

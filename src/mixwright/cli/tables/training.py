@@ -50,7 +50,16 @@ def print_training(console: Console, summary: Mapping[str, Any], folder: Path) -
         print_line(console, "held-out", f"average {number(held['average'])}, {worst} nats per token")
     print_line(console, "weights", "fixed" if summary["fixed"] else summary["strategy"])
     print_line(console, "trained", _trained(summary, "tokens"))
-    print_ends(console, summary, folder, model="model", page="report.html")
+    more = {}
+    if "average_weight" in summary["sources"][0]:
+        mean = ", ".join(f"{s['name']} {percent(s['average_weight'])}" for s in summary["sources"])
+        print_line(console, "answer", f"the mean of the weights: {mean}")
+        more = {"mixture": "mixture.json"}
+    if "reference" in summary:
+        cost = summary["reference"]
+        spent = f"{count(cost['trained_tokens'])} tokens to train it, " if cost["trained_tokens"] else ""
+        print_line(console, "reference", f"{cost['model']}; {spent}{count(cost['forward_tokens'])} tokens through it")
+    print_ends(console, summary, folder, model="model", **more, page="report.html")
 
 
 def print_preference(console: Console, summary: Mapping[str, Any], folder: Path) -> None:

@@ -46,7 +46,7 @@ from mixwright.text import TokenStore, load_tokenizer
 from mixwright.training.language_model import DivergedError, TrainingResult, train
 from mixwright.training.model import build_model
 from mixwright.training.ranks import Ranks, started_ranks
-from mixwright.training.reference import check_reference
+from mixwright.training.reference import Reference, check_reference
 
 
 class TextTrainingRun(Run[TrainConfig]):
@@ -109,7 +109,9 @@ class TextTrainingRun(Run[TrainConfig]):
         tokenizer = make_tokenizer(self.config, self.folder, self.prints, progress)
         if self.config.reference is not None and self.config.reference.path is not None:
             with named(self.config.where("reference")):
-                check_reference(self.config.reference.path, tokenizer, self.config.training.context)
+                check_reference(
+                    self.config.reference.path, tokenizer, self.config.training.context, self.config.model.spec()
+                )
         tokenize_sources(self.config, self.folder, tokenizer, self.prints, progress)
 
     def plan(self) -> str:
@@ -169,7 +171,7 @@ class TextTrainingRun(Run[TrainConfig]):
                 measures=self._measures,
                 constraints=self._constraints,
                 ranks=self.ranks,
-                reference=self._reference.reference if self._reference else None,
+                reference=self._over,
                 anew=False,
             )
         except DivergedError as error:
@@ -185,6 +187,11 @@ class TextTrainingRun(Run[TrainConfig]):
             config.reference, self._strategy, spec, stores, self._prior, self.settings, folder, self.tokenizer,
             lambda stage, done, total, note="": progress("reference", done, total, note), ranks, anew=False,
         )  # fmt: skip
+
+    @property
+    def _over(self) -> Reference | None:
+        """Return what excess is measured over, if the strategy needs excess losses; a held-out loss costs less."""
+        return self._reference.reference if self._reference and "excess_loss" in self._strategy.needs else None
 
     def _notes(self) -> list[str]:
         notes = left_out(self.targets, self.sources) + repeated(self.sources)

@@ -75,9 +75,19 @@ def build_training(summary: Mapping[str, Any], decisions: Sequence[Mapping[str, 
         "decisions": decision_log(decisions, names),
         "alarms": alarms_of(decisions),
         "notes": summary["notes"],
-        "made": made_facts(summary, "tokens", {"Operations": scientific(summary["flops"])}),
+        "made": made_facts(summary, "tokens", {"Operations": scientific(summary["flops"]), **_reference(summary)}),
         "charts": charts_of(weights, losses, gradients),
     }
+
+
+def _reference(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the page says of a reference model; nothing without one."""
+    found = summary.get("reference")
+    if found is None:
+        return {}
+    cost = f"{found['trained_tokens']:,} tokens to train it, " if found["trained_tokens"] else ""
+    cost += f"{found['forward_tokens']:,} tokens through it: {scientific(found['flops'])} operations"
+    return {"Reference model": f"{found['model']}; {cost}; clip {found['clip']}"}
 
 
 def _lead(summary: Mapping[str, Any]) -> str:
