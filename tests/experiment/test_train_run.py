@@ -282,7 +282,7 @@ def test_a_reference_is_trained_on_the_prior_and_its_cost_is_said(proxy, tmp_pat
     assert (found["model"], found["clip"]) == ("trained on the prior", "token")
     assert found["trained_tokens"] == found["forward_tokens"] == 12 * 6 * 32
     assert found["flops"] == pytest.approx(summary["flops"] * 4 / 3)  # a training as long as the run, and a third
-    assert "reference model" in (folder / "run" / "report.html").read_text()
+    assert "Reference model" in (folder / "run" / "report.html").read_text()
     uniform = drive(make(tmp_path, strategy=None, targets=None, weights="uniform"), tmp_path / "run")
     trained, plain = (f / "model" / "model.safetensors" for f in (folder / "run/reference/training", tmp_path / "run"))
     assert trained.read_bytes() == plain.read_bytes()
