@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mixwright.compare.summary import upgraded
 from mixwright.errors import InputError
 from mixwright.runs.table import RunTable
 
@@ -37,7 +38,7 @@ def read_comparisons(folders: Sequence[Path]) -> RunTable:
 def _of_folder(folder: Path) -> RunTable:
     path = folder / "summary.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = upgraded(json.loads(path.read_text(encoding="utf-8")))
         arms, measures = found["arms"], found["measures"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} should be the folder of a finished comparison; found none ({error})") from None
