@@ -97,6 +97,34 @@ Examples:
   mixwright runs fit --schema > runs.schema.json
 """
 
+RUNS_PLAN = """
+Plan which mixtures to train, so that a law can be fitted to them. Nothing is trained.
+
+The runs are anchors (natural, every source the same, each source alone), repeats that show the noise, and the mixtures
+that tell most about the coefficients of a law, among those that the limits allow. Writes a .csv file with a row per
+run; with --from it plans the next batch beside runs that are done, and the proposal of a law for --target is in it.
+With --final-tokens the epochs are those of the final training, and a second file says from how many tokens of each
+source the runs may draw.
+
+\b
+Examples:
+  mixwright runs plan --runs 32 --source web=3e9 --source code=5e8 --source law=2e8 --tokens 2e7 --target code
+  mixwright runs plan --runs 64 --sources-file sources.csv --tokens 2e7 --final-tokens 1e10 --max-epochs 4
+  mixwright runs plan --runs 16 --from runs.csv --target code --out next.csv
+"""
+
+RUNS_COLLECT = """
+Join a plan with the losses of its runs: a table for `mixwright runs fit`.
+
+METRICS has a row for each finished run, in any order, and a column that names the run as PLAN does. Where it has a
+column of steps, every run should be at its last one. Runs without losses yet are left out and named.
+
+\b
+Examples:
+  mixwright runs collect plan.csv metrics.csv --out runs.csv
+  mixwright runs collect plan.csv export.parquet --losses "eval/*" --key run_name --out runs.csv
+"""
+
 COMPARE = """
 Train several mixtures with the same seeds and budgets, and say which is better and how sure that is.
 

@@ -73,6 +73,7 @@ def add_runs(app: typer.Typer) -> None:
             )
             app.add_typer(groups[group])
         groups[group].command(name, help=_HELP[command].text)(_made(command))
+    run_tables.add_plans(groups["runs"])
 
 
 def _made(command: str) -> Callable[..., None]:

@@ -6,6 +6,8 @@ __getattr__ = lazy(
     __name__,
     {
         "LAWS": "laws",
+        "RunDesign": "design.design",
+        "RunPlan": "design.plan",
         "RunSearch": "search",
         "RunSearchResult": "result",
         "RunTable": "table",

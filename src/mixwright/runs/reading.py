@@ -60,7 +60,9 @@ def _parquet(path: Path) -> Columns:
 
 
 def of_frame(frame: Any) -> Columns:
-    """Return {name: values} of a data frame (pandas, polars)."""
+    """Return {name: values} of a data frame (pandas, polars), or of a mapping that is that already."""
+    if isinstance(frame, Mapping):
+        return {str(name): list(values) for name, values in frame.items()}
     return {str(name): np.asarray(frame[name]).tolist() for name in frame.columns}
 
 

@@ -158,7 +158,7 @@ class RunTable:
         last_step: str | float | None = None,
         phase_shares: Sequence[float] | None = None,
     ) -> RunTable:
-        """Return the table in a data frame (pandas, polars); arguments as in `from_file`."""
+        """Return the table in a data frame (pandas, polars) or {column: values}; arguments as in `from_file`."""
         settings = {"key": key, "tokens": tokens, "scale": scale, "repeat_of": repeat_of, "step": step}
         return cls._of_columns(of_frame(frame), weights, losses, sources, last_step, phase_shares, "", **settings)
 
@@ -466,17 +466,23 @@ def _run_names(columns: Columns, key: str | None, where: str) -> tuple[str, ...]
         raise InputError(f"{where}{error}") from None
 
 
-def _sizes_of(sources: Any, names: tuple[str, ...]) -> Array | None:
-    if sources is None or not isinstance(sources, str | PathLike):
-        return None if sources is None else _sizes(sources, names)
-    columns = read_columns(Path(sources))
-    where = f"{sources}: "
+def read_sizes(path: str | PathLike[str]) -> dict[str, float]:
+    """Return {source: tokens} from a file with the columns `source` and `available_tokens` (or tokens, size, rows)."""
+    columns = read_columns(Path(path))
+    where = f"{path}: "
     column = next((name for name in SIZES if name in columns), None)
     if "source" not in columns or column is None:
         raise InputError(
             f"{where}there should be the columns 'source' and 'available_tokens'; found {', '.join(list(columns)[:8])}"
         )
     listed = [name or "" for name in texts(columns, "source") or []]
+    return dict(zip(listed, numbers(columns[column], column, where).tolist(), strict=True))
+
+
+def _sizes_of(sources: Any, names: tuple[str, ...]) -> Array | None:
+    if sources is None or not isinstance(sources, str | PathLike):
+        return None if sources is None else _sizes(sources, names)
+    where, listed = f"{sources}: ", read_sizes(sources)
     odd = [name for name in names if name not in listed] or [name for name in listed if name not in names]
     if odd:
         inside = odd[0] in names
@@ -484,7 +490,7 @@ def _sizes_of(sources: Any, names: tuple[str, ...]) -> Array | None:
         raise InputError(
             f"{where}there should be the sources of the table of runs, found {found}: {odd[0]!r}; make them the same"
         )
-    sizes = numbers(columns[column], column, where)[[listed.index(name) for name in names]]
+    sizes = np.array([listed[name] for name in names])
     return None if np.isnan(sizes).all() else _positive(sizes, names, where)
 
 

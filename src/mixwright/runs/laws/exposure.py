@@ -85,11 +85,11 @@ class FittedExposure(FittedLaw):
 
     def predict(self, W: Array) -> Array:
         """Return the predicted losses [n]."""
-        return np.asarray(self.middle + (_features(W @ self.R, self.shape) - self.centre) @ self.coefficients)
+        return np.asarray(self.middle + (exposure_features(W @ self.R, self.shape) - self.centre) @ self.coefficients)
 
     def spread(self, W: Array) -> Array:
         """Return the standard deviation of a new measurement [n]."""
-        off = _features(W @ self.R, self.shape) - self.centre
+        off = exposure_features(W @ self.R, self.shape) - self.centre
         leverage = np.einsum("nd,de,ne->n", off, self.inverse, off, optimize=True)
         return np.sqrt(self.error * (1 + np.maximum(leverage, 0.0)))
 
@@ -115,7 +115,8 @@ class FittedExposure(FittedLaw):
         return (self.R * self.response((w @ self.R)[None])[1][0]) @ self.R.T
 
 
-def _features(E: Array, shape: Shape) -> Array:
+def exposure_features(E: Array, shape: Shape) -> Array:
+    """Return the columns [n, k] of benefits, and of harms [n, 2 k] where there are any, of exposures [n, k]."""
     rate, power, onset, harm = shape
     benefit = -(1 - np.exp(-((rate * E + NEAR_ZERO) ** power)))
     return np.hstack([benefit, np.logaddexp(0, np.log1p(E) - onset) ** 2]) if harm else benefit
@@ -133,7 +134,7 @@ def _fit(runs: Runs, shape: Shape, penalty: float) -> FittedExposure:
     """Return the regression with coefficients of at least 0, and its error of leaving each run out."""
     assert runs.E is not None
     assert runs.R is not None
-    F, root = _features(runs.E, shape), np.sqrt(runs.c / runs.c.mean())
+    F, root = exposure_features(runs.E, shape), np.sqrt(runs.c / runs.c.mean())
     centre, middle = np.average(F, axis=0, weights=runs.c), float(np.average(runs.y, weights=runs.c))
     A, b = root[:, None] * (F - centre), root * (runs.y - middle)
     gram = A.T @ A

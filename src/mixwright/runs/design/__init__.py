@@ -1,0 +1,1 @@
+"""Which mixtures to train, and what came of them."""

@@ -1,0 +1,301 @@
+"""Which mixtures to train: anchors, repeats, and the mixtures that tell most about a law."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count, islice
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.checks import unique_names
+from mixwright.constraints.limits import Constraints
+from mixwright.errors import InputError
+from mixwright.runs.design.candidates import candidates, inside
+from mixwright.runs.design.information import Information, distances, features, most_informative
+from mixwright.runs.design.plan import RunPlan
+from mixwright.runs.table import RunTable
+from mixwright.search.inputs import Allowed, PerSource, Prior, checked_seed, in_order
+
+Array = NDArray[np.float64]
+CANDIDATES = 2000
+COMPARED = 20  # random designs of the same size
+
+
+@dataclass(frozen=True)
+class RunDesign:
+    """
+    Which mixtures to train, so that a law can be fitted to them.
+
+    Candidates are drawn from Dirichlet distributions around the prior, of many strengths, and moved into the
+    constraints. Beside the anchors, the runs are those that tell most about the coefficients of laws (D-optimal): the
+    determinant of the information is largest, averaged over guesses of what a law is not linear in.
+
+    Parameters
+    ----------
+    runs
+        How many trainings, anchors and repeats included.
+    method
+        "d_optimal", or "dirichlet": the candidates as they are drawn.
+    laws
+        "log_linear", "exposure", "linear", or several. Default: log_linear, and exposure where sizes and tokens are
+        known.
+    anchors
+        "natural" (the prior), "centroid" (every source the same), "vertices" (each source alone, as far as the
+        constraints allow; k runs). Default: the first two, and vertices where they are at most a third of the runs.
+    repeats
+        Trainings of the first anchor beside its first one: they show the noise. Default: a tenth of the runs, at
+        most 4.
+    distance
+        How much weight must move at least from each mixture to each other one.
+    prior
+        "uniform", "natural", weights [k] or {source: weight}. None: natural where sizes are known, else uniform.
+
+    Examples
+    --------
+    >>> plan = RunDesign(runs=12).plan(["web", "code", "law"], tokens=2e6)
+    >>> plan.n, plan.cost, plan.kinds[:3]
+    (12, 24000000.0, ('natural', 'vertex web', 'vertex code'))
+
+    References
+    ----------
+    Liu et al., RegMix, 2407.01492 (Dirichlet around the prior); Olmix, 2602.12237 (how many); Fedorov 1972 (exchanges);
+    2606.07597 (matched repetition).
+    """
+
+    runs: int
+    method: Literal["d_optimal", "dirichlet"] = "d_optimal"
+    laws: tuple[str, ...] | None = None
+    anchors: tuple[str, ...] | None = None
+    repeats: int | None = None
+    distance: float = 0.02
+    prior: Prior | None = None
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        for name, value, least in (("runs", self.runs, 1), ("repeats", self.repeats, 0)):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+                raise InputError(f"{name} should be a whole number of at least {least}; found {value!r}")
+        if self.method not in ("d_optimal", "dirichlet"):
+            raise InputError(f"method should be 'd_optimal' or 'dirichlet'; found {self.method!r}")
+        for name in self.anchors or ():
+            if name not in ("natural", "centroid", "vertices"):
+                raise InputError(f"anchors should be natural, centroid or vertices; found {name!r}")
+        if not 0 <= self.distance < 1:
+            raise InputError(f"distance should be at least 0 and below 1; found {self.distance!r}")
+
+    def plan(
+        self,
+        sources: Sequence[str] | None = None,
+        *,
+        sizes: PerSource | None = None,
+        constraints: Constraints | None = None,
+        tokens: float | None = None,
+        final_tokens: float | None = None,
+        given: RunTable | None = None,
+        extra: dict[str, Array] | None = None,
+        seed: int = 0,
+    ) -> RunPlan:
+        """
+        Return the runs to train.
+
+        Parameters
+        ----------
+        sources
+            k names; default: those of `given`.
+        sizes
+            Tokens that exist of each source, [k] or {source: tokens}; default: those of `given`.
+        constraints
+            What weights are allowed.
+        tokens, final_tokens
+            Of each run, and of the training that they stand for. Exposures are those of `final_tokens` where both are
+            given: the runs are to repeat each source as often as that training will.
+        given
+            Runs that are done: the next ones tell most beside them. Anchors that are among them are left out.
+        extra
+            {kind: weights [k]} that are trained in any case, such as a proposal.
+        seed
+            Of candidates and guesses.
+
+        Raises
+        ------
+        InputError
+            For sources, sizes or constraints that do not fit, or fewer runs than anchors and repeats need.
+        """
+        names = _names(sources, given)
+        if sizes is None and given is not None and given.sizes is not None and not np.isnan(given.sizes).any():
+            sizes = given.sizes
+        sizes = None if sizes is None else np.asarray(in_order(sizes, names, "sizes"), np.float64)
+        allowed = Allowed.of(
+            ("uniform" if sizes is None else "natural") if self.prior is None else self.prior, names, sizes, constraints
+        )
+        rng = np.random.default_rng([checked_seed(seed), 19])
+        fixed = self._fixed(allowed, given, extra or {})
+        done = np.zeros((0, len(names))) if given is None else given.take(_first_of_each(given)).mean_weights
+        repeats = self._repeated(given)
+        free = self.runs - len(fixed.kinds) - repeats
+        if free < 0 or (free == 0 and not fixed.kinds and given is None):
+            anchors = len(fixed.kinds)
+            raise InputError(
+                f"runs should be at least {max(anchors, 1) + repeats}, for {anchors} anchors and {repeats} repeats; "
+                f"found {self.runs}; ask for more, or for fewer anchors"
+            )
+        pool = _Pool(candidates(allowed, CANDIDATES, rng), np.vstack([done, fixed.weights]))
+        exposed = _exposures(pool.all, sizes, final_tokens or tokens)
+        laws = self.laws or (("log_linear",) if exposed is None else ("log_linear", "exposure"))
+        matrices = features(laws, pool.all, exposed, rng)
+        rows, notes = self._chosen(pool, matrices, free)
+        enough = pool.fixed + len(rows) >= max(X.shape[1] for X in matrices)  # else no coefficients can be told apart
+        gain = _gain(matrices, pool, rows, rng) if self.method == "d_optimal" and rows and enough else None
+        weights = np.vstack([fixed.weights, pool.all[rows]])
+        kinds = [*fixed.kinds, *["design"] * len(rows)]
+        return _finished(
+            names,
+            weights,
+            kinds,
+            repeats,
+            given,
+            tokens=tokens,
+            final_tokens=final_tokens,
+            sizes=sizes,
+            gain=gain,
+            notes=(*notes, *_notes(self.runs, given, len(names))),
+        )
+
+    def _fixed(self, allowed: Allowed, given: RunTable | None, extra: dict[str, Array]) -> _Fixed:
+        """Return the anchors that are not done yet, after what is trained in any case."""
+        k = len(allowed.sources)
+        anchors = self.anchors
+        if anchors is None:
+            anchors = ("natural", "centroid", "vertices") if 3 * k <= self.runs else ("natural", "centroid")
+        found = dict(extra)
+        if "natural" in anchors:
+            found["natural"] = allowed.prior
+        if "centroid" in anchors:
+            found["centroid"] = np.full(k, 1 / k)
+        if "vertices" in anchors:
+            found |= {f"vertex {allowed.sources[i]}": np.eye(k)[i] for i in allowed.positions}
+        weights = inside(allowed, np.stack(list(found.values()))) if found else np.zeros((0, k))
+        kept: list[int] = []
+        before = np.zeros((0, k)) if given is None else given.mean_weights
+        for i, w in enumerate(weights):
+            others = np.vstack([before, weights[kept]])
+            if not len(others) or distances(others, w).min() > 1e-4:
+                kept.append(i)
+        return _Fixed(weights[kept], [list(found)[i] for i in kept])
+
+    def _repeated(self, given: RunTable | None) -> int:
+        if self.repeats is not None:
+            return self.repeats
+        known = given is not None and len(np.unique(given.mixtures)) < given.n
+        return 0 if known else min(self.runs // 10, 4)
+
+    def _chosen(self, pool: _Pool, matrices: list[Array], count: int) -> tuple[list[int], list[str]]:
+        """Return the rows of the pool that are trained; the distance is halved where it leaves too few."""
+        least, fixed = self.distance, list(range(pool.fixed))
+        while True:
+            if self.method == "d_optimal":
+                rows = most_informative(matrices, pool.all, fixed, count, least)
+            else:
+                rows = _spread(pool, count, least)
+            if len(rows) == count or least < 1e-4:
+                break
+            least /= 2
+        notes = []
+        if least < self.distance:
+            notes.append(
+                f"the allowed mixtures lie so close together that {count} runs with a distance of {self.distance:g} "
+                f"do not fit; it was lowered to {least:.2g}"
+            )
+        return rows, notes
+
+
+@dataclass(frozen=True, eq=False)
+class _Fixed:
+    """Mixtures [n, k] that are trained in any case, with the word for each."""
+
+    weights: Array
+    kinds: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """Candidates, after the mixtures that are done or trained in any case."""
+
+    drawn: Array
+    before: Array
+    all: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "all", np.vstack([self.before, self.drawn]))
+
+    @property
+    def fixed(self) -> int:
+        return len(self.before)
+
+
+def _names(sources: Sequence[str] | None, given: RunTable | None) -> tuple[str, ...]:
+    if sources is None and given is None:
+        raise InputError("a plan needs the names of the sources; found none")
+    names = given.sources if sources is None and given is not None else unique_names(sources or ())
+    if len(names) < 2:
+        raise InputError(f"there should be at least 2 sources; found {len(names)}")
+    if given is not None and names != given.sources:
+        raise InputError("sources should be those of the runs that are done, in their order; leave them out")
+    if given is not None and given.phases > 1:
+        raise InputError("a plan is for trainings of one phase; found runs of several phases")
+    return names
+
+
+def _first_of_each(table: RunTable) -> NDArray[np.intp]:
+    return np.unique(table.mixtures, return_index=True)[1]
+
+
+def _exposures(W: Array, sizes: Array | None, tokens: float | None) -> Array | None:
+    return None if sizes is None or tokens is None else W * tokens / sizes
+
+
+def _spread(pool: _Pool, count: int, least: float) -> list[int]:
+    """Return the first candidates that keep the distance."""
+    rows: list[int] = []
+    for i in range(pool.fixed, len(pool.all)):
+        if len(rows) == count:
+            break
+        others = np.vstack([pool.before, pool.all[rows]])
+        if not len(others) or distances(others, pool.all[i]).min() >= least:
+            rows.append(i)
+    return rows
+
+
+def _gain(matrices: list[Array], pool: _Pool, rows: list[int], rng: np.random.Generator) -> float:
+    """Return the ratio of the determinants' f-th roots of the chosen rows and of random ones, beside the fixed ones."""
+    known, fixed = Information(matrices), list(range(pool.fixed))
+    drawn = [pool.fixed + rng.choice(len(pool.drawn), len(rows), replace=False) for _ in range(COMPARED)]
+    random = [known.of([*fixed, *some]) for some in drawn]
+    return float(np.exp(known.of([*fixed, *rows]) - np.mean(random)))
+
+
+def _notes(runs: int, given: RunTable | None, k: int) -> list[str]:
+    total, least = runs + (0 if given is None else given.n), 3 * (k + 1)
+    if total >= least:
+        return []
+    return [f"{total} runs are few for {k} sources: a rule of thumb is at least 3 (k + 1) = {least} (Olmix)"]
+
+
+def _finished(
+    names: tuple[str, ...], weights: Array, kinds: list[str], repeats: int, given: RunTable | None, **more: Any
+) -> RunPlan:
+    """Return the plan with the names of its runs, and with repeats of its first mixture."""
+    taken = set() if given is None else set(given.runs)
+    numbers = (f"plan_{i:03d}" for i in count())
+    runs = list(islice((name for name in numbers if name not in taken), len(weights) + repeats))
+    of: list[str | None] = [None] * len(weights)
+    if repeats:
+        first, again = (
+            (runs[0], weights[0]) if given is None or len(weights) else (given.runs[0], given.mean_weights[0])
+        )
+        weights = np.vstack([weights, np.tile(again, (repeats, 1))])
+        kinds, of = [*kinds, *["repeat"] * repeats], [*of, *[first] * repeats]
+    return RunPlan(names, weights, tuple(runs), tuple(kinds), tuple(of), **more)

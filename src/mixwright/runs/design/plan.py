@@ -1,0 +1,113 @@
+"""Trainings that are to be done, and their file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixwright.errors import InputError
+from mixwright.files import atomic_write
+from mixwright.runs.design.candidates import DIGITS
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class RunPlan:
+    """
+    Trainings that are to be done.
+
+    Attributes
+    ----------
+    sources
+        k names.
+    weights
+        [n, k], each row with sum 1.
+    runs
+        n names.
+    kinds
+        n words: what each run is for (anchors by name, "design", "repeat").
+    repeats
+        n: the run whose mixture this one repeats, or None.
+    tokens
+        That each run is trained on; None where not said.
+    final_tokens
+        Of the training that the runs stand for: they repeat each source as often as it will; None where not said.
+    sizes
+        [k] tokens that exist of each source, or None.
+    gain
+        The D-efficiency beside as many random mixtures: how many times as many of them would tell as much of the laws'
+        coefficients. None where none is designed, or where there are fewer mixtures than coefficients.
+    notes
+        Sentences that belong beside the plan.
+    """
+
+    sources: tuple[str, ...]
+    weights: Array
+    runs: tuple[str, ...]
+    kinds: tuple[str, ...]
+    repeats: tuple[str | None, ...]
+    tokens: float | None = None
+    final_tokens: float | None = None
+    sizes: Array | None = None
+    gain: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """Return the number of runs."""
+        return len(self.runs)
+
+    @property
+    def cost(self) -> float | None:
+        """Return the tokens of all runs together."""
+        return None if self.tokens is None else self.n * self.tokens
+
+    @property
+    def subsets(self) -> Array | None:
+        """Return [k], the tokens of each source that runs may draw from: they repeat it as the final run will."""
+        if self.sizes is None or self.tokens is None or self.final_tokens is None:
+            return None
+        return self.sizes * (self.tokens / self.final_tokens)
+
+    def write(self, path: str | PathLike[str], targets: Sequence[str] = (), scale: str = "") -> None:
+        """
+        Write a .csv file with a row per run, which `RunTable.from_file` reads once its losses are there.
+
+        Parameters
+        ----------
+        path
+            A file that does not exist yet: one that does may have losses in it.
+        targets
+            Names of empty columns for the losses.
+        scale
+            A word for the model's size, where tables of several sizes are to be joined.
+
+        Raises
+        ------
+        InputError
+            The file exists or cannot be written.
+        """
+        if Path(path).exists():
+            raise InputError(f"{path} should be a new file, found one that exists; choose another name, or remove it")
+        columns: dict[str, list[Any]] = {"run": list(self.runs), "kind": list(self.kinds)}
+        columns["repeat_of"] = [name or "" for name in self.repeats]
+        if scale:
+            columns["scale"] = [scale] * self.n
+        if self.tokens is not None:
+            columns["tokens"] = [f"{self.tokens:.12g}"] * self.n
+        if self.final_tokens is not None:
+            columns["epoch_budget_tokens"] = [f"{self.final_tokens:.12g}"] * self.n
+        columns |= {f"w:{name}": [f"{w:.{DIGITS}g}" for w in self.weights[:, i]] for i, name in enumerate(self.sources)}
+        columns |= {f"loss:{name}": [""] * self.n for name in targets}
+        with atomic_write(Path(path)) as handle:
+            rows = csv.writer(handle, lineterminator="\n")
+            rows.writerow(columns)
+            rows.writerows(zip(*columns.values(), strict=True))
