@@ -103,8 +103,8 @@ Plan which mixtures to train, so that a law can be fitted to them. Nothing is tr
 The runs are anchors (natural, every source the same, each source alone), repeats that show the noise, and the mixtures
 that tell most about the coefficients of a law, among those that the limits allow. Writes a .csv file with a row per
 run; with --from it plans the next batch beside runs that are done, and the proposal of a law for --target is in it.
-With --final-tokens the epochs are those of the final training, and a second file says from how many tokens of each
-source the runs may draw.
+With --final-tokens the runs repeat each source as often as the final training will: a second file says from how many
+tokens of each source they may draw.
 
 \b
 Examples:

@@ -39,8 +39,8 @@ Law = Annotated[
     list[str] | None,
     typer.Option(
         "--law",
-        help="auto (the least error out of fold), linear, log_linear, exposure, gaussian_process, trees or bimix; "
-        "repeat to choose among several.",
+        help="auto (the least error out of fold), linear, log_linear, exposure, gaussian_process, trees, bimix or "
+        "ensemble; repeat to choose among several.",
     ),
 ]
 WeightColumns = Annotated[
@@ -71,7 +71,7 @@ _Sources = Annotated[
 _RunTokens = Annotated[float | None, typer.Option("--tokens", help="Tokens of each run.")]
 _FinalTokens = Annotated[
     float | None,
-    typer.Option("--final-tokens", help="Tokens of the training that the runs stand for: epochs are those of it."),
+    typer.Option("--final-tokens", help="Tokens of the training that the runs stand for; they repeat as it does."),
 ]
 _Parameters = Annotated[float | None, typer.Option("--parameters", help="Of the model, to say the cost.")]
 _ScaleWord = Annotated[str | None, typer.Option("--scale", help="A word for the model's size, as a column.")]

@@ -98,7 +98,7 @@ class RunsConfig(RunConfig):
     law: Laws = Field(
         default_factory=lambda: ["auto"],
         description="auto (the least error out of fold), or laws: linear, log_linear, exposure, gaussian_process, "
-        "trees, bimix.",
+        "trees, bimix, ensemble.",
     )
     scale: str | None = Field(
         default=None, description="The scale that is fitted. Default: the one with most mixtures."

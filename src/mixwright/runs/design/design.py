@@ -110,8 +110,8 @@ class RunDesign:
         constraints
             What weights are allowed.
         tokens, final_tokens
-            Of each run, and of the training that they stand for. Exposures are those of `final_tokens` where both are
-            given: the runs are to repeat each source as often as that training will.
+            Of each run, and of the training that they stand for. Where both are given, the runs are to repeat each
+            source as often as that training will, and exposures count `final_tokens`.
         given
             Runs that are done: the next ones tell most beside them. Anchors that are among them are left out.
         extra
@@ -147,7 +147,7 @@ class RunDesign:
         laws = self.laws or (("log_linear",) if exposed is None else ("log_linear", "exposure"))
         matrices = features(laws, pool.all, exposed, rng)
         rows, notes = self._chosen(pool, matrices, free)
-        enough = pool.fixed + len(rows) >= max(X.shape[1] for X in matrices)  # else no coefficients can be told apart
+        enough = pool.fixed + len(rows) >= max(X.shape[1] for X in matrices)  # else coefficients stay unknown
         gain = _gain(matrices, pool, rows, rng) if self.method == "d_optimal" and rows and enough else None
         weights = np.vstack([fixed.weights, pool.all[rows]])
         kinds = [*fixed.kinds, *["design"] * len(rows)]
