@@ -1,5 +1,8 @@
 """Proposals from tables of runs."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -189,3 +192,37 @@ def test_auto_takes_the_better_law_and_shows_the_baseline():
     assert {"linear", "log_linear", "log_exposure"} <= set(found.scores)
     assert found.scores[found.law].rmse == min(one.rmse for name, one in found.scores.items() if name != "log_exposure")
     assert found.choice.nested.spearman <= max(one.spearman for one in found.scores.values()) + 1e-9
+
+
+@pytest.mark.parametrize("n", [1, 6])
+def test_auto_says_how_many_runs_it_needs(n):
+    with pytest.raises(InputError, match=f"needs at least 7 different mixtures; found {n}"):
+        RunSearch().fit(RunTable.from_array(table(7).weights[:n], np.arange(n) + 1.0))
+    assert RunSearch().fit(table(7, noise=0.1)).law == "linear"
+
+
+ALONE = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("scipy", "sklearn", "lightgbm", "pyarrow"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name in ("scipy", "sklearn") else found(name, package)
+sys.meta_path.insert(0, Blocked())
+import numpy as np, mixwright
+W = np.random.default_rng(0).dirichlet([1, 1, 1], 30)
+table = mixwright.RunTable.from_array(W, 2 - W[:, 0], sizes=[1.0, 2, 3], tokens=1.0)
+print(*mixwright.RunSearch().fit(table).scores)
+try:
+    mixwright.RunSearch(law="exposure").fit(table)
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_numpy_alone_is_enough_for_some_laws_and_the_others_say_what_to_install():
+    out = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert out[0] == "linear log_linear log_exposure"
+    assert out[1] == "this needs the package 'scipy'; install it with: pip install 'mixwright[runs]'"

@@ -74,7 +74,7 @@ def asked(law: Any, measured: Measured) -> tuple[list[Law], tuple[str, ...]]:
     else:
         laws = [law_named(name) if isinstance(name, str) else name for name in ([law] if isinstance(law, str) else law)]
     if not laws:
-        raise InputError(f"a law needs at least 5 different mixtures; found {measured.n}; train more runs")
+        raise InputError(f"a law needs at least 7 different mixtures; found {measured.n}; train more runs")
     for one in laws:
         require(one, measured)
     return laws, ()

@@ -262,7 +262,8 @@ def _with_limits(goal: Goal, problem: Problem, choice: Choice, guardrails: Mappi
 
 
 def _refuse_constant(measured: Measured) -> None:
-    for j in np.flatnonzero(np.ptp(measured.Y, axis=0) <= 1e-12 * (1 + np.abs(measured.Y).max(0)))[:1]:
+    constant = np.ptp(measured.Y, axis=0) <= 1e-12 * (1 + np.abs(measured.Y).max(0))
+    for j in np.flatnonzero(constant)[: measured.n > 1]:
         raise InputError(
             f"the losses of target {measured.targets[j]!r} should differ between mixtures; found {measured.Y[0, j]:g} "
             f"in all {measured.n}; check the column, or take another target"

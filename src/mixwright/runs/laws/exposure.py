@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ class ExposureLaw(Law):
     name = "exposure"
     exposures = True
     fewest = 8
+
+    def automatic(self, mixtures: int, exposures: bool) -> bool:
+        """Return whether exposures are known, and scipy is there."""
+        return super().automatic(mixtures, exposures) and find_spec("scipy") is not None
 
     def fit(self, runs: Runs, like: FittedLaw | None = None) -> FittedExposure:
         """Return the fitted law."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class GaussianProcessLaw(Law):
 
     def automatic(self, mixtures: int, exposures: bool) -> bool:
         """Return whether scikit-learn is there, and a fit takes seconds at most."""
-        return super().automatic(mixtures, exposures) and mixtures <= MANY and _sklearn(required=False) is not None
+        return super().automatic(mixtures, exposures) and mixtures <= MANY and find_spec("sklearn") is not None
 
     def fit(self, runs: Runs, like: FittedLaw | None = None) -> FittedGaussianProcess:
         """Return the fitted law."""
@@ -128,11 +129,9 @@ def _roots(W: Array) -> Array:
     return np.sqrt(np.maximum(W, 0.0) + SOFT**2)
 
 
-def _sklearn(required: bool = True) -> Any:
+def _sklearn() -> Any:
     try:
         from sklearn.gaussian_process import GaussianProcessRegressor, kernels
     except ImportError:
-        if not required:
-            return None
         raise missing_extra("scikit-learn", "runs") from None
     return GaussianProcessRegressor, kernels
