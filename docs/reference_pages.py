@@ -16,7 +16,17 @@ import mixwright
 PAGES = {
     "docs/api/search": ("search", "runs", "constraints", "simplex"),
     "docs/api/strategies": (
-        *("observation", "batch_losses", "strategy", "strategies", "mixture", "decisions", "gradients", "testing"),
+        *(
+            "observation",
+            "batch_losses",
+            "strategy",
+            "strategies",
+            "mixture",
+            "steering",
+            "decisions",
+            "gradients",
+            "testing",
+        ),
     ),
     "docs/api/stream": ("stream", "text"),
     "docs/api/training": ("integrations", "training", "watching", "preference"),

@@ -15,6 +15,7 @@ FLOORS = [  # from the ground up; rooms on one floor do not know each other
     {"files", "checks", "lazy", "simplex", "observation"},
     {"constraints", "mixture_file", "strategy", "batch_losses", "text"},
     {"strategies", "search", "gradients", "stream"},
+    {"steering"},
     {"mixture", "decisions", "formats", "compare", "testing"},
     {"watching", "assays", "runs"},
     {"training", "integrations"},

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from mixwright.checks import by_name, unique_names
 from mixwright.constraints.limits import Constraints
-from mixwright.constraints.quadratic import project
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write, explain_write_error
 from mixwright.observation import REPORTED_BY, Observation
 from mixwright.simplex import entropy, normalise
+from mixwright.steering.hand import Hand
+from mixwright.steering.hands import Hands
 from mixwright.strategy import Strategy, require_strategy, state_from_json, state_to_json
 
 if TYPE_CHECKING:
-    from mixwright.constraints.polytope import Polytope
     from mixwright.stream.plan.ledger import Ledger
     from mixwright.stream.plan.settings import PlanSettings
 
@@ -82,7 +82,8 @@ class Mixture:
         self.sources, self.strategy, self.lag = unique_names(sources), strategy, int(lag)
         self.prior = _prior(prior, sources, self.sources)
         self.log = None if log is None else Path(log)
-        self.constraints = _Limits.of(constraints, sources, self.sources, self.prior)
+        self.hands = Hands(sources, self.sources, self.prior, constraints)
+        self.constraints = self.hands.limits
         self._state = strategy.init(self.prior.copy())
         self._timeline: list[tuple[int, Array]] = [(0, self._allowed(self._given()))]
         self._asked, self._last, self._decisions, self._own_log = -1, -1, 0, False
@@ -102,10 +103,64 @@ class Mixture:
         self._asked = max(self._asked, step)
         known = self.strategy.weights_at(step)
         if known is not None:
-            return self._allowed(self._checked(known))
+            return self.hands.in_force(self._allowed(self._checked(known)), step)
         if step < self._timeline[0][0]:
             raise InputError(f"weights are kept only from step {self._timeline[0][0]}; step {step} was requested")
-        return next(w for begins, w in reversed(self._timeline) if begins <= step)
+        return self.hands.in_force(next(w for begins, w in reversed(self._timeline) if begins <= step), step)
+
+    def set_weights(self, weights: Mapping[str, float] | Sequence[float] | None, at_step: int | None = None) -> int:
+        """
+        Let weights by name or [k] hold instead of the strategy's; None: the strategy's again. See `steer` for the rest.
+
+        The strategy goes on observing meanwhile.
+        """
+        return self.steer(self.hands.last.weighed(weights, self.sources), at_step)
+
+    def pin(self, shares: Mapping[str, float], at_step: int | None = None) -> int:
+        """
+        Hold sources at shares; the strategy's weights share the rest in proportion. See `steer` for the rest.
+
+        Examples
+        --------
+        >>> from mixwright import Mixture, Static
+        >>> mixture = Mixture(["code", "books", "web"], Static([0.5, 0.25, 0.25]))
+        >>> mixture.pin({"code": 0.2}, at_step=10)
+        10
+        >>> mixture.weights_for(10).round(3)
+        array([0.2, 0.4, 0.4])
+        """
+        return self.steer(self.hands.last.pinned(shares, self.sources), at_step)
+
+    def unpin(self, names: Iterable[str] | None = None, at_step: int | None = None) -> int:
+        """Let pinned sources (None: all) follow the strategy again. See `steer` for the rest."""
+        return self.steer(self.hands.last.unpinned(names), at_step)
+
+    def steer(self, hand: Hand, at_step: int | None = None) -> int:
+        """
+        Let what is set by hand hold from a step on; return the step.
+
+        Every rank must do the same. It is part of the state, and later decisions in the log name it.
+
+        Parameters
+        ----------
+        hand
+            All that is set by hand from there on.
+        at_step
+            A step that is not planned yet; None: the first one.
+
+        Raises
+        ------
+        InputError
+            If the step is planned already or before the last change, or `constraints` do not allow it. Nothing is
+            changed then.
+        """
+        step = self.check_steer(hand, at_step)
+        self.hands.add(hand, step)
+        return step
+
+    def check_steer(self, hand: Hand, at_step: int | None = None) -> int:
+        """Return the step from which `steer` would let this hold; InputError as there."""
+        return self.hands.check(hand, at_step, self._asked)
 
     def observe(self, observation: Observation, ledger: Ledger | None = None) -> Array:
         """
@@ -134,13 +189,15 @@ class Mixture:
         before, self._state = self._state, self.strategy.update(self._state, observation)
         try:
             given = self._given()
-            weights = self._allowed(given)
+            allowed = self._allowed(given)
+            weights = self.hands.in_force(allowed, begins)
             self._write(self._decision(observation, begins, weights, given, ledger))
         except BaseException:
             self._state = before
             raise
         self._last, self._decisions = observation.step, self._decisions + 1
-        self._timeline.append((begins, weights))
+        # without what is set by hand: that may still change before the step comes
+        self._timeline.append((begins, allowed))
         while len(self._timeline) > 1 and self._timeline[1][0] <= self._last:
             del self._timeline[0]
         if alarm := self.strategy.remarks(self._state).get("alarm"):
@@ -217,6 +274,7 @@ class Mixture:
             "last": self._last,
             "decisions": self._decisions,
             "constraints": None if self.constraints is None else self.constraints.described,
+            "by_hand": self.hands.to_json(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -231,7 +289,7 @@ class Mixture:
         if not isinstance(state, Mapping) or state.get("version") != VERSION:
             raise InputError(f"the state of a mixture should be what Mixture.state_dict returned, version {VERSION}")
         now = self.state_dict()
-        state = {"constraints": None, **state}  # a state of a version that had none
+        state = {"constraints": None, "by_hand": [], **state}  # a state of a version that had none
         if missing := [name for name in now if name not in state]:
             raise InputError(f"the state of the mixture is damaged: it has no {missing[0]!r}; use another checkpoint")
         for name in ("sources", "strategy", "lag", "constraints"):
@@ -243,12 +301,14 @@ class Mixture:
             loaded = state_from_json(self.strategy.init(self.prior.copy()), state["state"])
             timeline = [(int(begins), self._checked(weights)) for begins, weights in state["pending"]]
             last, decisions = operator.index(state["last"]), operator.index(state["decisions"])
+            hands = Hands.from_json(state["by_hand"], self.sources)
         except InputError:
             raise
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise InputError(f"the state of the mixture is damaged ({error}); use another checkpoint") from error
         self._cut_log(decisions)
         self._state, self._timeline = loaded, timeline
+        self.hands.replace(hands)
         self._asked, self._last, self._decisions = -1, last, decisions
 
     def _check_observation(self, observation: Observation, begins: int) -> None:
@@ -286,8 +346,11 @@ class Mixture:
         self, observation: Observation, begins: int, weights: Array, given: Array, ledger: Ledger | None
     ) -> dict[str, Any]:
         line = {"decision": self._decisions, "begins": begins, "weights": weights.tolist()}
-        if self.constraints is not None:
-            line["strategy_weights"] = given.tolist()  # before the projection
+        by_hand = self.hands.at(begins).to_json()
+        if self.constraints is not None or by_hand:
+            line["strategy_weights"] = given.tolist()  # before the projection, and what is set by hand
+        if by_hand:
+            line["by_hand"] = by_hand
         line["entropy"] = entropy(weights)  # nats
         if remarks := self.strategy.remarks(self._state):
             line["remarks"] = remarks
@@ -318,42 +381,6 @@ class Mixture:
                 with atomic_write(self.log) as handle:
                     handle.writelines(kept)
         self._own_log = True
-
-
-class _Limits:
-    """Constraints resolved for the sources of a mixture: the set of allowed weights and how it is written down."""
-
-    def __init__(self, space: Polytope, described: dict[str, Any]) -> None:
-        self.space, self.described = space, described
-        self._last: tuple[Array, Array] | None = None
-
-    @classmethod
-    def of(cls, constraints: Any, sources: Any, names: tuple[str, ...], prior: Array) -> _Limits | None:
-        """Return the limits; None where everything is allowed. InputError, which names what is wrong, otherwise."""
-        if constraints is not None and not isinstance(constraints, Constraints):
-            raise InputError(f"constraints should be mixwright.Constraints, found {constraints!r}")
-        if constraints is None or constraints.empty:
-            return None
-        sizes = None
-        if constraints.max_epochs is not None:
-            if not isinstance(sources, Mapping):
-                raise InputError("max_epochs needs the rows of each source; give sources as {name: rows}")
-            sizes = [sources[name] for name in names]
-        space = constraints.allowed(names, sizes, prior)
-        described = constraints.to_json()
-        if sizes is not None:
-            described["sizes"] = [float(size) for size in sizes]
-        if constraints.max_distance is not None and constraints.prior is None:
-            described["prior"] = prior.tolist()
-        return cls(space, described)
-
-    def project(self, weights: Array) -> Array:
-        """Return the nearest allowed weights [k], read-only; those of the last call where the weights are the same."""
-        if self._last is None or not np.array_equal(self._last[0], weights):
-            nearest = project(weights, self.space)
-            nearest.flags.writeable = False
-            self._last = weights, nearest
-        return self._last[1]
 
 
 def _prior(prior: Any, sources: Any, names: tuple[str, ...]) -> Array:

@@ -10,7 +10,9 @@ import pytest
 
 pytest.importorskip("torch", reason="the loader needs torch")
 
-from streams import plan, take
+from streams import SIZES, plan, take
+
+from mixwright.steering.control import read_record
 
 SCRIPT = Path(__file__).with_name("training.py")
 STEPS = 60
@@ -69,3 +71,30 @@ def test_two_ranks_under_torchrun_one_of_them_killed_and_restarted(tmp_path):
         assert first + second == rows
         assert len(first) == len(second) == len(rows) // 2
     assert len(take(plan(), 1)[0].row) == 12
+
+
+@pytest.mark.slow
+def test_steered_ranks_with_workers_killed_and_resumed_have_the_rows_of_that_schedule(tmp_path):
+    names, two, whole = list(SIZES), tmp_path / "two", tmp_path / "whole"
+    first = f"- weights: {{{names[0]}: 0.3, {names[1]}: 0.7}}\n"
+    orders = {
+        10: first,
+        20: first + f"- pin: {{{names[2]}: 0.2, ",  # cut off
+        25: f"{first}- {{pin: {{nobody: 0.2}}}}\n- {{undo: true}}\n- {{pin: {{{names[2]}: 0.5}}, at: 45}}\n",
+    }
+    two.mkdir()
+    (two / "orders.json").write_text(json.dumps(orders))
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1")
+    finish(start(two, STEPS, 2, 41, launcher=launcher))
+    assert (two / "killed").exists()
+    record = read_record(two)
+    assert [line.get("at") for line in record] == [19, None, None, 34, 45]
+    whole.mkdir()
+    schedule = [{**line["order"], "at": line["at"]} for line in record if "at" in line]
+    (whole / "control.yaml").write_text(json.dumps(schedule) + "\n")
+    finish(start(whole, STEPS, 0))
+    halves = [logged(two, rank) for rank in (0, 1)]
+    assert [(step, a + b) for (step, a), (_, b) in zip(*halves, strict=True)] == [tuple(line) for line in logged(whole)]
+    shares = [sum(s == 2 for step, rows in logged(whole) if begin <= step < end for s, _ in rows)
+              for begin, end in ((19, 34), (45, 60))]  # fmt: skip
+    assert shares == [0, 15 * 12 // 2]

@@ -2,7 +2,7 @@
 A training that can be killed at any moment: rows are logged, and stream, mixture and log are one checkpoint.
 
 python training.py FOLDER STEPS WORKERS [KILL_AT]: under torchrun each rank has its own log, and rank 1 is killed once,
-at step KILL_AT.
+at step KILL_AT. FOLDER/orders.json, if it is there, has control files by the step after which each is written.
 """
 
 import contextlib
@@ -22,6 +22,8 @@ from streams import SIZES, plan, rows_of, sources
 from mixwright.files import write_json
 from mixwright.mixture import Mixture
 from mixwright.observation import Observation
+from mixwright.steering.control import Control, follow
+from mixwright.steering.orders import CONTROL
 from mixwright.strategy import Strategy
 from mixwright.stream.loader import MixtureLoader
 
@@ -62,6 +64,10 @@ def main(folder, steps, workers, kill_at=-1):
         saved = json.loads(checkpoint.read_text())
         loader.load_state_dict(saved["stream"])
         position = saved["logs"][rank]
+    control, orders = Control(folder, mixture), folder / "orders.json"
+    orders = json.loads(orders.read_text()) if orders.exists() else {}
+    first = saved["stream"]["plan"]["step"] if checkpoint.exists() else 0
+    follow(mixture, together(control.take(first) if rank == 0 else None, world)[0])
     with open(folder / f"rows{rank}.log", "ab") as log:
         log.truncate(position)
         log.seek(position)
@@ -77,6 +83,9 @@ def main(folder, steps, workers, kill_at=-1):
             counts = np.bincount([s for s, _ in seen], minlength=len(SIZES))
             loss = [np.mean([r for s, r in seen if s == i] or [0]) / 37 for i in range(len(SIZES))]
             mixture.observe(Observation(batch.step, len(seen), counts, loss=np.array(loss)))
+            if rank == 0 and str(batch.step) in orders:
+                (folder / CONTROL).write_text(orders[str(batch.step)])
+            follow(mixture, together(control.take(batch.step + 1) if rank == 0 else None, world)[0])
             if rank == 0:
                 write_json(checkpoint, {"stream": loader.state_dict(), "logs": [at for _, at in every]})
             together(None, world)

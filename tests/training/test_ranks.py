@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import load_file
 
 from mixwright.errors import InputError
+from mixwright.steering.control import read_record
 from mixwright.text import byte_tokenizer, write_tokens
 from mixwright.training.batches import Batches
 from mixwright.training.ranks import Ranks, started_ranks
@@ -82,6 +83,21 @@ def test_ranks_that_died_go_on_bit_by_bit(done, kind):
     assert stopped[2] == whole[2]
     for name, values in whole[1].items():
         np.testing.assert_array_equal(stopped[1][name], values)
+
+
+@pytest.mark.slow
+@on_ranks
+def test_ranks_that_were_steered_and_died_are_as_undisturbed_ones_with_that_schedule(done):
+    assert next(each for each in done[1] if each["name"] == "ddp steered")["codes"][0] == 3
+    assert [line["at"] for line in read_record(done[0] / "ddp steered")] == [5, 10]
+    steered, scheduled = trained(done, "ddp steered"), trained(done, "ddp scheduled")
+    assert steered[0] == scheduled[0]
+    assert steered[2] == scheduled[2]
+    for name, values in scheduled[1].items():
+        np.testing.assert_array_equal(steered[1][name], values)
+    assert [line.get("by_hand", {}).get("pins") for line in steered[0]] == [None, {"abc": 0.25}, {"abc": 0.25}]
+    assert [line["weights"][0] for line in steered[0]][1:] == pytest.approx([0.25] * 2)
+    assert trained(done, "ddp")[2] != steered[2]
 
 
 @pytest.mark.slow

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 
 from mixwright import PiKE
+from mixwright.steering.control import read_record
+from mixwright.steering.orders import Order, add_order, write_orders
 from mixwright.text import TokenStore, byte_tokenizer
 from mixwright.training.language_model import train
 from mixwright.training.ranks import started_ranks
@@ -34,7 +36,11 @@ TRAININGS = (
     ("fsdp2 stopped", "fsdp2", 2, 1, 0),
     ("ddp stopped again", "ddp", 2, 1, 7),
     ("ddp stopped again", "ddp", 1, 1, 0),
+    ("ddp steered", "ddp", 2, 1, 7),
+    ("ddp steered", "ddp", 2, 1, 0),
+    ("ddp scheduled", "ddp", 2, 1, 0),
 )
+ORDERS = {3: {"pin": {"abc": 0.25}}, 7: {"weights": {"abc": 0.25, "digits": 0.75}, "at": 10}}  # by the step before
 
 
 def evaluate(model):
@@ -52,10 +58,16 @@ def work(tokens, folder, kind, accumulate, stop):
     )  # fmt: skip
 
     def progress(stage, done, total, note):
+        if folder.name == "ddp steered" and done in ORDERS:
+            add_order(folder, Order.of(ORDERS[done]), list(stores))
         if done == stop:
             os._exit(STOPPED)
 
     with started_ranks(kind) as ranks:
+        if folder.name == "ddp scheduled" and ranks.main:
+            folder.mkdir()
+            schedule = [{**line["order"], "at": line["at"]} for line in read_record(folder.parent / "ddp steered")]
+            write_orders(folder, map(Order.of, schedule))
         strategy = PiKE(rule="restoring")
         train(SPEC, stores, strategy, settings, folder, byte_tokenizer(), progress, evaluate, ranks=ranks)
         if folder.name == "ddp":

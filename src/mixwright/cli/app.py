@@ -16,6 +16,7 @@ from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import guarded
 from mixwright.cli.replay import replay
 from mixwright.cli.runs import add_runs, open_report, show_run
+from mixwright.cli.steer import steer
 from mixwright.cli.tables.search import print_mixture
 from mixwright.cli.wrong_paths import check_shown
 from mixwright.version import __version__
@@ -122,6 +123,7 @@ def report(
         open_report(output, run, open_it)
 
 
+app.command(help=help_texts.STEER)(steer)
 app.command(help=help_texts.REPLAY)(replay)
 app.command(help=help_texts.CITE)(cite)
 add_formats(app)

@@ -244,6 +244,22 @@ Examples:
   mixwright prefer train --schema > prefer.schema.json
 """
 
+STEER = """
+Change the weights of a training under way.
+
+RUN is the folder of a run of mixwright train. The change is added to control.yaml there. The training reads it between
+two steps, writes down the step from which it holds (steering.jsonl), and follows it at that step again if it is killed
+and resumed. Without a change, the orders so far are shown, and what the run made of them.
+
+\b
+Examples:
+  mixwright steer runs/first --pin code=0.2
+  mixwright steer runs/first --weights code=0.3,books=0.7 --at 5000
+  mixwright steer runs/first --undo
+  mixwright steer runs/first --strategy '{name: ODM}'
+  mixwright steer runs/first
+"""
+
 REPLAY = """
 Show the weights that another strategy would have given on the observations of a run.
 

@@ -35,13 +35,13 @@ def replay(
         from mixwright.strategies import from_config
 
         log = read_decisions(run)
-        made = from_config(_config(strategy), log.sources)
+        made = from_config(strategy_of_text(strategy), log.sources)
         weights = replayed_weights(log, made)
         output.json(_result(log, repr(made), weights))
         output.show(lambda console: _print(console, log, repr(made), weights))
 
 
-def _config(text: str) -> Any:
+def strategy_of_text(text: str) -> Any:
     """Return what was given after --strategy: a name, or a mapping."""
     import yaml
 

@@ -115,8 +115,8 @@ def thinned(items: Sequence[Any], most: int) -> list[int]:
 def weights_course(
     summary: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]], shown: Mapping[int, ShownSource], words: str
 ) -> list[dict[str, Any]]:
-    """Return the weights by the step from which they act; nothing where they were fixed."""
-    if not decisions or summary["fixed"]:
+    """Return the weights by the step from which they act; nothing where they were fixed and stayed."""
+    if not decisions or (summary["fixed"] and not summary.get("steering")):
         return []
     first = decisions[0]["observation"].get("planned") or decisions[0].get("run", {}).get("prior")
     acted = [(float(line["begins"]), line["weights"]) for line in decisions if line["begins"] < summary["steps"]]
@@ -134,6 +134,8 @@ def decision_log(decisions: Sequence[Mapping[str, Any]], names: Sequence[str]) -
     rows = []
     for i, line in enumerate(decisions):
         remarks = dict(line.get("remarks", {}))
+        if by_hand := line.get("by_hand"):
+            remarks = {"by hand": ", ".join(by_hand), **remarks}
         if i not in kept and not remarks.get("alarm"):
             continue
         top = sorted(range(len(names)), key=lambda j: -line["weights"][j])[:6]
@@ -144,7 +146,7 @@ def decision_log(decisions: Sequence[Mapping[str, Any]], names: Sequence[str]) -
                 "begins": line["begins"],
                 "entropy": line.get("entropy"),
                 "weights": weights + (", …" if len(names) > len(top) else ""),
-                "limited": line.get("strategy_weights") not in (None, line["weights"]),
+                "limited": not by_hand and line.get("strategy_weights") not in (None, line["weights"]),
                 "remarks": "; ".join(f"{key}: {value}" for key, value in remarks.items()),
             }
         )

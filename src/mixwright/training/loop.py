@@ -18,6 +18,7 @@ from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error, file_fingerprint, fingerprint, write_json
 from mixwright.mixture import Mixture
+from mixwright.steering.control import RECORD, Control, follow
 from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
@@ -28,7 +29,7 @@ from mixwright.training.ranks import Ranks, whole
 from mixwright.training.reference import Reference, ReferenceLosses, check_reference
 from mixwright.training.result import DivergedError, TrainingResult
 from mixwright.training.settings import TrainingSettings, described, learning_rate_at
-from mixwright.training.step import Gradient, StepLosses, Stepper, low_precision, no_losses
+from mixwright.training.step import Asked, Gradient, StepLosses, Stepper, low_precision, no_losses
 from mixwright.watching.statistics import FIELDS, SampledStatistics, level_for
 from mixwright.watching.watcher import ROWS, Measure, Watcher, excess_means, row_means
 
@@ -68,6 +69,7 @@ class LanguageModelLoop:
 
     metrics: IO[bytes] = field(init=False)
     watcher: Watcher | None = field(init=False, default=None)
+    control: Control | None = field(init=False, default=None)  # of the rank that reads it
     batches: Batches = field(init=False)
     model: Any = field(init=False)
     stepper: Stepper = field(init=False)
@@ -141,6 +143,7 @@ class LanguageModelLoop:
             self.scored = self._reference_losses()
             self.stepper = Stepper(outer, settings, self.ranks, len(self.stores), statistics, self.scored)
             self._resume(anew)
+            self._steer()
             path: Path | str = self.folder / "metrics.jsonl" if self.ranks.main else os.devnull
             with open(path, "ab") as self.metrics, torch.random.fork_rng():
                 self._loop()
@@ -184,6 +187,15 @@ class LanguageModelLoop:
             # lines after the checkpoint are of steps that come again
             os.truncate(self.folder / "metrics.jsonl", position["metrics"])
 
+    def _steer(self) -> None:
+        """Let every rank follow what was ordered by hand."""
+        if self.watcher is None:
+            return
+        mixture = self.watcher.mixture
+        if self.control is None and self.ranks.main:
+            self.control = Control(self.folder, mixture)
+        follow(mixture, self.ranks.shared(self.control.take(self.step) if self.control else None))
+
     def _position(self, anew: bool) -> dict[str, Any] | None:
         """Return where the checkpoint of this training is; None, with an empty folder, if there is none."""
         position, metrics = read_position(self._checkpoint), self.folder / "metrics.jsonl"
@@ -207,6 +219,8 @@ class LanguageModelLoop:
         # a metrics file that is too short belongs to something else
         if position is not None and position["fingerprint"] == name and length >= position["metrics"]:
             return position
+        if position is not None and position["fingerprint"] != name:
+            (self.folder / RECORD).unlink(missing_ok=True)
         self._checkpoint.unlink(missing_ok=True)
         metrics.unlink(missing_ok=True)
         (self.folder / _DECISIONS).unlink(missing_ok=True)
@@ -235,9 +249,7 @@ class LanguageModelLoop:
                 if self.step == self.settings.steps:
                     break
                 batch = self.batches.next()
-                found = self.stepper.gradient(
-                    self.step, batch, time.monotonic() - saved >= self.settings.checkpoint_seconds
-                )
+                found = self.stepper.gradient(self.step, batch, self._request(saved))
                 # from here the model and the counters may disagree: an interruption must not save them
                 whole_step = False
                 self._take(found)
@@ -246,8 +258,10 @@ class LanguageModelLoop:
                     self.watcher.add(np.array([*found.losses[:2], *excess]), batch.weights)
                     self.watcher.observe(self.step - 1, self.model, self.batches.ledger)
                     self.model.train()
+                if Asked.STEER in found.asked:
+                    self._steer()
                 whole_step = True
-                if found.asked:
+                if Asked.SAVE in found.asked:
                     self._save()
                     saved = time.monotonic()
                 if self.progress and self.ranks.main:
@@ -260,6 +274,12 @@ class LanguageModelLoop:
                 self._save()
             raise
         self._clock()
+
+    def _request(self, saved: float) -> Asked:
+        """Return what this rank asks for after the next step; `saved`: when the last checkpoint was written."""
+        steer = Asked.STEER if self.control is not None and self.control.changed() else Asked.NOTHING
+        due = time.monotonic() - saved >= self.settings.checkpoint_seconds
+        return steer | Asked.SAVE if due else steer
 
     def _take(self, found: Gradient) -> None:
         """Apply the gradient, or skip it, and write down the step."""

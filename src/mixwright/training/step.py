@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Flag
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +60,14 @@ def no_losses(k: int) -> StepLosses:
     return StepLosses(np.zeros(k), np.zeros(k), np.zeros(k))
 
 
+class Asked(Flag):
+    """What rank 0 asks of all ranks after a step: a checkpoint, or to follow what was ordered by hand."""
+
+    NOTHING = 0
+    SAVE = 1
+    STEER = 2
+
+
 class Gradient(NamedTuple):
     """
     What a step found.
@@ -70,7 +79,7 @@ class Gradient(NamedTuple):
     losses: StepLosses
     excess: Array
     norm: float
-    asked: bool
+    asked: Asked
 
     @property
     def finite(self) -> bool:
@@ -113,7 +122,7 @@ class Stepper:
         if statistics is not None:
             statistics.attach(model)
 
-    def gradient(self, step: int, batch: TokenBatch, ask: bool = False) -> Gradient:
+    def gradient(self, step: int, batch: TokenBatch, ask: Asked = Asked.NOTHING) -> Gradient:
         """
         Leave a step's gradient, clipped, in the parameters.
 
@@ -137,11 +146,11 @@ class Stepper:
             losses, excess = losses.plus(own), excess + above
         # FSDP2 has a part of the norm on each rank; `whole` adds them up
         norm = float(whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)))
-        asked = np.array([float(ask and self._ranks.main)])
+        asked = np.array([float(ask.value if self._ranks.main else 0)])
         # losses and the request go in one sum: ranks meet once a step
         found = self._ranks.sum(np.concatenate([*losses, excess, asked]))
         *parts_of_losses, excess = np.split(found[:-1], 4)
-        return Gradient(StepLosses(*parts_of_losses), excess, norm, bool(found[-1]))
+        return Gradient(StepLosses(*parts_of_losses), excess, norm, Asked(int(found[-1])))
 
     def update(self, rate: float) -> None:
         """Apply the gradient with a learning rate."""

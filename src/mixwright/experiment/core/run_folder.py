@@ -101,3 +101,23 @@ def _leaves(value: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]
     for name, inner in value.items():
         found |= _leaves(inner, (*key, str(name)))
     return found
+
+
+def trained_sources(folder: Path) -> list[str]:
+    """
+    Return the sources of a training that is under way in a folder, or will be.
+
+    Raises
+    ------
+    InputError
+        The folder holds no run of `mixwright train`, or one that is finished.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} should be the folder of a run of mixwright train, found no such folder")
+    command, sources = command_of(folder), _values(folder / "config.yaml").get("sources")
+    if command != "train" or not isinstance(sources, dict):
+        found = f"one of mixwright {command}" if command else "no config.yaml of a run"
+        raise InputError(f"{folder} should be the folder of a run of mixwright train, found {found}")
+    if (folder / "summary.json").exists():
+        raise InputError(f"{folder} holds a finished training, which cannot be steered any more; start another one")
+    return [str(name) for name in sources]

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error, fingerprint, write_json
+from mixwright.steering.orders import CONTROL
 
 _VERSION = 1  # of the stages' results; a change makes every stage start again
 _MARK = ".mixwright-run"  # a folder with this file is a run, and what is in it is ours
@@ -202,9 +203,9 @@ def _at_work(folder: Path) -> InputError:
 
 
 def _left_by_us(path: Path) -> bool:
-    """Whether a path in a folder without the mark is what a command that was killed early leaves."""
+    """Whether a path in a folder without the mark is of a command that was killed early, or is orders for a run."""
     temporary = path.name.startswith(".") and path.name.endswith(".tmp")
-    return path.name == _LOCK or temporary or (path.name == "data" and (path / "begin.json").is_file())
+    return path.name in (_LOCK, CONTROL) or temporary or (path.name == "data" and (path / "begin.json").is_file())
 
 
 def _write_text(path: Path, text: str) -> None:

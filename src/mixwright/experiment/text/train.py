@@ -40,6 +40,8 @@ from mixwright.experiment.text.source_files import check_sources, remember_check
 from mixwright.experiment.text.train_config import TrainConfig
 from mixwright.files import fingerprint
 from mixwright.mixture_file import MixtureFile
+from mixwright.steering.control import read_record
+from mixwright.steering.words import steering_notes
 from mixwright.strategies import Static
 from mixwright.strategy import Strategy
 from mixwright.text import TokenStore, load_tokenizer
@@ -141,7 +143,9 @@ class TextTrainingRun(Run[TrainConfig]):
         losses = {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}
         summary = self._summary(trained, losses, self.held.accuracy(model))
         epochs = {line["source"]: line["epochs"] for line in trained.ledger["sources"]}
-        return {**summary, "notes": [*trained.notes, *self._notes(), *repeats("the training", epochs)]}
+        record = read_record(self.folder)
+        notes = [*steering_notes(record), *trained.notes, *self._notes(), *repeats("the training", epochs)]
+        return {**summary, **({"steering": record} if record else {}), "notes": notes}
 
     def _open(self) -> None:
         """Open what rank 0 prepared."""

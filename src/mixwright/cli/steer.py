@@ -1,0 +1,108 @@
+"""The command `mixwright steer`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from mixwright.cli.options import Json, Quiet, output_of
+from mixwright.cli.output import guarded
+from mixwright.cli.replay import strategy_of_text
+from mixwright.cli.tables.parts import Column, print_line, print_table, print_title
+from mixwright.errors import InputError
+from mixwright.steering.control import read_record
+from mixwright.steering.orders import CONTROL, Order, add_order, read_orders
+from mixwright.steering.words import order_words
+
+_SHARES = "SOURCE=SHARE,..."
+
+
+def steer(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run of mixwright train.")],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar=_SHARES, help="Weights in place of the strategy's; strategy: those of the strategy again."
+        ),
+    ] = None,
+    pin: Annotated[
+        str | None, typer.Option(metavar=_SHARES, help="Hold sources at shares; the strategy goes on over the rest.")
+    ] = None,
+    unpin: Annotated[
+        list[str] | None, typer.Option(metavar="SOURCE", help="Let a pinned source go; may be repeated.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(metavar="STRATEGY", help="Another strategy, as for mixwright replay.")
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Undo the last order that is not undone.")] = False,
+    at: Annotated[
+        int | None, typer.Option(min=0, help="The first step of the change. Default: as soon as the run can.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Parse and do `mixwright steer`."""
+    output = output_of(context, quiet, as_json)
+    with guarded(output):
+        from mixwright.experiment.core.run_folder import trained_sources
+
+        names = trained_sources(run)
+        values: dict[str, Any] = {
+            "weights": weights if weights in (None, "strategy") else _shares(weights, "--weights"),
+            "pin": None if pin is None else _shares(pin, "--pin"),
+            "unpin": unpin or None,
+            "strategy": None if strategy is None else strategy_of_text(strategy),
+            "undo": undo or None,
+        }
+        given = [name for name, value in values.items() if value is not None]
+        if len(given) > 1:
+            raise InputError(f"give one change at a time, found {' and '.join(f'--{name}' for name in given)}")
+        if not given and at is not None:
+            raise InputError("--at needs a change; give --weights, --pin, --unpin, --strategy or --undo")
+        if given:
+            add_order(run, Order(given[0], values[given[0]], at), names)
+        lines = _account(run)
+        output.json({"control": str((run / CONTROL).resolve()), "orders": lines})
+        output.show(lambda console: _print(console, run, lines))
+
+
+def _shares(text: str | None, option: str) -> dict[str, float]:
+    """Return the shares in a text such as code=.3,books=.7."""
+    found: dict[str, float] = {}
+    for part in (text or "").split(","):
+        name, _, share = part.rpartition("=")
+        try:
+            number = float(share)
+        except ValueError:
+            number = float("nan")
+        if not name.strip() or number != number or name.strip() in found:
+            raise InputError(f"{option} should be shares such as code=0.3,books=0.7, found {text!r}")
+        found[name.strip()] = number
+    return found
+
+
+def _account(run: Path) -> list[dict[str, Any]]:
+    """Return what the run took from its control file, and then the orders that it has not read yet."""
+    record = read_record(run)
+    waiting = read_orders(run)[sum("order" in line for line in record) :]
+    return [*record, *({"order": order.to_json()} for order in waiting)]
+
+
+def _state(line: Mapping[str, Any]) -> str:
+    if "ignored" in line:
+        return f"ignored: {line['ignored']}"
+    return f"holds from step {line['at']}" if "at" in line else "the run has not read it yet"
+
+
+def _print(console: Console, run: Path, lines: list[dict[str, Any]]) -> None:
+    print_title(console, f"Orders for {run}")
+    if not lines:
+        print_line(console, "note", "there are none; see mixwright steer --help")
+        return
+    rows = [[order_words(line["order"]) if "order" in line else "(not read)", _state(line)] for line in lines]
+    print_table(console, ["order", Column("what the run does", words=True)], rows)

@@ -1,0 +1,160 @@
+"""Orders for a run under way, one after another, and the file in the run folder that holds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mixwright.checks import whole_number
+from mixwright.errors import InputError, missing_extra
+from mixwright.files import atomic_write
+from mixwright.steering.hand import Hand
+
+CONTROL = "control.yaml"
+ACTIONS = ("weights", "pin", "unpin", "strategy", "undo")
+_HEAD = "# Orders for the run in this folder (mixwright steer). Add new ones at the end.\n"
+
+
+@dataclass(frozen=True)
+class Order:
+    """
+    One change: an action, what it is given, and the step from which it holds (None: the next one that is free).
+
+    The actions are weights ({source: share}, or "strategy": those of the strategy again), pin ({source: share}), unpin
+    (a list of sources), strategy (a name or a configuration) and undo (True: the last order that is not undone).
+    """
+
+    action: str
+    value: Any
+    at: int | None = None
+
+    @classmethod
+    def of(cls, values: Any) -> Order:
+        """Return the order in a mapping such as {pin: {code: .2}, at: 500}; InputError if it holds none."""
+        given = [key for key in ACTIONS if isinstance(values, Mapping) and key in values]
+        if len(given) != 1 or set(values) - {*given, "at"}:
+            raise InputError(
+                f"an order should be a mapping with one of {', '.join(ACTIONS)}, and perhaps at, found {values!r:.200}"
+            )
+        try:
+            # as the record has it: texts for keys, and nothing that JSON has no word for
+            value = json.loads(json.dumps(values[given[0]], allow_nan=False))
+        except (TypeError, ValueError):
+            raise InputError(f"an order should hold names and finite numbers, found {values!r:.200}") from None
+        at = values.get("at")
+        return cls(given[0], value, None if at is None else whole_number(at, "at", 0))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the order as `of` reads it."""
+        return {self.action: self.value, **({} if self.at is None else {"at": self.at})}
+
+    def applied(self, before: Sequence[Hand], names: Sequence[str]) -> list[Hand]:
+        """
+        Return what is set by hand after this order.
+
+        Parameters
+        ----------
+        before
+            What was set after each earlier order that is not undone, the last one at the end.
+        names
+            The sources.
+
+        Raises
+        ------
+        InputError
+            The order is not right for the sources or for what is set.
+        """
+        hand = before[-1]
+        if self.action == "undo":
+            if self.value is not True or len(before) == 1:
+                raise InputError("undo should be true and come after an order, found nothing to undo")
+            return list(before[:-1])
+        if self.action == "weights":
+            new = hand.weighed(None if self.value == "strategy" else _shares(self.value, "weights"), names)
+        elif self.action == "pin":
+            new = hand.pinned(_shares(self.value, "pin"), names)
+        elif self.action == "unpin":
+            new = hand.unpinned(self.value if isinstance(self.value, list) else [self.value])
+        else:
+            new = hand.directed(self.value, names)
+        return [*before, new]
+
+
+def orders_in(text: str, where: str) -> list[Order]:
+    """
+    Return the orders in the text of a control file: a list of them, or one.
+
+    Raises
+    ------
+    InputError
+        The text is cut off (it should end with a line break), is not YAML, or holds something else.
+    """
+    try:
+        import yaml
+    except ImportError:
+        raise missing_extra("yaml", "cli") from None
+    if text and not text.endswith("\n"):
+        raise InputError(f"{where} should end with a line break, found {text[-20:]!r}; is it written only in part?")
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{where} should be YAML, found what is not ({' '.join(str(error).split())})") from None
+    listed = values if isinstance(values, list) else [] if values is None else [values]
+    return [Order.of(each) for each in listed]
+
+
+def read_orders(folder: Path) -> list[Order]:
+    """Return the orders of a run folder, none if it has no control file; InputError as from `orders_in`."""
+    path = folder / CONTROL
+    try:
+        return orders_in(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
+
+
+def write_orders(folder: Path, orders: Iterable[Order]) -> None:
+    """Write the control file of a run folder, atomically."""
+    import yaml
+
+    lines = [yaml.safe_dump([order.to_json()], default_flow_style=None, sort_keys=False) for order in orders]
+    with atomic_write(folder / CONTROL) as handle:
+        handle.write(_HEAD + "".join(lines))
+
+
+def add_order(folder: Path, order: Order, names: Sequence[str]) -> None:
+    """
+    Add an order to the control file of a run; InputError if it does not fit, and the file is then as it was.
+
+    Parameters
+    ----------
+    folder, names
+        The run folder and the run's sources.
+    order
+        What is added.
+    """
+    orders, set_so_far, last = read_orders(folder), [Hand()], 0
+    for each in [*orders, order]:
+        if each.at is not None and each.at < last:
+            if each is order:
+                raise InputError(
+                    f"an order should begin at the step of the one before it ({last}) or later, found {each.at}"
+                )
+            continue
+        try:
+            set_so_far, last = each.applied(set_so_far, names), each.at or last
+        except InputError:
+            # the training has ignored such an order, too
+            if each is order:
+                raise
+    write_orders(folder, [*orders, order])
+
+
+def _shares(value: Any, what: str) -> Mapping[str, float]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{what} should be shares by source, such as {{code: 0.3, books: 0.7}}, found {value!r}")
+    return value

@@ -1,0 +1,30 @@
+"""Orders in words, for pages and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_MOST = 8  # sources that are named
+
+
+def order_words(order: Mapping[str, Any]) -> str:
+    """Return an order, as `Order.to_json` gives it, in words."""
+    action, value = next((key, order[key]) for key in order if key != "at")
+    if action == "undo":
+        return "undo"
+    if isinstance(value, Mapping) and action in ("weights", "pin"):
+        shares = [f"{name} {share:g}" for name, share in list(value.items())[:_MOST]]
+        return f"{action} {', '.join(shares)}{', …' if len(value) > _MOST else ''}"
+    if isinstance(value, list):
+        return f"{action} {', '.join(map(str, value))}"
+    return f"{action} {value}"
+
+
+def steering_notes(record: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return sentences on what was changed by hand in a run, from the record of its control file."""
+    followed = [f"{order_words(line['order'])} (from step {line['at']})" for line in record if "at" in line]
+    notes = [f"changed by hand in the run: {'; '.join(followed)}"] if followed else []
+    if ignored := [line["ignored"] for line in record if "ignored" in line]:
+        notes.append(f"{len(ignored)} of the changes by hand were ignored; the last: {ignored[-1]}")
+    return notes

@@ -1,0 +1,135 @@
+"""The control file: read between steps, recorded before it is followed, ignored with an alarm if it is wrong."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from mixwright import Mixture, Static
+from mixwright.errors import AlarmWarning, InputError
+from mixwright.steering.control import Control, follow, read_record
+from mixwright.steering.orders import CONTROL, Order, add_order, read_orders
+
+NAMES = ("code", "books", "web")
+
+
+@pytest.fixture
+def mixture():
+    return Mixture(NAMES, Static([0.5, 0.3, 0.2]), lag=4)
+
+
+def steered(folder, mixture, control, step, text=None):
+    """Let the training look into the control file before a step."""
+    if text is not None:
+        (folder / CONTROL).write_text(text)
+    follow(mixture, control.take(step))
+
+
+def order(folder, **values):
+    add_order(folder, Order.of(values), NAMES)
+
+
+def test_orders_hold_from_a_step_that_is_not_planned_ahead(tmp_path, mixture):
+    control = Control(tmp_path, mixture)
+    assert not control.changed()
+    order(tmp_path, weights={"code": 0.3, "books": 0.7})
+    assert control.changed()
+    steered(tmp_path, mixture, control, 10)
+    assert not control.changed()
+    np.testing.assert_array_equal(mixture.weights_for(13), [0.5, 0.3, 0.2])
+    np.testing.assert_array_equal(mixture.weights_for(14), [0.3, 0.7, 0.0])
+    order(tmp_path, pin={"web": 0.2}, at=20)
+    order(tmp_path, undo=True, at=30)
+    order(tmp_path, undo=True)
+    steered(tmp_path, mixture, control, 14)
+    np.testing.assert_allclose(mixture.weights_for(20), [0.24, 0.56, 0.2])
+    np.testing.assert_array_equal(mixture.weights_for(30), [0.5, 0.3, 0.2])  # both undone: the last of a step counts
+    assert [line["at"] for line in read_record(tmp_path)] == [14, 20, 30, 30]
+
+
+def test_a_run_that_goes_on_follows_each_order_at_the_same_step(tmp_path, mixture):
+    control = Control(tmp_path, mixture)
+    steered(tmp_path, mixture, control, 10, "- {pin: {code: 0.2}}\n- {unpin: code, at: 40}\n")
+    for old in (None, mixture.state_dict()):  # a checkpoint from before the order, and one from after it
+        again = Mixture(NAMES, Static([0.5, 0.3, 0.2]), lag=4)
+        if old is not None:
+            again.load_state_dict(old)
+        follow(again, Control(tmp_path, again).take(3))
+        assert list(again.hands) == list(mixture.hands)
+    assert [line["at"] for line in read_record(tmp_path)] == [14, 40]
+
+
+def test_orders_that_were_there_before_the_first_step_may_hold_from_it(tmp_path, mixture):
+    (tmp_path / CONTROL).write_text("weights: {web: 1.0}\n")
+    follow(mixture, Control(tmp_path, mixture).take(0))
+    np.testing.assert_array_equal(mixture.weights_for(0), [0, 0, 1])
+
+
+BAD = {
+    "cut off": "- weights: {code: 0.3, boo",
+    "cut off within a number": "- pin: {code: 0.2}\n  at: 5",
+    "not YAML": "- weights: {code: 0.3\n",
+    "another action": "- {wieghts: {code: 1.0}}\n",
+    "two actions": "- {pin: {code: 0.1}, unpin: [code]}\n",
+    "bytes": b"\xff\xfe- pin",
+    "not finite": "- weights: {code: .nan, web: 1}\n",
+    "unknown source": "- weights: {coed: 1.0}\n",
+    "off the simplex": "- weights: {code: 0.5, books: 0.6}\n",
+    "a step that is past": "- {pin: {code: 0.1}, at: 3}\n",
+    "nothing to undo": "- undo: true\n",
+    "no shares": "- pin: code\n",
+    "no strategy": "- strategy: pikee\n",
+}
+
+
+@pytest.mark.parametrize("text", BAD.values(), ids=BAD)
+def test_what_is_wrong_is_ignored_with_one_alarm_and_may_be_corrected(tmp_path, mixture, text):
+    control = Control(tmp_path, mixture)
+    (tmp_path / CONTROL).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.warns(AlarmWarning) as said:
+        steered(tmp_path, mixture, control, 10)
+    assert len(said) == 1
+    assert len(list(mixture.hands)) == 0
+    assert "ignored" in read_record(tmp_path)[-1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        steered(tmp_path, mixture, control, 11)  # said once
+        steered(tmp_path, mixture, control, 12, "- pin: {code: 0.2}\n")
+    np.testing.assert_allclose(mixture.weights_for(16), [0.2, 0.48, 0.32])
+
+
+def test_a_wrong_order_does_not_stop_those_after_it(tmp_path, mixture):
+    control = Control(tmp_path, mixture)
+    with pytest.warns(AlarmWarning, match="an order in .* is ignored: .*'nobody'"):
+        steered(tmp_path, mixture, control, 10, "- pin: {nobody: 0.1}\n- pin: {nobody: 0.1}\n- pin: {code: 0.2}\n")
+    assert [at for at, _ in mixture.hands] == [14]
+    order(tmp_path, unpin=["code"])
+    steered(tmp_path, mixture, control, 20)
+    assert [at for at, _ in mixture.hands] == [14, 24]
+
+
+def test_an_order_that_is_followed_cannot_be_rewritten(tmp_path, mixture):
+    control = Control(tmp_path, mixture)
+    steered(tmp_path, mixture, control, 10, "- pin: {code: 0.2}\n")
+    with pytest.warns(AlarmWarning, match="order 1 of .* should stay"):
+        steered(tmp_path, mixture, control, 20, "- pin: {code: 0.3}\n")
+    assert [at for at, _ in mixture.hands] == [14]
+    (tmp_path / CONTROL).unlink()
+    steered(tmp_path, mixture, control, 30)
+    assert [at for at, _ in mixture.hands] == [14]
+
+
+def test_a_wrong_order_is_refused_by_the_command_and_the_file_stays(tmp_path):
+    order(tmp_path, pin={"code": 0.2}, at=50)
+    before = (tmp_path / CONTROL).read_bytes()
+    for values, said in (
+        ({"pin": {"coed": 0.2}}, "did you mean 'code'"),
+        ({"unpin": ["web"]}, "'web' is not pinned; pinned: code"),
+        ({"weights": {"web": 0.5}}, "sum to 1, found web: 0.5"),
+        ({"weights": {"web": 1.0}}, "pinned at 0.2"),
+        ({"undo": True, "at": 40}, r"step of the one before it \(50\) or later, found 40"),
+    ):
+        with pytest.raises(InputError, match=said):
+            order(tmp_path, **values)
+    assert (tmp_path / CONTROL).read_bytes() == before
+    assert [o.to_json() for o in read_orders(tmp_path)] == [{"pin": {"code": 0.2}, "at": 50}]
