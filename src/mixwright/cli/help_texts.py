@@ -125,6 +125,29 @@ Examples:
   mixwright runs collect plan.csv export.parquet --losses "eval/*" --key run_name --out runs.csv
 """
 
+RUNS_TRAIN = """
+Train the runs of a plan, and write them with their losses: a table for `mixwright runs fit`.
+
+CONFIG is the YAML file of a comparison without arms: sources, targets, model and budgets. Every run is trained as an
+arm of a comparison; repeats get another seed. If the command is stopped, run it again to resume.
+
+\b
+Example:
+  mixwright runs train plan.csv train.yaml --run runs/plan --out runs.csv
+"""
+
+RUNS_CONFIRM = """
+Train what a fit proposed beside the best measured run, natural and uniform weights, and say which is better.
+
+FIT is the folder of a finished `mixwright runs fit`; its predictions were written before. CONFIG is the YAML file that
+the runs of the table were trained with. The seeds are other ones than those of the runs, the same for every mixture.
+Writes confirmed.json with the error of each prediction.
+
+\b
+Example:
+  mixwright runs confirm runs/fit train.yaml --run runs/confirm --seeds 3
+"""
+
 COMPARE = """
 Train several mixtures with the same seeds and budgets, and say which is better and how sure that is.
 

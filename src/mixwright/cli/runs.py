@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mixwright.cli import help_texts, likelihoods, run_tables
+from mixwright.cli import help_texts, likelihoods, run_tables, run_trainings
 from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import Output, guarded, open_page
 from mixwright.experiment.kinds import KINDS, of_summary
@@ -74,6 +74,7 @@ def add_runs(app: typer.Typer) -> None:
             app.add_typer(groups[group])
         groups[group].command(name, help=_HELP[command].text)(_made(command))
     run_tables.add_plans(groups["runs"])
+    run_trainings.add_trainings(groups["runs"])
 
 
 def _made(command: str) -> Callable[..., None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,16 @@ def collect(
         raise InputError(f"{metrics}: {error}") from error
     _write(Path(out), columns)
     return table, missing
+
+
+def fill(plan: Columns, losses: Mapping[str, Mapping[str, float]], out: Path | str) -> RunTable:
+    """Write the columns of a plan with {run: {target: loss}} of every run, and return the table."""
+    runs = [str(name) for name in plan["run"]]
+    targets = list(dict.fromkeys(target for own in losses.values() for target in own))
+    columns = {**plan, **{f"loss:{target}": [losses[run][target] for run in runs] for target in targets}}
+    table = RunTable.from_frame(columns)
+    _write(Path(out), columns)
+    return table
 
 
 def _finished(

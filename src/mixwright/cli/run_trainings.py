@@ -1,0 +1,95 @@
+"""The commands `mixwright runs train` and `mixwright runs confirm`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from mixwright.cli import help_texts
+from mixwright.cli.options import Json, Quiet, command_line, output_of
+from mixwright.cli.output import guarded
+from mixwright.cli.tables.parts import print_line, print_table, print_title
+from mixwright.report.words import digits_of, number, percent, signed, span
+
+_Plan = Annotated[Path, typer.Argument(metavar="PLAN", help="The .csv file that runs plan wrote.")]
+_Fit = Annotated[Path, typer.Argument(metavar="FIT", help="The folder of a finished runs fit.")]
+_Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="The YAML file of a comparison without arms: sources, targets, model.")
+]
+_Table = Annotated[Path, typer.Option("--out", help="The table: a .csv file; one that exists is written over.")]
+_Seeds = Annotated[int, typer.Option("--seeds", min=2, help="Trainings of each mixture.")]
+
+
+def add_trainings(group: typer.Typer) -> None:
+    """Add the commands that train to the group `mixwright runs`."""
+    group.command("train", help=help_texts.RUNS_TRAIN)(train_runs)
+    group.command("confirm", help=help_texts.RUNS_CONFIRM)(confirm_fit)
+
+
+def train_runs(
+    context: typer.Context,
+    plan: _Plan,
+    config: _Config,
+    run: Annotated[Path, typer.Option("--run", help="Folder of the trainings.")] = Path("runs/plan"),
+    out: _Table = Path("runs.csv"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Parse and do `mixwright runs train`."""
+    output = output_of(context, quiet, as_json)
+    with guarded(output):
+        from mixwright.experiment.runs.training import train_plan
+
+        with output.bars() as progress:
+            table = train_plan(plan, config, run, out, progress, command_line())
+        output.json({"table": str(out.resolve()), "runs": table.n, "targets": list(table.targets)})
+
+        def show(console: Console) -> None:
+            print_line(console, "trained", f"{table.n} runs, {len(table.targets)} targets")
+            print_line(console, "table", str(out.resolve()))
+            print_line(console, "next", f"mixwright runs fit {out} --target {table.targets[0]}")
+
+        output.show(show)
+
+
+def confirm_fit(
+    context: typer.Context,
+    fit: _Fit,
+    config: _Config,
+    run: Annotated[Path, typer.Option("--run", help="Folder of the comparison.")] = Path("runs/confirm"),
+    seeds: _Seeds = 3,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Parse and do `mixwright runs confirm`."""
+    output = output_of(context, quiet, as_json)
+    with guarded(output):
+        from mixwright.experiment.runs.training import confirm
+
+        with output.bars() as progress:
+            found = confirm(fit, config, run, seeds, progress, command_line())
+        output.json(found)
+        output.show(lambda console: _print_confirmed(console, found, run))
+
+
+def _print_confirmed(console: Console, found: dict[str, Any], run: Path) -> None:
+    print_title(console, "Predicted and measured losses (lower is better)")
+    digits = digits_of(one["measured"] for one in found["mixtures"])
+    rows = [
+        [
+            one["name"],
+            number(one["predicted"], digits),
+            span(one["low"], one["high"], digits),
+            number(one["measured"], digits),
+            signed(one["error"], digits),
+            {True: "yes", False: "no", None: ""}[one["inside"]],
+        ]
+        for one in found["mixtures"]
+    ]
+    level = percent(found["difference"]["level"], 0)
+    print_table(console, ["mixture", "predicted", f"{level} interval", "measured", "error", "inside"], rows)
+    print_line(console, "verdict", found["verdict"])
+    print_line(console, "page", str((run / "report.html").resolve()))

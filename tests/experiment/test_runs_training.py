@@ -1,0 +1,79 @@
+"""Plans that are trained, and proposals that are confirmed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("pydantic")
+pytest.importorskip("typer")
+
+from tiny import KINDS, SETTINGS, write_tiny
+from typer.testing import CliRunner
+
+from mixwright import RunDesign, RunTable
+from mixwright.cli.app import app
+from mixwright.errors import InputError
+from mixwright.experiment.runs.training import confirm, train_plan
+
+SOURCES = list(KINDS)
+
+
+def write_config(folder: Path) -> Path:
+    """Write the data and the configuration that plans are trained with (JSON is YAML)."""
+    write_tiny(folder)
+    own: dict[str, Any] = {key: value for key, value in SETTINGS.items() if key != "proxy"}
+    own |= {"final": {**SETTINGS["final"], "tokens": 1500}, "compute": {"cores": 1}}
+    path = folder / "train.yaml"
+    path.write_text(json.dumps(own))
+    return path
+
+
+def mixwright(*words: Any, code: int = 0) -> str:
+    done = CliRunner().invoke(app, ["runs", *map(str, words)], env={"COLUMNS": "250"})
+    assert done.exit_code == code, done.output
+    return " ".join(done.output.split())
+
+
+def test_a_plan_is_trained_fitted_and_confirmed(tmp_path: Path) -> None:
+    config, plan, table = write_config(tmp_path), tmp_path / "plan.csv", tmp_path / "runs.csv"
+    RunDesign(runs=9, repeats=1, anchors=("natural", "vertices")).plan(SOURCES, tokens=1500).write(plan, ["mix"])
+    mixwright("train", plan, config, "--run", tmp_path / "plan", "--out", table, "-q")
+    runs = RunTable.from_file(table)
+    assert (runs.n, runs.targets, runs.tokens.tolist()) == (9, ("mix",), [1500.0] * 9)
+    natural = runs.target("mix")[runs.mixtures == 0]
+    assert len(natural) == 2
+    assert natural[0] != natural[1]  # a repeat has another seed
+    vertices = dict(zip(runs.weights.argmax(1)[1:4], runs.target("mix")[1:4], strict=True))
+    assert min(vertices, key=vertices.get) == 0  # seven of ten documents of the target are of the first kind
+    again = train_plan(plan, config, tmp_path / "plan", tmp_path / "again.csv")  # nothing is trained again
+    assert again.losses.tolist() == runs.losses.tolist()
+
+    mixwright("fit", table, "--target", "mix", "--law", "linear", "--run", tmp_path / "fit", "-q")
+    said = mixwright("confirm", tmp_path / "fit", config, "--run", tmp_path / "confirm", "--seeds", 2)
+    found = json.loads((tmp_path / "confirm" / "confirmed.json").read_text())
+    fitted = json.loads((tmp_path / "fit" / "summary.json").read_text())
+    assert [one["name"] for one in found["mixtures"]] == ["proposal", "incumbent", "uniform"]
+    for one, before in zip(found["mixtures"], fitted["mixtures"], strict=True):
+        assert (one["predicted"], one["low"]) == (before["predicted"], before["low"])
+        assert one["measured"] == pytest.approx(np.mean(one["by_seed"]))
+        assert one["error"] == pytest.approx(one["measured"] - one["predicted"])
+        assert len(set(one["by_seed"])) == 2
+    assert found["verdict"].split(": ")[1].split()[0] in said
+    proposal, incumbent = found["mixtures"][:2]
+    assert found["difference"]["estimate"] == pytest.approx(proposal["measured"] - incumbent["measured"])
+
+
+def test_what_does_not_fit_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    RunDesign(runs=6).plan(["greek", "other"]).write(tmp_path / "plan.csv")
+    with pytest.raises(InputError, match="should name the sources of this configuration"):
+        train_plan(tmp_path / "plan.csv", config, tmp_path / "run", tmp_path / "runs.csv")
+    with pytest.raises(InputError, match="should be a run"):
+        confirm(tmp_path, config, tmp_path / "run")
+    assert not list(tmp_path.glob("run/*/summary.json"))
+    assert not (tmp_path / "runs.csv").exists()
