@@ -28,7 +28,7 @@ from mixwright.report.what_if.numbers import (
     rows_loss,
     unpack,
 )
-from mixwright.report.what_if.tables import best_singles, constraints_of
+from mixwright.report.what_if.tables import TargetTable, best_singles, constraints_of, what_if_of_tables
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.search.worst_regret import WorstRegret
 
@@ -302,3 +302,17 @@ def test_one_source_is_enough():
     rows = PageRows("t", "row", np.array([[-1.0], [-2.0]]), np.ones(2), 2, [1.5], 0)
     made = make_what_if(["only"], [rows], [Mark("uniform", "uniform", np.ones(1))])
     assert made["targets"][0]["shown"] == [1.5]
+
+
+def test_curves_are_numbers_where_sources_are_hundreds_of_nats_apart():
+    rng = np.random.default_rng(0)
+    apart = rng.normal(-1000, 1, (40, 2)) + np.array([[0.0, -900.0]])
+    parts = [
+        TargetTable(name, LikelihoodTable.from_array(logs, ("books", "code")), 0)
+        for name, logs in (("novels", apart), ("programs", apart[:, ::-1]))
+    ]
+    (curve,) = what_if_of_tables(parts, [Mark("uniform", "uniform", np.full(2, 0.5))])["curves"]
+    losses = np.array([point["losses"] for point in curve["points"]])
+    assert np.isfinite(losses).all()
+    assert losses[0, 0] == pytest.approx(1900, abs=1)  # all weight on the second source
+    assert losses[-1, 1] == pytest.approx(1900, abs=1)

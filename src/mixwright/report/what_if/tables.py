@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mixwright.constraints.limits import Constraints
 from mixwright.constraints.polytope import Polytope
 from mixwright.report.what_if.numbers import Curve, Mark, PageRows, draw_rows, make_what_if, rows_each
-from mixwright.search.pareto import pareto
+from mixwright.search.pareto import ParetoPoint, pareto
 from mixwright.search.resampling.sampled import in_memory
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.search.table.target_weights import losses_by_target
@@ -113,11 +113,15 @@ def _curve(targets: Sequence[PageRows], pair: tuple[int, int], limits: Constrain
         target_names=["a", "b"],
     )
     points = pareto(table, ("a", "b"), POINTS, constraints=limits, tolerance=1e-5)
-    return Curve(
-        pair,
-        np.array([[point.losses["a"], point.losses["b"]] for point in points]),
-        np.array([point.weights for point in points]),
-    )
+    losses = np.array([_losses(table, point) for point in points])
+    shown = np.isfinite(losses).all(1)  # a mixture under which a row is impossible has no place in a picture
+    return Curve(pair, losses[shown], np.array([point.weights for point in points])[shown])
+
+
+def _losses(table: LikelihoodTable, point: ParetoPoint) -> list[float]:
+    """Return a point's losses; from the logs where likelihoods relative to a row's largest are too small for numbers."""
+    found = [point.losses["a"], point.losses["b"]]
+    return found if np.isfinite(found).all() else list(losses_by_target(table, point.weights).values())
 
 
 def constraints_of(space: Polytope) -> Constraints:
