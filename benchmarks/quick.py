@@ -32,7 +32,9 @@ OTHERS = ((4, 100_000), (4, None), (2, 1_000_000), (6, 1_000_000))  # besides or
 PARTS = (("main", 1), ("few", 2), ("few", 3), ("all", 1), ("all", 2), ("all", 3))
 MIDDLE = "ngram 4, 1000k"
 SEEDS = 3
-NOTE = ""
+NOTE = """
+NOTES
+"""
 
 
 def size_words(size):

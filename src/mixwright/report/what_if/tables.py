@@ -119,7 +119,7 @@ def _curve(targets: Sequence[PageRows], pair: tuple[int, int], limits: Constrain
 
 
 def _losses(table: LikelihoodTable, point: ParetoPoint) -> list[float]:
-    """Return a point's losses; from the logs where likelihoods relative to a row's largest are too small for numbers."""
+    """Return a point's losses, from the logs where likelihoods relative to a row's largest are below any number."""
     found = [point.losses["a"], point.losses["b"]]
     return found if np.isfinite(found).all() else list(losses_by_target(table, point.weights).values())
 
