@@ -44,8 +44,8 @@ class Optimism:
 
     @property
     def mean(self) -> float:
-        """Return the expected error of a pick among measured mixtures: of the harder kind."""
-        return max(float(errors.mean()) for errors in self.picks)
+        """Return the expected error of a pick among measured mixtures: of the harder kind, and not below 0."""
+        return max(0.0, *(float(errors.mean()) for errors in self.picks))
 
     def ends(self, level: float) -> tuple[float, float]:
         """Return the low and high end of one pick's error: a new spread, and how picks differ, of either kind."""
@@ -54,7 +54,7 @@ class Optimism:
             freedom = max(errors.size - 1, 2)
             half = student_quantile((1 + level) / 2, freedom) * float(np.sqrt(OWN + errors.var()))
             low.append(float(errors.mean()) - half)
-            high.append(float(errors.mean()) + half)
+            high.append(max(0.0, float(errors.mean())) + half)  # a law that was too careful here need not be elsewhere
         return min(low), max(high)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -317,7 +318,7 @@ class RunSearchResult(SearchResult):
         low, high = self.optimism_interval(level)
         spread = self._spread_at(there[0])
         estimate = other - self.predicted - self.optimism
-        half = np.hypot((high - low) / 2, 1.645 * spread)
+        half = np.hypot((high - low) / 2, NormalDist().inv_cdf((1 + level) / 2) * spread)
         return estimate, float(estimate - half), float(estimate + half)
 
     def _verdict(self, level: float) -> str:
