@@ -17,11 +17,13 @@ from mixwright.checks import by_name, unique_names
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write, explain_write_error
-from mixwright.observation import REPORTED_BY, Observation
+from mixwright.observation import Observation
 from mixwright.simplex import entropy, normalise
 from mixwright.steering.hand import Hand
 from mixwright.steering.hands import Hands
-from mixwright.strategy import Strategy, require_strategy, state_from_json, state_to_json
+from mixwright.steering.reigns import Reigns
+from mixwright.strategies.registry import from_config
+from mixwright.strategy import Strategy, check_fed, require_strategy, state_from_json, state_to_json
 
 if TYPE_CHECKING:
     from mixwright.stream.plan.ledger import Ledger
@@ -84,6 +86,8 @@ class Mixture:
         self.log = None if log is None else Path(log)
         self.hands = Hands(sources, self.sources, self.prior, constraints)
         self.constraints = self.hands.limits
+        self._reigns = Reigns(strategy, self.sources)
+        self._reported: tuple[frozenset[str], str, str] | None = None
         self._state = strategy.init(self.prior.copy())
         self._timeline: list[tuple[int, Array]] = [(0, self._allowed(self._given()))]
         self._asked, self._last, self._decisions, self._own_log = -1, -1, 0, False
@@ -100,8 +104,12 @@ class Mixture:
 
     def weights_for(self, step: int) -> Array:
         """Return the weights [k] that the plan of a step asks; once asked, they stay."""
+        self._turn(step)
         self._asked = max(self._asked, step)
-        known = self.strategy.weights_at(step)
+        return self._weights_at(step)
+
+    def _weights_at(self, step: int) -> Array:
+        known = self._reigns.at(step).weights_at(step)
         if known is not None:
             return self.hands.in_force(self._allowed(self._checked(known)), step)
         if step < self._timeline[0][0]:
@@ -160,7 +168,33 @@ class Mixture:
 
     def check_steer(self, hand: Hand, at_step: int | None = None) -> int:
         """Return the step from which `steer` would let this hold; InputError as there."""
-        return self.hands.check(hand, at_step, self._asked)
+        step = self.hands.check(hand, at_step, self._asked)
+        if hand.strategy != self.hands.last.strategy:
+            # an observation that was read by one strategy cannot go to another one
+            if self._last >= 0 and step < self._last + self.lag:
+                raise InputError(
+                    f"another strategy should begin at step {self._last + self.lag} or later (the weights before are "
+                    f"decided), found {step}"
+                )
+            if hand.strategy is not None and self._reported is not None:
+                check_fed(from_config(hand.strategy, self.sources), *self._reported)
+        return step
+
+    def prepare(self, step: int) -> None:
+        """
+        Let the strategy take over that reads the observation of a step, if it was changed by hand.
+
+        `observe` does this, too. Who measures what the strategy needs calls it before.
+        """
+        self._turn(step + self.lag - 1)
+
+    def _turn(self, step: int) -> None:
+        """Let strategies take over that were set by hand for steps up to this one."""
+        while found := self.hands.turn(*self._reigns.last[:2], step):
+            before = self._weights_at(max(found[0] - 1, 0))
+            self.strategy, self._state = self._reigns.take_over(*found, self._state, before)
+            kept = [each for each in self._timeline if each[0] < found[0]]
+            self._timeline = [*kept, (found[0], self._allowed(self._given()))]
 
     def observe(self, observation: Observation, ledger: Ledger | None = None) -> Array:
         """
@@ -185,6 +219,7 @@ class Mixture:
             If the strategy's remarks on its new state hold an alarm; the log has it, too.
         """
         begins = observation.step + self.lag
+        self.prepare(observation.step)
         self._check_observation(observation, begins)
         before, self._state = self._state, self.strategy.update(self._state, observation)
         try:
@@ -213,18 +248,8 @@ class Mixture:
         InputError
             If the strategy needs a field that is not in `given`, or is not right for `apply` or `draw`.
         """
-        inside: Any = self.strategy
-        while hasattr(inside, "strategy"):  # a wrapper needs what the strategy inside it needs
-            inside = inside.strategy
-        name = type(inside).__name__
-        if missing := sorted(self.strategy.needs - set(given)):
-            raise InputError(
-                f"{name} needs {', '.join(missing)} in each observation, found "
-                f"{', '.join(sorted(given)) or 'nothing'}; {REPORTED_BY[missing[0]]}; or use another strategy"
-            )
-        for what, value, allowed in (("apply", apply, self.strategy.apply), ("draw", draw, self.strategy.draw)):
-            if value not in allowed:
-                raise InputError(f"{name} works with {what}={' or '.join(map(repr, sorted(allowed)))}, found {value!r}")
+        check_fed(self.strategy, given, apply, draw)
+        self._reported = frozenset(given), apply, draw
 
     def check_log(self) -> None:
         """Raise InputError if the log has the decisions of another run."""
@@ -254,7 +279,7 @@ class Mixture:
                 f"{type(self.strategy).__name__} weights losses (apply='loss'), and a Mixture in a plan draws rows; "
                 "give the plan `mixture.prior`, and a step's rows `row_weights(mixture.weights_for(step), source)`"
             )
-        self.check(self.strategy.needs, "sampling", settings.draw)
+        check_fed(self.strategy, self.strategy.needs, "sampling", settings.draw)
 
     @property
     def average(self) -> Array | None:
@@ -267,7 +292,7 @@ class Mixture:
         return {
             "version": VERSION,
             "sources": list(self.sources),
-            "strategy": repr(self.strategy),
+            "strategy": repr(self._reigns.own),
             "lag": self.lag,
             "state": state_to_json(self._state),
             "pending": [[begins, weights.tolist()] for begins, weights in self._timeline],
@@ -275,6 +300,7 @@ class Mixture:
             "decisions": self._decisions,
             "constraints": None if self.constraints is None else self.constraints.described,
             "by_hand": self.hands.to_json(),
+            "reigns": self._reigns.to_json(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -289,7 +315,12 @@ class Mixture:
         if not isinstance(state, Mapping) or state.get("version") != VERSION:
             raise InputError(f"the state of a mixture should be what Mixture.state_dict returned, version {VERSION}")
         now = self.state_dict()
-        state = {"constraints": None, "by_hand": [], **state}  # a state of a version that had none
+        state = {
+            "constraints": None,
+            "by_hand": [],
+            "reigns": {"turns": [], "resting": {}},
+            **state,
+        }  # a state of a version that had none
         if missing := [name for name in now if name not in state]:
             raise InputError(f"the state of the mixture is damaged: it has no {missing[0]!r}; use another checkpoint")
         for name in ("sources", "strategy", "lag", "constraints"):
@@ -298,7 +329,9 @@ class Mixture:
                     f"the checkpoint's {name} is {state[name]!r}, this mixture's is {now[name]!r}; use the same"
                 )
         try:
-            loaded = state_from_json(self.strategy.init(self.prior.copy()), state["state"])
+            reigns = self._reigns.loaded(state["reigns"])
+            strategy = reigns.last[2]
+            loaded = state_from_json(strategy.init(self.prior.copy()), state["state"])
             timeline = [(int(begins), self._checked(weights)) for begins, weights in state["pending"]]
             last, decisions = operator.index(state["last"]), operator.index(state["decisions"])
             hands = Hands.from_json(state["by_hand"], self.sources)
@@ -307,7 +340,7 @@ class Mixture:
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise InputError(f"the state of the mixture is damaged ({error}); use another checkpoint") from error
         self._cut_log(decisions)
-        self._state, self._timeline = loaded, timeline
+        self.strategy, self._reigns, self._state, self._timeline = strategy, reigns, loaded, timeline
         self.hands.replace(hands)
         self._asked, self._last, self._decisions = -1, last, decisions
 
@@ -316,7 +349,7 @@ class Mixture:
             raise InputError(f"an observation should have {self.k} sources, found {len(observation.counts)}")
         if observation.step <= self._last:
             raise InputError(f"an observation should be of a step after {self._last}, found {observation.step}")
-        self.check(observation.given, min(self.strategy.apply), min(self.strategy.draw))
+        check_fed(self.strategy, observation.given, min(self.strategy.apply), min(self.strategy.draw))
         if begins <= self._asked and self.strategy.weights_at(begins) is None:
             raise InputError(
                 f"the weights after step {observation.step} would act from step {begins} on, but step {self._asked} is "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
-from mixwright.observation import Observation
+from mixwright.observation import REPORTED_BY, Observation
 
 Array = NDArray[np.float64]
 S = TypeVar("S", bound=tuple[Any, ...])
@@ -151,3 +152,19 @@ def require_strategy(value: Any, should: str) -> None:
         raise InputError(f"{should}, found the text {value!r}; give an object such as mixwright.PiKE()")
     if not isinstance(value, Strategy):
         raise InputError(f"{should}, found {value!r}; use Static(weights)")
+
+
+def check_fed(strategy: Strategy[Any], given: Iterable[str], apply: str, draw: str) -> None:
+    """Raise InputError if a run cannot feed a strategy; see `Mixture.check`."""
+    inside: Any = strategy
+    while hasattr(inside, "strategy"):  # a wrapper needs what the strategy inside it needs
+        inside = inside.strategy
+    name = type(inside).__name__
+    if missing := sorted(strategy.needs - set(given)):
+        raise InputError(
+            f"{name} needs {', '.join(missing)} in each observation, found "
+            f"{', '.join(sorted(given)) or 'nothing'}; {REPORTED_BY[missing[0]]}; or use another strategy"
+        )
+    for what, value, allowed in (("apply", apply, strategy.apply), ("draw", draw, strategy.draw)):
+        if value not in allowed:
+            raise InputError(f"{name} works with {what}={' or '.join(map(repr, sorted(allowed)))}, found {value!r}")

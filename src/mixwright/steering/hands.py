@@ -60,8 +60,6 @@ class Hands:
         if begins < first:
             why = f"step {first} has a later change" if first > planned + 1 else f"the steps before {first} are planned"
             raise InputError(f"a change by hand should begin at step {first} or later ({why}), found {begins}")
-        if hand.strategy is not None:
-            raise InputError("the strategy of a run under way cannot be changed yet; set weights or pins")
         limits = self._limits_with(hand.pins)
         if limits is not None and hand.weights is not None:
             wanted = hand.acted_on(self._prior, self._prior, self.names)
@@ -72,6 +70,10 @@ class Hands:
                     f"that do are {nearest.round(6).tolist()}"
                 )
         return begins
+
+    def turn(self, after: int, strategy: Any, until: int) -> tuple[int, Any] | None:
+        """Return the first change to another strategy after a step and up to another, with its step; None: none."""
+        return next(((at, h.strategy) for at, h in self if after < at <= until and h.strategy != strategy), None)
 
     def add(self, hand: Hand, begins: int) -> None:
         """Let this be set from a step on; a change of the same step makes room."""

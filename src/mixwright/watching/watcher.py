@@ -130,6 +130,7 @@ class Watcher:
         # no step since the last observation (all were skipped): there is nothing to observe
         if (step + 1) % self.every or not self.since.steps:
             return False
+        self.mixture.prepare(step)
         observation = Observation(step=step, batch_size=self.batch_size, **self._found(step, model))
         # a ledger goes through the whole plan: make one only for a log
         account = None if ledger is None or self.mixture.log is None else ledger()
