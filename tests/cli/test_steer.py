@@ -65,7 +65,7 @@ def test_a_run_is_steered_stopped_resumed_and_says_so(config, tmp_path):
     assert "code=" not in (run / CONTROL).read_text()
     mixwright("steer", run, "--weights", "code=.2,books=0.8", "--at", 9)
     mixwright("steer", run, "--undo", "--at", 12)
-    mixwright("steer", run, "--strategy", "{name: ODM}", "--at", 13)
+    mixwright("steer", run, "--strategy", "{name: GroupDRO, learning_rate: 1}", "--at", 13)
     assert "the run has not read it yet" in mixwright("steer", run)
     summary = drive(config, run)
     assert [line.get("at") for line in summary["steering"]] == [5, None, 9, 12, 13]
