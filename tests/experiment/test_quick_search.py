@@ -243,3 +243,22 @@ def test_a_target_without_a_token_of_the_sources_is_refused(tmp_path: Path, monk
     write_jsonl(tmp_path / "target.jsonl", ["ÿ" * (20 + i) for i in range(30)])
     with pytest.raises(InputError, match="mix: a target should share tokens with the sources, found none"):
         drive(load("search", path), tmp_path / "run")
+
+
+def test_a_large_source_is_not_better_for_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "_LEAST", 2_000)
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefgh"), 5)) for _ in range(300)]
+    path = write_tiny(tmp_path, quick=True)
+    for name, documents in {"small": 40, "large": 800, "target": 60}.items():
+        write_jsonl(tmp_path / f"{name}.jsonl", [" ".join(rng.choice(words, 30)) for _ in range(documents)])
+    settings = json.loads(path.read_text()) | {"sources": {"small": "small.jsonl", "large": "large.jsonl"}}
+    path.write_text(json.dumps(settings))
+    even = drive(load("search", path), tmp_path / "even")
+    assert even["mixtures"][0]["weights"] == pytest.approx([0.5, 0.5], abs=0.15)
+    assert sum(note.startswith("count models rest on") for note in even["notes"]) == 1
+
+    path.write_text(json.dumps(settings | {"proxy": {"max_tokens": 10**8}}))  # all of both
+    uneven = drive(load("search", path), tmp_path / "uneven")
+    assert uneven["mixtures"][0]["weights"][1] > 0.9
+    assert [note for note in uneven["notes"] if "far fewer tokens" in note and ": small " in note]

@@ -18,7 +18,7 @@ from mixwright.experiment.text.config import MixMinConfig
 from mixwright.experiment.text.evaluation import MEASURED_TOKENS, HeldOut, share_right
 from mixwright.experiment.text.inputs import Target, TokenSource, open_sources, read_target
 from mixwright.experiment.text.mixtures import search_mixture
-from mixwright.experiment.text.proxies.counts import count_notes, is_cut, score_by_counts
+from mixwright.experiment.text.proxies.counts import count_notes, is_cut, most_counted, score_by_counts
 from mixwright.experiment.text.proxies.neural import model_inputs, named_rate, score_target, settings_for, train_proxy
 from mixwright.experiment.text.proxies.scores import Scores, units_of
 from mixwright.files import fingerprint
@@ -93,8 +93,8 @@ def _evidence_place(config: CompareConfig, folder: Path, sources: Sequence[Token
     """Return the folder of what arms with these proxies rest on; count models of whole sources know no seed."""
     if config.proxy.kind == "neural":
         return _of_seed(folder, config.seed)
-    cut = any(is_cut(config, source) for source in sources)
-    name = f"order_{config.proxy.order}" + (f"_{config.proxy.max_tokens}" if cut else "")
+    cut = is_cut(config, sources)
+    name = f"order_{config.proxy.order}" + (f"_{most_counted(config, sources)}" if cut else "")
     return (_of_seed(folder, config.seed) if cut else folder) / "ngram" / name
 
 
