@@ -181,8 +181,8 @@ class ProxyConfig(Part):
     order: Count = Field(default=4, description="Longest n-gram, in tokens (ngram only).")
     max_tokens: Count | None = Field(
         default=None,
-        description="Count at most this many tokens of each source, whole documents at random (ngram only). Default: as "
-        "many as the smallest source has, from 100,000 to 50,000,000.",
+        description="Count at most this many tokens of each source, whole documents at random (ngram only). Default: "
+        "as many as the smallest source has, from 100,000 to 50,000,000.",
     )
     batch_size: Count | None = Field(default=None, description="Rows per step. Default: as final.")
     context: AtLeastTwo | None = Field(

@@ -81,9 +81,9 @@ def most_counted(config: SearchConfig, sources: Sequence[TokenSource]) -> int:
     """
     Return how many tokens of each source are counted, at most.
 
-    By default it is the same number for all: as many as the smallest source has. A model of more text is better for that
-    reason alone, and would draw the weight to large sources; neural proxies too see the same number of tokens each. A
-    very small source does not hold the others back: they then count 100,000 tokens.
+    By default it is the same number for all: as many as the smallest source has. A model of more text is better for
+    that reason alone, and would draw the weight to large sources; neural proxies too see the same number of tokens
+    each. A very small source does not hold the others back: 100,000 of theirs are counted.
     """
     if config.proxy.max_tokens is not None:
         return config.proxy.max_tokens
@@ -148,8 +148,8 @@ def _amounts(config: SearchConfig, sources: Sequence[TokenSource]) -> list[str]:
         )
     elif cut:
         notes += [
-            f"the count model of {source.name} rests on {most:,} of its {source.train.tokens:,} tokens, whole documents "
-            "at random (proxy: max_tokens)"
+            f"the count model of {source.name} rests on {most:,} of its {source.train.tokens:,} tokens, whole "
+            "documents at random (proxy: max_tokens)"
             for source in cut
         ]
     counted = {source.name: min(source.train.tokens, most) for source in sources}
