@@ -167,13 +167,14 @@ def table():
     lines = [
         "# Tables of runs",
         "",
-        "`python benchmarks/runs.py run`, then `table --write`; one thread, seeds 0 to 9.",
+        "`python benchmarks/runs.py run`, then `table --write`; 2026-11-29, one thread, other work on "
+        "both cores. The command stops anywhere and goes on: the numbers of fits and picks say how far it has come.",
         "",
     ]
     lines += [
         "## Out of fold",
         "",
-        "Five folds, four partitions. RMSE and regret@1 in standard deviations of the loss.",
+        "Five folds, two partitions. RMSE and regret@1 in standard deviations of the loss.",
         "",
     ]
     for name in ("marin_delphi39_fit", "olmix_dclm"):
