@@ -58,6 +58,11 @@ class PlannedStep(NamedTuple):
     row: NDArray[np.int64]
     weights: Array
 
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Return how many rows [k] each source gives, in the order of the plan's `sources`."""
+        return np.bincount(self.source, minlength=len(self.weights))
+
     def for_rank(self, rank: int, world_size: int) -> PlannedStep:
         """Return the slots of one rank: the ranks' slots one after another are the batch."""
         world_size = whole_number(world_size, "the world size", 1)
