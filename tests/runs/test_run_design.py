@@ -5,7 +5,9 @@ import pytest
 
 from mixwright import Constraints, InputError, RunDesign, RunTable
 from mixwright.runs.design.candidates import candidates
+from mixwright.runs.design.coverage import Coverage
 from mixwright.runs.design.information import Information, features, most_informative
+from mixwright.runs.laws.gaussian_process import roots
 from mixwright.search.inputs import Allowed
 
 SOURCES = [f"s{i}" for i in range(6)]
@@ -32,7 +34,7 @@ def test_a_plan_is_the_same_for_the_same_seed_alone():
     assert (one != other).any()
 
 
-@pytest.mark.parametrize("method", ["d_optimal", "dirichlet"])
+@pytest.mark.parametrize("method", ["i_optimal", "d_optimal", "dirichlet"])
 @pytest.mark.parametrize(
     "limits",
     [
@@ -50,7 +52,7 @@ def test_every_run_satisfies_the_constraints(method, limits):
     assert all(allowed.space.contains(w, 2e-5) for w in plan.weights)
 
 
-@pytest.mark.parametrize("method", ["d_optimal", "dirichlet"])
+@pytest.mark.parametrize("method", ["i_optimal", "d_optimal", "dirichlet"])
 def test_mixtures_keep_their_distance(method):
     plan = RunDesign(runs=40, method=method, distance=0.1, anchors=(), repeats=0).plan(SOURCES)
     apart = np.abs(plan.weights[:, None] - plan.weights).sum(2) / 2
@@ -125,9 +127,28 @@ def test_a_plan_is_read_once_its_losses_are_there(tmp_path):
     assert len(set(table.mixtures.tolist())) == 18
 
 
-def test_fewer_mixtures_than_coefficients_have_no_efficiency():
-    assert RunDesign(runs=5, anchors=(), repeats=0).plan(SOURCES).gain is None
-    assert RunDesign(runs=30, anchors=(), repeats=0).plan(SOURCES).gain > 1.2
+def test_fewer_mixtures_than_coefficients_have_no_d_efficiency():
+    assert RunDesign(runs=5, method="d_optimal", anchors=(), repeats=0).plan(SOURCES).gain is None
+    assert RunDesign(runs=30, method="d_optimal", anchors=(), repeats=0).plan(SOURCES).gain > 1.2
+
+
+@pytest.mark.parametrize("count", [4, 12])
+def test_a_covering_set_leaves_less_variance_than_random_ones(count):
+    rng = np.random.default_rng(0)
+    W = candidates(Allowed.of("uniform", tuple(SOURCES), None, None), 300, rng)
+    cover = Coverage(W, 300)
+    chosen = cover.best([], count, 0.01)
+    assert cover.left(chosen) < min(cover.left(rng.choice(300, count, replace=False)) for _ in range(50))
+
+
+def test_the_variance_that_is_left_is_a_gaussian_process_s():
+    process = pytest.importorskip("sklearn.gaussian_process")
+    rng = np.random.default_rng(1)
+    W = rng.dirichlet(np.ones(4), 40)
+    kernel = process.kernels.Matern(1.0, nu=2.5)
+    fitted = process.GaussianProcessRegressor(kernel, alpha=0.01, optimizer=None).fit(roots(W[:5]), np.zeros(5))
+    expected = fitted.predict(roots(W[10:]), return_std=True)[1] ** 2
+    assert Coverage(W, 30).left(range(5)) == pytest.approx(expected.mean(), rel=1e-6)
 
 
 def test_few_runs_are_noted():
@@ -142,8 +163,13 @@ def test_few_runs_are_noted():
         ({"runs": 4, "anchors": ("vertices",)}, {}, "runs should be at least 6, for 6 anchors and 0 repeats; found 4"),
         ({"runs": 3, "anchors": (), "repeats": 3}, {}, "runs should be at least 4"),
         ({"runs": 9, "anchors": ("corner",)}, {}, "anchors should be natural, centroid or vertices; found 'corner'"),
-        ({"runs": 9, "laws": ("trees",)}, {}, "runs can be designed for a law"),
-        ({"runs": 9, "laws": ("exposure",)}, {}, "needs the sizes of the sources and the tokens of a run"),
+        ({"runs": 9, "method": "d_optimal", "laws": ("trees",)}, {}, "runs can be designed for a law"),
+        ({"runs": 9, "laws": ("linear",)}, {}, "laws go with the method 'd_optimal'"),
+        (
+            {"runs": 9, "method": "d_optimal", "laws": ("exposure",)},
+            {},
+            "needs the sizes of the sources and the tokens of a run",
+        ),
         ({"runs": 9, "method": "grid"}, {}, "method should be"),
         ({"runs": 9}, {"sources": ["a"]}, "at least 2 sources"),
         ({"runs": 9}, {"sources": None}, "names of the sources"),

@@ -101,7 +101,7 @@ RUNS_PLAN = """
 Plan which mixtures to train, so that a law can be fitted to them. Nothing is trained.
 
 The runs are anchors (natural, every source the same, each source alone), repeats that show the noise, and the mixtures
-that tell most about the coefficients of a law, among those that the limits allow. Writes a .csv file with a row per
+after which a law is least uncertain, among those that the limits allow. Writes a .csv file with a row per
 run; with --from it plans the next batch beside runs that are done, and the proposal of a law for --target is in it.
 With --final-tokens the runs repeat each source as often as the final training will: a second file says from how many
 tokens of each source they may draw.

@@ -82,14 +82,16 @@ _Targets = Annotated[
     ),
 ]
 _DesignLaw = Annotated[
-    list[str] | None, typer.Option("--law", help="Which law is to be known: log_linear, exposure, linear; repeat.")
+    list[str] | None, typer.Option("--law", help="For d_optimal: log_linear, exposure, linear; repeat.")
 ]
 _Anchors = Annotated[
     list[str] | None, typer.Option("--anchor", help="natural, centroid, vertices or none; repeat. Default: by --runs.")
 ]
 _Repeats = Annotated[int | None, typer.Option("--repeats", help="Repeats of the first anchor. Default: runs / 10.")]
 _Distance = Annotated[float, typer.Option("--distance", help="Weight that must move between any two mixtures.")]
-_Method = Annotated[str, typer.Option("--method", help="d_optimal, or dirichlet (random).")]
+_Method = Annotated[
+    str | None, typer.Option("--method", help="i_optimal, d_optimal or dirichlet (random). Default: i_optimal.")
+]
 _From = Annotated[Path | None, typer.Option("--from", help="A table of runs that are done: plan the next batch.")]
 _Seed = Annotated[int, typer.Option("--seed", help="Of the candidates.")]
 _Plan = Annotated[Path, typer.Argument(metavar="PLAN", help="The .csv file that runs plan wrote.")]
@@ -154,7 +156,7 @@ def plan_runs(
     anchor: _Anchors = None,
     repeats: _Repeats = None,
     distance: _Distance = 0.02,
-    method: _Method = "d_optimal",
+    method: _Method = None,
     prior: likelihoods.PriorOf = None,
     floor: likelihoods.FloorOf = None,
     cap: likelihoods.Cap = None,
@@ -173,7 +175,7 @@ def plan_runs(
         table, names, sizes = _known(given, source, sources_file)
         design = RunDesign(
             runs,
-            method,  # type: ignore[arg-type]
+            method or ("i_optimal" if law is None else "d_optimal"),  # type: ignore[arg-type]
             None if law is None else tuple(law),
             None if anchor is None else tuple(name for name in anchor if name != "none"),
             repeats,
@@ -343,8 +345,7 @@ def _print_plan(console: Console, plan: RunPlan, out: Path, subsets: Path | None
     else:
         print_line(console, "cost", "not known: give --tokens (and --parameters)")
     if plan.gain is not None:
-        more = f"they tell as much of a law's coefficients as {figure(plan.gain)} times as many random ones would"
-        print_line(console, "design", more)
+        print_line(console, "design", f"they tell {figure(plan.gain)} times as much as as many random mixtures would")
     if plan.tokens is not None and plan.final_tokens is not None and subsets is not None:
         share = percent(plan.tokens / plan.final_tokens, 2)
         print_line(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any, Literal
@@ -14,14 +14,17 @@ from mixwright.checks import unique_names
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.runs.design.candidates import candidates, inside
+from mixwright.runs.design.coverage import Coverage
 from mixwright.runs.design.information import Information, distances, features, most_informative
 from mixwright.runs.design.plan import RunPlan
 from mixwright.runs.table import RunTable
 from mixwright.search.inputs import Allowed, PerSource, Prior, checked_seed, in_order
 
 Array = NDArray[np.float64]
-CANDIDATES = 2000
+CANDIDATES = 1000
 COMPARED = 20  # random designs of the same size
+Chooser = Callable[[int, float], list[int]]
+Gain = Callable[[list[int]], float | None]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class RunDesign:
     Which mixtures to train, so that a law can be fitted to them.
 
     Candidates are drawn from Dirichlet distributions around the prior, of many strengths, and moved into the
-    constraints. Beside the anchors, the runs are those that tell most about the coefficients of laws (D-optimal): the
+    constraints. Beside the anchors, the runs are by default those after which a smooth law is least uncertain over all
+    candidates (I-optimal). They can also be those that tell most about the coefficients of laws (D-optimal): the
     determinant of the information is largest, averaged over guesses of what a law is not linear in.
 
     Parameters
@@ -38,10 +42,10 @@ class RunDesign:
     runs
         How many trainings, anchors and repeats included.
     method
-        "d_optimal", or "dirichlet": the candidates as they are drawn.
+        "i_optimal"; "d_optimal", for more runs than sources; or "dirichlet": the candidates as they are drawn.
     laws
-        "log_linear", "exposure", "linear", or several. Default: log_linear, and exposure where sizes and tokens are
-        known.
+        For d_optimal: "log_linear", "exposure", "linear", or several. Default: log_linear, and exposure where sizes and
+        tokens are known.
     anchors
         "natural" (the prior), "centroid" (every source the same), "vertices" (each source alone, as far as the
         constraints allow; k runs). Default: the first two, and vertices where they are at most a third of the runs.
@@ -66,7 +70,7 @@ class RunDesign:
     """
 
     runs: int
-    method: Literal["d_optimal", "dirichlet"] = "d_optimal"
+    method: Literal["i_optimal", "d_optimal", "dirichlet"] = "i_optimal"
     laws: tuple[str, ...] | None = None
     anchors: tuple[str, ...] | None = None
     repeats: int | None = None
@@ -78,8 +82,10 @@ class RunDesign:
         for name, value, least in (("runs", self.runs, 1), ("repeats", self.repeats, 0)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
                 raise InputError(f"{name} should be a whole number of at least {least}; found {value!r}")
-        if self.method not in ("d_optimal", "dirichlet"):
-            raise InputError(f"method should be 'd_optimal' or 'dirichlet'; found {self.method!r}")
+        if self.method not in ("i_optimal", "d_optimal", "dirichlet"):
+            raise InputError(f"method should be 'i_optimal', 'd_optimal' or 'dirichlet'; found {self.method!r}")
+        if self.laws is not None and self.method != "d_optimal":
+            raise InputError(f"laws go with the method 'd_optimal'; found {self.method!r}; leave one of them out")
         for name in self.anchors or ():
             if name not in ("natural", "centroid", "vertices"):
                 raise InputError(f"anchors should be natural, centroid or vertices; found {name!r}")
@@ -143,12 +149,9 @@ class RunDesign:
                 f"found {self.runs}; ask for more, or for fewer anchors"
             )
         pool = _Pool(candidates(allowed, CANDIDATES, rng), np.vstack([done, fixed.weights]))
-        exposed = _exposures(pool.all, sizes, final_tokens or tokens)
-        laws = self.laws or (("log_linear",) if exposed is None else ("log_linear", "exposure"))
-        matrices = features(laws, pool.all, exposed, rng)
-        rows, notes = self._chosen(pool, matrices, free)
-        enough = pool.fixed + len(rows) >= max(X.shape[1] for X in matrices)  # else coefficients stay unknown
-        gain = _gain(matrices, pool, rows, rng) if self.method == "d_optimal" and rows and enough else None
+        chosen, gained = self._criterion(pool, _exposures(pool.all, sizes, final_tokens or tokens), rng)
+        rows, notes = self._chosen(chosen, free)
+        gain = gained(rows) if rows and self.method != "dirichlet" else None
         weights = np.vstack([fixed.weights, pool.all[rows]])
         kinds = [*fixed.kinds, *["design"] * len(rows)]
         return _finished(
@@ -192,14 +195,28 @@ class RunDesign:
         known = given is not None and len(np.unique(given.mixtures)) < given.n
         return 0 if known else min(self.runs // 10, 4)
 
-    def _chosen(self, pool: _Pool, matrices: list[Array], count: int) -> tuple[list[int], list[str]]:
+    def _criterion(self, pool: _Pool, exposed: Array | None, rng: np.random.Generator) -> tuple[Chooser, Gain]:
+        """Return what chooses rows of the pool by number and distance, and what says how much better than chance."""
+        fixed = list(range(pool.fixed))
+        if self.method == "dirichlet":
+            return (lambda count, least: _spread(pool, count, least)), lambda rows: None
+        if self.method == "i_optimal":
+            cover = Coverage(pool.all, len(pool.drawn))
+            random = lambda rows: float(np.mean([cover.left([*fixed, *some]) for some in pool.random(rows, rng)]))  # noqa: E731
+            return (lambda count, least: cover.best(fixed, count, least)), (
+                lambda rows: random(rows) / cover.left([*fixed, *rows])
+            )
+        laws = self.laws or (("log_linear",) if exposed is None else ("log_linear", "exposure"))
+        matrices = features(laws, pool.all, exposed, rng)
+        return (lambda count, least: most_informative(matrices, pool.all, fixed, count, least)), (
+            lambda rows: _gain(matrices, pool, rows, rng)
+        )
+
+    def _chosen(self, choose: Chooser, count: int) -> tuple[list[int], list[str]]:
         """Return the rows of the pool that are trained; the distance is halved where it leaves too few."""
-        least, fixed = self.distance, list(range(pool.fixed))
+        least = self.distance
         while True:
-            if self.method == "d_optimal":
-                rows = most_informative(matrices, pool.all, fixed, count, least)
-            else:
-                rows = _spread(pool, count, least)
+            rows = choose(count, least)
             if len(rows) == count or least < 1e-4:
                 break
             least /= 2
@@ -235,6 +252,11 @@ class _Pool:
     def fixed(self) -> int:
         return len(self.before)
 
+    def random(self, rows: list[int], rng: np.random.Generator) -> list[list[int]]:
+        """Return sets of as many candidates at random."""
+        n = len(self.drawn)
+        return [(self.fixed + rng.choice(n, len(rows), replace=False)).tolist() for _ in range(COMPARED)]
+
 
 def _names(sources: Sequence[str] | None, given: RunTable | None) -> tuple[str, ...]:
     if sources is None and given is None:
@@ -269,11 +291,12 @@ def _spread(pool: _Pool, count: int, least: float) -> list[int]:
     return rows
 
 
-def _gain(matrices: list[Array], pool: _Pool, rows: list[int], rng: np.random.Generator) -> float:
+def _gain(matrices: list[Array], pool: _Pool, rows: list[int], rng: np.random.Generator) -> float | None:
     """Return the ratio of the determinants' f-th roots of the chosen rows and of random ones, beside the fixed ones."""
+    if pool.fixed + len(rows) < max(X.shape[1] for X in matrices):  # some coefficients stay unknown
+        return None
     known, fixed = Information(matrices), list(range(pool.fixed))
-    drawn = [pool.fixed + rng.choice(len(pool.drawn), len(rows), replace=False) for _ in range(COMPARED)]
-    random = [known.of([*fixed, *some]) for some in drawn]
+    random = [known.of([*fixed, *some]) for some in pool.random(rows, rng)]
     return float(np.exp(known.of([*fixed, *rows]) - np.mean(random)))
 
 

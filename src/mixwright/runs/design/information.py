@@ -111,7 +111,7 @@ def most_informative(matrices: Sequence[Array], W: Array, fixed: Sequence[int], 
     chosen: list[int] = []
     for i in fixed:
         state.add(i)
-    free = _far(W, list(fixed), least)
+    free = far(W, list(fixed), least)
     while len(chosen) < count and free.any():
         best = int(np.where(free, state.gains(), -np.inf).argmax())
         state.add(best)
@@ -128,7 +128,7 @@ def _exchanged(state: Information, W: Array, chosen: list[int], fixed: Sequence[
     """Replace one chosen row by the best of all; return whether that was another one."""
     old = chosen[place]
     state.add(old, -1.0)
-    free = _far(W, [*fixed, *chosen[:place], *chosen[place + 1 :]], least)
+    free = far(W, [*fixed, *chosen[:place], *chosen[place + 1 :]], least)
     gains = np.where(free, state.gains(), -np.inf)
     best = int(gains.argmax())
     if gains[best] <= gains[old] + 1e-9:
@@ -138,7 +138,8 @@ def _exchanged(state: Information, W: Array, chosen: list[int], fixed: Sequence[
     return best != old
 
 
-def _far(W: Array, rows: list[int], least: float) -> NDArray[np.bool_]:
+def far(W: Array, rows: list[int], least: float) -> NDArray[np.bool_]:
+    """Return [n], which mixtures are that far from all of some."""
     free = np.ones(len(W), bool)
     for i in rows:
         free &= distances(W, W[i]) >= least

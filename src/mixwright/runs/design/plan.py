@@ -43,8 +43,9 @@ class RunPlan:
     sizes
         [k] tokens that exist of each source, or None.
     gain
-        The D-efficiency beside as many random mixtures: how many times as many of them would tell as much of the laws'
-        coefficients. None where none is designed, or where there are fewer mixtures than coefficients.
+        How much more they tell than as many random mixtures. I-optimal: the variance of a smooth law's predictions that
+        is left after random ones, over that after these. D-optimal: how many times as many random mixtures would tell
+        as much of the laws' coefficients. None where nothing was designed, or mixtures are fewer than coefficients.
     notes
         Sentences that belong beside the plan.
     """

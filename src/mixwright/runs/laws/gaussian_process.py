@@ -44,7 +44,7 @@ class GaussianProcessLaw(Law):
         """Return the fitted law."""
         process, kernels = _sklearn()
         middle, unit = float(np.average(runs.y, weights=runs.c)), float(np.std(runs.y)) or 1.0
-        X, z = _roots(runs.W), (runs.y - middle) / unit
+        X, z = roots(runs.W), (runs.y - middle) / unit
         if isinstance(like, FittedGaussianProcess):
             kernel = like.model.kernel_
         else:
@@ -104,11 +104,11 @@ class FittedGaussianProcess(FittedLaw):
 
     def predict(self, W: Array) -> Array:
         """Return the predicted losses [n]."""
-        return np.asarray(self.middle + self.unit * self.model.predict(_roots(W)))
+        return np.asarray(self.middle + self.unit * self.model.predict(roots(W)))
 
     def spread(self, W: Array) -> Array:
         """Return the standard deviation of a new measurement [n]."""
-        return np.asarray(self.unit * self.model.predict(_roots(W), return_std=True)[1])
+        return np.asarray(self.unit * self.model.predict(roots(W), return_std=True)[1])
 
     @cached_property
     def _parts(self) -> tuple[float, Array]:
@@ -118,14 +118,15 @@ class FittedGaussianProcess(FittedLaw):
     def gradient(self, W: Array) -> Array:
         """Return the gradient [n, d]."""
         size, scale = self._parts
-        roots = _roots(W)
-        off = (roots[:, None, :] - self.model.X_train_) / scale
+        own = roots(W)
+        off = (own[:, None, :] - self.model.X_train_) / scale
         r = np.sqrt(5 * (off**2).sum(-1))
         weight = -size * 5 / 3 * (1 + r) * np.exp(-r) * self.model.alpha_.ravel()
         return np.asarray(self.unit * np.einsum("nt,ntd->nd", weight, off / scale) * 0.5 / np.sqrt(W + SOFT**2))
 
 
-def _roots(W: Array) -> Array:
+def roots(W: Array) -> Array:
+    """Return the roots of weights, smooth at 0."""
     return np.sqrt(np.maximum(W, 0.0) + SOFT**2)
 
 
