@@ -23,15 +23,20 @@ def meeting(size: int) -> Iterator[dict[str, str]]:
 
 def run_two_ranks(script, *arguments) -> None:
     """Run `script RANK *arguments` as two ranks; an error with what they said if one fails."""
+    run_ranks(2, script, *arguments)
+
+
+def run_ranks(size, script, *arguments) -> None:
+    """Run `script RANK *arguments` as so many ranks; an error with what they said if one fails."""
     paths = os.pathsep.join([os.path.dirname(script), *filter(None, sys.path)])
-    with meeting(2) as environment:
+    with meeting(size) as environment:
         ranks = [
             subprocess.Popen(
                 [sys.executable, str(script), str(rank), *map(str, arguments)],
                 env=os.environ | environment | {"PYTHONPATH": paths, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             )
-            for rank in (0, 1)
+            for rank in range(size)
         ]  # fmt: skip
         errors = [rank.communicate(timeout=900)[1] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(errors)[-4000:]
+    assert [rank.returncode for rank in ranks] == [0] * size, "\n".join(errors)[-4000:]

@@ -151,7 +151,28 @@ def row_weights(weights: ArrayLike, source: ArrayLike, counts: ArrayLike | None 
             f"counts should be the {len(values)} sources' rows in the global batch, at least the {own.tolist()} at "
             f"hand, found {total.tolist()}"
         )
-    return (values * total.sum() / np.maximum(total, 1.0))[source]
+    return source_factors(values, total / max(total.sum(), 1.0))[source]
+
+
+def source_factors(weights: ArrayLike, drawn: ArrayLike) -> Array:
+    """
+    Return what a row of each source counts where weights act on the loss, [k]: weight / share of the rows.
+
+    With the shares that a batch has, its sources count exactly their weights; with those that rows are drawn by, they
+    do on average. 1 for a source that has no rows.
+
+    Parameters
+    ----------
+    weights, drawn
+        [k] weights; shares of the rows.
+
+    Examples
+    --------
+    >>> source_factors([0.25, 0.75, 0.0], [0.5, 0.5, 0.0])
+    array([0.5, 1.5, 1. ])
+    """
+    values, shares = np.asarray(weights, np.float64), np.asarray(drawn, np.float64)
+    return np.divide(values, shares, out=np.ones(len(values)), where=shares > 0)
 
 
 def _counted(source: ArrayLike, k: int) -> tuple[NDArray[np.int64], Array]:

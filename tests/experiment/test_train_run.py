@@ -123,6 +123,32 @@ def test_fixed_weights_are_drawn_and_statistics_can_be_recorded(tmp_path, given)
     assert 'id="conflict-table"' in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("change", "sampling"),
+    [
+        ({"strategy": None, "weights": {FIRST: 0.6, SECOND: 0.4}, "sampling": {FIRST: 0.5, SECOND: 0.25, THIRD: 0.25}},
+         [0.5, 0.25, 0.25]),
+        ({"strategy": {"name": "AMAR", "learning_rate": 0.5}, "reference": {"train": "prior"}}, [1 / 3] * 3),
+        ({"strategy": "DoReMi", "reference": {"train": "prior"}, "sampling": "uniform"}, [1 / 3] * 3),
+    ],
+)  # fmt: skip
+def test_rows_are_drawn_by_shares_of_their_own_and_both_are_shown(tmp_path, capsys, change, sampling):
+    summary = drive(make(tmp_path, **change), tmp_path / "run")
+    assert list(summary["sampling"].values()) == pytest.approx(sampling)
+    assert [s["sampling"] for s in summary["sources"]] == pytest.approx(sampling)
+    assert [s["drawn"] for s in summary["sources"]] == pytest.approx(sampling, abs=1 / 72)
+    assert [s["last_weight"] for s in summary["sources"]] != pytest.approx(sampling, abs=1e-4)
+    observed = read_decisions(tmp_path / "run").observations
+    assert all(seen.planned.tolist() == pytest.approx(sampling) for seen in observed)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert ">Sampling</th>" in page
+    assert ("share of the objective" in page) == (not summary["fixed"])
+    app(["show", str(tmp_path / "run")], standalone_mode=False)
+    said = capsys.readouterr().out
+    assert "sampling" in said
+    assert "they weighed the loss" in said
+
+
 def test_prior_and_constraints_of_a_strategy(tmp_path):
     limits = {"floors": {THIRD: 0.3}, "caps": {FIRST: 0.4}}
     config = make(tmp_path, prior={FIRST: 0.6, SECOND: 0.2, THIRD: 0.2}, constraints=limits, strategy="pike")
@@ -200,6 +226,13 @@ BAD = [
     ({"training": {"steps": 3, "tokens": 5}}, "give tokens or steps, not both"),
     ({"training": {**TRAINING, "accumulate": 4}}, "batch_size should be a multiple of accumulate"),
     ({"training": {**TRAINING, "non_finite": "hope"}}, "non_finite"),
+    (
+        {"strategy": None, "weights": "uniform", "sampling": {FIRST: 0.99, SECOND: 0.01, THIRD: 0.0}},
+        "key sampling: a row should count at most 20 times .* found 33.33 times for '<b>&/numbers'",
+    ),
+    ({"strategy": "GroupDRO", "sampling": {FIRST: 0.5, SECOND: 0.5, "x": 0.0}}, "key sampling: .*'x'"),
+    ({"strategy": None, "weights": "uniform", "sampling": "prior"}, "sampling: prior belongs to a strategy"),
+    ({"sampling": "uniform"}, "key strategy: PiKE works with apply='sampling', found 'loss'"),
     ({"kind": "assays"}, "kind should be text, found 'assays'; correct it, or use mixwright search"),
 ]
 

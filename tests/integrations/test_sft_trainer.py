@@ -6,6 +6,7 @@ import pytest
 trl = pytest.importorskip("trl", reason="trl is not installed")
 
 from trainers import CONTEXT, NAMES, VOCABULARY, Everything, Steps, by_hand, model, torch, transformers  # noqa: E402
+from weighted_on_a_rank import Gradients, weighted_gradient  # noqa: E402
 
 from mixwright import InputError  # noqa: E402
 from mixwright.integrations.fused_head import Heard  # noqa: E402
@@ -61,6 +62,19 @@ def test_its_rows_through_its_collator(tmp_path):
     assert seen.counts.tolist() == counts.tolist()
     lines = [line for line in steps.logs if "loss" in line]
     assert {"mixture/loss/a", "mixture/weight/c", "mean_token_accuracy"} <= set(lines[-1])
+
+
+def test_rows_that_are_weighted_have_the_gradient_of_the_weighted_objective(tmp_path):
+    weights, drawn = np.array([0.7, 0.2, 0.1]), np.array([0.2, 0.3, 0.5])
+    trainer = sft(tmp_path, max_grad_norm=0.0, max_steps=2)
+    ready = {name: trainer.train_dataset.select(range(9 * i, 9 * i + 9)) for i, name in enumerate(NAMES)}
+    callback = use_mixture(trainer, ready, weights, sampling=drawn, collate="trainer")
+    found = Gradients(callback)
+    trainer.add_callback(found)
+    trainer.train()
+    for gradient, batches in zip(found.found, found.batches, strict=True):
+        expected = weighted_gradient(trainer, batches, weights, drawn)
+        assert float((gradient - expected).norm() / expected.norm()) < 1e-5  # the model is float32
 
 
 def test_tokens_from_files_and_a_resume(tmp_path):

@@ -83,8 +83,8 @@ def _of_logits(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 
 def fused_nats(outputs: Any) -> Tensor | None:
-    """Return float64 [b], the nats of each row's tokens, of a fused answer; None: it is another."""
+    """Return float64 [b], the nats of each row's tokens, of a fused answer, with their graph; None: it is another."""
     logs = getattr(outputs, "log_probs", None)
     if not isinstance(logs, Tensor):
         return None
-    return -logs.detach().to(precise(logs.device)).reshape(len(logs), -1).sum(1)
+    return -logs.to(precise(logs.device)).reshape(len(logs), -1).sum(1)

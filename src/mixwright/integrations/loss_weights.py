@@ -6,6 +6,7 @@ import logging
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.loss.loss_utils import ForCausalLMLoss
 
@@ -63,11 +64,51 @@ def loss_factor(trainer: Any, items: Any, tokens: Tensor) -> tuple[float, float]
     return factor, 1.0 if scaler is None else float(scaler.get_scale())
 
 
-def check_loss(found: float, expected: float, warn: bool = False) -> None:
-    """Raise InputError, or warn, if the Trainer's loss of a micro-batch is not the mean over tokens it is taken for."""
+def check_normaliser(trainer: Any) -> None:
+    """Raise InputError if the Trainer divides the loss by less than the tokens of a whole step."""
+    args, pieces = trainer.args, trainer.args.gradient_accumulation_steps * trainer.args.world_size
+    if pieces == 1:
+        return
+    if not (trainer.model_accepts_loss_kwargs or trainer.compute_loss_func is not None):
+        raise InputError(
+            "weights that act on the loss need a loss that is divided by the tokens of the whole step, found a model "
+            f"that does not take num_items_in_batch, and {pieces} micro-batches a step; use one micro-batch on one rank"
+        )
+    if args.world_size > 1 and not args.average_tokens_across_devices:
+        raise InputError(
+            "weights that act on the loss need a loss that is divided by the tokens of all ranks, found "
+            "average_tokens_across_devices=False; set it to True"
+        )
+
+
+def weighted_loss(found: Tensor, nats: Tensor, factors: Tensor) -> Tensor:
+    """
+    Return the Trainer's loss of a micro-batch with each row's part times its factor.
+
+    Parameters
+    ----------
+    found
+        The Trainer's own loss: the sum of the tokens' losses, divided by a number.
+    nats
+        [b] the sums of each row's tokens, with their graph.
+    factors
+        [b] what each row counts.
+    """
+    plain = nats.detach().sum()
+    # that number is the Trainer's: what it divides by depends on its settings, and is the same for each row
+    scale = torch.where(plain == 0, torch.zeros_like(plain), found.detach().to(plain) / plain)
+    return ((nats * factors).sum() * scale).to(found)
+
+
+def check_loss(found: float, expected: float, what: str | None = "gradient statistics") -> None:
+    """
+    Raise InputError if the Trainer's loss of a micro-batch is not the mean over tokens it is taken for.
+
+    `what` needs that it is; None: warn.
+    """
     if not math.isfinite(found + expected) or abs(found - expected) <= _NEAR * max(abs(expected), 1e-6):
         return
-    if warn:
+    if what is None:
         logger.warning(
             "losses per source are mean cross entropies of tokens (%.6g in the first batch); the Trainer's loss is "
             "something else (%.6g)",
@@ -76,7 +117,7 @@ def check_loss(found: float, expected: float, warn: bool = False) -> None:
         )
     else:
         raise InputError(
-            f"with gradient statistics the Trainer's loss should be the mean cross entropy of its tokens "
+            f"with {what} the Trainer's loss should be the mean cross entropy of its tokens "
             f"({expected:.6g}), found {found:.6g}: something is added to it or weighs rows differently (an auxiliary "
-            "loss of experts, a compute_loss of your own); take it out, or give statistics=None"
+            f"loss of experts, a compute_loss of your own); take it out, or do without {what}"
         )

@@ -48,10 +48,9 @@ def count_tokens(targets: Tensor) -> Tensor:
     return targets.reshape(len(targets), -1).ne(IGNORED).sum(1)
 
 
-@torch.no_grad()
 def row_nats(logits: Tensor, targets: Tensor) -> Tensor:
     """
-    Return float64 [b], the sum over each row's tokens of their cross entropy.
+    Return float64 [b], the sum over each row's tokens of their cross entropy, with its graph where gradients are on.
 
     Parameters
     ----------

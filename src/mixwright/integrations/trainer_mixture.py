@@ -16,11 +16,12 @@ from torch import Tensor
 from mixwright.errors import InputError
 from mixwright.integrations.fused_head import Heard, fused_nats
 from mixwright.integrations.gradient_checks import finite_gradients
-from mixwright.integrations.loss_weights import check_loss, loss_factor, shifts_labels
-from mixwright.integrations.row_losses import by_source, count_tokens, kept_nats, row_nats, targets_of
+from mixwright.integrations.loss_weights import check_loss, loss_factor, shifts_labels, weighted_loss
+from mixwright.integrations.row_losses import by_source, count_tokens, kept_nats, precise, row_nats, targets_of
 from mixwright.integrations.watched import WatchedCallback
 from mixwright.stream.batches import Batch
 from mixwright.stream.loader import MixtureLoader
+from mixwright.watching.row_weights import RowWeights
 from mixwright.watching.watcher import Watcher
 from mixwright.watching.window import Window
 
@@ -72,13 +73,15 @@ class TrainerMixture(WatchedCallback):
         watcher: Watcher | None = None,
         non_finite: str = "stop",
         fused: bool = False,  # whether the model's head may be fused with its loss
+        row_weights: RowWeights | None = None,
     ) -> None:
-        super().__init__(trainer, loader, watcher)
+        super().__init__(trainer, loader, watcher, row_weights)
         if trainer is None:
             return
         self._non_finite, self._fused = non_finite, fused
         self._piece, self._rows = 0, _Rows()
         self._unchecked = True
+        self._factors: Tensor | None = None
         self._shifts = shifts_labels(trainer)
         self._wrap()
         trainer.mixture_callback = self
@@ -99,12 +102,11 @@ class TrainerMixture(WatchedCallback):
                 return loss(model, inputs, return_outputs, *more, **named)
             if self._fused:
                 heard = Heard(model, self._rows.sampled)
-                found = loss(heard, inputs, False, *more, **named)
-                self._rows.nats = _nats(found, heard.outputs, self._rows.targets)
+                found = self._rows.taken(loss(heard, inputs, False, *more, **named), heard.outputs)
                 return (found, heard.outputs) if return_outputs else found
             # the Trainer drops the outputs of training, so they are asked for
             found, outputs = loss(model, inputs, True, *more, **named)
-            self._rows.nats = _nats(found, outputs, self._rows.targets)
+            found = self._rows.taken(found, outputs)
             return (found, outputs) if return_outputs else found
 
         @functools.wraps(log)
@@ -124,13 +126,15 @@ class TrainerMixture(WatchedCallback):
         tokens = count_tokens(targets)
         statistics = self.watcher.statistics
         sampled = statistics is not None and statistics.due(batch.step)
-        self._rows = _Rows(targets, wanted=True, sampled=sampled)
+        factors = None if self._factors is None else self._factors[batch.source.to(self._factors.device)]
+        self._rows = _Rows(targets, wanted=True, sampled=sampled, factors=factors)
         # reading the loss waits for the device: once, and where statistics depend on it
         check, self._unchecked = self._unchecked or sampled, False
         factor, scale = loss_factor(self.trainer, items, tokens) if check else (0.0, 1.0)
         observing: AbstractContextManager[None] = nullcontext()
         if statistics is not None and sampled:
-            observing = statistics.observe(batch.step, batch.source, factor * scale * tokens)
+            counted = tokens if factors is None else tokens * factors.to(tokens.device)
+            observing = statistics.observe(batch.step, batch.source, factor * scale * counted)
         try:
             with observing:
                 loss = step()
@@ -140,11 +144,19 @@ class TrainerMixture(WatchedCallback):
         if rows.nats is None:
             raise InputError("the Trainer's training_step should call its compute_loss, found that it did not")
         if check:
-            check_loss(float(loss), factor * float(rows.nats.sum()), warn=statistics is None)
+            found = loss if rows.plain is None else rows.plain
+            check_loss(float(found), factor * float(rows.nats.sum()), self._needs_mean)
         counted = tokens.to(rows.nats)
         numbers = torch.stack([rows.nats, counted, (counted > 0).to(rows.nats)])
         self.count(by_source(numbers, batch.source, self.mixture.k))
         return loss
+
+    @property
+    def _needs_mean(self) -> str | None:
+        """Return what needs a loss that is a mean over tokens; None: nothing does."""
+        if self.acts_on_loss:
+            return "weights that act on the loss"
+        return None if self.watcher.statistics is None else "gradient statistics"
 
     def _next_batch(self) -> Batch:
         self._piece += 1
@@ -162,8 +174,13 @@ class TrainerMixture(WatchedCallback):
         self._piece, self._sums = 0, None
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Begin with the first micro-batch."""
-        self._piece, self._sums = 0, None
+        """Begin with the first micro-batch; see what its rows count."""
+        self._piece, self._sums, self._factors = 0, None, None
+        if self.row_weights is not None:
+            factors = self.row_weights.at(self.batches[0].step)
+            # where all rows count the same, the loss stays the Trainer's, bit by bit
+            if np.any(factors != 1):
+                self._factors = torch.from_numpy(factors).to(args.device, precise(args.device))
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Add up what the ranks saw, and check it before the model changes."""
@@ -185,7 +202,10 @@ class TrainerMixture(WatchedCallback):
             if seen is not None and getattr(seen, name) is not None:
                 values[name] = getattr(seen, name)
         bad = float(logged["bad"].sum())
-        lines = self.watcher.line(values, self.batches[0].weights)
+        weights = self.batches[0].weights
+        if self.row_weights is not None:
+            values["sampling"], weights = self.row_weights.sampling, self.mixture.weights_for(self.batches[0].step)
+        lines = self.watcher.line(values, weights)
         return {**lines, "mixture/non_finite": bad} if bad else lines
 
 
@@ -195,20 +215,32 @@ class _Rows:
 
     targets: Any = None
     nats: Tensor | None = None
+    plain: Tensor | None = None  # the Trainer's own loss, where it is replaced by a weighted one
     wanted: bool = False
     sampled: bool = False
+    factors: Tensor | None = None
+
+    def taken(self, loss: Tensor, outputs: Any) -> Tensor:
+        """Keep the nats of the rows; return the loss that is to be differentiated."""
+        if self.factors is None:
+            with torch.no_grad():
+                self.nats = _nats(outputs, self.targets, loss)
+            return loss
+        nats = _nats(outputs, self.targets)
+        self.nats, self.plain = nats.detach(), loss.detach()
+        return weighted_loss(loss, nats, self.factors)
 
 
 def _items(more: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
     return more[0] if more else named.get("num_items_in_batch")
 
 
-def _nats(loss: Tensor, outputs: Any, targets: Tensor) -> Tensor:
-    """Return [b], the nats of each row, in the cheapest way that there is."""
-    for found in (fused_nats(outputs), kept_nats(loss, targets)):
-        if found is not None:
-            return found
-    return row_nats(_logits(outputs), targets)
+def _nats(outputs: Any, targets: Tensor, loss: Tensor | None = None) -> Tensor:
+    """Return [b], the nats of each row, in the cheapest way that there is; a loss has kept them without their graph."""
+    found = fused_nats(outputs)
+    if found is None and loss is not None:
+        found = kept_nats(loss, targets)
+    return row_nats(_logits(outputs), targets) if found is None else found
 
 
 def _logits(outputs: Any) -> Tensor:

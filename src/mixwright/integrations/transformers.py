@@ -11,6 +11,7 @@ import numpy as np
 from mixwright.checks import whole_number
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
+from mixwright.integrations.loss_weights import check_normaliser
 from mixwright.integrations.trainer_mixture import TOKENS, TrainerMixture, token_means
 from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile
@@ -19,6 +20,7 @@ from mixwright.strategy import Strategy
 from mixwright.stream import MixtureLoader, Plan, Sources, open_source
 from mixwright.stream.batches import Batch
 from mixwright.stream.trainer import attach, language_model_inputs
+from mixwright.watching.row_weights import RowWeights, held_within, sampling_shares
 from mixwright.watching.statistics import SampledStatistics, level_for
 from mixwright.watching.watcher import Measure, Watcher
 
@@ -30,6 +32,7 @@ def use_mixture(
     sources: Mapping[str, Any],
     weights: Any,
     *,
+    sampling: Any = None,
     prior: str | Sequence[float] = "uniform",
     lag: int | None = None,
     constraints: Constraints | None = None,
@@ -67,6 +70,10 @@ def use_mixture(
     weights
         Numbers by name or in the order of the sources; a MixtureFile, or the path of a mixture.json; a strategy, its
         name or its configuration; or a Mixture, which then has its own prior, lag, constraints and log.
+    sampling
+        What rows are drawn by, while the weights act on the loss: {source: share}, [k], "uniform", "natural" or
+        "prior". Each row's part of the Trainer's loss then counts weight / share (`RowWeights`). None: rows are drawn
+        by the weights (by the prior where a strategy acts on the loss alone).
     prior, lag, constraints, log
         Of the Mixture. lag None: 8 steps, or more if workers read further ahead. The log is written by rank 0.
     observe_every
@@ -112,10 +119,16 @@ def use_mixture(
     )
     # 1 + ceil: what workers read ahead is planned before the last step is observed
     least = 1 - (-workers * whole_number(ahead, "ahead", 1) // args.gradient_accumulation_steps)
-    settings = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
     if isinstance(weights, MixtureFile | PathLike) or str(weights).endswith(".json"):
         weights = weights_of_file(weights, context, plan or {})
+    weights = weights if isinstance(weights, Mixture) else _strategy(weights, opened)
+    strategy, start = (weights.strategy, weights.prior) if isinstance(weights, Mixture) else (weights, prior)
+    drawn = sampling_shares(sampling, opened.sizes, strategy, start)
+    if drawn is not None and not isinstance(weights, Mixture):
+        constraints = held_within(constraints, opened.sizes, drawn)
+    settings = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
     mixture = make_mixture(weights, opened, settings, max(8, least))
+    row_weights = None if drawn is None else RowWeights(mixture, drawn, args.max_steps)
     # every rank decides the same; one log is enough
     if args.process_index:
         mixture.log = None
@@ -124,12 +137,12 @@ def use_mixture(
     rows = trainer._train_batch_size * args.gradient_accumulation_steps * args.world_size
     held = _held_out(trainer, mixture)
     watcher = Watcher(mixture, every, rows, TOKENS, token_means, measures=measures, statistics=taken, held_out=held)
-    _check_watching(trainer, watcher, non_finite)
+    _check_watching(trainer, watcher, non_finite, "sampling" if drawn is None else "loss")
     options: dict[str, Any] = {"seed": args.seed if args.data_seed is None else args.data_seed}
     options |= {"co_locate": _together(trainer, taken), **(plan or {})}
     loader = MixtureLoader(
         opened,
-        Plan(opened.sizes, mixture, batch_size=rows, **options),
+        Plan(opened.sizes, mixture if drawn is None else drawn, batch_size=rows, **options),
         args.process_index,
         args.world_size,
         accumulate=args.gradient_accumulation_steps,
@@ -140,7 +153,7 @@ def use_mixture(
     )
     if inputs is None:
         inputs = _as_they_are if collate is not None else _masked if _is_sft(trainer) else None
-    return attach(trainer, TrainerMixture(trainer, loader, watcher, non_finite, _is_sft(trainer)), inputs)
+    return attach(trainer, TrainerMixture(trainer, loader, watcher, non_finite, _is_sft(trainer), row_weights), inputs)
 
 
 def _open(sources: Any, context: int | None) -> Sources:
@@ -164,15 +177,16 @@ def make_mixture(weights: Any, sources: Sources, settings: Mapping[str, Any], la
         if given:
             raise InputError(f"a Mixture has its own {', '.join(sorted(given))}; give it there")
         return weights
-    names = sources.names
+    more = {n: v for n, v in settings.items() if v is not None}
+    return Mixture(sources.sizes, _strategy(weights, sources), **{"lag": lag, **more})
+
+
+def _strategy(weights: Any, sources: Sources) -> Strategy[Any]:
+    """Return the strategy of numbers, of a name or of a configuration; a strategy as it is."""
     numbers = isinstance(weights, Mapping) and "name" not in weights
     if numbers or isinstance(weights, list | tuple | np.ndarray):
-        values = _in_order(weights, names) if numbers else weights
-        strategy: Strategy[Any] = Static(values)
-    else:
-        strategy = from_config(weights, names)
-    more = {n: v for n, v in settings.items() if v is not None}
-    return Mixture(sources.sizes, strategy, **{"lag": lag, **more})
+        return Static(_in_order(weights, sources.names) if numbers else weights)
+    return from_config(weights, sources.names)
 
 
 def weights_of_file(file: Any, context: int | None, plan: Mapping[str, Any]) -> dict[str, float]:
@@ -249,11 +263,13 @@ def check_trainer(trainer: Any) -> None:
         )
 
 
-def _check_watching(trainer: Any, watcher: Watcher, non_finite: str) -> None:
+def _check_watching(trainer: Any, watcher: Watcher, non_finite: str, apply: str) -> None:
     args, statistics = trainer.args, watcher.statistics
     if non_finite not in ("stop", "skip", "keep"):
         raise InputError(f"non_finite should be 'stop', 'skip' or 'keep', found {non_finite!r}")
-    watcher.mixture.check(watcher.given, apply="sampling", draw="carry")
+    watcher.mixture.check(watcher.given, apply, draw="carry")
+    if apply == "loss":
+        check_normaliser(trainer)
     if trainer.is_deepspeed_enabled and (statistics is not None or non_finite == "skip"):
         raise InputError("DeepSpeed has no gradients to observe or to skip; use DDP or FSDP, or statistics=None")
     if statistics is None:

@@ -17,6 +17,7 @@ from mixwright.integrations.gradient_checks import leave_out
 from mixwright.observation import Observation
 from mixwright.stream.loader import MixtureLoader
 from mixwright.stream.trainer import MixtureCallback
+from mixwright.watching.row_weights import RowWeights
 from mixwright.watching.watcher import Watcher
 
 Array = NDArray[np.float64]
@@ -33,6 +34,8 @@ class WatchedCallback(MixtureCallback):
         The Mixture, and the loader that the Trainer trains on.
     watcher
         Its sums and its last observation.
+    row_weights
+        What rows count where the weights act on the loss and rows are drawn by shares of their own; None elsewhere.
     batches
         Those of the current optimiser step, one per micro-batch.
     """
@@ -40,9 +43,14 @@ class WatchedCallback(MixtureCallback):
     made_by: str  # what makes such a callback, for messages
 
     def __init__(
-        self, trainer: Any = None, loader: MixtureLoader | None = None, watcher: Watcher | None = None
+        self,
+        trainer: Any = None,
+        loader: MixtureLoader | None = None,
+        watcher: Watcher | None = None,
+        row_weights: RowWeights | None = None,
     ) -> None:
         super().__init__(loader)
+        self.row_weights = row_weights
         if trainer is None or watcher is None:  # transformers makes an empty one to look at
             return
         self.trainer, self.watcher, self.mixture = trainer, watcher, watcher.mixture
@@ -105,9 +113,24 @@ class WatchedCallback(MixtureCallback):
             raise InputError(
                 f"the checkpoint should be of {self.made_by}, found none of its observations; use another checkpoint"
             )
+        if saved.get("sampling") != self._sampling:
+            raise InputError(
+                f"sampling should be the checkpoint's ({saved.get('sampling')}), found {self._sampling}; use the same"
+            )
+
+    @property
+    def _sampling(self) -> list[float] | None:
+        return None if self.row_weights is None else self.row_weights.sampling.tolist()
+
+    @property
+    def acts_on_loss(self) -> bool:
+        """Whether the weights act on the loss: the stream then knows nothing of the mixture."""
+        return self.row_weights is not None
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Go on with what `state` saved."""
+        if self.acts_on_loss:
+            self.mixture.load_state_dict(saved["mixture"])
         self.watcher.load_state_dict(saved["observing"], gathered=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -130,5 +153,8 @@ class WatchedCallback(MixtureCallback):
         """Return what `trainer_state.json` keeps: JSON-able."""
         saved = super().state()
         if self.loader is not None:
-            saved["attributes"]["observing"] = self.watcher.state_dict()
+            mixture = self.mixture.state_dict() if self.acts_on_loss else None
+            saved["attributes"] |= {"observing": self.watcher.state_dict(), "mixture": mixture}
+            if self.row_weights is not None:
+                saved["attributes"]["sampling"] = self._sampling
         return saved

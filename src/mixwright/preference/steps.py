@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mixwright.batch_losses import source_factors
 from mixwright.errors import InputError
 from mixwright.gradients.distributed import world_size
 from mixwright.integrations.gradient_checks import finite_gradients
@@ -77,6 +78,11 @@ class PreferenceSteps(WatchedCallback):
         self._gates: Tensor | None = None
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
+    @property
+    def acts_on_loss(self) -> bool:
+        """Whether the weights act on the loss."""
+        return self.settings.apply == "loss"
+
     # a micro-batch
 
     def value(self, found: PairLosses, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -129,18 +135,18 @@ class PreferenceSteps(WatchedCallback):
         self._sums, self._seen, self._gates = None, [], None
         batch = self.batches[0]
         self.weights = batch.weights
-        if self.settings.apply == "loss":
+        if self.acts_on_loss:
             self.weights = self.mixture.weights_for(batch.step)
             self._row_weights = torch.from_numpy(self._of_rows()).to(self.trainer.args.device, torch.float32)
         if self.settings.clip == "source" and self.settings.specialists and len(self.batches) > 1:
             self._gates = self._first_pass()
 
     def _of_rows(self) -> Array:
-        """Return [k], what a row of each source counts: w_i B / n_i."""
+        """Return [k], what a row of each source counts."""
         batch = self.batches[0]
         assert batch.counts is not None
-        rows = batch.counts if self.settings.counts == "batch" else batch.weights * batch.counts.sum()
-        return np.divide(self.weights * batch.counts.sum(), rows, out=np.zeros(self.mixture.k), where=rows > 0)
+        by_batch = self.settings.counts == "batch"
+        return source_factors(self.weights, batch.counts / batch.counts.sum() if by_batch else batch.weights)
 
     def _first_pass(self) -> Tensor:
         """Return the gates [k] out of the losses of all micro-batches, before one is trained on."""
@@ -204,7 +210,6 @@ class PreferenceSteps(WatchedCallback):
         saved = super().state()
         if self.loader is not None:
             saved["attributes"] |= {
-                "mixture": self.mixture.state_dict() if self.settings.apply == "loss" else None,
                 "world_size": self.trainer.args.world_size,
                 "settings": self.settings.to_json(),
             }
@@ -221,8 +226,6 @@ class PreferenceSteps(WatchedCallback):
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Go on with what `state` saved."""
-        if self.settings.apply == "loss":
-            self.mixture.load_state_dict(saved["mixture"])
         super().load(_with_observing(saved))
 
 

@@ -118,7 +118,9 @@ def weights_course(
     """Return the weights by the step from which they act; nothing where they were fixed and stayed."""
     if not decisions or (summary["fixed"] and not summary.get("steering")):
         return []
-    first = decisions[0]["observation"].get("planned") or decisions[0].get("run", {}).get("prior")
+    start = decisions[0].get("run", {}).get("prior")
+    # what rows are drawn by says nothing of the weights where these act on the loss
+    first = start if summary.get("sampling") else decisions[0]["observation"].get("planned") or start
     acted = [(float(line["begins"]), line["weights"]) for line in decisions if line["begins"] < summary["steps"]]
     acted = ([(0.0, first)] if first else []) + acted
     acted.append((float(summary["steps"]), acted[-1][1] if acted else decisions[-1]["weights"]))

@@ -22,19 +22,21 @@ class TokenBatch(NamedTuple):
     The rows of a step.
 
     `source` int32 [b]; `row` int64 [b], which row of it; `tokens` int64 [b, context + 1]; `weights` [k] that drew them.
+    `factors` [k]: what a row of each source counts in the loss; None: all the same.
     """
 
     source: NDArray[np.int32]
     row: NDArray[np.int64]
     tokens: NDArray[np.int64]
     weights: NDArray[np.float64]
+    factors: NDArray[np.float64] | None = None
 
     def parts(self, number: int) -> list[TokenBatch]:
         """Return the rows in `number` micro-batches, in order; within each, rows of a source stand side by side."""
         found = []
         for rows in np.split(np.arange(len(self.source)), number):
             rows = rows[np.argsort(self.source[rows], kind="stable")]
-            found.append(TokenBatch(self.source[rows], self.row[rows], self.tokens[rows], self.weights))
+            found.append(self._replace(source=self.source[rows], row=self.row[rows], tokens=self.tokens[rows]))
         return found
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.files.models import holds_model
+from mixwright.strategies import Static
 from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
@@ -40,6 +41,7 @@ def train(
     constraints: Constraints | None = None,
     ranks: Ranks | None = None,
     reference: Reference | None = None,
+    sampling: Any = None,
     anew: bool = True,
 ) -> TrainingResult:
     """
@@ -76,6 +78,9 @@ def train(
         Among whom the rows of each step are dealt out (`started_ranks`); every rank calls `train`. None: one rank.
     reference
         A model over whose losses the excess of each source is measured, for a strategy that reads `excess_loss`.
+    sampling
+        What rows are drawn by, while the weights act on the loss: see `sampling_shares`. A row of source s then counts
+        w_s / q_s. None: rows are drawn by the weights (by the prior where a strategy acts on the loss alone).
 
     Raises
     ------
@@ -89,6 +94,8 @@ def train(
         if store.tokenizer_fingerprint != tokenizer.fingerprint:
             raise InputError(f"the tokens of {name!r} were made with another tokenizer; write them again")
     used, asked = dict(stores), weights
+    if sampling is not None and not isinstance(weights, Strategy):
+        asked = weights = Static(weights)
     if not isinstance(weights, Strategy):
         values = np.asarray(weights, np.float64)
         if values.shape != (len(stores),):
@@ -98,7 +105,20 @@ def train(
     ranks = ranks or Ranks()
     given = dict(measures or {})
     run = LanguageModelLoop(
-        spec, used, asked, settings, folder, tokenizer, progress, evaluate, prior, given, constraints, ranks, reference
+        spec,
+        used,
+        asked,
+        settings,
+        folder,
+        tokenizer,
+        progress,
+        evaluate,
+        prior,
+        given,
+        constraints,
+        ranks,
+        reference,
+        sampling=sampling,
     )
     name = run.fingerprint
     done = ranks.shared(ranks.main and _finished(folder, name))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
@@ -30,9 +31,11 @@ from mixwright.training.reference import Reference, ReferenceLosses, check_refer
 from mixwright.training.result import DivergedError, TrainingResult
 from mixwright.training.settings import TrainingSettings, described, learning_rate_at
 from mixwright.training.step import Asked, Gradient, StepLosses, Stepper, low_precision, no_losses
+from mixwright.watching.row_weights import RowWeights, held_within, sampling_shares
 from mixwright.watching.statistics import FIELDS, SampledStatistics, level_for
 from mixwright.watching.watcher import ROWS, Measure, Watcher, excess_means, row_means
 
+Array = NDArray[np.float64]
 Progress = Callable[[str, int, int, str], None]
 Evaluate = Callable[[Any], Mapping[str, float]]
 
@@ -59,6 +62,7 @@ class LanguageModelLoop:
     constraints: Constraints | None = None
     ranks: Ranks = field(default_factory=Ranks)
     reference: Reference | None = None
+    sampling: Any = None
 
     step: int = 0
     seconds: float = 0.0
@@ -70,6 +74,7 @@ class LanguageModelLoop:
     metrics: IO[bytes] = field(init=False)
     watcher: Watcher | None = field(init=False, default=None)
     control: Control | None = field(init=False, default=None)  # of the rank that reads it
+    row_weights: RowWeights | None = field(init=False, default=None)
     batches: Batches = field(init=False)
     model: Any = field(init=False)
     stepper: Stepper = field(init=False)
@@ -83,8 +88,12 @@ class LanguageModelLoop:
         if isinstance(weights, Strategy):
             rows = {name: store.rows(settings.context) for name, store in self.stores.items()}
             log = self.folder / _DECISIONS if ranks.main else None
-            weights = Mixture(rows, weights, settings.lag, self.prior, log, self.constraints)
-            self.watcher = self._watcher(weights)
+            drawn = sampling_shares(self.sampling, rows, weights, self.prior)
+            limits = self.constraints if drawn is None else held_within(self.constraints, rows, drawn)
+            mixture = weights = Mixture(rows, weights, settings.lag, self.prior, log, limits)
+            if drawn is not None:
+                self.row_weights, weights = RowWeights(mixture, drawn, settings.steps), drawn
+            self.watcher = self._watcher(mixture)
         pairs = self.watcher is not None and self.watcher.statistics is not None
         self.batches = Batches(self.stores, weights, settings, ranks.rank, ranks.size, pairs)
         self.losses = no_losses(len(self.stores))
@@ -99,7 +108,7 @@ class LanguageModelLoop:
         shared = {name: _of_main(self.ranks, measure) for name, measure in self.measures.items()}
         names, fields = ((*ROWS, "excess"), excess_means) if self.reference else (ROWS, row_means)
         watcher = Watcher(mixture, every, rows, names, fields, measures=shared, statistics=statistics)
-        mixture.check(watcher.given, apply="sampling", draw="carry")
+        mixture.check(watcher.given, apply="loss" if self.row_weights else "sampling", draw="carry")
         return watcher
 
     @property
@@ -115,6 +124,8 @@ class LanguageModelLoop:
             prior = self.prior if isinstance(self.prior, str) else list(self.prior)
             limits = None if self.constraints is None else repr(self.constraints)
             strategy = [repr(self.weights), prior, sorted(self.measures), limits]
+            if self.row_weights:
+                strategy.append({"sampling": self.row_weights.sampling.tolist()})
         excess = {} if self.reference is None else {"reference": [self.reference.fingerprint, self.reference.clip]}
         return {
             "model": dict(self.spec) if path is None else {**self.spec, "path": file_fingerprint(path)},
@@ -249,10 +260,12 @@ class LanguageModelLoop:
                 if self.step == self.settings.steps:
                     break
                 batch = self.batches.next()
+                if self.row_weights:
+                    batch = batch._replace(factors=self.row_weights.at(self.step))
                 found = self.stepper.gradient(self.step, batch, self._request(saved))
                 # from here the model and the counters may disagree: an interruption must not save them
                 whole_step = False
-                self._take(found)
+                self._take(found, batch.factors)
                 if self.watcher:
                     excess = [found.excess] if self.scored else []
                     self.watcher.add(np.array([*found.losses[:2], *excess]), batch.weights)
@@ -281,11 +294,13 @@ class LanguageModelLoop:
         due = time.monotonic() - saved >= self.settings.checkpoint_seconds
         return steer | Asked.SAVE if due else steer
 
-    def _take(self, found: Gradient) -> None:
+    def _take(self, found: Gradient, factors: Array | None) -> None:
         """Apply the gradient, or skip it, and write down the step."""
         rate, names = learning_rate_at(self.step, self.settings), tuple(self.stores)
         line: dict[str, Any] = {"step": self.step + 1, "loss": found.losses.mean, "gradient_norm": found.norm}
         line |= {"learning_rate": rate, "source_loss": found.losses.by_source(names)}
+        if factors is not None and found.losses.counts.any():  # what is minimised; "loss" is the mean of the rows
+            line["objective"] = float(factors @ found.losses.sums / found.losses.counts.sum())
         if found.finite:
             self.stepper.update(rate)
             self.skipped_in_a_row = 0
@@ -396,15 +411,19 @@ class LanguageModelLoop:
     def _given(self) -> dict[str, Any]:
         """Return the weights of the last step, the account of the sources, and what should be said."""
         last = self.watcher.mixture.weights_for(self.step - 1) if self.watcher else np.asarray(self.weights)
-        weights = dict(zip(self.stores, last.tolist(), strict=True))
+        weights = self._by_name(last)
         mean = self.watcher.mixture.average if self.watcher else None
-        average = {} if mean is None else {"average": dict(zip(self.stores, mean.tolist(), strict=True))}
+        average = {} if mean is None else {"average": self._by_name(mean)}
+        drawn = {} if self.row_weights is None else {"sampling": self._by_name(self.row_weights.sampling)}
         notes = []
         if self.skipped:
             notes.append(f"{self.skipped} steps made no update, since a loss or the gradient was not finite")
         if self.watcher and self.watcher.statistics:
             notes += self.watcher.statistics.notes(tuple(self.stores))
-        return {"weights": weights, **average, "ledger": self.batches.ledger().to_json(), "notes": notes}
+        return {"weights": weights, **average, **drawn, "ledger": self.batches.ledger().to_json(), "notes": notes}
+
+    def _by_name(self, values: Array) -> dict[str, float]:
+        return dict(zip(self.stores, values.tolist(), strict=True))
 
 
 def _of_main(ranks: Ranks, measure: Measure) -> Measure:

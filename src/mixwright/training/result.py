@@ -31,7 +31,9 @@ class TrainingResult:
     fingerprint
         Names all that the training was made from.
     weights
-        {source: share of rows} in the last step.
+        {source: weight} in the last step: shares of the rows, or of the objective where `sampling` is not empty.
+    sampling
+        {source: share of rows} that rows were drawn by, where the weights acted on the loss; empty elsewhere.
     ledger
         What was asked of each source and what it gave (`Ledger.to_json`).
     average
@@ -52,6 +54,7 @@ class TrainingResult:
     curve: list[dict[str, Any]]
     fingerprint: str
     weights: dict[str, float] = field(default_factory=dict)
+    sampling: dict[str, float] = field(default_factory=dict)
     ledger: dict[str, Any] = field(default_factory=dict)
     skipped: int = 0
     notes: list[str] = field(default_factory=list)

@@ -173,7 +173,9 @@ class Stepper:
         reference = None if self._reference is None else self._reference.of(part)
         share = len(part.source) * self._ranks.size / self._settings.batch_size
         # the statistics need each row's weight in the loss that is differentiated
-        weight = None if share == 1 else share / len(part.source)
+        weight: Any = None if share == 1 and part.factors is None else share / len(part.source)
+        if part.factors is not None:
+            weight = weight * part.factors[part.source]
         watched = self._statistics
         if watched is None:
             tokens = self._tokens_backward(part, share)
@@ -188,14 +190,18 @@ class Stepper:
         return losses, StepLosses.of_rows(part.source, excess, self._k).sums
 
     def _tokens_backward(self, part: TokenBatch, share: float) -> Any:
-        """Return the tokens' losses, float64 [b, context], after the backward pass of their mean x share."""
+        """Return the tokens' losses, float64 [b, context], after the backward pass of their (weighted) mean x share."""
         tokens = torch.from_numpy(part.tokens).to(self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
             logits = self.model(input_ids=tokens[:, :-1], use_cache=False).logits
         answers = tokens[:, 1:].flatten()
         # float32: a sum of small differences would be lost in bfloat16
         losses = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), answers, reduction="none")
-        (losses.mean() * share).backward()
+        counted = losses
+        if part.factors is not None:
+            factors = torch.from_numpy(part.factors[part.source]).to(losses)
+            counted = losses * factors.repeat_interleave(len(losses) // len(factors))
+        (counted.mean() * share).backward()
         return losses.detach().view(len(part.source), -1).double()
 
 

@@ -28,13 +28,16 @@ def print_training(console: Console, summary: Mapping[str, Any], folder: Path) -
         Of the run.
     """
     print_title(console, summary["title"])
+    apart = ("sampling",) if summary.get("sampling") else ()  # rows were drawn by it, and weights acted on the loss
+    shares = (_SHARES[0], *apart, *_SHARES[1:])
     rows = [
-        [s["name"], *(percent(s[key]) for key in _SHARES), number(s["epochs"], 2), number(s["held_out_loss"])]
+        [s["name"], *(percent(s[key]) for key in shares), number(s["epochs"], 2), number(s["held_out_loss"])]
         for s in summary["sources"]
     ]
     columns: list[str | Column] = [
         "source",
         "last weight",
+        *apart,
         Column("asked", spare=True),
         "drawn",
         "epochs",
@@ -48,7 +51,8 @@ def print_training(console: Console, summary: Mapping[str, Any], folder: Path) -
     if held["average"] is not None:
         worst = f"worst {number(held['worst'])} ({held['worst_source']})"
         print_line(console, "held-out", f"average {number(held['average'])}, {worst} nats per token")
-    print_line(console, "weights", "fixed" if summary["fixed"] else summary["strategy"])
+    acting = "; they weighed the loss" if apart else ""
+    print_line(console, "weights", ("fixed" if summary["fixed"] else summary["strategy"]) + acting)
     print_line(console, "trained", _trained(summary, "tokens"))
     more = {}
     if "average_weight" in summary["sources"][0]:

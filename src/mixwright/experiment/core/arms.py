@@ -81,11 +81,20 @@ def _given(weights: Mapping[str, float], sources: Sequence[str], where: str) -> 
     return values
 
 
-def strategy_of(arm: ArmConfig, sources: Sequence[str], measured: frozenset[str] = frozenset()) -> Strategy[Any] | None:
+def strategy_of(
+    arm: ArmConfig, sources: Sequence[str], measured: frozenset[str] = frozenset(), apart: bool = False
+) -> Strategy[Any] | None:
     """
     Return the strategy of an arm, checked against what a training of texts reports; None if it has none.
 
-    `measured`: fields of Observation that the training measures besides what every training reports.
+    Parameters
+    ----------
+    arm, sources
+        Whose strategy; the names of the sources.
+    measured
+        Fields of Observation that the training measures besides what every training reports.
+    apart
+        Whether rows are drawn by shares of their own (`sampling`), and the weights act on the loss.
 
     Raises
     ------
@@ -95,5 +104,6 @@ def strategy_of(arm: ArmConfig, sources: Sequence[str], measured: frozenset[str]
     if arm.strategy is None:
         return None
     strategy = from_config(arm.strategy, sources=sources)
-    Mixture(dict.fromkeys(sources, 1), strategy).check(GIVEN | measured, apply="sampling", draw="carry")
+    apply = "loss" if apart or "sampling" not in strategy.apply else "sampling"
+    Mixture(dict.fromkeys(sources, 1), strategy).check(GIVEN | measured, apply=apply, draw="carry")
     return strategy

@@ -39,6 +39,7 @@ from mixwright.experiment.text.reference import (
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.experiment.text.train_config import TrainConfig
 from mixwright.files import fingerprint
+from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile
 from mixwright.steering.control import read_record
 from mixwright.steering.words import steering_notes
@@ -49,6 +50,7 @@ from mixwright.training.language_model import DivergedError, TrainingResult, tra
 from mixwright.training.model import build_model
 from mixwright.training.ranks import Ranks, started_ranks
 from mixwright.training.reference import Reference, check_reference
+from mixwright.watching.row_weights import RowWeights, sampling_shares
 
 
 class TextTrainingRun(Run[TrainConfig]):
@@ -88,8 +90,8 @@ class TextTrainingRun(Run[TrainConfig]):
     def _check_weights(self) -> None:
         config, prior = self.config, self.config.prior
         with named(config.where("strategy" if config.strategy is not None else "weights")):
-            strategy = strategy_of(config.arm, self.names, self._measured)
-            fixed_weights(config.arm, self.names, [1.0] * len(self.names))
+            strategy = strategy_of(config.arm, self.names, self._measured, config.sampling is not None)
+            fixed = fixed_weights(config.arm, self.names, [1.0] * len(self.names))
         if config.reference is not None:
             where = config.where("reference")
             if strategy is None or not reads_reference(strategy):
@@ -104,6 +106,18 @@ class TextTrainingRun(Run[TrainConfig]):
             raise InputError(f"{where}: should give each source a weight, with the sum 1, found {prior}; complete it")
         with named(config.where("constraints")):
             config.constraints.check(self.names, prior, 1.0)
+        with named(config.where("sampling")):
+            self._check_sampling(strategy or Static(fixed))
+
+    def _check_sampling(self, strategy: Strategy[Any]) -> None:
+        """Check the shares that need no sizes; `train` checks the others before its first step."""
+        config, rows = self.config, dict.fromkeys(self.names, 1)
+        if "natural" in (config.sampling, config.prior, config.weights):
+            return
+        prior = self._prior
+        drawn = sampling_shares(config.sampling, rows, strategy, prior)
+        if drawn is not None:
+            RowWeights(Mixture(rows, strategy, prior=prior), drawn, config.training.settings(config.seed).steps)
 
     def prepare(self, progress: Progress) -> None:
         """Make the tokenizer and the tokens, which all ranks open."""
@@ -176,6 +190,7 @@ class TextTrainingRun(Run[TrainConfig]):
                 constraints=self._constraints,
                 ranks=self.ranks,
                 reference=self._over,
+                sampling=self.config.sampling,
                 anew=False,
             )
         except DivergedError as error:
@@ -215,7 +230,7 @@ class TextTrainingRun(Run[TrainConfig]):
 
     @property
     def _strategy(self) -> Strategy[Any]:
-        found = strategy_of(self.config.arm, self.names, self._measured)
+        found = strategy_of(self.config.arm, self.names, self._measured, self.config.sampling is not None)
         if found is not None:
             return found
         sizes = [source.train.tokens for source in self.sources]
@@ -251,6 +266,7 @@ class TextTrainingRun(Run[TrainConfig]):
             "strategy": repr(self._strategy),
             "fixed": config.weights is not None,
             "prior": self._prior,
+            **({"sampling": trained.sampling} if trained.sampling else {}),
             "model": config.model.spec(),
             "training": config.training.model_dump(mode="json", exclude_none=True),
             **{name: getattr(trained, name) for name in ("steps", "tokens", "seconds", "flops", "skipped")},
@@ -311,6 +327,7 @@ def _source(source: TokenSource, trained: TrainingResult, last: Mapping[str, Any
         "tokens": source.train.tokens,
         "last_weight": trained.weights[source.name],
         **({} if trained.average is None else {"average_weight": trained.average[source.name]}),
+        **({"sampling": trained.sampling[source.name]} if trained.sampling else {}),
         "asked": line["asked"],
         "drawn": line["drawn"],
         "rows": line["rows"],

@@ -114,6 +114,11 @@ class TrainConfig(TextConfig):
     )
     strategy: StrategyGiven = None
     prior: StrategyPrior = "uniform"
+    sampling: Literal["uniform", "natural", "prior"] | dict[str, Share] | None = Field(
+        default=None,
+        description="Shares that rows are drawn by, while the weights act on the loss, each row times weight / share: "
+        "uniform, natural (by rows), prior, or {source: share}. Default: rows are drawn by the weights.",
+    )
     constraints: LimitsConfig = Field(
         default_factory=LimitsConfig, description="What weights a strategy may ask for: floors, caps, groups, ..."
     )
@@ -135,6 +140,8 @@ class TrainConfig(TextConfig):
             raise ValueError(f"there should be weights or a strategy, found {found}")
         if self.weights is not None and {"prior", "constraints", "reference"} & self.model_fields_set:
             raise ValueError("prior, constraints and reference belong to a strategy; remove them, or give a strategy")
+        if self.weights is not None and self.sampling == "prior":
+            raise ValueError("sampling: prior belongs to a strategy; give uniform, natural or {source: share}")
         return self
 
     @property

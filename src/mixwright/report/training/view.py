@@ -24,6 +24,7 @@ from mixwright.report.words import number, scientific
 _NEEDED = ("title", "sources", "curve", "steps", "tokens", "strategy", "fixed", "notes")
 _SHOWN_CELLS = 16  # sources of the heat map
 _WEIGHTS = "share of the rows"
+_WEIGHTS_OF_LOSS = "share of the objective"
 _LOSSES = (
     ByStep("source_loss", "Held-out loss of each source", "nats per token"),
     ByStep("source_train_loss", "Training loss of each source", "nats per token, mean since the point before"),
@@ -46,7 +47,8 @@ def build_training(summary: Mapping[str, Any], decisions: Sequence[Mapping[str, 
     check_kind(summary, "training", _NEEDED, "mixwright train")
     names = [source["name"] for source in summary["sources"]]
     shown = shown_sources(names, lambda i: -summary["sources"][i]["drawn"])
-    weights = weights_course(summary, decisions, shown, _WEIGHTS)
+    apart = bool(summary.get("sampling"))
+    weights = weights_course(summary, decisions, shown, _WEIGHTS_OF_LOSS if apart else _WEIGHTS)
     losses = courses(
         summary["curve"],
         lambda point: float(point["step"]),
@@ -94,6 +96,8 @@ def _lead(summary: Mapping[str, Any]) -> str:
     held = summary.get("held_out") or {}
     how = "fixed weights" if summary["fixed"] else f"weights that follow {_short(summary['strategy'])}"
     text = f"{summary['steps']:,} steps with {how}"
+    if summary.get("sampling"):
+        text += ", which weight the loss of rows that are drawn by shares of their own"
     if held.get("average") is not None:
         text += f": held-out loss {number(held['average'])} on average over the sources, "
         text += f"{number(held['worst'])} on the worst ({held['worst_source']}), nats per token"
