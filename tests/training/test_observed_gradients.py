@@ -146,7 +146,7 @@ def test_accumulated_statistics_are_sums_over_parts(stores, tmp_path):
 
 def broken(monkeypatch, steps, source=1):
     """Make the loss of one source's rows not finite in some steps."""
-    backward, at = step_module.Stepper._rows_backward, []
+    backward, at = step_module.Stepper._tokens_backward, []
     of_step = step_module.Stepper._backward
 
     def in_step(self, step, part):
@@ -160,7 +160,7 @@ def broken(monkeypatch, steps, source=1):
         return found
 
     monkeypatch.setattr(step_module.Stepper, "_backward", in_step)
-    monkeypatch.setattr(step_module.Stepper, "_rows_backward", rows)
+    monkeypatch.setattr(step_module.Stepper, "_tokens_backward", rows)
 
 
 def test_a_loss_that_is_not_finite_stops_or_is_skipped_and_the_source_is_named(stores, tmp_path, monkeypatch):
