@@ -257,6 +257,11 @@ def test_digits_fit_the_size(value: float, low: float, high: float, says: str) -
         ({"uniform": 0.2}, "Train with this mixture"),
         ({"uniform": 0.2, "target_alone": 0.0}, "Train with this mixture, or on the target alone (neither"),
         ({"uniform": 0.0, "natural": -0.1, "best_single": -0.2}, "Train with best_single, not with this mixture"),
+        ({"uniform": 0.0, "target_alone": 0.0}, "Train on the target alone (t), with this mixture or with uniform"),
+        (
+            {"uniform": 0.0, "target_alone": 0.1},
+            "Train with this mixture or with uniform weights: it is better than the",
+        ),
         ({"uniform": 0.0, "natural": 0.0}, "Nothing sure is gained by this mixture"),
     ],
 )
@@ -266,7 +271,7 @@ def test_what_to_do_comes_first(over: dict[str, float], says: str) -> None:
     }
     said = advice("t", found)
     assert said.startswith(says)
-    assert ("alone" in said) == ("alone" in says)
+    assert ("alone" in said) == ("target_alone" in over)
 
 
 def test_few_positives_are_a_note() -> None:

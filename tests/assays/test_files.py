@@ -347,7 +347,7 @@ def test_a_threshold_is_for_wide_tables_too(tmp_path) -> None:
     [
         ({"assay": "test"}, "two columns, assay and value; found one of them: name the column for value"),
         ({"assay": "tset", "value": "result"}, "the column for assay should be .* found 'tset'; did you mean 'test'"),
-        ({"assay": "test", "value": "result"}, "found 7 in row 0"),
+        ({"assay": "test", "value": "result"}, r"labels of the column of values .* found 7 in row 0; .*\.\.\.[})]+$"),
         ({"threshold": {"a": 6}}, "threshold should name each assay, found none for 'b'; add it"),
         ({"threshold": "high"}, "threshold should be a number"),
         ({"threshold": True}, "threshold should be a number"),

@@ -213,6 +213,7 @@ def test_bad_configurations(tmp_path: Path, values: dict[str, Any], says: str) -
     ("columns", "says"),
     [
         ({"web": [3.5] * 180}, "'web' with numbers above 0"),
+        ({"web": [float("-inf")] * 180}, "'web' with -inf in each row"),
         ({"web": [float("nan"), *[-1.5] * 179]}, "should be finite or -inf, found nan at row 0"),
         (
             {"n_tokens": list(range(180))},
@@ -254,6 +255,8 @@ def test_tables_that_are_not_complete_or_none(tmp_path: Path) -> None:
         (["--floor", "web=0.1"], "--floor goes with --table; in CONFIG write it as a key"),
         (["--table", "scores.csv", "search.yaml"], "give CONFIG or --table, not both"),
         (["--table", "scores.csv", "--floor", "web"], "--floor should be NAME=VALUE, found 'web'"),
+        (["--table", "scores.csv", "--floor", "web=.1", "--floor", "web=.2"], "--floor should name each source once"),
+        (["--table", "scores.csv", "--source", "web"], "a search should have at least two sources, found web alone"),
         (["--table", "scores.csv", "--source", "=web"], "--source should be NAME or NAME=COLUMN, found '=web'"),
         (["--table", "scores.csv", "--prior", "{web: "], "--prior should be a value as in a YAML file"),
         (["--table", "scores.csv", "--cap", "web=much"], "search.caps.web: should be a number"),

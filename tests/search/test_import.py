@@ -121,7 +121,7 @@ def test_more_rows_than_are_read_at_a_time(tmp_path):
         ("web,books\n-inf,-inf\n", "row 0 .*-inf under every one"),
         (b"web,b\xff\n-1,-1\n", "text in UTF-8"),
         (b'web,books\n-1,"-1\n', "comma-separated"),
-        (b"web;books\n-1;-1\n", "numbers in column 'web;books'"),
+        (b"web;books\n-1;-1\n", "commas between its cells, found semicolons"),
     ],
 )
 def test_wrong_csv_is_explained(tmp_path, content, message):

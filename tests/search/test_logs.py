@@ -156,7 +156,7 @@ def update(**fields: Any) -> Callable[[list[dict[str, Any]]], Any]:
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        (update(prompt_hash="x"), "line 2: the prompt should be the same for every source, found another here than"),
+        (update(prompt_hash="x"), "line 2: the prompt should be the same for every source, found a different one here"),
         (update(doc_hash="x"), "line 2: the document should be the same"),
         (update(target_hash="x"), "line 2: the right answer should be the same"),
         (
@@ -281,7 +281,7 @@ def test_json_lines_in_a_file_for_each_source(tmp_path: Path) -> None:
         (row("books", 1, None, -1.0, -1.0, tokens=3, text="other"), "line 2: the text should be the same"),
         (row("books", 1, None, -1.0, -1.0, tokens=["a", "b", "d"]), "line 2: the tokens should be the same"),
         (row("books", 1, None, -1.0, 0.5), "line 2: token_logprobs should be natural logs .* at most 0; found 0.5"),
-        (row("books", 1, None, -1.0, None), "line 2: token_logprobs should be natural logs .* found None"),
+        (row("books", 1, None, -1.0, None), "line 2: token_logprobs should be natural logs .* found null"),
         (row("books", 1, None, -1.0, float("nan")), "line 2: token_logprobs should be natural logs .* found nan"),
         (row("books", 1, -1.0, tokens=3), "line 2: token_logprobs should have a number for each of 3 tokens, found 1"),
         (row("books", 1, None), "line 2: token_logprobs should have at least one number"),
@@ -306,6 +306,12 @@ def test_a_name_for_rows_of_several_models(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "scores.jsonl", row("a", 1, -1.0), row("b", 1, -2.0))
     with pytest.raises(InputError, match="the rows of source 'web' should be of one model, found 'a', 'b'"):
         read_logs({"web": path})
+
+
+def test_one_log_for_two_sources(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "scores.jsonl", row("a", 1, -1.0))
+    with pytest.raises(InputError, match=r"scores.jsonl should be given once, found it for 'x' and 'y'"):
+        read_logs({"x": path, "y": tmp_path / "." / "scores.jsonl"})
 
 
 def test_what_is_no_log(tmp_path: Path) -> None:

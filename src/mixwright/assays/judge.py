@@ -180,7 +180,11 @@ def advice(target: str, over: Mapping[str, Difference]) -> str:
         if alone.word == "better":
             return f"Train with this mixture: it is better than the target alone ({target})"
         return "Train with this mixture, or on the target alone (neither is surely better)"
-    return "Nothing sure is gained by this mixture: uniform weights may do as well"
+    if alone is None:
+        return "Nothing sure is gained by this mixture: uniform weights may do as well"
+    if alone.word == "better":
+        return f"Train with this mixture or with uniform weights: it is better than the target alone ({target})"
+    return f"Train on the target alone ({target}), with this mixture or with uniform weights: none is surely better"
 
 
 def few_positives(rows: float, positives: float) -> str | None:

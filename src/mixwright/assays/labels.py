@@ -87,7 +87,7 @@ class LabelRule:
             A value is not a number, an assay has no threshold, or a label has no meaning.
         """
         if self.threshold is None:
-            return read_labels({"in the column of values": values}, self.coding, rows)[0][:, 0]
+            return read_labels({"": values}, self.coding, rows)[0][:, 0]
         names = list(dict.fromkeys(assays.tolist()))
         self._check_names(names)
         found, index = _distinct(values)
@@ -122,7 +122,8 @@ def read_labels(
     Parameters
     ----------
     columns
-        {assay: [n] values}. Without a coding 0, 1 and gaps; or -1 and 1 where no column has a 0.
+        {assay: [n] values}; "" is the column of values of a long table. Without a coding 0, 1 and gaps; or -1 and 1
+        where no column has a 0.
     coding
         What the values mean. Gaps are missing whatever it says.
     rows
@@ -174,12 +175,16 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else repr(value)
 
 
+def _of(assay: str) -> str:
+    return f"assay {assay!r}" if assay else "the column of values"
+
+
 def _ambiguous(signed: Mapping[str, int], zero: str) -> str:
     assay, count = next(iter(signed.items()))
     others = f" and {len(signed) - 1} more assays" if len(signed) > 1 else ""
     return (
-        f"labels should be 0, 1 or missing, found -1 in {count} rows of assay {assay!r}{others}, and 0 in assay "
-        f"{zero!r}: -1 may mean inactive or missing; say which: {_WAYS}"
+        f"labels should be 0, 1 or missing, found -1 in {count} rows of {_of(assay)}{others}, and 0 in "
+        f"{_of(zero)}: -1 may mean inactive or missing; say which: {_WAYS}"
     )
 
 
@@ -221,7 +226,8 @@ def _mapped(
         elif len(values) <= _FEW:
             ways = f"say what {', '.join(values)} mean: coding: {{active: ..., inactive: ..., missing: ...}}"
         raise InputError(
-            f"labels of assay {name!r} should be {known} or missing, found {_shown(found[index[at]])} in row "
-            f"{at if rows is None else int(rows[at])}; {ways}, or leave the column out: ignore: [{name}]"
+            f"labels of {_of(name)} should be {known} or missing, found {_shown(found[index[at]])} in row "
+            f"{at if rows is None else int(rows[at])}; {ways}"
+            + (f", or leave the column out: ignore: [{name}]" if name else "")
         )
     return np.array(labels, np.int8)[index]

@@ -198,7 +198,10 @@ _WAYS_OUT = {
 
 
 def _both_classes(
-    target: str, labels: NDArray[np.int8], where: str, way_out: str = "choose a target with more"
+    target: str,
+    labels: NDArray[np.int8],
+    where: str,
+    way_out: str = "choose a target with more, or check its coding or threshold",
 ) -> None:
     counts = [int((labels == c).sum()) for c in (0, 1)]
     if min(counts) < FEWEST:

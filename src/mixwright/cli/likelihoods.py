@@ -110,7 +110,7 @@ def _print(console: Console, table: LikelihoodTable, out: Path) -> None:
         losses = best_singles(part)
         best = int(losses.argmin())
         rows.append([name, count(part.n), table.sources[best], number(float(losses[best]))])
-    print_title(console, f"Log-likelihoods of {table.n:,} rows under {table.k} sources")
+    print_title(console, f"Log-likelihoods of {table.n:,} rows under {table.k} source{'s' if table.k > 1 else ''}")
     print_table(
         console, ["target", "rows", Column("best single source", words=True), "its loss, nats per row"], rows, 30
     )
@@ -148,18 +148,27 @@ def table_values(table: Path | None, config: Path | None, options: dict[str, Any
         return None
     if config is not None:
         raise InputError(f"give CONFIG or --table, not both; in {config} the table is kind: likelihoods and table:")
-    columns = dict(pair("source", text, "") for text in given.get("source", ()))
+    columns = pairs("source", given.get("source", ()), "")
     search: dict[str, Any] = {key: yaml_value(key, given[key]) for key in ("prior", "shrinkage") if key in given}
-    search |= {f"{key}s": dict(pair(key, text) for text in given[key]) for key in ("floor", "cap") if key in given}
+    search |= {f"{key}s": pairs(key, given[key]) for key in ("floor", "cap") if key in given}
     tokens = yaml_value("tokens", given["tokens"]) if "tokens" in given else None
     described = {"path": str(table), "values": given.get("values"), "tokens": tokens, "sources": columns or None}
     return {
         "kind": "likelihoods",
         "table": {key: value for key, value in described.items() if value is not None},
         "targets": given.get("target", []),
-        "sizes": dict(pair("size", text) for text in given.get("size", ())),
+        "sizes": pairs("size", given.get("size", ())),
         "search": search,
     }
+
+
+def pairs(option: str, texts: Sequence[str], default: str | None = None) -> dict[str, str]:
+    """Return {name: value} of an option that was given several times; InputError if a name comes twice."""
+    found = [pair(option, text, default) for text in texts]
+    names = [name for name, _ in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"--{option} should name each source once, found {twice[0]!r} twice; remove one")
+    return dict(found)
 
 
 def pair(option: str, text: str, default: str | None = None) -> tuple[str, str]:

@@ -205,10 +205,12 @@ def _tried(runs: Sequence[SeedRun]) -> list[str]:
     means = ", ".join(f"{words[name]} {np.mean(values):.3f}" for name, values in found.items())
     chosen = [trial["chosen"] for trial in trials]
     counts = ", ".join(f"{words[name]} in {chosen.count(name)}" for name in words if name in chosen)
+    several = len(trials) > 1
+    taken = f"Of {len(trials)} seeds it took {counts}." if several else f"Here it took {words[chosen[0]]}."
     return [
-        f"Average precision out of fold on the target's training rows, mean over seeds: {means}. The search takes the "
-        f"mixture, unless another is better (with fewer than {ENOUGH} positives: by more than a standard error). Of "
-        f"{len(trials)} seeds it took {counts}."
+        "Average precision out of fold on the target's training rows"
+        f"{', mean over seeds' if several else ''}: {means}. The search takes the mixture, unless "
+        f"another is better (with fewer than {ENOUGH} positives: by more than a standard error). {taken}"
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import WeightsConfig
 from mixwright.files import atomic_write
 from mixwright.mixture_file import MixtureFile
@@ -19,6 +20,15 @@ def resting_on(file: MixtureFile, words: str) -> MixtureFile:
     """Return the file of a search that says what its likelihoods come from, such as count models."""
     verdict = file.verdict.replace(f"; {_UNCHECKED}", f"; from {words}, {_UNCHECKED}")
     return replace(file, method={**file.method, "proxies": words}, verdict=verdict)
+
+
+def require_choice(where: str, sources: Sequence[str], way_out: str) -> None:
+    """Raise InputError if a search has one source alone; `way_out` ends the message."""
+    if len(sources) == 1:
+        raise InputError(
+            f"{where}: a search should have at least two sources, found {sources[0]} alone: there is nothing to "
+            f"decide, its weight is 1; {way_out}"
+        )
 
 
 def search_entry(found: MixMinResult, file: MixtureFile, target: str, chosen: WeightsConfig) -> dict[str, Any]:

@@ -11,7 +11,14 @@ import numpy as np
 from mixwright.checks import by_name
 from mixwright.errors import InputError
 from mixwright.experiment.core.errors import named
-from mixwright.experiment.core.searches import hand_out, resting_on, search_entry, untrained_verdict, without_weights
+from mixwright.experiment.core.searches import (
+    hand_out,
+    require_choice,
+    resting_on,
+    search_entry,
+    untrained_verdict,
+    without_weights,
+)
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
@@ -42,6 +49,7 @@ class LikelihoodSearchRun(Run[LikelihoodsConfig]):
         config, started = self.config, time.perf_counter()
         with named(config.where("table")):
             self.table = read_given(config.table)
+        require_choice(config.where("table"), self.table.sources, "add the likelihoods under other models")
         with named(config.where("targets")):
             self.parts = {name: self.table.select(name) for name in config.targets or self.table.target_names}
         with named(config.where("sizes")):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mixwright.errors import InputError
+from mixwright.experiment.core.searches import require_choice
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig, TextConfig
 from mixwright.experiment.text.overlaps.documents import TargetDocuments, hash_of
@@ -126,12 +127,7 @@ def check_sizes(config: SearchConfig, sources: Sequence[TokenSource]) -> None:
 
 def check_choice(config: SearchConfig) -> None:
     """Raise InputError if a search has one source alone."""
-    if len(config.sources) == 1:
-        only = next(iter(config.sources))
-        raise InputError(
-            f"{config.where('sources')}: a search should have at least two sources, found {only} alone: there is "
-            "nothing to decide, its weight is 1; add sources, or train on it with mixwright train"
-        )
+    require_choice(config.where("sources"), list(config.sources), "add sources, or train on it with mixwright train")
 
 
 def check_enough(config: SearchConfig, target: Target) -> None:

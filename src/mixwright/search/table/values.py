@@ -26,7 +26,7 @@ _WHAT = {
 }
 SAY = (
     "say what the numbers are: values='loss', 'bits', 'perplexity' or 'probability', with tokens=... if they are means "
-    "per token (in LikelihoodTable.from_file or from_array)"
+    "per token (in LikelihoodTable.from_file or from_array; on the command line --values and --tokens)"
 )
 
 
@@ -188,6 +188,8 @@ def _odd_scale(name: str, raw: Mapping[str, Floats]) -> str:
 def _unlike(column: Floats) -> str:
     """Return what shows that a column is not one of likelihoods, "" where nothing does."""
     known = column[np.isfinite(column)]
+    if column.size > 1 and not known.size:
+        return "-inf in each row"
     if known.size and (known == np.round(known)).all():
         return "whole numbers only"
     if known.size > 2 and (np.diff(known) > 0).all():

@@ -89,8 +89,9 @@ def _number(place: str, name: str, value: Any) -> float:
     """Return a natural log of a probability."""
     right = isinstance(value, int | float) and not isinstance(value, bool) and value <= ROUNDING
     if not right:
+        shown = "null" if value is None else f"{value!r:.60}"
         raise InputError(
-            f"{place}: {name} should be natural logs of probabilities, at most 0; found {value!r:.60}; write them again"
+            f"{place}: {name} should be natural logs of probabilities, at most 0; found {shown}; write them again"
         )
     return float(value)
 

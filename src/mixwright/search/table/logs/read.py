@@ -53,12 +53,23 @@ def read_logs(logs: Mapping[str, LogPath] | Sequence[LogPath], target: str | Non
         given = [(source, Path(path)) for source, path in logs.items()]
     else:
         given = [(None, Path(path)) for path in logs]
+    _require_different(given)
     joined = JoinedRows()
     for source, path in given:
         kind, files = _files(path)
         for name, row in _rows(kind, source, path, files, joined.notes):
             joined.add(name, row if target is None else _of_one_target(row, target))
     return joined.table()
+
+
+def _require_different(given: Sequence[tuple[str | None, Path]]) -> None:
+    """Raise InputError if a log is given twice: one model cannot be two sources."""
+    seen: dict[Path, str | None] = {}
+    for source, path in given:
+        if (place := path.resolve()) in seen:
+            named = f" for {seen[place]!r} and {source!r}" if source else " twice"
+            raise InputError(f"{path} should be given once, found it{named}; give each source its own log")
+        seen[place] = source
 
 
 def _of_one_target(row: LoggedRow, target: str) -> LoggedRow:

@@ -178,7 +178,7 @@ def _require_same(row: LoggedRow, first: _JoinedRow) -> None:
             first.marks[name] = mark
         elif mark is not None and mark != known:
             shown = isinstance(mark, int | float)
-            found = f"{mark:g} here and {known:g} under" if shown else "another here than under"
+            found = f"{mark:g} here and {known:g} under" if shown else "a different one here than under"
             raise InputError(
                 f"{row.place}: the {name} should be the same for every source, found {found} source {first.source!r} "
                 f"({first.place}); score all sources with the same task, prompts and examples"
