@@ -15,7 +15,9 @@ NAMES = ("code", "books", "web")
 
 @pytest.fixture
 def mixture():
-    return Mixture(NAMES, Static([0.5, 0.3, 0.2]), lag=4)
+    made = Mixture(NAMES, Static([0.5, 0.3, 0.2]), lag=4)
+    made.check({"loss", "planned"})
+    return made
 
 
 def steered(folder, mixture, control, step, text=None):
@@ -79,6 +81,7 @@ BAD = {
     "nothing to undo": "- undo: true\n",
     "no shares": "- pin: code\n",
     "no strategy": "- strategy: pikee\n",
+    "a strategy that reads what is not observed": "- strategy: pike\n",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from killing import Die, exit_code
-from mixwright.errors import InputError
+from mixwright.errors import AlarmWarning, InputError
 from mixwright.strategies import Schedule
 from mixwright.strategy import Strategy
 from mixwright.stream import Plan
@@ -192,6 +192,16 @@ def test_a_schedule_needs_no_observation(stores, tmp_path):
     result = run(stores, tmp_path / "r", Schedule({0: [1.0, 0.0], 6: [0.0, 1.0]}))
     assert {line["source"]: line["rows"] for line in result.ledger["sources"]} == {"abc": 24, "digits": 24}
     assert result.weights == {"abc": 0.0, "digits": 1.0}
+
+
+def test_orders_for_weights_that_are_numbers_are_ignored_with_an_alarm(stores, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "control.yaml").write_text("pin: {abc: 0.5}\n")
+    with pytest.warns(AlarmWarning, match="control.yaml is ignored: .* Static"):
+        run(stores, tmp_path / "a", (0.75, 0.25), steps=3)
+    run(stores, tmp_path / "b", (0.75, 0.25), steps=3)
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
 
 
 def test_a_strategy_that_cannot_be_fed_is_refused_before_the_first_step(stores, tmp_path):

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.constraints.limits import Constraints
-from mixwright.errors import InputError
+from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import explain_write_error, file_fingerprint, fingerprint, write_json
 from mixwright.mixture import Mixture
 from mixwright.steering.control import RECORD, Control, follow
+from mixwright.steering.orders import CONTROL
 from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
@@ -201,6 +203,9 @@ class LanguageModelLoop:
     def _steer(self) -> None:
         """Let every rank follow what was ordered by hand."""
         if self.watcher is None:
+            if self.ranks.main and (self.folder / CONTROL).exists():
+                said = "is ignored: weights that are numbers cannot be changed; train with Static(weights)"
+                warnings.warn(f"{self.folder / CONTROL} {said}", AlarmWarning, stacklevel=2)
             return
         mixture = self.watcher.mixture
         if self.control is None and self.ranks.main:
