@@ -11,6 +11,7 @@ A design chooses among the mixtures that somebody trained; a law is fitted to th
 import argparse
 import json
 from collections import defaultdict
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,8 @@ def text():
             values[name, law, int(count), way].append([scores[k] for k in ("spearman", "rmse", "regret")])
     lines = [
         "# Designed runs against random ones",
+        "",
+        f"Measured on {date.today().isoformat()}.",
         "",
         "`python benchmarks/run_designs.py run`, then `table --write`. A design chooses among mixtures that were",
         "trained; a law is fitted to its choice and scored on mixtures that it has not seen (RegMix: its 256 test",

@@ -75,8 +75,21 @@ def test_what_does_not_fit_is_said_and_nothing_is_written(options: list[str], me
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_mixture_file_per_run_can_be_exported(tmp_path: Path) -> None:
+    words = ["plan", "--runs", 8, *SOURCES, "--out", tmp_path / "plan.csv", "--mixtures", tmp_path / "mixtures", "-q"]
+    mixwright(*words)
+    rows = rows_of(tmp_path / "plan.csv")
+    for row in rows:
+        path = tmp_path / "mixtures" / f"{row['run']}.json"
+        done = CliRunner().invoke(app, ["export", str(path), "--to", "json"])
+        assert json.loads(done.stdout) == pytest.approx(
+            {name: float(row[f"w:{name}"]) for name in ("web", "code", "law")}
+        )
+    assert len(list((tmp_path / "mixtures").iterdir())) == 8
+
+
 def test_a_plan_that_exists_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "plan.csv").write_text("mine")
     words = ["plan", "--runs", 12, *SOURCES, "--out", tmp_path / "plan.csv"]
-    assert "should be a new file, found one that exists" in mixwright(*words, code=2)
+    assert "should be new, found one that exists" in mixwright(*words, code=2)
     assert (tmp_path / "plan.csv").read_text() == "mine"

@@ -92,6 +92,9 @@ _Distance = Annotated[float, typer.Option("--distance", help="Weight that must m
 _Method = Annotated[
     str | None, typer.Option("--method", help="i_optimal, d_optimal or dirichlet (random). Default: i_optimal.")
 ]
+_Mixtures = Annotated[
+    Path | None, typer.Option("--mixtures", help="A new folder for a mixture file per run, for mixwright export.")
+]
 _From = Annotated[Path | None, typer.Option("--from", help="A table of runs that are done: plan the next batch.")]
 _Seed = Annotated[int, typer.Option("--seed", help="Of the candidates.")]
 _Plan = Annotated[Path, typer.Argument(metavar="PLAN", help="The .csv file that runs plan wrote.")]
@@ -162,6 +165,7 @@ def plan_runs(
     cap: likelihoods.Cap = None,
     max_epochs: MaxEpochs = None,
     given: _From = None,
+    mixtures: _Mixtures = None,
     seed: _Seed = 0,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -172,6 +176,8 @@ def plan_runs(
         from mixwright.runs.design.design import RunDesign
 
         _require_new(out)
+        if mixtures is not None:
+            _require_new(mixtures, "--mixtures")
         table, names, sizes = _known(given, source, sources_file)
         design = RunDesign(
             runs,
@@ -197,6 +203,10 @@ def plan_runs(
         targets = list(table.targets) if table is not None else target or []
         plan.write(out, targets, scale or "")
         subsets = _write_subsets(plan, out)
+        if mixtures is not None:
+            mixtures.mkdir()
+            for run in plan.runs:
+                plan.mixture(run).write(mixtures / f"{run}.json")
         cost = None if plan.cost is None or parameters is None else 6 * parameters * plan.cost
         output.json(_described(plan, out, cost))
         output.show(lambda console: _print_plan(console, plan, out, subsets, cost))
@@ -236,11 +246,11 @@ def collect_runs(
         output.show(show)
 
 
-def _require_new(out: Path) -> None:
+def _require_new(out: Path, option: str = "--out") -> None:
     if out.exists():
-        raise InputError(f"--out {out} should be a new file, found one that exists; choose another name, or remove it")
+        raise InputError(f"{option} {out} should be new, found one that exists; choose another name, or remove it")
     if not out.absolute().parent.is_dir():
-        raise InputError(f"--out {out} should be in a folder that exists, found none; make {out.parent}")
+        raise InputError(f"{option} {out} should be in a folder that exists, found none; make {out.parent}")
 
 
 def _known(

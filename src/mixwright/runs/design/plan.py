@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.files import atomic_write
+from mixwright.mixture_file import MixtureFile
 from mixwright.runs.design.candidates import DIGITS
 
 Array = NDArray[np.float64]
@@ -77,6 +78,12 @@ class RunPlan:
         if self.sizes is None or self.tokens is None or self.final_tokens is None:
             return None
         return self.sizes * (self.tokens / self.final_tokens)
+
+    def mixture(self, run: str) -> MixtureFile:
+        """Return what mixture.json holds for one run, which every format of `mixwright export` can be made of."""
+        i = self.runs.index(run)
+        method = {"name": "plan", "run": run, "kind": self.kinds[i]}
+        return MixtureFile(self.sources, tuple(self.weights[i].tolist()), "tokens", method)
 
     def write(self, path: str | PathLike[str], targets: Sequence[str] = (), scale: str = "") -> None:
         """
