@@ -259,10 +259,11 @@ def train_and_die(path, run):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_is_bitwise_the_same(tmp_path):
+@pytest.mark.parametrize("change", [{}, {"strategy": "DoReMi", "reference": {"train": "prior"}}], ids=["", "reference"])
+def test_killed_and_resumed_is_bitwise_the_same(tmp_path, change):
     write_tiny(tmp_path)
     path = tmp_path / "train.yaml"
-    path.write_text(json.dumps(KILLED))  # JSON is YAML
+    path.write_text(json.dumps(KILLED | change))  # JSON is YAML
     assert exit_code(train_and_die, path, tmp_path / "killed") == -signal.SIGKILL
     assert not (tmp_path / "killed" / "summary.json").exists()
     steps = []
@@ -390,7 +391,7 @@ def test_a_reference_with_another_tokenizer_is_refused_before_the_first_step(pro
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        ("DoReMi", "DoReMi needs excess_loss .*mixwright train reports it with `reference: MODEL`"),
+        ("DoReMi", "DoReMi needs excess_loss .*mixwright train and compare report it with `reference: MODEL`"),
         ("GRAPE", "GRAPE needs grad_sq_norm, target_gram|GRAPE needs target_gram"),
         ("LossRatio", "LossRatio needs reference_loss .*give the strategy the numbers as `reference`"),
     ],

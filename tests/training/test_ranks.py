@@ -102,6 +102,35 @@ def test_ranks_that_were_steered_and_died_are_as_undisturbed_ones_with_that_sche
 
 @pytest.mark.slow
 @on_ranks
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_ranks_measure_the_excess_over_a_reference_as_one_process(done, kind):
+    one, two = trained(done, "one over a reference"), trained(done, f"{kind} over a reference")
+    assert len(two[0]) == len(one[0]) == 3
+    expected = numbers(one[0], "excess_loss")
+    assert np.all(np.abs(expected) > 1e-3)
+    np.testing.assert_allclose(numbers(two[0], "excess_loss"), expected, rtol=1e-3)
+    for a, b in zip(one[0], two[0], strict=True):
+        np.testing.assert_allclose(a["weights"], b["weights"], atol=1e-4)
+    results = [
+        json.loads((done[0] / name / "result.json").read_text())
+        for name in ("one over a reference", f"{kind} over a reference")
+    ]
+    assert [result["reference_tokens"] for result in results] == [12 * 8 * 16] * 2
+    assert len(list((done[0] / f"{kind} over a reference" / "reference" / "losses").iterdir())) == 4  # two per rank
+
+
+@pytest.mark.slow
+@on_ranks
+def test_ranks_over_a_reference_go_on_bit_by_bit(done):
+    stopped, whole = trained(done, "ddp over a reference stopped"), trained(done, "ddp over a reference")
+    assert stopped[0] == whole[0]
+    assert stopped[2] == whole[2]
+    for name, values in whole[1].items():
+        np.testing.assert_array_equal(stopped[1][name], values)
+
+
+@pytest.mark.slow
+@on_ranks
 def test_a_checkpoint_goes_on_with_as_many_ranks(done):
     last = next(each for each in reversed(done[1]) if each["name"] == "ddp stopped again")
     assert last["codes"] == [1]

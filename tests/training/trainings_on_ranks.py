@@ -14,12 +14,14 @@ from pathlib import Path
 
 import torch
 
-from mixwright import PiKE
+from mixwright import DoReMi, PiKE
 from mixwright.steering.control import read_record
 from mixwright.steering.orders import Order, add_order, write_orders
 from mixwright.text import TokenStore, byte_tokenizer
 from mixwright.training.language_model import train
+from mixwright.training.model import build_model
 from mixwright.training.ranks import started_ranks
+from mixwright.training.reference import Reference
 from mixwright.training.settings import TrainingSettings
 from two_ranks import meeting
 
@@ -39,6 +41,11 @@ TRAININGS = (
     ("ddp steered", "ddp", 2, 1, 7),
     ("ddp steered", "ddp", 2, 1, 0),
     ("ddp scheduled", "ddp", 2, 1, 0),
+    ("one over a reference", "ddp", 1, 2, 0),
+    ("ddp over a reference", "ddp", 2, 1, 0),
+    ("fsdp2 over a reference", "fsdp2", 2, 1, 0),
+    ("ddp over a reference stopped", "ddp", 2, 1, 7),
+    ("ddp over a reference stopped", "ddp", 2, 1, 0),
 )
 ORDERS = {3: {"pin": {"abc": 0.25}}, 7: {"weights": {"abc": 0.25, "digits": 0.75}, "at": 10}}  # by the step before
 
@@ -68,8 +75,11 @@ def work(tokens, folder, kind, accumulate, stop):
             folder.mkdir()
             schedule = [{**line["order"], "at": line["at"]} for line in read_record(folder.parent / "ddp steered")]
             write_orders(folder, map(Order.of, schedule))
-        strategy = PiKE(rule="restoring")
-        train(SPEC, stores, strategy, settings, folder, byte_tokenizer(), progress, evaluate, ranks=ranks)
+        over = Reference(folder.parent / "reference", "none") if "over a reference" in folder.name else None
+        strategy = DoReMi() if over else PiKE(rule="restoring")
+        train(
+            SPEC, stores, strategy, settings, folder, byte_tokenizer(), progress, evaluate, ranks=ranks, reference=over
+        )
         if folder.name == "ddp":
             meet(ranks, folder / "late")
 
@@ -121,6 +131,7 @@ def ended(ranks):
 
 def main(tokens, out):
     found = []
+    build_model(SPEC, byte_tokenizer(), 16, seed=7).save_pretrained(Path(out) / "reference")
     for name, kind, size, accumulate, stop in TRAININGS:
         codes = in_ranks(size, tokens, Path(out) / name, kind, accumulate, stop)
         left = (Path(out) / name / "checkpoints" / "last.safetensors").exists()

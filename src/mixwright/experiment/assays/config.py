@@ -309,7 +309,7 @@ class CompareAssaysConfig(AssaysConfig, ComparisonConfig):
                     f"the arm {arm.title} changes weights during training, which a classifier of assays cannot; remove "
                     "the arm, or compare with texts"
                 )
-            if arm.search == "worst_regret" or arm.likelihood is not None or arm.proxy is not None:
+            if arm.search == "worst_regret" or arm.proxy_run or arm.likelihood is not None or arm.proxy is not None:
                 raise ValueError(f"the arm {arm.title}: assays have search: mixmin, without likelihood and proxy")
             if arm.charge is not None:
                 raise ValueError(f"the arm {arm.title}: charge is for texts, whose budgets are tokens; remove it")

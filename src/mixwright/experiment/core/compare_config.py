@@ -21,6 +21,7 @@ from mixwright.experiment.core.parallel import Limits
 
 BASELINES = ("uniform", "natural", "best_single", "target_alone")
 SEARCHES = ("mixmin", "worst_regret")
+PROXY_RUNS = ("doremi", "doge")  # searches by one proxy run on all sources
 Unit = Literal["chunk", "token", "sequence"]
 ArmStrategy = Annotated[
     str | dict[str, Any] | None,
@@ -112,9 +113,10 @@ class ArmConfig(AnyArmConfig):
         description="uniform (equal weights), natural (by size), best_single (the source whose proxy has the least "
         "target loss), target_alone (assays: the target's own rows).",
     )
-    search: Literal["mixmin", "worst_regret"] | None = Field(
+    search: Literal["mixmin", "worst_regret", "doremi", "doge"] | None = Field(
         default=None,
-        description="mixmin: a mixture for each target. worst_regret: one for all targets, best for the worst of them.",
+        description="mixmin: a mixture for each target. worst_regret: one for all targets, best for the worst of them. "
+        "doremi, doge (texts): the mean weights of a proxy run that starts at prior.",
     )
     likelihood: Unit | None = Field(
         default=None, description="For a search over text: chunk, token or sequence. Default: the first of search."
@@ -154,6 +156,8 @@ class ArmConfig(AnyArmConfig):
 
     @model_validator(mode="after")
     def _settings_of_a_search(self) -> ArmConfig:
+        if self.proxy_run and (self.likelihood or self.settings):
+            raise ValueError(f"likelihood and settings do not belong to search: {self.search}; remove them")
         if self.search is None and (self.likelihood or self.settings):
             raise ValueError("likelihood and settings belong to a search; remove them, or add search: mixmin")
         if self.proxy is not None and not self.searches:
@@ -181,8 +185,13 @@ class ArmConfig(AnyArmConfig):
 
     @property
     def searches(self) -> bool:
-        """Whether finding the mixture takes proxies."""
-        return self.search is not None or self.baseline == "best_single"
+        """Whether finding the mixture takes a proxy for each source."""
+        return self.search in SEARCHES or self.baseline == "best_single"
+
+    @property
+    def proxy_run(self) -> bool:
+        """Whether the mixture is the mean of the weights in a proxy run of an online method."""
+        return self.search in PROXY_RUNS
 
     @property
     def per_target(self) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mixwright.compare import LOSS, ArmInfo, Cell, Quantity
 from mixwright.errors import InputError
-from mixwright.experiment.core.arms import MEASURED, describe, fixed_weights, strategy_of
+from mixwright.experiment.core.arms import describe, fixed_weights, strategy_of
 from mixwright.experiment.core.compare_config import BASELINES, SEARCHES, ArmConfig
 from mixwright.experiment.core.comparison import ComparisonRun
 from mixwright.experiment.core.errors import named
@@ -29,7 +29,9 @@ from mixwright.experiment.text.compare_work import (
     count_work,
     evidence,
     forget,
+    proxy_run_work,
     proxy_work,
+    reference_work,
     search_work,
     training_work,
     unit_of,
@@ -50,6 +52,7 @@ from mixwright.experiment.text.inputs import (
 from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.proxies.cost import flops_per_token, planned_proxies, proxy_cost
 from mixwright.experiment.text.proxies.counts import counted_tokens
+from mixwright.experiment.text.proxies.online import check_reference_of, check_tokens_of_reference, online_cost
 from mixwright.experiment.text.proxies.scores import target_rows
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.strategies.registry import known as strategies
@@ -101,13 +104,14 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         self.tokenizer = make_tokenizer(config, self.folder, self._prints, progress)
         self.sources = tokenize_sources(config, self.folder, self.tokenizer, self._prints, progress)
         check_sizes(config, self.sources)
+        check_tokens_of_reference(config, self.tokenizer)
         self._check_held_out()
         self._check_choices()
         known: dict[tuple[str, int, str | None], Training] = {}
         for number, arm in enumerate(config.arms):
             for goal in self._goals(arm):
                 self._steps(number, arm, goal)
-            if not arm.searches:
+            if not (arm.searches or arm.proxy_run):
                 known[arm.title, config.seed, None] = self._training(number, arm, config.seed, None, {})
         self._check_epochs(known)
         self.contamination = Contamination(self.folder, self.tokenizer, self.targets, self.sources, progress)
@@ -140,9 +144,11 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                 fixed_weights(arm, names, [1.0] * len(names))
                 if isinstance(arm.strategy, str):
                     _check_name(arm.strategy)
-                strategy_of(arm, names, MEASURED)
+                strategy_of(arm, names, config.measured)
                 if arm.settings is not None:
                     arm.settings.check(names, arm.settings.prior, config.final.tokens)
+
+        check_reference_of(config)
 
     def _check_epochs(self, wanted: Mapping[tuple[str, int, str | None], Training]) -> None:
         """Raise InputError if the sources of an arm cannot give its rows within max_epochs; nothing is trained yet."""
@@ -189,6 +195,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         forget()
         limits = self.config.compute.limits()
         searched = self._search(progress)
+        self._proxy_runs(searched, progress)
         wanted = {
             (arm.title, seed, goal): self._training(number, arm, seed, goal, searched)
             for number, arm in enumerate(self.config.arms)
@@ -255,7 +262,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             said.append(f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured")
         said += self.repeated(cells, "final: max_epochs sets one limit for all arms", "texts")
         said += dict.fromkeys(self._count_notes)
-        if not self.config.charge_search and any(arm.searches for arm in self.config.arms):
+        if not self.config.charge_search and any(arm.searches or arm.proxy_run for arm in self.config.arms):
             said.append("what finding the mixtures cost was not taken out of the budgets (charge_search: false)")
         return said
 
@@ -304,6 +311,28 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         works = [Work(f"the search, seed {seed}", search_work, (config, folder, seed)) for seed in self.seeds]
         return dict(zip(self.seeds, run_all(works, limits, progress, "searches"), strict=True))
 
+    def _proxy_runs(self, searched: Searched, progress: Progress) -> None:
+        """Train the references that arms need, then add the weights that proxy runs find to those of searches."""
+        limits, arms = self.config.compute.limits(), list(enumerate(self.config.arms))
+        trained = {
+            arm.prior: number
+            for number, arm in reversed(arms)
+            if (chosen := self.config.reference_of(arm)) is not None and chosen.path is None
+        }
+        for what, stage, work, numbers in (
+            ("the reference", "references", reference_work, list(trained.values())),
+            ("the proxy run of", "proxy runs", proxy_run_work, [n for n, arm in arms if arm.proxy_run]),
+        ):
+            wanted = [(seed, number) for seed in self.seeds for number in numbers]
+            works = [
+                Work(f"{what} {self.config.arms[n].title}, seed {s}", work, (self.config, self.folder, s, n))
+                for s, n in wanted
+            ]
+            found = run_all(works, limits, progress, stage)
+            for (seed, number), weights in zip(wanted, found, strict=True):
+                if weights is not None:
+                    searched.setdefault(seed, {})[self.config.arms[number].title] = {None: weights}
+
     def _steps(self, number: int, arm: ArmConfig, goal: str | None) -> int:
         """Return the steps of an arm: those of its tokens, less what finding its mixture cost."""
         config = self.config
@@ -325,6 +354,9 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
 
         Counting n-grams takes no operations that count beside a training: nothing is charged for count models.
         """
+        if arm.proxy_run or self.config.reference_of(arm) is not None:
+            cost, whole = online_cost(self.config, self.tokenizer, arm), self.config.final.tokens
+            return math.ceil(cost.tokens(whole, self._flops_per_token, self.config.charged(arm)))
         if not self._is_neural(arm):
             return 0
         targets = [t for t in self.targets if goal in (None, t.name)]

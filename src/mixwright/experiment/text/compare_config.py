@@ -7,9 +7,12 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
+from mixwright.experiment.core.arms import MEASURED
 from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
 from mixwright.experiment.core.config_parts import Count, Lag, ObserveEvery, Positive, StatisticsSteps
 from mixwright.experiment.text.config import FinalConfig, ProxyConfig, SearchConfig, TargetConfig
+from mixwright.experiment.text.reference import REPORTED, ReferenceConfig
+from mixwright.strategies import from_config
 
 
 class CompareFinalConfig(FinalConfig):
@@ -45,6 +48,11 @@ class CompareConfig(SearchConfig, ComparisonConfig):
         description="The targets by name: {name: path or {...}}. Default: the sources' held-out documents.",
     )
     final: CompareFinalConfig = Field(default_factory=CompareFinalConfig, description="The trainings.")
+    reference: ReferenceConfig | None = Field(
+        default=None,
+        description="For strategies that read excess_loss or reference_loss, and search: doremi: a model to compare "
+        "with, as a folder, or {train: prior}, which trains a proxy model for each seed.",
+    )
     charge_search: bool = Field(
         default=True, description="Whether the cost of finding a mixture is taken out of the tokens of its arm."
     )
@@ -65,6 +73,8 @@ class CompareConfig(SearchConfig, ComparisonConfig):
                 raise ValueError("target_alone is for assays; to train on texts of the target, name them as a source")
             if arm.own_rows is not None:
                 raise ValueError(f"the arm {arm.title}: own_rows is for assays; remove it")
+            if arm.proxy_run and self.proxy.kind == "ngram":
+                raise ValueError(f"the arm {arm.title} trains a proxy model, found proxy: ngram; give neural proxies")
             if not self.targets and arm.searches:
                 raise ValueError(f"the arm {arm.title} needs targets; add some, or remove the arm")
             if arm.proxy is not None and arm.proxy.kind == "neural" and self.proxy.kind == "ngram":
@@ -98,9 +108,28 @@ class CompareConfig(SearchConfig, ComparisonConfig):
         """Whether an arm needs neural proxies."""
         return any(arm.searches and self.with_proxy(arm).proxy.kind == "neural" for arm in self.arms)
 
+    @property
+    def measured(self) -> frozenset[str]:
+        """Return the fields of an observation that arms get besides what every training reports."""
+        return MEASURED | REPORTED if self.reference is not None else MEASURED
+
+    def needs_of(self, arm: ArmConfig) -> frozenset[str]:
+        """Return what the strategy of an arm reads, or the proxy run of its search; of other arms nothing."""
+        if arm.search == "doremi":
+            return frozenset({"excess_loss"})
+        return frozenset() if arm.strategy is None else from_config(arm.strategy, sources=list(self.sources)).needs
+
+    def reference_of(self, arm: ArmConfig) -> ReferenceConfig | None:
+        """Return the reference that an arm takes; None if it takes none. A search by DoReMi has one in any case."""
+        if not self.needs_of(arm) & REPORTED:
+            return None
+        own = ReferenceConfig(train="prior") if arm.proxy_run else None
+        return self.reference or own
+
     def charged(self, arm: ArmConfig) -> bool:
-        """Whether what finding the mixture of an arm costs comes out of its tokens."""
-        return arm.searches and (self.charge_search if arm.charge is None else arm.charge)
+        """Whether what finding the mixture of an arm, or its reference, costs comes out of its tokens."""
+        costs = arm.searches or arm.proxy_run or self.reference_of(arm) is not None
+        return costs and (self.charge_search if arm.charge is None else arm.charge)
 
     def with_seed(self, seed: int) -> CompareConfig:
         """Return this configuration with a seed."""

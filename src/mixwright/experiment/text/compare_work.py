@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from mixwright.compare import LOSS
-from mixwright.experiment.core.arms import MEASURED, strategy_of
+from mixwright.experiment.core.arms import strategy_of
 from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
@@ -20,8 +20,10 @@ from mixwright.experiment.text.inputs import Target, TokenSource, open_sources, 
 from mixwright.experiment.text.mixtures import search_mixture
 from mixwright.experiment.text.proxies.counts import count_notes, is_cut, most_counted, score_by_counts
 from mixwright.experiment.text.proxies.neural import model_inputs, named_rate, score_target, settings_for, train_proxy
+from mixwright.experiment.text.proxies.online import mean_weights, reference_of
 from mixwright.experiment.text.proxies.scores import Scores, units_of
-from mixwright.files import fingerprint
+from mixwright.experiment.text.reference import reference_measure
+from mixwright.files import file_fingerprint, fingerprint
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.search.worst_regret import WorstRegret
 from mixwright.text import Tokenizer, load_tokenizer
@@ -63,6 +65,19 @@ def proxy_work(config: CompareConfig, folder: Path, seed: int, source: str, repo
     opened = _opened(config, folder)
     wanted = next(s for s in opened.sources if s.name == source)
     train_proxy(config.with_seed(seed), _of_seed(folder, seed), opened.tokenizer, wanted, _progress(report))
+
+
+def reference_work(config: CompareConfig, folder: Path, seed: int, number: int, report: Report) -> None:
+    """Train the reference of an arm with a seed."""
+    opened, own = _opened(config, folder), config.with_seed(seed)
+    reference_of(own, _of_seed(folder, seed), opened.tokenizer, opened.sources, config.arms[number], _progress(report))
+
+
+def proxy_run_work(config: CompareConfig, folder: Path, seed: int, number: int, report: Report) -> list[float]:
+    """Return the weights that an arm's proxy run finds with a seed."""
+    opened, own = _opened(config, folder), config.with_seed(seed)
+    place, arm = _of_seed(folder, seed), config.arms[number]
+    return mean_weights(own, place, opened.tokenizer, opened.sources, arm, _progress(report))
 
 
 @dataclass(frozen=True)
@@ -218,11 +233,13 @@ class _TrainingWork:
         arm = None if training.strategy is None else config.arms[training.strategy]
         self._names = [source.name for source in opened.sources]
         self._arm = arm
-        self._strategy = strategy_of(arm, self._names, MEASURED) if arm else None
+        self._strategy = strategy_of(arm, self._names, config.measured) if arm else None
         self._held = HeldOut(
             opened.targets, opened.sources, opened.tokenizer, config.final.context, config.final.batch_size
         )
         self._settings = training_settings(config, training.steps)
+        self._chosen = config.reference_of(arm) if arm else None
+        self._place = _of_seed(folder, training.seed)
         inputs = self._inputs()
         self._stage = Stage(folder / "trainings" / fingerprint(inputs), inputs)
 
@@ -249,15 +266,33 @@ class _TrainingWork:
                 if weight != 0
             ],
             "strategy": strategy,
+            **self._reference_inputs(),
             "tokenizer": self._opened.tokenizer.fingerprint,
             "held_out": self._held.fingerprints,
             "source_tokens": MEASURED_TOKENS,
             "threads": self._config.compute.threads,
         }
 
+    def _reference_inputs(self) -> dict[str, Any]:
+        """Return what names the reference, if there is one."""
+        if self._chosen is None or self._arm is None:
+            return {}
+        if self._chosen.path is not None:
+            return {"reference": [file_fingerprint(self._chosen.path), self._chosen.clip]}
+        settings = settings_for(self._config, self._chosen.tokens or self._config.proxy.tokens, proxy=True)
+        model = model_inputs(self._config.proxy_model().spec())
+        return {"reference": [model, described(settings), self._arm.prior, self._chosen.clip]}
+
     def _train(self, report: Report) -> TrainingResult:
         stores = {source.name: source.train for source in self._opened.sources}
         weights: Any = self._strategy if self._training.weights is None else list(self._training.weights)
+        measures: dict[str, Any] = {"eval_loss": self._held.strategy_source_losses}
+        made = None
+        if self._arm is not None:
+            made = reference_of(self._config, self._place, self._opened.tokenizer, self._opened.sources, self._arm)
+        if made is not None:
+            measures["reference_loss"] = reference_measure(made.reference, self._held, self._config.final.context)
+        excess = made is not None and self._strategy is not None and "excess_loss" in self._strategy.needs
         with named_rate(self._config, "a training of the comparison"):
             return train(
                 self._config.model.spec(),
@@ -269,7 +304,8 @@ class _TrainingWork:
                 _progress(lambda share: report(_TRAINED * share)),
                 self._held.watch,
                 prior=self._arm.prior if self._arm else "uniform",
-                measures={"eval_loss": self._held.strategy_source_losses},
+                measures=measures,
+                reference=made.reference if made is not None and excess else None,
             )
 
     def _measured(self, trained: TrainingResult) -> dict[str, Any]:

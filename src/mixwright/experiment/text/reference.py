@@ -35,7 +35,9 @@ class ReferenceConfig(Part):
         default=None, description="prior: first train a model like the run's own on the prior; it is the reference."
     )
     tokens: Count | None = Field(
-        default=None, description="Tokens to train the reference on (train only). Default: as many as the run."
+        default=None,
+        description="Tokens to train the reference on (train only). Default: as many as the run; in a "
+        "comparison, as many as a proxy.",
     )
     clip: Literal["token", "example", "none"] | None = Field(
         default=None,
@@ -78,7 +80,7 @@ class MadeReference:
 
 def make_reference(
     config: ReferenceConfig,
-    strategy: Strategy[Any],
+    clip: str,
     spec: Mapping[str, Any],
     stores: Mapping[str, TokenStore],
     prior: str | Sequence[float],
@@ -90,14 +92,15 @@ def make_reference(
     anew: bool = True,
 ) -> MadeReference:
     """
-    Return the reference of a strategy; one that is to be trained is trained in `folder`, or resumed.
+    Return the reference; one that is to be trained is trained in `folder`, or resumed.
 
     It is trained like the run itself (`settings`, the model `spec`, the same seed), with the prior as fixed weights.
+    `clip` is what the strategy asks for; the configuration comes first.
     """
     from mixwright.training.language_model import train
     from mixwright.training.reference import Reference
 
-    clip = config.clip or strategy.excess_clip
+    clip = config.clip or clip
     if config.path is not None:
         return MadeReference(Reference(config.path, clip))
     own = _settings(config, settings)

@@ -201,9 +201,9 @@ class TextTrainingRun(Run[TrainConfig]):
         config, folder = self.config, self.folder / "reference" / "training"
         if config.reference is None:
             return None
-        spec, ranks = config.model.spec(), self.ranks
+        spec, ranks, clip = config.model.spec(), self.ranks, self._strategy.excess_clip
         return make_reference(
-            config.reference, self._strategy, spec, stores, self._prior, self.settings, folder, self.tokenizer,
+            config.reference, clip, spec, stores, self._prior, self.settings, folder, self.tokenizer,
             lambda stage, done, total, note="": progress("reference", done, total, note), ranks, anew=False,
         )  # fmt: skip
 
