@@ -8,7 +8,7 @@ trl = pytest.importorskip("trl", reason="trl is not installed")
 from trainers import CONTEXT, NAMES, VOCABULARY, Everything, Steps, by_hand, model, torch, transformers  # noqa: E402
 from weighted_on_a_rank import Gradients, weighted_gradient  # noqa: E402
 
-from mixwright import InputError  # noqa: E402
+from mixwright import AMAR, DoReMi, InputError  # noqa: E402
 from mixwright.integrations.fused_head import Heard  # noqa: E402
 from mixwright.integrations.transformers import use_mixture  # noqa: E402
 from mixwright.stream import TokenRows  # noqa: E402
@@ -75,6 +75,24 @@ def test_rows_that_are_weighted_have_the_gradient_of_the_weighted_objective(tmp_
     for gradient, batches in zip(found.found, found.batches, strict=True):
         expected = weighted_gradient(trainer, batches, weights, drawn)
         assert float((gradient - expected).norm() / expected.norm()) < 1e-5  # the model is float32
+
+
+@pytest.mark.parametrize(("strategy", "sampling"), [(AMAR(0.5), None), (DoReMi(), "uniform")], ids=str)
+def test_excess_losses_move_weights_that_act_on_the_loss(tmp_path, strategy, sampling):
+    trainer = sft(tmp_path, max_grad_norm=0.0)
+    ready = {name: trainer.train_dataset.select(range(9 * i, 9 * i + 9)) for i, name in enumerate(NAMES)}
+    measures = {"excess_loss": lambda model: np.array([0.8, 0.1, 0.0])}
+    options = {"sampling": sampling, "measures": measures, "observe_every": 1, "lag": 1, "collate": "trainer"}
+    callback = use_mixture(trainer, ready, strategy, **options)
+    found = Gradients(callback)
+    trainer.add_callback(found)
+    trainer.train()
+    uniform = np.full(3, 1 / 3)
+    np.testing.assert_allclose([line.drawn for line in callback.loader.ledger().lines], uniform, atol=0.03)
+    weights = callback.mixture.weights_for(3)
+    assert weights[0] > weights[1] > weights[2]
+    expected = weighted_gradient(trainer, found.batches[3], weights, uniform)
+    assert float((found.found[3] - expected).norm() / expected.norm()) < 1e-5
 
 
 def test_tokens_from_files_and_a_resume(tmp_path):

@@ -107,3 +107,16 @@ def test_a_strategy_that_acts_on_draws_alone_is_named():
     mixture = Mixture(ROWS, PiKE())
     with pytest.raises(InputError, match="PiKE works with apply='sampling', found 'loss'"):
         mixture.check(mixture.strategy.needs, apply="loss")
+
+
+def test_weights_that_are_set_by_hand_act_on_the_loss_within_the_same_limit():
+    drawn = np.array([0.98, 0.02])
+    mixture = Mixture(ROWS, GroupDRO(0.1), lag=1, prior=[0.9, 0.1], constraints=held_within(None, ROWS, drawn))
+    mixture.check({"loss", "planned"}, apply="loss")
+    found = RowWeights(mixture, drawn, 9)
+    mixture.set_weights({"a": 0.7, "b": 0.3}, at_step=3)
+    np.testing.assert_allclose(found.at(2), [0.9 / 0.98, 0.1 / 0.02])
+    np.testing.assert_allclose(found.at(3), [0.7 / 0.98, 0.3 / 0.02])
+    with pytest.raises(InputError, match="b"):
+        mixture.pin({"b": 0.5}, at_step=5)
+    np.testing.assert_allclose(found.at(5), [0.7 / 0.98, 0.3 / 0.02])
