@@ -7,7 +7,7 @@ They were written by `benchmarks/table.py` with lm_eval 0.4.13 and lighteval 0.1
 import json
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +233,42 @@ def test_texts_that_models_wrote_are_left_out(logs: dict[str, Path]) -> None:
         log_of(folder, "choose").unlink()
     with pytest.raises(InputError, match="the logs should have rows with log-likelihoods, found none"):
         read_logs(logs)
+
+
+def sample(
+    target: str, prompts: Sequence[str], answers: Sequence[str], scores: Sequence[float], **more: Any
+) -> dict[str, Any]:
+    arguments = [[prompt, " " + answer] for prompt, answer in zip(prompts, answers, strict=True)]
+    responses = [[score, False] for score in scores]
+    return {
+        "doc_id": 0,
+        "target": target,
+        "arguments": arguments,
+        "filtered_resps": responses,
+        "filter": "none",
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("logged", "right"),
+    [
+        (sample("ran", ["The cat", "The dog"], ["ran", "ran"], [-3.0, -2.0], acc=1.0), -2.0),  # as winogrande
+        (sample("ran", ["The cat", "The dog"], ["ran", "ran"], [-3.0, -2.0], acc=0.0), -3.0),
+        (sample("1", ["1 + 0 ="] * 3, ["5", "3", "1"], [-3.0, -2.0, -1.0], acc=1.0), -1.0),
+        (sample("1", ["2 + 1 ="] * 3, ["5", "3", "1"], [-3.0, -2.0, -1.0], acc=0.0), -2.0),
+        (sample("b", ["Which?", "Which?", "", ""], ["a", "b", "a", "b"], [-3.0, -2.0, -9.0, -8.0]), -2.0),
+        (sample("ran", ["The cat", "The dog"], ["ran", "ran"], [-3.0, -2.0]), None),
+        (sample("ran", ["A", "B", "C"], ["ran"] * 3, [-3.0, -2.0, -1.0], acc=0.0), None),
+    ],
+)
+def test_a_target_that_fits_several_answers(tmp_path: Path, logged: dict[str, Any], right: float | None) -> None:
+    path = write_lines(tmp_path / "samples_task.jsonl", logged)
+    if right is None:
+        with pytest.raises(InputError, match=r"line 1: .* which may be any of several answers; leave the log"):
+            read_logs([path])
+    else:
+        assert read_logs([path]).block(0, 1).tolist() == [[right]]
 
 
 # --- JSON lines

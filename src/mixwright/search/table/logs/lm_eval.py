@@ -63,11 +63,12 @@ def _row(found: FoundRow, task: str, version: Any) -> LoggedRow:
     """Return what a sample says of its right answer."""
     sample: Any = found.value
     try:
-        requests, right = _requests(sample), _right(sample)
+        answers = sample.get("filtered_resps") or [answer[0] for answer in sample["resps"]]
+        scores = [_number(answer) for answer in answers]
+        requests, right = _requests(sample), _right(sample, scores)
         marks = {name: sample.get(field) for name, field in _MARKS.items()}
         marks |= {"scored text": fingerprint(requests[right]), "task's version": version}
-        answers = sample.get("filtered_resps") or [answer[0] for answer in sample["resps"]]
-        return LoggedRow(found.place, task, sample["doc_id"], marks, _number(answers[right]))
+        return LoggedRow(found.place, task, sample["doc_id"], marks, scores[right])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(
             f"{found.place}: this should be a sample of lm-evaluation-harness with doc_id, arguments, target and "
@@ -91,22 +92,29 @@ def _is_generated(found: FoundRow) -> bool:
     return len(first) > 1 and isinstance(first[1], dict)
 
 
-def _right(sample: dict[str, Any]) -> int:
+def _right(sample: dict[str, Any], scores: Sequence[float]) -> int:
     """
-    Return which request is the right answer's.
+    Return which request is the right answer's; `scores`: the log-likelihoods of all.
 
     The harness logs `str(doc_to_target(doc))`: a position, or the text of a choice, which follows the prompt after a
-    delimiter. Where it also asks for the choices without their prompts (acc_mutual_info), those come last.
+    delimiter. Where it also asks for the choices without their prompts (acc_mutual_info), those come last. A text may
+    fit several answers (winogrande's choices differ in their prompts alone), and a number may be a position and a text:
+    then the accuracy that was logged says whether it is the likeliest one.
     """
     requests, target = _requests(sample), str(sample["target"])
     if len(requests) == 1:
         return 0
-    if target.isdigit():
-        return int(target)
-    answers = [str(request[1]).strip() for request in requests]
-    if target.strip() not in answers:
+    answers = [i for i, request in enumerate(requests) if request[0]] or list(range(len(requests)))
+    found = {i for i in answers if str(requests[i][1]).strip() == target.strip()}
+    found |= {int(target)} & set(answers) if target.isdigit() else set()
+    if not found:
         raise ValueError(f"target {target!r:.60}, which is none of the {len(answers)} answers nor the position of one")
-    return answers.index(target.strip())
+    if len(found) > 1 and sample.get("acc") is not None:
+        likeliest = max(answers, key=lambda i: scores[i])
+        found = {i for i in found if (i == likeliest) == bool(sample["acc"])}
+    if len(found) != 1:
+        raise ValueError(f"target {target!r:.60}, which may be any of several answers; leave the log of this task out")
+    return found.pop()
 
 
 def _number(answer: Any) -> float:
