@@ -49,6 +49,16 @@ def test_plan_collect_and_plan_again(tmp_path: Path) -> None:
     assert not {row["run"] for row in rows_of(again)} & {row["run"] for row in rows}
 
 
+def test_other_columns_of_the_runs_that_are_done(tmp_path: Path) -> None:
+    table = tmp_path / "runs.csv"
+    table.write_text("trial,ratio_web,ratio_code,bpb\na,0.5,0.5,1\nb,0.2,0.8,1.2\n")
+    words = ["--weights", "ratio_", "--losses", "bp*", "--key", "trial", "--anchor", "none", "--repeats", 0]
+    mixwright("plan", "--runs", 4, "--from", table, *words, "--out", tmp_path / "next.csv", "-q")
+    rows = rows_of(tmp_path / "next.csv")
+    assert [row["kind"] for row in rows] == ["design"] * 4
+    assert "loss:b" in rows[0]
+
+
 def test_limits_hold_and_the_seed_counts(tmp_path: Path) -> None:
     limits = ["--cap", "web=0.4", "--floor", "law=0.1", "--anchor", "natural", "--repeats", "2"]
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -64,6 +74,7 @@ def test_limits_hold_and_the_seed_counts(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ([], "a plan needs sources"),
+        ([*SOURCES, "--weights", "ratio_"], "--weights goes with --from"),
         (["--source", "web=much", "--source", "code=1"], "--source should be NAME=TOKENS with a number, found 'much'"),
         ([*SOURCES, "--max-epochs", "4"], "--max-epochs needs the tokens of the training"),
         ([*SOURCES, "--law", "exposure"], "needs the sizes of the sources and the tokens of a run"),

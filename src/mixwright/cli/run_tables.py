@@ -165,6 +165,9 @@ def plan_runs(
     cap: likelihoods.Cap = None,
     max_epochs: MaxEpochs = None,
     given: _From = None,
+    weights: WeightColumns = None,
+    losses: LossColumns = None,
+    key: Key = None,
     mixtures: _Mixtures = None,
     seed: _Seed = 0,
     quiet: Quiet = False,
@@ -178,7 +181,7 @@ def plan_runs(
         _require_new(out)
         if mixtures is not None:
             _require_new(mixtures, "--mixtures")
-        table, names, sizes = _known(given, source, sources_file)
+        table, names, sizes = _known(given, source, sources_file, weights=weights, losses=losses, key=key)
         design = RunDesign(
             runs,
             method or ("i_optimal" if law is None else "d_optimal"),  # type: ignore[arg-type]
@@ -254,7 +257,7 @@ def _require_new(out: Path, option: str = "--out") -> None:
 
 
 def _known(
-    given: Path | None, source: list[str] | None, sources_file: Path | None
+    given: Path | None, source: list[str] | None, sources_file: Path | None, **columns: str | None
 ) -> tuple[RunTable | None, list[str] | None, dict[str, float] | None]:
     """Return the runs that are done, the names of the sources and their sizes, as far as they are known."""
     from mixwright.runs.table import RunTable, read_sizes
@@ -263,7 +266,10 @@ def _known(
     named = [pair("source", text, "") for text in source or ()]
     sizes |= {name: _number("source", text) for name, text in named if text != name}
     if given is not None:
-        return RunTable.from_file(given), None, sizes or None
+        named_columns: dict[str, Any] = {name: value for name, value in columns.items() if value is not None}
+        return RunTable.from_file(given, **named_columns), None, sizes or None
+    if chosen := [name for name, value in columns.items() if value is not None]:
+        raise InputError(f"--{chosen[0]} goes with --from; leave it out")
     names = [name for name, _ in named] or list(sizes)
     if not names:
         raise InputError("a plan needs sources; give --source NAME=TOKENS for each, --sources-file, or --from TABLE")

@@ -181,7 +181,8 @@ def _do(
             typer.echo(json.dumps(json_schema(command), indent=2))
             return
         if config is None:
-            raise typer.BadParameter(f"give the YAML file; see: mixwright {command} --help")
+            what = "a table or a YAML file" if command == "runs fit" else "the YAML file"
+            raise typer.BadParameter(f"give {what}; see: mixwright {command} --help")
         loaded = load(command, config, **options) if made is None else make(command, {**made, **options})
         folder = run or Path("runs") / config.stem
         with output.bars() as progress:
