@@ -7,11 +7,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the Trainer needs torch")
 
-from trainers import NAMES, STEPS, decisions, model, run, sources, trainer, transformers  # noqa: E402
+from trainers import CONTEXT, NAMES, STEPS, Steps, decisions, documents, model, run, sources, trainer, transformers  # noqa: E402
 from weighted_on_a_rank import DRAWN, WEIGHTS, Ranks, loop_gradient, steps, trained, weighted_gradient  # noqa: E402
 
 from mixwright import GroupDRO, InputError, Mixture, PiKE, Static  # noqa: E402
 from mixwright.integrations.transformers import use_mixture  # noqa: E402
+from mixwright.stream import AnyRows  # noqa: E402
+from mixwright.stream.trainer import language_model_inputs  # noqa: E402
 from mixwright.text import byte_tokenizer, write_tokens  # noqa: E402
 from two_ranks import run_ranks  # noqa: E402
 
@@ -71,6 +73,30 @@ def test_a_strategy_moves_the_weights_and_not_the_rows(tmp_path):
     logged = [line for line in seen.logs if "mixture/weight/a" in line][-1]
     assert logged["mixture/sampling/a"] == pytest.approx(1 / 3)
     assert logged["mixture/weight/a"] == pytest.approx(callback.mixture.weights_for(STEPS - 1)[0])
+
+
+def test_shares_may_be_of_supervised_tokens(tmp_path):
+    """Labels that are not masked count: a prompt's tokens do not."""
+    rows, lengths = {}, {}
+    for i, name in enumerate(NAMES):
+        found = documents(i, 200, padded=False)
+        for j, row in enumerate(found):
+            learned = 1 + (i + j) % 2 + 2 * i  # of 8 tokens: 1 or 2, 3 or 4, 5 or 6
+            row["labels"] = np.where(np.arange(CONTEXT) < CONTEXT - learned, -100, row["input_ids"])
+        rows[name] = AnyRows(found)
+        lengths[name] = [int((row["labels"] != -100).sum()) for row in found]
+    new = trainer(tmp_path, max_steps=20, save_strategy="no")
+    options = {"plan": {"unit": "tokens", "lengths": lengths}, "inputs": language_model_inputs}
+    callback = use_mixture(new, rows, WEIGHTS, sampling=DRAWN, **options)
+    seen = Steps(callback)
+    new.add_callback(seen)
+    new.train()
+    tokens = np.zeros(len(NAMES))
+    for batch in (batch for step in seen.batches for batch in step):
+        np.add.at(tokens, batch.source.numpy(), (batch.inputs["labels"] != -100).sum(1).numpy())
+    np.testing.assert_allclose(tokens / tokens.sum(), DRAWN, atol=0.02)
+    np.testing.assert_allclose(WEIGHTS / DRAWN * tokens / tokens.sum(), WEIGHTS, atol=0.05)
+    assert [line.drawn for line in callback.loader.ledger().lines] == pytest.approx(tokens / tokens.sum())
 
 
 def test_a_resume_goes_on_bit_by_bit(tmp_path):
