@@ -352,6 +352,16 @@ def test_a_reference_from_a_folder_gives_the_same_and_is_stopped_and_resumed(pro
     assert found["reference"]["forward_tokens"] == summary["reference"]["forward_tokens"]
 
 
+def test_losses_are_weighted_and_rows_drawn_by_the_prior_as_in_the_paper(proxy, tmp_path):
+    config = make(tmp_path, strategy="DoReMi", reference={"train": "prior"}, sampling="prior")
+    summary = drive(config, tmp_path / "run")
+    found, drawn = (read_decisions(f / "run").observations for f in (tmp_path, proxy[0]))
+    np.testing.assert_array_equal(found[0].excess_loss, drawn[0].excess_loss)  # no weight acts yet
+    assert not np.array_equal(found[-1].excess_loss, drawn[-1].excess_loss)
+    assert [s["rows"] for s in summary["sources"]] == [24] * 3
+    assert all(s["average_weight"] != 1 / 3 for s in summary["sources"])
+
+
 def test_a_reference_may_be_trained_for_less_and_clipped_elsewhere(tmp_path):
     summary = drive(
         make(tmp_path, strategy="DoReMi", reference={"train": "prior", "tokens": 400, "clip": "none"}), tmp_path / "run"

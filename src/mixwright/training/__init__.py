@@ -3,6 +3,7 @@
 from mixwright.lazy import lazy
 
 _LATER = {
+    "Reference": "reference",
     "TrainingResult": "result",
     "TrainingSettings": "settings",
     "train": "language_model",
