@@ -424,6 +424,9 @@ def test_a_search_on_a_long_table(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.features, plain.features)
     with pytest.raises(InputError, match=r"key target.*'tagret'.*'target'"):
         assays_run.read_table(load("search", write_config(tmp_path, table=given, target="tagret")))
+    plain = {"path": "long.csv", "features": ["x_*"]}
+    with pytest.raises(InputError, match=r"key target.* for a row per measurement, say .* \(assay, value\)$"):
+        assays_run.read_table(load("search", write_config(tmp_path, table=plain, target="SR-p53")))
 
 
 def test_a_source_that_is_unusable_in_one_seed_is_dropped_in_all(tmp_path: Path) -> None:

@@ -196,11 +196,11 @@ def check_flag(value: object, what: str) -> None:
         raise InputError(f"{what} should be true or false, found {value!r}; choose one")
 
 
-def missing_name(name: object, known: Sequence[str], what: str) -> str:
-    """Return a message about a name that is not there, with the nearest ones."""
+def missing_name(name: object, known: Sequence[str], what: str, way_out: str = "correct the name") -> str:
+    """Return a message about a name that is not there, with the nearest ones, or with `way_out` as its end."""
     close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f"the nearest are {listed(close)}" if close else f"there are {len(known)}: {listed(known)}"
-    hint = f"did you mean {close[0]!r}?" if len(close) == 1 else f"{hint}; correct the name"
+    hint = f"did you mean {close[0]!r}?" if len(close) == 1 else f"{hint}; {way_out}"
     return f"{what} should be one of the table's, found {name!r}; {hint}"
 
 

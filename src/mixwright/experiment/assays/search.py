@@ -84,9 +84,12 @@ def read_table(config: AssaysConfig) -> AssayTable:
     with named(config.where("table")):
         paths = given.path if isinstance(given.path, list) else [given.path]
         known = labels or assay_names(paths, given.assay)
+    way_out = "correct the name"
+    if given.assay is None and not labels:
+        way_out += ", or, for a row per measurement, say which columns have its assay and its value (assay, value)"
     for key, names in config.assays_named.items():
         if missing := [name for name in names if name not in known]:
-            raise InputError(f"{config.where(key)}: {missing_name(missing[0], known, 'an assay')}")
+            raise InputError(f"{config.where(key)}: {missing_name(missing[0], known, 'an assay', way_out)}")
     if config.sources and not labels:  # read the columns that are used, and no others
         labels = [*config.sources, config.target]
     with named(config.where("table")):
