@@ -26,6 +26,7 @@ NAVIGATION = {
     "Results": ["docs/reading-a-result", "docs/page"],
     "Guides": [
         "docs/search",
+        "docs/runs",
         "docs/compare",
         "docs/constraints",
         "docs/assays",
