@@ -221,7 +221,7 @@ def test_bad_configurations(tmp_path: Path, values: dict[str, Any], says: str) -
         ),
         (
             {"document": [1] * 90 + [2] * 90},
-            "search.shrinkage: law: shrinkage='cv' needs at least 3 documents; found 1",
+            "search.shrinkage: cv needs at least 3 documents of each target, found 1 of law; give a number",
         ),
     ],
 )

@@ -28,7 +28,6 @@ from mixwright.files import file_fingerprint
 from mixwright.mixture_file import MixtureFile
 from mixwright.search.inputs import FEWEST_DOCUMENTS
 from mixwright.search.mixmin import MixMin
-from mixwright.search.result import too_few_for_folds
 from mixwright.search.table.files import HEADER, is_table
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.version import __version__
@@ -73,7 +72,11 @@ class LikelihoodSearchRun(Run[LikelihoodsConfig]):
         for name, part in self.parts.items():
             documents = np.unique(part.documents[part.weights > 0]).size
             if shrinkage == "cv" and documents < FEWEST_DOCUMENTS:
-                raise InputError(f"{self.config.where('search', 'shrinkage')}: {name}: {too_few_for_folds(documents)}")
+                raise InputError(
+                    f"{self.config.where('search', 'shrinkage')}: cv needs at least {FEWEST_DOCUMENTS} documents of "
+                    f"each target, found {documents} of {name}; give a number (0: the exact optimum), or choose other "
+                    "targets"
+                )
         return search
 
     def plan(self) -> str:
