@@ -11,7 +11,8 @@ seed 0 of the others; the tables are about other seeds and targets.
 - tox21: all 12 assays.
 - toxcast: 16 assays evenly spaced, by rows, among those with 300 rows and 30 of each class.
 
-Targets are the 4 of each pool with most positives that nothing was chosen on.
+Targets are the 12 of each pool with most positives (fewer where there are no more) that nothing was chosen on. The
+limit of 150 positives was set on seed 0 of the 4 with most of each pool (`LOOKED_AT`): the others are wholly new.
 
 For time: 30 trees with a learning rate of .3, 3 folds, and the proxies of other assays are trained once for each seed,
 out of fold over all training rows. A line of JSON for each (pool, target, seed, size) in FOLDER/results.jsonl.
@@ -27,11 +28,21 @@ import numpy as np
 
 SEEDS = (1, 2, 3, 4, 5)
 SIZES = (10, 30, 100, 300, None)
-SOURCES, TARGETS, ROWS, EACH, FOLDS = 16, 4, 300, 30, 3
+SOURCES, TARGETS, ROWS, EACH, FOLDS = 16, 12, 300, 30, 3
 FEWEST = 3  # seeds of a target for a verdict
 CHOSEN_ON = {
     *("NR-AR", "SR-HSE", "NR-AhR", "SR-p53", "NR-AR-LBD", "NR-Aromatase"),
     *("TOX21_AR_BLA_Agonist_ch2", "BSK_LPS_Eselectin_down", "BSK_SAg_CD40_down", "BSK_BE3C_HLADR_down"),
+}
+LOOKED_AT = {
+    "SR-ARE",
+    "OT_FXR_FXRSRC1_0480",
+    "TOX21_VDR_BLA_antagonist_ratio",
+    "SR-MMP",
+    "APR_HepG2_CellCycleArrest_72h_dn",
+    "NR-ER",
+    "TOX21_PPARg_BLA_Agonist_ch2",
+    "NR-ER-LBD",
 }
 ARMS = ("target_alone", "borrowed", "search", "mixture", "natural", "uniform")
 RESULTS = Path(__file__).parent / "results" / "own_rows.md"
@@ -205,7 +216,17 @@ def target_table(records):
 def tables(folder):
     """Return the measured part of the results."""
     records = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    out = ["## Both pools", "", *size_table(records), ""]
+    new = [r for r in records if r["target"] not in LOOKED_AT]
+    out = [
+        "## Both pools",
+        "",
+        *size_table(records),
+        "",
+        "## Targets that nothing was set on",
+        "",
+        *size_table(new),
+        "",
+    ]
     for pool in dict.fromkeys(r["pool"] for r in records):
         part = [r for r in records if r["pool"] == pool]
         out += [f"## {pool}", "", *size_table(part), "", *target_table(part), ""]
