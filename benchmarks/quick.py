@@ -44,8 +44,8 @@ What it says, with ten arms and three seeds:
   target, and order 2 is not the worst of them.
 - **The best single source** is worse than uniform on Kubernetes and PEPs (+.05 to +.13), and near MixMin on questions.
   **Natural** is no better than uniform anywhere.
-- **The kinds disagree most on questions**: the weights of SciQ are 1.4 to 1.8 apart (of 2). Count models take books, neural
-  proxies of 60,000 tokens the Python documentation, which did not help. On documents they are .3 to .5 apart.
+- **The kinds disagree most on questions**: the weights of SciQ are 1.4 to 1.8 apart (of 2). Count models take books,
+  neural proxies of 60,000 tokens the Python documentation, which did not help. On documents they are .3 to .5 apart.
 - **Accuracy** is at chance with models of this size and says nothing.
 
 Limits: final models have 133,000 parameters and 500,000 bytes of training, so they know letters and short words, which
