@@ -260,7 +260,8 @@ def _known(
     given: Path | None, source: list[str] | None, sources_file: Path | None, **columns: str | None
 ) -> tuple[RunTable | None, list[str] | None, dict[str, float] | None]:
     """Return the runs that are done, the names of the sources and their sizes, as far as they are known."""
-    from mixwright.runs.table import RunTable, read_sizes
+    from mixwright.runs.columns import read_sizes
+    from mixwright.runs.table import RunTable
 
     sizes: dict[str, float] = read_sizes(sources_file) if sources_file is not None else {}
     named = [pair("source", text, "") for text in source or ()]

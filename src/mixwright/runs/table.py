@@ -12,16 +12,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixwright.checks import by_name, near, unique_names
+from mixwright.checks import near, unique_names
 from mixwright.errors import InputError
-from mixwright.runs.reading import KEYS, Chosen, Columns, join, numbers, of_frame, pick, read_columns, texts
+from mixwright.runs.columns import (
+    PerSource,
+    checked_sizes,
+    floats,
+    refuse_stale,
+    run_names,
+    sizes_of,
+    tokens_of,
+    weights_of,
+)
+from mixwright.runs.reading import Chosen, Columns, join, numbers, of_frame, pick, read_columns, texts
 
 Array = NDArray[np.float64]
-PerSource = ArrayLike | Mapping[str, float]
 OFF = 0.01  # a row of weights may miss 1 by this much (published tables are rounded); then it is normalised, and noted
 SAME = 1e-6  # weights that differ by less are one mixture
-SIZES = ("available_tokens", "tokens", "size", "rows")
-TOKENS = ("epoch_budget_tokens", "tokens")
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +207,7 @@ class RunTable:
         InputError
             As `from_file`.
         """
-        w, y = _floats(weights, "weights"), _floats(losses, "losses")
+        w, y = floats(weights, "weights"), floats(losses, "losses")
         y = y[:, None] if y.ndim == 1 else y
         if w.ndim not in (2, 3) or y.ndim != 2 or len(w) != len(y) or not w.size or not y.size:
             raise InputError(
@@ -218,8 +225,8 @@ class RunTable:
             w,
             y,
             unique_names(runs, "runs") if runs is not None else tuple(f"run_{i}" for i in range(n)),
-            None if sizes is None else _sizes(sizes, names),
-            None if tokens is None else np.broadcast_to(_floats(tokens, "tokens"), (n,)).copy(),
+            None if sizes is None else checked_sizes(sizes, names),
+            None if tokens is None else np.broadcast_to(floats(tokens, "tokens"), (n,)).copy(),
             tuple(scales or ()),
             tuple(repeats or ()),
             _shares(phase_shares, w.shape[1] if w.ndim == 3 else 1),
@@ -239,14 +246,14 @@ class RunTable:
         **named: Any,
     ) -> RunTable:
         """Return the checked table in columns."""
-        names, w = _weights(columns, weights, where)
+        names, w = weights_of(columns, weights, where)
         of = pick(columns, losses, "losses", where)
         y = np.stack([numbers(columns[column], column, where) for column in of.values()], axis=1)
-        runs = _run_names(columns, named["key"], where)
+        runs = run_names(columns, named["key"], where)
         scales = texts(columns, named["scale"])
-        _refuse_stale(columns, named["step"], last_step, runs, scales, where)
-        sizes = _sizes_of(sources, names)
-        tokens, note = _tokens(columns, named["tokens"], len(runs), where)
+        refuse_stale(columns, named["step"], last_step, runs, scales, where)
+        sizes = sizes_of(sources, names)
+        tokens, note = tokens_of(columns, named["tokens"], len(runs), where)
         repeats = texts(columns, named["repeat_of"])
         table = cls(
             names,
@@ -413,143 +420,13 @@ def _both_names(own: Sequence[Any], other: Sequence[Any], n: int, m: int, none: 
     return (tuple(own) or (none,) * n) + (tuple(other) or (none,) * m) if own or other else ()
 
 
-def _floats(values: ArrayLike, what: str) -> Array:
-    try:
-        return np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{what} should be numbers, found {values!r:.80}") from None
-
-
 def _sum_of(row: Array) -> float:
     sums = np.atleast_1d(row.sum(-1))
     return float(sums[np.abs(sums - 1).argmax()])
 
 
 def _shares(shares: Sequence[float] | None, phases: int) -> Array:
-    out = np.full(phases, 1 / phases) if shares is None else _floats(shares, "phase_shares")
+    out = np.full(phases, 1 / phases) if shares is None else floats(shares, "phase_shares")
     if out.shape != (phases,) or not (out > 0).all() or abs(out.sum() - 1) > SAME:
         raise InputError(f"phase_shares should be {phases} positive numbers with sum 1; found {shares!r}")
     return out
-
-
-def _weights(columns: Columns, chosen: Chosen | Mapping[str, Chosen], where: str) -> tuple[tuple[str, ...], Array]:
-    """Return the names of the sources and the weights [n, k], or [n, p, k] where columns are given by phase."""
-    phases = list(chosen.values()) if isinstance(chosen, Mapping) else [chosen]
-    found = [pick(columns, one, "weights", where) for one in phases]
-    names = tuple(found[0])
-    if isinstance(chosen, Mapping):
-        for phase, one in zip(chosen, found, strict=True):
-            if not isinstance(chosen[phase], str):
-                continue
-            for name in set(names) ^ set(one):
-                raise InputError(f"{where}each phase should have the same sources; found {name!r} not in all of them")
-    w = [np.stack([numbers(columns[c], c, where) for c in one.values()], axis=1) for one in found]
-    if isinstance(chosen, Mapping):
-        w = [
-            part[:, [list(one).index(name) for name in names]] if set(one) == set(names) else part
-            for part, one in zip(w, found, strict=True)
-        ]
-        if len({part.shape for part in w}) > 1:
-            raise InputError(f"{where}each phase should have the same number of sources")
-    return names, np.stack(w, axis=1) if isinstance(chosen, Mapping) else w[0]
-
-
-def _run_names(columns: Columns, key: str | None, where: str) -> tuple[str, ...]:
-    if key is not None and key not in columns:
-        raise InputError(f"{where}key should name a column{near(key, list(columns), 'columns')}")
-    key = key or next((name for name in KEYS if name in columns), None)
-    n = len(next(iter(columns.values())))
-    names = texts(columns, key) or [str(i) for i in range(n)]
-    try:
-        return unique_names([name or "" for name in names], "runs")
-    except InputError as error:
-        raise InputError(f"{where}{error}") from None
-
-
-def read_sizes(path: str | PathLike[str]) -> dict[str, float]:
-    """Return {source: tokens} from a file with the columns `source` and `available_tokens` (or tokens, size, rows)."""
-    columns = read_columns(Path(path))
-    where = f"{path}: "
-    column = next((name for name in SIZES if name in columns), None)
-    if "source" not in columns or column is None:
-        raise InputError(
-            f"{where}there should be the columns 'source' and 'available_tokens'; found {', '.join(list(columns)[:8])}"
-        )
-    listed = [name or "" for name in texts(columns, "source") or []]
-    return dict(zip(listed, numbers(columns[column], column, where).tolist(), strict=True))
-
-
-def _sizes_of(sources: Any, names: tuple[str, ...]) -> Array | None:
-    if sources is None or not isinstance(sources, str | PathLike):
-        return None if sources is None else _sizes(sources, names)
-    where, listed = f"{sources}: ", read_sizes(sources)
-    odd = [name for name in names if name not in listed] or [name for name in listed if name not in names]
-    if odd:
-        inside = odd[0] in names
-        found = "a source of the runs that is not in it" if inside else "one that no run has weights of"
-        raise InputError(
-            f"{where}there should be the sources of the table of runs, found {found}: {odd[0]!r}; make them the same"
-        )
-    sizes = np.array([listed[name] for name in names])
-    return None if np.isnan(sizes).all() else _positive(sizes, names, where)
-
-
-def _sizes(sizes: PerSource, names: tuple[str, ...]) -> Array:
-    given = by_name(sizes, names, "sizes", None) if isinstance(sizes, Mapping) else sizes
-    out = _floats(given, "sizes")
-    if out.shape != (len(names),):
-        raise InputError(f"sizes should be one number per source ({len(names)}); found shape {out.shape}")
-    return _positive(out, names, "")
-
-
-def _positive(sizes: Array, names: tuple[str, ...], where: str) -> Array:
-    for i in np.flatnonzero(~np.isnan(sizes) & ~((sizes > 0) & np.isfinite(sizes)))[:1]:
-        raise InputError(f"{where}the size of source {names[i]!r} should be a number above 0; found {sizes[i]:g}")
-    return sizes
-
-
-def _tokens(columns: Columns, given: str | float | None, n: int, where: str) -> tuple[Array | None, str]:
-    """Return the tokens of each run, and what to note about them."""
-    if given is not None and not isinstance(given, str):
-        return np.full(n, float(given)), ""
-    if given is not None and given not in columns:
-        raise InputError(f"{where}tokens should name a column{near(given, list(columns), 'columns')}")
-    for name in (given,) if given is not None else TOKENS:
-        if name in columns:
-            found = numbers(columns[name], name, where)
-            if not np.isnan(found).all():
-                simulated = name == TOKENS[0]
-                return found, f"exposures are simulated: epochs of {name}" if simulated else ""
-    return None, ""
-
-
-def _refuse_stale(
-    columns: Columns,
-    step: str,
-    last: str | float | None,
-    runs: tuple[str, ...],
-    scales: list[str | None] | None,
-    where: str,
-) -> None:
-    """Refuse losses that are not of the last step."""
-    if step not in columns:
-        if last is not None:
-            raise InputError(f"{where}last_step needs the column of steps, {step!r}; found none; name it with step=")
-        return
-    at = numbers(columns[step], step, where)
-    if isinstance(last, str):
-        if last not in columns:
-            raise InputError(f"{where}last_step should name a column{near(last, list(columns), 'columns')}")
-        ends = numbers(columns[last], last, where)
-    elif last is not None:
-        ends = np.full(at.size, float(last))
-    else:
-        groups = np.array([name or "" for name in scales]) if scales else np.zeros(at.size)
-        ends = np.array([np.nanmax(at[groups == group]) for group in groups])
-    stale = np.flatnonzero(~(at >= ends))
-    if stale.size:
-        named = ", ".join(f"{runs[i]!r} (step {at[i]:g} of {ends[i]:g})" for i in stale[:3])
-        raise InputError(
-            f"{where}losses should be of each run's last step, found {stale.size} of {at.size} runs short of it: "
-            f"{named}; export them again, or leave them out"
-        )
