@@ -104,3 +104,12 @@ def test_a_plan_that_exists_is_not_written_over(tmp_path: Path) -> None:
     words = ["plan", "--runs", 12, *SOURCES, "--out", tmp_path / "plan.csv"]
     assert "should be new, found one that exists" in mixwright(*words, code=2)
     assert (tmp_path / "plan.csv").read_text() == "mine"
+
+
+def test_a_file_of_subsets_that_exists_stops_before_anything_is_written(tmp_path: Path) -> None:
+    (tmp_path / "plan.sources.csv").write_text("mine")
+    sizes = ["--tokens", "2e7", "--final-tokens", "1e10", "--mixtures", tmp_path / "mixtures"]
+    said = mixwright("plan", "--runs", 12, *SOURCES, *sizes, "--out", tmp_path / "plan.csv", code=2)
+    assert "its file of subsets" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.sources.csv"]
+    assert (tmp_path / "plan.sources.csv").read_text() == "mine"

@@ -20,6 +20,7 @@ from mixwright.report.words import count, figure, large, percent, scientific
 
 if TYPE_CHECKING:
     from mixwright.constraints.limits import Constraints
+    from mixwright.runs.design.design import RunDesign
     from mixwright.runs.design.plan import RunPlan
     from mixwright.runs.table import RunTable
 
@@ -176,36 +177,27 @@ def plan_runs(
     """Parse and do `mixwright runs plan`."""
     output = output_of(context, quiet, as_json)
     with guarded(output):
-        from mixwright.runs.design.design import RunDesign
-
         _require_new(out)
         if mixtures is not None:
             _require_new(mixtures, "--mixtures")
         table, names, sizes = _known(given, source, sources_file, weights=weights, losses=losses, key=key)
-        design = RunDesign(
-            runs,
-            method or ("i_optimal" if law is None else "d_optimal"),  # type: ignore[arg-type]
-            None if law is None else tuple(law),
-            None if anchor is None else tuple(name for name in anchor if name != "none"),
-            repeats,
-            distance,
-            None if prior is None else yaml_value("prior", prior),
-        )
         limits = _constraints({"floor": floor, "cap": cap, "max_epochs": max_epochs}, final_tokens or tokens)
-        extra = _proposals(table, target, sizes, limits, final_tokens or tokens, seed)
-        plan = design.plan(
+        plan = _design(runs, method, law, anchor, repeats, distance, prior).plan(
             names,
             sizes=sizes,
             constraints=limits,
             tokens=tokens,
             final_tokens=final_tokens,
             given=table,
-            extra=extra,
+            extra=_proposals(table, target, sizes, limits, final_tokens or tokens, seed),
             seed=seed,
         )
-        targets = list(table.targets) if table is not None else target or []
-        plan.write(out, targets, scale or "")
-        subsets = _write_subsets(plan, out)
+        subsets = out.with_suffix(".sources.csv") if plan.subsets is not None and plan.sizes is not None else None
+        if subsets is not None:
+            _require_new(subsets, f"--out {out}: its file of subsets")
+        plan.write(out, list(table.targets) if table is not None else target or [], scale or "")
+        if subsets is not None:
+            _write_subsets(plan, subsets)
         if mixtures is not None:
             mixtures.mkdir()
             for run in plan.runs:
@@ -247,6 +239,29 @@ def collect_runs(
             print_line(console, "next", f"mixwright runs fit {out} --target {table.targets[0]}")
 
         output.show(show)
+
+
+def _design(
+    runs: int,
+    method: str | None,
+    law: list[str] | None,
+    anchor: list[str] | None,
+    repeats: int | None,
+    distance: float,
+    prior: str | None,
+) -> RunDesign:
+    """Return the design that options describe."""
+    from mixwright.runs.design.design import RunDesign
+
+    return RunDesign(
+        runs,
+        method or ("i_optimal" if law is None else "d_optimal"),  # type: ignore[arg-type]
+        None if law is None else tuple(law),
+        None if anchor is None else tuple(name for name in anchor if name != "none"),
+        repeats,
+        distance,
+        None if prior is None else yaml_value("prior", prior),
+    )
 
 
 def _require_new(out: Path, option: str = "--out") -> None:
@@ -315,12 +330,10 @@ def _proposals(
     return {"proposal": found.weights}
 
 
-def _write_subsets(plan: RunPlan, out: Path) -> Path | None:
-    """Write the tokens of each source that runs may draw from beside the plan; return the file."""
-    if plan.subsets is None or plan.sizes is None:
-        return None
-    path = out.with_suffix(".sources.csv")
-    _require_new(path)
+def _write_subsets(plan: RunPlan, path: Path) -> None:
+    """Write the tokens of each source that runs may draw from."""
+    assert plan.sizes is not None
+    assert plan.subsets is not None
     with atomic_write(path) as handle:
         rows = csv.writer(handle, lineterminator="\n")
         rows.writerow(["source", "available_tokens", "subset_tokens"])
@@ -328,7 +341,6 @@ def _write_subsets(plan: RunPlan, out: Path) -> Path | None:
             [name, f"{size:.12g}", f"{part:.0f}"]
             for name, size, part in zip(plan.sources, plan.sizes, plan.subsets, strict=True)
         )
-    return path
 
 
 def _described(plan: RunPlan, out: Path, cost: float | None) -> dict[str, Any]:
