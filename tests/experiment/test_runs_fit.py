@@ -83,6 +83,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     assert list(mixture.weights) == summary["mixtures"][0]["weights"]
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Not trained yet, so not known" in page
+    assert "Unverified: not shown better than the best measured run" in page  # the heading
     assert summary["fit"]["incumbent"]["run"] in page
     assert json.loads(mixwright("report", run, "--json")) == {"report": str(run / "report.html")}
     assert json.loads(mixwright("export", run / "mixture.json", "--to", "json"))["web"] == mixture.weights[0]

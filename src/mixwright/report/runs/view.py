@@ -69,11 +69,12 @@ def build_runs(summary: Mapping[str, Any]) -> dict[str, Any]:
         _points_chart(summary["points"], mixtures, digits),
     ]
     responses = _responses_view(summary, names)
+    lead = summary["verdict"].partition("; ")[0]
     return {
         "summary": summary,
         "fit": fit,
         "title": summary["title"],
-        "lead": summary["verdict"].partition("; ")[0],
+        "lead": lead[:1].upper() + lead[1:],
         "notes": summary.get("notes") or [],
         "sources": names,
         "mixtures": mixtures,
