@@ -1,5 +1,7 @@
 """Ranks of one process group (gloo, CPU). Where they meet is held open from here, so that no port is lost to others."""
 
+import atexit
+import gc
 import os
 import subprocess
 import sys
@@ -19,6 +21,20 @@ def meeting(size: int) -> Iterator[dict[str, str]]:
         "WORLD_SIZE": str(size),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
+
+
+def leave() -> None:
+    """
+    Leave the group once every rank is here; call it last in a function.
+
+    A thread of gloo that lets go of a tensor while Python shuts down aborts the process (pytorch issue 190489). The
+    group ends its threads when nothing refers to it; models under DDP live in circles of references, so collect them.
+    """
+    from torch import distributed
+
+    distributed.barrier()
+    distributed.destroy_process_group()
+    atexit.register(gc.collect)
 
 
 def run_two_ranks(script, *arguments) -> None:

@@ -4,10 +4,10 @@ import json
 import sys
 from pathlib import Path
 
-import torch
 from trainers import run
 
 from mixwright import PiKE
+from two_ranks import leave
 
 SETTINGS = {"observe_every": 4, "statistics_steps": 2}
 ROWS = 6
@@ -20,14 +20,11 @@ def told(callback, steps):
 
 def main(rank, folder):
     arguments = {"ddp_backend": "gloo", "per_device_train_batch_size": ROWS}
-    found = {}
-    _, *whole = run(folder / "whole", PiKE(), arguments=arguments, log=folder / "log.jsonl", **SETTINGS)
-    found["whole"] = told(*whole)
+    whole = told(*run(folder / "whole", PiKE(), arguments=arguments, log=folder / "log.jsonl", **SETTINGS)[1:])
     checkpoint = folder / "whole" / "checkpoint-3"  # between the two steps that are sampled
-    _, *after = run(folder / "after", PiKE(), checkpoint, arguments=arguments, **SETTINGS)
-    found["after"] = told(*after)
-    (folder / f"{rank}.json").write_text(json.dumps(found))
-    torch.distributed.destroy_process_group()
+    after = told(*run(folder / "after", PiKE(), checkpoint, arguments=arguments, **SETTINGS)[1:])
+    (folder / f"{rank}.json").write_text(json.dumps({"whole": whole, "after": after}))
+    leave()
 
 
 if __name__ == "__main__":

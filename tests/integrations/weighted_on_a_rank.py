@@ -18,6 +18,7 @@ from mixwright.training.batches import Batches
 from mixwright.training.model import build_model
 from mixwright.training.ranks import Ranks
 from mixwright.training.settings import TrainingSettings
+from two_ranks import leave
 
 WEIGHTS, DRAWN = np.array([0.7, 0.2, 0.1]), np.array([0.2, 0.3, 0.5])
 ROWS = 12
@@ -97,10 +98,10 @@ def loop_gradient(tokens, ranks, accumulate=1):
 
 def main(rank, size, folder):
     steps._CLIP = 1e9
-    *_, gradients = trained(folder / "out", size)
-    found = {"trainer": torch.stack(gradients.found), "loop": loop_gradient(folder / "tokens", Ranks(rank, size))}
+    gradients = trained(folder / "out", size)[-1].found
+    found = {"trainer": torch.stack(gradients), "loop": loop_gradient(folder / "tokens", Ranks(rank, size))}
     torch.save(found, folder / f"{size} {rank}.pt")
-    torch.distributed.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from pairings import Logs, model, parameters, sources, torch, trainer
+from pairings import Logs, model, parameters, sources, trainer
 
 from mixwright import AMAR, AMAS, InputError
+from two_ranks import leave
 
 ROWS, ACCUMULATE = 3, 2
 STRATEGIES = {"AMAR": AMAR(2.0), "AMAS": AMAS(2.0)}
@@ -65,7 +66,7 @@ def on_a_rank(rank, folder):
         bad.train()
     found["bad"] = str(error.value)
     (folder / f"{rank}.json").write_text(json.dumps(found))
-    torch.distributed.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":

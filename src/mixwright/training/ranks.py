@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,6 +125,9 @@ def started_ranks(kind: str = "ddp") -> Iterator[Ranks]:
         ranks.wait()  # a rank that leaves early closes connections that others still have
     finally:
         torch.distributed.destroy_process_group()
+        # Its threads end when nothing refers to the group, and a model under DDP is in a circle of references. A thread
+        # that still lets go of a tensor while Python shuts down aborts a process whose work is done (pytorch #190489).
+        atexit.register(gc.collect)
 
 
 def whole(tensor: Any) -> Any:
