@@ -255,7 +255,7 @@ def test_tables_that_are_not_complete_or_none(tmp_path: Path) -> None:
         (["--floor", "web=0.1"], "--floor goes with --table; in CONFIG write it as a key"),
         (["--table", "scores.csv", "search.yaml"], "give CONFIG or --table, not both"),
         (["--table", "scores.csv", "--floor", "web"], "--floor should be NAME=VALUE, found 'web'"),
-        (["--table", "scores.csv", "--floor", "web=.1", "--floor", "web=.2"], "--floor should name each source once"),
+        (["--table", "scores.csv", "--floor", "web=.1", "--floor", "web=.2"], "--floor should have each name once"),
         (["--table", "scores.csv", "--source", "web"], "a search should have at least two sources, found web alone"),
         (["--table", "scores.csv", "--source", "=web"], "--source should be NAME or NAME=COLUMN, found '=web'"),
         (["--table", "scores.csv", "--prior", "{web: "], "--prior should be a value as in a YAML file"),

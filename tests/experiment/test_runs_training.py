@@ -15,10 +15,11 @@ pytest.importorskip("typer")
 from tiny import KINDS, SETTINGS, write_tiny
 from typer.testing import CliRunner
 
-from mixwright import RunDesign, RunTable
+from mixwright import MixtureFile, RunDesign, RunTable
 from mixwright.cli.app import app
 from mixwright.errors import InputError
-from mixwright.experiment.runs.training import confirm, train_plan
+from mixwright.experiment.runs.confirm import confirm
+from mixwright.experiment.runs.training import train_plan
 
 SOURCES = list(KINDS)
 
@@ -54,16 +55,22 @@ def test_a_plan_is_trained_fitted_and_confirmed(tmp_path: Path) -> None:
     assert again.losses.tolist() == runs.losses.tolist()
 
     mixwright("fit", table, "--target", "mix", "--law", "linear", "--run", tmp_path / "fit", "-q")
-    said = mixwright("confirm", tmp_path / "fit", config, "--run", tmp_path / "confirm", "--seeds", 2)
-    found = json.loads((tmp_path / "confirm" / "confirmed.json").read_text())
     fitted = json.loads((tmp_path / "fit" / "summary.json").read_text())
-    assert [one["name"] for one in found["mixtures"]] == ["proposal", "incumbent", "uniform"]
-    for one, before in zip(found["mixtures"], fitted["mixtures"], strict=True):
+    MixtureFile(sources=SOURCES, weights=[1, 0, 0]).write(tmp_path / "greek.json")
+    words = ["--run", tmp_path / "confirm", "--seeds", 2, "--beside", f"greek={tmp_path / 'greek.json'}"]
+    said = mixwright("confirm", tmp_path / "fit", config, *words)
+    found = json.loads((tmp_path / "confirm" / "confirmed.json").read_text())
+    *forecast, beside = found["mixtures"]
+    assert [one["name"] for one in forecast] == ["proposal", "incumbent", "uniform"]
+    assert (beside["name"], beside["predicted"], beside["inside"]) == ("greek", None, None)
+    assert json.loads((tmp_path / "fit" / "summary.json").read_text())["confirmed"] == found
+    for one, before in zip(forecast, fitted["mixtures"], strict=True):
         assert (one["predicted"], one["low"]) == (before["predicted"], before["low"])
         assert one["measured"] == pytest.approx(np.mean(one["by_seed"]))
         assert one["error"] == pytest.approx(one["measured"] - one["predicted"])
         assert len(set(one["by_seed"])) == 2
-    assert found["verdict"].split(": ")[1].split()[0] in said
+    assert f"verdict: {found['verdict']}" in said
+    assert "forecast: the intervals have" in said
     proposal, incumbent = found["mixtures"][:2]
     assert found["difference"]["estimate"] == pytest.approx(proposal["measured"] - incumbent["measured"])
 

@@ -141,11 +141,12 @@ Train what a fit proposed beside the best measured run, natural and uniform weig
 
 FIT is the folder of a finished `mixwright runs fit`; its predictions were written before. CONFIG is the YAML file that
 the runs of the table were trained with. The seeds are other ones than those of the runs, the same for every mixture.
-Writes confirmed.json with the error of each prediction.
+Writes confirmed.json with the error of each prediction; the verdict and the page of FIT then say what was found.
 
 \b
-Example:
+Examples:
   mixwright runs confirm runs/fit train.yaml --run runs/confirm --seeds 3
+  mixwright runs confirm runs/fit train.yaml --run runs/confirm --beside mixmin=runs/search/mixture.json
 """
 
 COMPARE = """

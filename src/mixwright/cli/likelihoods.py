@@ -167,7 +167,7 @@ def pairs(option: str, texts: Sequence[str], default: str | None = None) -> dict
     found = [pair(option, text, default) for text in texts]
     names = [name for name, _ in found]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"--{option} should name each source once, found {twice[0]!r} twice; remove one")
+        raise InputError(f"--{option} should have each name once, found {twice[0]!r} twice; remove one")
     return dict(found)
 
 

@@ -9,10 +9,12 @@ import typer
 from rich.console import Console
 
 from mixwright.cli import help_texts
+from mixwright.cli.likelihoods import pairs
 from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import guarded
-from mixwright.cli.tables.parts import print_line, print_table, print_title
-from mixwright.report.words import digits_of, number, percent, signed, span
+from mixwright.cli.tables.parts import print_line
+from mixwright.cli.tables.runs import print_forecasts
+from mixwright.report.runs.confirmed import forecast_words
 
 _Plan = Annotated[Path, typer.Argument(metavar="PLAN", help="The .csv file that runs plan wrote.")]
 _Fit = Annotated[Path, typer.Argument(metavar="FIT", help="The folder of a finished runs fit.")]
@@ -20,6 +22,10 @@ _Config = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The YAML file of a comparison without arms: sources, targets, model.")
 ]
 _Table = Annotated[Path, typer.Option("--out", help="The table: a .csv file; one that exists is written over.")]
+_Beside = Annotated[
+    list[str] | None,
+    typer.Option("--beside", metavar="NAME=MIXTURE.JSON", help="Another mixture that is trained too; repeat."),
+]
 _Seeds = Annotated[int, typer.Option("--seeds", min=2, help="Trainings of each mixture.")]
 
 
@@ -61,35 +67,24 @@ def confirm_fit(
     config: _Config,
     run: Annotated[Path, typer.Option("--run", help="Folder of the comparison.")] = Path("runs/confirm"),
     seeds: _Seeds = 3,
+    beside: _Beside = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Parse and do `mixwright runs confirm`."""
     output = output_of(context, quiet, as_json)
     with guarded(output):
-        from mixwright.experiment.runs.training import confirm
+        from mixwright.experiment.runs.confirm import confirm
 
+        others = {name: Path(path) for name, path in pairs("beside", beside or ()).items()}
         with output.bars() as progress:
-            found = confirm(fit, config, run, seeds, progress, command_line())
+            found = confirm(fit, config, run, seeds, others, progress, command_line())
         output.json(found)
         output.show(lambda console: _print_confirmed(console, found, run))
 
 
 def _print_confirmed(console: Console, found: dict[str, Any], run: Path) -> None:
-    print_title(console, "Predicted and measured losses (lower is better)")
-    digits = digits_of(one["measured"] for one in found["mixtures"])
-    rows = [
-        [
-            one["name"],
-            number(one["predicted"], digits),
-            span(one["low"], one["high"], digits),
-            number(one["measured"], digits),
-            signed(one["error"], digits),
-            {True: "yes", False: "no", None: ""}[one["inside"]],
-        ]
-        for one in found["mixtures"]
-    ]
-    level = percent(found["difference"]["level"], 0)
-    print_table(console, ["mixture", "predicted", f"{level} interval", "measured", "error", "inside"], rows)
+    print_forecasts(console, found["mixtures"], found)
+    print_line(console, "forecast", forecast_words(found))
     print_line(console, "verdict", found["verdict"])
     print_line(console, "page", str((run / "report.html").resolve()))

@@ -73,6 +73,13 @@ class PairedDifference:
     higher: bool = False
 
     @property
+    def word(self) -> str:
+        """The verdict in one word: better, worse, no better or unverified."""
+        if not np.isfinite(self.low):
+            return "unverified"
+        return "better" if self.p <= self.error else "worse" if self.p_worse <= self.error else "no better"
+
+    @property
     def verdict(self) -> str:
         """One sentence: better, worse or no better, by how much, and how sure that is."""
         if not np.isfinite(self.low):

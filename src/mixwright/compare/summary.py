@@ -281,16 +281,9 @@ def _difference_entry(d: PairedDifference) -> dict[str, Any]:
         "design": d.design,
         "p": d.p if known else None,
         "p_worse": d.p_worse if known else None,
-        "word": _word(d),
+        "word": d.word,
         "verdict": d.verdict,
     }
-
-
-def _word(d: PairedDifference) -> str:
-    """Return the verdict in one word: better, worse, no better or unverified."""
-    if not math.isfinite(d.low):
-        return "unverified"
-    return "better" if d.p <= d.error else "worse" if d.p_worse <= d.error else "no better"
 
 
 def _arm_entry(found: Comparison, arm: ArmInfo) -> dict[str, Any]:

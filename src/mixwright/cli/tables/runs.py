@@ -9,8 +9,9 @@ from rich.console import Console
 
 from mixwright.cli.tables.parts import Column, print_ends, print_line, print_table, print_title
 from mixwright.cli.tables.search import print_limits, print_weights
+from mixwright.report.runs.confirmed import forecast_words
 from mixwright.report.runs.view import certificate_words, distance_words, optimism_words
-from mixwright.report.words import count, digits_of, figure, number, percent, span
+from mixwright.report.words import count, digits_of, figure, number, percent, signed, span
 
 
 def print_fit(console: Console, summary: dict[str, Any], folder: Path) -> None:
@@ -21,13 +22,36 @@ def print_fit(console: Console, summary: dict[str, Any], folder: Path) -> None:
     print_weights(console, title, names, summary["mixtures"][0]["weights"], fit["interval"], fit["level"])
     print_limits(console, fit["binding"], "")
     _print_forecasts(console, summary)
+    if confirmed := summary.get("confirmed"):
+        print_forecasts(console, confirmed["mixtures"], confirmed)
     _print_laws(console, fit)
     console.print()
     print_line(console, "certificate", certificate_words(fit))
     print_line(console, "optimism", optimism_words(fit))
     print_line(console, "distance", distance_words(fit))
+    if confirmed:
+        print_line(console, "forecast", forecast_words(confirmed))
     print_line(console, "verdict", summary["verdict"])
     print_ends(console, summary, folder, mixture="mixture.json", page="report.html")
+
+
+def print_forecasts(console: Console, mixtures: list[dict[str, Any]], confirmed: dict[str, Any]) -> None:
+    """Print predictions beside what trainings of a confirmation measured."""
+    seeds, level = len(confirmed["seeds"]), confirmed["difference"]["level"]
+    print_title(console, f"Predicted and measured losses, {seeds} trainings each (lower is better)")
+    digits = digits_of(one["measured"] for one in mixtures)
+    rows = [
+        [
+            one["name"],
+            number(one["predicted"], digits),
+            span(one["low"], one["high"], digits),
+            number(one["measured"], digits),
+            signed(one["error"], digits),
+            {True: "yes", False: "no", None: ""}[one["inside"]],
+        ]
+        for one in mixtures
+    ]
+    print_table(console, ["mixture", "predicted", f"{percent(level, 0)} interval", "measured", "error", "inside"], rows)
 
 
 def _print_forecasts(console: Console, summary: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from mixwright.experiment.core.stages import Progress, Stage
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.run import Run
 from mixwright.experiment.runs.config import RunsConfig
+from mixwright.experiment.runs.confirmed import with_confirmation
 from mixwright.files import file_fingerprint
 from mixwright.mixture_file import MixtureFile
 from mixwright.runs.result import RunSearchResult
@@ -96,10 +97,11 @@ class RunFit(Run[RunsConfig]):
             result = stage.finish(described(found, file, level))
         progress("fit", 1, 1)
         hand_out(self.folder, [("", stage.folder / "mixture.json")])
-        return {
+        summary = {
             **{key: value for key, value in result.items() if key != "seconds"},
             "cost": {"seconds": {"table": round(self.reading, 3), **stage_seconds(self.folder, {"fit": []})}},
         }
+        return with_confirmation(summary, self.folder)
 
     def _stage(self) -> Stage:
         """Return the fit, which depends on the content of the files and on all settings."""
@@ -130,6 +132,7 @@ def described(found: RunSearchResult, file: MixtureFile, level: float) -> dict[s
             "laws": [{"name": name, **vars(scores)} for name, scores in found.scores.items()],
             "nested": vars(nested),
             "objective": found.settings.objective,  # type: ignore[attr-defined]
+            "phases": found.table.phases,
             "runs": found.rows,
             "mixtures": found.fewest[0],
             "noise": found.noise,
@@ -153,13 +156,24 @@ def described(found: RunSearchResult, file: MixtureFile, level: float) -> dict[s
 
 
 def _targets(found: RunSearchResult) -> list[dict[str, Any]]:
-    """Return the targets with their shares (0: a guardrail, with its limit) and the law's prediction for each."""
+    """
+    Return the targets with their shares (0: a guardrail, with its limit) and the law's prediction for each.
+
+    `alone` is what the law predicts of the best mixture for the target alone, where the worst regret counts.
+    """
     goal = found.goal
     limits = goal.limits if goal.limits is not None else np.full(len(goal.targets), np.inf)
+    alone = goal.best if goal.best is not None else np.full(len(goal.targets), np.nan)
     losses = found.predict_targets(found.phase_weights if found.table.phases > 1 else found.weights)
     return [
-        {"name": name, "share": float(share), "limit": _known(limit), "predicted": float(losses[name][0])}
-        for name, share, limit in zip(goal.targets, goal.shares, limits, strict=True)
+        {
+            "name": name,
+            "share": float(share),
+            "limit": _known(limit),
+            "alone": _known(best),
+            "predicted": float(losses[name][0]),
+        }
+        for name, share, limit, best in zip(goal.targets, goal.shares, limits, alone, strict=True)
     ]
 
 

@@ -24,6 +24,7 @@ from mixwright.report.charts import (
 )
 from mixwright.report.checks import check_fields, check_kind, check_version
 from mixwright.report.looks import KIND_WORDS, Look, course_look, looks_of
+from mixwright.report.runs.confirmed import check_confirmed, confirmed_view
 from mixwright.report.search.answers import top_weights
 from mixwright.report.words import digits_of, label, number, percent, signed, small, span
 
@@ -70,6 +71,7 @@ def build_runs(summary: Mapping[str, Any]) -> dict[str, Any]:
     ]
     responses = _responses_view(summary, names)
     lead = summary["verdict"].partition("; ")[0]
+    confirmed = confirmed_view(summary.get("confirmed"))
     return {
         "summary": summary,
         "fit": fit,
@@ -84,7 +86,8 @@ def build_runs(summary: Mapping[str, Any]) -> dict[str, Any]:
         "digits": digits,
         "top": top_weights(names, mixtures[0]["weights"]),
         "difference": _difference(fit),
-        "facts": _facts(fit),
+        "confirmed": confirmed,
+        "facts": [*_facts(fit), *([("Forecast", confirmed["words"])] if confirmed else [])],
         "laws": sorted(fit["laws"], key=lambda law: law["rmse"]),
         "points": _worst_first(summary["points"]),
         "responses": responses,
@@ -135,6 +138,7 @@ def _check(summary: Mapping[str, Any]) -> None:
         check_fields(target, fields, f"targets[{i}].")
     for i, mixture in enumerate(summary["mixtures"]):
         check_fields(mixture, {**_MIXTURE, **_FORECAST}, f"mixtures[{i}].", len(summary["sources"]))
+    check_confirmed(summary.get("confirmed"))
 
 
 def _mixtures(summary: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,0 +1,28 @@
+"""What the folder of a fit keeps of its confirmation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mixwright.mixture_file import MixtureFile
+
+CONFIRMED = "confirmed.json"
+
+
+def with_confirmation(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the summary of a fit with what its confirmation found, and say so in mixture.json; else as it is."""
+    try:
+        result = json.loads((folder / CONFIRMED).read_text(encoding="utf-8"))
+        before = {one["name"]: one["predicted"] for one in result["mixtures"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return dict(summary)
+    if any(before.get(one["name"]) != one["predicted"] for one in summary["mixtures"]):
+        note = f"{CONFIRMED} is of another fit that was in this folder; confirm this one: mixwright runs confirm"
+        return {**summary, "notes": [*dict.fromkeys([*summary["notes"], note])]}
+    place = folder / "mixture.json"
+    replace(MixtureFile.read(place), verdict=result["verdict"]).write(place)
+    return {**summary, "verdict": result["verdict"], "confirmed": result}
