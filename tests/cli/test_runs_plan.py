@@ -40,13 +40,28 @@ def test_plan_collect_and_plan_again(tmp_path: Path) -> None:
     losses = 2 + np.exp(-weights @ [0.5, 2.0, 0.0]) + 0.005 * noise
     lines = [f"{row['run']},{loss}" for row, loss in zip(rows, losses, strict=True)]
     (tmp_path / "metrics.csv").write_text("run,loss:qa\n" + "\n".join(lines) + "\n")
-    assert "collected: 20 of 20 runs" in mixwright("collect", plan, tmp_path / "metrics.csv", "--out", table)
+    collected = " ".join(mixwright("collect", plan, tmp_path / "metrics.csv", "--out", table).split())
+    assert "collected: 20 of 20 runs" in collected
+    assert collected.endswith(f"mixwright runs fit {table} --target qa --sources-file {tmp_path / 'plan.sources.csv'}")
     again = tmp_path / "next.csv"
     found = json.loads(mixwright("plan", "--runs", 6, "--from", table, "--target", "qa", "--out", again, "--json"))
     assert found["kinds"] == ["proposal", *["design"] * 5]
     assert found["tokens"] is None
     assert float(rows_of(again)[0]["w:code"]) > 0.5
     assert not {row["run"] for row in rows_of(again)} & {row["run"] for row in rows}
+
+
+def test_sizes_are_written_where_they_are_known(tmp_path: Path) -> None:
+    said = mixwright("plan", "--runs", 8, *SOURCES, "--out", tmp_path / "plan.csv")
+    assert "plan.sources.csv" in said
+    sizes = [dict(row) for row in rows_of(tmp_path / "plan.sources.csv")]
+    assert sizes[:2] == [
+        {"source": "web", "available_tokens": "3000000000"},
+        {"source": "code", "available_tokens": "500000000"},
+    ]
+    named = [word.partition("=")[0] for word in SOURCES]
+    assert "sources.csv" not in mixwright("plan", "--runs", 8, *named, "--out", tmp_path / "none.csv")
+    assert not (tmp_path / "none.sources.csv").exists()
 
 
 def test_other_columns_of_the_runs_that_are_done(tmp_path: Path) -> None:
@@ -106,10 +121,10 @@ def test_a_plan_that_exists_is_not_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "plan.csv").read_text() == "mine"
 
 
-def test_a_file_of_subsets_that_exists_stops_before_anything_is_written(tmp_path: Path) -> None:
+def test_a_file_of_sizes_that_exists_stops_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "plan.sources.csv").write_text("mine")
     sizes = ["--tokens", "2e7", "--final-tokens", "1e10", "--mixtures", tmp_path / "mixtures"]
     said = mixwright("plan", "--runs", 12, *SOURCES, *sizes, "--out", tmp_path / "plan.csv", code=2)
-    assert "its file of subsets" in said
+    assert "its file of sizes" in said
     assert [path.name for path in tmp_path.iterdir()] == ["plan.sources.csv"]
     assert (tmp_path / "plan.sources.csv").read_text() == "mine"

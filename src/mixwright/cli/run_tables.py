@@ -192,19 +192,19 @@ def plan_runs(
             extra=_proposals(table, target, sizes, limits, final_tokens or tokens, seed),
             seed=seed,
         )
-        subsets = out.with_suffix(".sources.csv") if plan.subsets is not None and plan.sizes is not None else None
-        if subsets is not None:
-            _require_new(subsets, f"--out {out}: its file of subsets")
+        sizes_file = beside(out) if plan.sizes is not None else None
+        if sizes_file is not None:
+            _require_new(sizes_file, f"--out {out}: its file of sizes")
         plan.write(out, list(table.targets) if table is not None else target or [], scale or "")
-        if subsets is not None:
-            _write_subsets(plan, subsets)
+        if sizes_file is not None:
+            _write_sizes(plan, sizes_file)
         if mixtures is not None:
             mixtures.mkdir()
             for run in plan.runs:
                 plan.mixture(run).write(mixtures / f"{run}.json")
         cost = None if plan.cost is None or parameters is None else 6 * parameters * plan.cost
         output.json(_described(plan, out, cost))
-        output.show(lambda console: _print_plan(console, plan, out, subsets, cost))
+        output.show(lambda console: _print_plan(console, plan, out, sizes_file, cost))
 
 
 def collect_runs(
@@ -236,7 +236,7 @@ def collect_runs(
             if missing:
                 print_line(console, "missing", ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else ""))
             print_line(console, "table", str(out.resolve()))
-            print_line(console, "next", f"mixwright runs fit {out} --target {table.targets[0]}")
+            print_line(console, "next", next_fit(plan, out, table.targets[0]))
 
         output.show(show)
 
@@ -330,17 +330,27 @@ def _proposals(
     return {"proposal": found.weights}
 
 
-def _write_subsets(plan: RunPlan, path: Path) -> None:
-    """Write the tokens of each source that runs may draw from."""
+def beside(plan: Path) -> Path:
+    """Return where the sizes of a plan's sources are: how many tokens there are, and may be drawn from."""
+    return plan.with_suffix(".sources.csv")
+
+
+def next_fit(plan: Path, table: Path, target: str) -> str:
+    """Return the command that fits the runs of a plan."""
+    sizes = f" --sources-file {beside(plan)}" if beside(plan).exists() else ""
+    return f"mixwright runs fit {table} --target {target}{sizes}"
+
+
+def _write_sizes(plan: RunPlan, path: Path) -> None:
+    """Write the tokens of each source, and those that runs may draw from if they repeat as the final training does."""
     assert plan.sizes is not None
-    assert plan.subsets is not None
+    columns = {"source": list(plan.sources), "available_tokens": [f"{size:.12g}" for size in plan.sizes]}
+    if plan.subsets is not None:
+        columns["subset_tokens"] = [f"{part:.0f}" for part in plan.subsets]
     with atomic_write(path) as handle:
         rows = csv.writer(handle, lineterminator="\n")
-        rows.writerow(["source", "available_tokens", "subset_tokens"])
-        rows.writerows(
-            [name, f"{size:.12g}", f"{part:.0f}"]
-            for name, size, part in zip(plan.sources, plan.sizes, plan.subsets, strict=True)
-        )
+        rows.writerow(columns)
+        rows.writerows(zip(*columns.values(), strict=True))
 
 
 def _described(plan: RunPlan, out: Path, cost: float | None) -> dict[str, Any]:
@@ -355,7 +365,7 @@ def _described(plan: RunPlan, out: Path, cost: float | None) -> dict[str, Any]:
     }
 
 
-def _print_plan(console: Console, plan: RunPlan, out: Path, subsets: Path | None, cost: float | None) -> None:
+def _print_plan(console: Console, plan: RunPlan, out: Path, sizes_file: Path | None, cost: float | None) -> None:
     kinds = dict.fromkeys(plan.kinds)
     print_title(console, f"{plan.n} runs of {len(plan.sources)} sources")
     rows = []
@@ -375,14 +385,16 @@ def _print_plan(console: Console, plan: RunPlan, out: Path, subsets: Path | None
         print_line(console, "cost", "not known: give --tokens (and --parameters)")
     if plan.gain is not None:
         print_line(console, "design", f"they tell {figure(plan.gain)} times as much as as many random mixtures would")
-    if plan.tokens is not None and plan.final_tokens is not None and subsets is not None:
+    if plan.tokens is not None and plan.final_tokens is not None and sizes_file is not None:
         share = percent(plan.tokens / plan.final_tokens, 2)
         print_line(
             console,
             "repetition",
-            f"let each run draw from {share} of each source ({subsets}), as often as the final run",
+            f"let each run draw from {share} of each source ({sizes_file}), as often as the final run",
         )
     for note in plan.notes:
         print_line(console, "note", note)
-    print_line(console, "plan", str(out.resolve()))
-    print_line(console, "next", f"train them, then: mixwright runs collect {out} METRICS --out runs.csv")
+    files = [out, *([] if sizes_file is None else [sizes_file])]
+    print_line(console, "plan", ", ".join(str(path.resolve()) for path in files))
+    print_line(console, "next", f"mixwright runs train {out} CONFIG --out runs.csv")
+    print_line(console, "or", f"train them elsewhere, then: mixwright runs collect {out} METRICS --out runs.csv")

@@ -12,6 +12,7 @@ from mixwright.cli import help_texts
 from mixwright.cli.likelihoods import pairs
 from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import guarded
+from mixwright.cli.run_tables import next_fit
 from mixwright.cli.tables.parts import print_line
 from mixwright.cli.tables.runs import print_forecasts
 from mixwright.report.runs.confirmed import forecast_words
@@ -56,7 +57,7 @@ def train_runs(
         def show(console: Console) -> None:
             print_line(console, "trained", f"{table.n} runs, {len(table.targets)} targets")
             print_line(console, "table", str(out.resolve()))
-            print_line(console, "next", f"mixwright runs fit {out} --target {table.targets[0]}")
+            print_line(console, "next", next_fit(plan, out, table.targets[0]))
 
         output.show(show)
 
