@@ -26,6 +26,14 @@ def test_two_ranks(tmp_path):
     for rank in (first, second):  # bit by bit
         assert rank["after"]["weights"] == rank["whole"]["weights"][3:]
         assert rank["after"]["observation"] == rank["whole"]["observation"]
+    for rank in (first, second):
+        weights = rank["steered"]["weights"]
+        assert weights == first["steered"]["weights"] == rank["scheduled"]["weights"]
+        assert weights[3:] == rank["steered, after"]["weights"]
+        assert rank["steered"]["observation"] == rank["scheduled"]["observation"]
+        assert rank["steered"]["observation"] == rank["steered, after"]["observation"]
+        assert [round(w[0], 9) == 0.5 for w in weights] == [False] * 8 + [True] * 2
+        assert weights[9] == [0.5, 0.0, 0.5]
     _, *alone = run(tmp_path / "alone", PiKE(), accumulate=2, **SETTINGS)  # its pieces are the ranks' slices
     one = json.loads(json.dumps(told(*alone)))
     np.testing.assert_allclose(first["whole"]["weights"], one["weights"], rtol=1e-4)

@@ -70,7 +70,18 @@ def trainer(folder, accumulate=1, made=None, rows=12, kind=None, **arguments):
     return kind(made or model(), settings, eval_dataset=held_out)
 
 
-def run(folder, strategy, resume=None, stop=None, accumulate=1, made=None, padded=True, arguments=None, **options):
+def run(
+    folder,
+    strategy,
+    resume=None,
+    stop=None,
+    accumulate=1,
+    made=None,
+    padded=True,
+    arguments=None,
+    callbacks=(),
+    **options,
+):
     """Train; return the trainer, its callback, and what its steps were."""
     if made is None:
         made = model()
@@ -78,6 +89,8 @@ def run(folder, strategy, resume=None, stop=None, accumulate=1, made=None, padde
     callback = use_mixture(new, sources(padded), strategy, observe_every=options.pop("observe_every", 2), **options)
     steps = Steps(callback)
     new.add_callback(steps)
+    for more in callbacks:
+        new.add_callback(more)
     if stop is not None:
         new.add_callback(_Stop(stop))
     new.train(resume_from_checkpoint=None if resume is None else str(resume))

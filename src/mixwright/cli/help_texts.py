@@ -271,9 +271,10 @@ Examples:
 STEER = """
 Change the weights of a training under way.
 
-RUN is the folder of a run of mixwright train. The change is added to control.yaml there. The training reads it between
-two steps, writes down the step from which it holds (steering.jsonl), and follows it at that step again if it is killed
-and resumed. Without a change, the orders so far are shown, and what the run made of them.
+RUN is the folder of a run of mixwright train or prefer train, or the output_dir of a Trainer with a mixture. The change
+is added to control.yaml there. The training reads it between two steps, writes down the step from which it holds
+(steering.jsonl), and follows it at that step again if it is killed and resumed. Without a change, the orders so far are
+shown, and what the run made of them.
 
 \b
 Examples:

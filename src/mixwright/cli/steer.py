@@ -14,7 +14,7 @@ from mixwright.cli.output import guarded
 from mixwright.cli.replay import strategy_of_text
 from mixwright.cli.tables.parts import Column, print_line, print_table, print_title
 from mixwright.errors import InputError
-from mixwright.steering.control import read_record
+from mixwright.steering.control import orders_of
 from mixwright.steering.orders import CONTROL, Order, add_order, read_orders
 from mixwright.steering.words import order_words
 
@@ -23,7 +23,7 @@ _SHARES = "SOURCE=SHARE,..."
 
 def steer(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run of mixwright train.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or the output_dir of a Trainer.")],
     weights: Annotated[
         str | None,
         typer.Option(
@@ -88,7 +88,7 @@ def _shares(text: str | None, option: str) -> dict[str, float]:
 
 def _account(run: Path) -> list[dict[str, Any]]:
     """Return what the run took from its control file, and then the orders that it has not read yet."""
-    record = read_record(run)
+    record = orders_of(run)
     waiting = read_orders(run)[sum("order" in line for line in record) :]
     return [*record, *({"order": order.to_json()} for order in waiting)]
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,9 @@ class TrainerMixture(WatchedCallback):
         non_finite: str = "stop",
         fused: bool = False,  # whether the model's head may be fused with its loss
         row_weights: RowWeights | None = None,
+        steered_in: Path | None = None,
     ) -> None:
-        super().__init__(trainer, loader, watcher, row_weights)
+        super().__init__(trainer, loader, watcher, row_weights, steered_in)
         if trainer is None:
             return
         self._non_finite, self._fused = non_finite, fused

@@ -13,6 +13,7 @@ from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.integrations.loss_weights import check_normaliser
 from mixwright.integrations.trainer_mixture import TOKENS, TrainerMixture, token_means
+from mixwright.integrations.watched import control_folder
 from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import Static, from_config
@@ -48,6 +49,7 @@ def use_mixture(
     ahead: int = 2,
     collate: str | Callable[[list[Any]], Any] | None = None,
     inputs: Callable[[Batch], Any] | None = None,
+    control: bool | str | PathLike[str] = True,
 ) -> TrainerMixture:
     """
     Let a Trainer draw its rows from sources by weights, which may follow the training.
@@ -100,6 +102,9 @@ def use_mixture(
         Makes a dict of a list of rows, in the worker: a function, or "trainer" for the Trainer's data_collator.
     inputs
         Makes the model's inputs of a Batch; None: the dict that `collate` made, or input_ids and labels of tokens.
+    control
+        The folder with the `control.yaml` that changes the weights of the training under way (`mixwright steer`); True:
+        the Trainer's output_dir. False: it is not steered.
 
     Returns
     -------
@@ -153,7 +158,8 @@ def use_mixture(
     )
     if inputs is None:
         inputs = _as_they_are if collate is not None else _masked if _is_sft(trainer) else None
-    return attach(trainer, TrainerMixture(trainer, loader, watcher, non_finite, _is_sft(trainer), row_weights), inputs)
+    fused, steered_in = _is_sft(trainer), control_folder(control, trainer)
+    return attach(trainer, TrainerMixture(trainer, loader, watcher, non_finite, fused, row_weights, steered_in), inputs)
 
 
 def _open(sources: Any, context: int | None) -> Sources:

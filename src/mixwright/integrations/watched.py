@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from mixwright.errors import InputError
 from mixwright.gradients.distributed import world_size
 from mixwright.integrations.gradient_checks import leave_out
 from mixwright.observation import Observation
+from mixwright.steering.control import Control, follow
 from mixwright.stream.loader import MixtureLoader
 from mixwright.stream.trainer import MixtureCallback
 from mixwright.watching.row_weights import RowWeights
@@ -38,6 +41,8 @@ class WatchedCallback(MixtureCallback):
         What rows count where the weights act on the loss and rows are drawn by shares of their own; None elsewhere.
     batches
         Those of the current optimiser step, one per micro-batch.
+    steered_in
+        The folder of the control file; None: the training is not steered.
     """
 
     made_by: str  # what makes such a callback, for messages
@@ -48,9 +53,12 @@ class WatchedCallback(MixtureCallback):
         loader: MixtureLoader | None = None,
         watcher: Watcher | None = None,
         row_weights: RowWeights | None = None,
+        steered_in: Path | None = None,
     ) -> None:
         super().__init__(loader)
-        self.row_weights = row_weights
+        self.row_weights, self.steered_in = row_weights, steered_in
+        self._control: Control | None = None  # of rank 0, which reads the file
+        self._ordered = False
         if trainer is None or watcher is None:  # transformers makes an empty one to look at
             return
         self.trainer, self.watcher, self.mixture = trainer, watcher, watcher.mixture
@@ -66,11 +74,15 @@ class WatchedCallback(MixtureCallback):
         self._sums = sums if self._sums is None else self._sums + sums
 
     def summed(self) -> Array:
-        """Return the step's sums [names, k] over all micro-batches and ranks."""
+        """Return the step's sums [names, k] over all micro-batches and ranks; word of new orders comes along."""
         assert self._sums is not None
+        new = self._control is not None and self._control.changed()
+        sums = torch.cat([self._sums.flatten(), self._sums.new_full((1,), float(new))])
         if world_size() > 1:
-            torch.distributed.all_reduce(self._sums)
-        return self._sums.cpu().double().numpy()
+            torch.distributed.all_reduce(sums)
+        found = sums.cpu().double().numpy()
+        self._ordered = bool(found[-1])
+        return found[:-1].reshape(self._sums.shape)
 
     def not_finite(self, what: str, how: str, advice: str = "") -> None:
         """
@@ -101,11 +113,25 @@ class WatchedCallback(MixtureCallback):
         if not state.global_step:
             self.mixture.check_log()
             super().on_train_begin(args, state, control, **more)
+        else:
+            saved = self.saved(state)
+            self.check_saved(saved)
+            super().on_train_begin(args, state, control, **more)
+            self.load(saved)
+        assert self.loader is not None
+        self._steer(self.loader.step)
+
+    def _steer(self, step: int) -> None:
+        """Let every rank follow what was ordered by hand, before a step is done."""
+        if self.steered_in is None:
             return
-        saved = self.saved(state)
-        self.check_saved(saved)
-        super().on_train_begin(args, state, control, **more)
-        self.load(saved)
+        if self._control is None and not self.trainer.args.process_index:
+            named = not (self.steered_in / "config.yaml").exists()
+            self._control = Control(self.steered_in, self.mixture, named)
+        changes = [self._control.take(step) if self._control is not None else None]
+        if world_size() > 1:
+            torch.distributed.broadcast_object_list(changes)
+        follow(self.mixture, changes[0] or [])
 
     def check_saved(self, saved: Mapping[str, Any]) -> None:
         """Raise InputError if a checkpoint is not of such a callback."""
@@ -144,6 +170,8 @@ class WatchedCallback(MixtureCallback):
                 logger.warning("gradient statistics: %s", note)
         elif statistics is not None and statistics.due(step):
             statistics.gather()
+        if self._ordered:
+            self._steer(step + 1)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **more: Any) -> None:
         """Keep the held-out losses of data sets that are named after sources."""
@@ -158,3 +186,12 @@ class WatchedCallback(MixtureCallback):
             if self.row_weights is not None:
                 saved["attributes"]["sampling"] = self._sampling
         return saved
+
+
+def control_folder(control: bool | str | PathLike[str], trainer: Any) -> Path | None:
+    """Return the folder of the control file: True is the Trainer's output_dir, and False is none."""
+    if isinstance(control, bool):
+        return Path(trainer.args.output_dir) if control else None
+    if not isinstance(control, str | PathLike):
+        raise InputError(f"control should be True, False or a folder, found {control!r}")
+    return Path(control)

@@ -122,6 +122,7 @@ def fit(
     checkpoints: Path | None = None,
     watch: Watch | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    control: bool | Path = False,
     **options: Any,
 ) -> PreferenceTrainer:
     """
@@ -134,8 +135,8 @@ def fit(
     ----------
     model
         The model at the start, also where the training goes on; it is trained in place.
-    sources, weights, loss, options
-        As for `PreferenceTrainer`.
+    sources, weights, loss, control, options
+        As for `PreferenceTrainer`; it is not steered by default.
     settings
         How to train.
     folder
@@ -155,7 +156,8 @@ def fit(
     last = last_complete_checkpoint(kept)
     if last is None and options.get("log") is not None:
         Path(options["log"]).unlink(missing_ok=True)  # of a training that had no checkpoint yet
-    trainer = PreferenceTrainer(model, settings.arguments(kept), sources, weights, loss=loss, **options)
+    arguments = settings.arguments(kept)
+    trainer = PreferenceTrainer(model, arguments, sources, weights, loss=loss, control=control, **options)
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
             trainer.remove_callback(callback)

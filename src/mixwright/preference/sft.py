@@ -163,7 +163,7 @@ def fine_tune(
             trainer.remove_callback(callback)
     rows = {name: AnswerRows(encoded) for name, encoded in sources.items()}
     shares = [float(weights[name]) for name in rows]
-    mixture = use_mixture(trainer, rows, shares, statistics=None, collate=collate_answers(pad))
+    mixture = use_mixture(trainer, rows, shares, statistics=None, collate=collate_answers(pad), control=False)
     trainer.add_callback(_Journal(Path(folder), None, progress, settings))
     last = _last_whole(kept)
     with no_bars(), _quiet(last is not None):

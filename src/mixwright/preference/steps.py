@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,8 +69,9 @@ class PreferenceSteps(WatchedCallback):
         loader: MixtureLoader | None = None,
         watcher: Watcher | None = None,
         settings: PairSettings | None = None,
+        steered_in: Path | None = None,
     ) -> None:
-        super().__init__(trainer, loader, watcher)
+        super().__init__(trainer, loader, watcher, steered_in=steered_in)
         if trainer is None or settings is None:
             return
         self.settings = settings

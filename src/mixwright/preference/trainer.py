@@ -16,6 +16,7 @@ from mixwright.checks import whole_number
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.integrations.transformers import check_trainer
+from mixwright.integrations.watched import control_folder
 from mixwright.mixture import Mixture
 from mixwright.preference.arguments import (
     check_choices,
@@ -106,6 +107,9 @@ class PreferenceTrainer(Trainer):
         Worker processes (None: dataloader_num_workers), and batches that each reads ahead.
     disable_dropout
         None: what a DPOConfig says, else True.
+    control
+        The folder with the `control.yaml` that changes the weights of the training under way (`mixwright steer`); True:
+        output_dir. False: it is not steered.
     **more
         For transformers' Trainer: processing_class, callbacks, optimizers, ...
 
@@ -152,6 +156,7 @@ class PreferenceTrainer(Trainer):
         num_workers: int | None = None,
         ahead: int = 2,
         disable_dropout: bool | None = None,
+        control: bool | str | PathLike[str] = True,
         **more: Any,
     ) -> None:
         check_options(args, model)
@@ -163,7 +168,7 @@ class PreferenceTrainer(Trainer):
             without_dropout(model)
         super().__init__(model, with_steps(args, sources), eval_dataset=held_out or None, **more)
         self._check_kind()
-        self.pad_token_id = _padding(self, pad_token_id)
+        self.pad_token_id, self._steered_in = _padding(self, pad_token_id), control_folder(control, self)
         opened, workers = Sources(sources), self._workers(num_workers)
         weights, apply, counts, prior = baseline(weights, apply, counts, prior)
         given = {"prior": prior, "lag": lag, "constraints": constraints, "log": log}
@@ -218,7 +223,8 @@ class PreferenceTrainer(Trainer):
             collate=collate_pairs(self.pad_token_id),
             **reading,
         )
-        self.steps = attach(self, PreferenceSteps(self, self.loader, watcher, settings), pair_inputs)
+        steps = PreferenceSteps(self, self.loader, watcher, settings, self._steered_in)
+        self.steps = attach(self, steps, pair_inputs)
 
     @property
     def _rows(self) -> int:

@@ -43,11 +43,28 @@ class Control:
         The run folder, with `control.yaml` (which may come later).
     mixture
         What is steered.
+    named
+        Whether the record gets the sources' names at once: for a folder without the `config.yaml` that
+        `mixwright steer` reads them from.
+
+    Raises
+    ------
+    InputError
+        The folder has the record of a run of other sources.
     """
 
-    def __init__(self, folder: Path, mixture: Steered) -> None:
+    def __init__(self, folder: Path, mixture: Steered, named: bool = False) -> None:
         self._folder, self._mixture = folder, mixture
         self._record = read_record(folder)
+        others = sources_of(self._record)
+        if others not in (None, list(mixture.sources)):
+            raise InputError(
+                f"{folder} should have orders for the sources {', '.join(mixture.sources)}, found those of a run of "
+                f"{', '.join(map(str, others))}; remove {RECORD} and {CONTROL} there, or choose another folder"
+            )
+        if named and others is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._write({"sources": list(mixture.sources)}, first=True)
         self._seen: object = None
         self._problem = ""
 
@@ -132,8 +149,8 @@ class Control:
         self._write({**line, "ignored": text})
         warnings.warn(text, AlarmWarning, stacklevel=3)
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._record.append(line)
+    def _write(self, line: dict[str, Any], first: bool = False) -> None:
+        self._record = [line, *self._record] if first else [*self._record, line]
         with atomic_write(self._folder / RECORD) as handle:
             handle.writelines(json.dumps(each, allow_nan=False) + "\n" for each in self._record)
 
@@ -161,3 +178,13 @@ def read_record(folder: Path) -> list[dict[str, Any]]:
     except OSError:
         return []
     return [json.loads(line) for line in text.splitlines() if line]
+
+
+def orders_of(folder: Path) -> list[dict[str, Any]]:
+    """Return what a run made of its orders, a line each, and of a control file that it could not read."""
+    return [line for line in read_record(folder) if "sources" not in line]
+
+
+def sources_of(record: list[dict[str, Any]]) -> list[str] | None:
+    """Return the sources that a record names; None where `config.yaml` has them."""
+    return next((list(line["sources"]) for line in record if "sources" in line), None)

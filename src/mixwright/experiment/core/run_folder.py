@@ -12,6 +12,7 @@ import yaml
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import is_run
 from mixwright.experiment.kinds import Kind
+from mixwright.steering.control import read_record, sources_of
 
 _HEAD = "# The configuration of this {noun}, with all defaults. Go on with: mixwright {command} THIS_FILE --run "
 _HEAD += "THIS_FOLDER\n"
@@ -110,14 +111,18 @@ def trained_sources(folder: Path) -> list[str]:
     Raises
     ------
     InputError
-        The folder holds no run of `mixwright train`, or one that is finished.
+        The folder holds no run of `mixwright train` or `prefer train` and no record of a Trainer, or a run that is
+        finished.
     """
+    wanted = f"{folder} should be the folder of a run of mixwright train or prefer train, or a Trainer's output_dir"
     if not folder.is_dir():
-        raise InputError(f"{folder} should be the folder of a run of mixwright train, found no such folder")
+        raise InputError(f"{wanted}, found no such folder")
     command, sources = command_of(folder), _values(folder / "config.yaml").get("sources")
-    if command != "train" or not isinstance(sources, dict):
+    if command is None and (named := sources_of(read_record(folder))):
+        return named
+    if command not in ("train", "prefer train") or not isinstance(sources, dict):
         found = f"one of mixwright {command}" if command else "no config.yaml of a run"
-        raise InputError(f"{folder} should be the folder of a run of mixwright train, found {found}")
+        raise InputError(f"{wanted}, found {found}")
     if (folder / "summary.json").exists():
         raise InputError(f"{folder} holds a finished training, which cannot be steered any more; start another one")
     return [str(name) for name in sources]

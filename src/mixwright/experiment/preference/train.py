@@ -22,6 +22,8 @@ from mixwright.files import fingerprint
 from mixwright.files.models import holds_model
 from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.losses import PairLoss
+from mixwright.steering.control import orders_of
+from mixwright.steering.words import steering_notes
 
 
 class _OnPairs(Run[PreferConfig]):
@@ -133,11 +135,14 @@ class PreferenceTrainingRun(_OnPairs):
         """Train specialists and generalist, or the rest of them, and return the summary without its head."""
         found = self._trained(progress) if self._with_specialists else None
         result = self._generalist(found, progress)
+        record, summary = orders_of(self.folder), training_summary(self.pairs, found, result)
         return {
             **settings_of(self.config, self.pairs, self.config.specialists),
             "strategy": described(self.weighting),
             "fixed": self.weighting.fixed,
-            **training_summary(self.pairs, found, result),
+            **summary,
+            **({"steering": record} if record else {}),
+            "notes": [*steering_notes(record), *summary["notes"]],
         }
 
     def _generalist(self, found: Mapping[str, Specialist] | None, progress: Progress) -> dict[str, Any]:
@@ -156,6 +161,7 @@ class PreferenceTrainingRun(_OnPairs):
                 found,
                 watched=found,
                 checkpoints=stage.folder,
+                control=self.folder,
                 report=lambda share: progress("train", round(1000 * share), 1000),
             )
         progress("train", 1000, 1000)

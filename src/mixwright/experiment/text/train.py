@@ -41,7 +41,7 @@ from mixwright.experiment.text.train_config import TrainConfig
 from mixwright.files import fingerprint
 from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile
-from mixwright.steering.control import read_record
+from mixwright.steering.control import orders_of
 from mixwright.steering.words import steering_notes
 from mixwright.strategies import Static
 from mixwright.strategy import Strategy
@@ -157,7 +157,7 @@ class TextTrainingRun(Run[TrainConfig]):
         losses = {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}
         summary = self._summary(trained, losses, self.held.accuracy(model))
         epochs = {line["source"]: line["epochs"] for line in trained.ledger["sources"]}
-        record = read_record(self.folder)
+        record = orders_of(self.folder)
         notes = [*steering_notes(record), *trained.notes, *self._notes(), *repeats("the training", epochs)]
         return {**summary, **({"steering": record} if record else {}), "notes": notes}
 

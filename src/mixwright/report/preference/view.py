@@ -79,7 +79,7 @@ def build_preference(
         "weights": weights,
         "held": held,
         "trained": training,
-        "decisions": decision_log([] if summary["fixed"] else decisions, names),
+        "decisions": decision_log([] if summary["fixed"] and not summary.get("steering") else decisions, names),
         "overall": _overall(summary),
         "alarms": alarms_of(decisions),
         "made": made_facts(summary, "pairs", _settings(summary)),
