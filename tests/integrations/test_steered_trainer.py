@@ -89,5 +89,8 @@ def test_the_folder_is_another_one_or_none(tmp_path):
 
 def test_orders_for_other_sources_are_refused_at_the_start(tmp_path):
     (tmp_path / "steering.jsonl").write_text('{"sources": ["x", "y"]}\n')
+    run(tmp_path, Static([0.5, 0.25, 0.25]))  # without orders it is another training in the folder
+    assert read_record(tmp_path) == [{"sources": list(NAMES)}]
+    (tmp_path / "steering.jsonl").write_text('{"sources": ["x", "y"]}\n{"order": {"pin": {"x": 0.5}}, "at": 3}\n')
     with pytest.raises(InputError, match="orders for the sources a, b, c, found those of a run of x, y; remove"):
         run(tmp_path, Static([0.5, 0.25, 0.25]))

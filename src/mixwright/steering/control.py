@@ -50,13 +50,15 @@ class Control:
     Raises
     ------
     InputError
-        The folder has the record of a run of other sources.
+        The folder has orders that a run of other sources follows.
     """
 
     def __init__(self, folder: Path, mixture: Steered, named: bool = False) -> None:
         self._folder, self._mixture = folder, mixture
         self._record = read_record(folder)
         others = sources_of(self._record)
+        if others != list(mixture.sources) and not orders_of(folder):
+            self._record, others = [], None
         if others not in (None, list(mixture.sources)):
             raise InputError(
                 f"{folder} should have orders for the sources {', '.join(mixture.sources)}, found those of a run of "
