@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -107,11 +108,11 @@ def config(what, data, cores):
     }
 
 
-def run(what, data, folder, cores):
+def run(configuration, folder, command):
     """Do a comparison, or the rest of one."""
     from mixwright.experiment import drive, make
 
-    made = make("compare", config(what, data.resolve(), cores))
+    made = make("compare", configuration)
     shown = {}
 
     def progress(stage, done, total, note=""):
@@ -119,16 +120,15 @@ def run(what, data, folder, cores):
             shown[stage] = 40 * done // total
             print(f"{stage}: {100 * done // total} % {note}", flush=True)
 
-    summary = drive(made, folder / what, progress, f"python benchmarks/pike.py run {what}")
+    summary = drive(made, folder, progress, command)
     print(summary["verdict"])
 
 
-def cost(data, folder, rounds):
+def cost(data, folder, rounds, ways=None, seconds=None):
     """Measure CPU seconds per step of short trainings, each way in turn with uniform; write FOLDER/cost.json."""
-    from mixwright.strategies import from_config
     from mixwright.text import TokenStore, byte_tokenizer, read_documents, write_tokens
 
-    found = {}
+    ways, seconds, found = ways or WAYS, seconds or _seconds_of, {}
     for what, (sources, _) in SETTINGS.items():
         ratios, plain = defaultdict(list), []
         with tempfile.TemporaryDirectory() as place:
@@ -136,22 +136,24 @@ def cost(data, folder, rounds):
                 texts = islice(read_documents(data / f"text/{name}.jsonl.gz", "text"), 200)
                 write_tokens(Path(place) / name, texts, byte_tokenizer())
             stores = {name: TokenStore.open(Path(place) / name) for name in sources}
-
-            def seconds(way, stores=stores):
-                strategy, every, steps = WAYS[way]
-                strategy = [1 / len(stores)] * len(stores) if strategy is None else from_config(strategy, [*stores])
-                return _seconds(stores, strategy, every, steps)
-
             for _ in range(rounds):
-                _round(what, seconds, ratios, plain)
+                _round(what, ways, partial(seconds, stores), ratios, plain)
         found[what] = {"ratios": ratios, "plain": statistics.median(plain)}
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "cost.json").write_text(json.dumps({"rounds": rounds, "machine": platform.machine(), "found": found}))
 
 
-def _round(what, seconds, ratios, plain):
+def _seconds_of(stores, way):
+    from mixwright.strategies import from_config
+
+    strategy, every, sampled = WAYS[way]
+    weights = [1 / len(stores)] * len(stores) if strategy is None else from_config(strategy, [*stores])
+    return step_seconds(stores, weights, batch_size=32, observe_every=every, statistics_steps=sampled)
+
+
+def _round(what, ways, seconds, ratios, plain):
     """Measure each way once; uniform before and after every two of them."""
-    first, *ways = WAYS
+    first, *ways = ways
     plain.append(seconds(first))
     for i in range(0, len(ways), 2):
         took = {way: seconds(way) for way in ways[i : i + 2]}
@@ -161,8 +163,12 @@ def _round(what, seconds, ratios, plain):
             print(f"{what}: {way}: {ratios[way][-1]:.3f}", flush=True)
 
 
-def _seconds(stores, weights, every, sampled):
-    """Return the CPU seconds of a step: the mean of 20 after 10 others."""
+def step_seconds(stores, weights, model=MODEL, observed=None, of=statistics.mean, **settings):
+    """
+    Return the CPU seconds of a step, by `of` one or several stretches of 10 steps, after 10 others.
+
+    `observed` is what `train` takes besides.
+    """
     from mixwright.text import byte_tokenizer
     from mixwright.training.language_model import train
     from mixwright.training.settings import TrainingSettings
@@ -172,12 +178,10 @@ def _seconds(stores, weights, every, sampled):
     def progress(stage, done, total, note):
         at[done] = time.process_time()
 
-    settings = TrainingSettings(
-        steps=30, batch_size=32, context=128, observe_every=every, statistics_steps=sampled, checkpoint_seconds=1e6
-    )
+    chosen = TrainingSettings(**{"steps": 30, "context": 128, "checkpoint_seconds": 1e6, **settings})
     with tempfile.TemporaryDirectory() as place:
-        train(MODEL, stores, weights, settings, place, byte_tokenizer(), progress)
-    return (at[30] - at[10]) / 20
+        train(model, stores, weights, chosen, place, byte_tokenizer(), progress, **(observed or {}))
+    return of([(at[i + 10] - at[i]) / 10 for i in range(10, chosen.steps, 10)])
 
 
 def table(folder):
@@ -189,7 +193,7 @@ def table(folder):
             lines += [*_setting(what, json.loads(path.read_text()))]
     lines += ["## The quick trial", "", TRIAL]
     if (path := folder / "cost.json").exists():
-        lines += _costs(json.loads(path.read_text()))
+        lines += costs(json.loads(path.read_text()), list(WAYS)[1:])
     return "\n".join(lines)
 
 
@@ -205,7 +209,7 @@ def _setting(what, summary):
     lines += ["", f"![Differences to uniform](pike-{what}.svg)", ""]
     for measure in summary["measures"]:
         lines += _measure(measure, summary["over"])
-    return [*lines, *_courses(summary), *_weights(summary)]
+    return [*lines, *courses(summary), *weights(summary)]
 
 
 def _measure(measure, over):
@@ -221,7 +225,7 @@ def _measure(measure, over):
     return [*lines, ""]
 
 
-def _courses(summary):
+def courses(summary):
     """Return when each arm was at uniform's final loss, on the average of the sources."""
     over = summary["over"]
     lines = [f"### Steps until the average loss was {over}'s last one", "", "| arm | by seed |", "|---|---|"]
@@ -232,7 +236,7 @@ def _courses(summary):
     return [*lines, ""]
 
 
-def _weights(summary):
+def weights(summary):
     names = summary["sources"]
     lines = ["### Weights of the last step, mean over seeds, and least and largest", ""]
     lines += [f"| arm | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
@@ -243,24 +247,24 @@ def _weights(summary):
     return [*lines, ""]
 
 
-def _costs(costs):
+def costs(measured, ways, how="20 steps after 10 others"):
     lines = [
         "## What a strategy costs",
         "",
-        f"CPU time of a step of the training loop over that of uniform, median of {costs['rounds']} rounds (least to",
-        "largest): 20 steps after 10 others, one thread, uniform before and after every two ways. Statistics,",
+        f"CPU time of a step of the training loop over that of uniform, median of {measured['rounds']} rounds (least",
+        f"to largest): {how}, one thread, uniform before and after every two ways. Statistics,",
         "observations, strategy and log are in it; evaluations are not.",
         "",
-        f"| way | {' | '.join(f'{w}, {len(SETTINGS[w][0])} sources' for w in costs['found'])} |",
-        "|---|" + "---|" * len(costs["found"]),
+        f"| way | {' | '.join(f'{w}, {len(SETTINGS[w][0])} sources' for w in measured['found'])} |",
+        "|---|" + "---|" * len(measured["found"]),
     ]
-    for way in list(WAYS)[1:]:
+    for way in ways:
         cells = []
-        for found in costs["found"].values():
+        for found in measured["found"].values():
             values = found["ratios"][way]
             cells.append(f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})")
         lines.append(f"| {way} | {' | '.join(cells)} |")
-    plain = ", ".join(f"{f['plain']:.2f} s ({w})" for w, f in costs["found"].items())
+    plain = ", ".join(f"{f['plain']:.2f} s ({w})" for w, f in measured["found"].items())
     return [*lines, "", f"A step of uniform: {plain}.", ""]
 
 
@@ -327,7 +331,8 @@ def main():
     arguments = parser.parse_args()
     if arguments.do == "run":
         what = arguments.what or parser.error(f"run what: {' or '.join(SETTINGS)}?")
-        run(what, arguments.data, arguments.folder, arguments.cores)
+        made = config(what, arguments.data.resolve(), arguments.cores)
+        run(made, arguments.folder / what, f"python benchmarks/pike.py run {what}")
     elif arguments.do == "cost":
         cost(arguments.data, arguments.folder, arguments.rounds)
     else:

@@ -4,6 +4,7 @@ import math
 from html import escape
 
 COLOURS = ("#666666", "#a6761d", "#d95f02", "#7570b3", "#e7298a", "#1b9e77", "#66a61e", "#1f78b4", "#b15928")
+COLOURS += ("#e6ab02", "#000000", "#a6cee3", "#fb9a99", "#33a02c", "#6a3d9a", "#8dd3c7")
 _HEAD = 'xmlns="http://www.w3.org/2000/svg" font-family="system-ui, sans-serif" font-size="12" fill="#222"'
 
 
@@ -62,7 +63,7 @@ class Scale:
 def intervals(picture, box, title, rows, zero=0.0):
     """Draw rows [(name, colour, value, low, high)] as dots with intervals; `box` is (left, top, width, height)."""
     left, top, width, height = box
-    names = 130
+    names = max(130, 20 + 6 * max(len(name) for name, *_ in rows))
     x = Scale([zero, *(v for _, _, *values in rows for v in values)], left + names, left + width)
     picture.text(left, top - 8, title, bold=True)
     for tick in x.ticks():
