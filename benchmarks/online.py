@@ -2,7 +2,8 @@
 Every strategy on a convex problem with known answers, and what an update costs.
 
 `python benchmarks/online.py` prints Markdown; with --write it becomes benchmarks/results/online.md too. A run is
-seconds, so nothing is kept in between.
+seconds, so nothing is kept in between. With --published-fit it trains with ADO alone, its laws fitted as by the
+published code (minutes).
 
 The problem is that of `ama_toy.py`: four sources of pairs that want different things, with 4,000 to 200 pairs each, and
 a model of 12 numbers with |theta| <= 3. Here the model is trained on the plain losses, rows are drawn by the weights,
@@ -14,6 +15,7 @@ a model can have are found by scipy's SLSQP.
 import argparse
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -37,6 +39,7 @@ from mixwright import (
     UniMax,
     excess_losses,
 )
+from mixwright.strategies.online._power_law import PowerLaws
 from mixwright.testing import observations
 
 K, STEPS, EVERY = len(ROWS), 4000, 10
@@ -52,9 +55,14 @@ The problem is small and convex, and what is held out has no noise. So it shows 
 which one to use for a language model. Strategies that compare with a reference (AMAS, DoReMi, LossRatio) come near the
 least worst excess. DoGE, ODM, Aioli and SkillIt, with their defaults, stay near uniform weights. GroupDRO favours the
 source that is hardest for any model. GRAPE follows rates of improvement, which are all near 0 at the end; its weights
-swing, and the worst is no better than with uniform weights. ADO goes wrong: after the first hundred steps the losses
-hardly fall, its power laws follow noise, and credit for recent rows makes one source take nearly all, another one with
-each seed. Give it courses that still fall.
+swing, and the worst is no better than with uniform weights.
+
+ADO goes wrong. The sources conflict: more rows of one make the losses of the others rise. A power law cannot rise, so
+those count as learnt out and go to the floor, while the first one still falls; it takes nearly all, another one with
+each seed. This is the method and not this library's fit: with laws that are fitted as in the published code (L-BFGS
+from many starts, on its error and penalties; `python benchmarks/online.py --published-fit --seeds 3`) it is as bad:
+.3301 on average and .7209 for the worst (.4665 to .8526). Without credit (`credit=0`) the worst is .73, too. Give it
+sources that help each other, and courses that still fall.
 """
 COST = """
 Microseconds of one update and of reading the weights, for 8 and 100 sources: the median over 200 updates on one busy
@@ -172,6 +180,46 @@ def rows(seeds):
             yield line(f"{name}, then fixed", [train(Static(mean), seed) for seed, mean in enumerate(means)])
 
 
+def published_fit(rows, loss):
+    """
+    Fit power laws as the code of ADO does: L-BFGS from a grid of starts, on its error and its penalties.
+
+    Without its bound on the loss that is never reached (1.65 nats, from its data): the losses here are below it. Its
+    least exponent in the learning speed, .05, is in the law, which is evaluated at the last rows anyway.
+    """
+    from scipy.optimize import minimize
+
+    laws, scale = PowerLaws.none(loss.shape[1]), float(rows.max())
+    starts = [(a, e, x) for a in range(-2, 6, 2) for e in range(-2, 2) for x in (0.0, 0.2, 0.4, 0.6)]
+    for i, values in enumerate(loss.T):
+        known = values > 0
+        if known.sum() >= 4:
+            given = np.log(rows[known]), np.log(values[known])
+            tried = [minimize(penalised, start, given, jac=True, method="L-BFGS-B", tol=1e-5) for start in starts]
+            a, e, x = min((each for each in tried if np.isfinite(each.fun)), key=lambda each: each.fun).x
+            laws.floor[i], laws.height[i], laws.exponent[i] = np.exp(e), np.exp(a) * scale**-x, max(x, 0.05)
+    return laws._replace(scale=scale)
+
+
+def penalised(law, log_rows, log_loss, delta=1e-3):
+    """Return the published error of log(exp(a) n^-x + exp(e)), and its gradient."""
+    a, e, x = law
+    falling = a - x * log_rows
+    found = np.logaddexp(falling, e)
+    share, off = np.exp(falling - found), found - log_loss
+    error = np.where(abs(off) > delta, delta * (abs(off) - delta / 2), off**2 / 2).sum()
+    slope = np.clip(off, -delta, delta)
+    gradient = np.array([(slope * share).sum(), (slope * (1 - share)).sum(), -(slope * share * log_rows).sum()])
+    gradient += [float(a > 6.5), 0.0, float(x > 0.8) - float(x < 0.001)]
+    return error + max(a - 6.5, 0.0) + max(x - 0.8, 0.0) - min(x, 0.001), gradient
+
+
+def with_published_fit(seeds):
+    """Print the line of ADO with the published fit."""
+    with mock.patch.object(PowerLaws, "fit", staticmethod(published_fit)):
+        print(line("ADO, fitted by the published code's rule", [train(ADO(), seed) for seed in range(seeds)]))
+
+
 def line(name, found):
     """Return a line: mean over seeds, the range over seeds of the worst, and the last weights."""
     excess = np.array([each for each, _ in found])
@@ -215,21 +263,18 @@ def fit_cost():
     return " and ".join(cells)
 
 
-def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--write", action="store_true")
-    arguments.add_argument("--seeds", type=int, default=3)
-    given = arguments.parse_args()
+def measure(seeds, write):
+    """Print all tables, and write them."""
     average, worst = answers()
-    command = f"`python benchmarks/online.py --seeds {given.seeds} --write`"
+    command = f"`python benchmarks/online.py --seeds {seeds} --write`"
     out = [
         "# Strategies on a convex problem\n",
-        f"{command}; numpy {np.__version__}; {time.strftime('%Y-%m-%d')}; seeds 0 to {given.seeds - 1}.\n",
+        f"{command}; numpy {np.__version__}; {time.strftime('%Y-%m-%d')}; seeds 0 to {seeds - 1}.\n",
         f"The least average excess of any model is {average:.4f} nats per pair, the least worst {worst:.4f}.\n",
         "| arm | average excess | worst excess | of the seeds | last weights |",
         "|---|---|---|---|---|",
     ]
-    for text in rows(given.seeds):
+    for text in rows(seeds):
         print(text, flush=True)
         out.append(text)
     out += [
@@ -241,8 +286,20 @@ def main():
     ]
     out += list(costs())
     print("\n".join(out))
-    if given.write:
+    if write:
         Path(__file__).with_name("results").joinpath("online.md").write_text("\n".join(out) + "\n")
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--write", action="store_true")
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--published-fit", action="store_true")
+    given = arguments.parse_args()
+    if given.published_fit:
+        with_published_fit(given.seeds)
+    else:
+        measure(given.seeds, given.write)
 
 
 if __name__ == "__main__":

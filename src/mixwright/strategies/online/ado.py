@@ -82,6 +82,9 @@ class ADO(Strategy[ADOState]):
     A source without a fit (four points with a loss) has the mean learning speed of the others. Where nothing can be
     learnt any more, rho is the prior.
 
+    A law cannot rise. Where sources conflict, the one with more rows falls and the losses of the others rise; their
+    laws are flat, so they go to the floor, and the first one takes nearly all. The published fit does the same.
+
     Limits: equal laws with s = 0 is the prior; one source has 1.
 
     Examples
@@ -111,7 +114,10 @@ class ADO(Strategy[ADOState]):
     needs = frozenset({"loss"})
     apply = frozenset({"sampling"})
     costs = "nothing but the fits: it reads training losses"
-    fails = "short or noisy courses: a law of few points; a learning rate that decays looks like a source learnt out"
+    fails = (
+        "conflicting sources: a loss that rises counts as learnt out, so one source takes nearly all; short or noisy "
+        "courses; a learning rate that decays looks like a source learnt out"
+    )
 
     def __post_init__(self) -> None:
         """Check the hyperparameters."""
