@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mixwright.cli.tables.comparison import print_comparison
 from mixwright.compare import ArmInfo, Cell, Comparison, Quantity, summarise
+from mixwright.compare.forecast import forecast, score
 from mixwright.report.comparison.words import reading
 from mixwright.report.words import signed, span
 
@@ -94,3 +95,21 @@ def test_higher_is_better_and_costs_may_be_unknown():
 def test_names_are_no_markup():
     text = printed(summary_of(arm="[bold]x[/] [link=u]"))
     assert "[bold]x[/] [link=u]" in text
+
+
+def test_a_forecast_beside_what_was_measured():
+    summary = summary_of()
+    entries = [
+        {"arm": "mixmin", "predicted": 0.2, "low": 0.1, "high": 0.3},
+        {"arm": "mixmin", "over": "uniform", "predicted": -0.05, "high": 0.0},
+        {"arm": "natural", "predicted": 0.5},
+    ]
+    scored = score(forecast("me", 0.8, entries), summary)
+    text = printed(summary | {"forecast": scored})
+    assert "Forecast and measurement: 1 of 2 inside the interval" in text
+    lines = [line for line in text[text.index("Forecast and") :].splitlines() if "mixmin" in line]
+    assert signed(scored["scores"][0]["error"], 3) in lines[0]
+    assert lines[0].split()[-2] == "no"
+    assert "mixmin minus uniform" in lines[1]
+    assert "at most" in lines[1]
+    assert "not trained here: natural" in text

@@ -21,6 +21,7 @@ from killing import die_soon, exit_code
 from mixwright.errors import InputError
 from mixwright.experiment import drive, load, read_summary
 from mixwright.experiment.core import stages
+from mixwright.experiment.core.forecasts import read_forecast
 from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.text import source_files
 from mixwright.mixture_file import MixtureFile
@@ -85,6 +86,18 @@ def test_a_run_has_all_its_parts(done: Path) -> None:
     assert what_if["targets"][0]["losses"][0] == pytest.approx(search["loss"], abs=1e-9)
     assert {mark["name"]: mark["weights"] for mark in what_if["marks"]} == weights
     assert 'id="what-if"' in page
+
+
+def test_the_forecast_is_the_improvement_per_token(done: Path) -> None:
+    summary, made = read_summary(done / "run"), read_forecast(done / "run" / "forecast.json")
+    (search,), (entry,) = summary["searches"], made["forecasts"]
+    tokens = summary["cost"]["scored_tokens"] / len(tiny.KINDS)
+    assert (entry["arm"], entry["target"], entry["over"]) == ("search", "mix", "uniform")
+    assert entry["predicted"] == pytest.approx(-search["improvement"]["estimate"] * search["rows"] / tokens)
+    assert entry["high"] == pytest.approx(-search["improvement"]["low"] * search["rows"] / tokens)
+    assert "low" not in entry  # a training may gain more
+    assert made["level"] == pytest.approx((1 + search["level"]) / 2)
+    assert entry["weights"] == dict(zip(tiny.KINDS, summary["mixtures"][-1]["weights"], strict=True))
 
 
 def test_nothing_is_done_twice(done: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixwright.compare.forecast import forecast, score
 from mixwright.errors import InputError
 from mixwright.report import render, write
 from mixwright.report.comparison.view import digits_of_measure
-from mixwright.report.words import address, count, number, percent, signed
+from mixwright.report.words import address, count, digits_of, number, percent, signed
 
 from .comparison_fixtures import comparison, without_optional
 from .test_page import NAMES, Reader
@@ -435,3 +436,27 @@ def test_what_is_no_summary_is_refused(summary, tmp_path):
     with pytest.raises(InputError):
         write("comparison", summary, page)
     assert page.read_text() == "old"
+
+
+def test_a_forecast_is_a_table_with_errors_and_open_ends():
+    summary = comparison(targets=1)
+    values = summary["measures"][0]["values"]
+    entries = [
+        {"arm": "natural", "predicted": 2.0, "low": 1.9, "high": 2.1},
+        {"arm": "mixmin-chunk", "over": "uniform", "predicted": -0.02, "high": -0.01},
+        {"arm": "online", "predicted": 2.6},
+    ]
+    scored = score(forecast("me & you", 0.8, entries), summary)
+    text = render("comparison", summary | {"forecast": {**scored, "fingerprint": "abc123", "fixed": "today"}})
+    natural, difference, online = Tables(text).tables["forecast-table"][1:]
+    error = sum(values["natural"]) / len(values["natural"]) - 2.0
+    digits = digits_of(one["error"] for one in scored["scores"])
+    assert natural[4] == [signed(error, digits)]
+    assert (natural[5], difference[5], online[5]) == (["outside"], ["inside"], ["–"])
+    assert difference[0] == ["mixmin-chunk minus uniform"]
+    assert difference[2] == [f"at most {signed(-0.01, digits)}"]
+    assert "Forecast and measurement: 1 of 2 inside the interval" in text
+    assert "abc123" in text
+    assert 'id="forecast"' not in render("comparison", summary)
+    with pytest.raises(InputError, match=r"forecast\.scores\[0\]\.error"):
+        render("comparison", summary | {"forecast": {**scored, "scores": [{**scored["scores"][0], "error": "no"}]}})

@@ -18,6 +18,8 @@ from mixwright.version import __version__
 SCHEMA = 2  # of summary.json, of all kinds of runs
 AVERAGE_OF_SOURCES = "average of sources"  # what is judged where there are no targets
 WORST_SOURCE = "worst source"
+AVERAGE_OF_TARGETS = "average of targets"
+WORST_TARGET = "worst target"
 _UNITS = {"assays": "rows", "preference": "pairs"}
 
 
@@ -163,7 +165,7 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
                 _doubt(found, measure, quantity)
         single = measures[len(measures) - len(targets) :]
         if len(targets) > 1:
-            for name, join in (("average of targets", _mean), ("worst target", max if not quantity.higher else min)):
+            for name, join in ((AVERAGE_OF_TARGETS, _mean), (WORST_TARGET, max if not quantity.higher else min)):
                 table = {
                     a.name: [float(join([value(a, seed, t) for t in targets])) for seed in found.seeds]
                     for a in found.arms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from rich.markup import escape
 from rich.text import Text
 
 from mixwright.cli.tables.parts import Column, print_ends, print_line, print_table, print_title
+from mixwright.report.comparison.forecasts import ends_of, forecast_title, prediction_of
 from mixwright.report.comparison.schema import completed_comparison
 from mixwright.report.comparison.view import digits_of_measure
 from mixwright.report.comparison.words import amount_of, counted, lead, one_level, search_of
-from mixwright.report.words import count, number, percent, signed, span
+from mixwright.report.words import count, digits_of, number, percent, signed, span
 
 _STYLES = {"better": "bold green", "worse": "bold red", "no better": "", "unverified": "dim"}
 
@@ -37,6 +38,12 @@ def print_comparison(console: Console, summary: Mapping[str, Any], folder: Path)
     for measure in summary["measures"]:
         if measure["headline"]:
             _print_measure(console, measure, summary)
+    if forecast := summary["forecast"]:
+        print_predictions(console, forecast_title(forecast), forecast["scores"], forecast["level"])
+        if forecast["left_out"]:
+            print_line(
+                console, "note", f"the forecast has arms that were not trained here: {', '.join(forecast['left_out'])}"
+            )
     if counted(summary):
         _print_costs(console, summary)
     print_line(console, "verdict", lead(summary))
@@ -45,6 +52,27 @@ def print_comparison(console: Console, summary: Mapping[str, Any], folder: Path)
     print_ends(
         console, summary, folder, **({"every_number": summary["csv"]} if summary["csv"] else {}), page="report.html"
     )
+
+
+def print_predictions(console: Console, title: str, scores: Sequence[Mapping[str, Any]], level: float) -> None:
+    """Print what was predicted, with intervals of a level, beside what was measured."""
+    print_title(console, title)
+    digits = digits_of(one["error"] for one in scores)
+    rows = [
+        [
+            prediction_of(one, scores),
+            number(one["predicted"], digits),
+            ends_of(one, digits),
+            number(one["measured"], digits),
+            signed(one["error"], digits),
+            {True: "yes", False: "no", None: ""}[one["inside"]],
+        ]
+        for one in scores
+    ]
+    print_table(console, ["mixture", "predicted", f"{percent(level, 0)} interval", "measured", "error", "inside"], rows)
+    for one in scores:
+        if one.get("note"):
+            print_line(console, "note", f"{prediction_of(one, scores)}: {one['note']}")
 
 
 def _explained(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

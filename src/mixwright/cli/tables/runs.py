@@ -7,11 +7,12 @@ from typing import Any
 
 from rich.console import Console
 
+from mixwright.cli.tables.comparison import print_predictions
 from mixwright.cli.tables.parts import Column, print_ends, print_line, print_table, print_title
 from mixwright.cli.tables.search import print_limits, print_weights
 from mixwright.report.runs.confirmed import forecast_words
 from mixwright.report.runs.view import certificate_words, distance_words, optimism_words
-from mixwright.report.words import count, digits_of, figure, number, percent, signed, span
+from mixwright.report.words import count, digits_of, figure, number, percent, span
 
 
 def print_fit(console: Console, summary: dict[str, Any], folder: Path) -> None:
@@ -37,21 +38,9 @@ def print_fit(console: Console, summary: dict[str, Any], folder: Path) -> None:
 
 def print_forecasts(console: Console, mixtures: list[dict[str, Any]], confirmed: dict[str, Any]) -> None:
     """Print predictions beside what trainings of a confirmation measured."""
-    seeds, level = len(confirmed["seeds"]), confirmed["difference"]["level"]
-    print_title(console, f"Predicted and measured losses, {seeds} trainings each (lower is better)")
-    digits = digits_of(one["measured"] for one in mixtures)
-    rows = [
-        [
-            one["name"],
-            number(one["predicted"], digits),
-            span(one["low"], one["high"], digits),
-            number(one["measured"], digits),
-            signed(one["error"], digits),
-            {True: "yes", False: "no", None: ""}[one["inside"]],
-        ]
-        for one in mixtures
-    ]
-    print_table(console, ["mixture", "predicted", f"{percent(level, 0)} interval", "measured", "error", "inside"], rows)
+    title = f"Predicted and measured losses, {len(confirmed['seeds'])} trainings each (lower is better)"
+    scores = [{**one, "arm": one["name"]} for one in mixtures]
+    print_predictions(console, title, scores, confirmed["difference"]["level"])
 
 
 def _print_forecasts(console: Console, summary: dict[str, Any]) -> None:

@@ -60,6 +60,7 @@ class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
     def check(self, progress: Progress) -> None:
         """Read the table, split it for each target and seed; nothing is written."""
         progress("read", 0, 1)
+        self.check_forecast()
         table = read_table(self.config.whole())
         self.plans: dict[str, list[AssayPlan]] = {}
         for target in self.config.targets:

@@ -253,6 +253,7 @@ class ComparisonConfig(RunConfig):
 
     if TYPE_CHECKING:  # each kind of comparison has them, in the order of its own file
         kind: Any
+        sources: Any
         targets: Any
 
     seeds: Count = Field(
@@ -266,6 +267,11 @@ class ComparisonConfig(RunConfig):
         default=0.05, description="Probability that any arm is wrongly called better."
     )
     compute: ComputeConfig = Field(default_factory=ComputeConfig, description="Cores and memory.")
+    forecast: FilePath | None = Field(
+        default=None,
+        description="A file of predictions (JSON or YAML), such as the forecast.json of a search or of runs fit. It is "
+        "fixed before the first training, and scored after the last.",
+    )
 
     @model_validator(mode="after")
     def _names_differ(self) -> ComparisonConfig:

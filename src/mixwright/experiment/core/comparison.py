@@ -6,14 +6,29 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from mixwright.compare import AVERAGE_OF_SOURCES, LOSS, ArmInfo, Cell, Comparison, Quantity, csv_text, summarise
-from mixwright.experiment.core.compare_config import ComparisonConfig
+from mixwright.compare import (
+    AVERAGE_OF_SOURCES,
+    LOSS,
+    WORST_SOURCE,
+    ArmInfo,
+    Cell,
+    Comparison,
+    Quantity,
+    csv_text,
+    summarise,
+)
+from mixwright.compare.forecast import csv_of_scores, score
+from mixwright.compare.summary import AVERAGE_OF_TARGETS, WORST_TARGET
+from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
+from mixwright.experiment.core.errors import named
+from mixwright.experiment.core.forecasts import check_fixed, check_names, check_weights, fix, read_forecast
 from mixwright.experiment.core.repeats import Of, repeats_of_arms
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.run import Run
 from mixwright.files import atomic_write
 
 CSV = "cells.csv"
+SCORES = "forecast.csv"
 Config = TypeVar("Config", bound=ComparisonConfig)
 
 
@@ -91,8 +106,40 @@ class ComparisonRun(Run[Config]):
         each = f" of up to {budget['amount']:,} {self.unit}" if budget else ""
         return f"{most:,} trainings{each} ({len(self.arms)} arms, {len(self.seeds)} seeds), the same one once"
 
+    _forecast: dict[str, Any] | None = None
+
+    def check_forecast(self) -> None:
+        """Read the forecast; raise InputError if it does not fit, or is not the one that was fixed in the folder."""
+        if self.config.forecast is None:
+            return
+        targets, sources = list(self.config.targets), list(self.config.sources)
+        measures = [*targets, AVERAGE_OF_TARGETS, WORST_TARGET] if len(targets) > 1 else targets
+        with named(self.config.where("forecast")):
+            self._forecast = read_forecast(self.config.forecast)
+            arms = [arm.title for arm in self.config.arms]
+            check_names(
+                self._forecast, arms, measures or [AVERAGE_OF_SOURCES, WORST_SOURCE, *sources], len(targets) > 1
+            )
+            check_fixed(self._forecast, self.folder)
+
+    def check_forecast_of(self, arm: ArmConfig, sources: Sequence[str], weights: Sequence[float] | None) -> None:
+        """Raise InputError if an arm's weights [k], where they are known, are not those that its forecast is for."""
+        if self._forecast is not None and weights is not None and arm.baseline != "natural":  # sizes are known later
+            check_weights(self._forecast, arm.title, dict(zip(sources, weights, strict=True)))
+
+    def _scored_forecast(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Return the forecast with its scores, which are also written to `forecast.csv`."""
+        if self._forecast is None:
+            return {}
+        scored = {**score(self._forecast, summary), **fix(self._forecast, self.folder), "csv": SCORES}
+        with atomic_write(self.folder / SCORES) as handle:
+            handle.write(csv_of_scores(scored))
+        return {"forecast": scored}
+
     def work(self, progress: Progress) -> dict[str, Any]:
         """Make all cells; write `cells.csv`, and return the summary without its head."""
+        if self._forecast is not None:
+            fix(self._forecast, self.folder)
         cells = self.cells(progress)
         found = Comparison(
             arms=self.arms,
@@ -113,4 +160,4 @@ class ComparisonRun(Run[Config]):
             handle.write(csv_text(cells, self.quantities, self.source_quantities, self.unit))
         summary = summarise(found)
         notes = [*summary["notes"], *self.notes(cells)]
-        return {**summary, "budget": self.budget(), "csv": CSV, "notes": notes}
+        return {**summary, **self._scored_forecast(summary), "budget": self.budget(), "csv": CSV, "notes": notes}

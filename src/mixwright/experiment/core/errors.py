@@ -154,7 +154,7 @@ def _is_model(value: Any) -> bool:
 
 
 def _maps_to_model(value: Any) -> bool:
-    return getattr(value, "__origin__", None) is dict and any(_is_model(arg) for arg in get_args(value))
+    return getattr(value, "__origin__", None) in (dict, list) and any(_is_model(arg) for arg in get_args(value))
 
 
 def _known_keys(model: type[BaseModel], key: Key) -> list[str]:

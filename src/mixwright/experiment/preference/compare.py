@@ -82,6 +82,7 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
 
     def check(self, progress: Progress) -> None:
         """Check the arms, read all pairs, open tokeniser and model; nothing is written."""
+        self.check_forecast()
         for number, arm in enumerate(self.config.arms):
             with named(self.config.where("arms", str(number))):
                 weighting_of(self.config, arm)

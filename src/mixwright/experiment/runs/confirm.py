@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.compare.forecast import error_of
 from mixwright.compare.statistics import PairedDifference, paired_differences
 from mixwright.errors import InputError
+from mixwright.experiment.core.forecasts import FORECAST
 from mixwright.experiment.core.stages import Progress, silent
 from mixwright.experiment.core.summary import read_summary
 from mixwright.experiment.run import drive, write_page
@@ -68,7 +70,8 @@ def confirm(
     sources = [source["name"] for source in found["sources"]]
     arms = [arm_of(one["name"], sources, one["weights"]) for one in found["mixtures"]]
     others = _arms_beside(beside or {}, [arm["name"] for arm in arms])
-    made = comparison_of(config, [*arms, *others], OTHER_SEEDS, seeds=seeds, over="incumbent")
+    given: dict[str, Any] = {"seeds": seeds, "over": "incumbent", "forecast": str((fit / FORECAST).resolve())}
+    made = comparison_of(config, [*arms, *others], OTHER_SEEDS, **given)
     counted = [target for target in found["targets"] if target["share"] > 0]
     if missing := [target["name"] for target in counted if target["name"] not in made.targets]:
         raise InputError(f"{config} should have the target {missing[0]!r} of the fit, found none of that name")
@@ -89,6 +92,10 @@ def _check_fit(found: Mapping[str, Any], fit: Path) -> None:
         raise InputError(
             f"{fit} should be a fit of trainings in one phase, found {found['fit']['phases']}; train the proposal's "
             "phases as an arm with the strategy Schedule: mixwright compare"
+        )
+    if not (fit / FORECAST).is_file():
+        raise InputError(
+            f"{fit} should have {FORECAST}, found none; fit again there, which keeps the fit: mixwright runs fit"
         )
     if found["fit"]["objective"] != "sum" and any("alone" not in target for target in found["targets"]):
         raise InputError(f"{fit} was fitted by a former version; fit it again: mixwright runs fit")
@@ -144,14 +151,10 @@ def _goal(
 
 def _compared(one: Mapping[str, Any], measured: list[float]) -> dict[str, Any]:
     """Return a mixture with its forecast, where it had one, and what it measured."""
-    mean, expected = float(np.mean(measured)), one.get("predicted")
-    return {
-        **{key: one.get(key) for key in ("name", "predicted", "low", "high")},
-        "measured": mean,
-        "by_seed": measured,
-        "error": None if expected is None else mean - expected,
-        "inside": None if expected is None else bool(one["low"] <= mean <= one["high"]),
-    }
+    mean = float(np.mean(measured))
+    error, inside = error_of(one, mean)
+    own = {key: one.get(key) for key in ("name", "predicted", "low", "high")}
+    return {**own, "measured": mean, "by_seed": measured, "error": error, "inside": inside}
 
 
 def _difference(own: PairedDifference, mixtures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

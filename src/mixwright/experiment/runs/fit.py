@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.checks import by_name
+from mixwright.compare.forecast import forecast
 from mixwright.errors import InputError
 from mixwright.experiment.core.errors import named
+from mixwright.experiment.core.forecasts import FORECAST
 from mixwright.experiment.core.searches import hand_out
 from mixwright.experiment.core.stages import Progress, Stage
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.run import Run
 from mixwright.experiment.runs.config import RunsConfig
 from mixwright.experiment.runs.confirmed import with_confirmation
-from mixwright.files import file_fingerprint
+from mixwright.files import file_fingerprint, write_json
 from mixwright.mixture_file import MixtureFile
 from mixwright.runs.result import RunSearchResult
 from mixwright.runs.search import RunSearch
@@ -25,6 +28,7 @@ from mixwright.runs.table import RunTable
 from mixwright.version import __version__
 
 Array = NDArray[np.float64]
+ENDS = ("predicted", "low", "high")
 STEPS = 21  # points of a response curve
 
 
@@ -97,6 +101,7 @@ class RunFit(Run[RunsConfig]):
             result = stage.finish(described(found, file, level))
         progress("fit", 1, 1)
         hand_out(self.folder, [("", stage.folder / "mixture.json")])
+        write_json(self.folder / FORECAST, forecast_of(result))
         summary = {
             **{key: value for key, value in result.items() if key != "seconds"},
             "cost": {"seconds": {"table": round(self.reading, 3), **stage_seconds(self.folder, {"fit": []})}},
@@ -153,6 +158,28 @@ def described(found: RunSearchResult, file: MixtureFile, level: float) -> dict[s
         "notes": list(found.notes),
         "verdict": file.verdict,
     }
+
+
+def forecast_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the forecast of a fit: of its sum of targets; of each, without an interval, where the worst one counts.
+
+    A proposal in phases is left out: no arm of a comparison has phases.
+    """
+    fit, names = found["fit"], [source["name"] for source in found["sources"]]
+    arms = ["proposal"] if fit.get("phases", 1) == 1 else []
+    counted = {target["name"]: target for target in found["targets"] if target["share"] > 0}
+    shares: Any = {name: target["share"] for name, target in counted.items()}
+    arms += [one["name"] for one in found["mixtures"] if one["name"] != "proposal"]
+    known = [one for one in found["mixtures"] if one["predicted"] is not None and one["name"] in arms]
+    if fit["objective"] == "sum":
+        target = next(iter(shares)) if len(shares) == 1 else shares
+        entries = [{"arm": one["name"], "target": target, **{key: one[key] for key in ENDS}} for one in known]
+    else:
+        entries = [{"arm": "proposal", "target": name, "predicted": t["predicted"]} for name, t in counted.items()]
+    mixtures = {one["name"]: dict(zip(names, one["weights"], strict=True)) for one in known}
+    whole = [{**entry, "weights": mixtures[entry["arm"]]} for entry in entries if entry["arm"] in mixtures]
+    return forecast("mixwright runs fit", fit["level"], whole)
 
 
 def _targets(found: RunSearchResult) -> list[dict[str, Any]]:

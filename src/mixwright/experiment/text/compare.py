@@ -89,6 +89,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         """Read everything that is read, and check it; nothing is written."""
         config = self.config
         check_inputs(config)
+        self.check_forecast()
         self._check_arms()
         self.targets = [read_target(name, t, config.where("targets", name)) for name, t in config.targets.items()]
         if any(arm.searches for arm in config.arms):
@@ -141,13 +142,13 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         config, names = self.config, list(self.config.sources)
         for number, arm in enumerate(config.arms):
             with named(config.where("arms", str(number))):
-                fixed_weights(arm, names, [1.0] * len(names))
+                fixed = fixed_weights(arm, names, [1.0] * len(names))
+                self.check_forecast_of(arm, names, fixed)
                 if isinstance(arm.strategy, str):
                     _check_name(arm.strategy)
                 strategy_of(arm, names, config.measured)
                 if arm.settings is not None:
                     arm.settings.check(names, arm.settings.prior, config.final.tokens)
-
         check_reference_of(config)
 
     def _check_epochs(self, wanted: Mapping[tuple[str, int, str | None], Training]) -> None:

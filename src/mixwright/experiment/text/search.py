@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mixwright.compare.forecast import forecast
+from mixwright.experiment.core.forecasts import FORECAST
 from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.core.searches import hand_out
 from mixwright.experiment.core.stages import PLAN, Progress, folder_name
@@ -33,6 +35,7 @@ from mixwright.experiment.text.proxies.counts import count_notes, counted_tokens
 from mixwright.experiment.text.proxies.scores import Scores, part_of, target_rows, units_of
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.experiment.text.summary import make_summary, standing
+from mixwright.files import write_json
 from mixwright.report.words import duration
 from mixwright.text import Tokenizer
 
@@ -40,6 +43,10 @@ if TYPE_CHECKING:
     from mixwright.experiment.text.final_runs import FinalRun
     from mixwright.experiment.text.proxies.neural import Proxy
 
+_BOUND = (
+    "differences of the loss per token between mixtures of the proxies' predictions; bounds, since a model that is "
+    "trained on a mixture usually gains more"
+)
 _LARGE = 20_000_000  # likelihoods, from which on a search takes many minutes
 
 
@@ -107,6 +114,7 @@ class TextSearchRun(Run[SearchConfig]):
         mixtures += [NamedMixture(s["mixture"], "search", tuple(s["weights"]), s["target"]) for s in searches]
         trained = self._trained(mixtures, cost)
         mixtures += [mixture for mixture in trained if mixture not in mixtures]
+        self._write_forecast(searches, scores)
         runs = self._final_runs(tokenizer, sources, trained, cost)
         summary = make_summary(self.config, self.targets, sources, searches, mixtures, runs, contamination)
         notes += left_out(self.targets, sources) + repeated(sources) + contamination.notes()
@@ -208,6 +216,19 @@ class TextSearchRun(Run[SearchConfig]):
         )
         write_what_if_of_run(self.folder, what_if)
         return searches, best
+
+    def _write_forecast(self, searches: list[dict[str, Any]], scores: list[Scores]) -> None:
+        """Write what the proxies say of the loss after training: by how much at least each mixture beats uniform."""
+        names, entries = list(self.config.sources), []
+        for search, found in zip(searches, scores, strict=True):
+            if (gain := search["improvement"]) is not None:
+                per_token = search["rows"] * found.table.k / found.tokens  # a search's figures are per row
+                ends = {"predicted": -gain["estimate"] * per_token, "high": -gain["low"] * per_token}
+                arm = {"arm": search["mixture"], "target": search["target"], "over": gain["over"]}
+                entries.append({**arm, **ends, "weights": dict(zip(names, search["weights"], strict=True))})
+        if entries:
+            level = (1 + self.config.search.level) / 2  # of one end of an interval with two
+            write_json(self.folder / FORECAST, forecast("mixwright search", level, entries, _BOUND))
 
     def _made(self, search: dict[str, Any]) -> Path:
         return self._place / "search" / folder_name(search["target"]) / search["unit"] / "mixture.json"

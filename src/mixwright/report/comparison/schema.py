@@ -20,6 +20,10 @@ _DIFFERENCE = {"arm": "text", "over": "text", "difference": "number", "word": "t
 _DIFFERENCE |= {"low": "number?", "high": "number?", "unpaired": "list?", "doubt": "text?"}
 _CURVE = {"target": "text", "arm": "text", "seed": "number", "points": "list"}
 _POINT = {"step": "number", "amount": "number?", "loss": "number"}
+_FORECAST = {"made_by": "text?", "about": "text?", "fingerprint": "text?", "fixed": "text?", "csv": "text?"}
+_FORECAST |= {"level": "number", "inside": "number", "intervals": "number", "scores": "list", "left_out": "list"}
+_SCORE = {"arm": "text", "over": "text?", "target": "text", "quantity": "text?", "unit": "text", "note": "text?"}
+_SCORE |= dict.fromkeys(("predicted", "low", "high", "measured", "error"), "number?")
 _STEPS = {"target": "text", "arm": "text", "steps": "list", "of": "list"}
 
 
@@ -56,11 +60,17 @@ def check_comparison(summary: Mapping[str, Any]) -> None:
     if not any(measure["headline"] for measure in summary["measures"]):
         raise wrong("measures", "a list with at least one headline measure", summary["measures"])
     _check_courses(summary)
+    if (forecast := summary.get("forecast")) is not None:
+        check_fields(forecast, _FORECAST, "forecast.", 0)
+        for index, one in enumerate(forecast["scores"]):
+            check_fields(one, _SCORE, f"forecast.scores[{index}].", 0)
+            if one.get("inside") not in (True, False, None):
+                raise wrong(f"forecast.scores[{index}].inside", "true, false or null", one["inside"])
 
 
 def completed_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checked summary in which every field that may be absent is there, as null."""
-    whole = dict.fromkeys(("title", "command", "data", "budget", "cost", "csv")) | dict(summary)
+    whole = dict.fromkeys(("title", "command", "data", "budget", "cost", "csv", "forecast")) | dict(summary)
     ends = dict.fromkeys(("low", "high", "unpaired"))
     whole["measures"] = [
         {"about": None, **measure, "differences": [{**ends, **entry} for entry in measure["differences"]]}

@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mixwright.compare.summary import upgraded
+from mixwright.compare.summary import AVERAGE_OF_TARGETS, upgraded
 from mixwright.report.charts import Chart
 from mixwright.report.comparison.charts import ArmView, Gain, Shown, forest_chart, gain_chart, seeds_chart
 from mixwright.report.comparison.curves import curve_views, steps_views
+from mixwright.report.comparison.forecasts import forecast_view
 from mixwright.report.comparison.mixtures import source_groups, weight_groups
 from mixwright.report.comparison.schema import check_comparison, completed_comparison, variants
 from mixwright.report.comparison.words import (
@@ -88,6 +89,7 @@ def build_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
         "cost": _cost(summary, arms, measures),
         "weights": weight_groups(summary, arms),
         "sources": source_groups([m for m in measures if m["kind"] in ("source", "all sources")], named, summary),
+        "forecast": forecast_view(summary),
         "notes": summary["notes"],
     }
     view["charts"] = _charts(view)
@@ -200,7 +202,7 @@ def _cost(
     summary: Mapping[str, Any], arms: Mapping[str, ArmView], measures: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """Return the table of what arms cost, and the chart of gain against cost."""
-    measure = next((m for m in measures if m["name"] == "average of targets" and m["kind"] == "all targets"), None)
+    measure = next((m for m in measures if m["name"] == AVERAGE_OF_TARGETS and m["kind"] == "all targets"), None)
     measure = measure or next(m for m in measures if m["headline"])
     gains = {row["arm"].name: _gain(row["entry"], measure["higher"]) for row in measure["rows"] if row["entry"]}
     rows = []
