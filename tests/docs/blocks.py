@@ -29,6 +29,10 @@ def check_yaml(example: Example) -> None:
         from mixwright.strategies import from_config
 
         from_config(value["strategy"], ("a", "b"))
+    elif "forecasts" in value:
+        from mixwright.experiment.core.forecasts import ForecastConfig
+
+        ForecastConfig.model_validate(value)
     elif value.get("kind") == "preference" and "arms" not in value:
         of_train = {"loss", "specialists", "strategy", "prior", "constraints"} & set(value)
         make("prefer train" if of_train else "prefer sft", value)
