@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 from mixwright import MixtureFile, RunDesign, RunTable
 from mixwright.cli.app import app
 from mixwright.errors import InputError
+from mixwright.experiment import drive, make
 from mixwright.experiment.runs.confirm import confirm
 from mixwright.experiment.runs.training import train_plan
 
@@ -84,3 +86,30 @@ def test_what_does_not_fit_is_said_before_anything_is_trained(tmp_path: Path) ->
         confirm(tmp_path, config, tmp_path / "run")
     assert not list(tmp_path.glob("run/*/summary.json"))
     assert not (tmp_path / "runs.csv").exists()
+
+
+def test_runs_repeat_their_sources_as_the_final_training_will(tmp_path: Path) -> None:
+    config, plan = write_config(tmp_path), tmp_path / "plan.csv"
+    design = RunDesign(runs=8, repeats=0, anchors=("vertices",))
+    design.plan(SOURCES, sizes=[4e3, 7e3, 9e3], tokens=1500, final_tokens=15_000).write(plan)
+    train_plan(plan, config, tmp_path / "plan", tmp_path / "runs.csv")
+    used = yaml.safe_load((tmp_path / "plan" / "seed_0" / "config.yaml").read_text())["sources"]
+    assert [used[name]["max_documents"] for name in SOURCES] == [2, 4, 6]  # a tenth of 20, 40 and 60
+    fit = drive(
+        make("runs fit", {"table": str(tmp_path / "runs.csv"), "target": "mix", "law": "linear"}), tmp_path / "fit"
+    )
+    assert fit["fit"]["tokens"] == 15_000
+    confirm(tmp_path / "fit", config, tmp_path / "confirm", seeds=2)
+    used = yaml.safe_load((tmp_path / "confirm" / "config.yaml").read_text())["sources"]
+    assert [used[name]["max_documents"] for name in SOURCES] == [2, 4, 6]
+
+
+def test_tokens_other_than_the_plans_and_subsets_too_small_are_refused(tmp_path: Path) -> None:
+    config, plan = write_config(tmp_path), tmp_path / "plan.csv"
+    RunDesign(runs=6).plan(SOURCES, tokens=2000).write(plan)
+    with pytest.raises(InputError, match=r"final.*should be the tokens of the plan, 2000, found 1500"):
+        train_plan(plan, config, tmp_path / "run", tmp_path / "runs.csv")
+    RunDesign(runs=6).plan(SOURCES, sizes=[1, 1, 1], tokens=1500, final_tokens=1e5).write(tmp_path / "long.csv")
+    with pytest.raises(InputError, match=r"draw from 1.5 % of it: 0 of 20 documents, and should have 2"):
+        train_plan(tmp_path / "long.csv", config, tmp_path / "run", tmp_path / "runs.csv")
+    assert not (tmp_path / "run").exists()

@@ -15,9 +15,9 @@ from mixwright.errors import InputError
 from mixwright.experiment.core.forecasts import FORECAST
 from mixwright.experiment.core.stages import Progress, silent
 from mixwright.experiment.core.summary import read_summary
-from mixwright.experiment.run import drive, write_page
+from mixwright.experiment.run import drive, load, write_page
 from mixwright.experiment.runs.confirmed import CONFIRMED, with_confirmation
-from mixwright.experiment.runs.training import arm_of, comparison_of, measures_of
+from mixwright.experiment.runs.training import arm_of, comparison_of, measures_of, repeating
 from mixwright.files import write_json
 
 OTHER_SEEDS = 1000  # a confirmation's seeds begin so far behind those of the runs: the incumbent was chosen by its luck
@@ -43,7 +43,8 @@ def confirm(
     fit
         The folder of a finished `mixwright runs fit`, whose predictions were written before.
     config
-        The YAML file that the runs of the table were trained with: that of a comparison, without `arms`.
+        The YAML file that the runs of the table were trained with: that of a comparison, without `arms`. Where it has
+        fewer tokens than the training that the fit predicts, it draws from as small a share of each source.
     folder
         The run folder, which gets `confirmed.json` too.
     seeds
@@ -69,9 +70,11 @@ def confirm(
     _check_fit(found, fit)
     sources = [source["name"] for source in found["sources"]]
     arms = [arm_of(one["name"], sources, one["weights"]) for one in found["mixtures"]]
-    others = _arms_beside(beside or {}, [arm["name"] for arm in arms])
+    arms += _arms_beside(beside or {}, [arm["name"] for arm in arms])
+    tokens = found["fit"].get("tokens")  # of the training that is predicted: shorter ones repeat sources as it would
     given: dict[str, Any] = {"seeds": seeds, "over": "incumbent", "forecast": str((fit / FORECAST).resolve())}
-    made = comparison_of(config, [*arms, *others], OTHER_SEEDS, **given)
+    given |= {} if tokens is None else repeating(load("compare", config, arms=arms), tokens)
+    made = comparison_of(config, arms, OTHER_SEEDS, **given)
     counted = [target for target in found["targets"] if target["share"] > 0]
     if missing := [target["name"] for target in counted if target["name"] not in made.targets]:
         raise InputError(f"{config} should have the target {missing[0]!r} of the fit, found none of that name")

@@ -98,7 +98,7 @@ class RunFit(Run[RunsConfig]):
             level = self.config.search.level
             file = found.to_file(level=level)
             file.write(stage.folder / "mixture.json")
-            result = stage.finish(described(found, file, level))
+            result = stage.finish(described(found, file, level, self._budget()))
         progress("fit", 1, 1)
         hand_out(self.folder, [("", stage.folder / "mixture.json")])
         write_json(self.folder / FORECAST, forecast_of(result))
@@ -122,8 +122,8 @@ class RunFit(Run[RunsConfig]):
         return Stage(self.folder / "fit", inputs)
 
 
-def described(found: RunSearchResult, file: MixtureFile, level: float) -> dict[str, Any]:
-    """Return what the summary says of a fit."""
+def described(found: RunSearchResult, file: MixtureFile, level: float, tokens: float | None) -> dict[str, Any]:
+    """Return what the summary says of a fit; `tokens` of the training that is predicted, where they are known."""
     best, nested = found.incumbent, found.choice.nested
     low, high = found.optimism_interval(level)
     mixtures = _mixtures(found, file)
@@ -138,6 +138,7 @@ def described(found: RunSearchResult, file: MixtureFile, level: float) -> dict[s
             "nested": vars(nested),
             "objective": found.settings.objective,  # type: ignore[attr-defined]
             "phases": found.table.phases,
+            "tokens": tokens,
             "runs": found.rows,
             "mixtures": found.fewest[0],
             "noise": found.noise,

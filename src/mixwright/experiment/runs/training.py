@@ -11,9 +11,13 @@ import numpy as np
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress, silent
 from mixwright.experiment.run import drive, load
+from mixwright.experiment.text.source_files import source_documents
 from mixwright.runs.design.collect import fill
 from mixwright.runs.reading import read_columns
 from mixwright.runs.table import RunTable
+
+SAME = 0.01  # numbers of tokens that differ by less, as a share, count as the same
+LEAST = 2  # documents of a source: one may be held out
 
 
 def train_plan(
@@ -28,6 +32,8 @@ def train_plan(
         The .csv file.
     config
         The YAML file of a comparison without `arms`: sources, targets, model, budgets.
+        Its tokens are those of the plan. Where the plan stands for a longer training (`final_tokens`), the runs draw
+        from as small a share of each source's documents, and so repeat them as often.
     folder
         The run folder; runs that repeat a mixture are comparisons with another seed, in folders beside each other.
         Stopped and called again, it resumes.
@@ -46,7 +52,8 @@ def train_plan(
         {**_without_losses(columns), "loss:": [0.0] * len(next(iter(columns.values())))}, losses=["loss:"]
     )
     groups = _by_seed(table)
-    configs = [comparison_of(config, _arms(table, rows), number) for number, rows in enumerate(groups)]
+    more = _as_planned(config, columns, _arms(table, range(table.n)))
+    configs = [comparison_of(config, _arms(table, rows), number, **more) for number, rows in enumerate(groups)]
     values: dict[str, dict[str, float]] = {}
     for number, (one, rows) in enumerate(zip(configs, groups, strict=True)):
         summary = drive(one, folder / f"seed_{number}", progress, command)
@@ -64,6 +71,36 @@ def measures_of(summary: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]
     if not own or own[0]["higher"]:
         raise InputError("the comparison should measure losses, lower is better; found none")
     return {m["name"]: m["values"] for m in own}
+
+
+def _as_planned(path: Path, columns: Mapping[str, list[Any]], arms: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the sources to draw from; InputError where the configuration trains on other numbers of tokens."""
+    planned, final = (columns.get(name, [None])[0] for name in ("tokens", "epoch_budget_tokens"))
+    config = load("compare", path, arms=arms)
+    if planned is not None and abs(float(planned) / config.final.tokens - 1) > SAME:
+        raise InputError(
+            f"{config.where('final', 'tokens')}: should be the tokens of the plan, {float(planned):.12g}, found "
+            f"{config.final.tokens}; make them the same"
+        )
+    return {} if final is None else repeating(config, float(final))
+
+
+def repeating(config: Any, final: float) -> dict[str, Any]:
+    """Return sources so small that a comparison repeats them as often as a training of `final` tokens would."""
+    share = config.final.tokens / final
+    if share > 1 - SAME:
+        return {}
+    sources = {}
+    for name, source in config.sources.items():
+        documents = sum(1 for _ in source_documents(source))
+        if (part := round(share * documents)) < LEAST:
+            raise InputError(
+                f"{config.where('sources', name)}: to repeat it as a training of {final:.3g} tokens would, runs draw "
+                f"from {100 * share:.3g} % of it: {part} of {documents} documents, and should have {LEAST}; plan "
+                "longer runs (--tokens), or split its documents"
+            )
+        sources[name] = {**source.model_dump(mode="json", exclude_none=True), "max_documents": part}
+    return {"sources": sources}
 
 
 def _without_losses(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
