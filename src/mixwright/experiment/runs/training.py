@@ -32,7 +32,7 @@ def train_plan(
         The .csv file.
     config
         The YAML file of a comparison without `arms`: sources, targets, model, budgets.
-        Its tokens are those of the plan. Where the plan stands for a longer training (`final_tokens`), the runs draw
+        It has the same tokens as the plan. Where the plan stands for a longer training (`final_tokens`), the runs draw
         from as small a share of each source's documents, and so repeat them as often.
     folder
         The run folder; runs that repeat a mixture are comparisons with another seed, in folders beside each other.
