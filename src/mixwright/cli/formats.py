@@ -30,13 +30,15 @@ def add_formats(app: typer.Typer) -> None:
 
 def export(
     context: typer.Context,
-    mixture: Annotated[Path, typer.Argument(metavar="MIXTURE", help="A mixture.json.")],
+    mixture: Annotated[Path, typer.Argument(metavar="MIXTURE", help="A mixture.json, or the .csv file of a plan.")],
     to: Annotated[
         str, typer.Option("--to", help="One of megatron, datasets, trl, streaming, litdata, olmo-core, json.")
     ],
     paths: _Paths = None,
     path: _Path = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The file to write. Default: stdout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file to write; of a plan a new folder. Default: stdout.")
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -59,6 +61,9 @@ def export(
         from mixwright.cli.wrong_paths import check_exported
         from mixwright.formats import check_free, form_of
 
+        if mixture.suffix == ".csv":
+            _export_plan(output, mixture, to, out, _places(paths, path), form=form, seed=seed, allow_loss=allow_loss)
+            return
         if out is not None:
             check_free(out, force)
         by_suffix = form_of(out, to)
@@ -72,6 +77,22 @@ def export(
             output.note(f"note: {note}")
         output.json({**asdict(made), "out": str(out.resolve()) if out else None})
         _say(output, out, made.text)
+
+
+def _export_plan(
+    output: Output, plan: Path, to: str, out: Path | None, places: dict[str, Any] | None, **options: Any
+) -> None:
+    """Write one file for each run of a plan."""
+    from mixwright.runs.design.launch import export_plan
+
+    if out is None:
+        raise InputError(f"{plan} is a plan of several runs: give a new folder for their files (--out)")
+    files, notes = export_plan(plan, to, out, places, **options)
+    for note in notes:
+        output.note(f"note: {note}")
+    output.json({"out": str(out.resolve()), "files": list(files), "notes": list(notes)})
+    text = f"written: {len(files)} files and index.csv in {out.resolve()}"
+    output.show(lambda console: console.print(text, markup=False, soft_wrap=True, highlight=False))
 
 
 def import_(

@@ -316,7 +316,7 @@ Write a mixture in another tool's format: Megatron-LM, datasets, TRL, mosaicml-s
 
 Except for json, sources need paths: --path SOURCE=PATH for each, or --paths with a YAML file of them. What the tool
 cannot express is an error, or a note on stderr if the drawn shares stay the same. Without --out the text goes to
-stdout.
+stdout. Of a plan (the .csv file of runs plan), --out is a new folder with a file for each run and index.csv.
 
 \b
 A file for --paths:
@@ -329,6 +329,7 @@ Examples:
   mixwright export runs/demo/mixture.json --to json
   mixwright export mixture.json --to trl --paths paths.yaml --out mixture.yaml
   mixwright export mixture.json --to megatron --path web=/data/web_text_document --path law=/data/law_text_document
+  mixwright export plan.csv --to olmo-core --paths paths.yaml --out configs
 """
 
 IMPORT = """

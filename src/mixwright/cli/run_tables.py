@@ -99,7 +99,10 @@ _Mixtures = Annotated[
 _From = Annotated[Path | None, typer.Option("--from", help="A table of runs that are done: plan the next batch.")]
 _Seed = Annotated[int, typer.Option("--seed", help="Of the candidates.")]
 _Plan = Annotated[Path, typer.Argument(metavar="PLAN", help="The .csv file that runs plan wrote.")]
-_Measured = Annotated[Path, typer.Argument(metavar="METRICS", help="A .csv or .parquet file with a row per run.")]
+_Measured = Annotated[
+    Path,
+    typer.Argument(metavar="METRICS", help="A file with a row per run, or a tracker's export."),
+]
 _Table = Annotated[Path, typer.Option("--out", help="The table: a .csv file; one that exists is written over.")]
 _Step = Annotated[str, typer.Option("--step", help="Column of the step that the losses are of, if there is one.")]
 _LastStep = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from mixwright.errors import InputError
 from mixwright.files.csv_rows import header, open_csv
 from mixwright.files.kinds import kind_of
 from mixwright.files.listing import the_file
+from mixwright.files.opening import read_text
 from mixwright.files.parquet import open_parquet, without_views
+from mixwright.runs.trackers import of_files, of_objects, recognised
 
 Array = NDArray[np.float64]
 Columns = dict[str, list[Any]]
@@ -24,12 +27,33 @@ EMPTY = ("", "nan", "na", "none", "null")
 
 
 def read_columns(path: Path) -> Columns:
-    """Return {name: values} of a .csv or .parquet file; an empty cell is None, cells of a .csv file are texts."""
-    the_file(path, (".csv", ".parquet"), "give the table itself")
-    columns = _csv(path) if kind_of(path) == ".csv" else _parquet(path)
+    """
+    Return {name: values} of a .csv, .parquet, .json or .jsonl file, or of a folder of a tracker's .csv files.
+
+    An empty cell is None, cells of a .csv file are texts. Exports of trackers have a row per run: `runs.trackers`.
+    """
+    columns = recognised(_read(path))
     if not columns or not next(iter(columns.values())):
         raise InputError(f"{path} should have at least one run, found none; check the file")
     return columns
+
+
+def _read(path: Path) -> Columns:
+    if path.is_dir() and (files := sorted(path.glob("*.csv"))):
+        return of_files({file.stem: _csv(file) for file in files}, f"{path}: ")
+    if path.suffix in (".json", ".jsonl"):
+        return _json(path)
+    the_file(path, (".csv", ".parquet"), "give the table itself")
+    return _csv(path) if kind_of(path) == ".csv" else _parquet(path)
+
+
+def _json(path: Path) -> Columns:
+    text = read_text(path, "a JSON file")
+    try:
+        value = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line]
+    except ValueError as error:
+        raise InputError(f"{path} should be JSON, found something else ({error}); check the file") from None
+    return of_objects(value, f"{path}: ")
 
 
 def _csv(path: Path) -> Columns:

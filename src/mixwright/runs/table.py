@@ -25,6 +25,7 @@ from mixwright.runs.columns import (
     weights_of,
 )
 from mixwright.runs.reading import Chosen, Columns, join, numbers, of_frame, pick, read_columns, texts
+from mixwright.runs.trackers import recognised, settled
 
 Array = NDArray[np.float64]
 OFF = 0.01  # a row of weights may miss 1 by this much (published tables are rounded); then it is normalised, and noted
@@ -167,7 +168,9 @@ class RunTable:
     ) -> RunTable:
         """Return the table in a data frame (pandas, polars) or {column: values}; arguments as in `from_file`."""
         settings = {"key": key, "tokens": tokens, "scale": scale, "repeat_of": repeat_of, "step": step}
-        return cls._of_columns(of_frame(frame), weights, losses, sources, last_step, phase_shares, "", **settings)
+        return cls._of_columns(
+            recognised(of_frame(frame)), weights, losses, sources, last_step, phase_shares, "", **settings
+        )
 
     @classmethod
     def from_array(
@@ -249,6 +252,7 @@ class RunTable:
         names, w = weights_of(columns, weights, where)
         of = pick(columns, losses, "losses", where)
         y = np.stack([numbers(columns[column], column, where) for column in of.values()], axis=1)
+        columns, unsure = settled(columns, list(of.values()), named["step"], where)
         runs = run_names(columns, named["key"], where)
         scales = texts(columns, named["scale"])
         refuse_stale(columns, named["step"], last_step, runs, scales, where)
@@ -266,7 +270,7 @@ class RunTable:
             tuple(name or "" for name in scales) if scales else (),
             tuple(repeats) if repeats else (),
             _shares(phase_shares, w.shape[1] if w.ndim == 3 else 1),
-            (note,) if note else (),
+            tuple(filter(None, (note, unsure))),
         )
         return table._checked(where)
 

@@ -13,6 +13,7 @@ from mixwright.experiment.core.stages import Progress, silent
 from mixwright.experiment.run import drive, load
 from mixwright.experiment.text.source_files import source_documents
 from mixwright.runs.design.collect import fill
+from mixwright.runs.design.launch import planned
 from mixwright.runs.reading import read_columns
 from mixwright.runs.table import RunTable
 
@@ -48,9 +49,7 @@ def train_plan(
         For a plan or a configuration that does not fit; before anything is trained.
     """
     columns = read_columns(plan)
-    table = RunTable.from_frame(
-        {**_without_losses(columns), "loss:": [0.0] * len(next(iter(columns.values())))}, losses=["loss:"]
-    )
+    table = planned(plan)
     groups = _by_seed(table)
     more = _as_planned(config, columns, _arms(table, range(table.n)))
     configs = [comparison_of(config, _arms(table, rows), number, **more) for number, rows in enumerate(groups)]

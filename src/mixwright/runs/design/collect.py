@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mixwright.errors import InputError
 from mixwright.files import atomic_write
 from mixwright.runs.reading import KEYS, Chosen, Columns, join, pick, read_columns
 from mixwright.runs.table import RunTable
+from mixwright.runs.trackers import settled
 
 
 def collect(
@@ -48,6 +50,7 @@ def collect(
     """
     planned, measured = read_columns(Path(plan)), read_columns(Path(metrics))
     named = pick(measured, losses, "losses", f"{metrics}: ")
+    measured, note = settled(measured, list(named.values()), step, f"{metrics}: ")
     key = key or next((name for name in KEYS if name in planned and name in measured), None)
     kept = {name: values for name, values in planned.items() if not name.startswith("loss:") or any(values)}
     part, missing = _finished(kept, measured, key, str(metrics), str(plan))
@@ -60,7 +63,7 @@ def collect(
     except InputError as error:
         raise InputError(f"{metrics}: {error}") from error
     _write(Path(out), columns)
-    return table, missing
+    return (replace(table, notes=(*table.notes, note)) if note else table), missing
 
 
 def fill(plan: Columns, losses: Mapping[str, Mapping[str, float]], out: Path | str) -> RunTable:

@@ -1,0 +1,160 @@
+"""
+Exports of experiment trackers as columns with a row per run: the last value of every metric, and its step.
+
+Recognised by their columns: Weights & Biases' table of runs (`Name`, `State`), its plots (`Step`, `RUN - METRIC`) and
+histories (`_step`); MLflow's `search_runs` as a table (`run_id`, `metrics.NAME`) or as JSON of its REST API; and
+TensorBoard's scalars (wall time, step, value).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mixwright.errors import InputError
+
+Columns = dict[str, list[Any]]
+STATE = "(state)"  # of a run, in the tracker's word
+OF_STEP = " (step)"  # behind the name of a metric: the step that its value is of
+_FINISHED = ("finished", "success")
+_MLFLOW_NAME = "tags.mlflow.runName"
+_SCALARS = {"wall time", "step", "value"}
+_TAGGED = re.compile(r"run-(?P<run>.+)-tag-(?P<tag>.+)")
+
+
+def recognised(columns: Columns) -> Columns:
+    """Return the columns of a tracker's export with one row per run, named in `run`; other columns as they are."""
+    names = list(columns)
+    if {"Name", "State"} <= set(names):
+        return _of_table(columns, columns["Name"], columns["State"], "_step")
+    if "run_id" in columns and any(name.startswith("metrics.") for name in names):
+        return _of_table(columns, _mlflow_names(columns), columns.get("status"), None)
+    if names[:1] == ["Step"] and len(names) > 1 and all(" - " in name for name in names[1:]):
+        return _of_plot(columns)
+    key = next((name for name in ("run", "run_id", "name") if name in columns), None)
+    if "_step" in columns and key is not None and len(set(columns[key])) < len(columns[key]):
+        return _of_history(columns, columns[key], (key, "_step"))
+    return columns
+
+
+def of_objects(value: Any, where: str) -> Columns:
+    """Return the columns of a list of objects, or of what MLflow's REST API answers to a search of runs."""
+    if isinstance(value, Mapping) and isinstance(value.get("runs"), list):
+        value = [_mlflow_run(run) for run in value["runs"]]
+    if not isinstance(value, list) or not all(isinstance(row, Mapping) for row in value):
+        raise InputError(f"{where}there should be a list of runs, each {{name: value}}; found something else")
+    names = dict.fromkeys(name for row in value for name in row)
+    return {str(name): [row.get(name) for row in value] for name in names}
+
+
+def of_files(files: Mapping[str, Columns], where: str) -> Columns:
+    """Return the columns of a folder of exports by file name: TensorBoard's scalars, or a history for each run."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, columns in files.items():
+        lowered = {column.lower().replace("_", " "): values for column, values in columns.items()}
+        tagged = _TAGGED.fullmatch(name)
+        if set(lowered) == _SCALARS and tagged:
+            history = {"_step": lowered["step"], tagged["tag"]: lowered["value"]}
+            run = tagged["run"]
+        elif "_step" in columns:
+            history, run = columns, name
+        else:
+            raise InputError(
+                f"{where}{name}.csv should be a history (with the column _step), or TensorBoard's scalars (named "
+                "run-RUN-tag-TAG.csv, with the columns Wall time, Step and Value); found neither"
+            )
+        found.setdefault(run, {"run": run}).update(_lasts(history, range(len(history["_step"])), ("_step",)))
+    return of_objects(list(found.values()), where)
+
+
+def settled(columns: Columns, losses: Sequence[str], step: str, where: str) -> tuple[Columns, str]:
+    """
+    Return columns in which `step` is the step of the losses, where the tracker says it, and a note where it does not.
+
+    Raises
+    ------
+    InputError
+        For runs that are not finished.
+    """
+    runs = columns.get("run", [])
+    open_ones = [
+        (run, state)
+        for run, state in zip(runs, columns.get(STATE, ()), strict=False)
+        if state is not None and str(state).lower() not in _FINISHED
+    ]
+    if open_ones:
+        named = ", ".join(f"{run!r} ({state})" for run, state in open_ones[:3])
+        raise InputError(
+            f"{where}runs should be finished, found {len(open_ones)} of {len(runs)} that are not: {named}; leave them "
+            "out, or export them again"
+        )
+    of = [name + OF_STEP for name in losses if name + OF_STEP in columns]
+    if of and step not in columns:
+        least = [min(map(_number, at)) for at in zip(*(columns[name] for name in of), strict=True)]
+        return {**columns, step: least}, ""
+    if STATE in columns and step not in columns:
+        return columns, "the export has no steps: that the losses are of the last step is taken from the runs' state"
+    return columns, ""
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _of_table(columns: Columns, names: list[Any], states: list[Any] | None, step: str | None) -> Columns:
+    """Return the columns of a table with a row per run."""
+    out = {"run": names, **{name: values for name, values in columns.items() if name not in ("run", "Name")}}
+    if states is not None:
+        out[STATE] = states
+    if step in columns and "step" not in columns:
+        out["step"] = columns[step]
+    return out
+
+
+def _mlflow_names(columns: Columns) -> list[Any]:
+    """Return the names of MLflow's runs, where each has its own; else their ids."""
+    names = columns.get(_MLFLOW_NAME, [None])
+    return names if None not in names and len(set(names)) == len(names) else columns["run_id"]
+
+
+def _mlflow_run(run: Any) -> dict[str, Any]:
+    """Return a run of MLflow's REST API as one flat object."""
+    info, data = run.get("info", {}), run.get("data", {})
+    out = {"run_id": info.get("run_id"), "status": info.get("status"), _MLFLOW_NAME: info.get("run_name")}
+    out |= {f"params.{one['key']}": one["value"] for one in data.get("params", ())}
+    for one in data.get("metrics", ()):
+        out[f"metrics.{one['key']}"] = one["value"]
+        out[f"metrics.{one['key']}{OF_STEP}"] = one.get("step")
+    return out
+
+
+def _of_plot(columns: Columns) -> Columns:
+    """Return the last values in a plot's columns `RUN - METRIC`; those of its shaded ranges are left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in list(columns)[1:]:
+        run, _, metric = name.partition(" - ")
+        if not metric.endswith(("__MIN", "__MAX")) and metric != "_step":
+            one = {"_step": columns["Step"], metric: columns[name]}
+            found.setdefault(run, {"run": run}).update(_lasts(one, range(len(one["_step"])), ("_step",)))
+    return of_objects(list(found.values()), "")
+
+
+def _of_history(columns: Columns, names: list[Any], skipped: tuple[str, ...]) -> Columns:
+    """Return the last values of each run in a table with a row per run and step."""
+    rows: dict[Any, list[int]] = {}
+    for i, name in enumerate(names):
+        rows.setdefault(name, []).append(i)
+    return of_objects([{"run": name, **_lasts(columns, own, skipped)} for name, own in rows.items()], "")
+
+
+def _lasts(columns: Columns, rows: Sequence[int], skipped: tuple[str, ...]) -> dict[str, Any]:
+    """Return {metric: last value, metric (step): its step} over some rows, in the order of the steps."""
+    ordered = sorted((i for i in rows if columns["_step"][i] is not None), key=lambda i: float(columns["_step"][i]))
+    out: dict[str, Any] = {}
+    for name, values in columns.items():
+        known = [i for i in ordered if values[i] is not None]
+        if name not in skipped and known:
+            out |= {name: values[known[-1]], name + OF_STEP: columns["_step"][known[-1]]}
+    return out
