@@ -94,7 +94,7 @@ def excess_losses(
     return ExcessLosses(rows, gates, _means(rows, source, counts), _means(gates, source, counts))
 
 
-def row_excess(loss: ArrayLike, reference: ArrayLike, clip: str = "token") -> Array:
+def row_excess(loss: ArrayLike, reference: ArrayLike, clip: str = "token", tokens: ArrayLike | None = None) -> Array:
     """
     Return the excess [b] of rows' losses over those of a reference model, from the losses of their tokens.
 
@@ -105,6 +105,8 @@ def row_excess(loss: ArrayLike, reference: ArrayLike, clip: str = "token") -> Ar
     clip
         Where negative differences become 0: in each "token" (then a token that the reference finds easier does not
         pay for one that it finds harder), in the mean of each row ("example"), or nowhere ("none").
+    tokens
+        [b] how many tokens of a row count; the losses of the others are 0 in both. None: all t.
 
     Examples
     --------
@@ -117,7 +119,7 @@ def row_excess(loss: ArrayLike, reference: ArrayLike, clip: str = "token") -> Ar
     if clip == "token":
         # not maximum(): a loss that is not finite stays so
         found = np.where(found < 0, 0.0, found)
-    found = found.mean(1)
+    found = found.mean(1) if tokens is None else found.sum(1) / np.maximum(np.asarray(tokens, np.float64), 1.0)
     return np.where(found < 0, 0.0, found) if clip == "example" else found
 
 

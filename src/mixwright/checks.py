@@ -1,4 +1,4 @@
-"""Checks that several rooms share: names of sources, numbers by name, and JSON files with a schema version."""
+"""Checks that several rooms share: names of sources, numbers by name, contexts, JSON files with a schema version."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any, TypeGuard
 from mixwright.errors import InputError
 
 _INDEX = re.compile(r"index|level_\d+|Unnamed: \d+|__index_level_\d+__")  # what pandas calls an index that it writes
+
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")  # of configurations
 
 
 def unique_names(names: Iterable[str], what: str = "sources") -> tuple[str, ...]:
@@ -182,6 +184,13 @@ def _check_schema(path: Path | str, what: str, found: Any, newest: int) -> None:
             f"{path} was written by a newer version of mixwright: its schema is {found}, this version reads up to "
             f"{newest}; install a newer mixwright"
         )
+
+
+def check_context(config: Any, context: int, title: str = "the model") -> None:
+    """Raise InputError if a model with this configuration cannot read `context` tokens at once."""
+    limit = next((v for name in POSITIONS if isinstance(v := getattr(config, name, None), int)), context)
+    if limit < context:
+        raise InputError(f"{title} reads at most {limit} tokens at once, found a context of {context}; lower it")
 
 
 def _refuse_constant(text: str) -> None:

@@ -27,8 +27,10 @@ REPORTED_BY = {
     "loss": _EVERY,
     "eval_loss": "mixwright train and compare measure it; a Trainer does with an eval_dataset {source: rows}",
     "target_loss": "mixwright train measures it if the configuration has targets",
-    "excess_loss": "mixwright train and compare report it with `reference: MODEL`; of pairs, with specialists",
-    "reference_loss": "mixwright train and compare with `reference`; or give the strategy the numbers as `reference`",
+    "excess_loss": "mixwright train and compare report it with `reference: MODEL`, use_mixture with `reference=`; of "
+    "pairs, with specialists",
+    "reference_loss": "mixwright train and compare with `reference: MODEL`, use_mixture with `reference=` and an "
+    "eval_dataset {source: rows}; or give the strategy the numbers as `reference`",
     "grad_sq_norm": _STATISTICS,
     "grad_variance": _STATISTICS,
     "gram": _STATISTICS,

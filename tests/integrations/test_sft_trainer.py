@@ -5,7 +5,19 @@ import pytest
 
 trl = pytest.importorskip("trl", reason="trl is not installed")
 
-from trainers import CONTEXT, NAMES, VOCABULARY, Everything, Steps, by_hand, model, torch, transformers  # noqa: E402
+from trainers import (  # noqa: E402
+    CONTEXT,
+    NAMES,
+    VOCABULARY,
+    Everything,
+    Steps,
+    by_hand,
+    excess_by_hand,
+    model,
+    reference_model,
+    torch,
+    transformers,
+)
 from weighted_on_a_rank import Gradients, weighted_gradient  # noqa: E402
 
 from mixwright import AMAR, DoReMi, InputError  # noqa: E402
@@ -92,6 +104,25 @@ def test_excess_losses_move_weights_that_act_on_the_loss(tmp_path, strategy, sam
     weights = callback.mixture.weights_for(3)
     assert weights[0] > weights[1] > weights[2]
     expected = weighted_gradient(trainer, found.batches[3], weights, uniform)
+    assert float((found.found[3] - expected).norm() / expected.norm()) < 1e-5
+
+
+@pytest.mark.parametrize(("strategy", "clip"), [(AMAR(0.5), "example"), (DoReMi(), "token")], ids=str)
+def test_excess_over_a_reference_weights_the_loss(tmp_path, strategy, clip):
+    trainer, path = sft(tmp_path, max_grad_norm=0.0), reference_model(tmp_path / "reference")
+    tokenizer().save_pretrained(path)
+    ready = {name: trainer.train_dataset.select(range(9 * i, 9 * i + 9)) for i, name in enumerate(NAMES)}
+    options = {"sampling": "uniform", "reference": path, "observe_every": 1, "lag": 1, "collate": "trainer"}
+    callback = use_mixture(trainer, ready, strategy, **options)
+    found = Gradients(callback)
+    trainer.add_callback(found)
+    trainer.train()
+    other = transformers.AutoModelForCausalLM.from_pretrained(path).eval()
+    expected = excess_by_hand(trainer.model.eval(), other, found.batches[3], clip)
+    np.testing.assert_allclose(callback.observation.excess_loss, expected, rtol=1e-5, atol=1e-6)
+    weights = callback.mixture.weights_for(3)
+    assert np.ptp(weights) > 0.01
+    expected = weighted_gradient(trainer, found.batches[3], weights, np.full(3, 1 / 3))
     assert float((found.found[3] - expected).norm() / expected.norm()) < 1e-5
 
 

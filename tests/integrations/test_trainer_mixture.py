@@ -335,7 +335,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", ["GPT2", "GPTNeoX"])
 def test_losses_need_no_second_cross_entropy(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(trainer_mixture, "row_nats", None)
+    monkeypatch.setattr(trainer_mixture, "token_nats", None)
     _, callback, steps = run(tmp_path / "kept", Everything(), made=model(kind), accumulate=2)
     monkeypatch.undo()
     monkeypatch.setattr(trainer_mixture, "kept_nats", lambda *_: None)

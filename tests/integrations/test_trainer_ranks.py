@@ -9,15 +9,16 @@ import pytest
 torch = pytest.importorskip("torch", reason="the Trainer needs torch")
 
 from trainer_on_a_rank import SETTINGS, told  # noqa: E402
-from trainers import decisions, run  # noqa: E402
+from trainers import decisions, reference_model, run  # noqa: E402
 
-from mixwright import PiKE  # noqa: E402
+from mixwright import DoReMi, PiKE  # noqa: E402
 from two_ranks import run_two_ranks  # noqa: E402
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
 def test_two_ranks(tmp_path):
+    path = reference_model(tmp_path / "reference")
     run_two_ranks(Path(__file__).with_name("trainer_on_a_rank.py"), tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first["whole"]["weights"] == second["whole"]["weights"]
@@ -45,3 +46,8 @@ def test_two_ranks(tmp_path):
             atol=1e-3,
             err_msg=name,
         )
+    assert first["over"]["observation"] == second["over"]["observation"]
+    _, *alone = run(tmp_path / "alone", DoReMi(), accumulate=2, reference=path, **SETTINGS)
+    excess = alone[0].observation.excess_loss
+    np.testing.assert_allclose(np.array(first["over"]["observation"]["excess_loss"], float), excess, rtol=1e-3)
+    assert len(list((tmp_path / "over" / "reference_losses").iterdir())) == 2  # each rank keeps those of its own rows

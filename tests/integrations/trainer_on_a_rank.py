@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from trainers import run
 
-from mixwright import GroupDRO, PiKE
+from mixwright import DoReMi, GroupDRO, PiKE
 from mixwright.steering.control import read_record
 from mixwright.steering.orders import Order, write_orders
 from orders_by_hand import Orders
@@ -45,7 +45,8 @@ def main(rank, folder):
     whole = told(*run(folder / "whole", PiKE(), arguments=arguments, log=folder / "log.jsonl", **SETTINGS)[1:])
     checkpoint = folder / "whole" / "checkpoint-3"  # between the two steps that are sampled
     after = told(*run(folder / "after", PiKE(), checkpoint, arguments=arguments, **SETTINGS)[1:])
-    found = {"whole": whole, "after": after, **steered(rank, folder, arguments)}
+    over = told(*run(folder / "over", DoReMi(), arguments=arguments, reference=folder / "reference", **SETTINGS)[1:])
+    found = {"whole": whole, "after": after, "over": over, **steered(rank, folder, arguments)}
     (folder / f"{rank}.json").write_text(json.dumps(found))
     leave()
 

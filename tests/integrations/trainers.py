@@ -167,3 +167,36 @@ def _row_means(net, inputs):
         means.append(torch.nn.functional.cross_entropy(row[: length - 1], ids[1:length]))
         lengths.append(length - 1)
     return torch.stack(means), lengths
+
+
+def reference_model(folder, **changes):
+    """Return the folder of a reference that is not the model in training."""
+    torch.manual_seed(1)
+    config = transformers.GPT2Config(**{**model().config.to_dict(), **changes})
+    net = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(3)  # far enough from the start that losses differ by source
+    net.save_pretrained(folder)
+    return folder
+
+
+def losses_of(net, row):
+    """Return the losses of a row's tokens, one by one."""
+    ids = row["input_ids"][row["attention_mask"] > 0]
+    with torch.no_grad():
+        logs = net(input_ids=torch.from_numpy(ids[None])).logits[0].double().log_softmax(-1)
+    return [-float(logs[at, token]) for at, token in enumerate(ids[1:])]
+
+
+def excess_by_hand(net, other, batches, clip):
+    sums, tokens = np.zeros(len(NAMES)), np.zeros(len(NAMES))
+    for batch in batches:
+        for i, source in enumerate(batch.source.tolist()):
+            row = {name: batch.inputs[name][i].numpy() for name in ("input_ids", "attention_mask")}
+            above = [a - b for a, b in zip(losses_of(net, row), losses_of(other, row), strict=True)]
+            if clip == "token":
+                above = [max(each, 0.0) for each in above]
+            sums[source] += max(sum(above), 0.0) if clip == "example" else sum(above)
+            tokens[source] += len(above)
+    return sums / tokens

@@ -83,8 +83,8 @@ def _of_logits(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
 
 def fused_nats(outputs: Any) -> Tensor | None:
-    """Return float64 [b], the nats of each row's tokens, of a fused answer, with their graph; None: it is another."""
+    """Return float64 [b, t], the nats of each row's tokens, with their graph; None: the answer is not fused."""
     logs = getattr(outputs, "log_probs", None)
     if not isinstance(logs, Tensor):
         return None
-    return -logs.to(precise(logs.device)).reshape(len(logs), -1).sum(1)
+    return -logs.to(precise(logs.device)).reshape(len(logs), -1)

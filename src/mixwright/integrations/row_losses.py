@@ -48,9 +48,9 @@ def count_tokens(targets: Tensor) -> Tensor:
     return targets.reshape(len(targets), -1).ne(IGNORED).sum(1)
 
 
-def row_nats(logits: Tensor, targets: Tensor) -> Tensor:
+def token_nats(logits: Tensor, targets: Tensor) -> Tensor:
     """
-    Return float64 [b], the sum over each row's tokens of their cross entropy, with its graph where gradients are on.
+    Return float64 [b, t], the cross entropy of each row's tokens, with its graph where gradients are on; 0: ignored.
 
     Parameters
     ----------
@@ -74,13 +74,18 @@ def row_nats(logits: Tensor, targets: Tensor) -> Tensor:
         nats[at] = torch.nn.functional.cross_entropy(
             logits[at].to(wide), flat[at], ignore_index=IGNORED, reduction="none"
         )
-    return nats.view(b, -1).to(precise(nats.device)).sum(1)
+    return nats.view(b, -1).to(precise(nats.device))
+
+
+def row_nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return float64 [b], the sum over each row's tokens of `token_nats`."""
+    return token_nats(logits, targets).sum(1)
 
 
 @torch.no_grad()
 def kept_nats(loss: Tensor, targets: Tensor) -> Tensor | None:
     """
-    Return what `row_nats` does, read from what a loss keeps for its backward pass; None if it keeps something else.
+    Return what `token_nats` does, read from what a loss keeps for its backward pass; None if it keeps something else.
 
     Parameters
     ----------
@@ -104,7 +109,7 @@ def kept_nats(loss: Tensor, targets: Tensor) -> Tensor | None:
         return None
     found = logs.gather(1, flat.clamp(min=0)[:, None])[:, 0]
     nats = -torch.where(flat == IGNORED, 0, found)
-    return nats.view(len(targets), -1).to(precise(nats.device)).sum(1)
+    return nats.view(len(targets), -1).to(precise(nats.device))
 
 
 def by_source(values: Tensor, source: Tensor, k: int) -> Tensor:

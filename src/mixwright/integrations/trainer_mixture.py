@@ -18,7 +18,8 @@ from mixwright.errors import InputError
 from mixwright.integrations.fused_head import Heard, fused_nats
 from mixwright.integrations.gradient_checks import finite_gradients
 from mixwright.integrations.loss_weights import check_loss, loss_factor, shifts_labels, weighted_loss
-from mixwright.integrations.row_losses import by_source, count_tokens, kept_nats, precise, row_nats, targets_of
+from mixwright.integrations.reference import TrainerReference
+from mixwright.integrations.row_losses import by_source, count_tokens, kept_nats, precise, targets_of, token_nats
 from mixwright.integrations.watched import WatchedCallback
 from mixwright.stream.batches import Batch
 from mixwright.stream.loader import MixtureLoader
@@ -35,20 +36,26 @@ def token_means(window: Window) -> dict[str, Array]:
     return {"counts": window["rows"], "loss": np.where(window["bad"] > 0, np.nan, window.mean("nats", "tokens"))}
 
 
+def excess_token_means(window: Window) -> dict[str, Array]:
+    """Return the fields of `token_means`, with the mean excess over a reference, from sums that have "excess" too."""
+    excess = np.where(window["bad"] > 0, np.nan, window.mean("excess", "tokens"))
+    return {**token_means(window), "excess_loss": excess}
+
+
 def token_sums(step: Array, trained: bool) -> Array:
     """
-    Return what a step adds to the sums of `TOKENS`, [4, k].
+    Return what a step adds to the sums of `TOKENS`, [4, k], and what else it summed.
 
     Parameters
     ----------
     step
-        [3, k] nats, tokens and rows, of all ranks.
+        [3 or more, k] nats, tokens and rows, of all ranks, and excess over a reference, if there is one.
     trained
         Whether the model learned from it; of a step that was left out only the sources that caused it are counted.
     """
     bad = ~np.isfinite(step[0])
-    learned = np.where(bad, 0, step[:2]) if trained else np.zeros_like(step[:2])
-    return np.array([*learned, step[2] if trained else np.where(bad, step[2], 0), bad])
+    learned = np.where(bad, 0, step) if trained else np.zeros_like(step)
+    return np.array([*learned[:2], step[2] if trained else np.where(bad, step[2], 0), bad, *learned[3:]])
 
 
 class TrainerMixture(WatchedCallback):
@@ -63,6 +70,8 @@ class TrainerMixture(WatchedCallback):
         Those of the current optimiser step, one per micro-batch.
     observation
         The last one that the Mixture got; None before the first.
+    reference
+        The reference model that losses are compared with; None without one.
     """
 
     made_by = "a training with use_mixture"
@@ -76,8 +85,10 @@ class TrainerMixture(WatchedCallback):
         fused: bool = False,  # whether the model's head may be fused with its loss
         row_weights: RowWeights | None = None,
         steered_in: Path | None = None,
+        reference: TrainerReference | None = None,
     ) -> None:
         super().__init__(trainer, loader, watcher, row_weights, steered_in)
+        self.reference = reference
         if trainer is None:
             return
         self._non_finite, self._fused = non_finite, fused
@@ -148,9 +159,11 @@ class TrainerMixture(WatchedCallback):
         if check:
             found = loss if rows.plain is None else rows.plain
             check_loss(float(found), factor * float(rows.nats.sum()), self._needs_mean)
-        counted = tokens.to(rows.nats)
-        numbers = torch.stack([rows.nats, counted, (counted > 0).to(rows.nats)])
-        self.count(by_source(numbers, batch.source, self.mixture.k))
+        nats, counted = rows.nats.sum(1), tokens.to(rows.nats)
+        numbers = [nats, counted, (counted > 0).to(nats)]
+        if self.reference is not None and "excess" in self.watcher.since.names:
+            numbers.append(self.reference.excess(inputs, targets, rows.nats, tokens))
+        self.count(by_source(torch.stack(numbers), batch.source, self.mixture.k))
         return loss
 
     @property
@@ -196,6 +209,33 @@ class TrainerMixture(WatchedCallback):
         elif steep:
             self.not_finite("the losses are finite, but the gradient is not", self._non_finite)
 
+    def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Put the reference's losses on disk, too."""
+        if self.reference is not None:
+            self.reference.flush()
+
+    def check_saved(self, saved: Mapping[str, Any]) -> None:
+        """Raise InputError if a checkpoint is of another training, or of one with another reference."""
+        super().check_saved(saved)
+        if saved.get("reference") != self._compared:
+            raise InputError(
+                f"reference and its clip should be the checkpoint's ({saved.get('reference')}), found "
+                f"{self._compared}; use the same"
+            )
+
+    @property
+    def _compared(self) -> list[str] | None:
+        """Return what names the reference in a checkpoint."""
+        given = self.reference and self.reference.reference
+        return [given.fingerprint, given.clip] if given else None
+
+    def state(self) -> dict[str, Any]:
+        """Return what `trainer_state.json` keeps: JSON-able."""
+        saved = super().state()
+        if self.loader is not None and self.reference is not None:
+            saved["attributes"]["reference"] = self._compared
+        return saved
+
     def _to_log(self) -> dict[str, float]:
         """Return numbers for the trackers: of the steps since the last line, and of the last observation."""
         logged, seen = self.watcher.logged, self.observation
@@ -213,10 +253,10 @@ class TrainerMixture(WatchedCallback):
 
 @dataclass
 class _Rows:
-    """Of the micro-batch at work: what it should predict, and the losses of its rows."""
+    """Of the micro-batch at work: what it should predict, and the losses of its rows' tokens."""
 
     targets: Any = None
-    nats: Tensor | None = None
+    nats: Tensor | None = None  # [b, t], of their tokens
     plain: Tensor | None = None  # the Trainer's own loss, where it is replaced by a weighted one
     wanted: bool = False
     sampled: bool = False
@@ -230,7 +270,7 @@ class _Rows:
             return loss
         nats = _nats(outputs, self.targets)
         self.nats, self.plain = nats.detach(), loss.detach()
-        return weighted_loss(loss, nats, self.factors)
+        return weighted_loss(loss, nats.sum(1), self.factors)
 
 
 def _items(more: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
@@ -238,11 +278,11 @@ def _items(more: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
 
 
 def _nats(outputs: Any, targets: Tensor, loss: Tensor | None = None) -> Tensor:
-    """Return [b], the nats of each row, in the cheapest way that there is; a loss has kept them without their graph."""
+    """Return [b, t], the nats of tokens, in the cheapest way that there is; a loss kept them without graph."""
     found = fused_nats(outputs)
     if found is None and loss is not None:
         found = kept_nats(loss, targets)
-    return row_nats(_logits(outputs), targets) if found is None else found
+    return token_nats(_logits(outputs), targets) if found is None else found
 
 
 def _logits(outputs: Any) -> Tensor:

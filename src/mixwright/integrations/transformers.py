@@ -12,7 +12,8 @@ from mixwright.checks import whole_number
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.integrations.loss_weights import check_normaliser
-from mixwright.integrations.trainer_mixture import TOKENS, TrainerMixture, token_means
+from mixwright.integrations.reference import TrainerReference, trainer_reference
+from mixwright.integrations.trainer_mixture import TOKENS, TrainerMixture, excess_token_means, token_means
 from mixwright.integrations.watched import control_folder
 from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile
@@ -34,6 +35,7 @@ def use_mixture(
     weights: Any,
     *,
     sampling: Any = None,
+    reference: Any = None,
     prior: str | Sequence[float] = "uniform",
     lag: int | None = None,
     constraints: Constraints | None = None,
@@ -76,6 +78,11 @@ def use_mixture(
         What rows are drawn by, while the weights act on the loss: {source: share}, [k], "uniform", "natural" or
         "prior". Each row's part of the Trainer's loss then counts weight / share (`RowWeights`). None: rows are drawn
         by the weights (by the prior where a strategy acts on the loss alone).
+    reference
+        For a strategy that reads excess_loss or reference_loss (DoReMi, LossRatio, AMAR, ...): the folder of a causal
+        language model with this training's tokenizer, or a `mixwright.training.Reference`, which says where excess is
+        clipped (by default as the strategy asks). It is asked once for each row; its losses are kept by the row's
+        content in reference_losses of the Trainer's output folder.
     prior, lag, constraints, log
         Of the Mixture. lag None: 8 steps, or more if workers read further ahead. The log is written by rank 0.
     observe_every
@@ -140,8 +147,8 @@ def use_mixture(
     every = whole_number(observe_every, "observe_every", 1)
     taken = _statistics(mixture, statistics, whole_number(statistics_steps, "statistics_steps", 1), every)
     rows = trainer._train_batch_size * args.gradient_accumulation_steps * args.world_size
-    held = _held_out(trainer, mixture)
-    watcher = Watcher(mixture, every, rows, TOKENS, token_means, measures=measures, statistics=taken, held_out=held)
+    over = trainer_reference(trainer, reference, mixture.strategy, context, _is_sft(trainer))
+    watcher = _watcher(mixture, every, rows, measures, taken, _held_out(trainer, mixture), over)
     _check_watching(trainer, watcher, non_finite, "sampling" if drawn is None else "loss")
     options: dict[str, Any] = {"seed": args.seed if args.data_seed is None else args.data_seed}
     options |= {"co_locate": _together(trainer, taken), **(plan or {})}
@@ -159,7 +166,28 @@ def use_mixture(
     if inputs is None:
         inputs = _as_they_are if collate is not None else _masked if _is_sft(trainer) else None
     fused, steered_in = _is_sft(trainer), control_folder(control, trainer)
-    return attach(trainer, TrainerMixture(trainer, loader, watcher, non_finite, fused, row_weights, steered_in), inputs)
+    callback = TrainerMixture(trainer, loader, watcher, non_finite, fused, row_weights, steered_in, over)
+    return attach(trainer, callback, inputs)
+
+
+def _watcher(
+    mixture: Mixture,
+    every: int,
+    rows: int,
+    measures: Mapping[str, Measure] | None,
+    statistics: SampledStatistics | None,
+    held_out: bool,
+    reference: TrainerReference | None,
+) -> Watcher:
+    """Return what adds up the steps of a Trainer; with a reference, excess losses too, if the strategy needs them."""
+    more = dict(measures or {})
+    if reference is not None and held_out:
+        more.setdefault("reference_loss", lambda model: reference.held_out(mixture.sources))
+    names: Sequence[str] = TOKENS
+    fields = token_means
+    if reference is not None and "excess_loss" in mixture.strategy.needs:
+        names, fields = (*TOKENS, "excess"), excess_token_means
+    return Watcher(mixture, every, rows, names, fields, measures=more, statistics=statistics, held_out=held_out)
 
 
 def _open(sources: Any, context: int | None) -> Sources:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mixwright.checks import POSITIONS, check_context
 from mixwright.errors import InputError, missing_extra
 from mixwright.text.tokenizer import Tokenizer
 
@@ -24,7 +25,6 @@ try:
 except ImportError:
     raise missing_extra("transformers", "lm") from None
 
-_POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")
 _FROM_TOKENIZER = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -60,13 +60,6 @@ def build_model(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int, see
 def default_device() -> torch.device:
     """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def check_context(config: Any, context: int, title: str = "the model") -> None:
-    """Raise InputError if a model with this configuration cannot read `context` tokens at once."""
-    limit = next((v for name in _POSITIONS if isinstance(v := getattr(config, name, None), int)), context)
-    if limit < context:
-        raise InputError(f"{title} reads at most {limit} tokens at once, found a context of {context}; lower it")
 
 
 def _check_vocabulary(found: int, tokenizer: Tokenizer, title: str) -> None:
@@ -159,7 +152,7 @@ def _shape(known: set[str], given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _positions(known: set[str], given: Mapping[str, Any], context: int) -> dict[str, int]:
     """Return the architecture's name for the longest context with its value, unless it was given."""
-    names = [name for name in _POSITIONS if name in known]
+    names = [name for name in POSITIONS if name in known]
     return {} if not names or any(name in given for name in names) else {names[0]: context}
 
 

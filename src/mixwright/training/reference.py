@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,48 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.batch_losses import TOKEN_CLIPS
+from mixwright.checks import check_context
 from mixwright.errors import InputError
-from mixwright.files import file_fingerprint, fingerprint
+from mixwright.files import fingerprint
 from mixwright.text.tokenizer import Tokenizer, load_tokenizer
 from mixwright.text.tokens import TokenStore
 from mixwright.training.batches import TokenBatch
-from mixwright.training.model import build_model, check_context, no_bars, torch, training_flops, transformers
+from mixwright.training.model import build_model, no_bars, torch, training_flops, transformers
+from mixwright.watching.kept_losses import KEY, KeptLosses
+from mixwright.watching.reference import Reference
 
 Array = NDArray[np.float32]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "mixwright_tokenizer.json")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """
-    A reference model, over whose losses the excess of a training is measured.
-
-    Parameters
-    ----------
-    path
-        Folder of the model, in transformers' format.
-    clip
-        Where a negative excess becomes 0: per "token" (DoReMi), per "example" (a row's mean), or nowhere ("none").
-
-    Raises
-    ------
-    InputError
-        If `clip` is none of the three.
-    """
-
-    path: Path
-    clip: str = "token"
-
-    def __post_init__(self) -> None:
-        """Check the clip."""
-        if self.clip not in TOKEN_CLIPS:
-            raise InputError(f"clip should be {' or '.join(map(repr, TOKEN_CLIPS))}, found {self.clip!r}")
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Name the model's files."""
-        return file_fingerprint(self.path)
 
 
 def check_reference(folder: Path | str, tokenizer: Tokenizer, context: int, spec: Mapping[str, Any]) -> None:
@@ -146,7 +114,7 @@ class ReferenceLosses:
         self._kept = []
         for store in stores.values():
             made_of = [reference.fingerprint, store.fingerprint, context, low]
-            self._kept.append(_KeptRows(folder / f"{fingerprint(made_of)}-rank{rank}.bin", context))
+            self._kept.append(KeptLosses(folder / f"{fingerprint(made_of)}-rank{rank}.losses"))
 
     @cached_property
     def _model(self) -> Any:
@@ -157,7 +125,7 @@ class ReferenceLosses:
     @property
     def tokens(self) -> int:
         """Return how many tokens went through the reference on this rank: those of all rows that are kept."""
-        return sum(len(kept) for kept in self._kept) * self._context
+        return sum(kept.tokens for kept in self._kept)
 
     def flops(self, tokens: int) -> float:
         """Return the operations of the reference's forward pass over `tokens` tokens: a third of a training's."""
@@ -165,16 +133,17 @@ class ReferenceLosses:
 
     def of(self, batch: TokenBatch) -> Array:
         """Return float32 [b, context]: the losses, nats, of the tokens that follow each position of the rows."""
-        sources = np.unique(batch.source).tolist()
-        known = all(self._kept[i].has(batch.row[batch.source == i]) for i in sources)
+        keys = [int(row).to_bytes(KEY, "little") for row in batch.row]
+        places = {i: np.flatnonzero(batch.source == i) for i in np.unique(batch.source).tolist()}
+        known = all(self._kept[i].has([keys[at] for at in here]) for i, here in places.items())
         # the whole micro-batch, also where some rows are known: a resumed training computes the same numbers
         losses = None if known else self._computed(batch)
         found = np.empty((len(batch.row), self._context), np.float32)
-        for i in sources:
-            here = batch.source == i
+        for i, here in places.items():
+            own = [keys[at] for at in here]
             if losses is not None:
-                self._kept[i].add(batch.row[here], losses[here])
-            found[here] = self._kept[i].read(batch.row[here])
+                self._kept[i].add(own, losses[here])
+            found[here] = self._kept[i].read(own)
         return found
 
     def flush(self) -> None:
@@ -200,49 +169,3 @@ class ReferenceLosses:
                 f"{batch.row[bad[0]]} of {self._names[batch.source[bad[0]]]}; choose another reference"
             )
         return found
-
-
-class _KeptRows:
-    """Losses [width] of rows by their number, appended to a file in the order in which they were computed."""
-
-    def __init__(self, path: Path, width: int) -> None:
-        self._path, self._record = path, np.dtype([("row", "<i8"), ("loss", "<f4", (width,))])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.stat().st_size // self._record.itemsize if path.exists() else 0
-        self._file = open(path, "r+b" if path.exists() else "w+b", buffering=0)  # noqa: SIM115 - as long as the training
-        self._file.truncate(whole * self._record.itemsize)  # a last row may be cut off
-        self._place: dict[int, int] = {}
-        if whole:
-            rows = np.memmap(path, self._record, "r", shape=(whole,))["row"]
-            self._place = {row: place for place, row in enumerate(rows.tolist())}
-
-    def __len__(self) -> int:
-        return len(self._place)
-
-    def has(self, rows: NDArray[np.integer[Any]]) -> bool:
-        """Say whether all of these rows are kept."""
-        return all(int(row) in self._place for row in rows)
-
-    def add(self, rows: NDArray[np.integer[Any]], losses: Array) -> None:
-        """Keep the losses [m, width] of those of the rows [m] that are not kept yet."""
-        new = {int(row): i for i, row in reversed(list(enumerate(rows))) if int(row) not in self._place}
-        records = np.empty(len(new), self._record)
-        records["row"], records["loss"] = list(new), losses[list(new.values())]
-        self._file.seek(len(self._place) * self._record.itemsize)
-        self._file.write(records.tobytes())
-        self._place |= {row: len(self._place) + i for i, row in enumerate(new)}
-
-    def read(self, rows: NDArray[np.integer[Any]]) -> Array:
-        """Return the losses [m, width] of rows that are kept."""
-        size = self._record.itemsize
-        data = bytearray()
-        for row in rows:
-            self._file.seek(self._place[int(row)] * size)
-            data += self._file.read(size)
-        return np.frombuffer(data, self._record)["loss"]
-
-    def flush(self) -> None:
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()

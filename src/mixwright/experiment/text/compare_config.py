@@ -11,8 +11,9 @@ from mixwright.experiment.core.arms import MEASURED
 from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
 from mixwright.experiment.core.config_parts import Count, Lag, ObserveEvery, Positive, StatisticsSteps
 from mixwright.experiment.text.config import FinalConfig, ProxyConfig, SearchConfig, TargetConfig
-from mixwright.experiment.text.reference import REPORTED, ReferenceConfig
+from mixwright.experiment.text.reference import ReferenceConfig
 from mixwright.strategies import from_config
+from mixwright.watching.reference import REPORTED
 
 
 class CompareFinalConfig(FinalConfig):

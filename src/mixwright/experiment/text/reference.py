@@ -11,17 +11,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mixwright.experiment.core.config_parts import Count, FilePath, Part
-from mixwright.strategy import Strategy
+from mixwright.watching.reference import Reference
 
 if TYPE_CHECKING:
     from mixwright.experiment.core.stages import Progress
     from mixwright.experiment.text.evaluation import HeldOut
     from mixwright.text import Tokenizer, TokenStore
     from mixwright.training.ranks import Ranks
-    from mixwright.training.reference import Reference
     from mixwright.training.settings import TrainingSettings
-
-REPORTED = frozenset({"excess_loss", "reference_loss"})  # fields of an observation that a reference makes possible
 
 
 class ReferenceConfig(Part):
@@ -52,12 +49,6 @@ class ReferenceConfig(Part):
         if self.tokens is not None and self.train is None:
             raise ValueError("tokens belongs to train: prior; remove it")
         return self
-
-
-def reads_reference(strategy: Strategy[Any]) -> bool:
-    """Say whether a strategy reads what takes a reference model."""
-    # not `uses`: a Guard would watch excess losses if there are any
-    return bool(strategy.needs & REPORTED)
 
 
 @dataclass(frozen=True)
@@ -98,7 +89,6 @@ def make_reference(
     `clip` is what the strategy asks for; the configuration comes first.
     """
     from mixwright.training.language_model import train
-    from mixwright.training.reference import Reference
 
     clip = config.clip or clip
     if config.path is not None:

@@ -29,13 +29,7 @@ from mixwright.experiment.text.inputs import (
     tokenize_sources,
 )
 from mixwright.experiment.text.overlaps.contamination import Contamination
-from mixwright.experiment.text.reference import (
-    REPORTED,
-    MadeReference,
-    make_reference,
-    reads_reference,
-    reference_measure,
-)
+from mixwright.experiment.text.reference import MadeReference, make_reference, reference_measure
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.experiment.text.train_config import TrainConfig
 from mixwright.files import fingerprint
@@ -49,7 +43,8 @@ from mixwright.text import TokenStore, load_tokenizer
 from mixwright.training.language_model import DivergedError, TrainingResult, train
 from mixwright.training.model import build_model
 from mixwright.training.ranks import Ranks, started_ranks
-from mixwright.training.reference import Reference, check_reference
+from mixwright.training.reference import check_reference
+from mixwright.watching.reference import REPORTED, Reference, reads_reference
 from mixwright.watching.row_weights import RowWeights, sampling_shares
 
 
