@@ -13,6 +13,7 @@ SOURCE = Path(mixwright.__file__).parent
 FLOORS = [  # from the ground up; rooms on one floor do not know each other
     {"errors", "version"},
     {"files", "checks", "lazy", "simplex", "observation"},
+    {"source_change"},
     {"constraints", "mixture_file", "strategy", "batch_losses", "text"},
     {"strategies", "search", "gradients", "stream"},
     {"steering"},

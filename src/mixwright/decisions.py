@@ -65,7 +65,8 @@ def read_decisions(records: Records) -> DecisionLog:
     Parameters
     ----------
     records
-        The path of `decisions.jsonl`, the folder of a run that has one, or the lines as mappings.
+        The path of `decisions.jsonl`, the folder of a run that has one, or the lines as mappings. If the sources of the
+        run changed, the decisions since then are read.
 
     Raises
     ------
@@ -82,7 +83,11 @@ def read_decisions(records: Records) -> DecisionLog:
             f"{path or 'the log'} should have at least one decision, found none; has the run observed yet?"
         )
     decisions = [_decision(line, f"{path or 'the log'}, line {i + 1}") for i, line in enumerate(lines)]
-    _check_order(decisions, str(path or "the log"))
+    # where the sources changed, the former ones' numbers are of something else
+    changes = [i for i, (*_, about) in enumerate(decisions) if "sources" in about and lines[i].get("decision")]
+    first = changes[-1] if changes else 0
+    decisions = decisions[first:]
+    _check_order(decisions, str(path or "the log"), first)
     about, k = decisions[0][3], len(decisions[0][1])
     sources = about.get("sources") or [f"source_{i}" for i in range(k)]
     prior = about.get("prior")
@@ -200,14 +205,14 @@ def _decision(line: Any, where: str) -> tuple[Observation, Array, int, Mapping[s
     return obs, weights, begins, run
 
 
-def _check_order(decisions: Sequence[tuple[Observation, Array, int, Any]], where: str) -> None:
+def _check_order(decisions: Sequence[tuple[Observation, Array, int, Any]], where: str, first: int) -> None:
     k = len(decisions[0][1])
     for i in range(1, len(decisions)):
-        before, now = decisions[i - 1], decisions[i]
+        before, now, line = decisions[i - 1], decisions[i], f"{where}, line {first + i + 1}"
         if len(now[1]) != k:
-            raise InputError(f"{where}, line {i + 1}: should have {k} sources as the first line, found {len(now[1])}")
+            raise InputError(f"{line}: should have {k} sources as the first line, found {len(now[1])}")
         if now[0].step <= before[0].step:
             raise InputError(
-                f"{where}, line {i + 1}: should be of a step after {before[0].step}, found {now[0].step}; the file "
+                f"{line}: should be of a step after {before[0].step}, found {now[0].step}; the file "
                 "holds more than one run, or lines out of order"
             )

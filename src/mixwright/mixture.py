@@ -19,11 +19,12 @@ from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write, explain_write_error
 from mixwright.observation import Observation
 from mixwright.simplex import entropy, normalise
+from mixwright.source_change import SourceChange
 from mixwright.steering.hand import Hand
 from mixwright.steering.hands import Hands
 from mixwright.steering.reigns import Reigns
 from mixwright.strategies.registry import from_config
-from mixwright.strategy import Strategy, check_fed, require_strategy, state_from_json, state_to_json
+from mixwright.strategy import Strategy, carried, check_fed, require_strategy, state_from_json, state_to_json
 
 if TYPE_CHECKING:
     from mixwright.stream.plan.ledger import Ledger
@@ -91,6 +92,7 @@ class Mixture:
         self._state = strategy.init(self.prior.copy())
         self._timeline: list[tuple[int, Array]] = [(0, self._allowed(self._given()))]
         self._asked, self._last, self._decisions, self._own_log = -1, -1, 0, False
+        self._introduced = False  # whether the log has the sources
 
     @property
     def k(self) -> int:
@@ -230,7 +232,7 @@ class Mixture:
         except BaseException:
             self._state = before
             raise
-        self._last, self._decisions = observation.step, self._decisions + 1
+        self._last, self._decisions, self._introduced = observation.step, self._decisions + 1, True
         # without what is set by hand: that may still change before the step comes
         self._timeline.append((begins, allowed))
         while len(self._timeline) > 1 and self._timeline[1][0] <= self._last:
@@ -238,6 +240,59 @@ class Mixture:
         if alarm := self.strategy.remarks(self._state).get("alarm"):
             warnings.warn(f"after step {observation.step}: {alarm}", AlarmWarning, stacklevel=2)
         return weights.copy()
+
+    def with_sources(self, change: SourceChange, sources: Iterable[str] | Mapping[str, int] | None = None) -> Mixture:
+        """
+        Return a mixture of other sources that goes on where this one is; this one stays as it is.
+
+        Weights, those that are decided but not yet in force too, go over as `SourceChange` says, and so do the prior,
+        and what is set by hand. The strategy's state goes over if it can; else it begins again from those weights.
+
+        Parameters
+        ----------
+        change
+            From the sources of this mixture.
+        sources
+            The new sources, with their rows if a constraint counts epochs; None: their names.
+
+        Raises
+        ------
+        InputError
+            The strategy or the constraints do not fit the new sources, or no source that stays has a weight.
+
+        Warns
+        -----
+        AlarmWarning
+            If the strategy begins again.
+        """
+        if change.before != self.sources:
+            raise InputError(f"the change should be one of {list(self.sources)}, found {list(change.before)}")
+        own, prior = self._reigns.own.for_sources(change), change.weights(self.prior)
+        named = change.names if sources is None else sources
+        try:
+            new = Mixture(named, own, self.lag, prior, self.log, self.hands.constraints)
+        except InputError as error:
+            name = type(own).__name__
+            raise InputError(f"{name} and the constraints should fit the new sources, found: {error}") from error
+        new.hands.replace(self.hands.for_sources(change))
+        new._take(self, change)
+        return new
+
+    def _take(self, other: Mixture, change: SourceChange) -> None:
+        """Take over what another mixture of the former sources is at."""
+        # what rests is of the former sources: it starts again when it comes back
+        self._reigns = self._reigns.loaded({**other._reigns.to_json(), "resting": {}})
+        strategy = self.strategy = self._reigns.last[2]
+        if strategy.carries:
+            self._state = carried(strategy, other._state, change, strategy.init(self.prior.copy()))
+        else:
+            self._state = strategy.init(change.weights(np.array(other.strategy.weights(other._state))))
+            said = "cannot take its state over to other sources: it begins again from the weights in force"
+            warnings.warn(f"{type(strategy).__name__} {said}", AlarmWarning, stacklevel=3)
+        moved = [(begins, self._checked(change.weights(weights))) for begins, weights in other._timeline]
+        self._timeline = [(begins, self._allowed(weights)) for begins, weights in moved]
+        self._last, self._decisions, self._own_log = other._last, other._decisions, other._own_log
+        self._reported = other._reported
 
     def check(self, given: Iterable[str] = (), apply: str = "sampling", draw: str = "carry") -> None:
         """
@@ -301,6 +356,7 @@ class Mixture:
             "constraints": None if self.constraints is None else self.constraints.described,
             "by_hand": self.hands.to_json(),
             "reigns": self._reigns.to_json(),
+            "introduced": self._introduced,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -319,6 +375,7 @@ class Mixture:
             "constraints": None,
             "by_hand": [],
             "reigns": {"turns": [], "resting": {}},
+            "introduced": bool(state.get("decisions")),
             **state,
         }  # a state of a version that had none
         if missing := [name for name in now if name not in state]:
@@ -342,7 +399,7 @@ class Mixture:
         self._cut_log(decisions)
         self.strategy, self._reigns, self._state, self._timeline = strategy, reigns, loaded, timeline
         self.hands.replace(hands)
-        self._asked, self._last, self._decisions = -1, last, decisions
+        self._asked, self._last, self._decisions, self._introduced = -1, last, decisions, bool(state["introduced"])
 
     def _check_observation(self, observation: Observation, begins: int) -> None:
         if len(observation.counts) != self.k:
@@ -387,7 +444,7 @@ class Mixture:
         line["entropy"] = entropy(weights)  # nats
         if remarks := self.strategy.remarks(self._state):
             line["remarks"] = remarks
-        if self._decisions == 0:  # what a replay needs to know of the run
+        if not self._introduced:  # what a replay needs to know of the run
             about = {"sources": list(self.sources), "prior": self.prior.tolist(), "lag": self.lag}
             line["run"] = {**about, "strategy": repr(self.strategy)}
         line["observation"] = observation.to_json()

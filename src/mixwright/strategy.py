@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.observation import REPORTED_BY, Observation
+from mixwright.source_change import SourceChange
 
 Array = NDArray[np.float64]
 S = TypeVar("S", bound=tuple[Any, ...])
@@ -36,6 +37,10 @@ class Strategy(ABC, Generic[S]):
     excess_clip
         Where a training clips the excess loss at 0, unless its settings say otherwise: per "token", per "example" (a
         row), or nowhere ("none").
+    carries
+        How each field of the state goes over to other sources: "weights" (shared out like weights), "logs" (of
+        weights), "values" (a source's parts have its value, [..., k]), "kept" (as it is). Other fields are as `init`
+        makes them. A strategy without any starts again from the weights in force.
     costs, fails
         What it costs a training, and when it goes wrong, in a few words: for the table in docs/strategies.md.
     """
@@ -45,6 +50,7 @@ class Strategy(ABC, Generic[S]):
     apply: ClassVar[frozenset[str]] = frozenset({"sampling", "loss"})
     draw: ClassVar[frozenset[str]] = frozenset({"carry", "iid"})
     excess_clip: ClassVar[str] = "example"
+    carries: ClassVar[Mapping[str, str]] = {}
     costs: ClassVar[str] = ""
     fails: ClassVar[str] = ""
 
@@ -71,6 +77,10 @@ class Strategy(ABC, Generic[S]):
     def starts_at(self, prior: Array) -> Array:
         """Return the weights [k] of the first step: the prior, unless the strategy's definition says otherwise."""
         return prior.copy()
+
+    def for_sources(self, change: SourceChange) -> Strategy[S]:
+        """Return the strategy for other sources: its numbers per source moved, if it has some."""
+        return self
 
     def remarks(self, state: S) -> dict[str, Any]:
         """
@@ -104,6 +114,28 @@ def state_from_json(like: S, values: dict[str, Any]) -> S:
         )
     found = {name: _like(name, old, values[name]) for name, old in zip(names, like, strict=True) if name in values}
     return type(like)(**later | found)
+
+
+def carrying(**ways: str) -> dict[str, str]:
+    """Return a strategy's `carries` from {way: fields, with spaces between}."""
+    return {name: way for way, names in ways.items() for name in names.split()}
+
+
+def carried(strategy: Strategy[Any], state: S, change: SourceChange, fresh: S) -> S:
+    """Return a state for other sources: what `strategy.carries` names, and the rest from a `fresh` state of them."""
+    found: dict[str, Any] = {}
+    for name in _fields(fresh):
+        old, new = getattr(state, name), getattr(fresh, name)
+        way = strategy.carries.get(name)
+        if isinstance(new, tuple) and hasattr(new, "_fields"):
+            found[name] = carried(strategy, old, change, new)
+        elif way in ("weights", "logs"):
+            found[name] = (change.weights if way == "weights" else change.logs)(old)
+        elif way == "values":
+            found[name] = change.values(old, new)
+        else:
+            found[name] = old if way == "kept" else new
+    return type(fresh)(**found)
 
 
 def _fields(state: tuple[Any, ...]) -> tuple[str, ...]:

@@ -98,3 +98,25 @@ def test_steered_ranks_with_workers_killed_and_resumed_have_the_rows_of_that_sch
     shares = [sum(s == 2 for step, rows in logged(whole) if begin <= step < end for s, _ in rows)
               for begin, end in ((19, 34), (45, 60))]  # fmt: skip
     assert shares == [0, 15 * 12 // 2]
+
+
+@pytest.mark.slow
+def test_a_source_that_is_split_under_two_ranks_with_workers_that_are_killed(tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1")
+    for name, workers, at, more in (
+        ("two", 1, 20, {"launcher": launcher}),
+        ("late", 2, 45, {"launcher": launcher}),
+        ("whole", 0, 20, {}),
+        ("whole late", 0, 45, {}),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "change.json").write_text(str(at))
+        finish(start(tmp_path / name, STEPS, workers, *([41] if more else []), **more))
+    for name, undisturbed in (("two", "whole"), ("late", "whole late")):
+        assert (tmp_path / name / "killed").exists()
+        halves = [logged(tmp_path / name, rank) for rank in (0, 1)]
+        rows = [(step, a + b) for (step, a), (_, b) in zip(*halves, strict=True)]
+        assert rows == [tuple(line) for line in logged(tmp_path / undisturbed)]
+    assert logged(tmp_path / "whole")[:20] == logged(tmp_path / "whole late")[:20]
+    drawn = [row for _, rows in logged(tmp_path / "whole") for source, row in rows if source == 0]
+    assert max(drawn.count(row) for row in range(37)) - min(drawn.count(row) for row in range(37)) <= 3

@@ -2,7 +2,8 @@
 A training that can be killed at any moment: rows are logged, and stream, mixture and log are one checkpoint.
 
 python training.py FOLDER STEPS WORKERS [KILL_AT]: under torchrun each rank has its own log, and rank 1 is killed once,
-at step KILL_AT. FOLDER/orders.json, if it is there, has control files by the step after which each is written.
+at step KILL_AT. FOLDER/orders.json, if it is there, has control files by the step after which each is written, and
+FOLDER/change.json the step before which the source "a" is split into even and odd rows.
 """
 
 import contextlib
@@ -22,10 +23,14 @@ from streams import SIZES, plan, rows_of, sources
 from mixwright.files import write_json
 from mixwright.mixture import Mixture
 from mixwright.observation import Observation
+from mixwright.source_change import SourceChange
 from mixwright.steering.control import Control, follow
 from mixwright.steering.orders import CONTROL
-from mixwright.strategy import Strategy
+from mixwright.strategy import Strategy, carrying
 from mixwright.stream.loader import MixtureLoader
+
+PARTS = {"even": np.arange(0, SIZES["a"], 2), "odd": np.arange(1, SIZES["a"], 2)}
+SPLIT = SourceChange.split(tuple(SIZES), "a", {name: len(rows) for name, rows in PARTS.items()})
 
 
 class Shares(NamedTuple):
@@ -36,6 +41,7 @@ class Follow(Strategy[Shares]):
     """Weights that depend on every observation, so that a lost or repeated one would show."""
 
     needs = frozenset({"loss"})
+    carries = carrying(logs="logits")
 
     def init(self, prior):
         return Shares(np.log(prior))
@@ -60,9 +66,15 @@ def main(folder, steps, workers, kill_at=-1):
     loader = MixtureLoader(sources(), plan(weights=mixture), rank, world, num_workers=workers, steps=steps)
     checkpoint = folder / "checkpoint.json"
     position = 0
+    change_at = json.loads((folder / "change.json").read_text()) if (folder / "change.json").exists() else -1
     if checkpoint.exists():
         saved = json.loads(checkpoint.read_text())
-        loader.load_state_dict(saved["stream"])
+        split = len(saved["stream"]["plan"]["sources"]) > len(SIZES)
+        if split:
+            loader = loader.with_sources(SPLIT, {}, rows=PARTS, state=saved["stream"])
+            mixture = loader.plan.driver
+        else:
+            loader.load_state_dict(saved["stream"])
         position = saved["logs"][rank]
     control, orders = Control(folder, mixture), folder / "orders.json"
     orders = json.loads(orders.read_text()) if orders.exists() else {}
@@ -71,8 +83,15 @@ def main(folder, steps, workers, kill_at=-1):
     with open(folder / f"rows{rank}.log", "ab") as log:
         log.truncate(position)
         log.seek(position)
-        for batch in loader:
-            rows = rows_of(batch)
+        batches = iter(loader)
+        while True:
+            if loader.step == change_at and mixture.k == len(SIZES):
+                loader = loader.with_sources(SPLIT, {}, rows=PARTS)
+                mixture, batches = loader.plan.driver, iter(loader)
+            batch = next(batches, None)
+            if batch is None:
+                break
+            rows = rows_of(batch) if mixture.k == len(SIZES) else batch.inputs[:, :2].tolist()
             log.write(json.dumps([batch.step, rows]).encode() + b"\n")
             log.flush()
             if batch.step == kill_at and rank == 1 and not (folder / "killed").exists():
@@ -80,8 +99,10 @@ def main(folder, steps, workers, kill_at=-1):
                 os.kill(os.getpid(), signal.SIGKILL)
             every = together([rows, log.tell()], world)
             seen = [pair for part, _ in every for pair in part]
-            counts = np.bincount([s for s, _ in seen], minlength=len(SIZES))
-            loss = [np.mean([r for s, r in seen if s == i] or [0]) / 37 for i in range(len(SIZES))]
+            if mixture.k > len(SIZES):  # the parts stand where "a" stood
+                seen = [(s + 1 if s else r % 2, r) for s, r in seen]
+            counts = np.bincount([s for s, _ in seen], minlength=mixture.k)
+            loss = [np.mean([r for s, r in seen if s == i] or [0]) / 37 for i in range(mixture.k)]
             mixture.observe(Observation(batch.step, len(seen), counts, loss=np.array(loss)))
             if rank == 0 and str(batch.step) in orders:
                 (folder / CONTROL).write_text(orders[str(batch.step)])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mixwright.checks import by_name, is_number, position
 from mixwright.errors import InputError
+from mixwright.source_change import SourceChange
 from mixwright.strategies.registry import from_config
 
 Array = NDArray[np.float64]
@@ -97,6 +98,26 @@ class Hand:
         """Return the same with another strategy (a configuration), which gives the weights from there on."""
         from_config(strategy, names)
         return replace(self, strategy=strategy, weights=None)
+
+    def for_sources(self, change: SourceChange) -> Hand:
+        """
+        Return the same for other sources: weights go over as `SourceChange` says, pins stay with their sources.
+
+        Raises
+        ------
+        InputError
+            A strategy that was set by hand does not fit the new sources.
+        """
+        weights, before = None, change.before
+        if self.weights is not None:
+            moved = change.weights(np.array(by_name(self.weights, before, "weight")))
+            weights = dict(zip(change.names, moved.tolist(), strict=True))
+        pins = {
+            name: self.pins[before[parent]] * share
+            for name, parent, share in zip(change.names, change.parents, change.shares, strict=True)
+            if parent >= 0 and before[parent] in self.pins
+        }
+        return Hand(weights, pins, self.strategy)._checked(change.names)
 
     def acted_on(self, given: Array, prior: Array, names: Sequence[str]) -> Array:
         """

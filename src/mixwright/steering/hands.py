@@ -13,6 +13,7 @@ from mixwright.checks import whole_number
 from mixwright.constraints.limits import Constraints
 from mixwright.constraints.resolved import ResolvedLimits, with_pins
 from mixwright.errors import InputError
+from mixwright.source_change import SourceChange
 from mixwright.steering.hand import Hand
 
 Array = NDArray[np.float64]
@@ -101,6 +102,15 @@ class Hands:
     def replace(self, changes: Iterable[tuple[int, Hand]]) -> None:
         """Forget all changes for these."""
         self._all = [(0, Hand()), *changes]
+
+    def for_sources(self, change: SourceChange) -> list[tuple[int, Hand]]:
+        """Return the changes for other sources; InputError as from `Hand.for_sources`."""
+        return [(begins, hand.for_sources(change)) for begins, hand in self]
+
+    @property
+    def constraints(self) -> Constraints | None:
+        """Return the constraints of the run."""
+        return self._constraints
 
     def _limits_with(self, pins: Mapping[str, float]) -> ResolvedLimits | None:
         """Return the run's limits with these pins, None if it has none; InputError if they contradict each other."""

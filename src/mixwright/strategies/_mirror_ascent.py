@@ -11,7 +11,7 @@ from mixwright.errors import InputError
 from mixwright.observation import Observation
 from mixwright.simplex import scale_onto_bounds
 from mixwright.strategies._checked import number
-from mixwright.strategy import Strategy
+from mixwright.strategy import Strategy, carrying
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,8 @@ class MirrorAscent(Strategy[MirrorState]):
     learning_rate: float
     smoothing: float
     cap: float
+
+    carries = carrying(weights="prior", logs="log_q", values="latest absent")
 
     def __post_init__(self) -> None:
         """Check the numbers."""

@@ -12,6 +12,7 @@ from mixwright.errors import InputError
 from mixwright.observation import Observation
 from mixwright.simplex import exponentiated_step, minimise_separable, raise_to_floor
 from mixwright.strategies._checked import floors, number, one_of
+from mixwright.strategy import carrying
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -20,6 +21,9 @@ FLOOR_OF_PRIOR = 0.1
 DECAY = 0.7
 NOTHING = 1e-3
 GONE = 1e-9  # of one example: what is left of an average that nothing was added to
+
+
+PIKE_CARRIES = carrying(weights="weights", values="norm norm_examples variance variance_examples")
 
 
 class PiKEState(NamedTuple):

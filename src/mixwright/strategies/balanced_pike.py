@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mixwright.observation import Observation
 from mixwright.strategies._checked import number, one_of
-from mixwright.strategies._pike_rule import Bound, PiKERule, PiKEState
-from mixwright.strategy import Strategy
+from mixwright.strategies._pike_rule import PIKE_CARRIES, Bound, PiKERule, PiKEState
+from mixwright.strategy import Strategy, carrying
 
 Array = NDArray[np.float64]
 READINGS = ("sampling", "steps")
@@ -77,6 +77,7 @@ class BalancedPiKE(PiKERule, Strategy[BalancedPiKEState]):
     loss: str = field(default="auto", kw_only=True)
 
     apply = frozenset({"sampling"})
+    carries = PIKE_CARRIES | carrying(values="loss eval_loss")
     costs = "as PiKE"
     fails = "as PiKE; a source with much entropy takes weight, the more the larger tau"
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.observation import Observation
-from mixwright.strategies._pike_rule import PiKERule, PiKEState
+from mixwright.strategies._pike_rule import PIKE_CARRIES, PiKERule, PiKEState
 from mixwright.strategy import Strategy
 
 Array = NDArray[np.float64]
@@ -99,6 +99,7 @@ class PiKE(PiKERule, Strategy[PiKEState]):
     """
 
     apply = frozenset({"sampling"})
+    carries = PIKE_CARRIES
     costs = "gradient statistics in sampled steps"
     fails = "the exponentiated rule ends with one source; few rows of a source in the sampled steps"
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.observation import Observation
+from mixwright.source_change import SourceChange
 from mixwright.strategies.static import matching, simplex_tuple
-from mixwright.strategy import Strategy
+from mixwright.strategy import Strategy, carrying
 
 Array = NDArray[np.float64]
 
@@ -52,6 +53,7 @@ class Schedule(Strategy[ScheduleState]):
     values: tuple[tuple[float, ...], ...]
     interpolate: bool = False
 
+    carries = carrying(kept="step")
     costs = "nothing"
     fails = "a wrong plan stays wrong"
 
@@ -84,6 +86,10 @@ class Schedule(Strategy[ScheduleState]):
 
     def weights(self, state: ScheduleState) -> Array:
         return self.weights_at(state.step)
+
+    def for_sources(self, change: SourceChange) -> Schedule:
+        moved = [change.weights(np.array(value)) for value in self.values]
+        return Schedule(dict(zip(self.steps, moved, strict=True)), self.interpolate)
 
     def starts_at(self, prior: Array) -> Array:
         return self.weights_at(0)

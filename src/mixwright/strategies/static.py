@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mixwright.errors import InputError
 from mixwright.observation import Observation
 from mixwright.simplex import normalise
-from mixwright.strategy import Strategy
+from mixwright.source_change import SourceChange
+from mixwright.strategy import Strategy, carrying
 
 Array = NDArray[np.float64]
 
@@ -25,6 +26,8 @@ class StaticState(NamedTuple):
 
 class Unchanging(Strategy[StaticState]):
     """Keeps the weights that it starts at."""
+
+    carries = carrying(weights="weights")
 
     def init(self, prior: Array) -> StaticState:
         return StaticState(self.starts_at(prior))
@@ -64,6 +67,9 @@ class Static(Unchanging):
     def __repr__(self) -> str:
         """Return the call that makes it."""
         return f"Static({None if self.shares is None else list(self.shares)})"
+
+    def for_sources(self, change: SourceChange) -> Static:
+        return self if self.shares is None else Static(change.weights(np.array(self.shares)))
 
     def starts_at(self, prior: Array) -> Array:
         return np.array(prior if self.shares is None else matching(self.shares, len(prior)), np.float64)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.simplex import normalise
+from mixwright.source_change import SourceChange
 from mixwright.strategies._checked import number
 from mixwright.strategies.static import Unchanging, matching
 
@@ -60,12 +63,26 @@ class Temperature(Unchanging):
         object.__setattr__(self, "temperature", number(temperature, "temperature", above=0.0))
         object.__setattr__(self, "sizes", None if sizes is None else size_tuple(sizes))
 
+    def for_sources(self, change: SourceChange) -> Temperature:
+        found: Temperature = self if self.sizes is None else replace_sizes(self, change)
+        return found
+
     def starts_at(self, prior: Array) -> Array:
         sizes = prior if self.sizes is None else np.array(matching(self.sizes, len(prior), "sizes"))
         out = np.zeros(len(prior))
         held = sizes > 0
         out[held] = np.exp((np.log(sizes[held]) - np.log(sizes.max())) / self.temperature)
         return out / out.sum()
+
+
+def replace_sizes(strategy: Any, change: SourceChange) -> Any:
+    """Return a strategy with the sizes of the sources that stay or are parts; a new one's is missing to `init`."""
+    if change.adds:
+        return strategy
+    found = copy.copy(strategy)
+    sizes = [strategy.sizes[parent] * share for parent, share in zip(change.parents, change.shares, strict=True)]
+    object.__setattr__(found, "sizes", size_tuple(sizes))
+    return found
 
 
 def size_tuple(sizes: Sequence[float] | Array) -> tuple[float, ...]:

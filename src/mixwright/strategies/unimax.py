@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
+from mixwright.source_change import SourceChange
 from mixwright.strategies._checked import number
 from mixwright.strategies.static import Unchanging, matching
-from mixwright.strategies.temperature import size_tuple
+from mixwright.strategies.temperature import replace_sizes, size_tuple
 
 Array = NDArray[np.float64]
 
@@ -78,6 +79,10 @@ class UniMax(Unchanging):
                 f"budget should be at most {self.max_epochs:g} epochs of all sources ({most:g}), found "
                 f"{self.budget:g}; lower it, or use max_epochs={self.budget / sum(self.sizes):.3g} or more"
             )
+
+    def for_sources(self, change: SourceChange) -> UniMax:
+        found: UniMax = replace_sizes(self, change)
+        return found
 
     def starts_at(self, prior: Array) -> Array:
         sizes = np.array(matching(self.sizes, len(prior), "sizes"))

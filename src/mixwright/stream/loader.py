@@ -13,11 +13,14 @@ from torch.utils.data import DataLoader
 
 from mixwright.checks import whole_number
 from mixwright.errors import InputError
+from mixwright.source_change import SourceChange
 from mixwright.stream.batches import Batch, Failure, Reader, to_torch
 from mixwright.stream.gather import Sources
 from mixwright.stream.plan.ledger import Ledger
 from mixwright.stream.plan.plan import Plan
 from mixwright.stream.slices import PlanSampler, Slots
+from mixwright.stream.sources.opening import open_source
+from mixwright.stream.sources.source import PartRows
 
 VERSION = 1
 
@@ -236,7 +239,8 @@ class MixtureLoader:
             From `state_dict`.
         changed
             Allow sources that were added, removed or reordered; see Plan.load_state_dict. A Mixture of other sources
-            than the checkpoint's starts again: its strategy's state belongs to the former ones.
+            than the checkpoint's starts again: its strategy's state belongs to the former ones (`with_sources` keeps
+            it).
 
         Raises
         ------
@@ -265,6 +269,68 @@ class MixtureLoader:
                 raise
         self._gone = {name: found for name, found in known.items() if name not in self.sources}
         self._step, self._piece, self._round = self.plan.step, 0, self._round + 1
+
+    def with_sources(
+        self,
+        change: SourceChange,
+        sources: Mapping[str, Any],
+        weights: Any = None,
+        *,
+        rows: Mapping[str, Any] | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> MixtureLoader:
+        """
+        Return a loader of other sources that goes on after the last whole step; this one is not read any more.
+
+        Parameters
+        ----------
+        change
+            From the sources of this loader.
+        sources
+            What is new: sources by name, for `open_source`. None for parts of a split source.
+        weights
+            Of a plan that has no Mixture; None: those it has, moved. A Mixture goes on with the new sources.
+        rows
+            {part: rows of the source that is split}.
+        state
+            A state after this change: to go on there, or, if it is of other sources, to make further changes first.
+
+        Raises
+        ------
+        InputError
+            As from `Mixture.with_sources` and `Plan.with_sources`.
+        """
+        parts, own = dict(rows or {}), {name: _opened_alone(name, what) for name, what in sources.items()}
+        sizes = {**{name: len(source) for name, source in own.items()}, **parts}
+        if self._driver is not None:
+            known = {**self.sources.sizes, **sizes}
+            names = {name: known[name] if isinstance(known[name], int) else len(known[name]) for name in change.names}
+            weights = self._driver.with_sources(change, names)  # type: ignore[attr-defined]
+        saved = None if state is None else state["plan"]
+        plan = self.plan.with_sources(change, sizes, weights, step=self._step, state=saved)
+        stay = {name: self.sources[name] for name in plan.sources if name in self.sources}
+        split = {
+            name: PartRows(self.sources[of], plan.tables[name]) for of, each in change.parts.items() for name in each
+        }
+        slices, steps = self._sampler.slices, self._sampler.steps
+        made = MixtureLoader(
+            {name: {**own, **stay, **split}[name] for name in plan.sources},
+            plan,
+            0 if slices.rank is None else slices.rank,
+            slices.world_size,
+            accumulate=slices.accumulate,
+            num_workers=self.num_workers,
+            ahead=self.ahead,
+            sort_by_source=slices.sort_by_source,
+            collate=self.collate,
+            steps=steps,
+            pin_memory=self.pin_memory,
+            multiprocessing_context=self._context,
+        )
+        made._gone = {**self._gone, **{n: self.sources[n].fingerprint for n in self.sources if n not in stay}}
+        if saved is not None and list(saved["sources"]) == list(change.names):
+            made.load_state_dict(state)  # type: ignore[arg-type]
+        return made
 
     def _checked_prints(self, state: Mapping[str, Any]) -> dict[str, str]:
         """Return the fingerprints of a state, those of removed sources too, after comparing them with the sources."""
@@ -305,6 +371,13 @@ class _Watched:
         for slots in self._slots:
             self._waiting.append(slots)
             yield slots
+
+
+def _opened_alone(name: str, what: Any) -> Any:
+    try:
+        return open_source(what)
+    except InputError as error:
+        raise InputError(f"the source {name!r}: {error}") from error
 
 
 def _as_it_is(inputs: Any) -> Any:

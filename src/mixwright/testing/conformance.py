@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.errors import InputError
 from mixwright.observation import Observation
-from mixwright.strategy import Strategy, state_from_json, state_to_json
+from mixwright.source_change import SourceChange
+from mixwright.strategy import Strategy, carried, state_from_json, state_to_json
 
 Array = NDArray[np.float64]
 OPTIONAL = tuple(f.name for f in dataclasses.fields(Observation)[3:])
@@ -282,6 +284,33 @@ def known_steps_are_on_the_simplex(case: StrategyCase) -> None:
             _simplex(known, 3)
 
 
+def goes_on_with_other_sources(case: StrategyCase) -> None:
+    """Check that a strategy whose sources change refuses, or goes on with weights on the simplex, resumed or not."""
+    names, seen = ("a", "b", "c"), observations(3)
+    changes = (
+        SourceChange.add(names, {"d": 0.25}),
+        SourceChange.remove(names, ["b"]),
+        SourceChange.split(names, "a", {"x": 3, "y": 1}),
+    )
+    strategy = case.make(3)
+    for change in changes:
+        *_, state = _states(strategy, _prior(3), seen)
+        try:
+            other = strategy.for_sources(change)
+            found = fresh = other.init(change.weights(_prior(3)))
+        except InputError:
+            continue
+        before = state_to_json(state)
+        if other.carries:
+            found = carried(other, state, change, fresh)
+        _that(state_to_json(state) == before, "a change of sources should not write to the state it is given")
+        again = state_from_json(fresh, json.loads(json.dumps(state_to_json(found), allow_nan=False)))
+        for obs in observations(len(change.names)):
+            _simplex(other.weights(found), len(change.names))
+            found, again = other.update(found, obs), other.update(again, obs)
+            _that(state_to_json(found) == state_to_json(again), "a state of other sources should go through JSON")
+
+
 STRATEGY_CHECKS: tuple[Callable[[StrategyCase], None], ...] = (
     declarations,
     on_the_simplex,
@@ -299,6 +328,7 @@ STRATEGY_CHECKS: tuple[Callable[[StrategyCase], None], ...] = (
     reads_what_it_declares,
     repr_round_trips,
     known_steps_are_on_the_simplex,
+    goes_on_with_other_sources,
 )
 
 

@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.strategies._mirror_ascent import exponentiated
+from mixwright.strategy import carrying
 
 Array = NDArray[np.float64]
+
+
+CARRIES = carrying(weights="prior total", logs="log_weights", kept="updates")
 
 
 class MovingWeights(NamedTuple):

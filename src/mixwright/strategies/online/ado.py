@@ -14,7 +14,7 @@ from mixwright.simplex import raise_to_floor
 from mixwright.strategies._checked import number
 from mixwright.strategies._mirror_ascent import known_losses
 from mixwright.strategies.online._power_law import LossCourse, PowerLaws
-from mixwright.strategy import Strategy
+from mixwright.strategy import Strategy, carrying
 
 Array = NDArray[np.float64]
 
@@ -113,6 +113,11 @@ class ADO(Strategy[ADOState]):
 
     needs = frozenset({"loss"})
     apply = frozenset({"sampling"})
+    carries = carrying(
+        weights="prior shares preference credit",
+        values="loss seen floor height exponent",
+        kept="rows updates size span scale",
+    )
     costs = "nothing but the fits: it reads training losses"
     fails = (
         "conflicting sources: a loss that rises counts as learnt out, so one source takes nearly all; short or noisy "

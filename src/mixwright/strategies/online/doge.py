@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixwright.errors import InputError
 from mixwright.observation import Observation
 from mixwright.strategies._checked import number, one_of
-from mixwright.strategies.online._moving_weights import MovingWeights
+from mixwright.strategies.online._moving_weights import CARRIES, MovingWeights
 from mixwright.strategies.online._products import Products
 from mixwright.strategy import Strategy
 
@@ -93,6 +93,7 @@ class DoGE(Strategy[DoGEState]):
     scale: str = "square"
     clip: bool = False
 
+    carries = CARRIES
     costs = "inner products of the sources' gradients (source-level statistics), and a proxy run before the final one"
     fails = "few rows in the sampled steps: products are noise; a source with large gradients gains by its size"
 

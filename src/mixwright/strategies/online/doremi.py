@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from mixwright.observation import Observation
 from mixwright.strategies._checked import number
 from mixwright.strategies._mirror_ascent import known_losses
-from mixwright.strategies.online._moving_weights import MovingWeights
-from mixwright.strategy import Strategy
+from mixwright.strategies.online._moving_weights import CARRIES, MovingWeights
+from mixwright.strategy import Strategy, carrying
 
 Array = NDArray[np.float64]
 
@@ -81,6 +81,7 @@ class DoReMi(Strategy[DoReMiState]):
 
     needs = frozenset({"excess_loss"})
     excess_clip = "token"
+    carries = CARRIES | carrying(values="latest")
     costs = "a reference model, one forward pass of it per row, and a proxy run before the final one"
     fails = "a poor reference; few rows of a source per observation, at a learning rate of 1"
 

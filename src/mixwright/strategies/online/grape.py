@@ -12,9 +12,9 @@ from mixwright.errors import InputError
 from mixwright.observation import Observation
 from mixwright.strategies._checked import number
 from mixwright.strategies._mirror_ascent import exponentiated
-from mixwright.strategies.online._moving_weights import MovingWeights
+from mixwright.strategies.online._moving_weights import CARRIES, MovingWeights
 from mixwright.strategies.online._products import Products
-from mixwright.strategy import Strategy
+from mixwright.strategy import Strategy, carrying
 
 Array = NDArray[np.float64]
 
@@ -84,6 +84,7 @@ class GRAPE(Strategy[GRAPEState]):
 
     needs = frozenset({"target_gram", "target_loss", "grad_sq_norm"})
     apply = frozenset({"sampling"})
+    carries = CARRIES | carrying(kept="losses log_targets")
     costs = "a forward and backward pass of a batch of every target per observation"
     fails = "few target rows: products are noise; a target that no source helps holds the targets' weight"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.observation import Observation
+from mixwright.source_change import SourceChange
 from mixwright.strategies._checked import number
 from mixwright.strategies._mirror_ascent import known_losses
-from mixwright.strategies.online._moving_weights import MovingWeights
+from mixwright.strategies.online._moving_weights import CARRIES, MovingWeights
 from mixwright.strategies.static import matching
-from mixwright.strategy import Strategy
+from mixwright.strategy import Strategy, carrying
 
 Array = NDArray[np.float64]
 
@@ -83,6 +84,7 @@ class LossRatio(Strategy[LossRatioState]):
     clip: bool = True
     smoothing: float = 0.0
 
+    carries = CARRIES | carrying(values="latest reference")
     costs = "a held-out evaluation of every source per update; reference losses on the same texts"
     fails = "references that cannot be reached: their source takes all; at or below all of them weights no longer move"
 
@@ -100,6 +102,12 @@ class LossRatio(Strategy[LossRatioState]):
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         """The held-out losses, and the reference's unless they are given."""
         return frozenset({"eval_loss"} if self.reference is not None else {"eval_loss", "reference_loss"})
+
+    def for_sources(self, change: SourceChange) -> LossRatio:
+        """Return it with the references of the sources that stay; a new source needs one, which `init` misses."""
+        if self.reference is None or change.adds:
+            return self
+        return replace(self, reference=[self.reference[parent] for parent in change.parents])
 
     def init(self, prior: Array) -> LossRatioState:
         unknown = np.full(len(prior), np.nan)

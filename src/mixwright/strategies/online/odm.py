@@ -13,7 +13,7 @@ from mixwright.errors import InputError
 from mixwright.observation import Observation
 from mixwright.strategies._checked import number
 from mixwright.strategies._mirror_ascent import exponentiated, known_losses
-from mixwright.strategy import Strategy
+from mixwright.strategy import Strategy, carrying
 
 Array = NDArray[np.float64]
 
@@ -78,6 +78,7 @@ class ODM(Strategy[ODMState]):
 
     needs = frozenset({"loss", "planned"})
     apply = frozenset({"sampling"})
+    carries = carrying(weights="prior shares", values="rewards", kept="updates")
     costs = "nothing: it reads training losses"
     fails = "a source with much entropy takes weight however well it is learned"
 

@@ -12,6 +12,7 @@ from mixwright.checks import whole_number
 from mixwright.observation import Observation
 from mixwright.strategies.observation_pool import Pool
 from mixwright.strategies.wrappers.wrapper import Wrapper
+from mixwright.strategy import carrying
 
 Array = NDArray[np.float64]
 
@@ -42,6 +43,8 @@ class Every(Wrapper[EveryState]):
     """
 
     steps: int
+
+    also_carries = carrying(kept="updated")
 
     def __post_init__(self) -> None:
         """Check the arguments."""

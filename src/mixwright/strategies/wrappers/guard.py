@@ -13,6 +13,7 @@ from mixwright.observation import Observation
 from mixwright.simplex import entropy
 from mixwright.strategies._checked import number, one_of
 from mixwright.strategies.wrappers.wrapper import Wrapper
+from mixwright.strategy import carrying
 
 Array = NDArray[np.float64]
 LOSSES = ("loss", "excess_loss")
@@ -69,6 +70,8 @@ class Guard(Wrapper[GuardState]):
     lower: float = 0.0
     upper: float = 1.0
     fallback: str = "last"
+
+    also_carries = carrying(weights="prior", kept="alarms")
 
     def __post_init__(self) -> None:
         """Check the arguments."""

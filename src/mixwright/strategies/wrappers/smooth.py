@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixwright.observation import Observation
 from mixwright.strategies._checked import number
 from mixwright.strategies.wrappers.wrapper import Wrapper
+from mixwright.strategy import carrying
 
 Array = NDArray[np.float64]
 
@@ -39,6 +40,8 @@ class Smooth(Wrapper[SmoothState]):
     """
 
     rate: float
+
+    also_carries = carrying(weights="mean")
 
     def __post_init__(self) -> None:
         """Check the arguments."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixwright.checks import whole_number
 from mixwright.observation import Observation
 from mixwright.strategies.wrappers.wrapper import Wrapper
+from mixwright.strategy import carrying
 
 Array = NDArray[np.float64]
 
@@ -40,6 +41,8 @@ class Warmup(Wrapper[WarmupState]):
     """
 
     steps: int
+
+    also_carries = carrying(weights="prior", kept="over")
 
     def __post_init__(self) -> None:
         """Check the arguments."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.source_change import SourceChange
 from mixwright.strategy import Strategy, require_strategy
 
 Array = NDArray[np.float64]
@@ -29,6 +31,8 @@ class Wrapper(Strategy[S], Generic[S]):
     """
 
     strategy: Strategy[Any]
+
+    also_carries: ClassVar[Mapping[str, str]] = {}  # of the wrapper's own state
 
     def __post_init__(self) -> None:
         """Check the strategy inside."""
@@ -58,6 +62,14 @@ class Wrapper(Strategy[S], Generic[S]):
     def excess_clip(self) -> str:  # type: ignore[override]
         """Where the excess loss is clipped."""
         return self.strategy.excess_clip
+
+    @property
+    def carries(self) -> Mapping[str, str]:  # type: ignore[override]
+        """What goes over to other sources: nothing, if the strategy inside starts again."""
+        return {**self.also_carries, **self.strategy.carries} if self.strategy.carries else {}
+
+    def for_sources(self, change: SourceChange) -> Strategy[S]:
+        return replace(self, strategy=self.strategy.for_sources(change))
 
     def starts_at(self, prior: Array) -> Array:
         return self.strategy.starts_at(prior)

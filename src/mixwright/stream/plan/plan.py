@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.checks import whole_number
 from mixwright.errors import InputError, missing_extra
+from mixwright.source_change import SourceChange
 from mixwright.stream.plan.ledger import Ledger
+from mixwright.stream.plan.parts import changed_plan
 from mixwright.stream.plan.settings import checked_settings, checked_weights
 from mixwright.stream.plan.state import from_dict, to_dict
 from mixwright.stream.plan.steps import Ended, PlanState, careful_step, check_shares, plain_steps
@@ -156,6 +158,7 @@ class Plan:
         self.settings = checked_settings(
             sizes, batch_size, seed, max_epochs, exhausted, draw, unit, co_locate, fingerprints
         )
+        self.given_lengths = dict(lengths or {})
         self._lengths = Lengths(self.settings, lengths)
         self._history_steps = whole_number(history, "history", 0)
         self._compiled, self._block_steps = compiled, 1
@@ -168,6 +171,7 @@ class Plan:
         zeros = np.zeros(k, np.int64)
         state = PlanState(0, start, np.zeros(k), zeros, zeros.copy(), np.zeros(k, bool), np.zeros(k), 0)
         self._retired: dict[str, Retired] = {}
+        self.tables: dict[str, NDArray[np.int64]] = {}  # of the parts of split sources: which row of it each row is
         self._changes: list[tuple[int, Array]] = []
         if start.any():
             check_shares(self.settings, state, new=True)
@@ -177,6 +181,11 @@ class Plan:
     def sources(self) -> tuple[str, ...]:
         """Return the names of the sources, in order."""
         return self.settings.names
+
+    @property
+    def driver(self) -> Any:
+        """Return the `Mixture` that gives the weights; None: there is none."""
+        return self._driver
 
     @property
     def batch_size(self) -> int:
@@ -255,6 +264,47 @@ class Plan:
         loaded, pending, retired = from_dict(self.settings, state, self._weights_for_others(state), changed)
         self._changes, self._retired = [] if self._driver else pending, retired
         self._restart(loaded)
+
+    def with_sources(
+        self,
+        change: SourceChange,
+        rows: Mapping[str, Any],
+        weights: ArrayLike | Mapping[str, float] | Driver | None = None,
+        *,
+        step: int | None = None,
+        fingerprints: Mapping[str, str] | None = None,
+        lengths: Mapping[str, Any] | None = None,
+        max_epochs: Mapping[str, float] | None = None,
+        state: Mapping[str, Any] | None = None,
+    ) -> Plan:
+        """
+        Return a plan of other sources that goes on from a step; this one stays as it is.
+
+        No row of the sources that stay is lost or repeated. The parts of a split source go on in its epoch: in their
+        `tables`, each row of a part is one of the source.
+
+        Parameters
+        ----------
+        change
+            From the sources of this plan.
+        rows
+            Of each new source a number; of each part of a split source the rows of that source, int64 [n].
+        weights
+            Those of the new plan, or its `Mixture`; None: this plan's, moved.
+        step
+            The first one of the new plan; None: the next one. Steps that this plan has planned beyond it are dropped.
+        fingerprints, lengths, max_epochs
+            As for Plan, of the new sources. Those of this plan are kept; parts have the epochs of their source.
+        state
+            A state after this change: to go on there, or, if it is of other sources, to make further changes first.
+
+        Raises
+        ------
+        InputError
+            If the change is not one of this plan's sources, or rows do not fit; as from Plan.
+        """
+        now, more = self.state_dict(step), {"fingerprints": fingerprints, "lengths": lengths, "max_epochs": max_epochs}
+        return changed_plan(self, change, rows, weights, now, {name: dict(v or {}) for name, v in more.items()}, state)
 
     def ledger(self, steps: int | None = None, step: int | None = None) -> Ledger:
         """

@@ -152,6 +152,37 @@ class ChainedRows(Source):
         return self.parts[p].where(row - int(self._ends[p - 1] if p else 0))
 
 
+class PartRows(Source):
+    """
+    Some rows of a source, in an order of their own.
+
+    Parameters
+    ----------
+    whole
+        The source.
+    table
+        int64 [n], the row of it that each row is; see `Plan.with_sources`.
+    """
+
+    def __init__(self, whole: Source, table: NDArray[np.int64]) -> None:
+        self.whole, self.table = whole, table
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.table)
+
+    def gather(self, rows: NDArray[np.int64]) -> Rows:
+        """Return rows [m]; see Source."""
+        return self.whole.gather(self.table[as_rows(rows, len(self))])
+
+    def _content(self) -> bytes:
+        return self.whole.fingerprint.encode() + np.sort(self.table).tobytes()
+
+    def where(self, row: int) -> str:
+        """Return the file that holds a row."""
+        return self.whole.where(int(self.table[row]))
+
+
 def sample(length: int, count: int) -> NDArray[np.int64]:
     """Return up to `count` different positions spread over range(length), the first and the last among them."""
     return np.unique(np.linspace(0, max(length - 1, 0), min(count, length)).astype(np.int64))

@@ -1,0 +1,162 @@
+"""Other sources for a plan and a loader under way: rows go on where they were, parts go on in their source's order."""
+
+import json
+
+import numpy as np
+import pytest
+from streams import SIZES, plan, rows_of, sources, take, tokens
+
+from mixwright import GroupDRO, InputError, Mixture, Observation
+from mixwright.source_change import SourceChange
+from mixwright.stream.sources.tokens import TokenRows
+
+NAMES = tuple(SIZES)
+EVEN, ODD = np.arange(0, 37, 2), np.arange(1, 37, 2)
+ADD = SourceChange.add(NAMES, {"d": 0.25})
+REMOVE = SourceChange.remove(NAMES, ["b"])
+SPLIT = SourceChange.split(NAMES, "a", {"even": len(EVEN), "odd": len(ODD)})
+ROWS = {"even": EVEN, "odd": ODD, "d": 20}
+
+
+def drawn(steps, made, names=None):
+    """Return the (source, row) pairs that steps draw; rows of parts as those of their source."""
+    out = []
+    for step in steps:
+        for s, r in zip(step.source.tolist(), step.row.tolist(), strict=True):
+            name = made.sources[s]
+            out.append(("a", int(made.tables[name][r])) if name in made.tables else (name, r))
+    return out
+
+
+def of(pairs, name):
+    return [row for source, row in pairs if source == name]
+
+
+@pytest.mark.parametrize("compiled", [False, None])
+@pytest.mark.parametrize("at", [0, 3, 5, 11])
+def test_parts_draw_what_their_source_would_have_drawn_in_its_epoch(at, compiled):
+    whole = plan(compiled=compiled)
+    before = drawn(take(whole, at), whole)
+    split = whole.with_sources(SPLIT, ROWS)
+    assert split.step == at
+    straight = of(drawn(take(plan(), 60), plan()), "a")
+    after = of(drawn(take(split, 40), split), "a")
+    first = len(of(before, "a"))
+    rest = straight[first : first - first % 37 + 37]  # of the epoch at work
+    for part in (EVEN, ODD):
+        mine, expected = [r for r in after if r in part], [r for r in rest if r in part]
+        assert mine[: len(expected)] == expected
+        later = mine[len(expected) :]
+        for epoch in range(len(later) // len(part)):  # each row once per epoch
+            assert sorted(later[epoch * len(part) : (epoch + 1) * len(part)]) == part.tolist()
+    lines = {line.source: line for line in split.ledger().lines}
+    for line in lines.values():
+        assert abs(line.rows - line.asked_amount) <= 2
+    assert sum(lines[name].rows for name in ("even", "odd")) == len(of(before, "a")) + len(after)
+
+
+@pytest.mark.parametrize("at", [0, 7])
+def test_sources_that_stay_go_on_when_others_come_and_go(at):
+    straight = drawn(take(plan(), 100), plan())
+    for change, gone in ((ADD, "d"), (REMOVE, "b")):
+        whole = plan()
+        before = drawn(take(whole, at), whole)
+        other = whole.with_sources(change, ROWS)
+        after = drawn(take(other, 40), other)
+        for name in set(NAMES) - {gone}:
+            rows = of(before, name) + of(after, name)
+            assert rows == of(straight, name)[: len(rows)]
+        shares = np.array([len(of(after, name)) for name in other.sources]) / len(after)
+        np.testing.assert_allclose(shares, change.weights(np.array([0.5, 0.3, 0.2])), atol=0.01)
+
+
+def test_a_plan_goes_on_from_a_state_after_the_change_and_from_a_step_back():
+    whole = plan(history=8)
+    take(whole, 9)
+    split = whole.with_sources(SPLIT, ROWS, step=7)
+    assert split.step == 7
+    rows = drawn(take(split, 20), split)
+    again = plan()
+    take(again, 7)
+    assert drawn(take(again.with_sources(SPLIT, ROWS), 20), split) == rows
+    saved = json.loads(json.dumps(split.state_dict()))
+    resumed = plan().with_sources(SPLIT, ROWS, state=saved)  # of a plan that knows nothing of what was drawn
+    assert drawn(take(resumed, 20), resumed) == drawn(take(split, 20), split)
+
+
+def test_limits_of_a_source_are_those_of_its_parts():
+    whole = plan(max_epochs={"a": 2})
+    take(whole, 4)
+    split = whole.with_sources(SPLIT, ROWS)
+    given = drawn(take(split, 60), split)
+    counts = [line.rows for line in split.ledger().lines]
+    assert counts[:2] == [2 * len(EVEN), 2 * len(ODD)]
+    assert len(of(given, "a")) == 2 * 37 - 24
+
+
+@pytest.mark.parametrize(
+    ("change", "rows", "said"),
+    [
+        (SPLIT, {"even": EVEN, "odd": ODD[1:]}, "each row of 'a' should be in a part, found none for row 1"),
+        (SPLIT, {"even": EVEN, "odd": np.append(ODD, 2)}, "in one part once, found some of 'odd' again"),
+        (SPLIT, {"even": EVEN, "odd": np.append(ODD, 37)}, "rows of 'a', from 0 to 36"),
+        (SourceChange.remove(("x", "y"), ["y"]), {}, "one of the sources"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(change, rows, said):
+    with pytest.raises(InputError, match=said):
+        plan().with_sources(change, rows)
+
+
+def trained(loader, mixture, steps):
+    """Train until a step; return (source name, row) of each step, rows of parts as those of their source."""
+    out = []
+    for batch in loader:
+        pairs = (
+            rows_of(batch)
+            if mixture.sources == NAMES
+            else list(zip(batch.source.tolist(), batch.inputs[:, 1].tolist(), strict=True))
+        )
+        out.append([(mixture.sources[s], r) for s, r in pairs])
+        counts = np.bincount([s for s, _ in pairs], minlength=mixture.k)
+        loss = [np.mean([r for s, r in pairs if s == i] or [0]) / 37 for i in range(mixture.k)]
+        mixture.observe(Observation(batch.step, len(pairs), counts, loss=np.array(loss)))
+        if loader.step == steps:
+            return out
+    return out
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_with_workers_goes_on_with_other_sources_and_resumes(workers):
+    from mixwright.stream.loader import MixtureLoader
+
+    def begun(num_workers):
+        mixture = Mixture(SIZES, GroupDRO(learning_rate=0.3), lag=6)
+        return MixtureLoader(sources(), plan(weights=mixture), num_workers=num_workers), mixture
+
+    def changed(loader, state=None):
+        other = loader.with_sources(SPLIT, {}, rows=ROWS, state=state)
+        return other, other.plan.driver
+
+    new = {"d": TokenRows(tokens(3, 20), 4)}
+    add = SourceChange.add(SPLIT.names, {"d": 0.25})
+    runs = []
+    for num_workers in (0, workers):
+        loader, mixture = begun(num_workers)
+        rows = trained(loader, mixture, 10)
+        loader, mixture = changed(loader)
+        rows += trained(loader, mixture, 20)
+        saved = json.loads(json.dumps(loader.state_dict()))
+        loader, mixture = loader.with_sources(add, new), None
+        mixture = loader.plan.driver
+        rows += trained(loader, mixture, 30)
+        runs.append(rows)
+    assert runs[0] == runs[1]
+    assert {name for step in runs[0][20:] for name, _ in step} == {"even", "odd", "b", "c", "d"}
+    loader, mixture = changed(begun(workers)[0], saved)
+    assert loader.step == 20
+    loader = loader.with_sources(add, new)
+    assert trained(loader, loader.plan.driver, 25) == runs[0][20:25]
+    saved = json.loads(json.dumps(loader.state_dict()))
+    loader = changed(begun(workers)[0], saved)[0].with_sources(add, new, state=saved)
+    assert trained(loader, loader.plan.driver, 30) == runs[0][25:]
