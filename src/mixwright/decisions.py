@@ -75,7 +75,7 @@ def read_decisions(records: Records) -> DecisionLog:
         line. A last line that was cut off (the run was killed, or is writing it) is not read.
     """
     path = Path(records) if isinstance(records, str | PathLike) else None
-    lines = list(records) if path is None else _lines(path)  # type: ignore[arg-type]
+    lines: list[Any] = list(records) if path is None else _lines(path)  # type: ignore[arg-type]
     if path is not None and path.is_dir():
         path = path / LOG
     if not lines:

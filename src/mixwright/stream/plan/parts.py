@@ -29,7 +29,9 @@ def changed_plan(
     p = plan.settings
     if change.before != p.names:
         raise InputError(f"the change should be one of the sources {list(p.names)}, found {list(change.before)}")
-    sizes, tables, before = dict(zip(p.names, p.sizes.tolist(), strict=True)), {}, now
+    sizes: dict[str, int] = dict(zip(p.names, p.sizes.tolist(), strict=True))
+    tables: dict[str, Ints] = {}
+    before = now
     for whole, parts in change.parts.items():
         cursor = now["cursor"][p.names.index(whole)] if state is None else state["retired"][whole]["cursor"]
         own = part_tables(p.seed, whole, sizes[whole], cursor, {part: rows[part] for part in parts})
@@ -126,7 +128,7 @@ def split_state(p: PlanSettings, state: Mapping[str, Any], name: str, tables: Ma
     asked = [max(0.0, cursor + credit) for cursor, credit in zip(cursors, credits, strict=True)]
     if p.unit == "tokens" or p.draw == "iid":
         asked = [share * state["asked"][at] for share in shares]
-    own = {
+    own: dict[str, list[Any]] = {
         "sources": list(tables),
         "sizes": [len(rows) for rows in tables.values()],
         "fingerprints": [None] * len(tables),
@@ -163,8 +165,8 @@ def _spread(weights: list[float], at: int, shares: list[float]) -> list[float]:
 def _epoch(seed: int, name: str, size: int, epoch: int) -> Ints:
     """Return the rows [size] of a source in the order of an epoch."""
     draws, (a, b) = np.arange(epoch * size, (epoch + 1) * size), halves(size)
-    keys = [np.array([each], np.uint64) for each in (key_of("rows", seed, name), a, b)]
-    return rows_of(np.zeros(size, np.int64), draws, np.array([size], np.int64), *keys)
+    key, first, second = (np.array([each], np.uint64) for each in (key_of("rows", seed, name), a, b))
+    return rows_of(np.zeros(size, np.int64), draws, np.array([size], np.int64), key, first, second)
 
 
 def _part_of_rows(name: str, size: int, rows: Mapping[str, ArrayLike]) -> Ints:
