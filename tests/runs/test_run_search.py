@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from mixwright import Constraints, InputError, MixtureFile, RunSearch, RunTable
+from mixwright.runs.laws import FittedLaw
+from mixwright.runs.optimum.minimise import Objective, minimise
+from mixwright.runs.optimum.outer import WeightedSum
 from mixwright.search import SearchResult
 
 SOURCES = ["web", "code", "law"]
@@ -226,3 +229,66 @@ def test_numpy_alone_is_enough_for_some_laws_and_the_others_say_what_to_install(
     out = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True).stdout.splitlines()
     assert out[0] == "linear log_linear log_exposure"
     assert out[1] == "this needs the package 'scipy'; install it with: pip install 'mixwright[runs]'"
+
+
+def test_a_law_that_is_not_convex_says_that_it_has_no_certificate_and_how_many_descents_agree():
+    rng = np.random.default_rng(0)
+    W = rng.dirichlet(np.ones(3), 50)
+    y = 2 + ((W - [0.2, 0.5, 0.3]) ** 2).sum(1)  # one valley
+    found = RunSearch(law="gaussian_process", shrinkage=0.0).fit(RunTable.from_array(W, y))
+    assert found.gap == np.inf
+    assert "has no certificate (3 of 3 descents, from different ones" in found.verdict
+    assert found.to_file().certificate["search"].startswith("3 of 3 descents")
+    two = (
+        2
+        - np.exp(-40 * ((W - [0.9, 0.05, 0.05]) ** 2).sum(1))
+        - 0.98 * np.exp(-40 * ((W - [0.05, 0.05, 0.9]) ** 2).sum(1))
+    )
+    other = RunSearch(law="gaussian_process", shrinkage=0.0).fit(RunTable.from_array(W, two))
+    agreed, descents = other._descents
+    assert 1 <= agreed <= descents == 3
+    certified = RunSearch(law="log_linear", shrinkage=0.0).fit(RunTable.from_array(W, y))
+    assert "search" not in certified.to_file().certificate
+
+
+def test_a_distance_limits_the_mean_over_phases():
+    rng = np.random.default_rng(0)
+    W, shares = rng.dirichlet(np.ones(3), (40, 2)), np.array([0.75, 0.25])
+    y = 2 + np.exp(-(W[:, 0] @ [1.0, 0.5, 0.0] + 2 * W[:, 1] @ [0.0, 1.0, 0.2]))
+    table = RunTable.from_array(W, y, phase_shares=shares)
+    limits = Constraints(max_distance=0.3)
+    found = RunSearch(law="log_linear", shrinkage=0.0, prior="uniform").fit(table, constraints=limits)
+    assert shares @ np.abs(found.phase_weights - 1 / 3).sum(1) == pytest.approx(0.3, abs=1e-6)
+    assert found.gap <= 1e-4 * np.std(y)
+    assert [one.constraint for one in found.binding] == ["the distance 0.3 from the prior"]
+    V = rng.dirichlet(np.ones(3) * 0.5, (5000, 2))  # moved into the limit: none is predicted to be better
+    far = (np.abs(V - 1 / 3).sum(2) * shares).sum(1)
+    V = 1 / 3 + np.minimum(1, 0.3 / far)[:, None, None] * (V - 1 / 3)
+    assert found.predict(V, level=None).min() >= found.predicted - found.gap - 1e-9
+
+
+def test_descents_begin_apart_and_may_end_in_different_valleys():
+    deep, shallow = np.array([0.8, 0.1, 0.1]), np.array([0.1, 0.1, 0.8])
+
+    class TwoValleys(FittedLaw):
+        def _parts(self, W):
+            return np.stack([((W - deep) ** 2).sum(-1), 0.001 + ((W - shallow) ** 2).sum(-1)])
+
+        def predict(self, W):
+            return 1 + self._parts(W).min(0)
+
+        def spread(self, W):
+            return np.ones(len(W))
+
+        def gradient(self, W):
+            return 2 * (W - np.where(self._parts(W).argmin(0)[:, None], shallow, deep))
+
+        def hessian(self, w):
+            return 2 * np.eye(w.size)
+
+    space = Constraints().allowed(SOURCES)
+    objective = Objective((TwoValleys(),), WeightedSum(np.ones(1)), np.full(3, 1 / 3), np.ones(3), 0.0, np.arange(3), 3)
+    starts = [np.array(start) for start in ([0.7, 0.2, 0.1], [0.1, 0.2, 0.7], [0.3, 0.3, 0.4])]
+    found = minimise(objective, space, starts, 1e-6)
+    assert found.weights == pytest.approx(deep, abs=1e-4)
+    assert (found.agreed, found.descents, found.gap) == (2, 3, np.inf)

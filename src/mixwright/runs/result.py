@@ -80,6 +80,7 @@ class RunSearchResult(SearchResult):
     _problem: Problem
     _optimism: Optimism
     _at: Array
+    _descents: tuple[int, int] = (1, 1)  # that ended as low as the best one, of all
     _notes: tuple[str, ...] = ()
 
     # ---------------------------------------------------------------- what was found
@@ -333,8 +334,16 @@ class RunSearchResult(SearchResult):
 
     def _uncertified(self, limit: float) -> str:
         if not np.isfinite(self.gap):
-            return f"the law {self.law!r} is not convex, so its optimum has no certificate"
+            return f"the law {self.law!r} is not convex, so its optimum has no certificate ({self.search_words})"
         return super()._uncertified(limit)
+
+    @property
+    def search_words(self) -> str:
+        """Return how the optimum was sought where it has no certificate."""
+        agreed, descents = self._descents
+        if not descents:
+            return "the mean of the best of thousands of mixtures"
+        return f"{agreed} of {descents} descents, from different ones of thousands of mixtures, end there"
 
     def _file_parts(self) -> dict[str, dict[str, Any]]:
         scores = {name: vars(one) for name, one in self.scores.items()}
@@ -349,5 +358,6 @@ class RunSearchResult(SearchResult):
                 "optimism": self.optimism,
                 "incumbent": {"run": best.run, "loss": best.loss},
                 "unit": "loss",
+                **({} if np.isfinite(self.gap) else {"search": self.search_words}),
             },
         }

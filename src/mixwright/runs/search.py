@@ -157,6 +157,7 @@ class RunSearch:
             _problem=problem,
             _optimism=optimism,
             _at=found.weights,
+            _descents=(found.agreed, found.descents),
             _notes=(*notes, *measured.notes, *choice.notes),
         )
 

@@ -144,6 +144,7 @@ def described(found: RunSearchResult, file: MixtureFile, level: float, tokens: f
             "noise": found.noise,
             "shrinkage": found.shrinkage,
             "gap": _known(found.gap),
+            "search": None if np.isfinite(found.gap) else found.search_words,
             "predicted": found.predicted,
             "optimism": {"estimate": found.optimism, "low": low, "high": high},
             "incumbent": {"run": best.run, "loss": best.loss, "repeats": best.repeats},

@@ -39,6 +39,7 @@ _FIT = {
     "noise": "number?",
     "shrinkage": "number",
     "gap": "number?",
+    "search": "text?",
     "predicted": "number",
     "optimism": "losses",
     "distance": "number",
@@ -102,7 +103,8 @@ def certificate_words(fit: Mapping[str, Any]) -> str:
     """Return how well the arithmetic was done."""
     pull = f"shrinkage {small(fit['shrinkage'])}"
     if fit["gap"] is None:
-        return f"none: the law {fit['law']} is not convex, so it may have a better mixture; {pull}"
+        how = f" ({fit['search']})" if fit.get("search") else ""
+        return f"none: the law {fit['law']} is not convex, so it may have a better mixture{how}; {pull}"
     return f"within {small(fit['gap'])} of the least objective of this law; {pull}"
 
 

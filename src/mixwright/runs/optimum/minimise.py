@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ ROUNDS = 60
 CANDIDATES = 4000  # mixtures between measured ones, where a law is not convex
 TOP = 0.005  # of them whose mean is taken where a law has no slopes (RegMix: 100 of its best)
 REFINED = 3  # of the best that descent starts from
+APART = 0.1  # weight that must move between two of them
+AS_LOW = 10.0  # descents whose ends differ by less, in tolerances, found one optimum
 LEAST = 1e-9  # curvature that is added for a law that has none, in units of its gradient
 
 
@@ -92,11 +94,17 @@ class Objective:
 
 @dataclass(frozen=True, eq=False)
 class Least:
-    """Weights [allowed], the objective there, and its certificate (infinite where there is none)."""
+    """
+    Weights [allowed], the objective there, and its certificate (infinite where there is none).
+
+    Without a certificate: how many descents there were, and how many of them ended as low (0 of a law without slopes).
+    """
 
     weights: Array
     value: float
     gap: float
+    descents: int = 1
+    agreed: int = 1
 
 
 def minimise(objective: Objective, space: Polytope, starts: Sequence[Array], tolerance: float) -> Least:
@@ -113,12 +121,25 @@ def minimise(objective: Objective, space: Polytope, starts: Sequence[Array], tol
         order = np.argsort(objective.values(tried))
         if not objective.smooth:
             w = tried[order[: max(1, int(TOP * len(tried)))]].mean(0)
-            return Least(w, float(objective.values(w[None])[0]), np.inf)
-        starts = list(tried[order[:REFINED]])
+            return Least(w, float(objective.values(w[None])[0]), np.inf, 0, 0)
+        starts = _apart(tried[order])
     if objective.convex:
         starts = [min(starts, key=lambda w: float(objective.values(w[None])[0]))]
     found = [_descend(objective, space, w, tolerance) for w in starts]
-    return min(found, key=lambda one: one.value)
+    best = min(found, key=lambda one: one.value)
+    agreed = sum(one.value <= best.value + AS_LOW * tolerance for one in found)
+    return replace(best, descents=len(found), agreed=agreed)
+
+
+def _apart(tried: Array) -> list[Array]:
+    """Return the best of some mixtures [n, k], which come in order, and the next best ones that are not beside it."""
+    found = [tried[0]]
+    while len(found) < REFINED:
+        far = np.min([np.abs(tried - one).sum(1) / 2 for one in found], axis=0) > APART
+        if not far.any():
+            break
+        found.append(tried[int(far.argmax())])
+    return found
 
 
 def _between(starts: Array) -> Array:

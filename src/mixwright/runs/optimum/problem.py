@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mixwright.constraints.limits import Constraints
 from mixwright.constraints.polytope import Polytope
-from mixwright.errors import InputError
 from mixwright.runs.goal import Goal
 from mixwright.runs.laws import FittedLaw
 from mixwright.runs.measured import Measured
@@ -101,14 +100,15 @@ class Problem:
             if goal.limits is not None:
                 outer = Guarded(outer, goal.limits, prices, sharp)
             objective = self.objective(laws, outer, pull)
-            found = minimise(objective, self.space, starts if found is None else [found.weights], tolerance)
+            before, found = found, minimise(objective, self.space, starts, tolerance)
             losses = objective.losses(found.weights[None])
             if isinstance(outer, Guarded):
                 prices = outer.over(losses[0])
             starts = [found.weights]
             gap = gap_at(objective, self.space, found.weights) if objective.convex else np.inf
             value = float(goal.loss(losses)[0] + objective.penalty(found.weights[None])[0])
-            found = Least(found.weights, value, gap)
+            first = found if before is None else before
+            found = Least(found.weights, value, gap, first.descents, first.agreed)
             if turn >= 3 and gap <= tolerance and goal.excess(losses[0]) <= tolerance:
                 break
         assert found is not None
@@ -138,9 +138,11 @@ class Problem:
 
 
 def _in_phases(part: Polytope, shares: Array) -> Polytope:
-    """Return the set of all phases' weights whose sum over the phases is in `part`, each phase with its share."""
-    if part.centre is not None:
-        raise InputError("max_distance cannot limit a training in phases; limit sources or groups instead")
+    """
+    Return the set of all phases' weights whose sum over the phases is in `part`, each phase with its share.
+
+    A distance is the mean over the phases, by their shares: one phase far on one side does not make up for another.
+    """
     p, k = shares.size, part.lower.size
     sums = np.kron(np.eye(p), np.ones((1, k)))  # of each phase
     over = np.tile(np.eye(k), (1, p))  # of each source
@@ -156,6 +158,8 @@ def _in_phases(part: Polytope, shares: Array) -> Polytope:
         upper=np.repeat(shares, k),
         rows=np.concatenate([np.reshape(r, (-1, p * k)) for r in rows]),
         limits=np.concatenate(limits),
+        centre=None if part.centre is None else np.outer(shares, part.centre).ravel(),
+        radius=part.radius,
         names=tuple(names),
         labels=(*labels, *part.labels),
         floor_labels=("",) * (p * k),
