@@ -1,4 +1,4 @@
-"""Arms over a reference model, and DoReMi and DoGE as searches: trained by seed, charged, not trained again."""
+"""Arms over a reference model; DoReMi, DoGE and Aioli as searches: trained by seed, charged, not trained again."""
 
 import json
 import math
@@ -16,8 +16,11 @@ from mixwright.decisions import read_decisions, replay
 from mixwright.errors import InputError
 from mixwright.experiment import drive
 from mixwright.experiment.text import compare_work
+from mixwright.experiment.text.evaluation import HeldOut
+from mixwright.experiment.text.inputs import open_sources
 from mixwright.experiment.text.proxies import online
-from mixwright.strategies import DoReMi
+from mixwright.strategies import Aioli, DoGE, DoReMi
+from mixwright.text import load_tokenizer
 
 FINAL = {**SMALL["final"], "tokens": 5000, "observe_every": 4, "lag": 2}
 ARMS = ["uniform", "DoReMi", "LossRatio", {"search": "doremi"}, {"search": "doge"}]
@@ -81,6 +84,51 @@ def test_a_model_from_elsewhere_costs_its_passes_alone(done, tmp_path):
     assert not (tmp_path / "run" / "seed_0").exists()
 
 
+@pytest.fixture(scope="module")
+def aioli(tmp_path_factory):
+    """Return a folder with proxy runs of methods that have parameters, and the summary."""
+    folder = tmp_path_factory.mktemp("aioli")
+    faster = {"name": "faster", "search": "doge", "parameters": {"learning_rate": 0.01}}
+    arms = ["uniform", {"search": "aioli", "parameters": {"explore": 1.0}, "prior": "natural"}, faster]
+    more = {"targets": {}, "arms": arms, "seeds": 1, "held_out": 0.5, "final": {**FINAL, "tokens": 12000}}
+    run = folder / "run"
+    summary = drive(make(folder, **more), run)
+    return folder, summary, HeldOut([], open_sources(list(KINDS), run), load_tokenizer(run / "tokenizer"), 32, 4)
+
+
+def test_a_proxy_run_measures_what_its_method_reads(aioli):
+    folder, summary, _ = aioli
+    (place,) = (folder / "run" / "seed_0" / "proxy_runs").glob("aioli_natural_*")
+    log = read_decisions(place)
+    assert {"eval_loss", "planned"} <= log.given
+    assert all(np.isfinite(seen.eval_loss).all() for seen in log.observations)
+    arm = next(arm for arm in summary["arms"] if arm["name"] == "aioli")
+    weights = [arm["mixtures"][0]["weights"][name][0] for name in KINDS]
+    moved = replay(log, Aioli(explore=1.0))[3:]  # three perturbations, then the weights that follow from them
+    assert weights != pytest.approx(log.prior.tolist(), abs=1e-6)
+    assert sum(weights) == pytest.approx(1)
+    assert len(moved) == RUN // 128 - 3
+
+
+def test_what_losses_cost_in_a_proxy_run_is_charged(aioli):
+    costs = {arm["name"]: arm["search_cost"] for arm in aioli[1]["arms"]}
+    assert costs["faster"] == RUN
+    # a pass over a token is a third of training on it, and there are five observations
+    held = aioli[2]
+    assert costs["aioli"] == math.ceil(RUN + 5 * sum(held.strategy_source_tokens.values()) / 3)
+    assert set(held.strategy_source_tokens) == set(KINDS)
+
+
+def test_parameters_are_the_methods(aioli):
+    folder, summary, _ = aioli
+    (place,) = (folder / "run" / "seed_0" / "proxy_runs").glob("doge_uniform_*")
+    arm = next(arm for arm in summary["arms"] if arm["name"] == "faster")
+    expected = replay(read_decisions(place), DoGE(learning_rate=0.01)).mean(0)
+    found = [arm["mixtures"][0]["weights"][name][0] for name in KINDS]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    assert "doge with {'learning_rate': 0.01}" in arm["words"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -91,6 +139,17 @@ def test_a_model_from_elsewhere_costs_its_passes_alone(done, tmp_path):
         ({"proxy": {"tokens": 4000}}, r"arms\.3.*has 5,000 tokens, but finding its mixture costs as much"),
         ({"arms": ["uniform", {"search": "doge"}], "reference": None, "proxy": "ngram"}, "found proxy: ngram"),
         ({"arms": [{"search": "doge", "likelihood": "token"}]}, "do not belong to search: doge; remove them"),
+        ({"arms": [{"search": "mixmin", "parameters": {}}]}, "parameters belong to search: doremi or doge or aioli"),
+        ({"arms": [{"search": "doge", "parameters": {"name": "PiKE"}}]}, "are numbers of doge, found name; remove it"),
+        ({"arms": [{"search": "doge", "parameters": {"eta": 1}}], "reference": None}, r"arms\.0.*DoGE.*eta"),
+        (
+            {"arms": [{"search": "aioli"}], "reference": None, "proxy": {"tokens": 300}},
+            r"arms\.0: a proxy run of aioli should have at least 4 steps.* found 3; raise proxy: tokens",
+        ),
+        (
+            {"arms": [{"search": "aioli"}], "reference": None, "held_out": 0.01},
+            r"arms\.0: aioli should have held-out documents of each source .*raise held_out",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_trained(change, message, tmp_path, monkeypatch):

@@ -36,7 +36,8 @@ def describe(arm: ArmConfig, per: str, several: bool) -> ArmInfo:
 
 def _search_words(arm: ArmConfig, per: str, several: bool) -> str:
     if arm.proxy_run:
-        return f"the mean weights of a proxy run of {arm.search}, from {arm.prior}"
+        given = f" with {arm.parameters}" if arm.parameters else ""
+        return f"the mean weights of a proxy run of {arm.search}{given}, from {arm.prior}"
     if arm.search == "worst_regret":
         return f"least worst regret over all targets, per {per}"
     return f"MixMin per {per}" + (", a mixture for each target" if several else "")

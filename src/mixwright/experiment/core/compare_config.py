@@ -21,7 +21,7 @@ from mixwright.experiment.core.parallel import Limits
 
 BASELINES = ("uniform", "natural", "best_single", "target_alone")
 SEARCHES = ("mixmin", "worst_regret")
-PROXY_RUNS = ("doremi", "doge")  # searches by one proxy run on all sources
+PROXY_RUNS = ("doremi", "doge", "aioli")  # searches by one proxy run on all sources
 Unit = Literal["chunk", "token", "sequence"]
 ArmStrategy = Annotated[
     str | dict[str, Any] | None,
@@ -113,10 +113,14 @@ class ArmConfig(AnyArmConfig):
         description="uniform (equal weights), natural (by size), best_single (the source whose proxy has the least "
         "target loss), target_alone (assays: the target's own rows).",
     )
-    search: Literal["mixmin", "worst_regret", "doremi", "doge"] | None = Field(
+    search: Literal["mixmin", "worst_regret", "doremi", "doge", "aioli"] | None = Field(
         default=None,
         description="mixmin: a mixture for each target. worst_regret: one for all targets, best for the worst of them. "
-        "doremi, doge (texts): the mean weights of a proxy run that starts at prior.",
+        "doremi, doge, aioli (texts): the mean weights of a proxy run that starts at prior.",
+    )
+    parameters: dict[str, Any] | None = Field(
+        default=None,
+        description="For doremi, doge and aioli: parameters of the strategy, such as {learning_rate: 0.5}.",
     )
     likelihood: Unit | None = Field(
         default=None, description="For a search over text: chunk, token or sequence. Default: the first of search."
@@ -158,6 +162,13 @@ class ArmConfig(AnyArmConfig):
     def _settings_of_a_search(self) -> ArmConfig:
         if self.proxy_run and (self.likelihood or self.settings):
             raise ValueError(f"likelihood and settings do not belong to search: {self.search}; remove them")
+        if self.parameters is not None and not self.proxy_run:
+            raise ValueError(
+                f"parameters belong to search: {' or '.join(PROXY_RUNS)}; remove them (a strategy has its own, as "
+                "{strategy: {name: ..., parameters}})"
+            )
+        if wrong := sorted({"name", "wrap"} & set(self.parameters or {})):
+            raise ValueError(f"parameters are numbers of {self.search}, found {wrong[0]}; remove it")
         if self.search is None and (self.likelihood or self.settings):
             raise ValueError("likelihood and settings belong to a search; remove them, or add search: mixmin")
         if self.proxy is not None and not self.searches:

@@ -52,7 +52,13 @@ from mixwright.experiment.text.inputs import (
 from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.proxies.cost import flops_per_token, planned_proxies, proxy_cost
 from mixwright.experiment.text.proxies.counts import counted_tokens
-from mixwright.experiment.text.proxies.online import check_reference_of, check_tokens_of_reference, online_cost
+from mixwright.experiment.text.proxies.online import (
+    check_fed,
+    check_reference_of,
+    check_tokens_of_reference,
+    method_of,
+    online_cost,
+)
 from mixwright.experiment.text.proxies.scores import target_rows
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.strategies.registry import known as strategies
@@ -106,6 +112,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         self.sources = tokenize_sources(config, self.folder, self.tokenizer, self._prints, progress)
         check_sizes(config, self.sources)
         check_tokens_of_reference(config, self.tokenizer)
+        check_fed(config, self.tokenizer, self.sources)
         self._check_held_out()
         self._check_choices()
         known: dict[tuple[str, int, str | None], Training] = {}
@@ -147,6 +154,8 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                 if isinstance(arm.strategy, str):
                     _check_name(arm.strategy)
                 strategy_of(arm, names, config.measured)
+                if arm.proxy_run:
+                    method_of(arm, names)
                 if arm.settings is not None:
                     arm.settings.check(names, arm.settings.prior, config.final.tokens)
         check_reference_of(config)
@@ -356,7 +365,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         Counting n-grams takes no operations that count beside a training: nothing is charged for count models.
         """
         if arm.proxy_run or self.config.reference_of(arm) is not None:
-            cost, whole = online_cost(self.config, self.tokenizer, arm), self.config.final.tokens
+            cost, whole = online_cost(self.config, self.tokenizer, self.sources, arm), self.config.final.tokens
             return math.ceil(cost.tokens(whole, self._flops_per_token, self.config.charged(arm)))
         if not self._is_neural(arm):
             return 0

@@ -165,6 +165,11 @@ class HeldOut:
         losses = {name: self._loss(model, rows) for name, rows in self._strategy_targets.items()}
         return np.array([losses.get(target.name, np.nan) for target in self.targets])
 
+    @property
+    def strategy_source_tokens(self) -> dict[str, int]:
+        """Return how many tokens a strategy's losses of sources are measured on; not those without documents for it."""
+        return {name: int(rows.document_tokens.sum()) for name, rows in self._strategy_sources.items()}
+
     def unreported(self, strategy: Strategy[Any]) -> list[str]:
         """Return a sentence if a strategy that reads held-out losses of sources gets none of some sources."""
         missing = [name for name in self._stores if name not in self._strategy_sources]

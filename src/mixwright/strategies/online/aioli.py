@@ -177,6 +177,10 @@ class Aioli(Strategy[AioliState]):
     def remarks(self, state: AioliState) -> dict[str, Any]:
         return {"perturbation": state.position} if 0 <= state.position < len(state.drops) else {}
 
+    def period(self, k: int) -> int:
+        """Return how many updates a period has with k sources; the first weights follow its first 1 + k x sweeps."""
+        return self._period(k * self.sweeps)
+
     def _perturbed(self, prior: Array) -> list[int]:
         """Return the source of each perturbation of a period; none if there is one source alone."""
         order = [i for i in (self.order or range(len(prior))) if prior[i] > 0]

@@ -1,27 +1,58 @@
-"""Proxy runs of online methods (DoReMi, DoGE), whose mean weights are the answer, and the reference models of arms."""
+"""Proxy runs of online methods (DoReMi, DoGE, Aioli), whose mean weights are the answer, and references of arms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.compare_config import ArmConfig
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.text.compare_config import CompareConfig
+from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import TokenSource, check_model_folder
 from mixwright.experiment.text.proxies.cost import flops_per_token
 from mixwright.experiment.text.proxies.neural import named_rate, settings_for
 from mixwright.experiment.text.reference import MadeReference, make_reference
-from mixwright.strategies import from_config
+from mixwright.files import fingerprint
+from mixwright.strategies import Aioli, from_config
+from mixwright.strategy import Strategy
 from mixwright.text import Tokenizer
 from mixwright.training.language_model import train
 from mixwright.training.reference import check_reference
 from mixwright.training.settings import TrainingSettings
 
-METHODS = {"doremi": "DoReMi", "doge": "DoGE"}  # searches, and the strategies of their proxy runs
+METHODS = {"doremi": "DoReMi", "doge": "DoGE", "aioli": "Aioli"}  # searches, and the strategies of their proxy runs
+_PERIODS = 5  # of perturbations and what follows from them, in a proxy run of Aioli
+
+
+def method_of(arm: ArmConfig, sources: Sequence[str]) -> Strategy[Any]:
+    """Return the strategy of the proxy run of an arm."""
+    return from_config({"name": METHODS[str(arm.search)], **(arm.parameters or {})}, sources=sources)
+
+
+def check_fed(config: CompareConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource]) -> None:
+    """Raise InputError if the proxy run of an arm is too short for its method, or has nothing to measure losses on."""
+    for number, arm in enumerate(config.arms):
+        method = method_of(arm, [source.name for source in sources]) if arm.proxy_run else None
+        if not isinstance(method, Aioli):
+            continue
+        where, settings = config.where("arms", str(number)), online_settings(config, method)
+        first = 1 + len(sources) * method.sweeps
+        if settings.steps < first:
+            raise InputError(
+                f"{where}: a proxy run of aioli should have at least {first} steps, one for each perturbation of "
+                f"{len(sources)} sources, found {settings.steps}; raise proxy: tokens"
+            )
+        measured = _held(config, tokenizer, sources).strategy_source_tokens
+        if missing := [source.name for source in sources if source.name not in measured]:
+            raise InputError(
+                f"{where}: aioli should have held-out documents of each source to measure losses on, found none to "
+                f"spare of {', '.join(missing)} (held_out: {config.held_out:g}); raise held_out, or give more documents"
+            )
 
 
 def check_reference_of(config: CompareConfig) -> None:
@@ -51,9 +82,22 @@ def check_tokens_of_reference(config: CompareConfig, tokenizer: Tokenizer) -> No
             check_reference(config.reference.path, tokenizer, context, config.model.spec())
 
 
-def online_settings(config: CompareConfig) -> TrainingSettings:
-    """Return the settings of a proxy run; it observes every step, as the papers do."""
-    return replace(settings_for(config, config.proxy.tokens, proxy=True), observe_every=1, lag=config.final.lag)
+def online_settings(config: CompareConfig, method: Strategy[Any]) -> TrainingSettings:
+    """
+    Return the settings of a proxy run.
+
+    It observes every step, as the papers do; Aioli, whose stretches between observations should lower losses by more
+    than noise, as seldom as five of its periods allow.
+    """
+    settings, every = settings_for(config, config.proxy.tokens, proxy=True), 1
+    if isinstance(method, Aioli):
+        every = max(1, settings.steps // (_PERIODS * method.period(len(config.sources))))
+    return replace(settings, observe_every=every, lag=config.final.lag)
+
+
+def _held(config: CompareConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource]) -> HeldOut:
+    """Return what the losses of sources are measured on in a proxy run."""
+    return HeldOut([], sources, tokenizer, config.proxy_setting("context"), config.proxy_setting("batch_size"))
 
 
 def reference_of(
@@ -72,13 +116,15 @@ def reference_of(
     chosen = config.reference_of(arm)
     if chosen is None:
         return None
-    name = arm.strategy if arm.strategy is not None else METHODS[str(arm.search)]
-    clip = from_config(name, sources=[source.name for source in sources]).excess_clip
+    names = [source.name for source in sources]
+    reading = method_of(arm, names) if arm.strategy is None else from_config(arm.strategy, sources=names)
     stores = {source.name: source.train for source in sources}
     settings, spec = settings_for(config, config.proxy.tokens, proxy=True), config.proxy_model().spec()
     place = folder / "reference" / arm.prior
     with named_rate(config, "the reference", proxy=True):
-        return make_reference(chosen, clip, spec, stores, arm.prior, settings, place, tokenizer, progress)
+        return make_reference(
+            chosen, reading.excess_clip, spec, stores, arm.prior, settings, place, tokenizer, progress
+        )
 
 
 def mean_weights(
@@ -91,7 +137,7 @@ def mean_weights(
 ) -> list[float]:
     """Return the mean weights [k] of the proxy run of an arm's method, made in the folder of its seed, or resumed."""
     names = [source.name for source in sources]
-    strategy = from_config(METHODS[str(arm.search)], sources=names)
+    strategy, held = method_of(arm, names), _held(config, tokenizer, sources)
     made = reference_of(config, folder, tokenizer, sources, arm)
     stores = {source.name: source.train for source in sources}
     with named_rate(config, f"the proxy run of {arm.title}", proxy=True):
@@ -99,14 +145,19 @@ def mean_weights(
             config.proxy_model().spec(),
             stores,
             strategy,
-            online_settings(config),
-            folder / "proxy_runs" / f"{arm.search}_{arm.prior}",
+            online_settings(config, strategy),
+            folder / "proxy_runs" / _run_name(arm),
             tokenizer,
             progress,
             prior=arm.prior,
+            measures={"eval_loss": held.strategy_source_losses},
             reference=made.reference if made else None,
         )
     return [(trained.average or trained.weights)[name] for name in names]
+
+
+def _run_name(arm: ArmConfig) -> str:
+    return f"{arm.search}_{arm.prior}" + (f"_{fingerprint(arm.parameters)}" if arm.parameters else "")
 
 
 @dataclass(frozen=True)
@@ -127,9 +178,11 @@ class OnlineCost:
         return before + trained * more
 
 
-def online_cost(config: CompareConfig, tokenizer: Tokenizer, arm: ArmConfig) -> OnlineCost:
+def online_cost(
+    config: CompareConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], arm: ArmConfig
+) -> OnlineCost:
     """Return what an arm with a reference or a proxy run costs."""
-    context, settings = config.proxy_setting("context"), online_settings(config)
+    context, settings = config.proxy_setting("context"), settings_for(config, config.proxy.tokens, proxy=True)
     proxy = flops_per_token(config.proxy_model().spec(), tokenizer, context)
     run = settings.steps * settings.batch_size * settings.context
     before, forward, chosen = 0.0, 0.0, config.reference_of(arm)
@@ -139,6 +192,19 @@ def online_cost(config: CompareConfig, tokenizer: Tokenizer, arm: ArmConfig) -> 
         step = settings.batch_size * settings.context
         before, forward = proxy * step * -(-(chosen.tokens or run) // step), proxy / 3
     if arm.proxy_run:
-        return OnlineCost(before + run * (proxy + forward), 0.0)
+        measured = _measured_tokens(config, tokenizer, sources, arm)
+        return OnlineCost(before + run * (proxy + forward) + measured * proxy / 3, 0.0)
     # a strategy that reads held-out losses alone needs no pass over the rows that are trained on
     return OnlineCost(before, forward if "excess_loss" in config.needs_of(arm) else 0.0)
+
+
+def _measured_tokens(
+    config: CompareConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], arm: ArmConfig
+) -> int:
+    """Return how many tokens the held-out losses of an arm's proxy run are measured on, at all of its observations."""
+    method = method_of(arm, [source.name for source in sources])
+    if "eval_loss" not in method.needs:
+        return 0
+    settings = online_settings(config, method)
+    each = sum(_held(config, tokenizer, sources).strategy_source_tokens.values())
+    return settings.steps // settings.observe_every * each
