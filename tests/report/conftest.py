@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from mixwright.report import write
+
+from .whatif_fixtures import page_alone
+
 FLAGS = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
 PATIENCE = 120_000  # milliseconds, of a machine that has much else to do
 
@@ -51,3 +55,23 @@ def visit(browser) -> Iterator[Callable[..., Any]]:
     for page in pages:
         page.close()
     assert seen == []
+
+
+TAKEN = "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.taken = text; }}})"
+
+
+@pytest.fixture
+def show(visit, tmp_path):
+    """Return what opens a page with a what-if part."""
+
+    def opened(made, width=1280, summary=None, script=TAKEN, **options):
+        path = tmp_path / "page.html"
+        if summary is None:
+            path.write_text(page_alone(made, "A title", "a verdict"), encoding="utf-8")
+        else:
+            write("search", summary, path, what_if=made)
+        page = visit(path, "html[data-what-if]", width, script, **options)
+        assert page.locator("html[data-what-if=ready]").count() == 1, page.locator("#wi-failed").inner_text()
+        return page
+
+    return opened

@@ -11,45 +11,14 @@ import pytest
 import yaml
 
 from mixwright.mixture_file import MixtureFile
-from mixwright.report import write
 from mixwright.report.what_if.numbers import Mark, PageMoments, PageRows, make_what_if, unpack
 
 from .fixtures import SCRIPT, realistic
 from .test_page import NAMES as HOSTILE
-from .whatif_fixtures import NAMES, limits, many, page_alone, predicted, what_if
+from .whatif_fixtures import NAMES, limits, many, number, page_alone, predicted, slider, weights_now, what_if
 
 pytestmark = pytest.mark.browser
-READY = "html[data-what-if=ready]"
 REFUSED = "Object.defineProperty(navigator, 'clipboard', {value: {writeText: () => Promise.reject(new Error('no'))}})"
-TAKEN = "Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.taken = text; }}})"
-
-
-@pytest.fixture
-def show(visit, tmp_path):
-    """Return what opens a page with a what-if part."""
-
-    def opened(made, width=1280, summary=None, script=TAKEN, **options):
-        path = tmp_path / "page.html"
-        if summary is None:
-            path.write_text(page_alone(made, "A title", "a verdict"), encoding="utf-8")
-        else:
-            write("search", summary, path, what_if=made)
-        page = visit(path, "html[data-what-if]", width, script, **options)
-        assert page.locator(READY).count() == 1, page.locator("#wi-failed").inner_text()
-        return page
-
-    return opened
-
-
-def weights_now(page) -> np.ndarray:
-    """Return the weights of the text to copy, after it was written again."""
-    page.wait_for_timeout(30)
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 200)))")
-    return np.array(list(yaml.safe_load(page.locator("#wi-text").input_value()).values()), float)
-
-
-def number(text: str) -> float:
-    return float(text.replace("\u2212", "-").replace("\u221e", "inf"))
 
 
 def check(page, made: dict[str, Any]) -> np.ndarray:
@@ -66,10 +35,6 @@ def check(page, made: dict[str, Any]) -> np.ndarray:
         for text, loss, against in zip(page.locator(cell).all_inner_texts(), losses, other, strict=True):
             assert number(text.split()[0]) == pytest.approx(loss - against, abs=6e-5)
     return w
-
-
-def slider(page, i: int):
-    return page.locator(f"#wi-source-{i}")
 
 
 def test_a_slider_gives_the_number_of_python(show):

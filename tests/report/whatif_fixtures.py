@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import yaml
 
 from mixwright.constraints.limits import Constraints
 from mixwright.constraints.polytope import Polytope
@@ -84,3 +85,18 @@ def predicted(made: dict[str, Any], w: np.ndarray) -> list[float]:
 def page_alone(made: dict[str, Any], title: str, verdict: str = "") -> str:
     """Return the page that has the what-if part alone."""
     return render("what_if", {"title": title, "verdict": verdict}, what_if=made)
+
+
+def weights_now(page) -> np.ndarray:
+    """Return the weights of the text to copy, after it was written again."""
+    page.wait_for_timeout(30)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 200)))")
+    return np.array(list(yaml.safe_load(page.locator("#wi-text").input_value()).values()), float)
+
+
+def number(text: str) -> float:
+    return float(text.replace("\u2212", "-").replace("\u221e", "inf"))
+
+
+def slider(page, i: int):
+    return page.locator(f"#wi-source-{i}")

@@ -56,6 +56,19 @@ def test_predictions_have_intervals_that_include_the_optimism():
     assert low < mean + found.optimism < high
 
 
+def test_targets_have_intervals_of_their_own():
+    one = RunSearch(law="linear").fit(table(noise=0.05), target="qa")
+    W = np.vstack([one.weights, np.full(3, 1 / 3)])
+    for part, whole in zip(one.predict_targets(W, 0.8)["qa"], one.predict(W, 0.8), strict=True):
+        np.testing.assert_allclose(part, whole, rtol=0, atol=1e-12)  # one target is all that counts
+    two = RunSearch(law="linear").fit(two_targets(), target=["qa", "code"])
+    found, total = two.predict_targets(W, 0.9), two.predict(W, 0.9)
+    assert np.mean([mean for mean, _, _ in found.values()], axis=0) == pytest.approx(total[0])
+    for mean, low, high in found.values():
+        assert (low < mean).all()
+        assert (mean < high).all()
+
+
 def test_the_incumbent_is_the_best_measured_mixture_that_is_allowed():
     runs = table(noise=0.01)
     best = int(runs.losses[:, 0].argmin())

@@ -57,7 +57,7 @@ PAGES = {
     "comparison": Page(build_comparison),
     "training": Page(build_training, ("decisions",)),
     "preference": Page(build_preference, ("metrics", "decisions")),
-    "runs": Page(build_runs),
+    "runs": Page(build_runs, ("what_if",)),
     "what_if": Page(build_what_if, ("what_if",)),
 }
 
@@ -146,7 +146,8 @@ def _document(template: str, view: Mapping[str, Any]) -> str:
     if charts:
         scripts |= {"script": _file("page.js")}
     if what_if:
-        scripts |= {"what_if_script": _file("what_if/numbers.js") + _file("what_if/what_if.js")}
+        parts = (*(("laws.js",) if what_if["law"] else ()), "numbers.js", "what_if.js")
+        scripts |= {"what_if_script": "".join(_file(f"what_if/{part}") for part in parts)}
     hashes = [_hash(text.encode()) for text in scripts.values()]
     library, library_hash = _library() if charts else ("", None)
     text = (

@@ -35,6 +35,18 @@ class Goal:
         """Return [m], which targets count (the others are guardrails)."""
         return self.shares > 0
 
+    def position(self, target: str | None) -> int:
+        """Return where a target is among those that were fitted; None: the only one."""
+        if target is None and len(self.targets) == 1:
+            return 0
+        if target not in self.targets:
+            raise InputError(f"target should name one that was fitted{near(target, self.targets, 'targets')}")
+        return self.targets.index(target)
+
+    def alone(self, j: int) -> Goal:
+        """Return the goal that counts one target alone, without limits."""
+        return Goal(self.targets, np.eye(len(self.targets))[j])
+
     def loss(self, Y: Array) -> Array:
         """Return what counts [n] of losses [n, m]."""
         if self.best is None:

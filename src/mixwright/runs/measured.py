@@ -16,6 +16,16 @@ Array = NDArray[np.float64]
 PRIOR_REPEATS = 4.0  # repeats that the pooled variance counts for beside a mixture's own
 
 
+@dataclass(frozen=True)
+class Incumbent:
+    """The best measured mixture: its run, its weights [k], and its measured loss (the mean of its repeats)."""
+
+    run: str
+    weights: Array
+    loss: float
+    repeats: int
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
     """

@@ -67,14 +67,15 @@ def nested_selection(
     goal: Goal,
     tau: float,
     seed: int,
-) -> Optimism:
+) -> tuple[Optimism, ...]:
     """
-    Return the errors of picks.
+    Return the errors of picks: of what counts, then of each target alone at the same picks.
 
     `tau` is the shrinkage of the search: picks are made as the proposal is.
     """
     penalty = problem.penalty(measured, goal, tau)
-    inside = [_pick(goal, measured, h.predicted[r], h.spread[r], r, penalty) for h in held for r in _folds(h)]
+    goals = [goal, *(goal.alone(j) for j in range(len(goal.targets)))]
+    inside = [_pick(goals, measured, h.predicted[r], h.spread[r], r, penalty) for h in held for r in _folds(h)]
     rng = np.random.default_rng([seed, 17])
     total, beyond = goal.loss(measured.Y), []
     for _ in range(HIDDEN):
@@ -86,10 +87,14 @@ def nested_selection(
         laws = fit_all(law, measured.take(seen), near_fit(measured, fitted))
         predicted = np.stack([one.predict(measured.W[out]) for one in laws], axis=1)
         spread = np.stack([one.spread(measured.W[out]) for one in laws], axis=1)
-        beyond.append(_pick(goal, measured, predicted, spread, out, penalty))
+        beyond.append(_pick(goals, measured, predicted, spread, out, penalty))
+    errors = [np.reshape(one, (-1, len(goals))) for one in (inside, beyond)]
+    return tuple(Optimism(errors[0][:, g], errors[1][:, g], _rmse(one, measured, held)) for g, one in enumerate(goals))
+
+
+def _rmse(goal: Goal, measured: Measured, held: Sequence[Held]) -> float:
     total = goal.loss(measured.Y)
-    rmse = float(np.sqrt(np.mean([(goal.loss(h.predicted) - total) ** 2 for h in held])))
-    return Optimism(np.array(inside), np.array(beyond), rmse)
+    return float(np.sqrt(np.mean([(goal.loss(h.predicted) - total) ** 2 for h in held])))
 
 
 def _folds(held: Held) -> list[NDArray[np.intp]]:
@@ -97,8 +102,9 @@ def _folds(held: Held) -> list[NDArray[np.intp]]:
 
 
 def _pick(
-    goal: Goal, measured: Measured, predicted: Array, spread: Array, rows: NDArray[np.intp], penalty: Array
-) -> float:
-    value = goal.loss(predicted)
-    i = int(np.argmin(value + penalty[rows]))
-    return float((goal.loss(measured.Y[rows[i]][None])[0] - value[i]) / max(goal.spread(spread)[i], 1e-300))
+    goals: Sequence[Goal], measured: Measured, predicted: Array, spread: Array, rows: NDArray[np.intp], penalty: Array
+) -> list[float]:
+    """Return for each goal measured minus predicted loss, in spreads, of the mixture that the first goal picks."""
+    i = int(np.argmin(goals[0].loss(predicted) + penalty[rows]))
+    y, p, s = measured.Y[rows[i]][None], predicted[i][None], spread[i][None]
+    return [float((goal.loss(y)[0] - goal.loss(p)[0]) / max(goal.spread(s)[0], 1e-300)) for goal in goals]

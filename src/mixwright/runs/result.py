@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any
@@ -15,15 +15,17 @@ from mixwright.errors import InputError
 from mixwright.runs.choice import Choice
 from mixwright.runs.folds import fit_all
 from mixwright.runs.goal import Goal
-from mixwright.runs.measured import Measured
-from mixwright.runs.optimism import MISFIT, Optimism
+from mixwright.runs.measured import Incumbent, Measured
+from mixwright.runs.optimism import Optimism
+from mixwright.runs.optimum.change import Change, lowest, start_of, wished
 from mixwright.runs.optimum.curve import TwoLaws
 from mixwright.runs.optimum.hull import nearest_in_hull
 from mixwright.runs.optimum.outer import Outer, SoftWorst, WeightedSum
+from mixwright.runs.optimum.prediction import Predictor
 from mixwright.runs.optimum.problem import Problem
 from mixwright.runs.scores import LawScores
 from mixwright.runs.table import RunTable
-from mixwright.search.inputs import checked_level
+from mixwright.search.inputs import PerSource, checked_level
 from mixwright.search.pareto import ParetoCurve, ParetoPoint
 from mixwright.search.result import SearchResult
 
@@ -31,17 +33,6 @@ Array = NDArray[np.float64]
 DRAWS = 50
 BEYOND = 1e-6  # a weight above the largest measured one by more than this is outside what any run has seen
 NAMED = 3
-INSIDE = 0.01  # a proposal that is nearer than this to the hull of the runs counts as inside
-
-
-@dataclass(frozen=True)
-class Incumbent:
-    """The best measured mixture: its run, its weights [k], and its measured loss (the mean of its repeats)."""
-
-    run: str
-    weights: Array
-    loss: float
-    repeats: int
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -78,10 +69,11 @@ class RunSearchResult(SearchResult):
     table: RunTable
     _measured: Measured
     _problem: Problem
-    _optimism: Optimism
+    _optimism: tuple[Optimism, ...]  # of what counts, then of each target
     _at: Array
     _descents: tuple[int, int] = (1, 1)  # that ended as low as the best one, of all
     _notes: tuple[str, ...] = ()
+    _lowest: dict[int, Array] = field(default_factory=dict)
 
     # ---------------------------------------------------------------- what was found
 
@@ -102,6 +94,23 @@ class RunSearchResult(SearchResult):
         return self._measured.names, self.goal.loss(self._measured.Y), np.mean(held, axis=0)
 
     @property
+    def mixtures(self) -> Array:
+        """Return the measured mixtures [n, d] that were fitted, repeats once; d = k, or phases times k."""
+        return self._measured.W
+
+    @property
+    def epochs(self) -> Array | None:
+        """Return [k], the epochs per unit of weight in the training that is predicted; None if not known."""
+        return None if self._measured.R is None else np.asarray(self._measured.R[: len(self.sources)].diagonal())
+
+    @cached_property
+    def predictors(self) -> tuple[Predictor, ...]:
+        """Return what predicts what counts, then each target alone."""
+        goals = [self.goal, *(self.goal.alone(j) for j in range(len(self.goal.targets)))]
+        laws, W = self.choice.taken.fitted, self._measured.W
+        return tuple(Predictor(goal, laws, one, W) for goal, one in zip(goals, self._optimism, strict=True))
+
+    @property
     def noise(self) -> float | None:
         """Return the standard deviation of one training's loss, by repeats; None where no mixture was repeated."""
         found = float(self.goal.spread(self._measured.noise[None])[0])
@@ -115,40 +124,32 @@ class RunSearchResult(SearchResult):
     @property
     def predicted(self) -> float:
         """Return the law's prediction for the proposal, as it stands (see `optimism`)."""
-        return float(self._mean(self._problem.full(self._at)[None])[0])
+        return float(self.predictors[0].mean(self._problem.full(self._at)[None])[0])
 
     @cached_property
     def optimism(self) -> float:
         """Return the measured minus the predicted loss that is to be expected of the proposal, in the target's unit."""
-        w = self._problem.full(self._at)[None]
-        return float((self._optimism.mean * self._spread(w) + self._further(w))[0])
+        return float(self.predictors[0].expected_error(self._problem.full(self._at)[None])[0])
 
     def optimism_interval(self, level: float = 0.9) -> tuple[float, float]:
         """Return the low and high end of measured minus predicted loss of the proposal."""
-        low, high = self._errors(self._problem.full(self._at)[None], checked_level(level))
+        low, high = self.predictors[0].errors(self._problem.full(self._at)[None], checked_level(level))
         return float(low[0]), float(high[0])
-
-    def _errors(self, flat: Array, level: float) -> tuple[Array, Array]:
-        """Return the low and high end [n] of measured minus predicted losses at weights [n, d]."""
-        low, high = self._optimism.ends(level)
-        spread = self._spread(flat)
-        return low * spread - MISFIT * self._optimism.rmse, high * spread + self._further(flat)
-
-    def _further(self, flat: Array) -> Array:
-        """Return [n] by how much less a law predicts than for the nearest mixture in the hull of the runs."""
-        near = nearest_in_hull(flat, self._measured.W)
-        out = np.abs(near - flat).sum(1) / 2 > INSIDE
-        return np.where(out, np.maximum(self._mean(near) - self._mean(flat), 0.0), 0.0)
 
     @cached_property
     def incumbent(self) -> Incumbent:
         """Return the best measured mixture among those that the constraints allow (of all if they allow none)."""
+        best, measured = self._best_row, self._measured
+        weights = measured.W[best].reshape(self._problem.shares.size, -1).sum(0)
+        loss = float(self.goal.loss(measured.Y[[best]])[0])
+        return Incumbent(measured.names[best], weights, loss, int(measured.repeats[best]))
+
+    @cached_property
+    def _best_row(self) -> int:
         loss = self.goal.loss(self._measured.Y)
         allowed = np.array([self._allows(w) for w in self._measured.W])
         rows = np.flatnonzero(allowed) if allowed.any() else np.arange(loss.size)
-        best = int(rows[loss[rows].argmin()])
-        weights = self._measured.W[best].reshape(self._problem.shares.size, -1).sum(0)
-        return Incumbent(self._measured.names[best], weights, float(loss[best]), int(self._measured.repeats[best]))
+        return int(rows[loss[rows].argmin()])
 
     def _allows(self, w: Array) -> bool:
         rest = np.delete(w, self._problem.positions)
@@ -188,18 +189,64 @@ class RunSearchResult(SearchResult):
             For weights that do not fit.
         """
         flat, single = self._checked(W)
-        mean = self._mean(flat)
         if level is None:
+            mean = self.predictors[0].mean(flat)
             return mean[0] if single else mean
-        low, high = self._errors(flat, checked_level(level))
-        out = mean, mean + low, mean + high
+        out = self.predictors[0].interval(flat, checked_level(level))
         return tuple(part[0] for part in out) if single else out
 
-    def predict_targets(self, W: ArrayLike) -> dict[str, Array]:
-        """Return {target: the law's prediction [n]} for weights as in `predict`, without intervals."""
+    def predict_targets(self, W: ArrayLike, level: float | None = None) -> dict[str, Any]:
+        """
+        Return {target: the law's prediction [n]} for weights as in `predict`; with a level {target: (mean, low, high)}.
+
+        Intervals are made as those of `predict`, from the errors of each target where the search picked a mixture.
+        """
         flat, _ = self._checked(W)
+        each = dict(zip(self.goal.targets, self.predictors[1:], strict=True))
+        if level is None:
+            return {name: one.mean(flat) for name, one in each.items()}
+        level, near = checked_level(level), nearest_in_hull(flat, self._measured.W)
+        return {name: one.interval(flat, level, near) for name, one in each.items()}
+
+    def smallest_change(
+        self, target: str | None = None, by: float = 0.01, start: str | PerSource = "incumbent", level: float = 0.9
+    ) -> Change:
+        """
+        Return the smallest change of a mixture that is predicted to lower the loss of a target.
+
+        Parameters
+        ----------
+        target
+            One of the search's targets or guardrails. None where there is one alone.
+        by
+            The share by which its predicted loss is to be lower than the prediction at the start, such as 0.02.
+        start
+            "incumbent" (the best measured mixture), "prior", "proposal", "uniform", "natural", or weights with sum 1.
+        level
+            Of the interval.
+
+        Returns
+        -------
+        Change
+            With the least weight moved among the mixtures that the constraints and guardrails of the search allow.
+
+        Raises
+        ------
+        InputError
+            No allowed mixture is predicted to do it (the message has the least loss), the law is trees, or an argument
+            does not fit.
+        """
+        own = {"prior": self._problem.full(self._problem.prior), "proposal": self._problem.full(self._at)}
+        own["incumbent"] = self._measured.W[self._best_row]
+        level, j = checked_level(level), self.goal.position(target)
+        begin = start_of(start, own, self.sources, self.natural, self._problem)
         laws = self.choice.taken.fitted
-        return {name: law.predict(flat) for name, law in zip(self.goal.targets, laws, strict=True)}
+        if j not in self._lowest:  # kept: several wishes of one target need it
+            self._lowest[j] = lowest(self._problem, laws, self.goal, self._measured, j)
+        unit = self._problem.unit(self.goal.alone(j), self._measured)
+        found, proven = wished(self._problem, laws, self.goal, j, by, begin, self._lowest[j], unit)
+        ends = (begin, self._problem.full(found))
+        return Change.between(ends, self._problem, self.predictors[1 + j], self.goal.targets[j], by, level, proven)
 
     def pareto(self, points: int = 11) -> tuple[ParetoPoint, ...]:
         """
@@ -242,17 +289,6 @@ class RunSearchResult(SearchResult):
         if off.max(initial=0.0) > 1e-6:
             raise InputError(f"each row of W should sum to 1; found a row that misses it by {off.max():.3g}")
         return (w.reshape(len(w), p, k) * self._problem.shares[:, None]).reshape(len(w), -1), single
-
-    def _mean(self, flat: Array) -> Array:
-        laws = self.choice.taken.fitted
-        return self.goal.loss(np.stack([law.predict(flat) for law in laws], axis=1))
-
-    def _spread(self, flat: Array) -> Array:
-        laws = self.choice.taken.fitted
-        return self.goal.spread(np.stack([law.spread(flat) for law in laws], axis=1))
-
-    def _spread_at(self, w: Array) -> float:
-        return float(self._spread(w[None])[0])
 
     # ---------------------------------------------------------------- what a search result has
 
@@ -315,9 +351,9 @@ class RunSearchResult(SearchResult):
     def _improvement(self, reference: Array, level: float) -> tuple[float, float, float]:
         """Return the predicted loss of `reference` minus the proposal's as it is to be expected, with its interval."""
         there = (reference * self._problem.shares[:, None]).reshape(1, -1)
-        other = float(self._mean(there)[0])
+        other = float(self.predictors[0].mean(there)[0])
         low, high = self.optimism_interval(level)
-        spread = self._spread_at(there[0])
+        spread = float(self.predictors[0].spread(there)[0])
         estimate = other - self.predicted - self.optimism
         half = np.hypot((high - low) / 2, NormalDist().inv_cdf((1 + level) / 2) * spread)
         return estimate, float(estimate - half), float(estimate + half)

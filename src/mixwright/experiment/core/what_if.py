@@ -81,8 +81,8 @@ def _baselines(
     return marks + singles
 
 
-def write_what_if_of_run(folder: Path, what_if: Mapping[str, Any]) -> None:
-    """Write `whatif.json`, atomically."""
+def write_what_if_of_run(folder: Path, what_if: Mapping[str, Any] | None) -> None:
+    """Write `whatif.json`, atomically; null where there is nothing to play with."""
     text = json.dumps(what_if, allow_nan=False, separators=(",", ":"))
     with atomic_write(folder / NAME) as handle:
         handle.write(text + "\n")

@@ -26,6 +26,7 @@ from mixwright.report.checks import check_fields, check_kind, check_version
 from mixwright.report.looks import KIND_WORDS, Look, course_look, looks_of
 from mixwright.report.runs.confirmed import check_confirmed, confirmed_view
 from mixwright.report.search.answers import top_weights
+from mixwright.report.what_if.view import what_if_view
 from mixwright.report.words import digits_of, label, number, percent, signed, small, span
 
 SHOWN_SOURCES = 20  # in the chart of weights; the table has all
@@ -51,7 +52,7 @@ _MIXTURE = {"name": "text", "kind": "text", "weights": "weights"}
 _FORECAST = {"predicted": "number?", "low": "number?", "high": "number?", "measured": "number?"}
 
 
-def build_runs(summary: Mapping[str, Any]) -> dict[str, Any]:
+def build_runs(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """
     Return what the page of a fit of a table of runs shows; `charts` are the figures in the order of the page.
 
@@ -92,6 +93,7 @@ def build_runs(summary: Mapping[str, Any]) -> dict[str, Any]:
         "laws": sorted(fit["laws"], key=lambda law: law["rmse"]),
         "points": _worst_first(summary["points"]),
         "responses": responses,
+        "what_if": None if what_if is None else what_if_view(what_if, {m["name"]: m["look"] for m in mixtures}),
         "copy": json.dumps(
             {name: round(w, 8) for name, w in zip(names, mixtures[0]["weights"], strict=True)}, indent=2
         ),

@@ -19,8 +19,9 @@ const whatIfNumbers = (() => {
     return new Float32Array(out.buffer);
   };
 
-  // -> per target {kind, n, of, c, top, logs, p}, or {kind, matrix}: log-likelihoods are column by column.
+  // -> per target {kind, n, of, c, top, logs, p}, {kind, matrix}, or a law: log-likelihoods are column by column.
   const targetsOf = (payload, buffer) => {
+    if (payload.targets[0].kind === "law") return whatIfLaws.targetsOf(payload, new TextDecoder().decode(buffer));
     const k = payload.sources.length;
     let at = 0;
     const doubles = (count) => {
@@ -90,6 +91,7 @@ const whatIfNumbers = (() => {
 
   // -> {loss, rows}: rows are kept for differences between weights; squared error has none.
   const lossOf = (target, w) => {
+    if (target.kind === "law") return { loss: target.mean(w), rows: null };
     if (target.kind !== "rows") return { loss: quadratic(target, w), rows: null };
     const rows = rowLosses(target, w);
     let sum = 0;
@@ -114,6 +116,10 @@ const whatIfNumbers = (() => {
   const changes = (target, w, h) => {
     const { n, k } = target;
     const out = new Float64Array(k);
+    if (target.kind === "law") {
+      const now = target.mean(w);
+      return out.map((_, i) => target.mean(w.map((share, j) => (1 - h) * share + (i === j ? h : 0))) - now);
+    }
     if (target.kind !== "rows") {
       const now = quadratic(target, w);
       for (let i = 0; i < k; i++) {
@@ -245,7 +251,7 @@ const whatIfNumbers = (() => {
         version: payload.version,
         sources: payload.sources,
         weights: [...w].map((value) => Number(plainNumber(value))),
-        unit: "rows",
+        unit: payload.unit ?? "rows",
         method: { name: "what-if" },
         evidence: {},
         certificate: {},

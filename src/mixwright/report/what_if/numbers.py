@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,11 @@ _ENDS = "/_:"  # what ends the prefix that names a group
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """Weights [k] to compare with; kind: search, uniform, natural, best_single or given; interval [k, 2] at `level`."""
+    """
+    Weights [k] to compare with; interval [k, 2] at `level`.
+
+    kind: search, measured (the best run of a table), uniform, natural, best_single or given.
+    """
 
     name: str
     kind: str
@@ -69,6 +74,22 @@ class PageMoments:
 
 
 @dataclass(frozen=True, eq=False)
+class PageLaw:
+    """
+    A target whose loss a law predicts.
+
+    of: how many mixtures were fitted. losses, intervals: of each mark, at one level. optimum: the proposal's mark.
+    """
+
+    target: str
+    of: int
+    losses: Sequence[float]
+    intervals: Sequence[tuple[float, float]]
+    unit: str = ""
+    optimum: int | None = 0
+
+
+@dataclass(frozen=True, eq=False)
 class Curve:
     """The Pareto curve of two targets (positions in the list of targets): losses [p, 2], weights [p, k]."""
 
@@ -102,7 +123,7 @@ def rows_each(counts: Sequence[int], k: int, most_rows: int = MOST_ROWS, most_by
 
 def make_what_if(
     sources: Sequence[str],
-    targets: Sequence[PageRows | PageMoments],
+    targets: Sequence[PageRows | PageMoments | PageLaw],
     marks: Sequence[Mark],
     *,
     space: Polytope | None = None,
@@ -110,6 +131,7 @@ def make_what_if(
     curves: Sequence[Curve] = (),
     seed: int = 0,
     left_out: Sequence[str] = (),
+    **laws: Any,
 ) -> dict[str, Any]:
     """
     Return what the page needs to predict the loss of any weights, JSON-able.
@@ -133,6 +155,8 @@ def make_what_if(
         That the rows were drawn with.
     left_out
         Names of targets for which there was no room.
+    **laws
+        Of targets that laws predict: `data` (packed), the `level` of intervals, and the `unit` of the weights.
     """
     by = "constraints" if groups else "prefix"
     grouped = groups or groups_by_prefix(sources)
@@ -149,7 +173,7 @@ def make_what_if(
         "curves": [_curve(curve) for curve in curves],
         "seed": seed,
         "left_out": list(left_out),
-        "data": _packed(targets),
+        **(laws or {"data": _packed([t for t in targets if isinstance(t, PageRows | PageMoments)])}),
     }
 
 
@@ -191,10 +215,15 @@ def _limits(space: Polytope | None, k: int) -> dict[str, Any]:
     }
 
 
-def _target(target: PageRows | PageMoments, marks: Sequence[Mark]) -> dict[str, Any]:
-    kind = "rows" if isinstance(target, PageRows) else "squared"
-    n = len(target.weights) if isinstance(target, PageRows) else target.of
-    shown = [_on_sample(target, mark.weights) for mark in marks]
+def _target(target: PageRows | PageMoments | PageLaw, marks: Sequence[Mark]) -> dict[str, Any]:
+    n, more, losses = target.of, {}, [None if loss is None else float(loss) for loss in target.losses]
+    if isinstance(target, PageRows | PageMoments):
+        kind = "rows" if isinstance(target, PageRows) else "squared"
+        n = len(target.weights) if isinstance(target, PageRows) else target.of
+        shown = [_on_sample(target, mark.weights) for mark in marks]
+    else:
+        kind, more = "law", {"intervals": [list(pair) for pair in target.intervals]}
+        shown = [(loss, 0.0) for loss in target.losses]
     return {
         "name": target.target,
         "unit": target.unit,
@@ -202,9 +231,10 @@ def _target(target: PageRows | PageMoments, marks: Sequence[Mark]) -> dict[str, 
         "rows": n,
         "of": target.of,
         "optimum": target.optimum,
-        "losses": [None if loss is None else float(loss) for loss in target.losses],
-        "shown": [None if not np.isfinite(loss) else loss for loss, _ in shown],
+        "losses": losses,
+        "shown": [None if loss is None or not np.isfinite(loss) else loss for loss, _ in shown],
         "errors": [None if not np.isfinite(error) else error for _, error in shown],
+        **more,
     }
 
 
@@ -263,7 +293,16 @@ def _packed(targets: Sequence[PageRows | PageMoments]) -> str:
         doubles += [np.asarray(target.weights, "<f8").tobytes(), top.ravel().astype("<f8").tobytes()]
         columns = np.ascontiguousarray(logs.T.astype("<f4"))
         floats.append(np.ascontiguousarray(columns.view(np.uint8).reshape(-1, 4).T).tobytes())
-    return base64.b64encode(gzip.compress(b"".join(doubles + floats), 6, mtime=0)).decode()
+    return _zipped(b"".join(doubles + floats))
+
+
+def packed_json(value: Any) -> str:
+    """Return JSON, compressed, in base64: numbers come back as they are."""
+    return _zipped(json.dumps(value, allow_nan=False, separators=(",", ":")).encode())
+
+
+def _zipped(content: bytes) -> str:
+    return base64.b64encode(gzip.compress(content, 6, mtime=0)).decode()
 
 
 def unpack(what_if: Mapping[str, Any]) -> list[tuple[Array, Array] | Array]:

@@ -34,8 +34,9 @@ def what_if_view(what_if: Mapping[str, Any], looks: Mapping[str, Look] | None = 
     targets = []
     for target in what_if["targets"]:
         label = f"{target['name']} (per {target['unit']})" if names.count(target["name"]) > 1 else target["name"]
-        figures = zip(target["losses"], target["shown"], target["errors"], strict=True)
-        cells = [{"loss": loss, "shown": shown, "error": error} for loss, shown, error in figures]
+        ends = target.get("intervals") or [None] * len(marks)
+        figures = zip(target["losses"], target["shown"], target["errors"], ends, strict=True)
+        cells = [{"loss": loss, "shown": shown, "error": error, "ends": two} for loss, shown, error, two in figures]
         targets.append({**target, "label": label, "cells": cells, "sampled": target["rows"] < target["of"]})
     levels = [mark["level"] for mark in marks if mark["interval"]]
     return {
@@ -44,7 +45,9 @@ def what_if_view(what_if: Mapping[str, Any], looks: Mapping[str, Look] | None = 
         "targets": targets,
         "pairs": [" and ".join(targets[t]["label"] for t in curve["pair"]) for curve in what_if["curves"]],
         "sampled": any(target["sampled"] for target in targets),
-        "squared": any(target["kind"] != "rows" for target in targets),
+        "squared": any(target["kind"] == "squared" for target in targets),
+        "law": any(target["kind"] == "law" for target in targets),
+        "interval_level": what_if.get("level"),
         "level": levels[0] if levels else None,
         "limited": _limited(what_if),
         "grouped": what_if["grouped"],

@@ -48,6 +48,7 @@
   };
   const uniform = marks.findIndex((mark) => mark.kind === "uniform");
   const optimumOf = (t) => payload.targets[t].optimum;
+  const compared = (t, m) => m === optimumOf(t) || m === uniform || marks[m].kind === "measured";
   const unitOf = (t) => payload.targets[t].kind === "rows" ? "nats per " + payload.targets[t].unit : payload.targets[t].unit;
 
   // ---- one source's line ------------------------------------------------------------------------------------------
@@ -167,19 +168,20 @@
     const { rows: n, of, losses } = payload.targets[at];
     const best = optimumOf(at) ?? uniform;
     const whole = byId("whole");
-    if (n < of && best >= 0 && losses[best] !== null && Number.isFinite(loss)) {
+    if (targets[at].kind === "law") byId("play").classList.add("wi-old"); // intervals take longer: they follow
+    else if (n < of && best >= 0 && losses[best] !== null && Number.isFinite(loss)) {
       const { value, error } = above(at, best);
       whole.textContent = "on " + n.toLocaleString("en") + " of " + of.toLocaleString("en") + " rows; on all of them about " +
         withError(losses[best] + value, error);
     } else whole.textContent = "on all " + of.toLocaleString("en") + " rows";
     for (const item of byId("against").children) {
       const m = Number(item.dataset.mark);
-      item.hidden = m !== optimumOf(at) && m !== uniform;
+      item.hidden = !compared(at, m);
       if (!item.hidden) item.querySelector(".wi-how").textContent = sentence(m);
     }
     targets.forEach((_, t) => {
       const line = byId("target-" + t);
-      line.querySelector(".wi-now").textContent = number(found[t].loss, 6);
+      line.querySelector(".wi-now").firstChild.textContent = number(found[t].loss, 6);
       for (const [className, m] of [["wi-to-optimum", optimumOf(t)], ["wi-to-uniform", uniform]]) {
         const cell = line.querySelector("." + className);
         if (m === null || m < 0) cell.textContent = "\u2013";
@@ -190,6 +192,18 @@
         }
       }
     });
+  };
+
+  const paintIntervals = () => {
+    if (targets[at].kind !== "law") return;
+    const near = targets[at].near(w);
+    const ends = targets.map((target) => target.interval(w, near));
+    const words = ([low, high], digits) => number(low, digits) + " to " + number(high, digits);
+    byId("whole").textContent = percent(payload.level, 0) + " interval " + words(ends[at], 4);
+    targets.forEach((_, t) => {
+      byId("target-" + t).querySelector(".wi-ends").textContent = words(ends[t], 6);
+    });
+    byId("play").classList.remove("wi-old");
   };
 
   const limited = payload.lower.some((v) => v > 0) || payload.upper.some((v) => v < 1) || payload.limits.length > 0 || payload.distance;
@@ -247,6 +261,7 @@
   };
   const settle = () => {
     paintSlopes();
+    paintIntervals();
     writeText();
     byId("said").textContent = "Predicted loss " + byId("loss").textContent + " " + unitOf(at) + ", " +
       [...byId("against").children].filter((item) => !item.hidden).map((item) => item.textContent.trim()).join(", ");

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -18,6 +18,40 @@ from mixwright.mixture_file import MixtureFile
 from mixwright.runs.design.candidates import DIGITS
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """
+    What the file of a plan says of some runs: what each is for, and what it takes.
+
+    kinds: {run: kind}. tokens: of all runs together; final_tokens: of the training that they stand for; None where not
+    known. scales: the names of the scales.
+    """
+
+    kinds: dict[str, str]
+    tokens: float | None
+    final_tokens: float | None
+    scales: tuple[str, ...]
+
+
+def planned(columns: Mapping[str, Sequence[Any]]) -> Planned | None:
+    """Return what columns that `RunPlan.write` wrote say, losses added or not; None for columns that it did not."""
+    if not {"run", "kind", "repeat_of"} <= set(columns):
+        return None
+    kinds = dict(zip(map(str, columns["run"]), (str(kind) for kind in columns["kind"]), strict=True))
+    tokens, final = _floats(columns.get("tokens")), _floats(columns.get("epoch_budget_tokens"))
+    scales = tuple(sorted({str(name) for name in columns.get("scale", ()) if name}))
+    return Planned(kinds, sum(tokens) if tokens else None, max(final) if final else None, scales)
+
+
+def _floats(values: Sequence[Any] | None) -> list[float]:
+    """Return numbers; none where one is missing."""
+    try:
+        found = [float(value) for value in values or ()]
+    except (TypeError, ValueError):
+        return []
+    return found if np.isfinite(found).all() else []
 
 
 @dataclass(frozen=True, eq=False)

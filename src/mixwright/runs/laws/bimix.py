@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.runs.laws.law import FittedLaw, Law, Runs
+from mixwright.runs.laws.law import FittedLaw, Law, Runs, triangle
 
 Array = NDArray[np.float64]
 PENALTIES = (1.0, 0.1, 0.01, 0.001)
@@ -140,6 +141,12 @@ class FittedBiMix(FittedLaw):
         u, alpha = self.affinities, float(np.exp(self.theta[1]))
         size = alpha * (alpha + 1) * float(self.predict(w[None])[0]) / float(w @ u + SMALL) ** 2
         return np.asarray(size * np.outer(u, u))
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the law as plain numbers."""
+        plain = {"level": float(self.theta[0]), "power": float(np.exp(min(self.theta[1], 5.0)))}
+        lists = {"affinities": self.affinities.tolist(), "inverse": triangle(self.inverse)}
+        return {"form": "bimix", **plain, **lists, "error": self.error, "unit": self.unit}
 
 
 def _softmax(v: Array) -> Array:

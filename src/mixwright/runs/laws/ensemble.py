@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,3 +80,8 @@ class FittedEnsemble(FittedLaw):
     def hessian(self, w: Array) -> Array:
         """Return the mean Hessian [d, d]."""
         return np.asarray(np.mean([law.hessian(w) for law in self.members], axis=0))
+
+    def numbers(self) -> dict[str, Any] | None:
+        """Return the members as plain numbers; None where one of them has no form."""
+        members = [law.numbers() for law in self.members]
+        return None if any(one is None for one in members) else {"form": "ensemble", "members": members}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import missing_extra
-from mixwright.runs.laws.law import FittedLaw, Law, Runs
+from mixwright.runs.laws.law import FittedLaw, Law, Runs, triangle
 
 Array = NDArray[np.float64]
 RATES, POWERS, ONSETS, PENALTIES = (0.05, 0.3, 1.0, 4.0), (0.3, 0.6, 1.0), (1.0, 3.0, 6.0), (1e-4, 1e-3, 1e-2, 0.1)
@@ -118,6 +118,19 @@ class FittedExposure(FittedLaw):
     def hessian(self, w: Array) -> Array:
         """Return the Hessian [d, d]."""
         return (self.R * self.response((w @ self.R)[None])[1][0]) @ self.R.T
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the law as plain numbers."""
+        return {
+            "form": "exposure",
+            "shape": list(self.shape),
+            "middle": self.middle,
+            "centre": self.centre.tolist(),
+            "coefficients": self.coefficients.tolist(),
+            "error": self.error,
+            "inverse": triangle(self.inverse),
+            "R": self.R.tolist(),
+        }
 
 
 def exposure_features(E: Array, shape: Shape) -> Array:

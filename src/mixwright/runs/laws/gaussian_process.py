@@ -124,6 +124,20 @@ class FittedGaussianProcess(FittedLaw):
         weight = -size * 5 / 3 * (1 + r) * np.exp(-r) * self.model.alpha_.ravel()
         return np.asarray(self.unit * np.einsum("nt,ntd->nd", weight, off / scale) * 0.5 / np.sqrt(W + SOFT**2))
 
+    def numbers(self) -> dict[str, Any]:
+        """Return the law as plain numbers; the covariance of its mixtures follows from them."""
+        size, scale = self._parts
+        return {
+            "form": "gaussian_process",
+            "size": size,
+            "scale": np.broadcast_to(scale, self.model.X_train_.shape[1]).tolist(),
+            "noise": float(self.model.kernel_.k2.noise_level),
+            "jitter": float(self.model.alpha),
+            "alpha": self.model.alpha_.ravel().tolist(),
+            "middle": self.middle,
+            "unit": self.unit,
+        }
+
 
 def roots(W: Array) -> Array:
     """Return the roots of weights, smooth at 0."""

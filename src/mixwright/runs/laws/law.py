@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,11 +74,26 @@ class FittedLaw(ABC):
         """Return the Hessian [d, d] at weights [d]; zeros where a law is linear or none is known."""
         return np.zeros((w.size, w.size))
 
+    def numbers(self) -> dict[str, Any] | None:
+        """
+        Return the law as plain numbers and lists, for programs that compute it elsewhere; None where it has no form.
+
+        "form" says which: `report/what_if/laws.js` has a function for each. Mixtures that a law needs (a Gaussian
+        process) are those it was fitted to.
+        """
+        return None
+
     def interval(self, W: Array, level: float = 0.9) -> tuple[Array, Array]:
         """Return low and high [n] of new measurements, if the law were true (the selection is not in it)."""
         half = NormalDist().inv_cdf((1 + level) / 2) * self.spread(W)
         mean = self.predict(W)
         return mean - half, mean + half
+
+
+def triangle(matrix: Array) -> list[float]:
+    """Return the lower triangle of a symmetric matrix, row by row."""
+    found: list[float] = matrix[np.tril_indices(len(matrix))].tolist()
+    return found
 
 
 class Law(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,3 +53,7 @@ class FittedLinear(FittedLaw):
     def gradient(self, W: Array) -> Array:
         """Return the prices, for every row [n, d]."""
         return np.broadcast_to(self.model.coefficients, W.shape)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the law as plain numbers."""
+        return {"form": "linear", **self.model.numbers()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,3 +64,7 @@ class FittedLogExposure(FittedLaw):
     def hessian(self, w: Array) -> Array:
         """Return the Hessian [d, d]."""
         return np.asarray((self.R * (-self.model.coefficients / (1 + w @ self.R) ** 2)) @ self.R.T)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the law as plain numbers."""
+        return {"form": "log_exposure", "R": self.R.tolist(), **self.model.numbers()}

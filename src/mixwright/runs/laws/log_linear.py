@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.runs.laws.law import FittedLaw, Law, Runs
+from mixwright.runs.laws.law import FittedLaw, Law, Runs, triangle
 from mixwright.runs.laws.ridge import ridge
 
 Array = NDArray[np.float64]
@@ -176,3 +177,9 @@ class FittedLogLinear(FittedLaw):
     def hessian(self, w: Array) -> Array:
         """Return the Hessian [d, d]: of rank one."""
         return self.unit * self._part(w[None])[0] * np.outer(self.t, self.t)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the law as plain numbers."""
+        plain = {name: getattr(self, name) for name in ("c", "a", "unit", "error", "below")}
+        lists = {"t": self.t.tolist(), "centre": self.centre.tolist(), "inverse": triangle(self.inverse)}
+        return {"form": "log_linear", **plain, **lists}

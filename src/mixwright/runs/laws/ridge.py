@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mixwright.runs.laws.law import triangle
 
 Array = NDArray[np.float64]
 PENALTIES = 10.0 ** np.arange(-6.0, 2.5, 0.5)  # times the mean squared feature
@@ -33,6 +36,17 @@ class Ridge:
         off = X - self.centre
         leverage = np.einsum("nd,de,ne->n", off, self.covariance, off, optimize=True)
         return np.sqrt(self.variance * (1 + 1 / self.rows + np.maximum(leverage, 0.0)))
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what a prediction and its spread need, as plain numbers."""
+        return {
+            "centre": self.centre.tolist(),
+            "intercept": self.intercept,
+            "coefficients": self.coefficients.tolist(),
+            "variance": self.variance,
+            "covariance": triangle(self.covariance),
+            "rows": self.rows,
+        }
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
