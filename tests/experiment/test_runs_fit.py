@@ -188,3 +188,9 @@ def test_trainings_in_phases(tmp_path: Path) -> None:
     assert summary["responses"] is None
     assert summary["mixtures"][0]["predicted"] < summary["mixtures"][-1]["predicted"]
     assert "Responses" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_option_that_does_not_fit_is_named_by_its_key_alone(tmp_path: Path) -> None:
+    values = {"table": str(write_table(tmp_path)), "target": "qa", "search": {"prior": {"web": 2}}}
+    with pytest.raises(InputError, match=r"^key search\.prior\.web: should be at most 1, found 2$"):
+        make("runs fit", values)

@@ -169,3 +169,21 @@ def test_published_tables_are_read():
     pile = RunTable.from_file(weights, "train_the_pile_", "metric/the_pile_*_val_loss", metrics=metrics)
     assert pile.n == 512
     assert pile.target("pile_cc").min() == pytest.approx(5.08213, abs=1e-4)
+
+
+def test_the_file_without_names_of_runs_is_named(tmp_path):
+    weights, losses = tmp_path / "weights.csv", tmp_path / "losses.csv"
+    weights.write_text("run,w:web,w:law\na,1,0\nb,0,1\n")
+    losses.write_text("row,loss:qa\na,1\nb,2\n")
+    with pytest.raises(InputError, match=r"losses\.csv: should have a column that names the runs, found none"):
+        RunTable.from_file(weights, metrics=losses)
+    losses.write_text("name,loss:qa\na,1\nb,2\n")
+    with pytest.raises(InputError, match=r"losses\.csv: should name the runs in the column 'run' .* found 'name'"):
+        RunTable.from_file(weights, metrics=losses)
+    with pytest.raises(InputError, match=r"weights\.csv: .* found no 'name'"):
+        RunTable.from_file(weights, metrics=losses, key="name")
+
+
+def test_weights_below_zero_are_refused():
+    with pytest.raises(InputError, match=r"found -0\.5 for source 'law' in run 'run_1'"):
+        RunTable.from_array([[0.5, 0.5], [1.5, -0.5]], [1.0, 2.0], ["web", "law"])

@@ -149,7 +149,7 @@ def make(
     try:
         config = model.model_validate(dict(values), context={"folder": start})
     except ValidationError as error:
-        raise InputError(explain(model, error, file)) from error
+        raise InputError(explain(model, error, file, values)) from error
     config._file = file
     config.check_together()
     return config

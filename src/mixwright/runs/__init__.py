@@ -11,6 +11,7 @@ __getattr__ = lazy(
         "RunSearch": "search",
         "RunSearchResult": "result",
         "RunTable": "table",
+        "autoscale": "extrapolate",
         "read_comparisons": "comparisons",
         "transfers": "transfer",
     },

@@ -133,13 +133,15 @@ def pick(columns: Columns, chosen: Chosen, what: str, where: str) -> dict[str, s
 def join(left: Columns, right: Columns, key: str | None, where: tuple[str, str]) -> Columns:
     """Return the columns of both files, rows matched by a key that is unique in each; InputError for runs of one."""
     key = key or next((name for name in KEYS if name in left and name in right), None)
-    for columns, file in zip((left, right), where, strict=True):
-        if key is None or key not in columns:
-            raise InputError(
-                f"{file}should have a column that names the runs, found {'none' if key is None else f'no {key!r}'}; "
-                "say which with key="
-            )
-    assert key is not None
+    own = [key if key in columns else next((n for n in KEYS if n in columns), None) for columns in (left, right)]
+    for name, file in zip(own, where, strict=True):
+        if name is None or (key is not None and name != key):
+            found = "none" if key is None else f"no {key!r}"
+            raise InputError(f"{file}should have a column that names the runs, found {found}; say which with key=")
+    if key is None:
+        raise InputError(
+            f"{where[1]}should name the runs in the column {own[0]!r} as the other file does, found {own[1]!r}"
+        )
     rows = {str(name): i for i, name in enumerate(right[key])}
     for columns, file in zip((left, right), where, strict=True):
         if len(set(map(str, columns[key]))) < len(columns[key]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -49,7 +49,7 @@ def _without_place(text: str, where: str) -> str:
     return rest if sign and where.endswith((f".{key}", f" {key}")) else text
 
 
-def explain(model: type[BaseModel], error: ValidationError, file: YamlFile | None) -> str:
+def explain(model: type[BaseModel], error: ValidationError, file: YamlFile | None, value: Any = None) -> str:
     """
     Return one message for all faults of a configuration.
 
@@ -61,11 +61,14 @@ def explain(model: type[BaseModel], error: ValidationError, file: YamlFile | Non
         What pydantic found.
     file
         Where the value was read from, for file and line.
+    value
+        What was checked, where it is from no file.
     """
+    known = file.lines if file else set(_keys_in(value, ()))
     details = sorted(
-        _fitting(error.errors(), file), key=lambda detail: detail["type"] != "extra_forbidden"
+        _fitting(error.errors(), known), key=lambda detail: detail["type"] != "extra_forbidden"
     )  # misspelt keys first
-    faults = list(dict.fromkeys(_sentence(model, detail, file) for detail in details))
+    faults = list(dict.fromkeys(_sentence(model, detail, file, known) for detail in details))
     if len(faults) > _SHOWN:
         faults = [*faults[:_SHOWN], f"and {len(faults) - _SHOWN} more faults"]
     return "\n".join(faults)
@@ -78,13 +81,21 @@ def nearest(word: str, known: list[str]) -> str:
     return f"; did you mean {lowered[close[0]]!r}?" if close else "."
 
 
-def _sentence(model: type[BaseModel], detail: ErrorDetails, file: YamlFile | None) -> str:
-    key = _in_file(detail["loc"], detail["type"], file)
+def _keys_in(value: Any, key: Key) -> Iterator[Key]:
+    """Yield the keys of nested mappings and lists."""
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in parts:
+        yield (*key, name)
+        yield from _keys_in(inner, (*key, name))
+
+
+def _sentence(model: type[BaseModel], detail: ErrorDetails, file: YamlFile | None, known: Collection[Key]) -> str:
+    key = _written(detail["loc"], detail["type"], known)
     place = file.where(key) if file else f"key {dotted(key)}" if key else "the configuration"
     if detail["type"] == "extra_forbidden":
-        known = _known_keys(model, key[:-1])
-        listed = f" Known keys here: {', '.join(known)}" if known else " No keys are known here; remove it"
-        return f"{place}: there is no such key{nearest(str(key[-1]), known)}{listed}"
+        keys = _known_keys(model, key[:-1])
+        listed = f" Known keys here: {', '.join(keys)}" if keys else " No keys are known here; remove it"
+        return f"{place}: there is no such key{nearest(str(key[-1]), keys)}{listed}"
     if detail["type"] == "missing":
         about = _description(model, key)
         return f"{place}: this key is missing; add it{f' ({about})' if about else ''}"
@@ -107,9 +118,9 @@ def _should(detail: ErrorDetails) -> str:
     return detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
 
 
-def _fitting(details: list[ErrorDetails], file: YamlFile | None) -> list[ErrorDetails]:
+def _fitting(details: list[ErrorDetails], known: Collection[Key]) -> list[ErrorDetails]:
     """Drop the alternatives of a union that the value's shape rules out, where another one says more."""
-    keys = [_in_file(detail["loc"], detail["type"], file) for detail in details]
+    keys = [_written(detail["loc"], detail["type"], known) for detail in details]
 
     def ruled_out(detail: ErrorDetails, key: Key) -> bool:
         kind = detail["type"]
@@ -122,14 +133,12 @@ def _fitting(details: list[ErrorDetails], file: YamlFile | None) -> list[ErrorDe
     return [d for d, key in zip(details, keys, strict=True) if not (len(key) < len(d["loc"]) and ruled_out(d, key))]
 
 
-def _in_file(loc: tuple[int | str, ...], kind: str, file: YamlFile | None) -> Key:
+def _written(loc: tuple[int | str, ...], kind: str, known: Collection[Key]) -> Key:
     """Drop the parts of a location that pydantic adds (which alternative of a union it tried)."""
-    if file is None:
-        return tuple(loc)
     kept: list[int | str] = []
     for index, part in enumerate(loc):
         last_of_missing = kind == "missing" and index == len(loc) - 1
-        if (*kept, part) in file.lines or last_of_missing:
+        if (*kept, part) in known or last_of_missing:
             kept.append(part)
     return tuple(kept)
 
