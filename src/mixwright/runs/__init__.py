@@ -11,7 +11,7 @@ __getattr__ = lazy(
         "RunSearch": "search",
         "RunSearchResult": "result",
         "RunTable": "table",
-        "autoscale": "extrapolate",
+        "autoscale": "transfer",
         "read_comparisons": "comparisons",
         "transfers": "transfer",
     },
