@@ -129,6 +129,42 @@ def test_parameters_are_the_methods(aioli):
     assert "doge with {'learning_rate': 0.01}" in arm["words"]
 
 
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """Return a folder with arms whose rows are drawn by shares of their own, and the summary."""
+    folder = tmp_path_factory.mktemp("apart")
+    given = dict(zip(KINDS, (0.2, 0.3, 0.5), strict=True))
+    arms = [
+        "uniform",
+        {"name": "same rows", "baseline": "uniform", "sampling": given},
+        {"name": "GroupDRO", "strategy": "GroupDRO", "sampling": "prior", "prior": "natural"},
+        "mixmin",
+        {"name": "mixmin, uniform rows", "search": "mixmin", "sampling": "uniform"},
+    ]
+    final = {**FINAL, "tokens": 2500}
+    more = {"targets": {"mix": "target.jsonl"}, "arms": arms, "seeds": 1, "final": final, "charge_search": False}
+    return folder, drive(make(folder, **more), folder / "run")
+
+
+def test_rows_of_an_arm_may_be_drawn_by_shares_of_their_own(apart):
+    folder, summary = apart
+    arms = {arm["name"]: arm for arm in summary["arms"]}
+    mixtures = {name: arm["mixtures"][0] for name, arm in arms.items()}
+    assert [mixtures["same rows"]["sampling"][name] for name in KINDS] == [[0.2], [0.3], [0.5]]
+    assert mixtures["same rows"]["weights"] == mixtures["uniform"]["weights"]
+    assert "sampling" not in mixtures["uniform"]
+    assert mixtures["mixmin, uniform rows"]["weights"] == mixtures["mixmin"]["weights"]
+    assert mixtures["mixmin, uniform rows"]["epochs"] == mixtures["uniform"]["epochs"]  # the same rows
+    natural = mixtures["GroupDRO"]
+    for name in KINDS:
+        assert natural["sampling"][name] == pytest.approx(natural["start"][name])
+    assert natural["weights"] != natural["sampling"]
+    assert len(list((folder / "run" / "trainings").iterdir())) == len(arms)  # weights alone do not name a training
+    page = (folder / "run" / "report.html").read_text(encoding="utf-8")
+    assert "rows are drawn by" in page
+    assert "drawn 33" in page
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -142,6 +178,18 @@ def test_parameters_are_the_methods(aioli):
         ({"arms": [{"search": "mixmin", "parameters": {}}]}, "parameters belong to search: doremi or doge or aioli"),
         ({"arms": [{"search": "doge", "parameters": {"name": "PiKE"}}]}, "are numbers of doge, found name; remove it"),
         ({"arms": [{"search": "doge", "parameters": {"eta": 1}}], "reference": None}, r"arms\.0.*DoGE.*eta"),
+        (
+            {"arms": [{"baseline": "uniform", "sampling": "prior"}], "reference": None},
+            "sampling: prior belongs to a strategy; give uniform, natural",
+        ),
+        (
+            {
+                "arms": [{"baseline": "uniform", "sampling": dict(zip(KINDS, (0.98, 0.01, 0.01), strict=True))}],
+                "reference": None,
+            },
+            r"arms\.0: a row should count at most 20 times .* found 33.33 times",
+        ),
+        ({"arms": [{"strategy": "ODM", "sampling": "uniform"}]}, r"arms\.0.*ODM works with apply='sampling'"),
         (
             {"arms": [{"search": "aioli"}], "reference": None, "proxy": {"tokens": 300}},
             r"arms\.0: a proxy run of aioli should have at least 4 steps.* found 3; raise proxy: tokens",

@@ -96,6 +96,8 @@ class Cell:
         Sentences that belong beside the result.
     clean
         {quantity: {target: value}} on those held-out rows alone that are in no source, where others are.
+    sampling
+        {source: share} that rows were drawn by, where the weights acted on the loss.
     """
 
     arm: str
@@ -113,6 +115,7 @@ class Cell:
     notes: Sequence[str] = ()
     source_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     clean: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    sampling: Mapping[str, float] | None = None
 
     @property
     def total_cost(self) -> int:

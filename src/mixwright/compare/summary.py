@@ -288,6 +288,13 @@ def _difference_entry(d: PairedDifference) -> dict[str, Any]:
     }
 
 
+def _drawn(cells: Sequence[Cell], sources: Sequence[str]) -> dict[str, Any]:
+    """Return what the rows of a mixture were drawn by over seeds, if not by its weights."""
+    if not all(cell.sampling for cell in cells):
+        return {}
+    return {"sampling": {s: [(cell.sampling or {}).get(s, 0.0) for cell in cells] for s in sources}}
+
+
 def _arm_entry(found: Comparison, arm: ArmInfo) -> dict[str, Any]:
     """Return an arm with its mixtures, by target, over seeds, and what it cost."""
     cells = [c for c in found.cells if c.arm == arm.name]
@@ -304,6 +311,7 @@ def _arm_entry(found: Comparison, arm: ArmInfo) -> dict[str, Any]:
                 "epochs": {s: [c.epochs.get(s, 0.0) for c in own] for s in _sources_of(found, own)}
                 if any(c.epochs for c in own)
                 else None,
+                **_drawn(own, _sources_of(found, own)),
             }
         )
     return {

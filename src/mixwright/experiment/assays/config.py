@@ -304,6 +304,8 @@ class CompareAssaysConfig(AssaysConfig, ComparisonConfig):
         if twice := sorted({name for name in self.targets if self.targets.count(name) > 1}):
             raise ValueError(f"targets should be named once, found {', '.join(twice)} twice")
         for arm in self.arms:
+            if arm.sampling is not None:
+                raise ValueError(f"the arm {arm.title}: sampling is for texts; remove it")
             if arm.strategy is not None:
                 raise ValueError(
                     f"the arm {arm.title} changes weights during training, which a classifier of assays cannot; remove "

@@ -31,7 +31,8 @@ def describe(arm: ArmConfig, per: str, several: bool) -> ArmInfo:
     }
     text = words.get(arm.kind) or _search_words(arm, per, several)
     own = {None: "", True: ", with the target's own rows", False: ", without the target's own rows"}[arm.own_rows]
-    return ArmInfo(arm.title, arm.kind, text + own, arm.per_target)
+    apart = "" if arm.sampling is None else f", in the loss; rows are drawn by {arm.sampling}"
+    return ArmInfo(arm.title, arm.kind, text + own + apart, arm.per_target)
 
 
 def _search_words(arm: ArmConfig, per: str, several: bool) -> str:
@@ -107,6 +108,7 @@ def strategy_of(
     if arm.strategy is None:
         return None
     strategy = from_config(arm.strategy, sources=sources)
+    apart = apart or arm.sampling is not None
     apply = "loss" if apart or "sampling" not in strategy.apply else "sampling"
     Mixture(dict.fromkeys(sources, 1), strategy).check(GIVEN | measured, apply=apply, draw="carry")
     return strategy

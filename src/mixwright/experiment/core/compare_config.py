@@ -142,6 +142,12 @@ class ArmConfig(AnyArmConfig):
     weights: dict[str, Share] | None = Field(default=None, description="{source: weight}, sum 1.")
     strategy: ArmStrategy = None
     prior: ArmPrior = "uniform"
+    sampling: Literal["uniform", "natural", "prior"] | dict[str, Share] | None = Field(
+        default=None,
+        description="For texts: shares that rows are drawn by, while the weights act on the loss, each row times "
+        "weight / share (at most 20): uniform, natural (by rows), prior (of a strategy), or {source: share}. Default: "
+        "rows are drawn by the weights.",
+    )
     charge: bool | None = Field(
         default=None,
         description="Whether the cost of the search is taken out of this arm's tokens. Default: charge_search.",
@@ -173,6 +179,8 @@ class ArmConfig(AnyArmConfig):
             raise ValueError("likelihood and settings belong to a search; remove them, or add search: mixmin")
         if self.proxy is not None and not self.searches:
             raise ValueError("proxy belongs to a search or to best_single; remove it, or add search: mixmin")
+        if self.sampling == "prior" and self.strategy is None:
+            raise ValueError("sampling: prior belongs to a strategy; give uniform, natural or {source: share}")
         if self.own_rows is not None and not (self.search or self.baseline in ("uniform", "natural")):
             raise ValueError("own_rows belongs to a search, uniform or natural; remove it")
         return self
@@ -185,6 +193,11 @@ class ArmConfig(AnyArmConfig):
             likelihood = f"_{self.likelihood}" if self.likelihood else ""
             return self.search + likelihood + self._kind_of_proxy + self._whose_rows
         return super().made_title() + self._kind_of_proxy + self._whose_rows
+
+    @property
+    def drawn_by(self) -> str | tuple[tuple[str, float], ...] | None:
+        """Return `sampling` as a value that can be compared."""
+        return tuple(sorted(self.sampling.items())) if isinstance(self.sampling, dict) else self.sampling
 
     @property
     def _kind_of_proxy(self) -> str:

@@ -26,6 +26,7 @@ from mixwright.experiment.text.compare_work import (
     ArmEvidence,
     Searched,
     Training,
+    check_row_weights,
     count_work,
     evidence,
     forget,
@@ -121,7 +122,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                 self._steps(number, arm, goal)
             if not (arm.searches or arm.proxy_run):
                 known[arm.title, config.seed, None] = self._training(number, arm, config.seed, None, {})
-        self._check_epochs(known)
+        self._check_trainings(known)
         self.contamination = Contamination(self.folder, self.tokenizer, self.targets, self.sources, progress)
 
     def plan(self) -> str:
@@ -160,9 +161,13 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                     arm.settings.check(names, arm.settings.prior, config.final.tokens)
         check_reference_of(config)
 
-    def _check_epochs(self, wanted: Mapping[tuple[str, int, str | None], Training]) -> None:
-        """Raise InputError if the sources of an arm cannot give its rows within max_epochs; nothing is trained yet."""
+    def _check_trainings(self, wanted: Mapping[tuple[str, int, str | None], Training]) -> None:
+        """Raise InputError if rows count too often, or an arm's sources cannot give its rows within max_epochs."""
         final = self.config.final
+        every = {source.name: source.train.rows(final.context) for source in self.sources}
+        for (arm, _, _), training in wanted.items():
+            with named(self.config.where("arms", str(self.config.arms.index(self._arm(arm))))):
+                check_row_weights(self.config, training, every)
         if final.max_epochs is None:
             return
         rows = [int(source.train.rows(final.context) * final.max_epochs) for source in self.sources]
@@ -213,7 +218,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             for goal in self._goals(arm)
         }
         unique = list(dict.fromkeys(wanted.values()))
-        self._check_epochs(wanted)
+        self._check_trainings(wanted)
         works = [
             Work(f"{self._wanting(wanted, t)}, seed {t.seed}", training_work, (self.config, self.folder, t), t.steps)
             for t in unique
@@ -297,11 +302,12 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
     def _training(self, number: int, arm: ArmConfig, seed: int, goal: str | None, searched: Searched) -> Training:
         steps = self._steps(number, arm, goal)
         if arm.strategy is not None:
-            same = (i for i, a in enumerate(self.config.arms) if (a.strategy, a.prior) == (arm.strategy, arm.prior))
-            return Training(seed, None, next(same), steps)
+            own = arm.strategy, arm.prior, arm.sampling
+            same = (i for i, a in enumerate(self.config.arms) if (a.strategy, a.prior, a.sampling) == own)
+            return Training(seed, None, next(same), steps, arm.drawn_by)
         names, sizes = list(self.config.sources), [source.train.tokens for source in self.sources]
         fixed = fixed_weights(arm, names, sizes)
-        return Training(seed, fixed or tuple(searched[seed][arm.title][goal]), None, steps)
+        return Training(seed, fixed or tuple(searched[seed][arm.title][goal]), None, steps, arm.drawn_by)
 
     def _search(self, progress: Progress) -> Searched:
         """Return the weights that each arm found, by seed, arm and target."""

@@ -24,12 +24,15 @@ from mixwright.experiment.text.proxies.online import mean_weights, reference_of
 from mixwright.experiment.text.proxies.scores import Scores, units_of
 from mixwright.experiment.text.reference import reference_measure
 from mixwright.files import file_fingerprint, fingerprint
+from mixwright.mixture import Mixture
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.search.worst_regret import WorstRegret
+from mixwright.strategies import Static
 from mixwright.text import Tokenizer, load_tokenizer
 from mixwright.training.language_model import TrainingResult, train
 from mixwright.training.model import build_model
 from mixwright.training.settings import TrainingSettings, described
+from mixwright.watching.row_weights import RowWeights, held_within, sampling_shares
 
 Searched = dict[int, dict[str, dict[str | None, list[float]]]]  # by seed, arm and target
 _TRAINED = 0.9  # share of a training's work that is training; the rest is measuring
@@ -37,12 +40,22 @@ _TRAINED = 0.9  # share of a training's work that is training; the rest is measu
 
 @dataclass(frozen=True)
 class Training:
-    """One training: seed, weights [k] or (None) the number of the arm whose strategy gives them, and steps."""
+    """
+    One training: seed, weights [k] or (None) the number of the arm whose strategy gives them, and steps.
+
+    `sampling`: what rows are drawn by where the weights act on the loss, as `ArmConfig.drawn_by`.
+    """
 
     seed: int
     weights: tuple[float, ...] | None
     strategy: int | None
     steps: int
+    sampling: str | tuple[tuple[str, float], ...] | None = None
+
+    @property
+    def shares(self) -> Any:
+        """Return `sampling` as a training takes it."""
+        return dict(self.sampling) if isinstance(self.sampling, tuple) else self.sampling
 
 
 @dataclass(frozen=True)
@@ -221,6 +234,19 @@ def _joined(tables: Sequence[LikelihoodTable]) -> LikelihoodTable:
     )
 
 
+def check_row_weights(config: CompareConfig, training: Training, rows: Mapping[str, int]) -> None:
+    """Raise InputError if rows of a training are drawn by shares of their own, and one would count too often."""
+    names = list(rows)
+    arm = None if training.strategy is None else config.arms[training.strategy]
+    strategy = strategy_of(arm, names, config.measured) if arm else Static(list(training.weights or ()))
+    prior = arm.prior if arm else "uniform"
+    if training.sampling is not None and strategy is not None:
+        drawn = sampling_shares(training.shares, rows, strategy, prior)
+        if drawn is not None:
+            limits = held_within(None, rows, drawn) if arm else None
+            RowWeights(Mixture(rows, strategy, prior=prior, constraints=limits), drawn, training.steps)
+
+
 def training_work(config: CompareConfig, folder: Path, training: Training, report: Report) -> dict[str, Any]:
     """Train and measure; return the fields of a `Cell` that do not depend on the arm."""
     opened = _opened(config, folder)
@@ -266,6 +292,7 @@ class _TrainingWork:
                 if weight != 0
             ],
             "strategy": strategy,
+            **({} if self._training.sampling is None else {"sampling": self._training.sampling}),
             **self._reference_inputs(),
             "tokenizer": self._opened.tokenizer.fingerprint,
             "held_out": self._held.fingerprints,
@@ -286,6 +313,8 @@ class _TrainingWork:
     def _train(self, report: Report) -> TrainingResult:
         stores = {source.name: source.train for source in self._opened.sources}
         weights: Any = self._strategy if self._training.weights is None else list(self._training.weights)
+        if self._training.sampling is not None and self._strategy is None:
+            weights = Static(weights)  # only what a strategy gives can act on the loss
         measures: dict[str, Any] = {"eval_loss": self._held.strategy_source_losses}
         made = None
         if self._arm is not None:
@@ -306,6 +335,7 @@ class _TrainingWork:
                 prior=self._arm.prior if self._arm else "uniform",
                 measures=measures,
                 reference=made.reference if made is not None and excess else None,
+                sampling=self._training.shares,
             )
 
     def _measured(self, trained: TrainingResult) -> dict[str, Any]:
@@ -325,6 +355,7 @@ class _TrainingWork:
         return {
             "weights": {name: trained.weights.get(name, 0.0) for name in self._names},
             "start": start,
+            **({"sampling": trained.sampling} if trained.sampling else {}),
             "values": values,
             "documents": {name: [nats[name].tolist(), tokens[name].tolist()] for name in nats},
             "right": right,

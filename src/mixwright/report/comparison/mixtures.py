@@ -34,15 +34,16 @@ class Spread:
 
 @dataclass(frozen=True)
 class ArmWeights:
-    """A mixture over seeds: weights asked, weights at the start where they changed, epochs."""
+    """A mixture over seeds: weights asked, those at the start where they changed, epochs, what rows are drawn by."""
 
     arm: ArmView
     weights: Series
     start: Series | None
     epochs: Series | None
+    sampling: Series | None
 
     def spread(self, field: str, source: str) -> Spread | None:
-        """Return what the seeds say of a source: of its weights, start or epochs."""
+        """Return what the seeds say of a source: of its weights, start, epochs or sampling."""
         series = getattr(self, field)
         values = series.get(source) if series else None
         return Spread(sum(values) / len(values), min(values), max(values)) if values else None
@@ -58,7 +59,8 @@ def weight_groups(summary: Mapping[str, Any], arms: Mapping[str, ArmView]) -> li
     columns: dict[str | None, list[ArmWeights]] = {}
     for arm in summary["arms"]:
         for mixture in arm["mixtures"]:
-            column = ArmWeights(arms[arm["name"]], mixture["weights"], mixture.get("start"), mixture.get("epochs"))
+            more = (mixture.get(field) for field in ("start", "epochs", "sampling"))
+            column = ArmWeights(arms[arm["name"]], mixture["weights"], *more)
             columns.setdefault(mixture.get("target"), []).append(column)
     order = [None, *summary["targets"]]
     groups = []
@@ -77,6 +79,7 @@ def weight_groups(summary: Mapping[str, Any], arms: Mapping[str, ArmView]) -> li
                 else None,
                 "shown": min(len(sources), SHOWN_SOURCES),
                 "epochs": any(column.epochs for column in own),
+                "apart": any(column.sampling for column in own),
                 "adapts": any(column.start for column in own),
             }
         )

@@ -124,7 +124,7 @@ def _check_arm(arm: Mapping[str, Any], where: str, summary: Mapping[str, Any]) -
         check_fields(mixture, {"target": "text?"}, f"{inner}.", 0)
         if mixture.get("target") is not None:
             _check_known(mixture["target"], summary["targets"], f"{inner}.target", "targets")
-        for field in ("weights", "start", "epochs"):
+        for field in ("weights", "start", "epochs", "sampling"):
             if field == "weights" or mixture.get(field) is not None:
                 _check_series(mixture.get(field), f"{inner}.{field}", len(summary["seeds"]))
 
