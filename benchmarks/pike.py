@@ -15,7 +15,6 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -41,6 +40,9 @@ WAYS = {  # strategy, observe_every, statistics_steps
     "PiKE, every 10 steps, 1 sampled": ({"name": "PiKE"}, 10, 1),
     "PiKE without the variance term, every 20 steps, 4 sampled": ({"name": "PiKE", "variance": False}, 20, 4),
 }
+HOW = """CPU time of a step of the training loop over that of uniform, median of {rounds} rounds (least to
+largest): 20 steps after 10 others, one thread, uniform before and after every two ways. Statistics,
+observations, strategy and log are in it; evaluations are not."""
 TRIAL = """A quick trial before this library, by hand, to compare with: a byte-level GPT of 1 million parameters,
 context 128, batch 32, 300 steps, the same three languages, update every 20 steps from step 40 on 4 micro-batches of 8
 per source, zeta_1 relative to the mean |g|^2, no variance term, floor .03. Held-out nats per byte, seeds 0 / 1:
@@ -124,36 +126,42 @@ def run(configuration, folder, command):
     print(summary["verdict"])
 
 
-def cost(data, folder, rounds, ways=None, seconds=None):
-    """Measure CPU seconds per step of short trainings, each way in turn with uniform; write FOLDER/cost.json."""
+def small_stores(data, sources, place):
+    """Return the first 200 documents of each source as tokens, written in a folder."""
     from mixwright.text import TokenStore, byte_tokenizer, read_documents, write_tokens
 
-    ways, seconds, found = ways or WAYS, seconds or _seconds_of, {}
+    for name in sources:
+        write_tokens(
+            place / name, islice(read_documents(data / f"text/{name}.jsonl.gz", "text"), 200), byte_tokenizer()
+        )
+    return {name: TokenStore.open(place / name) for name in sources}
+
+
+def cost(data, folder, rounds):
+    """Measure CPU seconds per step of short trainings, each way in turn with uniform; write FOLDER/cost.json."""
+    from mixwright.strategies import from_config
+
+    found = {}
     for what, (sources, _) in SETTINGS.items():
         ratios, plain = defaultdict(list), []
         with tempfile.TemporaryDirectory() as place:
-            for name in sources:
-                texts = islice(read_documents(data / f"text/{name}.jsonl.gz", "text"), 200)
-                write_tokens(Path(place) / name, texts, byte_tokenizer())
-            stores = {name: TokenStore.open(Path(place) / name) for name in sources}
+            stores = small_stores(data, sources, Path(place))
+
+            def seconds(way, stores=stores):
+                strategy, every, steps = WAYS[way]
+                strategy = [1 / len(stores)] * len(stores) if strategy is None else from_config(strategy, [*stores])
+                return _seconds(stores, strategy, every, steps)
+
             for _ in range(rounds):
-                _round(what, ways, partial(seconds, stores), ratios, plain)
+                _round(what, seconds, ratios, plain)
         found[what] = {"ratios": ratios, "plain": statistics.median(plain)}
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "cost.json").write_text(json.dumps({"rounds": rounds, "machine": platform.machine(), "found": found}))
 
 
-def _seconds_of(stores, way):
-    from mixwright.strategies import from_config
-
-    strategy, every, sampled = WAYS[way]
-    weights = [1 / len(stores)] * len(stores) if strategy is None else from_config(strategy, [*stores])
-    return step_seconds(stores, weights, batch_size=32, observe_every=every, statistics_steps=sampled)
-
-
-def _round(what, ways, seconds, ratios, plain):
+def _round(what, seconds, ratios, plain):
     """Measure each way once; uniform before and after every two of them."""
-    first, *ways = ways
+    first, *ways = WAYS
     plain.append(seconds(first))
     for i in range(0, len(ways), 2):
         took = {way: seconds(way) for way in ways[i : i + 2]}
@@ -163,12 +171,8 @@ def _round(what, ways, seconds, ratios, plain):
             print(f"{what}: {way}: {ratios[way][-1]:.3f}", flush=True)
 
 
-def step_seconds(stores, weights, model=MODEL, observed=None, of=statistics.mean, **settings):
-    """
-    Return the CPU seconds of a step, by `of` one or several stretches of 10 steps, after 10 others.
-
-    `observed` is what `train` takes besides.
-    """
+def _seconds(stores, weights, every, sampled):
+    """Return the CPU seconds of a step: the mean of 20 after 10 others."""
     from mixwright.text import byte_tokenizer
     from mixwright.training.language_model import train
     from mixwright.training.settings import TrainingSettings
@@ -178,10 +182,12 @@ def step_seconds(stores, weights, model=MODEL, observed=None, of=statistics.mean
     def progress(stage, done, total, note):
         at[done] = time.process_time()
 
-    chosen = TrainingSettings(**{"steps": 30, "context": 128, "checkpoint_seconds": 1e6, **settings})
+    settings = TrainingSettings(
+        steps=30, batch_size=32, context=128, observe_every=every, statistics_steps=sampled, checkpoint_seconds=1e6
+    )
     with tempfile.TemporaryDirectory() as place:
-        train(model, stores, weights, chosen, place, byte_tokenizer(), progress, **(observed or {}))
-    return of([(at[i + 10] - at[i]) / 10 for i in range(10, chosen.steps, 10)])
+        train(MODEL, stores, weights, settings, place, byte_tokenizer(), progress)
+    return (at[30] - at[10]) / 20
 
 
 def table(folder):
@@ -193,7 +199,8 @@ def table(folder):
             lines += [*_setting(what, json.loads(path.read_text()))]
     lines += ["## The quick trial", "", TRIAL]
     if (path := folder / "cost.json").exists():
-        lines += costs(json.loads(path.read_text()), list(WAYS)[1:])
+        measured = json.loads(path.read_text())
+        lines += costs(measured, list(WAYS)[1:], HOW.format(rounds=measured["rounds"]).splitlines())
     return "\n".join(lines)
 
 
@@ -247,17 +254,11 @@ def weights(summary):
     return [*lines, ""]
 
 
-def costs(measured, ways, how="20 steps after 10 others"):
-    lines = [
-        "## What a strategy costs",
-        "",
-        f"CPU time of a step of the training loop over that of uniform, median of {measured['rounds']} rounds (least",
-        f"to largest): {how}, one thread, uniform before and after every two ways. Statistics,",
-        "observations, strategy and log are in it; evaluations are not.",
-        "",
-        f"| way | {' | '.join(f'{w}, {len(SETTINGS[w][0])} sources' for w in measured['found'])} |",
-        "|---|" + "---|" * len(measured["found"]),
-    ]
+def costs(measured, ways, how):
+    """Return the table of what a step takes, as ratios in each setting; `how` they were measured, in words."""
+    lines = ["## What a strategy costs", "", *how, ""]
+    lines += [f"| way | {' | '.join(f'{w}, {len(SETTINGS[w][0])} sources' for w in measured['found'])} |"]
+    lines += ["|---|" + "---|" * len(measured["found"])]
     for way in ways:
         cells = []
         for found in measured["found"].values():

@@ -25,6 +25,7 @@ NAVIGATION = {
     "Start": ["docs/quick-start", "docs/tutorial-text", "docs/tutorial-assays"],
     "Results": ["docs/reading-a-result", "docs/page"],
     "Guides": [
+        "docs/which",
         "docs/search",
         "docs/runs",
         "docs/compare",

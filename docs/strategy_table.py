@@ -15,14 +15,15 @@ from mixwright.strategy import Strategy, state_to_json
 from mixwright.testing import observations
 
 PAGE = Path(__file__).with_name("strategies.md")
+MEASURED = Path(__file__).parents[1] / "benchmarks/results/online_text.md"
 SOURCES = 8
 NEEDS_NUMBERS: dict[str, dict[str, Any]] = {  # for strategies that have no defaults
     "Schedule": {"weights": {0: [1 / SOURCES] * SOURCES}},
     "Temperature": {"temperature": 5.0},
     "UniMax": {"sizes": [10] * SOURCES, "budget": 40},
 }
-HEAD = f"""| strategy | observes | acts on | costs | state, {SOURCES} sources | goes wrong with |
-|---|---|---|---|---|---|"""
+HEAD = f"""| strategy | observes | acts on | costs | a step | state, {SOURCES} sources | goes wrong with |
+|---|---|---|---|---|---|---|"""
 
 
 def table() -> str:
@@ -40,8 +41,16 @@ def row(name: str, strategy: Strategy[Any]) -> str:
     how = ", ".join(acts[each] for each in sorted(strategy.apply, reverse=True))
     if len(strategy.draw) == 1:
         how += f" ({min(strategy.draw)})"
-    cells = [f"`{name}`", ", ".join(reads) or "nothing", how, strategy.costs, numbers(strategy), strategy.fails]
+    step = "1" if not reads else step_ratios().get(name, "not measured")
+    cells = [f"`{name}`", ", ".join(reads) or "nothing", how, strategy.costs, step, numbers(strategy), strategy.fails]
     return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def step_ratios() -> dict[str, str]:
+    """Return what a step takes over one with fixed weights, as measured in each setting, by strategy."""
+    table = MEASURED.read_text(encoding="utf-8").partition("## What a strategy costs")[2].partition("###")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+    return {name: ", ".join(f"{float(cell.split()[0]):.2f}" for cell in cells) for name, *cells in rows[2:]}
 
 
 def numbers(strategy: Strategy[Any]) -> str:

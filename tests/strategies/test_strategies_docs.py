@@ -68,5 +68,9 @@ def test_the_tables_are_those_of_today():
     assert with_tables(TEXT) == TEXT, "run python docs/strategy_table.py"
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table().splitlines()[2:]]
     assert {row[0].strip("`") for row in rows} >= {"DoReMi", "ADO", "PiKE", "UniMax"}
-    assert all(len(row) == 6 and all(row) for row in rows), rows
+    assert all(len(row) == 7 and all(row) for row in rows), rows
+    assert {row[0]: row[4] for row in rows}["`Static`"] == "1"
+    assert (
+        len([row for row in rows if re.fullmatch(r"\d\.\d\d(, \d\.\d\d)*", row[4])]) >= 8
+    )  # measured, in each setting
     assert next(row for row in rows if row[0] == "`AMAS`")[2] == "draws (iid)"
