@@ -210,6 +210,18 @@ def test_auto_takes_the_better_law_and_shows_the_baseline():
     assert found.choice.nested.spearman <= max(one.spearman for one in found.scores.values()) + 1e-9
 
 
+def test_a_mean_of_laws_is_asked_for_by_its_name():
+    runs = table(30, noise=0.01)
+    found = RunSearch(law="linear + bimix").fit(runs)
+    assert found.law == "linear + bimix"
+    W = np.random.default_rng(1).dirichlet([1, 1, 1], 5)
+    parts = [RunSearch(law=name).fit(runs).predict(W, level=None) for name in ("linear", "bimix")]
+    np.testing.assert_allclose(found.predict(W, level=None), np.mean(parts, axis=0))
+    assert set(RunSearch(law=["linear", "linear + bimix"]).fit(runs).scores) == {"linear", "linear + bimix"}
+    with pytest.raises(InputError, match="found 'wood'"):
+        RunSearch(law="linear + wood").fit(runs)
+
+
 @pytest.mark.parametrize("n", [1, 6])
 def test_auto_says_how_many_runs_it_needs(n):
     with pytest.raises(InputError, match=f"needs at least 7 different mixtures; found {n}"):

@@ -48,8 +48,8 @@ class RunSearch:
     Parameters
     ----------
     law
-        A law's name, a law, several of them, or "auto": of the laws that the table can bear the one with the least
-        squared error out of fold. The result says which, with the scores of all.
+        A law's name ("linear + bimix" for a mean), a law, several of them, or "auto": of the laws that the table can
+        bear the one with the least squared error out of fold. The result says which, with the scores of all.
     prior
         "uniform", "natural" (proportional to the sizes), weights [k], or {source: weight}. None: natural where sizes
         are known, else uniform.

@@ -23,7 +23,11 @@ __all__ = ["LAWS", "FittedLaw", "Law", "Runs", "law_named"]
 
 
 def law_named(name: str) -> Law:
-    """Return a law by its name, with its default settings; InputError for a name that is none."""
+    """Return a law by its name, or the mean of several ("linear + bimix"); InputError for a name that is none."""
+    if name not in LAWS and " + " in name:
+        from mixwright.runs.laws.ensemble import EnsembleLaw
+
+        return EnsembleLaw(tuple(law_named(one) for one in name.split(" + ")))
     if name not in LAWS:
         raise InputError(f"law should be 'auto', a law or its name{near(name, list(LAWS), 'laws')}")
     module, of = LAWS[name]

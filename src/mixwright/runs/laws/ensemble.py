@@ -14,6 +14,8 @@ from mixwright.runs.laws.law import FittedLaw, Law, Runs
 from mixwright.runs.laws.log_linear import LogLinearLaw
 
 Array = NDArray[np.float64]
+BETWEEN = " + "  # members, in a name
+_MEMBERS = (LogLinearLaw(), ExposureLaw(), GaussianProcessLaw())
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,15 @@ class EnsembleLaw(Law):
         The laws; those that need exposures are left out where exposures are not known.
     """
 
-    members: tuple[Law, ...] = (LogLinearLaw(), ExposureLaw(), GaussianProcessLaw())
+    members: tuple[Law, ...] = _MEMBERS
 
-    name = "ensemble"
     fewest = 8
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Return "ensemble", or the names of members that are not the default, joined by " + "."""
+        names = [one.name for one in self.members]
+        return "ensemble" if names == [one.name for one in _MEMBERS] else BETWEEN.join(names)
 
     def automatic(self, mixtures: int, exposures: bool) -> bool:
         """Return False: its members are tried one by one."""
