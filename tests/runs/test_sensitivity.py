@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mixwright import InputError, RunSearch, RunTable
-from mixwright.runs.design.plan import planned
+from mixwright.runs.design.plan import purposes
 from mixwright.runs.sensitivity import influence, moved_to, sensitivity
 
 SOURCES = ["web", "code", "law"]
@@ -56,8 +56,8 @@ def test_a_step_is_a_share():
 
 def test_what_a_plan_says_of_its_runs():
     columns = {"run": ["a", "b"], "kind": ["natural", "repeat"], "repeat_of": ["", "a"], "tokens": ["2e6", "2e6"]}
-    found = planned({**columns, "scale": ["1M", "1M"], "epoch_budget_tokens": ["1e9", "1e9"]})
+    found = purposes({**columns, "scale": ["1M", "1M"], "epoch_budget_tokens": ["1e9", "1e9"]})
     assert found.kinds == {"a": "natural", "b": "repeat"}
     assert (found.tokens, found.final_tokens, found.scales) == (4e6, 1e9, ("1M",))
-    assert planned({"run": ["a"], "repeat_of": [""]}) is None
-    assert planned({**columns, "tokens": ["", "2e6"]}).tokens is None
+    assert purposes({"run": ["a"], "repeat_of": [""]}) is None
+    assert purposes({**columns, "tokens": ["", "2e6"]}).tokens is None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mixwright.report.looks import Look
@@ -213,6 +214,7 @@ def lines_chart(
     held: bool = False,
     zero: bool = False,
     whole: bool = False,
+    log: bool = False,
 ) -> Chart:
     """
     Return a chart of lines over the steps.
@@ -233,7 +235,11 @@ def lines_chart(
         Whether the axis begins at 0; else it leaves out the steep beginning,
     whole
         unless all values are to be seen.
+    log
+        Whether the axis of steps is logarithmic; points at 0 are left out.
     """
+    if log:
+        lines = [_above_0(line) for line in lines]
     data = [_line(line, say, axis_title, held) for line in lines]
     last = max((line.steps[-1] for line in lines if line.steps), default=1)
     late = [
@@ -244,10 +250,19 @@ def lines_chart(
     y = axis(nticks=6, range=[0.0 if zero and min(late) >= 0 else low, high])
     if say is percent:
         y["tickformat"] = ".0%"
-    x = {"tickformat": "~s", "range": [0, 1.02 * last]}
+    x: dict[str, Any] = {"tickformat": "~s", "range": [0, 1.02 * last]}
+    if log:
+        first = min((line.steps[0] for line in lines if line.steps), default=1)
+        x = {"type": "log", "tickformat": "~g", "dtick": "D1" if last < 30 * first else 1}
+        x["range"] = [math.log10(first) - 0.05, math.log10(last) + 0.05]
     ends = "; ".join(f"{line.name} {_ends(line, say)}" for line in lines)
     made = titled_layout(340, x, y, axis_title)
     return Chart(name, f"Lines: {words}, by {axis_title}. {ends}.", data, made, {"height": 290})
+
+
+def _above_0(line: Line) -> Line:
+    kept = [i for i, at in enumerate(line.steps) if at > 0]
+    return replace(line, steps=[line.steps[i] for i in kept], values=[line.values[i] for i in kept])
 
 
 def _ends(line: Line, say: Callable[[float | None], str]) -> str:
@@ -258,9 +273,13 @@ def _ends(line: Line, say: Callable[[float | None], str]) -> str:
 def _line(line: Line, say: Callable[[float | None], str], axis_title: str, held: bool) -> dict[str, Any]:
     shown = [None if v is None else float(f"{v:.6g}") for v in line.values]
     hover = [
-        f"{label(line.name, 60)}: {'unknown' if v is None else say(v)}<br>{axis_title} {at:,.0f}"
+        f"{label(line.name, 60)}: {'unknown' if v is None else say(v)}<br>{axis_title} {_at(at)}"
         for at, v in zip(line.steps, line.values, strict=True)
     ]
     style = {"color": line.look.token, "dash": line.look.dash, "width": 2, "shape": "hv" if held else "linear"}
     dots = {**marker(line.look, 8, 1.5), "maxdisplayed": 10}
     return points(line.name, line.steps, shown, hover, mode="lines+markers", line=style, marker=dots, cliponaxis=True)
+
+
+def _at(step: float) -> str:
+    return f"{step:,.0f}" if step >= 10 or step == round(step) else f"{step:.2g}"

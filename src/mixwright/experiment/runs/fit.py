@@ -23,7 +23,7 @@ from mixwright.experiment.runs.confirmed import with_confirmation
 from mixwright.experiment.runs.summary import described, forecast_of, what_if_of
 from mixwright.files import file_fingerprint, write_json
 from mixwright.mixture_file import MixtureFile
-from mixwright.runs.design.plan import planned
+from mixwright.runs.design.plan import purposes
 from mixwright.runs.reading import read_columns
 from mixwright.runs.search import RunSearch
 from mixwright.runs.table import RunTable
@@ -112,7 +112,7 @@ class RunFit(Run[RunsConfig]):
 
     def _design(self) -> dict[str, Any] | None:
         """Return what the runs were planned for, where the table is of `mixwright runs plan`."""
-        found = planned(read_columns(self.config.table.path))
+        found = purposes(read_columns(self.config.table.path))
         return None if found is None else vars(found)
 
     def _stage(self) -> Stage:

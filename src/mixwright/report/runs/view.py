@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,16 +20,15 @@ from mixwright.report.charts import (
     padded,
     points,
     titled_layout,
-    weight_chart,
 )
 from mixwright.report.checks import check_fields, check_kind, check_version
-from mixwright.report.looks import KIND_WORDS, Look, course_look, looks_of
+from mixwright.report.looks import KIND_WORDS, course_look, looks_of
 from mixwright.report.runs.confirmed import check_confirmed, confirmed_view
+from mixwright.report.runs.parts import POINT, plan_view, played, sensitivity_view, wishes_view
 from mixwright.report.search.answers import top_weights
-from mixwright.report.what_if.view import what_if_view
+from mixwright.report.weights import to_copy, weights_view
 from mixwright.report.words import digits_of, label, number, percent, signed, small, span
 
-SHOWN_SOURCES = 20  # in the chart of weights; the table has all
 SHOWN_CURVES = 6  # responses: of the sources with the largest weights
 _TOP = {"version": "text", "title": "text", "command": "text", "created": "text", "seed": "number", "verdict": "text"}
 _FIT = {
@@ -65,12 +64,9 @@ def build_runs(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = N
     fit, names = summary["fit"], [source["name"] for source in summary["sources"]]
     mixtures = _mixtures(summary)
     digits = digits_of(one["predicted"] for one in mixtures)
-    order = sorted(range(len(names)), key=lambda i: (-max(m["weights"][i] for m in mixtures[:2]), i))
-    drawn = mixtures[:3]
-    charts = [
-        weight_chart("weights", names, order[:SHOWN_SOURCES], drawn, 1 / len(names)),
-        _points_chart(summary["points"], mixtures, digits),
-    ]
+    weights = weights_view(names, mixtures[:2], mixtures[:3], mixtures, fit["level"] if fit.get("interval") else None)
+    plan = plan_view(summary)
+    charts = [weights["chart"], _points_chart(summary["points"], mixtures, digits, plan)]
     responses = _responses_view(summary, names)
     lead = summary["verdict"].partition("; ")[0]
     confirmed = confirmed_view(summary.get("confirmed"))
@@ -82,9 +78,11 @@ def build_runs(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = N
         "notes": summary.get("notes") or [],
         "sources": names,
         "mixtures": mixtures,
-        "drawn": drawn,
-        "order": order,
-        "shown": min(len(names), SHOWN_SOURCES),
+        "weights": weights,
+        "plan": plan,
+        "wishes": wishes_view(summary, digits),
+        "sensitivity": sensitivity_view(summary, weights["order"]),
+        "influence": summary.get("influence") or [],
         "digits": digits,
         "top": top_weights(names, mixtures[0]["weights"]),
         "difference": _difference(fit),
@@ -93,11 +91,9 @@ def build_runs(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = N
         "laws": sorted(fit["laws"], key=lambda law: law["rmse"]),
         "points": _worst_first(summary["points"]),
         "responses": responses,
-        "what_if": None if what_if is None else what_if_view(what_if, {m["name"]: m["look"] for m in mixtures}),
-        "copy": json.dumps(
-            {name: round(w, 8) for name, w in zip(names, mixtures[0]["weights"], strict=True)}, indent=2
-        ),
-        "charts": charts + ([responses["chart"]] if responses else []),
+        "what_if": played(what_if, summary, {m["name"]: m["look"] for m in mixtures}),
+        "copy": to_copy(mixtures[0], names, mixtures[0]["weights"]),
+        "charts": charts + (responses["charts"] if responses else []),
     }
 
 
@@ -186,15 +182,11 @@ def _facts(fit: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _points_chart(found: Mapping[str, Any], mixtures: list[dict[str, Any]], digits: int) -> Chart:
+def _points_chart(
+    found: Mapping[str, Any], mixtures: list[dict[str, Any]], digits: int, plan: Mapping[str, Any] | None
+) -> Chart:
     """Return measured losses by predictions without the run; the proposal stands on the prediction's axis alone."""
-    look, names = Look("blue", "circle", "solid"), found["runs"]
-    x, y = found["predicted"], found["measured"]
-    hover = [
-        f"{label(name, 60)}<br>predicted {number(a, digits)}<br>measured {number(b, digits)}"
-        for name, a, b in zip(names, x, y, strict=True)
-    ]
-    proposal = mixtures[0]
+    x, y, proposal = found["predicted"], found["measured"], mixtures[0]
     ends = padded([*x, *y, proposal["predicted"]], 0.04, 0.04)
     made = titled_layout(
         380, {"range": ends}, axis(nticks=6, range=padded(y, 0.06, 0.06)), "predicted by fits without the run"
@@ -206,9 +198,22 @@ def _points_chart(found: Mapping[str, Any], mixtures: list[dict[str, Any]], digi
     ]
     made["annotations"] = [note(proposal["predicted"], "proposal")]
     made["margin"]["t"] = 26
-    words = f"Dots: measured loss of {len(names)} mixtures by the loss that fits without them predicted. The dashed "
+    words = f"Dots: measured loss of {len(x)} mixtures by the loss that fits without them predicted. The dashed "
     words += "line is where both are the same."
-    return Chart("points", words, [points("mixtures", x, y, hover, marker=marker(look, 6, 1))], made)
+    groups = plan["groups"] if plan else [{"name": "mixtures", "look": POINT, "runs": set(found["runs"])}]
+    data = [_dots(group, found, digits) for group in groups]
+    return Chart("points", words, data, made)
+
+
+def _dots(group: Mapping[str, Any], found: Mapping[str, Any], digits: int) -> dict[str, Any]:
+    rows = zip(found["runs"], found["predicted"], found["measured"], strict=True)
+    kept = [row for row in rows if row[0] in group["runs"]]
+    hover = [
+        f"{label(name, 60)}<br>predicted {number(a, digits)}<br>measured {number(b, digits)}" for name, a, b in kept
+    ]
+    size = 6 if group["look"] == POINT else 9
+    dots = marker(group["look"], size, 1)
+    return points(group["name"], [row[1] for row in kept], [row[2] for row in kept], hover, marker=dots)
 
 
 def _worst_first(found: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
@@ -221,17 +226,31 @@ def _responses_view(summary: Mapping[str, Any], names: list[str]) -> dict[str, A
     found = summary.get("responses")
     if not found:
         return None
-    order = np.argsort(-np.array(summary["mixtures"][0]["weights"]), kind="stable")
-    lines = [
-        Line(names[i], course_look(j), [100 * w for w in found["weights"][i]], found["losses"][i])
-        for j, i in enumerate(order[:SHOWN_CURVES])
-    ]
+    weights, rates = summary["mixtures"][0]["weights"], found.get("epochs")
+    order = np.argsort(-np.array(weights), kind="stable")
+    shown = [(course_look(j), int(i)) for j, i in enumerate(order[:SHOWN_CURVES])]
     words = "predicted loss as the weight of one source changes and the others keep their proportions"
-    chart = lines_chart("responses", words, lines, number, axis_title="weight, per cent", whole=True)
-    rows = [(names[i], summary["mixtures"][0]["weights"][i], *_ends(found, int(i))) for i in order]
-    return {"chart": chart, "lines": lines, "rows": rows}
+    lines = [Line(names[i], look, [100 * w for w in found["weights"][i]], found["losses"][i]) for look, i in shown]
+    charts = [lines_chart("responses", words, lines, number, axis_title="weight, per cent", whole=True)]
+    if rates:
+        by_epochs = [
+            replace(line, steps=[w * rates[i] for w in found["weights"][i]])
+            for line, (_, i) in zip(lines, shown, strict=True)
+        ]
+        more = lines_chart("responses-epochs", words, by_epochs, number, axis_title="epochs", whole=True, log=True)
+        charts.append(more)
+    rows = [
+        {
+            "name": names[i],
+            "weight": weights[i],
+            "epochs": rates[i] * weights[i] if rates else None,
+            **_ends(found, int(i)),
+        }
+        for i in order
+    ]
+    return {"charts": charts, "lines": lines, "rows": rows, "epochs": bool(rates)}
 
 
-def _ends(found: Mapping[str, Any], i: int) -> tuple[float, float, float]:
+def _ends(found: Mapping[str, Any], i: int) -> dict[str, float]:
     """Return the prediction without the source, the one at its largest weight, and that weight."""
-    return found["losses"][i][0], found["losses"][i][-1], found["weights"][i][-1]
+    return {"without": found["losses"][i][0], "most": found["losses"][i][-1], "largest": found["weights"][i][-1]}

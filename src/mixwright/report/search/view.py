@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mixwright.errors import InputError
-from mixwright.report.charts import Chart, Line, lines_chart, weight_chart
+from mixwright.report.charts import Chart, Line, lines_chart
 from mixwright.report.courses import thinned
 from mixwright.report.looks import KIND_WORDS, Look, looks_of
 from mixwright.report.measure import Measure, measure_of
 from mixwright.report.search.answers import answers_of, cost_words
 from mixwright.report.search.charts import Dot, difference_chart, loss_chart
 from mixwright.report.search.schema import check_summary, completed
+from mixwright.report.weights import to_copy, weights_view
 from mixwright.report.what_if.view import what_if_view
 from mixwright.report.words import base_rate, number
 
-SHOWN_SOURCES = 20  # in the chart of weights; the table has all
 SHOWN_MIXTURES = 5  # in the chart of weights
 SHOWN_TARGETS = 6  # with charts; the tables have all
 SHOWN_POINTS = 60  # of a loss curve, in its table
@@ -166,23 +165,13 @@ def _loss_charts(
 
 
 def _weight_view(summary: Mapping[str, Any], mixtures: list[MixtureView]) -> dict[str, Any]:
-    sources = [source["name"] for source in summary["sources"]]
     searched = [m for m in mixtures if m.kind == "search"] or [m for m in mixtures if m.kind != "uniform"] or mixtures
-    order = sorted(range(len(sources)), key=lambda i: (-max(m.weights[i] for m in searched), i))
     drawn = searched[:SHOWN_MIXTURES]
     drawn = drawn + [m for m in mixtures if m.kind == "natural" and m not in drawn]
-    entries = [{"name": m.name, "look": m.look, "weights": m.weights, "interval": m.interval} for m in drawn]
-    chart = weight_chart("weights", sources, order[:SHOWN_SOURCES], entries, 1 / len(sources))
     columns = searched + [m for m in mixtures if m not in searched]
     level = next((m.level for m in mixtures if m.interval), None)
-    return {
-        "level": level,
-        "order": order,
-        "chart": chart,
-        "drawn": drawn,
-        "columns": columns,
-        "shown": min(len(sources), SHOWN_SOURCES),
-    }
+    names = [source["name"] for source in summary["sources"]]
+    return weights_view(names, [vars(m) for m in searched], [vars(m) for m in drawn], columns, level)
 
 
 def _curve_views(summary: Mapping[str, Any], by_name: Mapping[str, MixtureView]) -> list[dict[str, Any]]:
@@ -230,11 +219,8 @@ def _cost_view(summary: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _copies(summary: Mapping[str, Any], by_name: Mapping[str, MixtureView]) -> list[dict[str, Any]]:
     names = [source["name"] for source in summary["sources"]]
-    copies = []
-    for name in dict.fromkeys(search["mixture"] for search in summary["searches"]):
-        weights = {source: round(w, 8) for source, w in zip(names, by_name[name].weights, strict=True)}
-        copies.append({"mixture": by_name[name], "text": json.dumps(weights, indent=2, ensure_ascii=False)})
-    return copies
+    searched = dict.fromkeys(search["mixture"] for search in summary["searches"])
+    return [to_copy(by_name[name], names, by_name[name].weights) for name in searched]
 
 
 def _other_comparisons(summary: Mapping[str, Any], baseline: str | None) -> list[Mapping[str, Any]]:

@@ -470,6 +470,13 @@
     for (const button of document.querySelectorAll("[data-wi-set]")) {
       button.addEventListener("click", () => set(marks[Number(button.dataset.wiSet)].weights));
     }
+    for (const button of document.querySelectorAll("[data-wi-wish]")) {
+      button.addEventListener("click", () => {
+        set(payload.wishes[Number(button.dataset.wiWish)]);
+        document.getElementById("what-if").scrollIntoView();
+        say("The weights are those of the wish.");
+      });
+    }
     byId("target")?.addEventListener("change", () => {
       at = Number(byId("target").value);
       for (let i = 0; i < k; i++) {

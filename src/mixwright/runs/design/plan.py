@@ -35,7 +35,7 @@ class Planned:
     scales: tuple[str, ...]
 
 
-def planned(columns: Mapping[str, Sequence[Any]]) -> Planned | None:
+def purposes(columns: Mapping[str, Sequence[Any]]) -> Planned | None:
     """Return what columns that `RunPlan.write` wrote say, losses added or not; None for columns that it did not."""
     if not {"run", "kind", "repeat_of"} <= set(columns):
         return None
