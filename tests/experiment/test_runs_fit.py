@@ -90,6 +90,46 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     assert "verdict: unverified" in mixwright("show", run / "mixture.json")
 
 
+def test_the_page_has_wishes_sensitivity_epochs_and_the_plan(tmp_path: Path) -> None:
+    kinds = ["natural", "centroid", *["design"] * 26, "repeat", "repeat"]
+    path = write_table(tmp_path, kind=kinds, repeat_of=[*[""] * 28, "r0", "r1"], scale=["1M"] * 30)
+    words = ["--sources-file", tmp_path / "sources.csv", "--law", "log_linear", "--run", tmp_path / "run", "-q"]
+    mixwright("runs", "fit", path, "--target", "qa", *words)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    found = RunSearch(law="log_linear").fit(RunTable.from_file(path, sources=tmp_path / "sources.csv"), target="qa")
+    for wish in summary["wishes"]:
+        if wish["refused"] is None:
+            change = found.smallest_change("qa", by=wish["by"])
+            assert wish["moved"] == pytest.approx(change.moved, abs=1e-9)
+    assert summary["wishes"][-1]["refused"].startswith("no allowed mixture is predicted to lower the loss of 'qa' by 5")
+    assert summary["sensitivity"]["step"] == 0.05
+    assert len(summary["influence"]) == 10
+    assert summary["responses"]["epochs"] == pytest.approx([2.0, 1 / 3, 2 / 3])  # 100 tokens of 50, 300, 150
+    assert summary["design"]["tokens"] == 3000
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    for words_of_page in (
+        'id="wishes"',
+        'id="sensitivity"',
+        'id="plan"',
+        "30 runs by purpose",
+        "by epochs",
+        "3\u202fk tokens",
+    ):
+        assert words_of_page in page
+    what_if = json.loads((tmp_path / "run" / "whatif.json").read_text())
+    assert [mark["name"] for mark in what_if["marks"]] == [one["name"] for one in summary["mixtures"]]
+
+
+def test_trees_have_neither_sliders_nor_wishes_and_the_page_says_so(tmp_path: Path) -> None:
+    pytest.importorskip("lightgbm")
+    path = write_table(tmp_path, 60)
+    mixwright("runs", "fit", path, "--target", "qa", "--law", "trees", "--run", tmp_path / "run", "-q")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "There are no sliders for the law trees" in page
+    assert 'id="wishes"' not in page
+    assert json.loads((tmp_path / "run" / "whatif.json").read_text()) is None
+
+
 def test_a_guardrail_holds_a_target_that_does_not_count(tmp_path: Path) -> None:
     path, run = write_table(tmp_path), tmp_path / "run"
     words = ["runs", "fit", path, "--target", "qa", "--law", "linear", "--shrinkage", "0"]

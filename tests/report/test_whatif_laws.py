@@ -110,3 +110,24 @@ def test_a_cap_holds_on_the_page():
     made = made_of(fitted("linear"))
     assert made["upper"] == [1.0, 1.0, 1.0, 0.5]
     assert made["unit"] == "tokens"
+
+
+@pytest.mark.browser
+def test_a_wish_sets_the_sliders_of_the_page_of_a_run(visit, tmp_path):
+    from mixwright.experiment import drive, make
+
+    rng = np.random.default_rng(0)
+    W = rng.dirichlet([1, 1, 1], 30)
+    lines = [f"{i},{','.join(map(str, w))},{2 + np.exp(-w @ [2.0, 1.0, 0.0])}" for i, w in enumerate(W)]
+    (tmp_path / "runs.csv").write_text("run,w:web,w:code,w:law,loss:qa\n" + "\n".join(lines) + "\n")
+    config = make("runs fit", {"table": str(tmp_path / "runs.csv"), "target": "qa", "law": "log_linear"})
+    summary = drive(config, tmp_path / "run")
+    page = visit(tmp_path / "run" / "report.html", "html[data-what-if=ready]", 360)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    wished = [wish for wish in summary["wishes"] if wish["refused"] is None]
+    buttons = page.locator("[data-wi-wish]")
+    assert buttons.count() == len(wished) > 0
+    buttons.first.focus()
+    page.keyboard.press("Enter")
+    assert weights_now(page) == pytest.approx(wished[0]["weights"], abs=1e-6)
+    assert number(page.locator("#wi-loss").inner_text()) == pytest.approx(wished[0]["after"], abs=1e-6)

@@ -70,6 +70,25 @@ def test_every_law_with_slopes(law):
     assert (result.predict(W[nearer], None) > found.before * 0.995).all()
 
 
+@pytest.mark.parametrize("law", ["exposure", "gaussian_process", "log_exposure"])
+def test_a_larger_wish_is_never_cheaper_where_laws_are_not_convex(law):
+    pytest.importorskip("sklearn")
+    rng = np.random.default_rng(0)
+    W = rng.dirichlet(np.full(5, 0.6), 60)
+    E = W * 100 / np.array([40.0, 30.0, 20.0, 10.0, 5.0])
+    price = np.log1p(E) @ np.array([[0.1, 0.3], [0.25, 0.0], [0.0, 0.2], [0.2, 0.2], [0.1, 0.0]])
+    losses = 4 - price + 0.03 * np.maximum(E - 3, 0).sum(1)[:, None] + 0.005 * rng.normal(size=(60, 2))
+    runs = RunTable.from_array(W, losses, None, ["qa", "chat"], sizes=[40.0, 30, 20, 10, 5], tokens=100.0)
+    result = fit(law, runs, guardrails={"chat": 0.0})
+    found = [result.smallest_change("qa", by=by, start="uniform") for by in (0.005, 0.01, 0.02)]
+    moved = [one.moved for one in found]
+    assert moved == sorted(moved)
+    assert [one.certified for one in found] == [False] * 3 or law == "log_exposure"
+    for one in found:
+        assert one.after <= one.before * (1 - one.by) + 1e-4
+        assert result.predict_targets(one.weights)["chat"][0] <= result.goal.limits[1] + 1e-4
+
+
 def test_a_change_that_the_interval_does_not_show_is_unsure():
     result = fit(runs=table(noise=0.5))
     found = result.smallest_change(by=0.002, start="uniform")

@@ -474,7 +474,6 @@
       button.addEventListener("click", () => {
         set(payload.wishes[Number(button.dataset.wiWish)]);
         document.getElementById("what-if").scrollIntoView();
-        say("The weights are those of the wish.");
       });
     }
     byId("target")?.addEventListener("change", () => {

@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 TOLERANCE = 1e-5  # of losses, in standard deviations of the measured ones
 CUTS = 60  # linear programmes where laws are convex
 ROUNDS = 40  # of steps that are short, where they are not
+RESTORED = 4  # linear programmes that bring a step back to the limits
 FAR, LEAST = 0.1, 1e-4  # the first and the last length of such a step, in weight
 STARTS = 8  # measured mixtures that the search for the least loss starts from, where laws are not convex
 LINE = 64  # mixtures that are tried on a line
@@ -231,7 +232,7 @@ def _by_steps(wish: Wish, w: Array) -> Array:
         rows, limits = wish.cuts(w)
         part = replace(space, lower=np.maximum(space.lower, w - far), upper=np.minimum(space.upper, w + far))
         found = _nearest(part, wish.start, rows, np.maximum(limits, rows @ w))
-        nearer = None if found is None else _on_line(wish, found, w)
+        nearer = None if found is None else _restored(wish, found)
         if nearer is not None and wish.moved(nearer) < wish.moved(w) - 1e-7:
             w, far = nearer, 1.5 * far
             continue
@@ -239,6 +240,18 @@ def _by_steps(wish: Wish, w: Array) -> Array:
         if far < LEAST:
             break
     return w
+
+
+def _restored(wish: Wish, w: Array) -> Array | None:
+    """Return weights near w that hold the limits, which bend away from what they were linearised to; or None."""
+    for _ in range(RESTORED):
+        if wish.holds(w):
+            return w
+        found = _nearest(wish.problem.space, w, *wish.cuts(w))
+        if found is None:
+            return None
+        w = found
+    return w if wish.holds(w) else None
 
 
 def _on_line(wish: Wish, w: Array, good: Array) -> Array:
