@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mixwright import InputError, RunSearch, RunTable
+from mixwright.runs.dependence import influence, moved_to, sensitivity
 from mixwright.runs.design.plan import purposes
-from mixwright.runs.sensitivity import influence, moved_to, sensitivity
 
 SOURCES = ["web", "code", "law"]
 

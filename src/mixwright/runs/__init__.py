@@ -12,7 +12,9 @@ __getattr__ = lazy(
         "RunSearchResult": "result",
         "RunTable": "table",
         "autoscale": "transfer",
+        "influence": "dependence",
         "read_comparisons": "comparisons",
+        "sensitivity": "dependence",
         "transfers": "transfer",
     },
 )

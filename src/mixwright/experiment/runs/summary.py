@@ -14,8 +14,8 @@ from mixwright.errors import InputError
 from mixwright.mixture_file import MixtureFile
 from mixwright.report.what_if.laws import sliders_refused, what_if_of_law
 from mixwright.report.what_if.numbers import Mark
+from mixwright.runs.dependence import influence, moved_to, sensitivity
 from mixwright.runs.result import RunSearchResult
-from mixwright.runs.sensitivity import influence, moved_to, sensitivity
 
 Array = NDArray[np.float64]
 ENDS = ("predicted", "low", "high")
