@@ -44,7 +44,7 @@ def print_forecasts(console: Console, mixtures: list[dict[str, Any]], confirmed:
 
 
 def _print_forecasts(console: Console, summary: dict[str, Any]) -> None:
-    level = summary["fit"]["level"]
+    level, without = summary["fit"]["level"], "no run" if "confirmed" in summary else "not trained"
     print_title(console, "Losses (lower is better): predictions are not yet corrected for selection, intervals are")
     digits = digits_of(one["predicted"] for one in summary["mixtures"])
     rows = [
@@ -52,7 +52,7 @@ def _print_forecasts(console: Console, summary: dict[str, Any]) -> None:
             one["name"],
             number(one["predicted"], digits),
             span(one["low"], one["high"], digits),
-            "not trained" if one["measured"] is None else number(one["measured"], digits),
+            without if one["measured"] is None else number(one["measured"], digits),
         ]
         for one in summary["mixtures"]
     ]
