@@ -35,6 +35,7 @@ from mixwright import (
 from mixwright import strategies as room
 from mixwright.strategies.amas import ESTIMATORS
 from mixwright.strategy import Strategy as Base
+from mixwright.strategy import carrying
 from mixwright.testing import STRATEGY_CHECKS, StrategyCase, check_strategy
 
 SHARES = np.array([0.4, 0.25, 0.15, 0.08, 0.06, 0.04, 0.02])
@@ -312,6 +313,25 @@ class Second(NamedTuple):
     shares: np.ndarray | None
 
 
+@dataclass(frozen=True)
+class Kept(Good):
+    carries = carrying(kept="logits updates")
+
+
+@dataclass(frozen=True)
+class Moves(Good):
+    """Another strategy when the sources change, which is wrong."""
+
+    def for_sources(self, change):
+        return Twice()
+
+
+@dataclass(frozen=True)
+class Twice(Good):
+    def weights(self, state):
+        return 2 * super().weights(state)
+
+
 @dataclass
 class Thawed:
     pass
@@ -333,6 +353,8 @@ class Thawed:
         (Short, "the repr should give an equal strategy"),
         (Half, "sum 1"),
         (Hidden, "update should give the same state from the same arguments"),
+        (Kept, r"'logits' of shape \(3,\), expected \(4,\)"),
+        (Moves, "sum 1, found"),
         (NoneFirst, "'list' object has no attribute 'reshape'"),
         (lambda: Thawed(), r"should be a mixwright.Strategy"),
     ],
