@@ -186,6 +186,12 @@ def require_strategy(value: Any, should: str) -> None:
         raise InputError(f"{should}, found {value!r}; use Static(weights)")
 
 
+_DRAWS_ONLY = (
+    ": it decides which rows are drawn, and weights no losses; leave `sampling` out, or choose a strategy that may act "
+    "on losses, such as DoReMi or GroupDRO"
+)
+
+
 def check_fed(strategy: Strategy[Any], given: Iterable[str], apply: str, draw: str) -> None:
     """Raise InputError if a run cannot feed a strategy; see `Mixture.check`."""
     inside: Any = strategy
@@ -199,4 +205,6 @@ def check_fed(strategy: Strategy[Any], given: Iterable[str], apply: str, draw: s
         )
     for what, value, allowed in (("apply", apply, strategy.apply), ("draw", draw, strategy.draw)):
         if value not in allowed:
-            raise InputError(f"{name} works with {what}={' or '.join(map(repr, sorted(allowed)))}, found {value!r}")
+            remedy = _DRAWS_ONLY if value == "loss" else ""
+            found = f"{name} works with {what}={' or '.join(map(repr, sorted(allowed)))}, found {value!r}"
+            raise InputError(found + remedy)

@@ -189,14 +189,21 @@ def test_rows_of_an_arm_may_be_drawn_by_shares_of_their_own(apart):
             },
             r"arms\.0: a row should count at most 20 times .* found 33.33 times",
         ),
-        ({"arms": [{"strategy": "ODM", "sampling": "uniform"}]}, r"arms\.0.*ODM works with apply='sampling'"),
+        (
+            {"arms": [{"strategy": "ODM", "sampling": "uniform"}]},
+            r"arms\.0.*ODM works with apply='sampling'.*leave `sampling` out",
+        ),
         (
             {"arms": [{"search": "aioli"}], "reference": None, "proxy": {"tokens": 300}},
             r"arms\.0: a proxy run of aioli should have at least 4 steps.* found 3; raise proxy: tokens",
         ),
         (
+            {"arms": [{"strategy": "LossRatio"}], "held_out": 0.01},
+            r"arms\.0: LossRatio\(.*\) should have held-out documents of each source .*raise held_out",
+        ),
+        (
             {"arms": [{"search": "aioli"}], "reference": None, "held_out": 0.01},
-            r"arms\.0: aioli should have held-out documents of each source .*raise held_out",
+            r"arms\.0: Aioli\(.*\) should have held-out documents of each source .*raise held_out",
         ),
     ],
 )

@@ -410,3 +410,10 @@ def test_a_strategy_that_a_training_cannot_feed_is_refused_before_any_work(strat
     with pytest.raises(InputError, match=message):
         drive(make(tmp_path, strategy=strategy), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("strategy", ["Aioli", {"name": "LossRatio", "reference": dict.fromkeys(KINDS, 2.0)}], ids=str)
+def test_a_strategy_without_documents_to_measure_losses_on_is_refused_before_training(strategy, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_run, "train", None)
+    with pytest.raises(InputError, match=r"^key strategy: .* held-out documents of each source .*raise held_out"):
+        drive(make(tmp_path, strategy=strategy, held_out=0.01), tmp_path / "run")

@@ -113,7 +113,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         self.sources = tokenize_sources(config, self.folder, self.tokenizer, self._prints, progress)
         check_sizes(config, self.sources)
         check_tokens_of_reference(config, self.tokenizer)
-        check_fed(config, self.tokenizer, self.sources)
+        check_fed(config, self.tokenizer, self.sources, self.targets)
         self._check_held_out()
         self._check_choices()
         known: dict[tuple[str, int, str | None], Training] = {}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.compare import AVERAGE_OF_SOURCES
+from mixwright.errors import InputError
 from mixwright.experiment.text.held_out import (
     digest,
     middles,
@@ -170,10 +171,20 @@ class HeldOut:
         """Return how many tokens a strategy's losses of sources are measured on; not those without documents for it."""
         return {name: int(rows.document_tokens.sum()) for name, rows in self._strategy_sources.items()}
 
+    def check_fed(self, strategy: Strategy[Any], where: str, share: float) -> None:
+        """Raise InputError if a strategy needs held-out losses and some source has no documents to show it."""
+        missing = [source.name for source in self.sources if source.name not in self._strategy_sources]
+        if missing and "eval_loss" in strategy.needs:
+            raise InputError(
+                f"{where}: {strategy!r} should have held-out documents of each source to measure losses "
+                f"on, besides those that results rest on; found none of {', '.join(missing)} (held_out: {share:g}); "
+                "raise held_out, or give more documents"
+            )
+
     def unreported(self, strategy: Strategy[Any]) -> list[str]:
-        """Return a sentence if a strategy that reads held-out losses of sources gets none of some sources."""
+        """Return a sentence if a strategy that reads held-out losses where it can gets none of some sources."""
         missing = [name for name in self._stores if name not in self._strategy_sources]
-        if not missing or "eval_loss" not in strategy.needs | strategy.uses:
+        if not missing or "eval_loss" not in strategy.uses:
             return []
         return [
             f"the strategy was given no held-out loss of {', '.join(missing)}: too few documents are held out there to "

@@ -165,6 +165,7 @@ class TextTrainingRun(Run[TrainConfig]):
         self.held = HeldOut(
             self.targets, self.sources, self.tokenizer, config.training.context, config.training.batch_size
         )
+        self.held.check_fed(self._strategy, config.where("strategy"), config.held_out)
         self.settings = config.training.settings(config.seed)
 
     def _train(self, progress: Progress) -> TrainingResult:

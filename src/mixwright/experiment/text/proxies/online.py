@@ -13,7 +13,7 @@ from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.text.compare_config import CompareConfig
 from mixwright.experiment.text.evaluation import HeldOut
-from mixwright.experiment.text.inputs import TokenSource, check_model_folder
+from mixwright.experiment.text.inputs import Target, TokenSource, check_model_folder
 from mixwright.experiment.text.proxies.cost import flops_per_token
 from mixwright.experiment.text.proxies.neural import named_rate, settings_for
 from mixwright.experiment.text.reference import MadeReference, make_reference
@@ -34,25 +34,33 @@ def method_of(arm: ArmConfig, sources: Sequence[str]) -> Strategy[Any]:
     return from_config({"name": METHODS[str(arm.search)], **(arm.parameters or {})}, sources=sources)
 
 
-def check_fed(config: CompareConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource]) -> None:
-    """Raise InputError if the proxy run of an arm is too short for its method, or has nothing to measure losses on."""
+def check_fed(
+    config: CompareConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], targets: Sequence[Target]
+) -> None:
+    """Raise InputError if the strategy of an arm, or of its proxy run, has nothing to measure losses on or no time."""
+    names = [source.name for source in sources]
+    of_trainings = HeldOut(targets, sources, tokenizer, config.final.context, config.final.batch_size)
+    of_proxies = _held(config, tokenizer, sources)
     for number, arm in enumerate(config.arms):
-        method = method_of(arm, [source.name for source in sources]) if arm.proxy_run else None
-        if not isinstance(method, Aioli):
+        where = config.where("arms", str(number))
+        if arm.strategy is not None:
+            of_trainings.check_fed(from_config(arm.strategy, sources=names), where, config.held_out)
+        if not arm.proxy_run:
             continue
-        where, settings = config.where("arms", str(number)), online_settings(config, method)
-        first = 1 + len(sources) * method.sweeps
-        if settings.steps < first:
-            raise InputError(
-                f"{where}: a proxy run of aioli should have at least {first} steps, one for each perturbation of "
-                f"{len(sources)} sources, found {settings.steps}; raise proxy: tokens"
-            )
-        measured = _held(config, tokenizer, sources).strategy_source_tokens
-        if missing := [source.name for source in sources if source.name not in measured]:
-            raise InputError(
-                f"{where}: aioli should have held-out documents of each source to measure losses on, found none to "
-                f"spare of {', '.join(missing)} (held_out: {config.held_out:g}); raise held_out, or give more documents"
-            )
+        method = method_of(arm, names)
+        _check_length(config, method, where)
+        of_proxies.check_fed(method, where, config.held_out)
+
+
+def _check_length(config: CompareConfig, method: Strategy[Any], where: str) -> None:
+    if not isinstance(method, Aioli):
+        return
+    steps, first = online_settings(config, method).steps, 1 + len(config.sources) * method.sweeps
+    if steps < first:
+        raise InputError(
+            f"{where}: a proxy run of aioli should have at least {first} steps, one for each perturbation of "
+            f"{len(config.sources)} sources, found {steps}; raise proxy: tokens"
+        )
 
 
 def check_reference_of(config: CompareConfig) -> None:
