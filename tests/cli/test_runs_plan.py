@@ -94,6 +94,12 @@ def test_limits_hold_and_the_seed_counts(tmp_path: Path) -> None:
         ([*SOURCES, "--max-epochs", "4"], "--max-epochs needs the tokens of the training"),
         ([*SOURCES, "--law", "exposure"], "needs the sizes of the sources and the tokens of a run"),
         ([*SOURCES, "--cap", "wbe=0.4"], "did you mean 'web'"),
+        ([*SOURCES, "--tokens", "nan"], "tokens should be a number above 0; found nan"),
+        ([*SOURCES, "--final-tokens", "-1"], "final_tokens should be a number above 0; found -1"),
+        (
+            [*SOURCES, "--tokens", "1e7", "--final-tokens", "1e6"],
+            "final_tokens should be at least the tokens of a run (1e+07); found 1e+06; shorten the runs",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_and_nothing_is_written(options: list[str], message: str, tmp_path: Path) -> None:

@@ -234,3 +234,17 @@ def test_an_option_that_does_not_fit_is_named_by_its_key_alone(tmp_path: Path) -
     values = {"table": str(write_table(tmp_path)), "target": "qa", "search": {"prior": {"web": 2}}}
     with pytest.raises(InputError, match=r"^key search\.prior\.web: should be at most 1, found 2$"):
         make("runs fit", values)
+
+
+def test_mixtures_that_a_run_has_within_rounding_are_measured(tmp_path: Path) -> None:
+    path = write_table(tmp_path)
+    lines = path.read_text().splitlines()
+    lines += ["even,0.33333333,0.33333333,0.33333334,2.5,2.5,100", "natural,0.1000000001,0.6,0.2999999999,2.75,2.5,100"]
+    path.write_text("\n".join(lines) + "\n")
+    run = tmp_path / "run"
+    output = mixwright("runs", "fit", path, "--target", "qa", "--law", "linear", "--sources-file",
+                       tmp_path / "sources.csv", "--run", run)  # fmt: skip
+    measured = {one["name"]: one["measured"] for one in json.loads((run / "summary.json").read_text())["mixtures"]}
+    assert (measured["natural"], measured["uniform"]) == (2.75, 2.5)
+    assert "not trained" in output  # the proposal
+    assert output.count("not trained") == 1

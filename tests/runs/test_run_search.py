@@ -5,9 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from mixwright import Constraints, InputError, MixtureFile, RunSearch, RunTable
 from mixwright.runs.laws import FittedLaw
+from mixwright.runs.optimum.hull import nearest_in_hull, weight_into_hull
 from mixwright.runs.optimum.minimise import Objective, minimise
 from mixwright.runs.optimum.outer import WeightedSum
 from mixwright.search import SearchResult
@@ -317,3 +319,32 @@ def test_descents_begin_apart_and_may_end_in_different_valleys():
     found = minimise(objective, space, starts, 1e-6)
     assert found.weights == pytest.approx(deep, abs=1e-4)
     assert (found.agreed, found.descents, found.gap) == (2, 3, np.inf)
+
+
+def test_weight_into_the_hull_is_the_least():
+    square = np.array([[1.0, 0, 0], [0, 1.0, 0]])
+    assert weight_into_hull(np.array([0.2, 0.3, 0.5]), square) == pytest.approx(0.5)  # what the third source has
+    rng = np.random.default_rng(3)
+    for n, d in ((4, 3), (9, 5), (30, 12), (60, 20)):
+        W, x = rng.dirichlet(np.ones(d), n), rng.dirichlet(np.full(d, 0.3))
+        # the dual: the largest y . x - max_i y . W_i over |y| <= 1, of which half is the weight
+        cost, rows = np.r_[-x, 1.0], np.hstack([W, -np.ones((n, 1))])
+        dual = linprog(cost, rows, np.zeros(n), bounds=[*[(-1, 1)] * d, (None, None)])
+        assert weight_into_hull(x, W) == pytest.approx(-dual.fun / 2, abs=1e-9)
+        by_squares = float(np.abs(nearest_in_hull(x[None], W)[0] - x).sum() / 2)
+        assert weight_into_hull(x, W) <= by_squares + 1e-9
+        assert weight_into_hull(W[1], W) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("W", [np.zeros((0, 3)), [[1.5, -0.5, 0]], [[np.nan, 0.5, 0.5]], [["a", "b", "c"]]])
+def test_weights_that_nothing_is_predicted_for(W):
+    found = RunSearch(law="linear").fit(table(noise=0.05), target="qa")
+    with pytest.raises(InputError, match=r"found \(0, 3\)|found -0.5|found nan|found \[\['a'"):
+        found.predict(W)
+
+
+def test_no_target_and_too_few_runs_for_a_line():
+    with pytest.raises(InputError, match="at least one name in targets"):
+        RunSearch(law="linear").fit(table(), target={})
+    with pytest.raises(InputError, match=r"'linear' needs at least 7 different mixtures; found 3; train more runs$"):
+        RunSearch(law="linear").fit(table(3))

@@ -125,3 +125,28 @@ def test_lines_of_json(plan, tmp_path):
     path = tmp_path / "losses.jsonl"
     path.write_text("".join(json.dumps({"run": run, "loss:qa": 2}) + "\n" for run in "cab"))
     assert collected(plan, path, "loss:")[0] == {"a": 2, "b": 2, "c": 2}
+
+
+def test_steps_are_no_target(plan, tmp_path):
+    plot = tmp_path / "plot.csv"
+    plot.write_text("Step,a - eval/qa,b - eval/qa,c - eval/qa\n0,4,4,4\n100,2,2.5,2.75\n")
+    folder = tmp_path / "each"
+    folder.mkdir()
+    for run, loss in (("a", 2), ("b", 2.5), ("c", 2.75)):
+        (folder / f"{run}.csv").write_text(f"_step,eval/qa\n0,4\n100,{loss}\n")
+    for path in (plot, folder):
+        table, _ = collect(plan, path, tmp_path / "runs.csv", losses="eval/*")
+        assert table.targets == ("qa",)
+        assert table.losses[:, 0].tolist() == [2.0, 2.5, 2.75]
+        assert "(step)" not in (tmp_path / "runs.csv").read_text()
+
+
+def test_a_table_with_the_states_of_its_runs_has_finished_runs(tmp_path):
+    path, text = tmp_path / "runs.csv", "run,State,step,w:web,w:law,loss:qa\na,finished,9,1,0,2\nb,{},9,0,1,3\n"
+    path.write_text(text.format("running"))
+    with pytest.raises(InputError, match=r"found 1 of 2 that are not: 'b' \(running\)"):
+        RunTable.from_file(path)
+    path.write_text(text.format("finished"))
+    assert RunTable.from_file(path).n == 2
+    path.write_text(text.format("Ohio").replace("finished", "Utah"))  # states of another kind
+    assert RunTable.from_file(path).n == 2

@@ -229,7 +229,8 @@ def collect_runs(
 
         last = None if last_step is None else yaml_value("last-step", last_step)
         table, missing = collect(plan, metrics, out, losses=losses or "loss:", key=key, step=step, last_step=last)
-        found = {"table": str(out.resolve()), "runs": table.n, "targets": list(table.targets), "missing": list(missing)}
+        found = {"table": str(out.resolve()), "runs": table.n, "targets": list(table.targets)}
+        found |= {"missing": list(missing), "notes": list(table.notes)}
         output.json(found)
 
         def show(console: Console) -> None:
@@ -238,6 +239,8 @@ def collect_runs(
             )
             if missing:
                 print_line(console, "missing", ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else ""))
+            for note in table.notes:
+                print_line(console, "note", note)
             print_line(console, "table", str(out.resolve()))
             print_line(console, "next", next_fit(plan, out, table.targets[0]))
 

@@ -90,8 +90,8 @@ def require(law: Law, measured: Measured) -> None:
     least = int(np.ceil(law.fewest / 0.8))  # a fold is left out
     if measured.n < least:
         raise InputError(
-            f"the law {law.name!r} needs at least {least} different mixtures; found {measured.n}; train more runs, or "
-            "take the linear law"
+            f"the law {law.name!r} needs at least {least} different mixtures; found {measured.n}; train more runs"
+            + ("" if law.name == "linear" else ", or take the linear law")
         )
 
 

@@ -91,7 +91,7 @@ def goal_of(table: RunTable, target: Any) -> Goal:
     if isinstance(target, str):
         target = [target]
     if isinstance(target, Mapping):
-        names: Sequence[str] = list(target)
+        names: Sequence[str] = unique_names(target, "targets")
     else:
         names = unique_names(target, "targets")
     for name in names:

@@ -17,7 +17,7 @@ from mixwright.files.kinds import kind_of
 from mixwright.files.listing import the_file
 from mixwright.files.opening import read_text
 from mixwright.files.parquet import open_parquet, without_views
-from mixwright.runs.trackers import of_files, of_objects, recognised
+from mixwright.runs.trackers import is_step, of_files, of_objects, recognised
 
 Array = NDArray[np.float64]
 Columns = dict[str, list[Any]]
@@ -108,8 +108,10 @@ def pick(columns: Columns, chosen: Chosen, what: str, where: str) -> dict[str, s
     """
     Return {name: column} for columns that are chosen by a list, by a prefix, or by a pattern with one `*`.
 
-    The name is the column itself for a list, what follows the prefix, or what stands for the `*`.
+    The name is the column itself for a list, what follows the prefix, or what stands for the `*`. The steps that a
+    tracker's values are of are never meant.
     """
+    columns = {name: values for name, values in columns.items() if not is_step(name, columns)}
     if not isinstance(chosen, str):
         for column in (names := unique_names(chosen, what)):
             if column not in columns:

@@ -13,13 +13,14 @@ from numpy.typing import ArrayLike, NDArray
 from mixwright.checks import whole_number
 from mixwright.errors import InputError
 from mixwright.runs.choice import Choice
+from mixwright.runs.columns import floats
 from mixwright.runs.folds import fit_all
 from mixwright.runs.goal import Goal
 from mixwright.runs.measured import Incumbent, Measured
 from mixwright.runs.optimism import Optimism
 from mixwright.runs.optimum.change import Change, lowest, start_of, wished
 from mixwright.runs.optimum.curve import TwoLaws
-from mixwright.runs.optimum.hull import nearest_in_hull
+from mixwright.runs.optimum.hull import nearest_in_hull, weight_into_hull
 from mixwright.runs.optimum.outer import Outer, SoftWorst, WeightedSum
 from mixwright.runs.optimum.prediction import Predictor
 from mixwright.runs.optimum.problem import Problem
@@ -164,9 +165,7 @@ class RunSearchResult(SearchResult):
     @cached_property
     def outside(self) -> float:
         """Return how much weight must move to come from the proposal into the hull of the measured mixtures."""
-        w = self._problem.full(self._at)[None]
-        into = float(np.abs(nearest_in_hull(w, self._measured.W) - w).sum() / 2)
-        return min(into, self.distance)  # the nearest point in squares may be the farther one in weight
+        return min(weight_into_hull(self._problem.full(self._at), self._measured.W), self.distance)
 
     def predict(self, W: ArrayLike, level: float | None = 0.9) -> Any:
         """
@@ -279,12 +278,14 @@ class RunSearchResult(SearchResult):
     def _checked(self, W: ArrayLike) -> tuple[Array, bool]:
         """Return weights [n, d], and whether one mixture was given."""
         p, k = self._problem.shares.size, len(self.sources)
-        w = np.asarray(W, np.float64)
+        w = floats(W, "W")
         shape = (k,) if p == 1 else (p, k)
         single = w.shape == shape
         w = w[None] if single else w
-        if w.shape[1:] != shape or not np.isfinite(w).all() or (w < -1e-9).any():
-            raise InputError(f"W should be weights [n, {', '.join(map(str, shape))}] of at least 0; found {w.shape}")
+        if w.shape[1:] != shape or not len(w):
+            raise InputError(f"W should be weights [n, {', '.join(map(str, shape))}] of n > 0; found {w.shape}")
+        if (bad := w[~np.isfinite(w) | (w < -1e-9)]).size:
+            raise InputError(f"W should be weights of at least 0; found {bad[0]:g}")
         off = np.abs(w.sum(-1) - 1)
         if off.max(initial=0.0) > 1e-6:
             raise InputError(f"each row of W should sum to 1; found a row that misses it by {off.max():.3g}")

@@ -19,6 +19,19 @@ Columns = dict[str, list[Any]]
 STATE = "(state)"  # of a run, in the tracker's word
 OF_STEP = " (step)"  # behind the name of a metric: the step that its value is of
 _FINISHED = ("finished", "success")
+_STATES = {
+    *_FINISHED,
+    "running",
+    "crashed",
+    "failed",
+    "killed",
+    "scheduled",
+    "pending",
+    "queued",
+    "preempting",
+    "preempted",
+}
+_STATE_NAMES = ("State", "state", "Status", "status")
 _MLFLOW_NAME = "tags.mlflow.runName"
 _SCALARS = {"wall time", "step", "value"}
 _TAGGED = re.compile(r"run-(?P<run>.+)-tag-(?P<tag>.+)")
@@ -36,7 +49,21 @@ def recognised(columns: Columns) -> Columns:
     key = next((name for name in ("run", "run_id", "name") if name in columns), None)
     if "_step" in columns and key is not None and len(set(columns[key])) < len(columns[key]):
         return _of_history(columns, columns[key], (key, "_step"))
+    return _with_state(columns)
+
+
+def _with_state(columns: Columns) -> Columns:
+    """Return columns with the state of the runs, where one of that name holds nothing but a tracker's words."""
+    for name in _STATE_NAMES:
+        words = {str(word).lower() for word in columns.get(name, ()) if word is not None}
+        if words and words <= _STATES:
+            return {**columns, STATE: columns[name]}
     return columns
+
+
+def is_step(name: str, columns: Columns) -> bool:
+    """Return whether a column has the steps that the values of a metric beside it are of."""
+    return name.endswith(OF_STEP) and name.removesuffix(OF_STEP) in columns
 
 
 def of_objects(value: Any, where: str) -> Columns:

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 ENDS = ("predicted", "low", "high")
 STEPS = 21  # points of a response curve
 WISHES = (0.01, 0.02, 0.05)
+SAME = 1e-6  # a mixture that is as near as this to a run's, by the sum of differences, is the run's
 WISHED = 6  # targets
 
 
@@ -141,8 +142,15 @@ def _forecast(found: RunSearchResult, mixture: dict[str, Any], level: float) -> 
     else:
         weights = np.array(mixture["weights"])
     mean, low, high = found.predict(weights / weights.sum(-1, keepdims=True), level)
-    measured = found.incumbent.loss if mixture["name"] == "incumbent" else None
+    own = weights if weights.ndim == 1 else (weights * found.table.phase_shares[:, None]).ravel()
+    measured = found.incumbent.loss if mixture["name"] == "incumbent" else _measured(found, own)
     return {"predicted": float(mean), "low": float(low), "high": float(high), "measured": measured}
+
+
+def _measured(found: RunSearchResult, flat: Array) -> float | None:
+    """Return what a run of the table measured of a mixture [d]; None where none is of it."""
+    off = np.abs(found.mixtures - flat / flat.sum()).sum(1)
+    return float(found.out_of_fold[1][off.argmin()]) if off.min() <= SAME else None
 
 
 def _responses(found: RunSearchResult) -> dict[str, Any] | None:

@@ -46,12 +46,14 @@ def collect(
     Raises
     ------
     InputError
-        For files that do not fit each other, runs that the plan does not have, or stale losses; nothing is written.
+        For files that do not fit each other, or stale losses; nothing is written. Runs that the plan does not have are
+        left out, and noted.
     """
     planned, measured = read_columns(Path(plan)), read_columns(Path(metrics))
     named = pick(measured, losses, "losses", f"{metrics}: ")
-    measured, note = settled(measured, list(named.values()), step, f"{metrics}: ")
     key = key or next((name for name in KEYS if name in planned and name in measured), None)
+    measured, others = _of_plan(measured, planned, key)
+    measured, note = settled(measured, list(named.values()), step, f"{metrics}: ")
     kept = {name: values for name, values in planned.items() if not name.startswith("loss:") or any(values)}
     part, missing = _finished(kept, measured, key, str(metrics), str(plan))
     wanted = {column: f"loss:{name.removeprefix('loss:')}" for name, column in named.items()}
@@ -63,7 +65,7 @@ def collect(
     except InputError as error:
         raise InputError(f"{metrics}: {error}") from error
     _write(Path(out), columns)
-    return (replace(table, notes=(*table.notes, note)) if note else table), missing
+    return replace(table, notes=(*table.notes, *filter(None, (note, others)))), missing
 
 
 def fill(plan: Columns, losses: Mapping[str, Mapping[str, float]], out: Path | str) -> RunTable:
@@ -76,6 +78,19 @@ def fill(plan: Columns, losses: Mapping[str, Mapping[str, float]], out: Path | s
     return table
 
 
+def _of_plan(metrics: Columns, plan: Columns, key: str | None) -> tuple[Columns, str]:
+    """Return the rows of runs that the plan has, and a note on the others; all rows where none is of it."""
+    if key is None or key not in plan or key not in metrics:
+        return metrics, ""
+    names, planned = list(map(str, metrics[key])), set(map(str, plan[key]))
+    rows = [i for i, name in enumerate(names) if name in planned]
+    others = [name for name in names if name not in planned]
+    if not rows or not others:
+        return metrics, ""
+    note = f"{len(others)} runs that the plan does not have were left out, such as {others[0]!r}"
+    return {name: [values[i] for i in rows] for name, values in metrics.items()}, note
+
+
 def _finished(
     plan: Columns, metrics: Columns, key: str | None, metrics_path: str, plan_path: str
 ) -> tuple[Columns, tuple[str, ...]]:
@@ -83,14 +98,9 @@ def _finished(
     if key is None or key not in plan or key not in metrics:
         return plan, ()  # the join says what is missing
     there, names = set(map(str, metrics[key])), [str(name) for name in plan[key]]
-    for name in there - set(names):
-        raise InputError(
-            f"{metrics_path} should have runs of the plan alone, found {name!r}, which {plan_path} does not have; "
-            "leave it out, or check the key"
-        )
     rows = [i for i, name in enumerate(names) if name in there]
     if not rows:
-        raise InputError(f"{metrics_path} should have at least one run of {plan_path}, found none")
+        raise InputError(f"{metrics_path} should have at least one run of {plan_path}, found none; check the key")
     return {n: [values[i] for i in rows] for n, values in plan.items()}, tuple(n for n in names if n not in there)
 
 

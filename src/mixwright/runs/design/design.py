@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.checks import unique_names
+from mixwright.checks import is_number, unique_names
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.runs.design.candidates import candidates, inside
@@ -131,6 +131,7 @@ class RunDesign:
             For sources, sizes or constraints that do not fit, or fewer runs than anchors and repeats need.
         """
         names = _names(sources, given)
+        _check_tokens(tokens, final_tokens)
         if sizes is None and given is not None and given.sizes is not None and not np.isnan(given.sizes).any():
             sizes = given.sizes
         sizes = None if sizes is None else np.asarray(in_order(sizes, names, "sizes"), np.float64)
@@ -273,6 +274,18 @@ def _names(sources: Sequence[str] | None, given: RunTable | None) -> tuple[str, 
 
 def _first_of_each(table: RunTable) -> NDArray[np.intp]:
     return np.unique(table.mixtures, return_index=True)[1]
+
+
+def _check_tokens(tokens: float | None, final_tokens: float | None) -> None:
+    """Raise InputError for numbers of tokens that no training has, or a final training that is below a run."""
+    for name, value in (("tokens", tokens), ("final_tokens", final_tokens)):
+        if value is not None and not (is_number(value) and 0 < value < np.inf):
+            raise InputError(f"{name} should be a number above 0; found {value!r}")
+    if tokens is not None and final_tokens is not None and final_tokens < tokens:
+        raise InputError(
+            f"final_tokens should be at least the tokens of a run ({tokens:g}); found {final_tokens:g}; shorten the "
+            "runs, or leave final_tokens out"
+        )
 
 
 def _exposures(W: Array, sizes: Array | None, tokens: float | None) -> Array | None:

@@ -27,6 +27,24 @@ def nearest_in_hull(X: Array, W: Array) -> Array:
     return np.asarray(S @ W)
 
 
+def weight_into_hull(x: Array, W: Array) -> float:
+    """
+    Return how much weight must move from x [d] into the hull of rows of W [n, d]: half the least absolute distance.
+
+    Without scipy it is that of the nearest point by squares, which may be somewhat larger.
+    """
+    try:
+        from scipy.optimize import linprog
+    except ImportError:
+        return float(np.abs(nearest_in_hull(x[None], W)[0] - x).sum() / 2)
+    n, d = W.shape
+    moved = np.hstack([W.T, np.eye(d), -np.eye(d)])  # shares of the rows, then what is too little and too much
+    whole = np.r_[np.ones(n), np.zeros(2 * d)]
+    cost = 0.5 * (1 - whole)
+    found = linprog(cost, A_eq=np.vstack([moved, whole]), b_eq=np.r_[x, 1.0], method="highs")
+    return max(0.0, float(found.fun))
+
+
 def _onto_simplex(V: Array) -> Array:
     """Return the nearest rows on the simplex."""
     ordered = -np.sort(-V, axis=1)
