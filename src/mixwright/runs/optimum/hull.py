@@ -31,7 +31,7 @@ def weight_into_hull(x: Array, W: Array) -> float:
     """
     Return how much weight must move from x [d] into the hull of rows of W [n, d]: half the least absolute distance.
 
-    Without scipy it is that of the nearest point by squares, which may be somewhat larger.
+    Without scipy the nearest point by squares counts, whose distance may be somewhat larger.
     """
     try:
         from scipy.optimize import linprog
