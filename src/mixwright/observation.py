@@ -34,7 +34,8 @@ REPORTED_BY = {
     "grad_sq_norm": _STATISTICS,
     "grad_variance": _STATISTICS,
     "gram": _STATISTICS,
-    "target_gram": "no training reports it yet; a loop of your own can, from the gradient of a held-out batch",
+    "target_gram": "mixwright train measures it on held-out texts if the configuration has targets, and not with "
+    "parallel: fsdp2",
 }
 
 

@@ -285,6 +285,7 @@ def test_killed_and_resumed_is_bitwise_the_same(tmp_path, change):
         {"name": "LossRatio", "reference": dict.fromkeys(KINDS, 2.0)},
         "LossRatio",
         {"name": "DoReMi", "wrap": ["Guard"]},
+        "GRAPE",
     ],
     ids=str,
 )
@@ -402,7 +403,6 @@ def test_a_reference_with_another_tokenizer_is_refused_before_the_first_step(pro
     ("strategy", "message"),
     [
         ("DoReMi", "DoReMi needs excess_loss .*mixwright train and compare report it with `reference: MODEL`"),
-        ("GRAPE", "GRAPE needs grad_sq_norm, target_gram|GRAPE needs target_gram"),
         ("LossRatio", "LossRatio needs reference_loss .*give the strategy the numbers as `reference`"),
     ],
 )
@@ -417,3 +417,17 @@ def test_a_strategy_without_documents_to_measure_losses_on_is_refused_before_tra
     monkeypatch.setattr(train_run, "train", None)
     with pytest.raises(InputError, match=r"^key strategy: .* held-out documents of each source .*raise held_out"):
         drive(make(tmp_path, strategy=strategy, held_out=0.01), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        ({"targets": {}}, "target_gram, target_loss"),
+        ({"training": {**SMALL["training"], "parallel": "fsdp2"}}, "target_gram"),
+    ],
+)
+def test_products_with_targets_need_targets_and_whole_gradients(change, missing, tmp_path):
+    message = f"GRAPE needs {missing} in .*if the configuration has targets, and not with parallel: fsdp2"
+    with pytest.raises(InputError, match=message):
+        drive(make(tmp_path, strategy="GRAPE", **change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mixwright.errors import InputError
 from mixwright.text.target_rows import TargetRows
 from mixwright.training.model import build_model
-from mixwright.training.scoring import evaluate, score
+from mixwright.training.scoring import evaluate, loss_gradient, score
 
 CONTEXT, BOS = 6, 256
 DOCUMENTS = [[1, 2, 3], [], list(range(20)), [7] * 6, [9], list(range(40, 53))]
@@ -34,6 +34,25 @@ def by_hand(model, ids):
             found.append(float(torch.log_softmax(logits, 0)[token]))
             read.append(token)
     return np.array(found)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_gradient_of_the_loss_is_that_of_a_plain_loop(model, unit):
+    parameters = list(model.parameters())
+    parameters[0].requires_grad_(False)
+    model.train()
+    rows = TargetRows.from_documents([np.array(ids, np.int32) for ids in DOCUMENTS], CONTEXT, unit, BOS)
+    found = loss_gradient(model, rows, batch_size=3)
+    losses = []
+    for ids in DOCUMENTS:
+        for start in range(0, len(ids), CONTEXT):
+            piece = ids[start : start + CONTEXT]
+            logits = model(torch.tensor([[BOS, *piece[:-1]]])).logits[0]
+            losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(piece), reduction="sum"))
+    (sum(losses) / sum(map(len, DOCUMENTS))).backward()
+    expected = torch.cat([p.grad.flatten() for p in parameters[1:]])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    assert model.training
 
 
 def test_units_against_a_direct_computation(model):

@@ -81,6 +81,30 @@ def evaluate(model: Any, rows: TargetRows, batch_size: int = 32) -> DocumentLoss
     return DocumentLosses(nats, rows.document_tokens)
 
 
+def loss_gradient(model: Any, rows: TargetRows, batch_size: int = 32) -> Any:
+    """
+    Return the gradient of the loss of all documents, nats per token: one vector over the parameters that are trained.
+
+    It leaves the parameters' own gradients as they are. The model should not be held in parts by ranks.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    lengths, total = np.diff(rows.ends), int(rows.document_tokens.sum())
+    found, was_training = torch.zeros(sum(p.numel() for p in parameters), device=model.device), model.training
+    model.eval()
+    try:
+        for begin in range(0, len(lengths), batch_size):
+            chunks = np.arange(begin, min(begin + batch_size, len(lengths)))
+            losses = _losses(model, rows, chunks)
+            places = np.arange(losses.shape[1])
+            counted = (places >= rows.skip[chunks, None]) & (places < lengths[chunks, None])
+            loss = (losses * torch.from_numpy(counted).to(losses)).sum() / total
+            grads = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+            found += torch.cat([grad.flatten() for grad in grads])
+    finally:
+        model.train(was_training)
+    return found
+
+
 def _first_chunk(starts: NDArray[np.int64], row: int) -> int:
     """Return the first chunk that has a part in `row`."""
     exact = int(np.searchsorted(starts, row, "left"))
@@ -116,13 +140,19 @@ def _score_chunks(model: Any, rows: TargetRows, size: int, start: int, stop: int
 
 def _log_probabilities(model: Any, rows: TargetRows, chunks: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the log-probability of each token of some chunks, [b, longest], padded on the right."""
+    with torch.no_grad():  # inference tensors would be kept by a model that ranks hold in parts
+        found: NDArray[np.float32] = -_losses(model, rows, chunks).cpu().numpy()
+    return found
+
+
+def _losses(model: Any, rows: TargetRows, chunks: NDArray[np.int64]) -> Any:
+    """Return the loss of each token of some chunks, [b, longest], padded on the right, with its graph."""
     longest = int((rows.ends[chunks + 1] - rows.ends[chunks]).max())
     tokens = np.full((len(chunks), longest + 1), rows.bos, np.int64)
     for line, chunk in zip(tokens, chunks, strict=True):
         ids = rows.tokens[rows.ends[chunk] : rows.ends[chunk + 1]]
         line[1 : 1 + len(ids)] = ids
-    with torch.no_grad():  # inference tensors would be kept by a model that ranks hold in parts
-        batch = torch.from_numpy(tokens).to(model.device)
-        logits = model(input_ids=batch[:, :-1], use_cache=False).logits.float()
-        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none")
-        return -losses.view(len(chunks), longest).cpu().numpy()
+    batch = torch.from_numpy(tokens).to(model.device)
+    logits = model(input_ids=batch[:, :-1], use_cache=False).logits.float()
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="none")
+    return losses.view(len(chunks), longest)

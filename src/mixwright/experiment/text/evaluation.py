@@ -26,7 +26,7 @@ from mixwright.files import fingerprint
 from mixwright.strategy import Strategy
 from mixwright.text import Question, Tokenizer, TokenStore
 from mixwright.text.target_rows import TargetRows
-from mixwright.training.scoring import evaluate
+from mixwright.training.scoring import evaluate, loss_gradient
 
 _CURVE_TOKENS = 20_000  # of a target's held-out part, at each point of a loss curve
 _SOURCE_TOKENS = 10_000  # of a source's held-out part, likewise
@@ -165,6 +165,22 @@ class HeldOut:
         """Return the loss on the search part of each target [m] for a strategy, nats per token."""
         losses = {name: self._loss(model, rows) for name, rows in self._strategy_targets.items()}
         return np.array([losses.get(target.name, np.nan) for target in self.targets])
+
+    def strategy_target_gram(self, model: Any) -> Array:
+        """
+        Return [k, m], inner products of the gradients of what a strategy is shown: a source's loss, and a target's.
+
+        It takes a forward and backward pass over the documents of every source and target; nan where there are none.
+        """
+        targets = {name: loss_gradient(model, rows, self.batch_size) for name, rows in self._strategy_targets.items()}
+        found = np.full((len(self.sources), len(self.targets)), np.nan)
+        for i, source in enumerate(self.sources):
+            if source.name in self._strategy_sources:
+                own = loss_gradient(model, self._strategy_sources[source.name], self.batch_size)
+                for j, target in enumerate(self.targets):
+                    if target.name in targets:
+                        found[i, j] = float(own.double() @ targets[target.name].double())
+        return found
 
     @property
     def strategy_source_tokens(self) -> dict[str, int]:

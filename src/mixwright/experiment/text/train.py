@@ -222,7 +222,10 @@ class TextTrainingRun(Run[TrainConfig]):
     def _measured(self) -> frozenset[str]:
         """Return what is measured for the strategy: held-out losses of the sources, and of targets if any."""
         own = REPORTED if self.config.reference is not None else frozenset()
-        return own | frozenset({"eval_loss", "target_loss"} if self.config.targets else {"eval_loss"})
+        if not self.config.targets:
+            return own | {"eval_loss"}
+        whole = self.config.training.parallel != "fsdp2"  # a gradient of a model in parts is in parts, too
+        return own | {"eval_loss", "target_loss"} | ({"target_gram"} if whole else set())
 
     @property
     def _strategy(self) -> Strategy[Any]:
@@ -246,6 +249,8 @@ class TextTrainingRun(Run[TrainConfig]):
         measures: dict[str, Any] = {"eval_loss": self.held.strategy_source_losses}
         if self.targets:
             measures["target_loss"] = self.held.strategy_target_losses
+            if "target_gram" in self._measured:
+                measures["target_gram"] = self.held.strategy_target_gram
         if self._reference:
             context = self.config.training.context
             measures["reference_loss"] = reference_measure(self._reference.reference, self.held, context)
