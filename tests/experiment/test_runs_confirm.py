@@ -60,12 +60,14 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     return measure
 
 
-def fitted(folder: Path, target: Any = "qa", **more: Any) -> dict[str, Any]:
+def fitted(folder: Path, target: Any = "qa", shift: float = 0.0, **more: Any) -> dict[str, Any]:
     """Fit a table in which greek helps qa, and letters cases; return the summary of `folder / "fit"`."""
     W = np.random.default_rng(0).dirichlet([1, 1, 1], 30)
     rows = [",".join(["run", *(f"w:{s}" for s in SOURCES), "loss:qa", "loss:cases"])]
     for i, w in enumerate(W):
-        rows.append(",".join(map(str, [f"r{i}", *w, 3 - w[0] + 0.01 * np.sin(9 * i), 2 - w[2] + 0.01 * np.cos(9 * i)])))
+        rows.append(
+            ",".join(map(str, [f"r{i}", *w, 3 + shift - w[0] + 0.01 * np.sin(9 * i), 2 - w[2] + 0.01 * np.cos(9 * i)]))
+        )
     (folder / "runs.csv").write_text("\n".join(rows) + "\n")
     values = {"table": str(folder / "runs.csv"), "target": target, "law": "linear", **more}
     return drive(make("runs fit", values), folder / "fit")
@@ -178,7 +180,10 @@ def test_another_fit_in_the_folder_is_not_confirmed(tmp_path: Path, config: Path
     forecast = fitted(tmp_path)["mixtures"]
     trainings({"qa": {one["name"]: one["predicted"] + NOISE for one in forecast}})
     confirm(tmp_path / "fit", config, tmp_path / "confirm")
-    again = fitted(tmp_path, "cases")
+    with pytest.raises(InputError, match=r"holds a fit of another configuration .*choose another folder"):
+        fitted(tmp_path, "cases")
+    assert json.loads((tmp_path / "fit" / "summary.json").read_text())["targets"][0]["name"] == "qa"
+    again = fitted(tmp_path, shift=0.1)  # the same settings, and a table with other losses
     assert again["verdict"].startswith("unverified")
     assert "confirmed" not in again
     assert any("is of another fit" in note for note in again["notes"])

@@ -139,7 +139,12 @@ def test_a_guardrail_holds_a_target_that_does_not_count(tmp_path: Path) -> None:
     assert (guard["name"], guard["share"]) == ("cases", 0.0)
     assert guard["predicted"] <= guard["limit"] + 1e-3
     assert held["fit"]["predicted"] > free["fit"]["predicted"]  # it binds
-    assert "guardrail" in (run / "report.html").read_text(encoding="utf-8")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "guardrail" in page
+    heading = page.partition('<span class="for">')[2].partition("</h2>")[0]
+    assert "qa" in heading
+    assert "cases" not in heading
+    assert f"guardrail: cases: predicted {guard['predicted']:.2f}" in mixwright("show", run)
 
 
 def test_responses_pass_through_the_proposal(tmp_path: Path) -> None:
@@ -248,3 +253,15 @@ def test_mixtures_that_a_run_has_within_rounding_are_measured(tmp_path: Path) ->
     assert (measured["natural"], measured["uniform"]) == (2.75, 2.5)
     assert "not trained" in output  # the proposal
     assert output.count("not trained") == 1
+
+
+def test_numbers_of_options_that_do_not_fit_are_said_once(tmp_path: Path) -> None:
+    words = ["runs", "fit", write_table(tmp_path), "--target", "qa", "--run", tmp_path / "run"]
+    said = mixwright(*words, "--tokens=-5", code=2)
+    assert "tokens: should be above 0, found -5" in said
+    assert "a text" not in said
+    assert "sum 1; found sum 0.5" in mixwright(*words, "--prior", "{web: 0.5}", code=2)
+    (tmp_path / "twice.csv").write_text("source,available_tokens\nweb,50\ncode,300\nlaw,150\nweb,60\n")
+    said = mixwright(*words, "--sources-file", tmp_path / "twice.csv", code=2)
+    assert "twice.csv: sources should have different names, found 'web' at positions 0 and 3" in said
+    assert not (tmp_path / "run").exists()

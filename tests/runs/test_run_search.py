@@ -348,3 +348,17 @@ def test_no_target_and_too_few_runs_for_a_line():
         RunSearch(law="linear").fit(table(), target={})
     with pytest.raises(InputError, match=r"'linear' needs at least 7 different mixtures; found 3; train more runs$"):
         RunSearch(law="linear").fit(table(3))
+
+
+@pytest.mark.parametrize("prior", [{"web": 0.5}, [1.0, 1.0, 1.0]])
+def test_a_prior_sums_to_one(prior):
+    with pytest.raises(InputError, match=r"prior should be weights with sum 1; found sum (0\.5|3);"):
+        RunSearch(law="linear", prior=prior).fit(table())
+    rounded = RunSearch(law="linear", prior=[0.333, 0.333, 0.333]).fit(table())
+    assert rounded.prior == pytest.approx([1 / 3] * 3)
+
+
+def test_the_verdict_says_where_nothing_was_corrected_for_selection():
+    for found in (RunSearch(law="linear").fit(table(n, 0.02, seed)) for n in (14, 40) for seed in range(3)):
+        assert ("picks inside the table measured no worse" in found.verdict) == (found.optimism == 0)
+        assert ("after selection" in found.verdict) == (found.optimism > 0)

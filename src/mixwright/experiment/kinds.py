@@ -105,7 +105,7 @@ KINDS = (
     Kind(
         "fit", "runs", "runs fit", "runs",
         f"{_HERE}.runs.config:RunsConfig", f"{_HERE}.runs.fit:RunFit",
-        f"{_TABLES}.runs:print_fit", "runs",
+        f"{_TABLES}.runs:print_fit", "runs", "fit", (("title",),),
     ),
     Kind(
         "train", "text", "train", "training",

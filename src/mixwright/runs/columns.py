@@ -72,7 +72,10 @@ def read_sizes(path: str | PathLike[str]) -> dict[str, float]:
         raise InputError(
             f"{where}there should be the columns 'source' and 'available_tokens'; found {', '.join(list(columns)[:8])}"
         )
-    listed = [name or "" for name in texts(columns, "source") or []]
+    try:
+        listed = unique_names([name or "" for name in texts(columns, "source") or []])
+    except InputError as error:
+        raise InputError(f"{where}{error}") from None
     return dict(zip(listed, numbers(columns[column], column, where).tolist(), strict=True))
 
 

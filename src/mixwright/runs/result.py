@@ -362,10 +362,10 @@ class RunSearchResult(SearchResult):
     def _verdict(self, level: float) -> str:
         low, high = (self.predicted + part for part in self.optimism_interval(level))
         best = self.incumbent
-        against = f"that run, {best.run!r}, has {best.loss:.4g}"
+        seen = "after selection" if self.optimism > 0 else "(picks inside the table measured no worse than predicted)"
         said = (
-            f"predicted {self.predicted:.4g}, expected {self.predicted + self.optimism:.4g} after selection "
-            f"({100 * level:g} % interval {low:.4g} to {high:.4g}); {against}"
+            f"predicted {self.predicted:.4g}, expected {self.predicted + self.optimism:.4g} {seen} "
+            f"({100 * level:g} % interval {low:.4g} to {high:.4g}); that run, {best.run!r}, has {best.loss:.4g}"
         )
         return f"unverified: not shown better than the best measured run; {said}; train both to confirm"
 

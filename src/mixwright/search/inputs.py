@@ -19,6 +19,7 @@ from mixwright.simplex import normalise
 Array = NDArray[np.float64]
 PerSource = ArrayLike | Mapping[str, float]
 Prior = Literal["uniform", "natural"] | PerSource
+OFF = 0.01  # by which the sum of a prior may miss 1: weights that were rounded
 FEWEST_DOCUMENTS = 3  # with fewer, resampling says nothing
 
 
@@ -146,8 +147,17 @@ def _prior(prior: Prior, natural: Array | None, sources: Sequence[str], upper: A
         out = natural
     else:
         k = len(sources)
-        out = np.full(k, 1 / k) if isinstance(prior, str) else per_source(prior, sources, "prior")
+        out = np.full(k, 1 / k) if isinstance(prior, str) else _summing(prior, sources)
     out = np.where(upper > 0, out, 0.0)
     if out.sum() == 0:
         raise InputError("the prior should give weight to a source that is allowed; all of its sources have cap 0")
     return out / out.sum()
+
+
+def _summing(prior: PerSource, sources: Sequence[str]) -> Array:
+    """Return a prior [k] that is given as weights; InputError where they do not sum to 1 within rounding."""
+    given = in_order(prior, sources, "prior", 0.0)
+    out = per_source(given, sources, "prior")
+    if abs(total := float(np.sum(given)) - 1) > OFF:
+        raise InputError(f"prior should be weights with sum 1; found sum {total + 1:.6g}; add what is missing")
+    return out

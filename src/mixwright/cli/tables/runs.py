@@ -22,6 +22,11 @@ def print_fit(console: Console, summary: dict[str, Any], folder: Path) -> None:
     title = f"Weights of the proposal (law {fit['law']}, {count(fit['mixtures'])} measured mixtures)"
     print_weights(console, title, names, summary["mixtures"][0]["weights"], fit["interval"], fit["level"])
     print_limits(console, fit["binding"], "")
+    for target in summary["targets"]:
+        if not target["share"]:
+            digits = digits_of((target["predicted"], target["limit"]))
+            ends = number(target["predicted"], digits), number(target["limit"], digits)
+            print_line(console, "guardrail", f"{target['name']}: predicted {ends[0]}, at most {ends[1]}")
     _print_forecasts(console, summary)
     if confirmed := summary.get("confirmed"):
         print_forecasts(console, confirmed["mixtures"], confirmed)

@@ -128,6 +128,8 @@ def _fitting(details: list[ErrorDetails], known: Collection[Key]) -> list[ErrorD
             shape = kind == "literal_error" or kind in _SHAPES
             return shape and any(len(other) > len(key) and other[: len(key)] == key for other in keys)
         beside = [other["type"] for other, its in zip(details, keys, strict=True) if its == key]
+        if kind in _SHAPES and any(other in _LIMITS for other in beside):  # a number, where a text may stand too
+            return True
         return kind in _HOLDING and any(other not in _HOLDING for other in beside)
 
     return [d for d, key in zip(details, keys, strict=True) if not (len(key) < len(d["loc"]) and ruled_out(d, key))]

@@ -77,6 +77,7 @@ def build_runs(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = N
         "lead": lead[:1].upper() + lead[1:],
         "notes": summary.get("notes") or [],
         "sources": names,
+        "counted": [target for target in summary["targets"] if target["share"] > 0],
         "mixtures": mixtures,
         "weights": weights,
         "plan": plan,
