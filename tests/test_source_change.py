@@ -196,7 +196,7 @@ def test_constraints_and_pins_that_name_a_source_that_goes():
     pinned = Mixture(NAMES, Static([0.5, 0.3, 0.2]))
     pinned.pin({"books": 0.5})
     np.testing.assert_allclose(pinned.with_sources(REMOVE).weights_for(0), [5 / 7, 2 / 7])
-    assert pinned.with_sources(ADD).weights_for(0)[1] == 0.5
+    assert pinned.with_sources(ADD).weights_for(0)[1] == pytest.approx(0.4)  # as all others, less by the new 0.2
     with pytest.raises(InputError, match="the change should be one of"):
         pinned.with_sources(SourceChange.add(["a", "b"], {"c": 0.1}))
 
@@ -205,3 +205,34 @@ def test_every_strategy_says_what_becomes_of_it():
     room = known().values()
     kinds = {way for cls in room if isinstance(cls.__dict__.get("carries"), dict) for way in cls.carries.values()}
     assert kinds == {"weights", "logs", "values", "kept"}
+
+
+@pytest.mark.parametrize(
+    ("pins", "expected"),
+    [({"code": 0.3, "web": 0.7}, [0.63, 0.27, 0.1]), ({"code": 0.3}, [0.63, 0.27, 0.1]), ({}, [0.72, 0.18, 0.1])],
+)
+def test_a_new_source_gets_its_weight_beside_pins(pins, expected):
+    mixture = Mixture(["web", "code"], Static([0.8, 0.2]))
+    if pins:
+        mixture.pin(pins)
+    other = mixture.with_sources(SourceChange.add(["web", "code"], {"law": 0.1}))
+    np.testing.assert_allclose(other.weights_for(0), expected)
+    again = Mixture(["web", "code"], Static([0.8, 0.2])).with_sources(SourceChange.add(["web", "code"], {"law": 0.1}))
+    again.load_state_dict(json.loads(json.dumps(other.state_dict())))
+    np.testing.assert_allclose(again.weights_for(1), expected)
+    both = other.with_sources(SourceChange.add(other.sources, {"news": 0.2}))
+    np.testing.assert_allclose(both.weights_for(0), [*0.8 * np.array(expected), 0.2])
+    if "web" not in pins:
+        both.pin({"code": 0.3}, at_step=1)  # other pins: the rest is in proportion to the strategy's weights again
+        rest = np.array([0.576, 0.08, 0.2])
+        np.testing.assert_allclose(both.weights_for(1)[[0, 2, 3]], 0.7 * rest / rest.sum())
+
+
+def test_pins_that_leave_something_over_when_a_source_goes():
+    mixture = Mixture(["web", "code"], Static([0.5, 0.5]))
+    mixture.pin({"code": 0.3, "web": 0.7}, at_step=0)
+    gone = SourceChange.remove(["web", "code"], ["code"])
+    with pytest.raises(InputError, match=r"pinned \(web: 0\.7\); unpin web first, or give it a new pin"):
+        mixture.with_sources(gone)
+    mixture.unpin("web", at_step=3)
+    np.testing.assert_allclose(mixture.with_sources(gone).weights_for(3), [1.0])

@@ -15,6 +15,7 @@ EVEN, ODD = np.arange(0, 37, 2), np.arange(1, 37, 2)
 ADD = SourceChange.add(NAMES, {"d": 0.25})
 REMOVE = SourceChange.remove(NAMES, ["b"])
 SPLIT = SourceChange.split(NAMES, "a", {"even": len(EVEN), "odd": len(ODD)})
+ROWS_OF_A = {"even": EVEN, "odd": ODD}
 ROWS = {"even": EVEN, "odd": ODD, "d": 20}
 
 
@@ -101,6 +102,9 @@ def test_limits_of_a_source_are_those_of_its_parts():
         (SPLIT, {"even": EVEN, "odd": np.append(ODD, 2)}, "in one part once, found some of 'odd' again"),
         (SPLIT, {"even": EVEN, "odd": np.append(ODD, 37)}, "rows of 'a', from 0 to 36"),
         (SourceChange.remove(("x", "y"), ["y"]), {}, "one of the sources"),
+        (SPLIT, {"even": np.arange(36), "odd": [36]}, r"'even' has 36 rows, the change says 19 \(of 37\)"),
+        (SPLIT, {"even": EVEN, "ood": ODD}, "'odd', which should be given .* found 'ood'; did you mean 'odd'"),
+        (ADD, {}, "'d', which should be given with its rows; found none"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(change, rows, said):
@@ -135,7 +139,7 @@ def test_a_loader_with_workers_goes_on_with_other_sources_and_resumes(workers):
         return MixtureLoader(sources(), plan(weights=mixture), num_workers=num_workers), mixture
 
     def changed(loader, state=None):
-        other = loader.with_sources(SPLIT, {}, rows=ROWS, state=state)
+        other = loader.with_sources(SPLIT, {}, rows=ROWS_OF_A, state=state)
         return other, other.plan.driver
 
     new = {"d": TokenRows(tokens(3, 20), 4)}
@@ -160,3 +164,57 @@ def test_a_loader_with_workers_goes_on_with_other_sources_and_resumes(workers):
     saved = json.loads(json.dumps(loader.state_dict()))
     loader = changed(begun(workers)[0], saved)[0].with_sources(add, new, state=saved)
     assert trained(loader, loader.plan.driver, 30) == runs[0][25:]
+
+
+def test_a_state_that_the_changes_do_not_lead_to_is_refused():
+    from mixwright.stream.loader import MixtureLoader
+
+    def begun():
+        return MixtureLoader(sources(), plan())
+
+    def read(loader, steps):
+        for _ in zip(range(steps), loader, strict=False):
+            pass
+        return loader.state_dict()
+
+    new, add = {"d": TokenRows(tokens(3, 20), 4)}, SourceChange.add(SPLIT.names, {"d": 0.25})
+    loader = begun()
+    early = read(loader, 4)
+    loader = loader.with_sources(SPLIT, {}, rows=ROWS_OF_A)
+    middle = read(loader, 3)
+    late = read(loader.with_sources(add, new), 3)
+    resumed = begun().with_sources(SPLIT, {}, rows=ROWS_OF_A, state=late)
+    for use in (lambda: next(iter(resumed)), resumed.state_dict, lambda: next(resumed.plan)):
+        with pytest.raises(InputError, match=r"this state has the sources even, odd, b, c, d, .* make the next change"):
+            use()
+    assert resumed.with_sources(add, new, state=late).step == 10
+    resumed.load_state_dict(middle)
+    assert next(iter(resumed)).step == 7
+    removed = begun().with_sources(REMOVE, {}, state=early)  # it may have come back: known when it is used
+    with pytest.raises(InputError, match="this state has the sources a, b, c, and the changes so far lead to a, c"):
+        next(iter(removed))
+    for state, said in (
+        (early, "one after the change .* never had 'even'"),
+        (read(MixtureLoader({"x": sources()["a"]}, plan(sizes={"x": 37}, weights=[1.0])), 2), "never had 'even'"),
+        ({"foo": 1}, "a state of MixtureLoader.state_dict"),
+        ({"version": 1, "plan": {"foo": 1}}, "what Plan.state_dict returned"),
+    ):
+        with pytest.raises(InputError, match=said):
+            begun().with_sources(SPLIT, {}, rows=ROWS_OF_A, state=state)
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "rows", "said"),
+    [
+        (ADD, {}, None, "'d', which should be given with its rows; found none"),
+        (ADD, {"dd": [1]}, None, "new sources of the change; found 'dd'; did you mean 'd'"),
+        (SPLIT, {}, {"even": EVEN, "od": ODD}, "parts of the change; found 'od'; did you mean 'odd'"),
+        (SPLIT, {}, None, "'even', which should be given"),
+        (REMOVE, {"d": [1]}, None, "new sources of the change; found 'd'"),
+    ],
+)
+def test_a_loader_names_the_sources_that_a_change_brings(change, given, rows, said):
+    from mixwright.stream.loader import MixtureLoader
+
+    with pytest.raises(InputError, match=said):
+        MixtureLoader(sources(), plan()).with_sources(change, given, rows=rows)

@@ -17,6 +17,7 @@ from mixwright.strategies.registry import from_config
 
 Array = NDArray[np.float64]
 _EXACT = 1e-6
+_FIELDS = ("weights", "pins", "strategy", "added")
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,34 @@ class Hand:
         {source: share}: these hold, and the other sources share the rest in proportion to the weights.
     strategy
         The strategy that gives the weights, as a configuration has it; None: the run's own.
+    added
+        {source: share}: sources that came while pins held, and the share that the unpinned ones had before. A new
+        source then has its weight beside pins, too.
     """
 
     weights: Mapping[str, float] | None = None
     pins: Mapping[str, float] = field(default_factory=dict)
     strategy: Any = None
+    added: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: Any, names: Sequence[str]) -> Hand:
         """Return what `to_json` gave, checked; InputError if it is damaged."""
-        if not isinstance(values, Mapping) or set(values) - {"weights", "pins", "strategy"}:
+        if not isinstance(values, Mapping) or set(values) - set(_FIELDS):
             raise InputError(f"what is set by hand should be weights, pins and a strategy, found {values!r}")
         pins = values.get("pins", {})
         if not isinstance(pins, Mapping):
             raise InputError(f"pins should be a mapping from sources to shares, found {pins!r}")
         weighed = Hand(strategy=values.get("strategy")).weighed(values.get("weights"), names)
-        return replace(weighed, pins=dict(pins))._checked(names)
+        added = values.get("added", {})
+        if not isinstance(added, Mapping) or not all(is_number(v) and 0 <= v <= 1 for v in added.values()):
+            raise InputError(f"sources added beside pins should have shares from 0 to 1, found {added!r}")
+        by_name(added, names, "share")
+        return replace(weighed, pins=dict(pins), added=dict(added))._checked(names)
 
     def to_json(self) -> dict[str, Any]:
         """Return what is set as JSON-able values by name."""
-        values = {"weights": self.weights, "pins": self.pins, "strategy": self.strategy}
-        return {name: value for name, value in values.items() if value not in (None, {})}
+        return {name: value for name in _FIELDS if (value := getattr(self, name)) not in (None, {})}
 
     def weighed(self, weights: Mapping[str, float] | Sequence[float] | Array | None, names: Sequence[str]) -> Hand:
         """
@@ -84,7 +92,7 @@ class Hand:
         """Return the same with these sources pinned, too; InputError if they cannot be."""
         if not isinstance(shares, Mapping) or not shares:
             raise InputError(f"pins should be shares by source, such as {{{names[0]!r}: 0.2}}, found {shares!r}")
-        return replace(self, pins={**self.pins, **shares})._checked(names)
+        return replace(self, pins={**self.pins, **shares}, added={})._checked(names)
 
     def unpinned(self, names: Iterable[str] | None = None) -> Hand:
         """Return the same with sources free again; None: all of them. InputError if one is not pinned."""
@@ -92,7 +100,7 @@ class Hand:
         for name in gone:
             if name not in self.pins:
                 raise InputError(f"the source {name!r} is not pinned; pinned: {', '.join(self.pins) or 'none'}")
-        return replace(self, pins={name: share for name, share in self.pins.items() if name not in gone})
+        return replace(self, pins={name: share for name, share in self.pins.items() if name not in gone}, added={})
 
     def directed(self, strategy: Any, names: Sequence[str]) -> Hand:
         """Return the same with another strategy (a configuration), which gives the weights from there on."""
@@ -101,23 +109,35 @@ class Hand:
 
     def for_sources(self, change: SourceChange) -> Hand:
         """
-        Return the same for other sources: weights go over as `SourceChange` says, pins stay with their sources.
+        Return the same for other sources: weights and pins go over as `SourceChange` says.
 
         Raises
         ------
         InputError
-            A strategy that was set by hand does not fit the new sources.
+            A strategy that was set by hand does not fit the new sources, or all sources that stay are pinned, and
+            their pins leave something over.
         """
         weights, before = None, change.before
         if self.weights is not None:
             moved = change.weights(np.array(by_name(self.weights, before, "weight")))
             weights = dict(zip(change.names, moved.tolist(), strict=True))
+        kept = 1 - sum(change.added)
         pins = {
-            name: self.pins[before[parent]] * share
+            name: self.pins[before[parent]] * share * kept
             for name, parent, share in zip(change.names, change.parents, change.shares, strict=True)
             if parent >= 0 and before[parent] in self.pins
         }
-        return Hand(weights, pins, self.strategy)._checked(change.names)
+        if len(pins) == len(change.names) and sum(pins.values()) < 1 - _EXACT:
+            raise InputError(
+                f"the sources that stay should take the weight of those that go, found all of them pinned "
+                f"({_said(pins)}); unpin {' or '.join(pins)} first, or give it a new pin"
+            )
+        return Hand(weights, pins, self.strategy, self._added(change) if pins else {})._checked(change.names)
+
+    def _added(self, change: SourceChange) -> dict[str, float]:
+        share = next(iter(self.added.values()), max(0.0, 1.0 - sum(self.pins.values())))
+        new = [name for name, weight in zip(change.names, change.added, strict=True) if weight > 0]
+        return {name: share for name in (*self.added, *new) if name in change.names}
 
     def acted_on(self, given: Array, prior: Array, names: Sequence[str]) -> Array:
         """
@@ -135,11 +155,22 @@ class Hand:
         weights = given if self.weights is None else np.array(by_name(self.weights, names, "weight"))
         if not self.pins:
             return weights
+        rest, late = max(0.0, 1.0 - sum(self.pins.values())), np.array([name in self.added for name in names])
         free = np.array([name not in self.pins for name in names])
-        # in proportion, and not to the nearest point: a source that the strategy gives nothing gets nothing
-        share = next((w for w in (weights, prior, np.ones(len(names))) if w[free].any()), weights) * free
-        rest = max(0.0, 1.0 - sum(self.pins.values()))
-        return np.array(by_name(self.pins, names, "pin")) + (rest / share.sum() * share if share.any() else 0.0)
+        part = self._part_of(weights, free, late)
+        out = np.array(by_name(self.pins, names, "pin"))
+        return out + rest * (
+            part * _shared(weights, prior, free & late) + (1 - part) * _shared(weights, prior, free & ~late)
+        )
+
+    def _part_of(self, weights: Array, free: Array, late: Array) -> float:
+        """Return which part of what the pins leave goes to sources that came while they held."""
+        if not (free & late).any() or not (free & ~late).any():
+            return float((free & late).any())
+        # the odds are those of the new sources against all others, of which the unpinned ones had a share
+        new, share = float(weights[free & late].sum()), next(iter(self.added.values()))
+        whole = new + (1 - new) * share
+        return new / whole if whole else 0.0
 
     def _checked(self, names: Sequence[str]) -> Hand:
         for name, share in self.pins.items():
@@ -160,6 +191,13 @@ def _by_position(weights: Any, names: Sequence[str]) -> dict[str, float]:
     if not isinstance(values, list) or len(values) != len(names):
         raise InputError(f"weights should have one number per source ({len(names)}), found {weights!r}")
     return dict(zip(names, values, strict=True))
+
+
+def _shared(weights: Array, prior: Array, among: Array) -> Array:
+    """Return shares [k] of some sources with the sum 1, in proportion to the weights; 0 if there are none."""
+    # in proportion, and not to the nearest point: a source that the strategy gives nothing gets nothing
+    share = next((w for w in (weights, prior, np.ones(len(weights))) if w[among].any()), weights) * among
+    return share / share.sum() if share.any() else share
 
 
 def _said(shares: Mapping[str, float]) -> str:

@@ -104,8 +104,22 @@ class Hands:
         self._all = [(0, Hand()), *changes]
 
     def for_sources(self, change: SourceChange) -> list[tuple[int, Hand]]:
-        """Return the changes for other sources; InputError as from `Hand.for_sources`."""
-        return [(begins, hand.for_sources(change)) for begins, hand in self]
+        """
+        Return the changes for other sources; InputError as from `Hand.for_sources`, of what is set in the end.
+
+        What was set before and cannot hold any more gives way to what comes after it.
+        """
+        moved, begins = [], None
+        for step, hand in self:
+            begins = step if begins is None else begins
+            try:
+                moved.append((begins, hand.for_sources(change)))
+            except InputError:
+                if hand is self.last:
+                    raise
+            else:
+                begins = None
+        return moved
 
     @property
     def constraints(self) -> Constraints | None:

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from mixwright.checks import whole_number
+from mixwright.checks import near, whole_number
 from mixwright.errors import InputError
 from mixwright.source_change import SourceChange
 from mixwright.stream.batches import Batch, Failure, Reader, to_torch
 from mixwright.stream.gather import Sources
 from mixwright.stream.plan.ledger import Ledger
+from mixwright.stream.plan.parts import check_after, check_given
 from mixwright.stream.plan.plan import Plan
 from mixwright.stream.slices import PlanSampler, Slots
 from mixwright.stream.sources.opening import open_source
@@ -132,6 +133,7 @@ class MixtureLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Go on with the first batch that was not consumed."""
+        self.plan.check_arrived()
         self._rewind()
         self._round += 1
         skip, slots = self._piece, iter(self._sampler)
@@ -248,10 +250,7 @@ class MixtureLoader:
             If the state is damaged or does not fit, or a source's content is another: it names the source. The loader
             is then as it was.
         """
-        if not isinstance(state, Mapping) or state.get("version") != VERSION or "plan" not in state:
-            raise InputError(
-                f"there should be a state of MixtureLoader.state_dict, version {VERSION}; found {state!r:.80}"
-            )
+        _check_form(state)
         if (self._driver is None) != ("mixture" not in state):
             raise InputError(
                 "the state should have a Mixture exactly if this plan has one; make the plan as it was then"
@@ -259,13 +258,14 @@ class MixtureLoader:
         known = self._checked_prints(state)
         mixture, driver = state.get("mixture"), self._driver
         afresh = changed and isinstance(mixture, Mapping) and mixture.get("sources") != list(self.sources.names)
-        before = self.plan.state_dict(self._step)
+        before, awaits = self.plan._state_dict(self._step), self.plan.awaits
         self.plan.load_state_dict(state["plan"], changed=changed)
         if driver is not None and not afresh:
             try:
                 driver.load_state_dict(mixture)  # type: ignore[attr-defined]
             except BaseException:  # the Mixture is as it was, its log too
                 self.plan.load_state_dict(before)
+                self.plan.awaits = awaits
                 raise
         self._gone = {name: found for name, found in known.items() if name not in self.sources}
         self._step, self._piece, self._round = self.plan.step, 0, self._round + 1
@@ -293,13 +293,19 @@ class MixtureLoader:
         rows
             {part: rows of the source that is split}.
         state
-            A state after this change: to go on there, or, if it is of other sources, to make further changes first.
+            A state after this change: to go on there, or, if it is of other sources, to make further changes first:
+            the loader gives no batch before they are made.
 
         Raises
         ------
         InputError
-            As from `Mixture.with_sources` and `Plan.with_sources`.
+            As from `Mixture.with_sources` and `Plan.with_sources`; also if sources are given that the change does not
+            bring.
         """
+        if state is not None:
+            _check_form(state)
+            check_after(change, state["plan"])
+        _check_brought(change, sources, rows or {})
         parts, own = dict(rows or {}), {name: _opened_alone(name, what) for name, what in sources.items()}
         sizes = {**{name: len(source) for name, source in own.items()}, **parts}
         if self._driver is not None:
@@ -371,6 +377,22 @@ class _Watched:
         for slots in self._slots:
             self._waiting.append(slots)
             yield slots
+
+
+def _check_form(state: Any) -> None:
+    if not isinstance(state, Mapping) or state.get("version") != VERSION or "plan" not in state:
+        raise InputError(f"there should be a state of MixtureLoader.state_dict, version {VERSION}; found {state!r:.80}")
+
+
+def _check_brought(change: SourceChange, sources: Mapping[str, Any], rows: Mapping[str, Any]) -> None:
+    """Raise InputError unless the new sources and the parts of a change are given, and nothing else."""
+    parts = [part for each in change.parts.values() for part in each]
+    new = [name for name, parent in zip(change.names, change.parents, strict=True) if parent < 0]
+    for given, brought, what in ((sources, new, "new sources"), (rows, parts, "parts")):
+        for name in given:
+            if name not in brought:
+                raise InputError(f"what is given should be {what} of the change{near(name, brought, what)}")
+    check_given(change, {**sources, **rows})
 
 
 def _opened_alone(name: str, what: Any) -> Any:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixwright.checks import near
 from mixwright.errors import InputError
 from mixwright.source_change import SourceChange
 from mixwright.stream.plan.rows import halves, key_of, rows_of
 from mixwright.stream.plan.settings import PlanSettings
+from mixwright.stream.plan.state import check_form
 
 Ints = NDArray[np.int64]
 
@@ -29,12 +31,17 @@ def changed_plan(
     p = plan.settings
     if change.before != p.names:
         raise InputError(f"the change should be one of the sources {list(p.names)}, found {list(change.before)}")
+    check_given(change, rows)
+    if state is not None:
+        check_after(change, state)
     sizes: dict[str, int] = dict(zip(p.names, p.sizes.tolist(), strict=True))
     tables: dict[str, Ints] = {}
     before = now
     for whole, parts in change.parts.items():
         cursor = now["cursor"][p.names.index(whole)] if state is None else state["retired"][whole]["cursor"]
         own = part_tables(p.seed, whole, sizes[whole], cursor, {part: rows[part] for part in parts})
+        if p.unit == "rows":
+            _check_shares(change, own, sizes[whole])
         before, tables = split_state(p, before, whole, own), {**tables, **own}
     sizes = {name: len(tables[name]) if name in tables else sizes.get(name) or rows[name] for name in change.names}
     parent = {name: p.names[at] for name, at in zip(change.names, change.parents, strict=True) if at >= 0}
@@ -60,8 +67,42 @@ def changed_plan(
         made.load_state_dict(before, changed=True)
     elif list(state["sources"]) == list(change.names):
         made.load_state_dict(state)
+    else:
+        made.awaits = tuple(state["sources"])
     made.tables = {**{name: table for name, table in plan.tables.items() if name in sizes}, **tables}
     return made
+
+
+def check_given(change: SourceChange, given: Mapping[str, Any]) -> None:
+    """Raise InputError if a new source, or a part, of a change is not among what is given for it."""
+    for name, stays in zip(change.names, change.stays.tolist(), strict=True):
+        if not stays and name not in given:
+            other = next((each for each in given if each not in change.names), None)
+            found = "; found none" if other is None else near(other, change.names, "sources of the change")
+            raise InputError(f"the change brings {name!r}, which should be given with its rows{found}")
+
+
+def check_after(change: SourceChange, state: Mapping[str, Any]) -> None:
+    """Raise InputError if a state cannot be one after a change: a source was never there."""
+    check_form(state)
+    known = {*state["sources"], *state["retired"]}
+    if lost := [name for name in (*change.names, *change.before) if name not in known]:
+        raise InputError(
+            f"the state should be one after the change to {', '.join(change.names)}, found one of the sources "
+            f"{', '.join(state['sources'])} that never had {lost[0]!r}; use a state of this run after this change, or "
+            "load the state before you make the change"
+        )
+
+
+def _check_shares(change: SourceChange, tables: Mapping[str, Ints], size: int) -> None:
+    """Raise InputError if parts have other sizes than the change says, which their weights follow."""
+    for name, table in tables.items():
+        said = change.shares[change.names.index(name)] * size
+        if abs(said - len(table)) > 0.5:
+            raise InputError(
+                f"the part {name!r} has {len(table)} rows, the change says {said:g} (of {size}); give "
+                "SourceChange.split the sizes of the parts"
+            )
 
 
 def _caps(p: Any) -> list[float | None]:

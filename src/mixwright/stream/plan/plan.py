@@ -172,6 +172,7 @@ class Plan:
         state = PlanState(0, start, np.zeros(k), zeros, zeros.copy(), np.zeros(k, bool), np.zeros(k), 0)
         self._retired: dict[str, Retired] = {}
         self.tables: dict[str, NDArray[np.int64]] = {}  # of the parts of split sources: which row of it each row is
+        self.awaits: tuple[str, ...] = ()  # sources of a state that further changes lead to
         self._changes: list[tuple[int, Array]] = []
         if start.any():
             check_shares(self.settings, state, new=True)
@@ -203,6 +204,7 @@ class Plan:
 
     def __next__(self) -> PlannedStep:
         """Plan the next step; StopIteration at the end of the data, InputError where a source may not run out."""
+        self.check_arrived()
         if self._given == len(self._block):
             self._extend()
         self._given += 1
@@ -238,6 +240,19 @@ class Plan:
 
         A loader that reads ahead asks for the step after the last consumed one; `history` says how far back it may be.
         """
+        self.check_arrived()
+        return self._state_dict(step)
+
+    def check_arrived(self) -> None:
+        """Raise InputError if the plan was made with a state of other sources, and the changes to them are to come."""
+        if self.awaits:
+            raise InputError(
+                f"this state has the sources {', '.join(self.awaits)}, and the changes so far lead to "
+                f"{', '.join(self.sources)}; make the next change too, as then (a state from before a change is loaded "
+                "before the change is made)"
+            )
+
+    def _state_dict(self, step: int | None) -> dict[str, Any]:
         state = self._state_at(self.step if step is None else whole_number(step, "step", 0))
         pending = [c for c in self._changes if c[0] >= state.step and self._driver is None]
         return to_dict(self.settings, state, pending, self._retired)
@@ -262,7 +277,7 @@ class Plan:
             fingerprint (always), or sources or limits differ (without `changed`). The plan is then as it was.
         """
         loaded, pending, retired = from_dict(self.settings, state, self._weights_for_others(state), changed)
-        self._changes, self._retired = [] if self._driver else pending, retired
+        self._changes, self._retired, self.awaits = [] if self._driver else pending, retired, ()
         self._restart(loaded)
 
     def with_sources(
@@ -296,14 +311,16 @@ class Plan:
         fingerprints, lengths, max_epochs
             As for Plan, of the new sources. Those of this plan are kept; parts have the epochs of their source.
         state
-            A state after this change: to go on there, or, if it is of other sources, to make further changes first.
+            A state after this change: to go on there, or, if it is of other sources, to make further changes first:
+            the plan gives no step before they are made.
 
         Raises
         ------
         InputError
-            If the change is not one of this plan's sources, or rows do not fit; as from Plan.
+            If the change is not one of this plan's sources, rows do not fit, or the state is from before the change or
+            of another run; as from Plan.
         """
-        now, more = self.state_dict(step), {"fingerprints": fingerprints, "lengths": lengths, "max_epochs": max_epochs}
+        now, more = self._state_dict(step), {"fingerprints": fingerprints, "lengths": lengths, "max_epochs": max_epochs}
         return changed_plan(self, change, rows, weights, now, {name: dict(v or {}) for name, v in more.items()}, state)
 
     def ledger(self, steps: int | None = None, step: int | None = None) -> Ledger:

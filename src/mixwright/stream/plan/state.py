@@ -74,7 +74,7 @@ def from_dict(
 
     `weights` [k] hold where the sources differ. See `Plan.load_state_dict` for what is an error.
     """
-    _check_form(d)
+    check_form(d)
     for name in _SAME:
         if d[name] != getattr(p, name):
             raise InputError(
@@ -151,7 +151,7 @@ def _moved(
     return state, pending, kept
 
 
-def _check_form(d: Any) -> None:
+def check_form(d: Any) -> None:
     """Raise InputError unless a dict has the form of a state: every field, of its kind, in its range."""
     if not isinstance(d, Mapping) or not isinstance(d.get("version"), int):
         raise InputError("the state of a plan should be what Plan.state_dict returned, found something else")
