@@ -16,6 +16,7 @@ from mixwright.source_change import SourceChange
 from mixwright.strategies.registry import from_config
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 _EXACT = 1e-6
 _FIELDS = ("weights", "pins", "strategy", "added")
 
@@ -163,7 +164,7 @@ class Hand:
             part * _shared(weights, prior, free & late) + (1 - part) * _shared(weights, prior, free & ~late)
         )
 
-    def _part_of(self, weights: Array, free: Array, late: Array) -> float:
+    def _part_of(self, weights: Array, free: Mask, late: Mask) -> float:
         """Return which part of what the pins leave goes to sources that came while they held."""
         if not (free & late).any() or not (free & ~late).any():
             return float((free & late).any())
@@ -193,7 +194,7 @@ def _by_position(weights: Any, names: Sequence[str]) -> dict[str, float]:
     return dict(zip(names, values, strict=True))
 
 
-def _shared(weights: Array, prior: Array, among: Array) -> Array:
+def _shared(weights: Array, prior: Array, among: Mask) -> Array:
     """Return shares [k] of some sources with the sum 1, in proportion to the weights; 0 if there are none."""
     # in proportion, and not to the nearest point: a source that the strategy gives nothing gets nothing
     share = next((w for w in (weights, prior, np.ones(len(weights))) if w[among].any()), weights) * among
