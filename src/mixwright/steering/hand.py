@@ -168,7 +168,7 @@ class Hand:
         """Return which part of what the pins leave goes to sources that came while they held."""
         if not (free & late).any() or not (free & ~late).any():
             return float((free & late).any())
-        # the odds are those of the new sources against all others, of which the unpinned ones had a share
+        # the new sources against all others, of which the unpinned ones had a share
         new, share = float(weights[free & late].sum()), next(iter(self.added.values()))
         whole = new + (1 - new) * share
         return new / whole if whole else 0.0
