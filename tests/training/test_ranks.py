@@ -28,7 +28,11 @@ on_ranks = pytest.mark.skipif(
 def done(tmp_path_factory):
     """Return the folder of all trainings, the ranks' exit codes, and what they said."""
     folder = tmp_path_factory.mktemp("ranks")
-    texts = {"abc": ["abcabcabc" * 30] * 20, "digits": [f"{i * i} " * 9 for i in range(100)]}
+    texts = {
+        "abc": ["abcabcabc" * 30] * 20,
+        "digits": [f"{i * i} " * 9 for i in range(100)],
+        "more": ["xyz " * 50] * 20,
+    }
     for name, documents in texts.items():
         write_tokens(folder / "tokens" / name, documents, byte_tokenizer())
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -98,6 +102,21 @@ def test_ranks_that_were_steered_and_died_are_as_undisturbed_ones_with_that_sche
     assert [line.get("by_hand", {}).get("pins") for line in steered[0]] == [None, {"abc": 0.25}, {"abc": 0.25}]
     assert [line["weights"][0] for line in steered[0]][1:] == pytest.approx([0.25] * 2)
     assert trained(done, "ddp")[2] != steered[2]
+
+
+@pytest.mark.slow
+@on_ranks
+def test_ranks_whose_sources_changed_and_that_died_are_as_undisturbed_ones(done):
+    assert [each["codes"][0] for each in done[1] if each["name"] == "ddp regrouped"] == [3, 3, 0]
+    assert [line["at"] for line in read_record(done[0] / "ddp regrouped")] == [4, 8]
+    changed, whole = trained(done, "ddp regrouped"), trained(done, "ddp regrouped whole")
+    assert changed[0] == whole[0]
+    assert changed[2] == whole[2]
+    for name, values in whole[1].items():
+        np.testing.assert_array_equal(changed[1][name], values)
+    sources = [list(line["source_loss"]) for line in whole[2]]
+    assert sources[3] == ["abc", "digits"]
+    assert {name for names in sources[8:] for name in names} == {"abc", "low", "high", "more"}
 
 
 @pytest.mark.slow

@@ -12,12 +12,13 @@ import time
 import traceback
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mixwright import DoReMi, PiKE
 from mixwright.steering.control import read_record
 from mixwright.steering.orders import Order, add_order, write_orders
-from mixwright.text import TokenStore, byte_tokenizer
+from mixwright.text import TokenPart, TokenStore, byte_tokenizer
 from mixwright.training.language_model import train
 from mixwright.training.model import build_model
 from mixwright.training.ranks import started_ranks
@@ -41,6 +42,10 @@ TRAININGS = (
     ("ddp steered", "ddp", 2, 1, 7),
     ("ddp steered", "ddp", 2, 1, 0),
     ("ddp scheduled", "ddp", 2, 1, 0),
+    ("ddp regrouped", "ddp", 2, 1, 6),
+    ("ddp regrouped", "ddp", 2, 1, 10),
+    ("ddp regrouped", "ddp", 2, 1, 0),
+    ("ddp regrouped whole", "ddp", 2, 1, 0),
     ("one over a reference", "ddp", 1, 2, 0),
     ("ddp over a reference", "ddp", 2, 1, 0),
     ("fsdp2 over a reference", "fsdp2", 2, 1, 0),
@@ -48,6 +53,25 @@ TRAININGS = (
     ("ddp over a reference stopped", "ddp", 2, 1, 0),
 )
 ORDERS = {3: {"pin": {"abc": 0.25}}, 7: {"weights": {"abc": 0.25, "digits": 0.75}, "at": 10}}  # by the step before
+
+CHANGES = {2: {"split": {"digits": ["low", "high"]}}, 6: {"add": {"more": 0.25}}}
+
+
+class OtherSources:
+    """The sources of `CHANGES`, for `train`."""
+
+    def __init__(self, tokens):
+        self.tokens = tokens
+
+    def store(self, name):
+        if name in ("low", "high"):
+            whole = TokenStore.open(f"{self.tokens}/digits")
+            chosen = np.arange(0, 50) if name == "low" else np.arange(50, whole.documents)
+            return TokenPart(name, whole, chosen, whole.folder)
+        return TokenStore.open(f"{self.tokens}/{name}")
+
+    def measured(self, names):
+        return {}, evaluate
 
 
 def evaluate(model):
@@ -67,6 +91,8 @@ def work(tokens, folder, kind, accumulate, stop):
     def progress(stage, done, total, note):
         if folder.name == "ddp steered" and done in ORDERS:
             add_order(folder, Order.of(ORDERS[done]), list(stores))
+        if folder.name == "ddp regrouped" and done in CHANGES and len(read_record(folder)) < 2:
+            add_order(folder, Order.of(CHANGES[done]), list(stores))
         if done == stop:
             os._exit(STOPPED)
 
@@ -75,11 +101,16 @@ def work(tokens, folder, kind, accumulate, stop):
             folder.mkdir()
             schedule = [{**line["order"], "at": line["at"]} for line in read_record(folder.parent / "ddp steered")]
             write_orders(folder, map(Order.of, schedule))
+        if folder.name == "ddp regrouped whole" and ranks.main:
+            folder.mkdir()
+            schedule = [{**line["order"], "at": line["at"]} for line in read_record(folder.parent / "ddp regrouped")]
+            write_orders(folder, map(Order.of, schedule))
         over = Reference(folder.parent / "reference", "none") if "over a reference" in folder.name else None
         strategy = DoReMi() if over else PiKE(rule="restoring")
         train(
-            SPEC, stores, strategy, settings, folder, byte_tokenizer(), progress, evaluate, ranks=ranks, reference=over
-        )
+            SPEC, stores, strategy, settings, folder, byte_tokenizer(), progress, evaluate, ranks=ranks,
+            reference=over, others=OtherSources(tokens),
+        )  # fmt: skip
         if folder.name == "ddp":
             meet(ranks, folder / "late")
 

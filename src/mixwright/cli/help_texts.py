@@ -282,6 +282,9 @@ Examples:
   mixwright steer runs/first --weights code=0.3,books=0.7 --at 5000
   mixwright steer runs/first --undo
   mixwright steer runs/first --strategy '{name: ODM}'
+  mixwright steer runs/first --add law=law.jsonl --weight 0.1
+  mixwright steer runs/first --remove web
+  mixwright steer runs/first --split code=python:py.jsonl,rust:rs.jsonl
   mixwright steer runs/first
 """
 

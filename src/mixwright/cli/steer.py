@@ -15,7 +15,7 @@ from mixwright.cli.replay import strategy_of_text
 from mixwright.cli.tables.parts import Column, print_line, print_table, print_title
 from mixwright.errors import InputError
 from mixwright.steering.control import orders_of
-from mixwright.steering.orders import CONTROL, Order, add_order, read_orders
+from mixwright.steering.orders import CONTROL, Order, add_order, check_order, read_orders
 from mixwright.steering.words import order_words
 
 _SHARES = "SOURCE=SHARE,..."
@@ -39,6 +39,20 @@ def steer(
     strategy: Annotated[
         str | None, typer.Option(metavar="STRATEGY", help="Another strategy, as for mixwright replay.")
     ] = None,
+    add: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE=PATH", help="Add a source from its files; one that was removed: its name alone."),
+    ] = None,
+    weight: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="The weight of the added source. Default: by the prior.")
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option(metavar="SOURCE", help="Remove a source; may be repeated.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE=PART:PATH,...", help="Split a source into parts; their files have its documents."),
+    ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Undo the last order that is not undone.")] = False,
     at: Annotated[
         int | None, typer.Option(min=0, help="The first step of the change. Default: as soon as the run can.")
@@ -58,17 +72,60 @@ def steer(
             "unpin": unpin or None,
             "strategy": None if strategy is None else strategy_of_text(strategy),
             "undo": undo or None,
+            "add": None if add is None else {add.partition("=")[0].strip(): weight},
+            "remove": remove or None,
+            "split": None if split is None else _parts(split),
         }
         given = [name for name, value in values.items() if value is not None]
         if len(given) > 1:
             raise InputError(f"give one change at a time, found {' and '.join(f'--{name}' for name in given)}")
+        if weight is not None and add is None:
+            raise InputError("--weight is of an added source; give --add, or change weights with --weights")
         if not given and at is not None:
             raise InputError("--at needs a change; give --weights, --pin, --unpin, --strategy or --undo")
         if given:
-            add_order(run, Order(given[0], values[given[0]], at), names)
+            _add(run, Order(given[0], values[given[0]], at), names, add, split)
         lines = _account(run)
         output.json({"control": str((run / CONTROL).resolve()), "orders": lines})
         output.show(lambda console: _print(console, run, lines))
+
+
+def _add(run: Path, order: Order, names: list[str], add: str | None, split: str | None) -> None:
+    """Add an order to the control file; new sources get their tokens first."""
+    if not order.changes_sources:
+        add_order(run, order, names)
+        return
+    from mixwright.experiment.core.run_folder import command_of
+
+    check_order(run, order, names)  # before the work
+    if command_of(run) != "train":
+        raise InputError("only runs of mixwright train can change their sources; start another training")
+    from mixwright.experiment import load
+    from mixwright.experiment.text.other_sources import make_parts, make_tokens
+
+    config: Any = load("train", run / "config.yaml")
+    name, _, path = (add or "").partition("=")
+    if path:
+        make_tokens(config, run, name.strip(), Path(path.strip()))
+    if split is not None:
+        make_parts(config, run, split.partition("=")[0].strip(), _part_paths(split))
+    add_order(run, order, names)
+
+
+def _part_paths(text: str) -> dict[str, Path]:
+    """Return the path of each part in a text such as code=python:py.jsonl,rust:rs.jsonl."""
+    _, _, parts = text.partition("=")
+    found = {}
+    for part in parts.split(","):
+        name, _, path = part.partition(":")
+        if not name.strip() or not path.strip() or name.strip() in found:
+            raise InputError(f"--split should be such as code=python:py.jsonl,rust:rs.jsonl, found {text!r}")
+        found[name.strip()] = Path(path.strip())
+    return found
+
+
+def _parts(text: str) -> dict[str, list[str]]:
+    return {text.partition("=")[0].strip(): list(_part_paths(text))}
 
 
 def _shares(text: str | None, option: str) -> dict[str, float]:

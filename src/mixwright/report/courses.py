@@ -112,6 +112,29 @@ def thinned(items: Sequence[Any], most: int) -> list[int]:
     return [i for i in range(len(items)) if i % every == 0 or i == len(items) - 1]
 
 
+def aligned(decisions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Return decisions with the numbers of these sources, None for one that was not there: sources may have changed."""
+    found, own = [], list(names)
+    for line in decisions:
+        own = list(line.get("run", {}).get("sources", own))
+        at = [own.index(name) if name in own else None for name in names]
+        found.append(line if own == list(names) else _moved(line, at, len(own)))
+    return found
+
+
+def _moved(line: Mapping[str, Any], at: Sequence[int | None], k: int) -> dict[str, Any]:
+    def of(values: Any) -> Any:
+        if not isinstance(values, list) or len(values) != k:
+            return values
+        return [None if i is None else values[i] for i in at]
+
+    seen = {name: of(value) for name, value in line["observation"].items() if name != "target_loss"}
+    if seen.get("gram"):
+        seen["gram"] = [of(row) or [None] * len(at) for row in seen["gram"]]
+    run = {**line.get("run", {}), **({"prior": of(line["run"]["prior"])} if "prior" in line.get("run", {}) else {})}
+    return {**line, "weights": of(line["weights"]), "observation": seen, "run": run}
+
+
 def weights_course(
     summary: Mapping[str, Any], decisions: Sequence[Mapping[str, Any]], shown: Mapping[int, ShownSource], words: str
 ) -> list[dict[str, Any]]:
@@ -135,6 +158,7 @@ def decision_log(decisions: Sequence[Mapping[str, Any]], names: Sequence[str]) -
     kept = set(thinned(decisions, _SHOWN_DECISIONS))
     rows = []
     for i, line in enumerate(decisions):
+        names = line.get("run", {}).get("sources", names)
         remarks = dict(line.get("remarks", {}))
         if by_hand := line.get("by_hand"):
             remarks = {"by hand": ", ".join(by_hand), **remarks}

@@ -5,16 +5,25 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write
+from mixwright.source_change import SourceChange
 from mixwright.steering.hand import Hand
 from mixwright.steering.orders import CONTROL, Order, read_orders
 
 RECORD = "steering.jsonl"
 Change = tuple[int, dict[str, Any]]
+
+
+class Regroup(Protocol):
+    """A training whose sources can be changed under way."""
+
+    def planned_change(self, order: Order, first: int) -> tuple[int, SourceChange]:
+        """Return the first step of a change of the sources, at `first` or later, and the change; InputError if none."""
 
 
 class Steered(Protocol):
@@ -43,6 +52,8 @@ class Control:
         The run folder, with `control.yaml` (which may come later).
     mixture
         What is steered.
+    regroup
+        What says which change of the sources an order is; None: the training's sources stay.
     named
         Whether the record gets the sources' names at once: for a folder without the `config.yaml` that
         `mixwright steer` reads them from.
@@ -53,8 +64,8 @@ class Control:
         The folder has orders that a run of other sources follows.
     """
 
-    def __init__(self, folder: Path, mixture: Steered, named: bool = False) -> None:
-        self._folder, self._mixture = folder, mixture
+    def __init__(self, folder: Path, mixture: Steered, named: bool = False, regroup: Regroup | None = None) -> None:
+        self._folder, self._mixture, self._regroup, self._regrouped = folder, mixture, regroup, 0
         self._record = read_record(folder)
         others = sources_of(self._record)
         if others != list(mixture.sources) and not orders_of(folder):
@@ -89,6 +100,8 @@ class Control:
         AlarmWarning
             If the file or an order in it cannot be used. It is ignored, and the record says so.
         """
+        if self._waits:  # further orders are of the sources after a change that is to come
+            return self._changes()
         self._seen = self._signature()
         try:
             orders = read_orders(self._folder)
@@ -102,7 +115,17 @@ class Control:
         self._problem = ""
         for order in new:
             self._take(order, step)
+            if self._waits:
+                break
         return self._changes()
+
+    def regrouped(self, mixture: Steered, changes: int) -> None:
+        """Go on with the mixture after so many changes of the sources."""
+        self._mixture, self._regrouped, self._seen = mixture, changes, object()
+
+    @property
+    def _waits(self) -> bool:
+        return sum("change" in line for line in self._record) > self._regrouped
 
     def _new(self, orders: list[Order]) -> list[Order]:
         """Return the orders that were not read yet; InputError if one that holds is gone or another one."""
@@ -128,24 +151,51 @@ class Control:
         try:
             if at < first:
                 raise InputError(f"a change should begin at step {first} or later, found {at} (the run is at {step})")
-            hand = order.applied(self._hands(), self._mixture.sources)[-1]
-            self._mixture.check_steer(hand, at)
+            found = self._followed(order, at)
         except InputError as error:
             self._alarm(f"an order in {self._folder / CONTROL} is ignored: {error}", line)
             return
-        self._write({**line, "at": at, "by_hand": hand.to_json()})
+        self._write({**line, **found})
+
+    def _followed(self, order: Order, at: int) -> dict[str, Any]:
+        """Return the step of an order and what holds from there; InputError if it cannot be followed."""
+        if not order.changes_sources:
+            hand = order.applied(self._hands(), self._mixture.sources)[-1]
+            self._mixture.check_steer(hand, at)
+            return {"at": at, "by_hand": hand.to_json()}
+        if self._regroup is None:
+            raise InputError(
+                "the sources of this training stay as they are; stop it, and start another one from its model"
+            )
+        begins, change = self._regroup.planned_change(order, at)
+        if order.at not in (None, begins):
+            raise InputError(
+                f"sources should change right after an observation, at step {begins} or later, found {order.at}; the "
+                "steps between two observations (observe_every) say which these are"
+            )
+        return {"at": begins, "change": change.to_json()}
 
     def _hands(self) -> list[Hand]:
         """Return what was set after each order that is followed and not undone."""
-        hands = [Hand()]
+        hands, names = [Hand()], first_names(self._record, self._mixture.sources)
         for line in self._record:
-            if "at" in line:
-                hands = Order.of(line["order"]).applied(hands, self._mixture.sources)
+            if "change" in line:
+                change = SourceChange.from_json(line["change"])
+                hands, names = [hands[-1].for_sources(change)], change.names
+            elif "at" in line:
+                hands = Order.of(line["order"]).applied(hands, names)
         return hands
 
     def _changes(self) -> list[Change]:
-        """Return what is set by hand from which step on; the last order of a step counts."""
-        return list({line["at"]: line["by_hand"] for line in self._record if "at" in line}.items())
+        """Return what changes from which step on: what is set by hand (the last order of a step counts), or sources."""
+        found: list[Change] = []
+        for line in self._record:
+            if "at" not in line:
+                continue
+            same = found and found[-1][0] == line["at"] and not ({"change"} & {*found[-1][1], *line})
+            found = found[:-1] if same else found
+            found.append((line["at"], {"change": line["change"]} if "change" in line else line["by_hand"]))
+        return found
 
     def _alarm(self, text: str, line: dict[str, Any]) -> None:
         self._write({**line, "ignored": text})
@@ -164,13 +214,37 @@ class Control:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def follow(mixture: Any, changes: list[Change]) -> None:
-    """Bring a mixture to the changes that `Control.take` returned; those that it knows already stay."""
-    known = dict(mixture.hands)
+def follow(mixture: Any, changes: list[Change], regrouped: int = 0) -> tuple[int, SourceChange] | None:
+    """
+    Bring a mixture to the changes that `Control.take` returned; those that it knows already stay.
+
+    Parameters
+    ----------
+    mixture
+        Of the sources after the first `regrouped` changes of them.
+    changes
+        All of the run.
+    regrouped
+        How many changes of the sources it has made.
+
+    Returns
+    -------
+    change
+        The next one of the sources, and its step; None: there is none so far.
+    """
+    known, passed = dict(mixture.hands), 0
     for at, values in changes:
+        if "change" in values:
+            if passed == regrouped:
+                return at, SourceChange.from_json(values["change"])
+            passed += 1
+            continue
+        if passed < regrouped:
+            continue
         hand = Hand.from_json(values, mixture.sources)
         if known.get(at) != hand:
             mixture.steer(hand, at)
+    return None
 
 
 def read_record(folder: Path) -> list[dict[str, Any]]:
@@ -190,3 +264,8 @@ def orders_of(folder: Path) -> list[dict[str, Any]]:
 def sources_of(record: list[dict[str, Any]]) -> list[str] | None:
     """Return the sources that a record names; None where `config.yaml` has them."""
     return next((list(line["sources"]) for line in record if "sources" in line), None)
+
+
+def first_names(record: list[dict[str, Any]], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the sources of a run at its start, out of those that it has after the changes in its record."""
+    return tuple(next((line["change"]["before"] for line in record if "change" in line), names))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 from mixwright.checks import whole_number
 from mixwright.errors import InputError, missing_extra
 from mixwright.files import atomic_write
+from mixwright.source_change import SourceChange
 from mixwright.steering.hand import Hand
 
 CONTROL = "control.yaml"
-ACTIONS = ("weights", "pin", "unpin", "strategy", "undo")
+_CHANGES = ("add", "remove", "split")  # of the sources
+ACTIONS = ("weights", "pin", "unpin", "strategy", "undo", *_CHANGES)
 _HEAD = "# Orders for the run in this folder (mixwright steer). Add new ones at the end.\n"
 
 
@@ -24,7 +26,9 @@ class Order:
     One change: an action, what it is given, and the step from which it holds (None: the next one that is free).
 
     The actions are weights ({source: share}, or "strategy": those of the strategy again), pin ({source: share}), unpin
-    (a list of sources), strategy (a name or a configuration) and undo (True: the last order that is not undone).
+    (a list of sources), strategy (a name or a configuration) and undo (True: the last order that is not undone). Three
+    change the sources: add ({source: weight}, None or a name alone: the prior's), remove (a list of sources) and split
+    ({source: [its parts]}).
     """
 
     action: str
@@ -51,6 +55,43 @@ class Order:
         """Return the order as `of` reads it."""
         return {self.action: self.value, **({} if self.at is None else {"at": self.at})}
 
+    @property
+    def changes_sources(self) -> bool:
+        """Whether it adds, removes or splits a source."""
+        return self.action in _CHANGES
+
+    def source_change(
+        self,
+        names: Sequence[str],
+        prior: Callable[[str], float] = lambda name: 0.0,
+        size: Callable[[str], float] = lambda name: 1.0,
+    ) -> SourceChange:
+        """
+        Return the change of the sources.
+
+        Parameters
+        ----------
+        names
+            The sources before it.
+        prior, size
+            Return the weight of a new source that is given none, and the rows of a part.
+
+        Raises
+        ------
+        InputError
+            The order does not fit the sources.
+        """
+        value = self.value
+        if self.action == "remove":
+            return SourceChange.remove(names, value)
+        if self.action == "add":
+            given = value if isinstance(value, Mapping) else dict.fromkeys([value] if isinstance(value, str) else value)
+            return SourceChange.add(names, {n: prior(n) if w is None else w for n, w in given.items()})
+        if not (isinstance(value, Mapping) and len(value) == 1 and isinstance(next(iter(value.values())), list)):
+            raise InputError(f"split should be a source and its parts, as in {{code: [python, rust]}}, found {value!r}")
+        ((whole, parts),) = value.items()
+        return SourceChange.split(names, whole, {part: size(part) for part in parts})
+
     def applied(self, before: Sequence[Hand], names: Sequence[str]) -> list[Hand]:
         """
         Return what is set by hand after this order.
@@ -70,7 +111,10 @@ class Order:
         hand = before[-1]
         if self.action == "undo":
             if self.value is not True or len(before) == 1:
-                raise InputError("undo should be true and come after an order, found nothing to undo")
+                raise InputError(
+                    "undo should be true and come after an order, found nothing to undo (remove takes back what was "
+                    "added, and add what was removed)"
+                )
             return list(before[:-1])
         if self.action == "weights":
             new = hand.weighed(None if self.value == "strategy" else _shares(self.value, "weights"), names)
@@ -127,17 +171,23 @@ def write_orders(folder: Path, orders: Iterable[Order]) -> None:
 
 
 def add_order(folder: Path, order: Order, names: Sequence[str]) -> None:
+    """Add an order to the control file of a run, after `check_order`; if it does not fit, the file is as it was."""
+    write_orders(folder, [*check_order(folder, order, names), order])
+
+
+def check_order(folder: Path, order: Order, names: Sequence[str]) -> list[Order]:
     """
-    Add an order to the control file of a run; InputError if it does not fit, and the file is then as it was.
+    Return the orders of a run so far; InputError if another one does not fit them.
 
     Parameters
     ----------
     folder, names
-        The run folder and the run's sources.
+        The run folder, and the run's sources at its start.
     order
-        What is added.
+        The other one.
     """
     orders, set_so_far, last = read_orders(folder), [Hand()], 0
+    names = tuple(names)
     for each in [*orders, order]:
         if each.at is not None and each.at < last:
             if each is order:
@@ -146,12 +196,17 @@ def add_order(folder: Path, order: Order, names: Sequence[str]) -> None:
                 )
             continue
         try:
-            set_so_far, last = each.applied(set_so_far, names), each.at or last
+            if each.changes_sources:
+                change = each.source_change(names)
+                set_so_far, names = [set_so_far[-1].for_sources(change)], change.names
+            else:
+                set_so_far = each.applied(set_so_far, names)
+            last = each.at or last
         except InputError:
             # the training has ignored such an order, too
             if each is order:
                 raise
-    write_orders(folder, [*orders, order])
+    return orders
 
 
 def _shares(value: Any, what: str) -> Mapping[str, float]:

@@ -13,6 +13,10 @@ def order_words(order: Mapping[str, Any]) -> str:
     action, value = next((key, order[key]) for key in order if key != "at")
     if action == "undo":
         return "undo"
+    if action == "split" and isinstance(value, Mapping):
+        return "; ".join(f"split {whole} into {', '.join(parts)}" for whole, parts in value.items())
+    if action == "add" and isinstance(value, Mapping):
+        return f"add {', '.join(n if w is None else f'{n} {w:g}' for n, w in value.items())}"
     if isinstance(value, Mapping) and action in ("weights", "pin"):
         shares = [f"{name} {share:g}" for name, share in list(value.items())[:_MOST]]
         return f"{action} {', '.join(shares)}{', …' if len(value) > _MOST else ''}"

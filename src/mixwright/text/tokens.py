@@ -101,6 +101,69 @@ class TokenStore:
         return np.asarray(windows[indices])
 
 
+class TokenPart:
+    """
+    Some documents of a token store, as a source of their own: their rows stay rows of the store.
+
+    A row of the store belongs to the part that has the document of its first token.
+
+    Parameters
+    ----------
+    name, whole
+        The name of the part; the store.
+    chosen
+        int64 [n], the documents.
+    folder
+        Where the tokens of a source would be: what else is known of the part is beside it.
+    table
+        Which row of the store each row is; None: in the store's order.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        whole: TokenStore,
+        chosen: NDArray[np.int64],
+        folder: Path,
+        table: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.name, self.whole, self.folder, self._chosen, self._table = name, whole, folder, chosen, table
+        self.documents, self.meta = len(chosen), {"source": name}
+        self.tokens = int((whole.offsets[chosen + 1] - whole.offsets[chosen]).sum())
+        self.tokenizer_fingerprint = whole.tokenizer_fingerprint
+        digest = hashlib.sha256(f"{whole.fingerprint} ".encode() + np.asarray(chosen, _OFFSET).tobytes())
+        self.fingerprint = digest.hexdigest()[:16]
+
+    @property
+    def data(self) -> NDArray[np.unsignedinteger[Any]]:
+        """Return the tokens of its documents end to end, in memory."""
+        ends = self.whole.offsets
+        return np.concatenate([self.whole.data[ends[i] : ends[i + 1]] for i in self._chosen.tolist()])
+
+    def rows_of_whole(self, context: int) -> NDArray[np.int64]:
+        """Return which rows of the store are those of the part, in order."""
+        first = np.arange(self.whole.rows(context), dtype=np.int64) * context
+        document = np.searchsorted(self.whole.offsets, first, side="right") - 1
+        mine = np.zeros(self.whole.documents, bool)
+        mine[self._chosen] = True
+        return np.flatnonzero(mine[document])
+
+    def laid_out(self, table: NDArray[np.int64]) -> TokenPart:
+        """Return the part with its rows in another order."""
+        return TokenPart(self.name, self.whole, self._chosen, self.folder, table)
+
+    def rows(self, context: int) -> int:
+        """Return how many rows there are."""
+        return len(self._rows(context))
+
+    def gather(self, indices: NDArray[np.integer[Any]], context: int) -> NDArray[np.unsignedinteger[Any]]:
+        """Return the rows [m, context + 1] of `indices` [m], in one read."""
+        return self.whole.gather(self._rows(context)[indices], context)
+
+    def _rows(self, context: int) -> NDArray[np.int64]:
+        return self.rows_of_whole(context) if self._table is None else self._table
+
+
 def _map(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
     expected, found = length * dtype.itemsize, path.stat().st_size if path.exists() else 0
     if found != expected:

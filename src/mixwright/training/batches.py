@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.mixture import Mixture
+from mixwright.source_change import SourceChange
 from mixwright.stream.plan.ledger import Ledger
 from mixwright.stream.plan.plan import Plan
-from mixwright.text.tokens import TokenStore
+from mixwright.text.tokens import TokenPart, TokenStore
 from mixwright.training.settings import TrainingSettings
 
 
@@ -65,7 +67,7 @@ class Batches:
         A source is shorter than a context, or all together give fewer rows than the training takes.
     """
 
-    stores: Mapping[str, TokenStore]
+    stores: Mapping[str, TokenStore | TokenPart]
     weights: Sequence[float] | NDArray[np.float64] | Mixture
     settings: TrainingSettings
     rank: int = 0
@@ -100,6 +102,44 @@ class Batches:
             fingerprints={name: store.fingerprint for name, store in self.stores.items()},
         )
         self._stores = list(self.stores.values())
+
+    def with_sources(
+        self,
+        change: SourceChange,
+        stores: Mapping[str, TokenStore | TokenPart],
+        mixture: Mixture,
+        rows: Mapping[str, Any],
+        state: Mapping[str, Any] | None = None,
+    ) -> Batches:
+        """
+        Return the batches of other sources, which go on at the next step; see `Plan.with_sources`.
+
+        Parameters
+        ----------
+        change, stores, mixture
+            The change; all sources after it; their mixture.
+        rows
+            Rows of new sources, and which rows of a split source each part has.
+        state
+            Of a later step.
+        """
+        cap, found = self.settings.max_epochs, copy.copy(self)
+        found.plan = self.plan.with_sources(
+            change,
+            rows,
+            mixture,
+            fingerprints={name: stores[name].fingerprint for name in rows},
+            max_epochs={} if cap is None else dict.fromkeys(set(rows) - set(found._parts(change)), cap),
+            state=state,
+        )
+        tables = found.plan.tables
+        found.stores = {name: s.laid_out(tables[name]) if isinstance(s, TokenPart) else s for name, s in stores.items()}
+        found.weights, found._stores = mixture, list(found.stores.values())
+        return found
+
+    @staticmethod
+    def _parts(change: SourceChange) -> list[str]:
+        return [part for parts in change.parts.values() for part in parts]
 
     def next(self) -> TokenBatch:
         """Return this rank's rows of the next step."""

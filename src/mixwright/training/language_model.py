@@ -17,6 +17,7 @@ from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
 from mixwright.training.loop import Evaluate, LanguageModelLoop, Progress
+from mixwright.training.others import Others
 from mixwright.training.ranks import Ranks
 from mixwright.training.reference import Reference
 from mixwright.training.result import DivergedError, TrainingResult
@@ -42,6 +43,7 @@ def train(
     ranks: Ranks | None = None,
     reference: Reference | None = None,
     sampling: Any = None,
+    others: Others | None = None,
     anew: bool = True,
 ) -> TrainingResult:
     """
@@ -81,6 +83,8 @@ def train(
     sampling
         What rows are drawn by, while the weights act on the loss: see `sampling_shares`. A row of source s then counts
         w_s / q_s. None: rows are drawn by the weights (by the prior where a strategy acts on the loss alone).
+    others
+        Where sources are found that are added under way, or that are parts of one; None: the sources stay.
 
     Raises
     ------
@@ -119,6 +123,7 @@ def train(
         ranks,
         reference,
         sampling=sampling,
+        others=others,
     )
     name = run.fingerprint
     done = ranks.shared(ranks.main and _finished(folder, name))

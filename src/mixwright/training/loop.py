@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,14 +21,15 @@ from mixwright.constraints.limits import Constraints
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import explain_write_error, file_fingerprint, fingerprint, write_json
 from mixwright.mixture import Mixture
-from mixwright.steering.control import RECORD, Control, follow
-from mixwright.steering.orders import CONTROL
+from mixwright.source_change import SourceChange
+from mixwright.steering.control import RECORD, Control, follow, read_record
+from mixwright.steering.orders import CONTROL, Order
 from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
-from mixwright.text.tokens import TokenStore
 from mixwright.training.batches import Batches
 from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint
 from mixwright.training.model import build_model, no_bars, torch, training_flops
+from mixwright.training.others import Others, Store, counts, planned_change, rows_of
 from mixwright.training.ranks import Ranks, whole
 from mixwright.training.reference import Reference, ReferenceLosses, check_reference
 from mixwright.training.result import DivergedError, TrainingResult
@@ -52,7 +54,7 @@ class LanguageModelLoop:
     """One training: what is fixed, then what a checkpoint holds."""
 
     spec: Mapping[str, Any]
-    stores: Mapping[str, TokenStore]
+    stores: Mapping[str, Store]
     weights: Any
     settings: TrainingSettings
     folder: Path
@@ -65,8 +67,10 @@ class LanguageModelLoop:
     ranks: Ranks = field(default_factory=Ranks)
     reference: Reference | None = None
     sampling: Any = None
+    others: Others | None = None
 
     step: int = 0
+    regrouped: int = 0  # changes of the sources so far
     seconds: float = 0.0
     curve: list[dict[str, Any]] = field(default_factory=list)
     skipped: int = 0
@@ -76,6 +80,7 @@ class LanguageModelLoop:
     metrics: IO[bytes] = field(init=False)
     watcher: Watcher | None = field(init=False, default=None)
     control: Control | None = field(init=False, default=None)  # of the rank that reads it
+    next_change: tuple[int, SourceChange] | None = field(init=False, default=None)
     row_weights: RowWeights | None = field(init=False, default=None)
     batches: Batches = field(init=False)
     model: Any = field(init=False)
@@ -113,7 +118,7 @@ class LanguageModelLoop:
         mixture.check(watcher.given, apply="loss" if self.row_weights else "sampling", draw="carry")
         return watcher
 
-    @property
+    @cached_property
     def made_from(self) -> dict[str, Any]:
         """Return what decides the training, part by part, as JSON-able values."""
         settings = {key: value for key, value in described(self.settings).items() if key != "checkpoint_seconds"}
@@ -187,6 +192,10 @@ class LanguageModelLoop:
                 f"with {position['ranks']}, since each rank reads its own rows"
             )
         load_checkpoint(self._checkpoint, self.model, self.stepper.optimizer)
+        with warnings.catch_warnings():  # what begins again was said when it did
+            warnings.simplefilter("ignore")
+            for change in position["changes"]:
+                self._regroup(SourceChange.from_json(change), position["plan"])
         self.batches.load_state_dict(position["plan"])
         if self.watcher:
             watched = position["observer"]
@@ -209,8 +218,41 @@ class LanguageModelLoop:
             return
         mixture = self.watcher.mixture
         if self.control is None and self.ranks.main:
-            self.control = Control(self.folder, mixture)
-        follow(mixture, self.ranks.shared(self.control.take(self.step) if self.control else None))
+            self.control = Control(self.folder, mixture, regroup=self)
+            self.control.regrouped(mixture, self.regrouped)
+        changes = self.ranks.shared(self.control.take(self.step) if self.control else None)
+        self.next_change = follow(mixture, changes, self.regrouped)
+
+    def planned_change(self, order: Order, first: int) -> tuple[int, SourceChange]:
+        """Return the first step of a change of the sources, at `first` or later, and the change; InputError if none."""
+        if self.watcher is None or self.others is None or self.row_weights or self.reference:
+            raise InputError(
+                "the sources can change where rows are drawn by the weights and no reference scores them (without "
+                "sampling and reference); start another training"
+            )
+        every = self.settings.observe_every  # right after an observation: then nothing waits to be observed
+        begins, context = -(-first // every) * every, self.settings.context
+        mixture, sizes = self.watcher.mixture, {name: store.rows(context) for name, store in self.stores.items()}
+        return begins, planned_change(order, mixture, self.others, sizes, self.prior, context)
+
+    def _regroup(self, change: SourceChange, state: Mapping[str, Any] | None = None) -> None:
+        """Go on with other sources; `state`: of the plan at a later step, if the training is resumed."""
+        assert self.others is not None
+        assert self.watcher is not None
+        context, before = self.settings.context, dict(self.stores)
+        rows = rows_of(self.others, change, context)
+        sizes = counts(change, {name: store.rows(context) for name, store in before.items()}, rows)
+        mixture = self.watcher.mixture.with_sources(change, sizes)
+        stores = {name: self.others.store(name) if name in rows else before[name] for name in change.names}
+        self.batches = self.batches.with_sources(change, stores, mixture, rows, state)
+        self.stores, self.losses = self.batches.stores, no_losses(mixture.k)
+        self.measures, evaluate = self.others.measured(change.names)
+        self.evaluate = self.evaluate and evaluate
+        self.watcher = self._watcher(mixture)
+        self.stepper.regroup(mixture.k, self.watcher.statistics)
+        self.regrouped += 1
+        if self.control is not None:
+            self.control.regrouped(mixture, self.regrouped)
 
     def _position(self, anew: bool) -> dict[str, Any] | None:
         """Return where the checkpoint of this training is; None, with an empty folder, if there is none."""
@@ -234,7 +276,8 @@ class LanguageModelLoop:
         shutil.rmtree(self.folder / "model", ignore_errors=True)
         # a metrics file that is too short belongs to something else
         if position is not None and position["fingerprint"] == name and length >= position["metrics"]:
-            return position
+            changes = [line["change"] for line in read_record(self.folder) if "change" in line]
+            return {**position, "changes": changes[: position.get("regrouped", 0)]}
         if position is not None and position["fingerprint"] != name:
             (self.folder / RECORD).unlink(missing_ok=True)
         self._checkpoint.unlink(missing_ok=True)
@@ -264,6 +307,9 @@ class LanguageModelLoop:
                     self._watch()
                 if self.step == self.settings.steps:
                     break
+                while self.next_change and self.next_change[0] == self.step:
+                    self._regroup(self.next_change[1])
+                    self._steer()
                 batch = self.batches.next()
                 if self.row_weights:
                     batch = batch._replace(factors=self.row_weights.at(self.step))
@@ -369,7 +415,7 @@ class LanguageModelLoop:
             os.fsync(self.metrics.fileno())
         state: dict[str, Any] = {"fingerprint": self.fingerprint, "made_from": self.made_from}
         state |= {"metrics": os.fstat(self.metrics.fileno()).st_size, "ranks": self.ranks.size}
-        for name in ("step", "seconds", "curve", "skipped", "skipped_in_a_row"):
+        for name in ("step", "seconds", "curve", "skipped", "skipped_in_a_row", "regrouped"):
             state[name] = getattr(self, name)
         state |= {"losses": [v.tolist() for v in self.losses], "plan": self.batches.state_dict(self.step)}
         if self.watcher:

@@ -122,6 +122,12 @@ class Stepper:
         if statistics is not None:
             statistics.attach(model)
 
+    def regroup(self, k: int, statistics: SampledStatistics | None) -> None:
+        """Go on with another number of sources; model and optimiser stay."""
+        self._k, self._statistics = k, statistics
+        if statistics is not None:
+            statistics.attach(self.model)
+
     def gradient(self, step: int, batch: TokenBatch, ask: Asked = Asked.NOTHING) -> Gradient:
         """
         Leave a step's gradient, clipped, in the parameters.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from mixwright.search.mixmin import MixMin
 from mixwright.text import (
     Question,
     Tokenizer,
+    TokenPart,
     TokenStore,
     byte_tokenizer,
     is_held_out,
@@ -38,6 +40,7 @@ from mixwright.text.readers import Reading
 
 _TARGET_SALT = "target"
 _WHOLE = {"max_documents": None}  # a sample needs a reading of everything
+PART = "part.json"  # of a part of a source that was split under way
 HASHES = "hashes.npy"  # of the documents that are trained on
 _BPE_CHARACTERS = 5_000_000  # of each source, from its start, that the BPE learns from
 
@@ -47,7 +50,7 @@ class TokenSource:
     """A source as tokens: what is trained on, and what is held out (None if no document fell to that part)."""
 
     name: str
-    train: TokenStore
+    train: TokenStore | TokenPart
     held_out: TokenStore | None
 
 
@@ -322,10 +325,16 @@ def open_sources(names: Sequence[str], folder: Path) -> list[TokenSource]:
     for name in names:
         place = folder / "tokens" / folder_name(name)
         held = place / "held_out"
-        sources.append(
-            TokenSource(name, TokenStore.open(place / "train"), TokenStore.open(held) if held.exists() else None)
-        )
+        train = _open_part(name, folder) if (place / PART).exists() else TokenStore.open(place / "train")
+        sources.append(TokenSource(name, train, TokenStore.open(held) if held.exists() else None))
     return sources
+
+
+def _open_part(name: str, folder: Path) -> TokenPart:
+    place = folder / "tokens" / folder_name(name)
+    of = json.loads((place / PART).read_text(encoding="utf-8"))["of"]
+    whole = TokenStore.open(folder / "tokens" / folder_name(of) / "train")
+    return TokenPart(name, whole, np.load(place / "documents.npy", allow_pickle=False), place / "train")
 
 
 def _check_tokens(folder: Path, result: Mapping[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from mixwright.experiment.text.inputs import (
     repeated,
     tokenize_sources,
 )
+from mixwright.experiment.text.other_sources import OtherSources
 from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.reference import MadeReference, make_reference, reference_measure
 from mixwright.experiment.text.source_files import check_sources, remember_checked
@@ -41,6 +43,7 @@ from mixwright.strategies import Static
 from mixwright.strategy import Strategy
 from mixwright.text import TokenStore, load_tokenizer
 from mixwright.training.language_model import DivergedError, TrainingResult, train
+from mixwright.training.loop import Evaluate
 from mixwright.training.model import build_model
 from mixwright.training.ranks import Ranks, started_ranks
 from mixwright.training.reference import check_reference
@@ -139,6 +142,7 @@ class TextTrainingRun(Run[TrainConfig]):
         trained = self._train(progress)
         if not self.ranks.main:
             return {}
+        self._measured_on(list(trained.weights))
         if trained.average is not None:  # the method's answer: what another training is given as its weights
             method = {"name": "average of a training's weights", "strategy": repr(self._strategy)}
             evidence = {"steps": trained.steps, "tokens": trained.tokens, "fingerprint": trained.fingerprint}
@@ -168,6 +172,14 @@ class TextTrainingRun(Run[TrainConfig]):
         self.held.check_fed(self._strategy, config.where("strategy"), config.held_out)
         self.settings = config.training.settings(config.seed)
 
+    def _measured_on(self, names: Sequence[str]) -> tuple[Mapping[str, Any], Evaluate]:
+        """Measure these sources from now on; return the measures, and what evaluates a model."""
+        if list(names) != [source.name for source in self.sources]:
+            self.sources = open_sources(names, self.folder)
+            config = self.config.training
+            self.held = HeldOut(self.targets, self.sources, self.tokenizer, config.context, config.batch_size)
+        return self._measures, _Watch(self.held)
+
     def _train(self, progress: Progress) -> TrainingResult:
         stores = {source.name: source.train for source in self.sources}
         try:
@@ -187,6 +199,7 @@ class TextTrainingRun(Run[TrainConfig]):
                 ranks=self.ranks,
                 reference=self._over,
                 sampling=self.config.sampling,
+                others=OtherSources(self.folder, self._measured_on),
                 anew=False,
             )
         except DivergedError as error:
@@ -227,7 +240,7 @@ class TextTrainingRun(Run[TrainConfig]):
         whole = self.config.training.parallel != "fsdp2"  # a gradient of a model in parts is in parts, too
         return own | {"eval_loss", "target_loss"} | ({"target_gram"} if whole else set())
 
-    @property
+    @cached_property
     def _strategy(self) -> Strategy[Any]:
         found = strategy_of(self.config.arm, self.names, self._measured, self.config.sampling is not None)
         if found is not None:

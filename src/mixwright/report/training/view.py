@@ -12,6 +12,7 @@ from mixwright.report.courses import (
     SAY_SMALL,
     ByStep,
     alarms_of,
+    aligned,
     charts_of,
     courses,
     decision_log,
@@ -46,6 +47,7 @@ def build_training(summary: Mapping[str, Any], decisions: Sequence[Mapping[str, 
     """
     check_kind(summary, "training", _NEEDED, "mixwright train")
     names = [source["name"] for source in summary["sources"]]
+    logged, decisions = decisions, aligned(decisions, names)
     shown = shown_sources(names, lambda i: -summary["sources"][i]["drawn"])
     apart = bool(summary.get("sampling"))
     weights = weights_course(summary, decisions, shown, _WEIGHTS_OF_LOSS if apart else _WEIGHTS)
@@ -74,7 +76,7 @@ def build_training(summary: Mapping[str, Any], decisions: Sequence[Mapping[str, 
         "losses": losses,
         "gradients": gradients,
         "conflict": conflict(decisions, names),
-        "decisions": decision_log(decisions, names),
+        "decisions": decision_log(logged, names),
         "alarms": alarms_of(decisions),
         "notes": summary["notes"],
         "made": made_facts(summary, "tokens", {"Operations": scientific(summary["flops"]), **_reference(summary)}),
