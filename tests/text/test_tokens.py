@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixwright.errors import InputError
-from mixwright.text import TokenStore, byte_tokenizer, is_held_out, write_tokens
+from mixwright.text import TokenPart, TokenStore, byte_tokenizer, is_held_out, write_tokens
 
 TEXTS = ["hello", "a", "wörld" * 10]
 
@@ -109,3 +109,17 @@ def test_held_out_share_and_salt():
     second = [is_held_out(str(i), 0.2, "b") for i in range(5000)]
     assert 0.17 < np.mean(first) < 0.23
     assert np.mean(np.array(first) & np.array(second)) < 0.06
+
+
+def test_a_part_has_the_rows_that_begin_in_its_documents(tmp_path):
+    whole = write_tokens(tmp_path / "whole", ["abcde", "fgh", "ijklmnopq", "r"], byte_tokenizer())
+    assert whole.offsets.tolist() == [0, 6, 10, 20, 22]  # a BOS before each
+    first, rest = (TokenPart(name, whole, np.array(own), tmp_path) for name, own in (("a", [0, 2]), ("b", [1, 3])))
+    # rows of 4 tokens begin at 0, 4 (in document 0), 8 (1), 12, 16 (2)
+    assert first.rows_of_whole(4).tolist() == [0, 1, 3, 4]
+    assert rest.rows_of_whole(4).tolist() == [2]
+    assert (first.rows(4), first.documents, first.tokens, rest.tokens) == (4, 2, 16, 6)
+    np.testing.assert_array_equal(first.document(1), whole.document(2))
+    turned = first.laid_out(np.array([4, 3, 1, 0]))
+    np.testing.assert_array_equal(turned.gather(np.array([0, 3]), 4), whole.gather(np.array([4, 0]), 4))
+    assert turned.fingerprint == first.fingerprint != rest.fingerprint

@@ -101,7 +101,7 @@ class TokenStore:
         return np.asarray(windows[indices])
 
 
-class TokenPart:
+class TokenPart(TokenStore):
     """
     Some documents of a token store, as a source of their own: their rows stay rows of the store.
 
@@ -129,16 +129,19 @@ class TokenPart:
     ) -> None:
         self.name, self.whole, self.folder, self._chosen, self._table = name, whole, folder, chosen, table
         self.documents, self.meta = len(chosen), {"source": name}
-        self.tokens = int((whole.offsets[chosen + 1] - whole.offsets[chosen]).sum())
+        self.offsets = np.concatenate([[0], np.cumsum(whole.offsets[chosen + 1] - whole.offsets[chosen])])
+        self.tokens, self.bos, self.vocab_size = int(self.offsets[-1]), whole.bos, whole.vocab_size
         self.tokenizer_fingerprint = whole.tokenizer_fingerprint
         digest = hashlib.sha256(f"{whole.fingerprint} ".encode() + np.asarray(chosen, _OFFSET).tobytes())
         self.fingerprint = digest.hexdigest()[:16]
 
-    @property
-    def data(self) -> NDArray[np.unsignedinteger[Any]]:
-        """Return the tokens of its documents end to end, in memory."""
+    def __getattr__(self, name: str) -> Any:
+        """Return `data`, the documents end to end: in memory, and only if something asks."""
+        if name != "data":
+            raise AttributeError(name)
         ends = self.whole.offsets
-        return np.concatenate([self.whole.data[ends[i] : ends[i + 1]] for i in self._chosen.tolist()])
+        self.data = np.concatenate([self.whole.data[ends[i] : ends[i + 1]] for i in self._chosen.tolist()])
+        return self.data
 
     def rows_of_whole(self, context: int) -> NDArray[np.int64]:
         """Return which rows of the store are those of the part, in order."""

@@ -67,7 +67,7 @@ class Batches:
         A source is shorter than a context, or all together give fewer rows than the training takes.
     """
 
-    stores: Mapping[str, TokenStore | TokenPart]
+    stores: Mapping[str, TokenStore]
     weights: Sequence[float] | NDArray[np.float64] | Mixture
     settings: TrainingSettings
     rank: int = 0
@@ -106,7 +106,7 @@ class Batches:
     def with_sources(
         self,
         change: SourceChange,
-        stores: Mapping[str, TokenStore | TokenPart],
+        stores: Mapping[str, TokenStore],
         mixture: Mixture,
         rows: Mapping[str, Any],
         state: Mapping[str, Any] | None = None,

@@ -26,10 +26,11 @@ from mixwright.steering.control import RECORD, Control, follow, read_record
 from mixwright.steering.orders import CONTROL, Order
 from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
+from mixwright.text.tokens import TokenStore
 from mixwright.training.batches import Batches
 from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint
 from mixwright.training.model import build_model, no_bars, torch, training_flops
-from mixwright.training.others import Others, Store, counts, planned_change, rows_of
+from mixwright.training.others import Others, counts, planned_change, rows_of
 from mixwright.training.ranks import Ranks, whole
 from mixwright.training.reference import Reference, ReferenceLosses, check_reference
 from mixwright.training.result import DivergedError, TrainingResult
@@ -54,7 +55,7 @@ class LanguageModelLoop:
     """One training: what is fixed, then what a checkpoint holds."""
 
     spec: Mapping[str, Any]
-    stores: Mapping[str, Store]
+    stores: Mapping[str, TokenStore]
     weights: Any
     settings: TrainingSettings
     folder: Path

@@ -16,13 +16,11 @@ from mixwright.steering.orders import Order
 from mixwright.text.tokens import TokenPart, TokenStore
 from mixwright.watching.watcher import Measure
 
-Store = TokenStore | TokenPart
-
 
 class Others(Protocol):
     """Where a training finds the sources that come to it."""
 
-    def store(self, name: str) -> Store:
+    def store(self, name: str) -> TokenStore:
         """Return the tokens of a source, or of a part of one; InputError if there are none."""
 
     def measured(

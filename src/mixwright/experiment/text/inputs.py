@@ -50,7 +50,7 @@ class TokenSource:
     """A source as tokens: what is trained on, and what is held out (None if no document fell to that part)."""
 
     name: str
-    train: TokenStore | TokenPart
+    train: TokenStore
     held_out: TokenStore | None
 
 

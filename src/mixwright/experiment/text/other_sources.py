@@ -18,8 +18,7 @@ from mixwright.experiment.text.overlaps.documents import hash_of
 from mixwright.experiment.text.source_files import check_sources, part_of_source
 from mixwright.experiment.text.train_config import TrainConfig
 from mixwright.files import atomic_write, fingerprint, write_json
-from mixwright.text import Tokenizer, TokenStore, load_tokenizer, write_tokens
-from mixwright.training.others import Store
+from mixwright.text import Tokenizer, TokenPart, TokenStore, load_tokenizer, write_tokens
 
 
 class OtherSources:
@@ -37,7 +36,7 @@ class OtherSources:
     def __init__(self, run: Path, measured: Callable[[Sequence[str]], tuple[Mapping[str, Any], Any]]) -> None:
         self._run, self.measured = run, measured
 
-    def store(self, name: str) -> Store:
+    def store(self, name: str) -> TokenStore:
         """Return the tokens of a source, or of a part of one; InputError if there are none."""
         if not (self._run / "tokens" / folder_name(name) / "done.json").exists():
             raise InputError(
@@ -85,7 +84,9 @@ def make_parts(config: TrainConfig, run: Path, whole: str, paths: Mapping[str, P
     named = {
         part: source.model_copy(update={"path": path.absolute(), "max_documents": None}) for part, path in paths.items()
     }
-    tokenizer, held, chosen = _tokenizer(run), {}, {}
+    tokenizer = _tokenizer(run)
+    held: dict[str, list[tuple[int, str]]] = {}
+    chosen: dict[str, list[tuple[int, str]]] = {}
     for held_out in (False, True):
         texts = {
             part: {hash_of(text) for text in part_of_source(each, fraction, held_out)} for part, each in named.items()
@@ -114,7 +115,7 @@ def _sorted_out(whole: str, texts: Any, parts: Mapping[str, set[int]]) -> dict[s
 
 def _check_complete(run: Path, whole: str, chosen: Mapping[str, list[tuple[int, str]]]) -> None:
     store = open_sources([whole], run)[0].train
-    if not isinstance(store, TokenStore) or store.documents != sum(map(len, chosen.values())):
+    if isinstance(store, TokenPart) or store.documents != sum(map(len, chosen.values())):
         raise InputError(f"the files of {whole!r} should be those that the run has read, found others; restore them")
     if empty := [part for part, own in chosen.items() if not own]:
         raise InputError(f"the part {empty[0]!r} should have documents of {whole!r}, found none; check its files")
