@@ -109,7 +109,7 @@ def test_sources_come_and_go_and_a_run_that_stopped_is_as_one_that_did_not(tmp_p
     ready = made(tmp_path)
 
     def prepare():
-        from mixwright.experiment.text.other_sources import make_parts, make_tokens
+        from mixwright.experiment.text.under_way.other_sources import make_parts, make_tokens
 
         make_parts(ready, whole, "code", {"python": tmp_path / "py.jsonl", "rust": tmp_path / "rs.jsonl"})
         make_tokens(ready, whole, "law", tmp_path / "law.jsonl")

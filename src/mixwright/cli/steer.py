@@ -101,7 +101,7 @@ def _add(run: Path, order: Order, names: list[str], add: str | None, split: str 
     if command_of(run) != "train":
         raise InputError("only runs of mixwright train can change their sources; start another training")
     from mixwright.experiment import load
-    from mixwright.experiment.text.other_sources import make_parts, make_tokens
+    from mixwright.experiment.text.under_way.other_sources import make_parts, make_tokens
 
     config: Any = load("train", run / "config.yaml")
     name, _, path = (add or "").partition("=")

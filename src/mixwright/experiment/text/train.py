@@ -29,11 +29,11 @@ from mixwright.experiment.text.inputs import (
     repeated,
     tokenize_sources,
 )
-from mixwright.experiment.text.other_sources import OtherSources
 from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.reference import MadeReference, make_reference, reference_measure
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.experiment.text.train_config import TrainConfig
+from mixwright.experiment.text.under_way.other_sources import OtherSources
 from mixwright.files import fingerprint
 from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile

@@ -1,0 +1,1 @@
+"""Changes of a training on texts that is under way."""
