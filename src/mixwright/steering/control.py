@@ -120,7 +120,7 @@ class Control:
         return self._changes()
 
     def regrouped(self, mixture: Steered, changes: int) -> None:
-        """Go on with the mixture after so many changes of the sources."""
+        """Go on with the mixture after this number of changes of the sources."""
         self._mixture, self._regrouped, self._seen = mixture, changes, object()
 
     @property

@@ -144,7 +144,7 @@ class TokenPart(TokenStore):
         return self.data
 
     def rows_of_whole(self, context: int) -> NDArray[np.int64]:
-        """Return which rows of the store are those of the part, in order."""
+        """Return which rows of the store belong to the part, in order."""
         first = np.arange(self.whole.rows(context), dtype=np.int64) * context
         document = np.searchsorted(self.whole.offsets, first, side="right") - 1
         mine = np.zeros(self.whole.documents, bool)

@@ -71,7 +71,7 @@ def planned_change(
 
     change = order.source_change(mixture.sources, share, size)
     rows = rows_of(others, change, context)
-    with warnings.catch_warnings():  # what begins again is said when it does
+    with warnings.catch_warnings():  # the alarm about what begins again comes when it does
         warnings.simplefilter("ignore")
         mixture.with_sources(change, counts(change, sizes, rows))
     _check_parts(change, rows, sizes)
