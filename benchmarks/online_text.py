@@ -226,8 +226,8 @@ a configuration: restoring, in a Guard.
 training. References and proxies are of the same model, with a quarter of the steps. Their cost is taken out of the
 200 steps ("charged", in tokens), and so are the passes of a reference. "Not charged" has all 200 steps.
 
-UniMax is uniform here, since no source is gone through once. GRAPE is missing: it needs gradients of targets, which no
-training reports yet. Held-out losses that a strategy reads are of other documents than the results.
+UniMax is uniform here, since no source is gone through once. GRAPE is missing: it needs gradients of targets, which
+no comparison measures yet. Held-out losses that a strategy reads are of other documents than the results.
 """
 NOTE = """
 What they say:

@@ -260,7 +260,7 @@ def test_numbers_of_options_that_do_not_fit_are_said_once(tmp_path: Path) -> Non
     said = mixwright(*words, "--tokens=-5", code=2)
     assert "tokens: should be above 0, found -5" in said
     assert "a text" not in said
-    assert "sum 1; found sum 0.5" in mixwright(*words, "--prior", "{web: 0.5}", code=2)
+    assert "found sum 0.5; add what is missing" in mixwright(*words, "--prior", "{web: 0.5}", code=2)
     (tmp_path / "twice.csv").write_text("source,available_tokens\nweb,50\ncode,300\nlaw,150\nweb,60\n")
     said = mixwright(*words, "--sources-file", tmp_path / "twice.csv", code=2)
     assert "twice.csv: sources should have different names, found 'web' at positions 0 and 3" in said

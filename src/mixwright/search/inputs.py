@@ -147,17 +147,20 @@ def _prior(prior: Prior, natural: Array | None, sources: Sequence[str], upper: A
         out = natural
     else:
         k = len(sources)
-        out = np.full(k, 1 / k) if isinstance(prior, str) else _summing(prior, sources)
+        out = np.full(k, 1 / k) if isinstance(prior, str) else _complete(prior, sources)
     out = np.where(upper > 0, out, 0.0)
     if out.sum() == 0:
         raise InputError("the prior should give weight to a source that is allowed; all of its sources have cap 0")
     return out / out.sum()
 
 
-def _summing(prior: PerSource, sources: Sequence[str]) -> Array:
-    """Return a prior [k] that is given as weights; InputError where they do not sum to 1 within rounding."""
+def _complete(prior: PerSource, sources: Sequence[str]) -> Array:
+    """Return a prior [k] that is given as weights or as relative numbers; InputError if shares of 1 are missing."""
     given = in_order(prior, sources, "prior", 0.0)
     out = per_source(given, sources, "prior")
-    if abs(total := float(np.sum(given)) - 1) > OFF:
-        raise InputError(f"prior should be weights with sum 1; found sum {total + 1:.6g}; add what is missing")
+    if (total := float(np.sum(given))) < 1 - OFF:
+        raise InputError(
+            f"prior should be weights with sum 1, or relative numbers with a larger one; found sum {total:.6g}; add "
+            "what is missing"
+        )
     return out
