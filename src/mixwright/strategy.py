@@ -124,11 +124,14 @@ def carrying(**ways: str) -> dict[str, str]:
 def carried(strategy: Strategy[Any], state: S, change: SourceChange, fresh: S) -> S:
     """Return a state for other sources: what `strategy.carries` names, and the rest from a `fresh` state of them."""
     found: dict[str, Any] = {}
+    # what a wrapper holds besides the strategy inside it may have fields of the same names
+    inside = getattr(strategy, "strategy", None)
+    own = getattr(strategy, "also_carries", strategy.carries) if strategy.carries else {}
     for name in _fields(fresh):
         old, new = getattr(state, name), getattr(fresh, name)
-        way = strategy.carries.get(name)
-        if isinstance(new, tuple) and hasattr(new, "_fields"):
-            found[name] = carried(strategy, old, change, new)
+        way = own.get(name)
+        if isinstance(new, tuple) and hasattr(new, "_fields") and (inside is None or name == "inner"):
+            found[name] = carried(inside or strategy, old, change, new)
         elif way in ("weights", "logs"):
             found[name] = (change.weights if way == "weights" else change.logs)(old)
         elif way == "values":
