@@ -35,16 +35,16 @@ judge (`mixwright compare`), over all mixtures together.
 NOTE = """
 What it says:
 
-- **The swarm of six sources did not pay.** Its proposal is no better than its best run, and neither is better than
-  uniform by more than the noise. MixMin from count models, which takes seconds, is better than the best run. The swarm
+- **The swarm of six sources did not pay.** Its proposal is no better than its best run, and nor are uniform weights,
+  which have a lower mean. MixMin from count models, which takes seconds, is better than the best run. The swarm
   took 24 times the tokens of the training that it was for; charged for them, uniform weights could train 25 times as
   long. A swarm is for a training that is very much longer than its runs.
 - **The swarm of three sources found a mixture, the law did not.** Uniform weights are worse than its best run. The
-  proposal is no better than that run, and was forecast to be .007 above it: shrinkage 1, which cross-validation chose on
-  12 runs, pulls it to natural weights. Of MixMin's three trainings one was done when the work was stopped; its loss is
+  proposal is no better than that run, and was forecast to be .007 above it: shrinkage 1, which cross-validation chose
+  on 12 runs, pulls it to natural weights. Of MixMin's three trainings one was done when the work was stopped; its loss is
   2.996, and it has no verdict. Runs had 40 steps here, since the machine was busy.
-- **The best run of six sources was lucky.** It had 2.7995 in the swarm and has 2.8405 over three other seeds, as much as
-  uniform weights. So a confirmation takes other seeds, and the best run counts as measured there.
+- **The best run of six sources was lucky.** It had 2.7995 in the swarm and has 2.8405 over three other seeds, a little
+  above uniform weights. So a confirmation takes other seeds, and the best run counts as measured there.
 - **The forecasts held**: all eight intervals have the measured loss. With six sources the errors of the two mixtures
   that were picked are +.042 and +.051, of the two that were not +.003 and +.000; the expected optimism of the proposal
   was +.026. With three sources all errors are within .013.
