@@ -41,8 +41,8 @@ What it says:
   long. A swarm is for a training that is very much longer than its runs.
 - **The swarm of three sources found a mixture, the law did not.** Uniform weights are worse than its best run. The
   proposal is no better than that run, and was forecast to be .007 above it: shrinkage 1, which cross-validation chose
-  on 12 runs, pulls it to natural weights. Of MixMin's three trainings one was done when the work was stopped; its loss is
-  2.996, and it has no verdict. Runs had 40 steps here, since the machine was busy.
+  on 12 runs, pulls it to natural weights. Of MixMin's three trainings one was done when the work was stopped; its loss
+  is 2.996, and it has no verdict. Runs had 40 steps here, since the machine was busy.
 - **The best run of six sources was lucky.** It had 2.7995 in the swarm and has 2.8405 over three other seeds, a little
   above uniform weights. So a confirmation takes other seeds, and the best run counts as measured there.
 - **The forecasts held**: all eight intervals have the measured loss. With six sources the errors of the two mixtures
