@@ -102,7 +102,7 @@ def test_limits():
 def test_a_training_that_does_not_report_products_with_targets_is_refused():
     given = {"loss", "planned", "gram", "grad_sq_norm"}
     Mixture(["a", "b"], DoGE()).check(given)
-    with pytest.raises(InputError, match=r"DoGE needs target_gram .*held-out batch; or use another strategy"):
+    with pytest.raises(InputError, match=r"DoGE needs target_gram .*held-out texts .*; or use another strategy"):
         Mixture(["a", "b"], DoGE(objective="targets")).check(given)
     with pytest.raises(InputError, match="scale of DoGE should be 'square' or 'norm' or 'none'"):
         DoGE(scale="sqrt")
