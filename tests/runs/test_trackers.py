@@ -148,5 +148,12 @@ def test_a_table_with_the_states_of_its_runs_has_finished_runs(tmp_path):
         RunTable.from_file(path)
     path.write_text(text.format("finished"))
     assert RunTable.from_file(path).n == 2
+    for key in ("name", "id"):
+        path.write_text(text.format("crashed").replace("run,", f"{key},"))
+        with pytest.raises(InputError, match=r"found 1 of 2 that are not: 'b' \(crashed\)"):
+            RunTable.from_file(path)
+    path.write_text(text.format("killed").replace("run,", "trial,"))  # no name that is known: the row
+    with pytest.raises(InputError, match=r"found 1 of 2 that are not: 1 \(killed\)"):
+        RunTable.from_file(path)
     path.write_text(text.format("Ohio").replace("finished", "Utah"))  # states of another kind
     assert RunTable.from_file(path).n == 2

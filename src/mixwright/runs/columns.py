@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.checks import by_name, near, unique_names
 from mixwright.errors import InputError
-from mixwright.runs.reading import KEYS, Chosen, Columns, numbers, pick, read_columns, texts
+from mixwright.runs.reading import Chosen, Columns, numbers, pick, read_columns, texts
+from mixwright.runs.trackers import KEYS
 
 Array = NDArray[np.float64]
 PerSource = ArrayLike | Mapping[str, float]

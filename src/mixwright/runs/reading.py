@@ -17,12 +17,11 @@ from mixwright.files.kinds import kind_of
 from mixwright.files.listing import the_file
 from mixwright.files.opening import read_text
 from mixwright.files.parquet import open_parquet, without_views
-from mixwright.runs.trackers import is_step, of_files, of_objects, recognised
+from mixwright.runs.trackers import KEYS, is_step, of_files, of_objects, recognised
 
 Array = NDArray[np.float64]
 Columns = dict[str, list[Any]]
 Chosen = str | Sequence[str]
-KEYS = ("run", "run_id", "name", "id", "index")
 EMPTY = ("", "nan", "na", "none", "null")
 
 

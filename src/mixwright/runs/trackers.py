@@ -17,6 +17,7 @@ from mixwright.errors import InputError
 
 Columns = dict[str, list[Any]]
 STATE = "(state)"  # of a run, in the tracker's word
+KEYS = ("run", "run_id", "name", "id", "index")  # columns that name the runs, the first that is there
 OF_STEP = " (step)"  # behind the name of a metric: the step that its value is of
 _FINISHED = ("finished", "success")
 _STATES = {
@@ -105,10 +106,11 @@ def settled(columns: Columns, losses: Sequence[str], step: str, where: str) -> t
     InputError
         For runs that are not finished.
     """
-    runs = columns.get("run", [])
+    states = columns.get(STATE, [])
+    runs = next((columns[name] for name in KEYS if name in columns), range(len(states))) if states else []
     open_ones = [
         (run, state)
-        for run, state in zip(runs, columns.get(STATE, ()), strict=False)
+        for run, state in zip(runs, states, strict=True)
         if state is not None and str(state).lower() not in _FINISHED
     ]
     if open_ones:

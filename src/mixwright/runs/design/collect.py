@@ -10,9 +10,9 @@ from typing import Any
 
 from mixwright.errors import InputError
 from mixwright.files import atomic_write
-from mixwright.runs.reading import KEYS, Chosen, Columns, join, pick, read_columns
+from mixwright.runs.reading import Chosen, Columns, join, pick, read_columns
 from mixwright.runs.table import RunTable
-from mixwright.runs.trackers import settled
+from mixwright.runs.trackers import KEYS, settled
 
 
 def collect(
