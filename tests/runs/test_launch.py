@@ -9,7 +9,7 @@ from mixwright import InputError, RunDesign, RunTable
 from mixwright.cli.app import app
 from mixwright.formats import FORMATS, read
 from mixwright.runs.design.collect import collect
-from mixwright.runs.design.launch import export_plan
+from mixwright.runs.design.launch import export_plan, planned
 
 SOURCES = ["web", "code", "law"]
 PATHS = {name: f"data/{name}.jsonl" for name in SOURCES}
@@ -47,6 +47,27 @@ def test_repeats_have_another_seed(plan, tmp_path):
     repeated = [row for row in index_of(tmp_path / "configs") if row["repeat_of"]]
     assert [row["seed"] for row in repeated] == ["6", "7"]
     assert "6" in (tmp_path / "configs" / repeated[0]["file"]).read_text()
+
+
+def test_a_repeat_of_an_earlier_batch_has_another_seed_than_its_original(tmp_path):
+    RunDesign(runs=10, repeats=0).plan(SOURCES, tokens=1e6).write(tmp_path / "plan.csv", ["qa"])
+    earlier = planned(tmp_path / "plan.csv")
+    RunDesign(2, repeats=2, anchors=()).plan(given=earlier, tokens=1e6).write(tmp_path / "later.csv", ["qa"])
+    export_plan(tmp_path / "later.csv", "json", tmp_path / "configs", seed=5)
+    rows = index_of(tmp_path / "configs")
+    assert {row["repeat_of"] for row in rows} == {earlier.runs[0]}
+    assert [row["seed"] for row in rows] == ["6", "7"]
+
+
+def test_runs_that_would_share_a_file_are_refused(tmp_path):
+    path, text = tmp_path / "plan.csv", "run,repeat_of,w:web,w:law\na/b,,1,0\n{},,0,1\n"
+    for name in ("a_b", "A_B"):
+        path.write_text(text.format(name))
+        with pytest.raises(InputError, match=f"found 'a/b' and '{name}', which would both be '{name}.json'"):
+            export_plan(path, "json", tmp_path / "configs")
+        assert not (tmp_path / "configs").exists()
+    path.write_text(text.format("a_c"))
+    assert export_plan(path, "json", tmp_path / "configs")[0] == ("a_b.json", "a_c.json")
 
 
 def test_what_does_not_fit_writes_nothing(plan, tmp_path):

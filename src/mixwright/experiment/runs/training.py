@@ -13,7 +13,7 @@ from mixwright.experiment.core.stages import Progress, silent
 from mixwright.experiment.run import drive, load
 from mixwright.experiment.text.source_files import source_documents
 from mixwright.runs.design.collect import fill
-from mixwright.runs.design.launch import planned
+from mixwright.runs.design.launch import planned, seed_numbers
 from mixwright.runs.reading import read_columns
 from mixwright.runs.table import RunTable
 
@@ -109,12 +109,7 @@ def _without_losses(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
 def _by_seed(table: RunTable) -> list[list[int]]:
     """Return the runs of each seed: a mixture's first run, then its repeats one by one."""
     groups: dict[int, list[int]] = {}
-    counted: dict[int, int] = {}
-    for i, mixture in enumerate(table.mixtures.tolist()):
-        of = table.repeats[i] if table.repeats else None
-        elsewhere = of is not None and of not in table.runs  # trained with the first seed in an earlier batch
-        number = counted.get(mixture, int(elsewhere))
-        counted[mixture] = number + 1
+    for i, number in enumerate(seed_numbers(table)):
         groups.setdefault(number, []).append(i)
     return [groups.get(number, []) for number in range(max(groups) + 1)]
 

@@ -28,6 +28,18 @@ def planned(plan: Path | str) -> RunTable:
         raise InputError(f"{plan}: {error}") from error
 
 
+def seed_numbers(table: RunTable) -> list[int]:
+    """Return how many trainings of its mixture each run comes after, one of an earlier batch that it repeats too."""
+    counted: dict[int, int] = {}
+    found = []
+    for i, mixture in enumerate(table.mixtures.tolist()):
+        of = table.repeats[i] if table.repeats else None
+        elsewhere = of is not None and of not in table.runs  # trained with the first seed in an earlier batch
+        found.append(counted.get(mixture, int(elsewhere)))
+        counted[mixture] = found[-1] + 1
+    return found
+
+
 def export_plan(
     plan: Path | str,
     to: str,
@@ -50,31 +62,45 @@ def export_plan(
     folder
         A new one. `index.csv` has a row per run: run, repeat_of, seed, file.
     seed
-        Of the first run of each mixture; its repeats have the next ones.
+        Of the first run of each mixture; its repeats have the next ones, those of a run of an earlier batch too.
 
     Raises
     ------
     InputError
-        For a plan, a format, paths or a folder that do not fit; nothing is written.
+        For a plan, a format, paths or a folder that do not fit, or runs whose files would have the same name; nothing
+        is written.
     """
     folder, table = Path(folder), planned(plan)
     if folder.exists():
         raise InputError(f"{folder} should be a new folder, found one that exists; choose another name, or remove it")
     rows, texts, notes = [], [], dict[str, None]()
-    for i, run in enumerate(table.runs):
-        own = seed + int((table.mixtures[:i] == table.mixtures[i]).sum())
+    for i, (run, number) in enumerate(zip(table.runs, seed_numbers(table), strict=True)):
+        own = seed + number
         mixture = MixtureFile(table.sources, tuple(table.weights[i].tolist()), "tokens", {"name": "plan", "run": run})
         made = export(mixture, to, paths, form=form, seed=own, allow_loss=allow_loss)
         name = run.replace("/", "_") + _SUFFIXES.get(made.form, f".{made.form}")
         rows.append([run, (table.repeats[i] if table.repeats else None) or "", own, name])
         texts.append(made.text)
         notes |= dict.fromkeys(made.notes)
+    _check_names({INDEX: INDEX} | {str(row[0]): str(row[3]) for row in rows})
     folder.mkdir(parents=True)
     for row, text in zip(rows, texts, strict=True):
         _write(folder / str(row[3]), text)
     with atomic_write(folder / INDEX) as handle:
         csv.writer(handle, lineterminator="\n").writerows([["run", "repeat_of", "seed", "file"], *rows])
     return tuple(str(row[3]) for row in rows), tuple(notes)
+
+
+def _check_names(files: Mapping[str, str]) -> None:
+    """Refuse runs whose files would have the same name, on systems that do not tell A from a too."""
+    runs: dict[str, str] = {}
+    for run, file in files.items():
+        other = runs.setdefault(file.casefold(), run)
+        if other != run:
+            raise InputError(
+                f"runs should have names that differ as names of files, found {other!r} and {run!r}, which would both "
+                f"be {file!r}; rename one in the plan"
+            )
 
 
 def _write(path: Path, text: str) -> None:
