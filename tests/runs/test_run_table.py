@@ -142,6 +142,10 @@ def test_exposures_without_sizes_are_refused():
     W = np.random.default_rng(0).dirichlet([1, 1], 20)
     with pytest.raises(InputError, match="the law 'exposure' needs exposures: the tokens of each run and the size"):
         RunSearch(law="exposure").fit(RunTable.from_array(W, W[:, 0]))
+    for mean in ("linear + exposure", "exposure + exposure", ["linear", "ensemble + bimix + exposure"]):
+        with pytest.raises(InputError, match="the law 'exposure' needs exposures"):
+            RunSearch(law=mean).fit(RunTable.from_array(W, W[:, 0]))
+    assert RunSearch(law="ensemble").fit(RunTable.from_array(W, W[:, 0])).law == "ensemble"  # leaves it out
 
 
 def test_rows_without_the_target_are_left_out_and_noted():

@@ -75,7 +75,7 @@ def asked(law: Any, measured: Measured) -> tuple[list[Law], tuple[str, ...]]:
         laws = [law_named(name) if isinstance(name, str) else name for name in ([law] if isinstance(law, str) else law)]
     if not laws:
         raise InputError(f"a law needs at least 7 different mixtures; found {measured.n}; train more runs")
-    for one in laws:
+    for one in (law for each in laws for law in each.needed()):
         require(one, measured)
     return laws, ()
 

@@ -28,7 +28,7 @@ class EnsembleLaw(Law):
     Parameters
     ----------
     members
-        The laws; those that need exposures are left out where exposures are not known.
+        The laws. The default leaves out those that need exposures where exposures are not known.
     """
 
     members: tuple[Law, ...] = _MEMBERS
@@ -38,8 +38,15 @@ class EnsembleLaw(Law):
     @property
     def name(self) -> str:  # type: ignore[override]
         """Return "ensemble", or the names of members that are not the default, joined by " + "."""
-        names = [one.name for one in self.members]
-        return "ensemble" if names == [one.name for one in _MEMBERS] else BETWEEN.join(names)
+        return "ensemble" if self._default else BETWEEN.join(one.name for one in self.members)
+
+    @property
+    def _default(self) -> bool:
+        return [one.name for one in self.members] == [one.name for one in _MEMBERS]
+
+    def needed(self) -> tuple[Law, ...]:
+        """Return this law, and its members unless they are the default, which may be left out."""
+        return (self, *(() if self._default else (law for one in self.members for law in one.needed())))
 
     def automatic(self, mixtures: int, exposures: bool) -> bool:
         """Return False: its members are tried one by one."""
@@ -47,7 +54,7 @@ class EnsembleLaw(Law):
 
     def fit(self, runs: Runs, like: FittedLaw | None = None) -> FittedEnsemble:
         """Return the fitted members."""
-        members = [law for law in self.members if runs.E is not None or not law.exposures]
+        members = [law for law in self.members if runs.E is not None or not (self._default and law.exposures)]
         near = like.members if isinstance(like, FittedEnsemble) else (None,) * len(members)
         return FittedEnsemble(tuple(law.fit(runs, one) for law, one in zip(members, near, strict=True)))
 

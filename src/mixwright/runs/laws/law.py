@@ -107,6 +107,10 @@ class Law(ABC):
         """Return whether law="auto" tries this law for this number of mixtures, with or without exposures."""
         return mixtures >= 1.25 * self.fewest and (exposures or not self.exposures)
 
+    def needed(self) -> tuple[Law, ...]:
+        """Return the laws whose needs have to be met: this one, and members that were named."""
+        return (self,)
+
     @abstractmethod
     def fit(self, runs: Runs, like: FittedLaw | None = None) -> FittedLaw:
         """
