@@ -187,6 +187,12 @@ def test_another_fit_in_the_folder_is_not_confirmed(tmp_path: Path, config: Path
     assert again["verdict"].startswith("unverified")
     assert "confirmed" not in again
     assert any("is of another fit" in note for note in again["notes"])
+    trainings({"qa": {one["name"]: one["predicted"] + NOISE for one in again["mixtures"]}})
+    confirm(tmp_path / "fit", config, tmp_path / "confirm_again")
+    once_more = json.loads((tmp_path / "fit" / "summary.json").read_text())
+    assert once_more["confirmed"]
+    assert once_more["notes"] == [note for note in again["notes"] if "is of another fit" not in note]
+    assert "is of another fit" not in (tmp_path / "fit" / "report.html").read_text()
 
 
 def test_what_cannot_be_trained_beside_is_said_first(tmp_path: Path, config: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from mixwright.mixture_file import MixtureFile
 
 CONFIRMED = "confirmed.json"
+OTHER = f"{CONFIRMED} is of another fit that was in this folder; confirm this one: mixwright runs confirm"
 
 
 def with_confirmation(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -21,8 +22,8 @@ def with_confirmation(summary: Mapping[str, Any], folder: Path) -> dict[str, Any
     except (OSError, ValueError, KeyError, TypeError):
         return dict(summary)
     if any(before.get(one["name"]) != one["predicted"] for one in summary["mixtures"]):
-        note = f"{CONFIRMED} is of another fit that was in this folder; confirm this one: mixwright runs confirm"
-        return {**summary, "notes": [*dict.fromkeys([*summary["notes"], note])]}
+        return {**summary, "notes": [*dict.fromkeys([*summary["notes"], OTHER])]}
     place = folder / "mixture.json"
     replace(MixtureFile.read(place), verdict=result["verdict"]).write(place)
-    return {**summary, "verdict": result["verdict"], "confirmed": result}
+    notes = [note for note in summary["notes"] if note != OTHER]
+    return {**summary, "notes": notes, "verdict": result["verdict"], "confirmed": result}
