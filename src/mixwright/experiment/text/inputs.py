@@ -297,16 +297,8 @@ def tokenize_sources(
     wanted = TargetDocuments([item for t in targets for item in (*t.search, *t.held_out)], tokenizer) if drops else None
     for index, (name, source) in enumerate(config.sources.items()):
         progress("tokens", index, len(config.sources), name)
-        inputs: dict[str, Any] = {
-            "stage": "tokens",
-            "source": name,
-            "files": prints[name],
-            "tokenizer": tokenizer.fingerprint,
-        }
-        inputs |= {"held_out": config.held_out}
-        if source.overlap == "drop":
-            inputs |= {"without": [target.fingerprint for target in targets]}
-        stage = Stage(folder / "tokens" / folder_name(name), inputs)
+        more = {"without": [target.fingerprint for target in targets]} if source.overlap == "drop" else {}
+        stage = tokens_stage(config, folder, name, tokenizer, prints[name], **more)
         if stage.result(_check_tokens) is None:
             with named(config.where("sources", name)):
                 dropped = wanted if source.overlap == "drop" else None
@@ -317,6 +309,12 @@ def tokenize_sources(
                 sources[-1].train.rows(context)
     progress("tokens", len(sources), len(sources))
     return sources
+
+
+def tokens_stage(config: TextConfig, folder: Path, name: str, tokenizer: Tokenizer, files: str, **more: Any) -> Stage:
+    """Return the stage of a source's tokens; `files`: their fingerprint, `more`: further inputs."""
+    inputs = {"stage": "tokens", "source": name, "files": files, "tokenizer": tokenizer.fingerprint}
+    return Stage(folder / "tokens" / folder_name(name), {**inputs, "held_out": config.held_out, **more})
 
 
 def open_sources(names: Sequence[str], folder: Path) -> list[TokenSource]:

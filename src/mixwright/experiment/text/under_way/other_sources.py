@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress, Stage, folder_name, silent
 from mixwright.experiment.text.config import SourceConfig
-from mixwright.experiment.text.inputs import HASHES, PART, open_sources, tokenize_sources
+from mixwright.experiment.text.inputs import HASHES, PART, open_sources, tokenize_sources, tokens_stage
 from mixwright.experiment.text.overlaps.documents import hash_of
 from mixwright.experiment.text.source_files import check_sources, part_of_source
 from mixwright.experiment.text.train_config import TrainConfig
@@ -56,13 +57,17 @@ def make_tokens(config: TrainConfig, run: Path, name: str, path: Path, progress:
         The files cannot be read, or the run has, or had, a source of this name.
     """
     place = run / "tokens" / folder_name(name)
+    used = InputError(
+        f"{name!r} is a source of the run, or was one; to add it again, leave the path out, and give other data "
+        "another name"
+    )
     if name in config.sources or (place / PART).exists():
-        raise InputError(
-            f"{name!r} is a source of the run, or was one; to add it again, leave the path out, and give other data "
-            "another name"
-        )
+        raise used
     one = config.model_copy(update={"sources": {name: SourceConfig.model_validate({"path": path.absolute()})}})
-    tokenize_sources(one, run, _tokenizer(run), check_sources(one, run, progress), progress)
+    tokenizer, prints = _tokenizer(run), check_sources(one, run, progress)
+    if _of_others(tokens_stage(one, run, name, tokenizer, prints[name])):
+        raise used
+    tokenize_sources(one, run, tokenizer, prints, progress)
 
 
 def make_parts(config: TrainConfig, run: Path, whole: str, paths: Mapping[str, Path]) -> None:
@@ -94,8 +99,9 @@ def make_parts(config: TrainConfig, run: Path, whole: str, paths: Mapping[str, P
         found = _sorted_out(whole, part_of_source(source, fraction, held_out), texts)
         (held if held_out else chosen).update(found)
     _check_complete(run, whole, chosen)
-    for part in paths:
-        _write_part(run, whole, part, chosen[part], [text for _, text in held[part]], tokenizer)
+    stages = {part: _stage_of_part(run, whole, part, chosen[part]) for part in paths}
+    for part, stage in stages.items():
+        _write_part(stage, whole, part, chosen[part], [text for _, text in held[part]], tokenizer)
 
 
 def _sorted_out(whole: str, texts: Any, parts: Mapping[str, set[int]]) -> dict[str, list[tuple[int, str]]]:
@@ -121,19 +127,36 @@ def _check_complete(run: Path, whole: str, chosen: Mapping[str, list[tuple[int, 
         raise InputError(f"the part {empty[0]!r} should have documents of {whole!r}, found none; check its files")
 
 
+def _of_others(stage: Stage) -> bool:
+    """Return whether the folder of a stage holds what was made from other inputs: the run may be reading it."""
+    return stage.result() is None and (stage.folder / "done.json").exists()
+
+
+def _numbers(own: Sequence[tuple[int, str]]) -> NDArray[np.int64]:
+    return np.array([number for number, _ in own], np.int64)
+
+
+def _stage_of_part(run: Path, whole: str, part: str, own: list[tuple[int, str]]) -> Stage:
+    """Return the stage that makes a part; InputError if another source, or another part, has its name."""
+    inputs = {"stage": "part", "of": whole, "documents": fingerprint(_numbers(own).tolist())}
+    stage = Stage(run / "tokens" / folder_name(part), inputs)
+    if _of_others(stage):
+        raise InputError(
+            f"the part should have a name of its own, found {part!r}, which is a source of the run, or was one; give "
+            "it another name"
+        )
+    return stage
+
+
 def _write_part(
-    run: Path, whole: str, part: str, own: list[tuple[int, str]], held: list[str], tokenizer: Tokenizer
+    stage: Stage, whole: str, part: str, own: list[tuple[int, str]], held: list[str], tokenizer: Tokenizer
 ) -> None:
-    place = run / "tokens" / folder_name(part)
-    numbers = np.array([number for number, _ in own], np.int64)
-    stage = Stage(place, {"stage": "part", "of": whole, "documents": fingerprint(numbers.tolist())})
-    if (place / "done.json").exists() and not (place / PART).exists():
-        raise InputError(f"the part should have a name of its own, found {part!r}, which is a source of the run")
     if stage.result() is not None:
         return
+    place = stage.folder
     stage.begin()
     for name, values in (
-        ("documents.npy", numbers),
+        ("documents.npy", _numbers(own)),
         (HASHES, np.unique(np.array([hash_of(t) for _, t in own], np.uint64))),
     ):
         with atomic_write(place / name, "wb") as handle:
