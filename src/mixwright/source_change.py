@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,15 @@ class SourceChange:
         halves = [(self.before[p], name) for p, name, s in zip(self.parents, self.names, self.stays, strict=True)
                   if p >= 0 and not s]  # fmt: skip
         return {whole: tuple(part for each, part in halves if each == whole) for whole, _ in halves}
+
+    def check_not_split(self, split: Collection[str]) -> None:
+        """Raise InputError if a new source, or a part, has the name of one that was split: its rows are its parts'."""
+        for name, stays in zip(self.names, self.stays.tolist(), strict=True):
+            if not stays and name in split:
+                raise InputError(
+                    f"a new source should have a name of its own, found {name!r}, which was split: its rows are those "
+                    "of its parts; choose another name"
+                )
 
     def weights(self, former: Array) -> Array:
         """Return weights [k], or anything that is shared out like them, out of the former ones; the sum stays."""

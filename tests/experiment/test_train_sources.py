@@ -11,8 +11,9 @@ pytest.importorskip("transformers")
 from typer.testing import CliRunner
 
 from mixwright.cli.app import app
-from mixwright.errors import AlarmWarning
+from mixwright.errors import AlarmWarning, InputError
 from mixwright.experiment import drive, load
+from mixwright.experiment.text.under_way.other_sources import make_parts, make_tokens
 from mixwright.steering.control import orders_of
 from mixwright.steering.orders import CONTROL
 
@@ -109,8 +110,6 @@ def test_sources_come_and_go_and_a_run_that_stopped_is_as_one_that_did_not(tmp_p
     ready = made(tmp_path)
 
     def prepare():
-        from mixwright.experiment.text.under_way.other_sources import make_parts, make_tokens
-
         make_parts(ready, whole, "code", {"python": tmp_path / "py.jsonl", "rust": tmp_path / "rs.jsonl"})
         make_tokens(ready, whole, "law", tmp_path / "law.jsonl")
         (whole / CONTROL).write_text(json.dumps(schedule) + "\n")
@@ -187,3 +186,60 @@ def test_a_source_that_was_removed_comes_back_where_it_was(tmp_path):
     assert books["last_weight"] == 0.5
     assert books["rows"] == (4 + 8) * 4
     assert np.isfinite(books["held_out_loss"])
+
+
+def test_other_files_under_a_used_name_are_refused_and_the_run_goes_on(tmp_path):
+    config, run = made(tmp_path, "{name: Static, weights: {code: 0.5, books: 0.5}}"), tmp_path / "run"
+    law, weight = ("--add", f"law={tmp_path}/law.jsonl"), ("--weight", 0.25)
+    (tmp_path / "other.jsonl").write_text((tmp_path / "law.jsonl").read_text().replace("Article", "Rule"))
+
+    def refused():
+        before = {path: path.read_bytes() for path in sorted(run.glob("tokens/**/*")) if path.is_file()}
+        said = "'law' is a source of the run, or was one"
+        assert said in mixwright("steer", run, "--add", f"law={tmp_path}/other.jsonl", *weight, code=2)
+        said = "name of its own, found 'law', which is a source of the run, or was one"
+        parts = f"code=new:{tmp_path}/py.jsonl,law:{tmp_path}/rs.jsonl"
+        assert said in mixwright("steer", run, "--split", parts, code=2)
+        assert before == {path: path.read_bytes() for path in sorted(run.glob("tokens/**/*")) if path.is_file()}
+        mixwright("steer", run, *law, *weight)  # the same files again
+
+    def split_again():
+        said = "name of its own, found 'python', which is a source of the run, or was one"
+        with pytest.raises(InputError, match=said):
+            make_parts(config, run, "code", {"python": tmp_path / "rs.jsonl", "rust": tmp_path / "py.jsonl"})
+
+    actions = {
+        1: lambda: mixwright("steer", run, *law, *weight),
+        3: lambda: mixwright("steer", run, "--remove", "law"),
+        7: refused,
+        9: lambda: mixwright("steer", run, "--split", PARTS.format(tmp_path)),
+        13: split_again,
+        14: stop,
+    }
+    with pytest.raises(KeyboardInterrupt):
+        drive(config, run, at_steps(actions))
+    summary = drive(config, run)
+    assert [line["at"] for line in orders_of(run)] == [4, 6, 10, 12]
+    assert [source["name"] for source in summary["sources"]] == ["python", "rust", "books", "law"]
+
+
+def test_a_source_that_was_split_does_not_come_back_whole_and_its_parts_do(tmp_path):
+    config, run = made(tmp_path, "{name: Static, weights: {code: 0.5, books: 0.5}}"), tmp_path / "run"
+
+    def refused():
+        mixwright("steer", run, "--remove", "rust")
+        assert "found 'code', which was split" in mixwright("steer", run, "--add", "code", "--weight", 0.2, code=2)
+        control = (run / CONTROL).read_text()
+        (run / CONTROL).write_text(control + "- add: {code: 0.2}\n- split: {books: [code, new]}\n")
+
+    actions = {
+        1: lambda: mixwright("steer", run, "--split", PARTS.format(tmp_path)),
+        5: refused,
+        9: lambda: mixwright("steer", run, "--add", "rust", "--weight", 0.25),
+        13: stop,
+    }
+    with pytest.warns(AlarmWarning, match="found 'code', which was split"), pytest.raises(KeyboardInterrupt):
+        drive(config, run, at_steps(actions))
+    summary = drive(config, run)
+    assert ["ignored" in line for line in orders_of(run)] == [False, False, True, True, False]
+    assert [source["name"] for source in summary["sources"]] == ["python", "books", "rust"]

@@ -9,6 +9,7 @@ from mixwright import Mixture, Static
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.steering.control import Control, follow, read_record
 from mixwright.steering.orders import CONTROL, Order, add_order, read_orders
+from mixwright.steering.words import order_words, steering_notes
 
 NAMES = ("code", "books", "web")
 
@@ -18,6 +19,16 @@ def mixture():
     made = Mixture(NAMES, Static([0.5, 0.3, 0.2]), lag=4)
     made.check({"loss", "planned"})
     return made
+
+
+class Regroups:
+    """A training whose sources can be changed."""
+
+    def __init__(self, mixture):
+        self.mixture = mixture
+
+    def planned_change(self, order, first):
+        return first, order.source_change(self.mixture.sources)
 
 
 def steered(folder, mixture, control, step, text=None):
@@ -82,18 +93,29 @@ BAD = {
     "no shares": "- pin: code\n",
     "no strategy": "- strategy: pikee\n",
     "a strategy that reads what is not observed": "- strategy: pike\n",
+    "no name to add": "- add: 5\n",
+    "no names to add": "- add: [[law]]\n",
+    "nothing to add": "- add:\n",
+    "no name to remove": "- remove: 5\n",
+    "names to remove in a list": "- remove: [[web]]\n",
+    "a mapping to remove": "- remove: {web: 1}\n",
+    "parts that are no names": "- split: {code: [[python], rust]}\n",
+    "no parts": "- split: {code: python}\n",
 }
 
 
 @pytest.mark.parametrize("text", BAD.values(), ids=BAD)
 def test_what_is_wrong_is_ignored_with_one_alarm_and_may_be_corrected(tmp_path, mixture, text):
-    control = Control(tmp_path, mixture)
+    control = Control(tmp_path, mixture, regroup=Regroups(mixture))
     (tmp_path / CONTROL).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.warns(AlarmWarning) as said:
         steered(tmp_path, mixture, control, 10)
     assert len(said) == 1
     assert len(list(mixture.hands)) == 0
     assert "ignored" in read_record(tmp_path)[-1]
+    steering_notes(read_record(tmp_path))
+    for line in read_record(tmp_path):
+        assert "order" not in line or order_words(line["order"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         steered(tmp_path, mixture, control, 11)  # said once
@@ -131,8 +153,23 @@ def test_a_wrong_order_is_refused_by_the_command_and_the_file_stays(tmp_path):
         ({"weights": {"web": 0.5}}, "sum to 1, found web: 0.5"),
         ({"weights": {"web": 1.0}}, "pinned at 0.2"),
         ({"undo": True, "at": 40}, r"step of the one before it \(50\) or later, found 40"),
+        ({"add": 5}, "add should be the name of a source, or a list of names, or weights by name, .* found 5"),
+        ({"remove": {"web": 1}}, "remove should be the name of a source, or a list of names, found {'web': 1}"),
+        ({"split": {"code": [["python"], "rust"]}}, "split should be a source and its parts"),
     ):
         with pytest.raises(InputError, match=said):
             order(tmp_path, **values)
     assert (tmp_path / CONTROL).read_bytes() == before
     assert [o.to_json() for o in read_orders(tmp_path)] == [{"pin": {"code": 0.2}, "at": 50}]
+
+
+def test_the_name_of_a_source_that_was_split_stays_its_own(tmp_path):
+    order(tmp_path, split={"code": ["python", "rust"]}, at=10)
+    for values in ({"add": {"code": 0.1}}, {"split": {"web": ["code", "rest"]}}):
+        with pytest.raises(InputError, match="name of its own, found 'code', which was split: its rows are those of"):
+            order(tmp_path, **values)
+    with pytest.raises(InputError, match=r"add what was removed; a split stays\)"):
+        order(tmp_path, undo=True)
+    order(tmp_path, remove="rust", at=20)
+    order(tmp_path, add={"rust": 0.1}, at=30)
+    assert len(read_orders(tmp_path)) == 3

@@ -85,6 +85,38 @@ def test_a_plan_goes_on_from_a_state_after_the_change_and_from_a_step_back():
     assert drawn(take(resumed, 20), resumed) == drawn(take(split, 20), split)
 
 
+def test_the_name_of_a_source_that_was_split_stays_its_own():
+    whole = plan()
+    take(whole, 5)
+    split = whole.with_sources(SPLIT, ROWS)
+    rows = {"a": 37, "b1": np.arange(20), "e": 20}
+    for change in (
+        SourceChange.add(split.sources, {"a": 0.1}),
+        SourceChange.split(split.sources, "b", {"a": 1, "x": 1}),
+    ):
+        with pytest.raises(InputError, match="name of its own, found 'a', which was split"):
+            split.with_sources(change, rows)
+    later = split.with_sources(SourceChange.add(split.sources, {"e": 0.1}), rows)
+    with pytest.raises(InputError, match="name of its own, found 'a', which was split"):
+        later.with_sources(SourceChange.add(later.sources, {"a": 0.1}), rows)
+
+
+def test_a_part_that_was_removed_comes_back_where_it_was():
+    whole = plan()
+    take(whole, 5)
+    split = whole.with_sources(SPLIT, ROWS)
+    first = of(drawn(take(split, 5), split), "a")
+    gone = split.with_sources(SourceChange.remove(split.sources, ["odd"]), {})
+    take(gone, 5)
+    back = gone.with_sources(SourceChange.add(gone.sources, {"odd": 0.3}), {"odd": len(ODD)})
+    np.testing.assert_array_equal(back.tables["odd"], split.tables["odd"])
+    given = [
+        r for r in (*of(drawn(take(plan(), 5), plan()), "a"), *first, *of(drawn(take(back, 5), back), "a")) if r % 2
+    ]
+    assert len(given) > 18
+    assert sorted(given[:18]) == ODD.tolist()
+
+
 def test_limits_of_a_source_are_those_of_its_parts():
     whole = plan(max_epochs={"a": 2})
     take(whole, 4)

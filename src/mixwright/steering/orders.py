@@ -81,15 +81,12 @@ class Order:
         InputError
             The order does not fit the sources.
         """
-        value = self.value
         if self.action == "remove":
-            return SourceChange.remove(names, value)
+            return SourceChange.remove(names, _names(self.value, "remove"))
         if self.action == "add":
-            given = value if isinstance(value, Mapping) else dict.fromkeys([value] if isinstance(value, str) else value)
+            given = self.value if isinstance(self.value, Mapping) else dict.fromkeys(_names(self.value, "add"))
             return SourceChange.add(names, {n: prior(n) if w is None else w for n, w in given.items()})
-        if not (isinstance(value, Mapping) and len(value) == 1 and isinstance(next(iter(value.values())), list)):
-            raise InputError(f"split should be a source and its parts, as in {{code: [python, rust]}}, found {value!r}")
-        ((whole, parts),) = value.items()
+        whole, parts = _parts(self.value)
         return SourceChange.split(names, whole, {part: size(part) for part in parts})
 
     def applied(self, before: Sequence[Hand], names: Sequence[str]) -> list[Hand]:
@@ -113,7 +110,7 @@ class Order:
             if self.value is not True or len(before) == 1:
                 raise InputError(
                     "undo should be true and come after an order, found nothing to undo (remove takes back what was "
-                    "added, and add what was removed)"
+                    "added, and add what was removed; a split stays)"
                 )
             return list(before[:-1])
         if self.action == "weights":
@@ -187,7 +184,7 @@ def check_order(folder: Path, order: Order, names: Sequence[str]) -> list[Order]
         The other one.
     """
     orders, set_so_far, last = read_orders(folder), [Hand()], 0
-    names = tuple(names)
+    names, split = tuple(names), set[str]()
     for each in [*orders, order]:
         if each.at is not None and each.at < last:
             if each is order:
@@ -198,7 +195,9 @@ def check_order(folder: Path, order: Order, names: Sequence[str]) -> list[Order]
         try:
             if each.changes_sources:
                 change = each.source_change(names)
+                change.check_not_split(split)
                 set_so_far, names = [set_so_far[-1].for_sources(change)], change.names
+                split |= set(change.parts)
             else:
                 set_so_far = each.applied(set_so_far, names)
             last = each.at or last
@@ -213,3 +212,22 @@ def _shares(value: Any, what: str) -> Mapping[str, float]:
     if not isinstance(value, Mapping):
         raise InputError(f"{what} should be shares by source, such as {{code: 0.3, books: 0.7}}, found {value!r}")
     return value
+
+
+def _names(value: Any, what: str) -> list[str]:
+    """Return the names in what an order is given; InputError if it holds something else."""
+    found = [value] if isinstance(value, str) else value
+    if not (isinstance(found, list) and found and all(isinstance(name, str) for name in found)):
+        more = ", or weights by name, such as {law: 0.1}" if what == "add" else ""
+        raise InputError(f"{what} should be the name of a source, or a list of names{more}, found {value!r:.200}")
+    return found
+
+
+def _parts(value: Any) -> tuple[str, list[str]]:
+    """Return the source that is split, and its parts; InputError if an order is given something else."""
+    parts = next(iter(value.values())) if isinstance(value, Mapping) and len(value) == 1 else None
+    if not (isinstance(parts, list) and all(isinstance(part, str) for part in parts)):
+        raise InputError(
+            f"split should be a source and its parts, as in {{code: [python, rust]}}, found {value!r:.200}"
+        )
+    return next(iter(value)), parts

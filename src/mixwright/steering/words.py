@@ -14,15 +14,22 @@ def order_words(order: Mapping[str, Any]) -> str:
     if action == "undo":
         return "undo"
     if action == "split" and isinstance(value, Mapping):
-        return "; ".join(f"split {whole} into {', '.join(parts)}" for whole, parts in value.items())
+        return "; ".join(f"split {whole} into {_listed(parts)}" for whole, parts in value.items())
     if action == "add" and isinstance(value, Mapping):
-        return f"add {', '.join(n if w is None else f'{n} {w:g}' for n, w in value.items())}"
+        return f"add {', '.join(n if w is None else f'{n} {_number(w)}' for n, w in value.items())}"
     if isinstance(value, Mapping) and action in ("weights", "pin"):
-        shares = [f"{name} {share:g}" for name, share in list(value.items())[:_MOST]]
+        shares = [f"{name} {_number(share)}" for name, share in list(value.items())[:_MOST]]
         return f"{action} {', '.join(shares)}{', …' if len(value) > _MOST else ''}"
-    if isinstance(value, list):
-        return f"{action} {', '.join(map(str, value))}"
-    return f"{action} {value}"
+    return f"{action} {_listed(value)}"
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _number(value: Any) -> str:
+    """Return a number in words; an order that was ignored may hold anything."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def steering_notes(record: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -234,7 +234,9 @@ class LanguageModelLoop:
         every = self.settings.observe_every  # right after an observation: then nothing waits to be observed
         begins, context = -(-first // every) * every, self.settings.context
         mixture, sizes = self.watcher.mixture, {name: store.rows(context) for name, store in self.stores.items()}
-        return begins, planned_change(order, mixture, self.others, sizes, self.prior, context)
+        change = planned_change(order, mixture, self.others, sizes, self.prior, context)
+        change.check_not_split(self.batches.plan.split)
+        return begins, change
 
     def _regroup(self, change: SourceChange, state: Mapping[str, Any] | None = None) -> None:
         """Go on with other sources; `state`: of the plan at a later step, if the training is resumed."""

@@ -31,6 +31,7 @@ def changed_plan(
     p = plan.settings
     if change.before != p.names:
         raise InputError(f"the change should be one of the sources {list(p.names)}, found {list(change.before)}")
+    change.check_not_split(plan.split)
     check_given(change, rows)
     if state is not None:
         check_after(change, state)
@@ -69,7 +70,8 @@ def changed_plan(
         made.load_state_dict(state)
     else:
         made.awaits = tuple(state["sources"])
-    made.tables = {**{name: table for name, table in plan.tables.items() if name in sizes}, **tables}
+    # also of parts that were removed, which may come back
+    made.tables, made.split = {**plan.tables, **tables}, plan.split | set(change.parts)
     return made
 
 

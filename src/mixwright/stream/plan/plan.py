@@ -172,6 +172,7 @@ class Plan:
         state = PlanState(0, start, np.zeros(k), zeros, zeros.copy(), np.zeros(k, bool), np.zeros(k), 0)
         self._retired: dict[str, Retired] = {}
         self.tables: dict[str, NDArray[np.int64]] = {}  # of the parts of split sources: which row of it each row is
+        self.split: frozenset[str] = frozenset()  # sources that were split: their names stay theirs
         self.awaits: tuple[str, ...] = ()  # sources of a state that further changes lead to
         self._changes: list[tuple[int, Array]] = []
         if start.any():
