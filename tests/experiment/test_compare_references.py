@@ -170,7 +170,7 @@ def test_rows_of_an_arm_may_be_drawn_by_shares_of_their_own(apart):
     [
         ({"arms": ["uniform", "DoReMi"], "reference": None}, r"arms\.1.*DoReMi needs excess_loss .*`reference: MODEL`"),
         ({"arms": ["uniform"]}, "^key reference: no arm reads it; remove it, or add an arm such as DoReMi"),
-        ({"reference": "nowhere"}, "^key reference: should be a folder with a model"),
+        ({"reference": "nowhere"}, "^key reference: .*there should be a model .*, found no such folder"),
         ({"proxy": {"tokens": 600, "context": 16}}, "^key reference: .* with the context 16, but DoReMi .* of 32"),
         ({"proxy": {"tokens": 4000}}, r"arms\.3.*has 5,000 tokens, but finding its mixture costs as much"),
         ({"arms": ["uniform", {"search": "doge"}], "reference": None, "proxy": "ngram"}, "found proxy: ngram"),

@@ -375,7 +375,7 @@ def test_a_reference_may_be_trained_for_less_and_clipped_elsewhere(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reference": "nowhere"}, r"^key reference: should be a folder with a model \(config.json\), found none"),
+        ({"reference": "nowhere"}, "^key reference: .*there should be a model .*, found no such folder"),
         ({"reference": {}}, "give path .* or train: prior, one of the two"),
         ({"reference": {"path": "model", "train": "prior"}}, "one of the two"),
         ({"reference": {"path": "model", "tokens": 9}}, "tokens belongs to train: prior; remove it"),
@@ -386,6 +386,15 @@ def test_a_reference_may_be_trained_for_less_and_clipped_elsewhere(tmp_path):
 def test_references_that_do_not_fit_are_refused_before_any_work(change, message, tmp_path):
     with pytest.raises(InputError, match=message):
         drive(make(tmp_path, **({"strategy": "DoReMi"} | change)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_reference_is_refused_before_any_work(proxy, tmp_path):
+    shutil.copytree(proxy[0] / "run" / "model", tmp_path / "reference")
+    weights = tmp_path / "reference" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(InputError, match=r"^key reference: .*that model.safetensors is damaged or cut off; copy or"):
+        drive(make(tmp_path, strategy="DoReMi", reference="reference"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

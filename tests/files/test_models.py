@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from mixwright.files.models import holds_model
+from mixwright import InputError
+from mixwright.files.models import check_model_folder, holds_model
 
 safetensors = pytest.importorskip("safetensors.numpy")
 
@@ -48,3 +49,32 @@ def test_other_files_are_no_weights(tmp_path):
     assert not holds_model(tmp_path / "model")
     (tmp_path / "model" / "training_args.bin").rename(tmp_path / "model" / "pytorch_model.bin")
     assert holds_model(tmp_path / "model")
+
+
+def test_what_is_wrong_with_a_folder_is_said_and_what_to_do(tmp_path):
+    def said(folder):
+        with pytest.raises(InputError) as found:
+            check_model_folder(folder)
+        return str(found.value).partition(": there should be a model (config.json, weights), found ")[2]
+
+    assert said("hf/nope").startswith("no such folder; check the path")
+    folder = write(tmp_path / "model")
+    check_model_folder(folder)
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-8])
+    assert said(folder) == "that model.safetensors is damaged or cut off; copy or save the model again"
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0")
+    with pytest.raises(InputError, match="only a pointer of Git LFS"):
+        check_model_folder(folder)
+    (folder / "model.safetensors").write_bytes(whole)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": "other.safetensors"}}))
+    assert said(folder).startswith("that other.safetensors is missing, which model.safetensors.index.json names; copy")
+    index.write_text("{")
+    assert said(folder).startswith("that model.safetensors.index.json is damaged; copy")
+    index.unlink()
+    (folder / "model.safetensors").unlink()
+    assert said(folder).startswith("config.json and no weights (*.safetensors, pytorch_model*.bin); copy all files")
+    (folder / "config.json").unlink()
+    (folder / "adapter_config.json").write_text("{}")  # of an adapter, which is no model
+    assert said(folder) == "no config.json there; check the path"

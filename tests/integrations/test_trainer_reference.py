@@ -164,7 +164,8 @@ def test_a_reference_with_another_vocabulary_is_refused_before_the_first_step(tm
 @pytest.mark.parametrize(
     ("strategy", "given", "options", "message"),
     [
-        (DoReMi(), "nothing", {}, "there should be a model .config.json."),
+        (DoReMi(), "nothing", {}, "there should be a model .*, found no such folder; check the path"),
+        (DoReMi(), "damaged", {}, "found that model.safetensors is damaged or cut off; copy or save"),
         (DoReMi(), 3, {}, "should be the folder of a model, or a Reference, found int"),
         (PiKE(), "reference", {}, "should go with a strategy that reads excess_loss or reference_loss, found PiKE"),
         (DoReMi(), None, {}, r"DoReMi needs excess_loss .*use_mixture with `reference=`"),
@@ -180,6 +181,8 @@ def test_a_reference_with_another_vocabulary_is_refused_before_the_first_step(tm
 def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path, strategy, given, options, message):
     reference_model(tmp_path / "reference")
     reference_model(tmp_path / "short", n_positions=4)
+    weights = reference_model(tmp_path / "damaged") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
     given = str(tmp_path / given) if isinstance(given, str) else given
     with pytest.raises(InputError, match=message):
         use_mixture(trainer(tmp_path), sources(), strategy, reference=given, **options)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
+
+from mixwright.errors import InputError
+from mixwright.files.pointers import refuse_pointers_in
 
 _CONFIGS = ("config.json", "adapter_config.json")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
@@ -13,15 +17,35 @@ _LENGTH = struct.Struct("<Q")  # of the header of a safetensors file, which says
 
 def holds_model(folder: Path | str) -> bool:
     """Return whether a folder holds a model or an adapter with all its files of weights, none of them cut off."""
+    return _fault(Path(folder), _CONFIGS) is None
+
+
+def check_model_folder(folder: Path | str) -> None:
+    """Raise InputError if a folder holds no model, or a file of weights is missing or damaged; none is loaded."""
     folder = Path(folder)
-    weights = [path for pattern in _WEIGHTS for path in folder.glob(pattern)]
-    if not weights or not any((folder / name).is_file() for name in _CONFIGS):
-        return False
-    try:
-        named = [name for index in folder.glob("*.index.json") for name in _files_of(index)]
-        return all((folder / name).is_file() for name in named) and all(map(_is_whole, weights))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
-        return False
+    refuse_pointers_in(folder)
+    if (fault := _fault(folder, ("config.json",))) is not None:
+        raise InputError(f"{folder}: there should be a model (config.json, weights), found {fault}")
+
+
+def _fault(folder: Path, configs: Sequence[str]) -> str | None:
+    """Return why a folder holds no whole model, and what to do; None if it does."""
+    if not folder.is_dir():
+        return "no such folder; check the path (names on the hub are not read)"
+    if not any((folder / name).is_file() for name in configs):
+        return f"no {configs[0]} there; check the path"
+    weights = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))
+    if not weights:
+        return f"config.json and no weights ({_WEIGHTS[0]}, {_WEIGHTS[1]}); copy all files of the model"
+    for index in sorted(folder.glob("*.index.json")):
+        try:
+            named = sorted(_files_of(index))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return f"that {index.name} is damaged; copy or save the model again"
+        if missing := [name for name in named if not (folder / name).is_file()]:
+            return f"that {missing[0]} is missing, which {index.name} names; copy all files of the model"
+    damaged = [path.name for path in weights if not _is_whole(path)]
+    return f"that {damaged[0]} is damaged or cut off; copy or save the model again" if damaged else None
 
 
 def _files_of(index: Path) -> set[str]:
@@ -31,11 +55,14 @@ def _files_of(index: Path) -> set[str]:
 
 def _is_whole(path: Path) -> bool:
     """Return whether a file of weights is as long as its header says; of other formats, whether it is not empty."""
-    size = path.stat().st_size
-    if path.suffix != ".safetensors":
-        return size > 0
-    with open(path, "rb") as handle:
-        (length,) = _LENGTH.unpack(handle.read(_LENGTH.size))
-        header = json.loads(handle.read(min(length, size)))
-    ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
-    return bool(size == _LENGTH.size + length + max(ends, default=0))
+    try:
+        size = path.stat().st_size
+        if path.suffix != ".safetensors":
+            return size > 0
+        with open(path, "rb") as handle:
+            (length,) = _LENGTH.unpack(handle.read(_LENGTH.size))
+            header = json.loads(handle.read(min(length, size)))
+        ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
+        return bool(size == _LENGTH.size + length + max(ends, default=0))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+        return False

@@ -19,6 +19,7 @@ from mixwright.batch_losses import row_excess
 from mixwright.checks import check_context
 from mixwright.errors import InputError
 from mixwright.files import fingerprint
+from mixwright.files.models import check_model_folder
 from mixwright.gradients.distributed import sum_over_ranks
 from mixwright.integrations.loss_weights import shifts_labels
 from mixwright.integrations.row_losses import IGNORED, targets_of, token_nats
@@ -99,6 +100,7 @@ class TrainerReference:
     def check(self, context: int | None) -> None:
         """Raise InputError if the model's losses cannot be compared with those of the model in training."""
         folder, trainer = self.reference.path, self._trainer
+        check_model_folder(folder)
         if not shifts_labels(trainer):
             raise InputError(
                 "a reference needs a causal language model, whose loss shifts the labels by one, found "

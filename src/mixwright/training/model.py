@@ -12,6 +12,7 @@ from typing import Any
 
 from mixwright.checks import POSITIONS, check_context
 from mixwright.errors import InputError, missing_extra
+from mixwright.files.models import check_model_folder
 from mixwright.text.tokenizer import Tokenizer
 
 try:
@@ -184,8 +185,7 @@ def _from_disk(spec: Mapping[str, Any]) -> Any:
     if len(spec) > 1:
         others = sorted(set(spec) - {"path"})
         raise InputError(f"a model from a path takes no other fields, found {others}; remove them")
-    if not (folder / "config.json").exists():
-        raise InputError(f"{folder}: there should be a transformers model (config.json), found none; check the path")
+    check_model_folder(folder)
     loader: Any = transformers.AutoModelForCausalLM
     with _explained(spec), no_bars():
         model, info = loader.from_pretrained(
@@ -209,7 +209,8 @@ def _explained(spec: Mapping[str, Any]) -> Iterator[None]:
         raise
     except Exception as error:  # configurations and files of weights fail in every way
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{_title(spec)} cannot be built: {reason}; correct its description") from error
+        advice = "copy or save the model again" if "path" in spec else "correct its description"
+        raise InputError(f"{_title(spec)} cannot be built: {reason}; {advice}") from error
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from mixwright.experiment.text.config import ModelConfig, SearchConfig, SourceCo
 from mixwright.experiment.text.overlaps.documents import TargetDocuments, hash_of
 from mixwright.experiment.text.source_files import check_lengths, named, part_of, part_of_source, source_documents
 from mixwright.files import atomic_write, file_fingerprint
-from mixwright.files.pointers import refuse_pointers_in
+from mixwright.files.models import check_model_folder
 from mixwright.search.inputs import FEWEST_DOCUMENTS
 from mixwright.search.mixmin import MixMin
 from mixwright.text import (
@@ -102,7 +102,8 @@ def check_inputs(config: SearchConfig) -> None:
         where = config.where("proxy", "checkpoints", name)
         if name not in config.sources:
             raise InputError(f"{where}: should be the name of a source, found {name!r}; sources: {', '.join(names)}")
-        check_model_folder(where, path)
+        with named(where):
+            check_model_folder(path)
     if config.trains:
         check_model(config, config.model, config.final.context, "model")
     if config.proxy.model is not None:
@@ -146,7 +147,8 @@ def check_enough(config: SearchConfig, target: Target) -> None:
 def check_model(config: TextConfig, model: ModelConfig, context: int, *key: str) -> None:
     """Check a model's settings, or that its folder holds a model; nothing is built."""
     if model.path is not None:
-        check_model_folder(config.where(*key, "path"), model.path)
+        with named(config.where(*key, "path")):
+            check_model_folder(model.path)
         return
     from mixwright.training.model import model_config
 
@@ -167,14 +169,6 @@ def _check_prior(config: SearchConfig, names: list[str]) -> None:
         raise InputError(f"{where}: should give weight to a source whose cap is not 0")
     if abs(sum(prior.values()) - 1) > 1e-6:
         raise InputError(f"{where}: the weights should sum to 1, found {sum(prior.values()):g}")
-
-
-def check_model_folder(where: str, path: Path) -> None:
-    """Raise InputError, which begins with `where`, if a folder holds no model."""
-    if not (path / "config.json").is_file():
-        raise InputError(f"{where}: should be a folder with a model (config.json), found none at {path}")
-    with named(where):
-        refuse_pointers_in(path)
 
 
 def _first(where: str, items: Callable[[], Iterator[Any]]) -> None:

@@ -20,7 +20,6 @@ from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import (
     TokenSource,
     check_model,
-    check_model_folder,
     check_texts,
     left_out,
     make_tokenizer,
@@ -35,6 +34,7 @@ from mixwright.experiment.text.source_files import check_sources, remember_check
 from mixwright.experiment.text.train_config import TrainConfig
 from mixwright.experiment.text.under_way.other_sources import OtherSources
 from mixwright.files import fingerprint
+from mixwright.files.models import check_model_folder
 from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile
 from mixwright.steering.control import orders_of
@@ -98,7 +98,8 @@ class TextTrainingRun(Run[TrainConfig]):
                     f"{config.strategy!r}, which does not; remove it, or choose DoReMi or LossRatio"
                 )
             if config.reference.path is not None:
-                check_model_folder(where, config.reference.path)
+                with named(where):
+                    check_model_folder(config.reference.path)
         if isinstance(prior, dict) and (set(prior) != set(self.names) or abs(sum(prior.values()) - 1) > 1e-6):
             where = config.where("prior")
             raise InputError(f"{where}: should give each source a weight, with the sum 1, found {prior}; complete it")

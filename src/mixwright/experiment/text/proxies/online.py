@@ -13,11 +13,12 @@ from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.text.compare_config import CompareConfig
 from mixwright.experiment.text.evaluation import HeldOut
-from mixwright.experiment.text.inputs import Target, TokenSource, check_model_folder
+from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.proxies.cost import flops_per_token
 from mixwright.experiment.text.proxies.neural import named_rate, settings_for
 from mixwright.experiment.text.reference import MadeReference, make_reference
 from mixwright.files import fingerprint
+from mixwright.files.models import check_model_folder
 from mixwright.strategies import Aioli, from_config
 from mixwright.strategy import Strategy
 from mixwright.text import Tokenizer
@@ -73,7 +74,8 @@ def check_reference_of(config: CompareConfig) -> None:
     if not taking:
         raise InputError(f"{where}: no arm reads it; remove it, or add an arm such as DoReMi or LossRatio")
     if chosen.path is not None:
-        check_model_folder(where, chosen.path)
+        with named(where):
+            check_model_folder(chosen.path)
     elif reading and config.proxy_setting("context") < config.final.context:
         raise InputError(
             f"{where}: a reference that is trained here is a proxy model, with the context "
