@@ -126,8 +126,19 @@ def test_trees_have_neither_sliders_nor_wishes_and_the_page_says_so(tmp_path: Pa
     mixwright("runs", "fit", path, "--target", "qa", "--law", "trees", "--run", tmp_path / "run", "-q")
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "There are no sliders for the law trees" in page
-    assert 'id="wishes"' not in page
+    assert "There are no wishes for the law trees: it has no slopes." in page
+    assert "wishes-table" not in page
     assert json.loads((tmp_path / "run" / "whatif.json").read_text()) is None
+
+
+def test_without_scipy_the_page_says_why_it_has_no_wishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mixwright.experiment.runs.summary.find_spec", lambda name: None)
+    mixwright(
+        "runs", "fit", write_table(tmp_path), "--target", "qa", "--law", "linear", "--run", tmp_path / "run", "-q"
+    )
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "There are no wishes without scipy; install it with: pip install &#39;mixwright[runs]&#39;" in page
+    assert "wishes-table" not in page
 
 
 def test_a_guardrail_holds_a_target_that_does_not_count(tmp_path: Path) -> None:

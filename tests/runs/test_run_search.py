@@ -1,5 +1,6 @@
 """Proposals from tables of runs."""
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from scipy.optimize import linprog
 
 from mixwright import Constraints, InputError, MixtureFile, RunSearch, RunTable
 from mixwright.runs.laws import FittedLaw
+from mixwright.runs.optimum import hull
 from mixwright.runs.optimum.hull import nearest_in_hull, weight_into_hull
 from mixwright.runs.optimum.minimise import Objective, minimise
 from mixwright.runs.optimum.outer import WeightedSum
@@ -245,6 +247,8 @@ import numpy as np, mixwright
 W = np.random.default_rng(0).dirichlet([1, 1, 1], 30)
 table = mixwright.RunTable.from_array(W, 2 - W[:, 0], sizes=[1.0, 2, 3], tokens=1.0)
 print(*mixwright.RunSearch().fit(table).scores)
+corner = mixwright.RunTable.from_array(0.8 * W + [0, 0.1, 0.1], 2 - W[:, 0])
+print(*[note for note in mixwright.RunSearch(prior="uniform").fit(corner).notes if "hull" in note])
 try:
     mixwright.RunSearch(law="exposure").fit(table)
 except ImportError as error:
@@ -255,7 +259,12 @@ except ImportError as error:
 def test_numpy_alone_is_enough_for_some_laws_and_the_others_say_what_to_install():
     out = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True).stdout.splitlines()
     assert out[0] == "linear log_linear log_exposure"
-    assert out[1] == "this needs the package 'scipy'; install it with: pip install 'mixwright[runs]'"
+    assert re.fullmatch(
+        r"the weight that must move into the hull of the runs, 0\.\d+, is an upper bound: the least needs scipy; "
+        r"install it with: pip install 'mixwright\[runs\]'",
+        out[1],
+    )
+    assert out[2] == "this needs the package 'scipy'; install it with: pip install 'mixwright[runs]'"
 
 
 def test_a_law_that_is_not_convex_says_that_it_has_no_certificate_and_how_many_descents_agree():
@@ -334,6 +343,20 @@ def test_weight_into_the_hull_is_the_least():
         by_squares = float(np.abs(nearest_in_hull(x[None], W)[0] - x).sum() / 2)
         assert weight_into_hull(x, W) <= by_squares + 1e-9
         assert weight_into_hull(W[1], W) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_without_scipy_the_weight_into_the_hull_is_an_upper_bound_and_0_near_it(monkeypatch):
+    rng = np.random.default_rng(3)
+    W = rng.dirichlet(np.full(20, 0.3), 60)
+    edges = [(W[i] + W[i + 1]) / 2 for i in range(20)]
+    least = weight_into_hull(x := rng.dirichlet(np.full(20, 0.1)), W)
+    monkeypatch.setattr(hull, "find_spec", lambda name: None)
+    assert [weight_into_hull(edge, W) for edge in edges] == [0.0] * 20
+    assert least < weight_into_hull(x, W) == pytest.approx(float(np.abs(nearest_in_hull(x[None], W)[0] - x).sum() / 2))
+    assert "0.25, is an upper bound" in hull.hull_notes(0.25)[0]
+    assert hull.hull_notes(0.0) == []
+    monkeypatch.undo()
+    assert hull.hull_notes(0.25) == []
 
 
 @pytest.mark.parametrize("W", [np.zeros((0, 3)), [[1.5, -0.5, 0]], [[np.nan, 0.5, 0.5]], [["a", "b", "c"]]])

@@ -20,7 +20,7 @@ from mixwright.runs.measured import Incumbent, Measured
 from mixwright.runs.optimism import Optimism
 from mixwright.runs.optimum.change import Change, lowest, start_of, wished
 from mixwright.runs.optimum.curve import TwoLaws
-from mixwright.runs.optimum.hull import nearest_in_hull, weight_into_hull
+from mixwright.runs.optimum.hull import hull_notes, nearest_in_hull, weight_into_hull
 from mixwright.runs.optimum.outer import Outer, SoftWorst, WeightedSum
 from mixwright.runs.optimum.prediction import Predictor
 from mixwright.runs.optimum.problem import Problem
@@ -321,7 +321,7 @@ class RunSearchResult(SearchResult):
     @property
     def notes(self) -> tuple[str, ...]:
         """Return sentences that belong beside the result."""
-        out, d = list(self._notes), self._measured.W.shape[1]
+        out, d = [*self._notes, *hull_notes(self.outside)], self._measured.W.shape[1]
         if self._measured.n < 3 * (d + 1):
             words = f"a rule of thumb asks for {3 * (d + 1)} (Olmix)"
             out.append(f"{self._measured.n} mixtures are few for a law of {d} weights: {words}")

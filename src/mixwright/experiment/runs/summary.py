@@ -61,7 +61,8 @@ def described(found: RunSearchResult, file: MixtureFile, level: float, tokens: f
         "points": {"runs": list(runs), "measured": measured.tolist(), "predicted": predicted.tolist()},
         "responses": _responses(found),
         "sliders": sliders_refused(found),
-        "wishes": _wishes(found, level),
+        "wishes": [] if wishes_refused(found) else _wishes(found, level),
+        "no_wishes": wishes_refused(found),
         "sensitivity": _sensitivity(found),
         "influence": [vars(one) for one in influence(found)],
         "notes": list(found.notes),
@@ -168,10 +169,17 @@ def _responses(found: RunSearchResult) -> dict[str, Any] | None:
     return {"weights": at.tolist(), "losses": losses, "epochs": None if rate is None else rate.tolist()}
 
 
+def wishes_refused(found: RunSearchResult) -> str:
+    """Return why there are no wishes, in a sentence; "" where there are."""
+    if not all(law.smooth for law in found.choice.taken.fitted):
+        return f"There are no wishes for the law {found.law}: it has no slopes."
+    if find_spec("scipy") is None:
+        return "There are no wishes without scipy; install it with: pip install 'mixwright[runs]'"
+    return ""
+
+
 def _wishes(found: RunSearchResult, level: float) -> list[dict[str, Any]]:
     """Return the smallest change from the best measured run for each wish of each target, or why there is none."""
-    if find_spec("scipy") is None or not all(law.smooth for law in found.choice.taken.fitted):
-        return []
     pairs = [(name, by) for name in found.goal.targets[:WISHED] for by in WISHES]
     return [_wish(found, name, by, level) for name, by in pairs]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 STEPS = 300
+INSIDE = 0.01  # a mixture whose nearest point by squares is nearer than this to the hull counts as inside
 
 
 def nearest_in_hull(X: Array, W: Array) -> Array:
@@ -31,18 +34,27 @@ def weight_into_hull(x: Array, W: Array) -> float:
     """
     Return how much weight must move from x [d] into the hull of rows of W [n, d]: half the least absolute distance.
 
-    Without scipy the nearest point by squares counts, whose distance may be somewhat larger.
+    Without scipy it is an upper bound, from the nearest point by squares, and 0 where that is nearer than INSIDE.
     """
-    try:
-        from scipy.optimize import linprog
-    except ImportError:
-        return float(np.abs(nearest_in_hull(x[None], W)[0] - x).sum() / 2)
+    if find_spec("scipy") is None:
+        bound = float(np.abs(nearest_in_hull(x[None], W)[0] - x).sum() / 2)
+        return bound if bound > INSIDE else 0.0
+    from scipy.optimize import linprog
+
     n, d = W.shape
     moved = np.hstack([W.T, np.eye(d), -np.eye(d)])  # shares of the rows, then what is too little and too much
     whole = np.r_[np.ones(n), np.zeros(2 * d)]
     cost = 0.5 * (1 - whole)
     found = linprog(cost, A_eq=np.vstack([moved, whole]), b_eq=np.r_[x, 1.0], method="highs")
     return max(0.0, float(found.fun))
+
+
+def hull_notes(outside: float) -> list[str]:
+    """Return what must be known of a weight that `weight_into_hull` returned: that it is a bound, without scipy."""
+    if outside == 0 or find_spec("scipy") is not None:
+        return []
+    words = f"the weight that must move into the hull of the runs, {outside:.3g}, is an upper bound"
+    return [f"{words}: the least needs scipy; install it with: pip install 'mixwright[runs]'"]
 
 
 def _onto_simplex(V: Array) -> Array:

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from mixwright.runs.goal import Goal
 from mixwright.runs.laws.law import FittedLaw
 from mixwright.runs.optimism import MISFIT, Optimism
-from mixwright.runs.optimum.hull import nearest_in_hull
+from mixwright.runs.optimum.hull import INSIDE, nearest_in_hull
 
 Array = NDArray[np.float64]
-INSIDE = 0.01  # a mixture that is nearer than this to the hull of the runs counts as inside
 
 
 @dataclass(frozen=True, eq=False)
