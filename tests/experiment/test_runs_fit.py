@@ -118,6 +118,19 @@ def test_the_page_has_wishes_sensitivity_epochs_and_the_plan(tmp_path: Path) -> 
         assert words_of_page in page
     what_if = json.loads((tmp_path / "run" / "whatif.json").read_text())
     assert [mark["name"] for mark in what_if["marks"]] == [one["name"] for one in summary["mixtures"]]
+    last, wish = summary["wishes"][-1], "No allowed mixture is predicted to; the least that is predicted is "
+    assert last["before"] * 0.95 < last["least"] < last["before"]
+    assert f"{wish}{last['least']:.3f} ({100 * (1 - last['least'] / last['before']):.1f}" in page
+    assert "a smaller change may do" not in page  # the law is convex
+    for one in summary["wishes"]:
+        one |= {"certified": False}
+    summary["wishes"][-1] = {"target": "qa", "by": 0.05, "refused": "whether there is one is open <b>"}
+    (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
+    mixwright("report", tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count("a smaller change may do") == sum(one["refused"] is None for one in summary["wishes"]) > 0
+    assert wish not in page
+    assert "whether there is one is open &lt;b&gt;" in page
 
 
 def test_trees_have_neither_sliders_nor_wishes_and_the_page_says_so(tmp_path: Path) -> None:

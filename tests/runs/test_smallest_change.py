@@ -1,10 +1,15 @@
 """The smallest change of a mixture that is predicted to be enough."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import scipy.optimize
 
 from mixwright import Constraints, InputError, RunSearch, RunTable
+from mixwright.constraints.polytope import Infeasible, Polytope
 from mixwright.runs.laws import LAWS
+from mixwright.runs.optimum.change import OutOfReach
 
 SOURCES = ["web", "code", "law"]
 
@@ -49,6 +54,52 @@ def test_limits_and_guardrails_hold():
     assert held.smallest_change("qa", by=0.014, start="uniform").after == pytest.approx(12 * 0.986, abs=1e-3)
     with pytest.raises(InputError, match=r"the least that is predicted is 11\.8\d? \(1\.5 % lower\)"):
         held.smallest_change("qa", by=0.02, start="uniform")
+
+
+def test_what_is_out_of_reach_is_data_too():
+    near = fit(constraints=Constraints(max_distance=0.2))  # .1 may move: from law to code, 2 a unit
+    with pytest.raises(OutOfReach) as raised:
+        near.smallest_change(by=0.02, start="uniform")
+    assert (raised.value.before, raised.value.least) == pytest.approx((12, 11.8), abs=1e-3)
+    held = fit(constraints=Constraints(caps={"code": 0.2}))
+    with pytest.raises(OutOfReach, match=r"the least that is predicted is 11\.8 \(7\.3 % higher\)"):
+        held.smallest_change(by=0.01, start={"code": 1.0})  # 11 there, where the cap does not hold
+
+
+def failing(after):
+    """Return scipy's linprog, which fails of numerical trouble after some calls."""
+    calls, true = [], scipy.optimize.linprog
+
+    def linprog(*words, **more):
+        calls.append(1)
+        return true(*words, **more) if len(calls) <= after else SimpleNamespace(status=4, message="trouble")
+
+    return linprog
+
+
+def test_a_solver_that_fails_is_not_a_mixture_that_is_not_allowed(monkeypatch):
+    result = fit()
+    lowest = result.smallest_change(by=0.02, start="uniform")  # what the fit keeps is computed
+    monkeypatch.setattr(scipy.optimize, "linprog", failing(0))
+    found = result.smallest_change(by=0.02, start="uniform")  # on the line to the least loss
+    assert not found.certified
+    assert lowest.moved < found.moved < 1
+    assert found.after <= 12 * 0.98 + 1e-3
+    with pytest.raises(InputError, match=r"whether an allowed mixture .* by 50 %, .* is open: the solver failed \("):
+        result.smallest_change(by=0.5, start="uniform")
+
+
+def test_a_linear_programme_over_the_set_by_hand():
+    ball = Polytope(np.zeros(3), np.ones(3), np.ones((1, 3)), np.ones(1), centre=np.full(3, 1 / 3), radius=0.2)
+    assert ball.programme(np.array([2.0, 1.0, 3.0])).x[:3] == pytest.approx([1 / 3, 1 / 3 + 0.1, 1 / 3 - 0.1])
+    row, limit = np.array([[0.0, 1.0, 0.0]]), np.array([1 / 3 + 0.05])  # the rest of the way goes to the first
+    found = ball.programme(np.array([2.0, 1.0, 3.0]), row, limit)
+    assert found.x[:3] == pytest.approx([1 / 3 + 0.05, 1 / 3 + 0.05, 1 / 3 - 0.1])
+    with pytest.raises(Infeasible, match="constraints that no weights satisfy"):
+        ball.programme(np.zeros(3), row, np.array([0.2]))
+    # another unknown, at least the first weight and 1/2: min w_2 + t
+    more = ball.programme(np.array([0.0, 1.0, 0.0, 1.0]), np.array([[1.0, 0, 0, -1], [0, 0, 0, -1]]), np.r_[0, -0.5])
+    assert (more.x[3], more.x[1]) == pytest.approx((0.5, 1 / 3 - 0.1))
 
 
 @pytest.mark.parametrize("law", [name for name in LAWS if name != "trees"])

@@ -35,6 +35,10 @@ class Conflict(ValueError):
     """Constraints that no weights satisfy; the text names a least set of them."""
 
 
+class Infeasible(Conflict):
+    """A linear programme that the solver proves to have no solution."""
+
+
 @dataclass(frozen=True)
 class Binding:
     """
@@ -266,28 +270,42 @@ class Polytope:
         if self.simple:
             best = maximise_linear(gain, self.lower / self.mass, self.upper / self.mass) * self.mass
             return self._prices(gain, np.empty(0), 0.0, float(gain @ best))
-        k = self.lower.size
-        sparse = _sparse()
-
-        matrix, limits = [sparse.csr_array(self.rows)], [self.limits]
-        cost, bounds = -gain, list(zip(self.lower, self.upper, strict=True))
-        if self.centre is not None:
-            eye = sparse.identity(k)
-            matrix = [sparse.hstack([matrix[0], sparse.csr_array(self.rows.shape)]), sparse.hstack([eye, -eye])]
-            matrix.append(sparse.csr_array(np.r_[np.zeros(k), np.ones(k)][None]))
-            limits = [self.limits, self.centre, np.array([self.excess()])]
-            cost, bounds = np.r_[-gain, np.zeros(k)], bounds + [(0.0, None)] * k
-        equal = np.zeros((1, cost.size))
-        equal[0, :k] = 1.0
-        A, b = sparse.vstack(matrix), np.concatenate(limits)
         try:
-            found = _linprog(cost, A, b, equal, bounds, self.mass)
-            dual = np.maximum(-found.ineqlin.marginals, 0.0)
+            dual = np.maximum(-self.programme(-gain).ineqlin.marginals, 0.0)
         except Conflict:  # rounding in a set that is almost empty: the bound below holds for any multipliers
-            dual = np.zeros(len(b))
+            dual = np.zeros(len(self.rows) + 1)
         rows = dual[: len(self.rows)]
         radius = float(dual[-1]) if self.centre is not None else 0.0
         return self._prices(gain, rows, radius, self._bound(gain, rows, radius))
+
+    def programme(self, cost: Array, rows: Array | None = None, limits: Array | None = None) -> Any:
+        """
+        Return scipy's result of min <cost, x> for x = (w, others of at least 0), w in the set, and rows x <= limits.
+
+        The first of `x` are the weights. Inequalities: the set's rows, those given, and last the radius.
+
+        Raises
+        ------
+        Infeasible
+            There are no such weights.
+        Conflict
+            The solver fails, and whether there are any is open.
+        """
+        sparse, k, d = _sparse(), self.lower.size, cost.size
+        padded = np.hstack([self.rows, np.zeros((len(self.rows), d - k))])
+        matrix, ends = [sparse.csr_array(padded)], [self.limits]
+        if rows is not None and limits is not None:
+            matrix, ends = [*matrix, sparse.csr_array(rows)], [*ends, limits]
+        bounds: list[tuple[float | None, float | None]] = list(zip(self.lower, self.upper, strict=True))
+        bounds += [(0.0, None)] * (d - k)
+        if self.centre is not None:  # how far each weight is above the centre
+            eye, total = sparse.identity(k), sparse.csr_array(np.r_[np.zeros(d), np.ones(k)][None])
+            matrix = [sparse.hstack([part, sparse.csr_array((part.shape[0], k))]) for part in matrix]
+            matrix += [sparse.hstack([sparse.eye(k, d), -eye]), total]
+            ends += [self.centre, np.array([self.excess()])]
+            cost, bounds = np.r_[cost, np.zeros(k)], bounds + [(0.0, None)] * k
+        equal = np.r_[np.ones(k), np.zeros(cost.size - k)][None]
+        return _linprog(cost, sparse.vstack(matrix), np.concatenate(ends), equal, bounds, self.mass)
 
     def _least_prices(self, w: Array, gain: Array) -> Prices:
         """
@@ -477,6 +495,8 @@ def _linprog(
     found = linprog(cost, A, b, equal, right, bounds, method="highs", options=tight)
     if found.status == 4:  # numerical trouble with tight tolerances
         found = linprog(cost, A, b, equal, right, bounds, method="highs")
+    if found.status == 2:
+        raise Infeasible(f"constraints that no weights satisfy ({found.message})")
     if found.status != 0:
         raise Conflict(f"constraints that the solver cannot tell from a conflict ({found.message})")
     return found

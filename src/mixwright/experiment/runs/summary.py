@@ -15,6 +15,7 @@ from mixwright.mixture_file import MixtureFile
 from mixwright.report.what_if.laws import sliders_refused, what_if_of_law
 from mixwright.report.what_if.numbers import Mark
 from mixwright.runs.dependence import influence, moved_to, sensitivity
+from mixwright.runs.optimum.change import OutOfReach
 from mixwright.runs.result import RunSearchResult
 
 Array = NDArray[np.float64]
@@ -188,7 +189,8 @@ def _wish(found: RunSearchResult, target: str, by: float, level: float) -> dict[
     try:
         change = found.smallest_change(target, by, level=level)
     except InputError as error:
-        return {"target": target, "by": by, "refused": str(error)}
+        losses = {"before": error.before, "least": error.least} if isinstance(error, OutOfReach) else {}
+        return {"target": target, "by": by, "refused": str(error), **losses}
     weights = {"start": change.start.tolist(), "weights": change.weights.tolist()}
     return {**vars(change), **weights, "unsure": change.unsure, "refused": None}
 

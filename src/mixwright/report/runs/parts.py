@@ -7,7 +7,7 @@ from typing import Any
 
 from mixwright.report.looks import Look
 from mixwright.report.what_if.view import what_if_view
-from mixwright.report.words import digits_of, percent
+from mixwright.report.words import digits_of, number, percent
 
 POINT = Look("blue", "circle", "solid")
 _GROUPS = {  # of a plan: the look of their dots
@@ -32,21 +32,24 @@ def played(
 
 
 def wishes_view(summary: Mapping[str, Any], digits: int) -> list[dict[str, Any]]:
-    """Return a line for each wish; of those that no mixture is predicted to reach, the least loss that is."""
+    """Return a line for each wish; of those that are out of reach, the least loss that is predicted."""
     names = [source["name"] for source in summary["sources"]]
-    return [{**wish, **_wish(wish, names), "digits": digits} for wish in summary.get("wishes") or ()]
+    return [{**wish, "words": _wish(wish, names, digits), "digits": digits} for wish in summary.get("wishes") or ()]
 
 
-def _wish(wish: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+def _wish(wish: Mapping[str, Any], names: Sequence[str], digits: int) -> str:
     if wish["refused"]:
-        parts = wish["refused"].split("; ")
-        return {"words": f"No allowed mixture is predicted to. {parts[1].capitalize() if len(parts) > 1 else ''}"}
+        if "least" not in wish:
+            return str(wish["refused"])
+        before, least = wish["before"], wish["least"]
+        off = f"{percent(abs(before - least) / abs(before))} {'lower' if least <= before else 'higher'}"
+        return f"No allowed mixture is predicted to; the least that is predicted is {number(least, digits)} ({off})"
     moves = [b - a for a, b in zip(wish["start"], wish["weights"], strict=True)]
     order = sorted(range(len(moves)), key=lambda i: -abs(moves[i]))
     named = [i for i in order[:MOVES] if abs(moves[i]) > 5e-4]
     said = [f"{names[i]} {'+' if moves[i] > 0 else ''}{percent(moves[i])}" for i in named]
     rest = sum(abs(moves[i]) > 5e-4 for i in order[MOVES:])
-    return {"words": ", ".join(said) + (f" and {rest} more" if rest else "")}
+    return ", ".join(said) + (f" and {rest} more" if rest else "")
 
 
 def sensitivity_view(summary: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any] | None:

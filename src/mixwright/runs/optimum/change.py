@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.checks import is_number
-from mixwright.constraints.polytope import Polytope
+from mixwright.constraints.polytope import Conflict, Infeasible, Polytope
 from mixwright.constraints.quadratic import project
 from mixwright.errors import InputError, missing_extra
 from mixwright.runs.goal import Goal
@@ -28,6 +28,25 @@ RESTORED = 4  # linear programmes that bring a step back to the limits
 FAR, LEAST = 0.1, 1e-4  # the first and the last length of such a step, in weight
 STARTS = 8  # measured mixtures that the search for the least loss starts from, where laws are not convex
 LINE = 64  # mixtures that are tried on a line
+
+
+class OutOfReach(InputError):
+    """
+    No allowed mixture is predicted to do what is asked.
+
+    Attributes
+    ----------
+    before, least
+        The predicted loss at the start, and the least that is predicted of an allowed mixture.
+    """
+
+    def __init__(self, asked: str, before: float, least: float) -> None:
+        self.before, self.least = before, least
+        off = f"{100 * abs(before - least) / abs(before):.2g} % {'lower' if least <= before else 'higher'}"
+        super().__init__(
+            f"no allowed mixture is predicted to {asked}; the least that is predicted is {least:.4g} ({off}); ask for "
+            "less, or relax the limits"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +67,7 @@ class Change:
     low, high
         The interval, at `level`, of what a training on `weights` would measure.
     certified
-        Whether no smaller change is predicted to do it: the law is convex.
+        Whether no smaller change is predicted to do it: the law is convex, and the solver did not fail.
     """
 
     target: str
@@ -175,8 +194,10 @@ def wished(
 
     Raises
     ------
+    OutOfReach
+        Where no allowed mixture is predicted to do it.
     InputError
-        For a share that is none, or where no allowed mixture is predicted to do it.
+        For a share that is none, or where the solver fails.
     """
     if not is_number(by) or not 0 < by < 1:
         raise InputError(f"by should be a share above 0 and below 1, such as 0.02; found {by!r}")
@@ -184,45 +205,54 @@ def wished(
     limits = np.full(len(laws), np.inf) if goal.limits is None else goal.limits.copy()
     limits[j] = min(limits[j], before - by * abs(before))
     wish = Wish(problem, laws, limits, start[problem.positions], TOLERANCE * unit)
-    found = least_change(wish, best)
+    asked = f"lower the loss of {goal.targets[j]!r} by {100 * by:g} %, from {before:.4g} to {limits[j]:.4g}"
+    try:
+        found = least_change(wish, best)
+    except Conflict as error:
+        words = f"whether an allowed mixture is predicted to {asked}, is open: the solver failed ({error})"
+        raise InputError(f"{words}; ask for more or less, or relax the limits") from None
     if found is None:
-        least = float(laws[j].predict(problem.full(best)[None])[0])
-        lower = 100 * (before - least) / abs(before)
-        raise InputError(
-            f"no allowed mixture is predicted to lower the loss of {goal.targets[j]!r} by {100 * by:g} %, from "
-            f"{before:.4g} to {limits[j]:.4g}; the least that is predicted is {least:.4g} ({lower:.2g} % lower); ask "
-            "for less, or relax the limits"
-        )
-    return found, wish.convex
+        raise OutOfReach(asked, before, float(laws[j].predict(problem.full(best)[None])[0]))
+    return found
 
 
-def least_change(wish: Wish, best: Array) -> Array | None:
+def least_change(wish: Wish, best: Array) -> tuple[Array, bool] | None:
     """
-    Return the weights [allowed] that hold the limits and are nearest to the start; None where none are found.
+    Return the weights [allowed] that hold the limits and are nearest to the start, and whether no others are nearer.
 
     `best`: weights with the least loss that is known. Of convex laws the answer is the optimum, by cutting planes
-    (Kelley), and None means that there are none. Of others it is where linearised steps from `best` end.
+    (Kelley), and None means that there are none. Of others it is where linearised steps from `best` end, and None
+    means that `best` does not hold them.
+
+    Raises
+    ------
+    Conflict
+        The solver fails, and `best` does not hold the limits: whether there are such weights is open.
     """
     if wish.convex:
         return _by_cuts(wish, best)
     if not wish.holds(best):
         return None
-    return _by_steps(wish, _on_line(wish, project(wish.start, wish.problem.space), best))
+    return _by_steps(wish, _on_line(wish, project(wish.start, wish.problem.space), best)), False
 
 
-def _by_cuts(wish: Wish, best: Array) -> Array | None:
+def _by_cuts(wish: Wish, best: Array) -> tuple[Array, bool] | None:
     w, rows, limits = wish.start, [], []
     for _ in range(CUTS):
         more, most = wish.cuts(w)
         rows.append(more)
         limits.append(most)
-        found = _nearest(wish.problem.space, wish.start, np.vstack(rows), np.concatenate(limits))
-        if found is None:
-            return None
-        w = found
+        try:
+            w = _nearest(wish.problem.space, wish.start, np.vstack(rows), np.concatenate(limits))
+        except Conflict as error:
+            if wish.holds(best):
+                break
+            if isinstance(error, Infeasible):
+                return None
+            raise
         if wish.holds(w):
-            return w
-    return _on_line(wish, w, best) if wish.holds(best) else None
+            return w, True
+    return (_on_line(wish, w, best), False) if wish.holds(best) else None
 
 
 def _by_steps(wish: Wish, w: Array) -> Array:
@@ -231,7 +261,7 @@ def _by_steps(wish: Wish, w: Array) -> Array:
     for _ in range(ROUNDS):
         rows, limits = wish.cuts(w)
         part = replace(space, lower=np.maximum(space.lower, w - far), upper=np.minimum(space.upper, w + far))
-        found = _nearest(part, wish.start, rows, np.maximum(limits, rows @ w))
+        found = _step(part, wish.start, rows, np.maximum(limits, rows @ w))
         nearer = None if found is None else _restored(wish, found)
         if nearer is not None and wish.moved(nearer) < wish.moved(w) - 1e-7:
             w, far = nearer, 1.5 * far
@@ -247,7 +277,7 @@ def _restored(wish: Wish, w: Array) -> Array | None:
     for _ in range(RESTORED):
         if wish.holds(w):
             return w
-        found = _nearest(wish.problem.space, w, *wish.cuts(w))
+        found = _step(wish.problem.space, w, *wish.cuts(w))
         if found is None:
             return None
         w = found
@@ -262,32 +292,20 @@ def _on_line(wish: Wish, w: Array, good: Array) -> Array:
     return np.asarray(points[enough[0]]) if enough.size else good
 
 
-def _nearest(space: Polytope, start: Array, rows: Array, limits: Array) -> Array | None:
-    """Return the weights of the space with rows w <= limits and the least sum |w - start|; None if there are none."""
-    d = start.size
-    eye, none = np.eye(d), np.zeros((d, d))
-    blocks = [np.hstack([rows, np.zeros(rows.shape)]), np.hstack([eye, -eye]), np.hstack([-eye, -eye])]
-    ends = [limits, start, -start]
-    if len(space.rows):
-        blocks.append(np.hstack([space.rows, np.zeros(space.rows.shape)]))
-        ends.append(space.limits)
-    A, b = np.vstack(blocks), np.concatenate(ends)
-    cost = np.r_[np.zeros(d), np.ones(d)]
-    bounds = [*zip(space.lower, space.upper, strict=True), *[(0.0, None)] * d]
-    if space.centre is not None:  # how far each weight is above the prior
-        A = np.hstack([A, np.zeros((len(A), d))])
-        over = np.hstack([eye, none, -eye])
-        A = np.vstack([A, over, np.r_[np.zeros(2 * d), np.ones(d)][None]])
-        b = np.r_[b, space.centre, space.excess()]
-        cost, bounds = np.r_[cost, np.zeros(d)], [*bounds, *[(0.0, None)] * d]
-    whole = np.r_[np.ones(d), np.zeros(cost.size - d)][None]
-    found = _linprog()(cost, A, b, whole, [space.mass], bounds, method="highs")
-    return np.asarray(found.x[:d]) if found.status == 0 else None
-
-
-def _linprog() -> Any:
+def _step(space: Polytope, start: Array, rows: Array, limits: Array) -> Array | None:
+    """Return `_nearest`, or None where there are no such weights, or the solver finds none."""
     try:
-        from scipy.optimize import linprog
-    except ImportError:
-        raise missing_extra("scipy", "runs") from None
-    return linprog
+        return _nearest(space, start, rows, limits)
+    except Conflict:
+        return None
+
+
+def _nearest(space: Polytope, start: Array, rows: Array, limits: Array) -> Array:
+    """Return the weights of the space with rows w <= limits and the least sum |w - start|."""
+    if find_spec("scipy") is None:
+        raise missing_extra("scipy", "runs")
+    d = start.size
+    eye = np.eye(d)
+    blocks = [np.hstack([rows, np.zeros(rows.shape)]), np.hstack([eye, -eye]), np.hstack([-eye, -eye])]
+    cost = np.r_[np.zeros(d), np.ones(d)]
+    return np.asarray(space.programme(cost, np.vstack(blocks), np.r_[limits, start, -start]).x[:d])
