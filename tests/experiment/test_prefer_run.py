@@ -111,6 +111,16 @@ def test_cached_losses_are_those_of_the_saved_specialists(data, specialists) -> 
         assert found.test.mean() < np.log(2)
 
 
+def test_specialists_of_equal_steps_cost_their_steps(data, tmp_path) -> None:
+    config = make(data, "prefer specialists", specialists={"steps": 3})
+    again = make(data, "prefer specialists", specialists=config.dumped()["specialists"])
+    assert again.specialists == config.specialists
+    summary = drive(config, tmp_path / "run")
+    for source in summary["sources"]:
+        scored = source["pairs"] + source["held_out_pairs"]
+        assert source["cost"] == pytest.approx(3 * config.training.batch_size + scored / 3), source
+
+
 def test_specialists_that_were_dropped_are_trained_again_when_they_are_to_be_kept(data, specialists, tmp_path) -> None:
     drive(make(data, "prefer specialists"), tmp_path / "run")
     assert not list((tmp_path / "run" / "specialists").rglob("model.safetensors"))
@@ -241,6 +251,7 @@ def test_another_file_behind_the_same_path_is_trained_anew(data, tmp_path) -> No
         ({"strategy": None, "weights": {"abc": 1.0}}, "give each source a weight, with the sum 1"),
         ({"specialists": {"run": "nowhere", "epochs": 2}}, "epochs come from the run nowhere"),
         ({"training": {"steps": 2, "epochs": 1}}, "give steps or epochs, not both"),
+        ({"specialists": {"steps": 2, "epochs": 3}}, "give steps or epochs of the specialists, not both"),
         ({"adapter": {"rank": 2, "targets": ["nothing"]}}, "targets should name layers of the model"),
         ({"model": "nowhere"}, "there should be a model"),
         ({"constraints": {"floors": {"abc": 0.9, "upper": 0.9}}}, "constraints"),

@@ -172,7 +172,7 @@ class _ArmWork:
         steps = 0
         if self._arm.specialist is not None:
             pairs = len(self._work.inputs.sources[self._arm.specialist].train)
-            steps = self._config.of_specialists.steps(pairs, training.batch_size)
+            steps = self._config.of_specialists.total_steps(pairs, training.batch_size)
         return {
             "weights": {name: abs(given.get(name, 0.0)) / whole for name in names},
             "curve": [],

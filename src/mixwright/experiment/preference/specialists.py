@@ -125,7 +125,7 @@ class Specialists:
         return self.work.training.settings(self._steps(pairs), seed, self.settings.learning_rate)
 
     def _steps(self, pairs: int) -> int:
-        return self.settings.steps(pairs, self.work.training.batch_size)
+        return self.settings.total_steps(pairs, self.work.training.batch_size)
 
     def cost_of(self, name: str, seed: int) -> float:
         """Return what a source's specialist will cost, as `Specialist.pairs` says it afterwards."""

@@ -41,6 +41,9 @@ class SpecialistsConfig(Part):
     epochs: Positive = Field(
         default=1.0, description="How often each goes through its source. More than one makes targets too low."
     )
+    steps: Count | None = Field(
+        default=None, description="Or as many steps for each source, so that a small one is not trained less."
+    )
     learning_rate: Positive | None = Field(default=None, description="Default: that of training.")
     folds: Count = Field(
         default=1,
@@ -52,12 +55,14 @@ class SpecialistsConfig(Part):
     )
     keep: bool = Field(default=False, description="Whether the models are kept: merges need them.")
 
-    def steps(self, pairs: int, batch_size: int) -> int:
+    def total_steps(self, pairs: int, batch_size: int) -> int:
         """Return the steps of a specialist with a number of pairs to train on."""
-        return max(1, -(-round(self.epochs * pairs) // batch_size))
+        return self.steps or max(1, -(-round(self.epochs * pairs) // batch_size))
 
     @model_validator(mode="after")
     def _trained_or_taken(self) -> SpecialistsConfig:
+        if self.steps is not None and self.epochs != 1.0:
+            raise ValueError("give steps or epochs of the specialists, not both")
         other = sorted(self.model_fields_set - {"run", "target"})
         if self.run is not None and other:
             raise ValueError(f"{', '.join(other)} come from the run {self.run.name}; remove them, or run")

