@@ -120,6 +120,17 @@ def test_values_of_an_early_step_are_refused(tmp_path):
     assert RunTable.from_file(written(tmp_path, text.replace("90", "100"))).n == 2
 
 
+def test_steps_that_are_not_there_are_refused(tmp_path):
+    path, text = tmp_path / "runs.csv", "run,scale,step,end,w:a,w:b,loss:x\nr,1M,{},9,1,0,2\ns,2M,9,{},0,1,3\n"
+    path.write_text(text.format("", "9"))  # no step at all at the scale 1M
+    with pytest.raises(InputError, match=r"each run should have a number in 'step', found none for 1 of 2: 'r'"):
+        RunTable.from_file(path)
+    path.write_text(text.format("9", "nan"))
+    with pytest.raises(InputError, match=r"each run should have a number in 'end', found none for 1 of 2: 's'"):
+        RunTable.from_file(path, last_step="end")
+    assert RunTable.from_file(path).n == 2
+
+
 def test_sources_that_differ_are_refused(tmp_path):
     path = written(tmp_path, HEADER + ROWS)
     sizes = written(tmp_path, "source,available_tokens\nweb,1\ncode,1\nmaths,1\n", "sources.csv")

@@ -121,6 +121,83 @@ def test_other_json_is_refused(plan, tmp_path, name, text):
     assert not (tmp_path / "runs.csv").exists()
 
 
+RUN = {"info": {"run_id": "a", "run_name": "a", "status": "FINISHED"}, "data": {"metrics": [], "params": []}}
+QA = {"key": "qa", "value": 2.0, "step": 100}
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (None, r"m\.json: runs\[0\] should be an object, as MLflow writes it; found None"),
+        ({"info": 3}, r"runs\[0\]\.info should be an object, .* found 3"),
+        ({"data": [QA]}, r"runs\[0\]\.data should be an object"),
+        ({"data": {"metrics": {"qa": 1}}}, r"runs\[0\]\.data\.metrics should be a list of objects with key and value"),
+        (
+            {"data": {"metrics": [{"key": "qa"}]}},
+            r"data\.metrics should be a list .* found \[\{'key': 'qa'\}\]; export",
+        ),
+        ({"data": {"params": [{"value": 1}]}}, r"data\.params should be a list"),
+        ({"data": {"metrics": [QA | {"step": "x"}]}}, r"column 'metrics\.qa \(step\)' should hold numbers, found 'x'"),
+        ({"data": {"metrics": [QA | {"value": [2]}]}}, r"'loss:metrics\.qa' should hold numbers, found '\[2\]'"),
+        ({"data": {}}, r"losses should name columns"),
+    ],
+)
+def test_what_mlflow_does_not_write_is_refused(plan, tmp_path, run, message):
+    (tmp_path / "m.json").write_text(json.dumps({"runs": [None if run is None else RUN | run]}))
+    with pytest.raises(InputError, match=message):
+        collect(plan, tmp_path / "m.json", tmp_path / "runs.csv", losses=["metrics.qa"])
+    assert not (tmp_path / "runs.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("h.csv", "run,_step,qa\na,x,1\na,2,1\n", r"h\.csv: column '_step' should hold numbers, found 'x' at row 0"),
+        (
+            "h.json",
+            '[{"run": "a", "_step": 1}, {"run": "a", "_step": [2]}]',
+            r"'_step' should .* found '\[2\]' at row 1",
+        ),
+        (
+            "h.json",
+            f'[{{"run": "a", "_step": 1{"0" * 400}}}, {{"run": "a"}}]',
+            r"'_step' should hold numbers, found 1000",
+        ),
+        ("p.csv", "Step,a - qa\n1,1\nx,2\n", r"p\.csv: column 'Step' should hold numbers, found 'x' at row 1"),
+        (
+            "t.csv",
+            "Name,State,_step,qa\na,finished,,1\nb,finished,9,1\n",
+            r"a number in 'step', found none for 1 of 2: 'a'",
+        ),
+        ("e.csv", "", r"e\.csv should have a header and rows, found none"),
+        ("e.json", "", r"e\.json should be JSON"),
+        ("d.json", "[" * 5000, r"d\.json should be JSON"),
+    ],
+)
+def test_steps_that_are_no_numbers_and_files_without_runs_are_refused(plan, tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        collect(plan, tmp_path / name, tmp_path / "runs.csv", losses=["qa"])
+    assert not (tmp_path / "runs.csv").exists()
+
+
+def test_a_folder_names_the_file_whose_steps_are_no_numbers(tmp_path):
+    (tmp_path / "run-a-tag-qa.csv").write_text("Wall time,Step,Value\n1,last,2\n")
+    with pytest.raises(
+        InputError, match=r"run-a-tag-qa\.csv: column 'Step' should hold numbers, found 'last' at row 0"
+    ):
+        read_columns(tmp_path)
+
+
+def test_a_loss_that_a_run_lacks_has_no_step(tmp_path):
+    path = tmp_path / "history.csv"
+    rows = "a,1,3,3,1,0\na,9,2,2,1,0\nb,1,3,,0,1\nb,9,2.5,,0,1\n"
+    for head in ("run,_step,x,y,w:web,w:law\n", "run,_step,y,x,w:web,w:law\n"):  # in whatever order
+        path.write_text(head + rows)
+        table = RunTable.from_file(path, losses=["x", "y"])
+        assert sorted(map(str, table.losses.ravel().tolist())) == ["2.0", "2.0", "2.5", "nan"]
+
+
 def test_lines_of_json(plan, tmp_path):
     path = tmp_path / "losses.jsonl"
     path.write_text("".join(json.dumps({"run": run, "loss:qa": 2}) + "\n" for run in "cab"))

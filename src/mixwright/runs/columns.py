@@ -139,16 +139,16 @@ def refuse_stale(
         if last is not None:
             raise InputError(f"{where}last_step needs the column of steps, {step!r}; found none; name it with step=")
         return
-    at = numbers(columns[step], step, where)
+    at = _every(columns, step, runs, where)
     if isinstance(last, str):
         if last not in columns:
             raise InputError(f"{where}last_step should name a column{near(last, list(columns), 'columns')}")
-        ends = numbers(columns[last], last, where)
+        ends = _every(columns, last, runs, where)
     elif last is not None:
         ends = np.full(at.size, float(last))
     else:
         groups = np.array([name or "" for name in scales]) if scales else np.zeros(at.size)
-        ends = np.array([np.nanmax(at[groups == group]) for group in groups])
+        ends = np.array([at[groups == group].max() for group in groups])
     stale = np.flatnonzero(~(at >= ends))
     if stale.size:
         named = ", ".join(f"{runs[i]!r} (step {at[i]:g} of {ends[i]:g})" for i in stale[:3])
@@ -156,3 +156,16 @@ def refuse_stale(
             f"{where}losses should be of each run's last step, found {stale.size} of {at.size} runs short of it: "
             f"{named}; export them again, or leave them out"
         )
+
+
+def _every(columns: Columns, step: str, runs: tuple[str, ...], where: str) -> Array:
+    """Return a column of steps [n], which every run should have."""
+    at = numbers(columns[step], step, where)
+    none = np.flatnonzero(np.isnan(at))
+    if none.size:
+        named = ", ".join(repr(runs[i]) for i in none[:3])
+        raise InputError(
+            f"{where}each run should have a number in {step!r}, found none for {none.size} of {at.size}: {named}; "
+            "export them again, or leave out the runs or the column"
+        )
+    return at

@@ -17,7 +17,7 @@ from mixwright.files.kinds import kind_of
 from mixwright.files.listing import the_file
 from mixwright.files.opening import read_text
 from mixwright.files.parquet import open_parquet, without_views
-from mixwright.runs.trackers import KEYS, is_step, of_files, of_objects, recognised
+from mixwright.runs.trackers import KEYS, is_step, number, of_files, of_objects, recognised
 
 Array = NDArray[np.float64]
 Columns = dict[str, list[Any]]
@@ -31,7 +31,7 @@ def read_columns(path: Path) -> Columns:
 
     An empty cell is None, cells of a .csv file are texts. Exports of trackers have a row per run: `runs.trackers`.
     """
-    columns = recognised(_read(path))
+    columns = recognised(_read(path), f"{path}: ")
     if not columns or not next(iter(columns.values())):
         raise InputError(f"{path} should have at least one run, found none; check the file")
     return columns
@@ -50,7 +50,7 @@ def _json(path: Path) -> Columns:
     text = read_text(path, "a JSON file")
     try:
         value = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} should be JSON, found something else ({error}); check the file") from None
     return of_objects(value, f"{path}: ")
 
@@ -91,16 +91,7 @@ def of_frame(frame: Any) -> Columns:
 
 def numbers(values: Sequence[Any], column: str, where: str) -> Array:
     """Return a column as numbers [n], nan where it is empty; InputError for anything else."""
-    out = np.empty(len(values))
-    for i, value in enumerate(values):
-        try:
-            out[i] = np.nan if value is None or value is np.ma.masked else float(value)
-        except (TypeError, ValueError):
-            raise InputError(
-                f"{where}column {column!r} should hold numbers, found {value!r:.60} at row {i} (counted from 0); "
-                "correct it"
-            ) from None
-    return out
+    return np.array([number(value, column, i, where) for i, value in enumerate(values)], np.float64)
 
 
 def pick(columns: Columns, chosen: Chosen, what: str, where: str) -> dict[str, str]:

@@ -169,7 +169,7 @@ class RunTable:
         """Return the table in a data frame (pandas, polars) or {column: values}; arguments as in `from_file`."""
         settings = {"key": key, "tokens": tokens, "scale": scale, "repeat_of": repeat_of, "step": step}
         return cls._of_columns(
-            recognised(of_frame(frame)), weights, losses, sources, last_step, phase_shares, "", **settings
+            recognised(of_frame(frame), ""), weights, losses, sources, last_step, phase_shares, "", **settings
         )
 
     @classmethod

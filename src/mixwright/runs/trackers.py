@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mixwright.errors import InputError
 
 Columns = dict[str, list[Any]]
@@ -38,18 +40,25 @@ _SCALARS = {"wall time", "step", "value"}
 _TAGGED = re.compile(r"run-(?P<run>.+)-tag-(?P<tag>.+)")
 
 
-def recognised(columns: Columns) -> Columns:
-    """Return the columns of a tracker's export with one row per run, named in `run`; other columns as they are."""
+def recognised(columns: Columns, where: str) -> Columns:
+    """
+    Return the columns of a tracker's export with one row per run, named in `run`; other columns as they are.
+
+    Raises
+    ------
+    InputError
+        For steps that are no numbers.
+    """
     names = list(columns)
     if {"Name", "State"} <= set(names):
         return _of_table(columns, columns["Name"], columns["State"], "_step")
     if "run_id" in columns and any(name.startswith("metrics.") for name in names):
         return _of_table(columns, _mlflow_names(columns), columns.get("status"), None)
     if names[:1] == ["Step"] and len(names) > 1 and all(" - " in name for name in names[1:]):
-        return _of_plot(columns)
+        return _of_plot(columns, where)
     key = next((name for name in ("run", "run_id", "name") if name in columns), None)
     if "_step" in columns and key is not None and len(set(columns[key])) < len(columns[key]):
-        return _of_history(columns, columns[key], (key, "_step"))
+        return _of_history(columns, columns[key], (key, "_step"), where)
     return _with_state(columns)
 
 
@@ -67,14 +76,30 @@ def is_step(name: str, columns: Columns) -> bool:
     return name.endswith(OF_STEP) and name.removesuffix(OF_STEP) in columns
 
 
+def number(value: Any, column: str, row: int, where: str) -> float:
+    """Return a cell as a number, nan where it is empty; InputError for anything else."""
+    try:
+        return math.nan if value is None or value is np.ma.masked else float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(
+            f"{where}column {column!r} should hold numbers, found {value!r:.60} at row {row} (counted from 0); "
+            "correct it"
+        ) from None
+
+
 def of_objects(value: Any, where: str) -> Columns:
     """Return the columns of a list of objects, or of what MLflow's REST API answers to a search of runs."""
     if isinstance(value, Mapping) and isinstance(value.get("runs"), list):
-        value = [_mlflow_run(run) for run in value["runs"]]
+        value = [_mlflow_run(run, f"{where}runs[{i}]") for i, run in enumerate(value["runs"])]
     if not isinstance(value, list) or not all(isinstance(row, Mapping) for row in value):
         raise InputError(f"{where}there should be a list of runs, each {{name: value}}; found something else")
     names = dict.fromkeys(name for row in value for name in row)
-    return {str(name): [row.get(name) for row in value] for name in names}
+    return {str(name): [_flat(row.get(name)) for row in value] for name in names}
+
+
+def _flat(value: Any) -> Any:
+    """Return a value, as a text where it has values inside."""
+    return str(value) if isinstance(value, list | Mapping) else value
 
 
 def of_files(files: Mapping[str, Columns], where: str) -> Columns:
@@ -84,16 +109,16 @@ def of_files(files: Mapping[str, Columns], where: str) -> Columns:
         lowered = {column.lower().replace("_", " "): values for column, values in columns.items()}
         tagged = _TAGGED.fullmatch(name)
         if set(lowered) == _SCALARS and tagged:
-            history = {"_step": lowered["step"], tagged["tag"]: lowered["value"]}
-            run = tagged["run"]
+            steps, history, run = lowered["step"], {tagged["tag"]: lowered["value"]}, tagged["run"]
         elif "_step" in columns:
-            history, run = columns, name
+            steps, history, run = columns["_step"], columns, name
         else:
             raise InputError(
                 f"{where}{name}.csv should be a history (with the column _step), or TensorBoard's scalars (named "
                 "run-RUN-tag-TAG.csv, with the columns Wall time, Step and Value); found neither"
             )
-        found.setdefault(run, {"run": run}).update(_lasts(history, range(len(history["_step"])), ("_step",)))
+        at = _steps(steps, "Step" if tagged else "_step", f"{where}{name}.csv: ")
+        found.setdefault(run, {"run": run}).update(_lasts(history, at, range(len(at)), ("_step",)))
     return of_objects(list(found.values()), where)
 
 
@@ -104,7 +129,7 @@ def settled(columns: Columns, losses: Sequence[str], step: str, where: str) -> t
     Raises
     ------
     InputError
-        For runs that are not finished.
+        For runs that are not finished, and steps that are no numbers.
     """
     states = columns.get(STATE, [])
     runs = next((columns[name] for name in KEYS if name in columns), range(len(states))) if states else []
@@ -121,15 +146,15 @@ def settled(columns: Columns, losses: Sequence[str], step: str, where: str) -> t
         )
     of = [name + OF_STEP for name in losses if name + OF_STEP in columns]
     if of and step not in columns:
-        least = [min(map(_number, at)) for at in zip(*(columns[name] for name in of), strict=True)]
-        return {**columns, step: least}, ""
+        at = np.array([_steps(columns[name], name, where) for name in of])
+        return {**columns, step: np.fmin.reduce(at).tolist()}, ""  # a loss that a run lacks has no step
     if STATE in columns and step not in columns:
         return columns, "the export has no steps: that the losses are of the last step is taken from the runs' state"
     return columns, ""
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+def _steps(values: Sequence[Any], column: str, where: str) -> list[float]:
+    return [number(value, column, i, where) for i, value in enumerate(values)]
 
 
 def _of_table(columns: Columns, names: list[Any], states: list[Any] | None, step: str | None) -> Columns:
@@ -148,42 +173,66 @@ def _mlflow_names(columns: Columns) -> list[Any]:
     return names if None not in names and len(set(names)) == len(names) else columns["run_id"]
 
 
-def _mlflow_run(run: Any) -> dict[str, Any]:
-    """Return a run of MLflow's REST API as one flat object."""
-    info, data = run.get("info", {}), run.get("data", {})
+def _mlflow_run(run: Any, place: str) -> dict[str, Any]:
+    """Return a run of MLflow's REST API, which stands at a place, as one flat object."""
+    run = _object(run, place)
+    info, data = (_object(run.get(part, {}), f"{place}.{part}") for part in ("info", "data"))
     out = {"run_id": info.get("run_id"), "status": info.get("status"), _MLFLOW_NAME: info.get("run_name")}
-    out |= {f"params.{one['key']}": one["value"] for one in data.get("params", ())}
-    for one in data.get("metrics", ()):
+    out |= {f"params.{one['key']}": one["value"] for one in _pairs(data, "params", place)}
+    for one in _pairs(data, "metrics", place):
         out[f"metrics.{one['key']}"] = one["value"]
         out[f"metrics.{one['key']}{OF_STEP}"] = one.get("step")
-    return out
+    return {name: _flat(value) for name, value in out.items()}
 
 
-def _of_plot(columns: Columns) -> Columns:
+def _object(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError(
+            f"{place} should be an object, as MLflow writes it; found {value!r:.60}; export the runs again"
+        )
+    return value
+
+
+def _pairs(data: Mapping[str, Any], name: str, place: str) -> list[Any]:
+    """Return the parameters or metrics of a run."""
+    found = data.get(name, [])
+    if not isinstance(found, list) or not all(
+        isinstance(one, Mapping) and {"key", "value"} <= set(one) for one in found
+    ):
+        raise InputError(
+            f"{place}.data.{name} should be a list of objects with key and value, as MLflow writes it; found "
+            f"{found!r:.60}; export the runs again"
+        )
+    return found
+
+
+def _of_plot(columns: Columns, where: str) -> Columns:
     """Return the last values in a plot's columns `RUN - METRIC`; those of its shaded ranges are left out."""
     found: dict[str, dict[str, Any]] = {}
+    at = _steps(columns["Step"], "Step", where)
     for name in list(columns)[1:]:
         run, _, metric = name.partition(" - ")
         if not metric.endswith(("__MIN", "__MAX")) and metric != "_step":
-            one = {"_step": columns["Step"], metric: columns[name]}
-            found.setdefault(run, {"run": run}).update(_lasts(one, range(len(one["_step"])), ("_step",)))
+            one = _lasts({metric: columns[name]}, at, range(len(at)), ())
+            found.setdefault(run, {"run": run}).update(one)
     return of_objects(list(found.values()), "")
 
 
-def _of_history(columns: Columns, names: list[Any], skipped: tuple[str, ...]) -> Columns:
+def _of_history(columns: Columns, names: list[Any], skipped: tuple[str, ...], where: str) -> Columns:
     """Return the last values of each run in a table with a row per run and step."""
     rows: dict[Any, list[int]] = {}
     for i, name in enumerate(names):
         rows.setdefault(name, []).append(i)
-    return of_objects([{"run": name, **_lasts(columns, own, skipped)} for name, own in rows.items()], "")
+    at = _steps(columns["_step"], "_step", where)
+    return of_objects([{"run": name, **_lasts(columns, at, own, skipped)} for name, own in rows.items()], "")
 
 
-def _lasts(columns: Columns, rows: Sequence[int], skipped: tuple[str, ...]) -> dict[str, Any]:
-    """Return {metric: last value, metric (step): its step} over some rows, in the order of the steps."""
-    ordered = sorted((i for i in rows if columns["_step"][i] is not None), key=lambda i: float(columns["_step"][i]))
+def _lasts(columns: Columns, at: Sequence[float], rows: Sequence[int], skipped: tuple[str, ...]) -> dict[str, Any]:
+    """Return {metric: last value, metric (step): its step} over some rows, in the order of their steps `at`."""
+    ordered = sorted((i for i in rows if not math.isnan(at[i])), key=at.__getitem__)
     out: dict[str, Any] = {}
     for name, values in columns.items():
         known = [i for i in ordered if values[i] is not None]
         if name not in skipped and known:
-            out |= {name: values[known[-1]], name + OF_STEP: columns["_step"][known[-1]]}
+            out |= {name: values[known[-1]], name + OF_STEP: at[known[-1]]}
     return out
