@@ -31,6 +31,7 @@ from mixwright import (
 from mixwright.decisions import read_decisions
 from mixwright.errors import AlarmWarning
 from mixwright.source_change import SourceChange
+from mixwright.steering.hand import Hand
 from mixwright.strategies.registry import known
 from mixwright.strategy import carried, state_from_json, state_to_json
 from mixwright.testing.conformance import observations
@@ -236,3 +237,37 @@ def test_pins_that_leave_something_over_when_a_source_goes():
         mixture.with_sources(gone)
     mixture.unpin("web", at_step=3)
     np.testing.assert_allclose(mixture.with_sources(gone).weights_for(3), [1.0])
+
+
+def by_hand(config):
+    return Hand(strategy=config)
+
+
+def test_a_strategy_that_was_set_by_hand_in_the_past_does_not_stop_a_change():
+    static, dro = {"name": "Static", "weights": {"code": 0.6, "books": 0.2, "web": 0.2}}, {"name": "GroupDRO"}
+    dro["learning_rate"] = 0.5
+    mixture = Mixture(NAMES, GroupDRO(learning_rate=0.3), lag=2)
+    mixture.steer(by_hand(static), 3)
+    mixture.steer(by_hand(dro), 6)
+    observed(mixture, 3)
+    assert mixture.strategy == Static([0.6, 0.2, 0.2])
+    with pytest.warns(AlarmWarning, match="GroupDRO .* begins again"):  # what comes next holds at once
+        early = mixture.with_sources(REMOVE)
+    assert early.strategy == GroupDRO(learning_rate=0.5)
+    np.testing.assert_allclose(early.weights_for(4), [0.75, 0.25])
+    observed(mixture, 5, first=3)
+    other = mixture.with_sources(REMOVE)
+    np.testing.assert_allclose(other.weights_for(8), REMOVE.weights(mixture.weights_for(8)))
+    again = Mixture(NAMES, GroupDRO(learning_rate=0.3), lag=2).with_sources(REMOVE)
+    again.load_state_dict(json.loads(json.dumps(other.state_dict())))
+    for which in (other, again):
+        observed(which, 3, first=8)
+    np.testing.assert_array_equal(again.weights_for(12), other.weights_for(12))
+
+
+@pytest.mark.parametrize("weights", [{"code": 0.6, "books": 0.2, "web": 0.2}, [0.6, 0.2, 0.2]])
+def test_a_strategy_set_by_hand_that_does_not_fit_the_new_sources_is_named(weights):
+    mixture = Mixture(NAMES, GroupDRO(learning_rate=0.3), lag=2)
+    mixture.steer(by_hand({"name": "Static", "weights": weights}), 3)
+    with pytest.raises(InputError, match=r"^the strategy set by hand should fit the sources .*, found: .*undo it$"):
+        mixture.with_sources(REMOVE)

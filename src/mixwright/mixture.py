@@ -104,6 +104,11 @@ class Mixture:
         """Return the strategy's state after the last observation."""
         return self._state
 
+    @property
+    def last_strategy(self) -> Strategy[Any]:
+        """Return the strategy that gives the weights once all holds that is set by hand so far."""
+        return self._reigns.made(self.hands.last.strategy)
+
     def weights_for(self, step: int) -> Array:
         """Return the weights [k] that the plan of a step asks; once asked, they stay."""
         self._turn(step)
@@ -281,9 +286,11 @@ class Mixture:
     def _take(self, other: Mixture, change: SourceChange) -> None:
         """Take over what another mixture of the former sources is at."""
         # what rests is of the former sources: it starts again when it comes back
-        self._reigns = self._reigns.loaded({**other._reigns.to_json(), "resting": {}})
+        turns = [(begins, self.hands.at(begins).strategy) for begins, _ in other._reigns.to_json()["turns"]]
+        self._reigns = self._reigns.loaded({"turns": turns, "resting": {}})
         strategy = self.strategy = self._reigns.last[2]
-        if strategy.carries:
+        # one that does not fit the new sources has given way to what was set after it
+        if strategy.carries and self._reigns.last[1] == other._reigns.last[1]:
             self._state = carried(strategy, other._state, change, strategy.init(self.prior.copy()))
         else:
             self._state = strategy.init(change.weights(np.array(other.strategy.weights(other._state))))

@@ -35,7 +35,7 @@ def mixwright(*arguments, code=0):
     return done.output
 
 
-def made(tmp_path, strategy="{name: GroupDRO, learning_rate: 0.5}"):
+def made(tmp_path, strategy="{name: GroupDRO, learning_rate: 0.5}", more=""):
     for name, text in TEXTS.items():
         lines = [json.dumps({"text": text.format(i=i) * 20}) + "\n" for i in range(120 if name == "law" else 40)]
         if name == "code":
@@ -43,7 +43,7 @@ def made(tmp_path, strategy="{name: GroupDRO, learning_rate: 0.5}"):
             (tmp_path / "rs.jsonl").write_text("".join(lines[30:]))
         else:
             (tmp_path / f"{name}.jsonl").write_text("".join(lines))
-    config = CONFIG.replace("STRATEGY", strategy)
+    config = CONFIG.replace("STRATEGY", strategy) + more
     (tmp_path / "train.yaml").write_text(config)
     return load("train", tmp_path / "train.yaml")
 
@@ -243,3 +243,25 @@ def test_a_source_that_was_split_does_not_come_back_whole_and_its_parts_do(tmp_p
     summary = drive(config, run)
     assert ["ignored" in line for line in orders_of(run)] == [False, False, True, True, False]
     assert [source["name"] for source in summary["sources"]] == ["python", "books", "rust"]
+
+
+def test_sources_without_held_out_documents_for_the_strategy_are_refused_and_the_run_goes_on(tmp_path):
+    config, run = made(tmp_path, "SkillIt", "held_out: 0.3\n"), tmp_path / "run"
+    (tmp_path / "short.jsonl").write_text(json.dumps({"text": "one document " * 50}) + "\n")
+    actions = {1: lambda: mixwright("steer", run, "--add", f"law={tmp_path}/short.jsonl", "--weight", 0.2)}
+    with pytest.warns(AlarmWarning, match=r"SkillIt\(.* should have held-out documents .* found none of law \(held"):
+        summary = drive(config, run, at_steps(actions))
+    assert [source["name"] for source in summary["sources"]] == ["code", "books"]
+
+
+def test_a_strategy_by_hand_that_has_no_held_out_documents_of_a_source_that_came_is_ignored(tmp_path):
+    config, run = made(tmp_path), tmp_path / "run"
+    (tmp_path / "short.jsonl").write_text(json.dumps({"text": "one document " * 50}) + "\n")
+    actions = {
+        1: lambda: mixwright("steer", run, "--add", f"law={tmp_path}/short.jsonl", "--weight", 0.2),
+        5: lambda: mixwright("steer", run, "--strategy", "SkillIt"),
+    }
+    with pytest.warns(AlarmWarning, match=r"SkillIt\(.* should have held-out documents .* found none of .*law \(held"):
+        summary = drive(config, run, at_steps(actions))
+    assert [source["name"] for source in summary["sources"]] == ["code", "books", "law"]
+    assert ["ignored" in line for line in orders_of(run)] == [False, True]

@@ -30,6 +30,10 @@ class Regroups:
     def planned_change(self, order, first):
         return first, order.source_change(self.mixture.sources)
 
+    def check_fed(self, strategy):
+        if "eval_loss" in strategy.needs:
+            raise InputError("there are no held-out documents")
+
 
 def steered(folder, mixture, control, step, text=None):
     """Let the training look into the control file before a step."""

@@ -73,6 +73,9 @@ class OtherSources:
     def measured(self, names):
         return {}, evaluate
 
+    def check_fed(self, strategy, names):
+        pass
+
 
 def evaluate(model):
     model.eval()

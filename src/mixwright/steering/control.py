@@ -14,6 +14,8 @@ from mixwright.files import atomic_write
 from mixwright.source_change import SourceChange
 from mixwright.steering.hand import Hand
 from mixwright.steering.orders import CONTROL, Order, read_orders
+from mixwright.strategies.registry import from_config
+from mixwright.strategy import Strategy
 
 RECORD = "steering.jsonl"
 Change = tuple[int, dict[str, Any]]
@@ -24,6 +26,9 @@ class Regroup(Protocol):
 
     def planned_change(self, order: Order, first: int) -> tuple[int, SourceChange]:
         """Return the first step of a change of the sources, at `first` or later, and the change; InputError if none."""
+
+    def check_fed(self, strategy: Strategy[Any]) -> None:
+        """Raise InputError if there is nothing to measure for a strategy that is set by hand."""
 
 
 class Steered(Protocol):
@@ -162,6 +167,8 @@ class Control:
         if not order.changes_sources:
             hand = order.applied(self._hands(), self._mixture.sources)[-1]
             self._mixture.check_steer(hand, at)
+            if order.action == "strategy" and self._regroup is not None:
+                self._regroup.check_fed(from_config(hand.strategy, self._mixture.sources))
             return {"at": at, "by_hand": hand.to_json()}
         if self._regroup is None:
             raise InputError(

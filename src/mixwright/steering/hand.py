@@ -105,7 +105,7 @@ class Hand:
 
     def directed(self, strategy: Any, names: Sequence[str]) -> Hand:
         """Return the same with another strategy (a configuration), which gives the weights from there on."""
-        from_config(strategy, names)
+        _strategy_for(strategy, names)
         return replace(self, strategy=strategy, weights=None)
 
     def for_sources(self, change: SourceChange) -> Hand:
@@ -183,8 +183,19 @@ class Hand:
             most = "1" if len(self.pins) == len(names) else "at most 1"
             raise InputError(f"pins should sum to {most}, found {total:g} ({_said(self.pins)}); change one of them")
         if self.strategy is not None:
-            from_config(self.strategy, names)
+            try:
+                _strategy_for(self.strategy, names)
+            except InputError as error:
+                raise InputError(
+                    f"the strategy set by hand should fit the sources {', '.join(names)}, found: {error}; set another "
+                    "one first, or undo it"
+                ) from error
         return replace(self, pins={name: float(share) for name, share in self.pins.items()})
+
+
+def _strategy_for(config: Any, names: Sequence[str]) -> None:
+    """Raise InputError if a configuration is of no strategy, or of one that has numbers for other sources."""
+    from_config(config, names).init(np.full(len(names), 1 / len(names)))
 
 
 def _by_position(weights: Any, names: Sequence[str]) -> dict[str, float]:

@@ -56,7 +56,7 @@ class Reigns:
             [k] in force before the step: where a strategy that is new to the run starts.
         """
         self._resting[_key(self.last[1])] = state_to_json(state)
-        strategy = self._made(config)
+        strategy = self.made(config)
         found = strategy.init(weights.copy())
         if (rested := self._resting.pop(_key(config), None)) is not None:
             found = state_from_json(found, rested)
@@ -71,11 +71,12 @@ class Reigns:
         """Return the same run's reigns with what `to_json` gave; errors where it is damaged."""
         other = Reigns(self.own, self._names)
         turns = [(operator.index(begins), config) for begins, config in values["turns"]]
-        other._all += [(begins, config, self._made(config)) for begins, config in turns]
+        other._all += [(begins, config, self.made(config)) for begins, config in turns]
         other._resting = dict(values["resting"])
         return other
 
-    def _made(self, config: Any) -> Strategy[Any]:
+    def made(self, config: Any) -> Strategy[Any]:
+        """Return the strategy of a configuration; None: the run's own."""
         return self.own if config is None else from_config(config, self._names)
 
 

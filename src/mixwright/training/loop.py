@@ -238,6 +238,11 @@ class LanguageModelLoop:
         change.check_not_split(self.batches.plan.split)
         return begins, change
 
+    def check_fed(self, strategy: Strategy[Any]) -> None:
+        """Raise InputError if there is nothing to measure for a strategy that is set by hand."""
+        if self.others is not None:
+            self.others.check_fed(strategy, tuple(self.stores))
+
     def _regroup(self, change: SourceChange, state: Mapping[str, Any] | None = None) -> None:
         """Go on with other sources; `state`: of the plan at a later step, if the training is resumed."""
         assert self.others is not None

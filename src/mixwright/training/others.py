@@ -13,6 +13,7 @@ from mixwright.errors import InputError
 from mixwright.mixture import Mixture
 from mixwright.source_change import SourceChange
 from mixwright.steering.orders import Order
+from mixwright.strategy import Strategy
 from mixwright.text.tokens import TokenPart, TokenStore
 from mixwright.watching.watcher import Measure
 
@@ -22,6 +23,9 @@ class Others(Protocol):
 
     def store(self, name: str) -> TokenStore:
         """Return the tokens of a source, or of a part of one; InputError if there are none."""
+
+    def check_fed(self, strategy: Strategy[Any], names: Sequence[str]) -> None:
+        """Raise InputError if there is nothing to measure for a strategy of these sources."""
 
     def measured(
         self, names: Sequence[str]
@@ -73,7 +77,8 @@ def planned_change(
     rows = rows_of(others, change, context)
     with warnings.catch_warnings():  # the alarm about what begins again comes when it does
         warnings.simplefilter("ignore")
-        mixture.with_sources(change, counts(change, sizes, rows))
+        new = mixture.with_sources(change, counts(change, sizes, rows))
+    others.check_fed(new.last_strategy, change.names)
     _check_parts(change, rows, sizes)
     return change
 

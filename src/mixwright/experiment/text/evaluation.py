@@ -187,12 +187,12 @@ class HeldOut:
         """Return how many tokens a strategy's losses of sources are measured on; not those without documents for it."""
         return {name: int(rows.document_tokens.sum()) for name, rows in self._strategy_sources.items()}
 
-    def check_fed(self, strategy: Strategy[Any], where: str, share: float) -> None:
+    def check_fed(self, strategy: Strategy[Any], share: float) -> None:
         """Raise InputError if a strategy needs held-out losses and some source has no documents to show it."""
         missing = [source.name for source in self.sources if source.name not in self._strategy_sources]
         if missing and "eval_loss" in strategy.needs:
             raise InputError(
-                f"{where}: {strategy!r} should have held-out documents of each source to measure losses "
+                f"{strategy!r} should have held-out documents of each source to measure losses "
                 f"on, besides those that results rest on; found none of {', '.join(missing)} (held_out: {share:g}); "
                 "raise held_out, or give more documents"
             )
@@ -200,7 +200,7 @@ class HeldOut:
     def unreported(self, strategy: Strategy[Any]) -> list[str]:
         """Return a sentence if a strategy that reads held-out losses where it can gets none of some sources."""
         missing = [name for name in self._stores if name not in self._strategy_sources]
-        if not missing or "eval_loss" not in strategy.uses:
+        if not missing or "eval_loss" not in strategy.needs | strategy.uses:
             return []
         return [
             f"the strategy was given no held-out loss of {', '.join(missing)}: too few documents are held out there to "

@@ -167,18 +167,24 @@ class TextTrainingRun(Run[TrainConfig]):
         self.tokenizer = load_tokenizer(self.folder / "tokenizer")
         self.sources = open_sources(self.names, self.folder)
         self.targets = [read_target(n, target, config.where("targets", n)) for n, target in config.targets.items()]
-        self.held = HeldOut(
-            self.targets, self.sources, self.tokenizer, config.training.context, config.training.batch_size
-        )
-        self.held.check_fed(self._strategy, config.where("strategy"), config.held_out)
+        self.held = self._held_out(self.sources)
+        with named(config.where("strategy")):
+            self.held.check_fed(self._strategy, config.held_out)
         self.settings = config.training.settings(config.seed)
+
+    def _held_out(self, sources: Sequence[TokenSource]) -> HeldOut:
+        training = self.config.training
+        return HeldOut(self.targets, sources, self.tokenizer, training.context, training.batch_size)
+
+    def _check_fed(self, strategy: Strategy[Any], names: Sequence[str]) -> None:
+        """Raise InputError if some of these sources have no held-out documents to show a strategy that needs them."""
+        self._held_out(open_sources(names, self.folder)).check_fed(strategy, self.config.held_out)
 
     def _measured_on(self, names: Sequence[str]) -> tuple[Mapping[str, Any], Evaluate]:
         """Measure these sources from now on; return the measures, and what evaluates a model."""
         if list(names) != [source.name for source in self.sources]:
             self.sources = open_sources(names, self.folder)
-            config = self.config.training
-            self.held = HeldOut(self.targets, self.sources, self.tokenizer, config.context, config.batch_size)
+            self.held = self._held_out(self.sources)
         return self._measures, _Watch(self.held)
 
     def _train(self, progress: Progress) -> TrainingResult:
@@ -200,7 +206,7 @@ class TextTrainingRun(Run[TrainConfig]):
                 ranks=self.ranks,
                 reference=self._over,
                 sampling=self.config.sampling,
-                others=OtherSources(self.folder, self._measured_on),
+                others=OtherSources(self.folder, self._measured_on, self._check_fed),
                 anew=False,
             )
         except DivergedError as error:

@@ -45,12 +45,14 @@ def check_fed(
     for number, arm in enumerate(config.arms):
         where = config.where("arms", str(number))
         if arm.strategy is not None:
-            of_trainings.check_fed(from_config(arm.strategy, sources=names), where, config.held_out)
+            with named(where):
+                of_trainings.check_fed(from_config(arm.strategy, sources=names), config.held_out)
         if not arm.proxy_run:
             continue
         method = method_of(arm, names)
         _check_length(config, method, where)
-        of_proxies.check_fed(method, where, config.held_out)
+        with named(where):
+            of_proxies.check_fed(method, config.held_out)
 
 
 def _check_length(config: CompareConfig, method: Strategy[Any], where: str) -> None:

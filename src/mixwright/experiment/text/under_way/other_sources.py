@@ -19,6 +19,7 @@ from mixwright.experiment.text.overlaps.documents import hash_of
 from mixwright.experiment.text.source_files import check_sources, part_of_source
 from mixwright.experiment.text.train_config import TrainConfig
 from mixwright.files import atomic_write, fingerprint, write_json
+from mixwright.strategy import Strategy
 from mixwright.text import Tokenizer, TokenPart, TokenStore, load_tokenizer, write_tokens
 
 
@@ -32,10 +33,17 @@ class OtherSources:
         The folder.
     measured
         Returns the measures of sources, and what evaluates a model on them.
+    check_fed
+        Raises InputError if there is nothing to measure for a strategy of these sources.
     """
 
-    def __init__(self, run: Path, measured: Callable[[Sequence[str]], tuple[Mapping[str, Any], Any]]) -> None:
-        self._run, self.measured = run, measured
+    def __init__(
+        self,
+        run: Path,
+        measured: Callable[[Sequence[str]], tuple[Mapping[str, Any], Any]],
+        check_fed: Callable[[Strategy[Any], Sequence[str]], None],
+    ) -> None:
+        self._run, self.measured, self.check_fed = run, measured, check_fed
 
     def store(self, name: str) -> TokenStore:
         """Return the tokens of a source, or of a part of one; InputError if there are none."""
