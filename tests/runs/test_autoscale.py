@@ -36,8 +36,11 @@ def test_a_source_without_weight_stays_without():
 @pytest.mark.parametrize(
     ("large", "tokens", "to", "message"),
     [
-        (SMALL, (2, 1), 4, "tokens should grow"),
-        (SMALL, (1, 2), 1.5, "tokens should grow"),
+        (SMALL, (2, 1), 4, "tokens should be two numbers above 0 that grow"),
+        (SMALL, (1, 2), 1.5, r"found \(1, 2\) and 1.5"),
+        (SMALL, 5, 10, "tokens should be two numbers .* found 5 and 10"),
+        (SMALL, None, 10, "tokens should be two numbers .* found None and 10"),
+        (SMALL, "ab", 10, "tokens should be two numbers .* found 'ab' and 10"),
         (SMALL, (1, 1.001), 1e6, "tokens should be further apart"),
         (MixtureFile(("web", "law"), (0.5, 0.5)), (1, 2), 4, "the same sources"),
         (MixtureFile(SMALL.sources, (0.5, 0.5, 0.0)), (1, 2), 4, "source 'code' should have weight 0 in both"),

@@ -89,6 +89,21 @@ def test_repeats_are_one_mixture_with_its_noise():
         RunTable.from_array(W, [1.0, 3.0, 5.0], repeats=[None, None, "run_0"])
 
 
+def test_a_repeat_of_a_run_that_is_not_there_is_noted():
+    W, names = [[1.0, 0], [0.5, 0.5]], ["r", "s"]
+    part = RunTable.from_array(W, [1.0, 3.0], runs=names, repeats=["plan_7", ""])
+    assert part.notes == (
+        "1 of 2 runs repeat one that is not in the table, such as 'r' of 'plan_7'; runs with the same weights count as "
+        "repeats of each other",
+    )
+    rest = RunTable.from_array(W, [1.5, 3.0], runs=["plan_7", "t"], repeats=[None, "far"])
+    assert [note[:30] for note in rest.notes] == ["1 of 2 runs repeat one that is"]
+    whole = part.joined(rest)  # plan_7 is there now
+    assert [note.split("; ")[0] for note in whole.notes] == [
+        "1 of 4 runs repeat one that is not in the table, such as 't' of 'far'"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "message"),
     [

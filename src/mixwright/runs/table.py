@@ -290,6 +290,7 @@ class RunTable:
                 f"the weights of {int((off > SAME).sum())} of {self.n} runs miss 1 by up to {off.max():.2g} and were "
                 "normalised",
             )
+        notes = tuple(dict.fromkeys(filter(None, (*notes, self._absent))))
         table = replace(self, weights=self.weights / self.weights.sum(-1, keepdims=True), notes=notes)
         table._check_repeats(where)
         return table
@@ -313,6 +314,16 @@ class RunTable:
             )
         if self.tokens is not None and (self.tokens <= 0).any():
             raise InputError(f"{where}tokens should be above 0, found {np.nanmin(self.tokens):g}; correct it")
+
+    @property
+    def _absent(self) -> str:
+        """Return a note on runs that repeat one that is not in the table, as in a part of a plan; "" if none does."""
+        there = {None, "", *self.runs}
+        found = [pair for pair in zip(self.runs, self.repeats, strict=False) if pair[1] not in there]
+        if not found:
+            return ""
+        which = f"{len(found)} of {self.n} runs repeat one that is not in the table, such as {found[0][0]!r} of"
+        return f"{which} {found[0][1]!r}; runs with the same weights count as repeats of each other"
 
     def _check_repeats(self, where: str) -> None:
         """Refuse a repeat whose weights are not those of the run that it repeats."""
@@ -408,7 +419,7 @@ class RunTable:
             tokens=_both(self.tokens, other.tokens, self.n, other.n),
             scales=_both_names(self.scales, other.scales, self.n, other.n, ""),
             repeats=_both_names(self.repeats, other.repeats, self.n, other.n, None),
-            notes=tuple(dict.fromkeys([*self.notes, *other.notes])),
+            notes=tuple(n for n in (*self.notes, *other.notes) if n not in (self._absent, other._absent)),
         )
         return both._checked("")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -149,13 +150,16 @@ def _like(file: MixtureFile, other: MixtureFile) -> MixtureFile:
 def _check(small: MixtureFile, large: MixtureFile, tokens: tuple[float, float], to: float) -> None:
     if set(small.sources) != set(large.sources) or small.unit != large.unit:
         raise InputError("both mixtures should have the same sources and the same unit; found different ones")
-    numbers = (*tokens, to)
+    numbers = (*tokens, to) if isinstance(tokens, Sequence | np.ndarray) else ()
     if (
         len(numbers) != 3
         or not all(is_number(n) and np.isfinite(n) for n in numbers)
         or not 0 < tokens[0] < tokens[1] <= to
     ):
-        raise InputError(f"tokens should grow: of small, of large, of what is wanted; found {tokens!r} and {to!r}")
+        raise InputError(
+            "tokens should be two numbers above 0 that grow (of small, of large), and to at least the second; found "
+            f"{tokens!r} and {to!r}"
+        )
     other = dict(zip(large.sources, large.weights, strict=True))
     for name, weight in zip(small.sources, small.weights, strict=True):
         if (weight > 0) != (other[name] > 0):

@@ -90,7 +90,7 @@ def build_runs(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = N
         "confirmed": confirmed,
         "facts": [*_facts(fit), *([("Forecast", confirmed["words"])] if confirmed else [])],
         "laws": sorted(fit["laws"], key=lambda law: law["rmse"]),
-        "points": _worst_first(summary["points"]),
+        "points": _best_first(summary["points"]),
         "responses": responses,
         "what_if": played(what_if, summary, {m["name"]: m["look"] for m in mixtures}),
         "copy": to_copy(mixtures[0], names, mixtures[0]["weights"]),
@@ -217,7 +217,7 @@ def _dots(group: Mapping[str, Any], found: Mapping[str, Any], digits: int) -> di
     return points(group["name"], [row[1] for row in kept], [row[2] for row in kept], hover, marker=dots)
 
 
-def _worst_first(found: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
+def _best_first(found: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
     rows = zip(found["runs"], found["measured"], found["predicted"], strict=True)
     return [(name, y, x, y - x) for name, y, x in sorted(rows, key=lambda row: row[1])]
 
