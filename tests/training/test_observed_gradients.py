@@ -24,15 +24,20 @@ def decisions(folder):
     return [json.loads(line) for line in (folder / "decisions.jsonl").read_text().splitlines()]
 
 
-def by_rows(model, batch, k=2):
-    """Return norms, variances and inner products from one backward pass per row."""
+def rows_of(model, batch):
+    """Return the gradient of each row, [rows, parameters]."""
     rows = []
     for tokens in torch.from_numpy(batch.tokens):
         model.zero_grad()
         logits = model(input_ids=tokens[None, :-1]).logits[0]
         torch.nn.functional.cross_entropy(logits, tokens[1:]).backward()
         rows.append(torch.cat([p.grad.flatten() for p in model.parameters()]).double().numpy())
-    rows = np.array(rows)
+    return np.array(rows)
+
+
+def by_rows(model, batch, k=2, scale=1.0):
+    """Return norms, variances and inner products from one backward pass per row; gradients are divided by `scale`."""
+    rows = rows_of(model, batch) / scale
     sums = np.array([rows[batch.source == i].sum(0) for i in range(k)])
     n = np.bincount(batch.source, minlength=k)
     squares = np.array([(rows[batch.source == i] ** 2).sum() for i in range(k)])
@@ -67,6 +72,22 @@ def test_the_first_observation_is_that_of_one_backward_pass_per_row(stores, tmp_
     np.testing.assert_allclose(seen["grad_variance"], variance, rtol=1e-3)
     np.testing.assert_allclose(seen["gram"], gram, rtol=1e-3)
     assert sum(seen["counts"]) == 8
+
+
+def test_norms_in_adams_metric_are_of_gradients_as_adam_scales_them(stores, tmp_path, monkeypatch):
+    """With a learning rate of nothing the model stays, and Adam's moment after a step is its gradient, squared."""
+    monkeypatch.setattr(step_module, "_CLIP", 1e9)
+    changes = TOLD | {"steps": 2, "observe_every": 2, "statistics_steps": 1, "learning_rate": 1e-12}
+    run(stores, tmp_path / "r", PiKE(), warmup=0, statistics_metric="adam", **changes)
+    seen = decisions(tmp_path / "r")[0]["observation"]
+    model = build_model(SPEC, byte_tokenizer(), 16, 0)
+    batches = Batches(stores, [0.5, 0.5], TrainingSettings(context=16, **changes), pairs=True)
+    first, second = batches.next(), batches.next()
+    scale = np.abs(rows_of(model, first).mean(0)) + 1e-8
+    norm, variance, gram = by_rows(model, second, scale=scale)
+    np.testing.assert_allclose(seen["grad_sq_norm"], norm, rtol=1e-2)
+    np.testing.assert_allclose(seen["grad_variance"], variance, rtol=1e-2)
+    np.testing.assert_allclose(seen["gram"], gram, rtol=1e-2)
 
 
 @pytest.mark.parametrize("strategy", [PiKE(rule="restoring"), BalancedPiKE(3.0), PiKE(variance=False)], ids=repr)
@@ -188,6 +209,7 @@ def test_a_training_that_skips_on_and_on_stops(stores, tmp_path, monkeypatch):
         ({"non_finite": "hope"}, "non_finite should be stop or skip"),
         ({"statistics": "no"}, "statistics should be needed or always"),
         ({"statistics_steps": 0}, "statistics_steps should be a whole number of at least 1"),
+        ({"statistics_metric": "sgd"}, "statistics_metric should be plain or adam, found 'sgd'"),
     ],
 )
 def test_bad_settings_of_statistics(change, message):

@@ -112,7 +112,8 @@ class LanguageModelLoop:
         statistics = None
         every, rows = settings.observe_every, settings.batch_size
         if level is not None:
-            statistics = SampledStatistics(mixture.k, every, settings.statistics_steps, {"level": level})
+            options = {"level": level} | ({"optimizer": True} if settings.statistics_metric == "adam" else {})
+            statistics = SampledStatistics(mixture.k, every, settings.statistics_steps, options)
         shared = {name: _of_main(self.ranks, measure) for name, measure in self.measures.items()}
         names, fields = ((*ROWS, "excess"), excess_means) if self.reference else (ROWS, row_means)
         watcher = Watcher(mixture, every, rows, names, fields, measures=shared, statistics=statistics)

@@ -20,11 +20,12 @@ _LEAST = {
     "accumulate": 1,
     "statistics_steps": 1,
 }
-_LATER = ("statistics", "statistics_steps", "accumulate", "precision", "non_finite")
+_LATER = ("statistics", "statistics_steps", "statistics_metric", "accumulate", "precision", "non_finite")
 _WORDS = {
     "precision": ("auto", "float32", "bfloat16"),
     "non_finite": ("stop", "skip"),
     "statistics": ("needed", "always"),
+    "statistics_metric": ("plain", "adam"),
 }
 
 
@@ -55,6 +56,9 @@ class TrainingSettings:
         Gradient statistics per source: "needed" (where the strategy reads them) or "always". They are taken in the last
         `statistics_steps` steps before each observation: recent, since a strategy acts on them, and several, since
         one step may have too few rows of a source.
+    statistics_metric
+        "plain", or "adam": norms of the gradient as the optimiser scales it, each parameter by its second moment. See
+        `GradientStatistics`.
     accumulate
         Micro-batches that a step's rows are dealt out to, on each rank.
     precision
@@ -77,6 +81,7 @@ class TrainingSettings:
     lag: int = 8
     statistics: str = "needed"
     statistics_steps: int = 4
+    statistics_metric: str = "plain"
     accumulate: int = 1
     precision: str = "auto"
     non_finite: str = "stop"

@@ -120,13 +120,13 @@ class Stepper:
         self._low = low_precision(settings)
         self.optimizer = _optimizer(model, settings.weight_decay)
         if statistics is not None:
-            statistics.attach(model)
+            statistics.attach(model, self.optimizer)
 
     def regroup(self, k: int, statistics: SampledStatistics | None) -> None:
         """Go on with another number of sources; model and optimiser stay."""
         self._k, self._statistics = k, statistics
         if statistics is not None:
-            statistics.attach(self.model)
+            statistics.attach(self.model, self.optimizer)
 
     def gradient(self, step: int, batch: TokenBatch, ask: Asked = Asked.NOTHING) -> Gradient:
         """

@@ -91,6 +91,10 @@ Lag = Annotated[Count, Field(description="Steps from an observation to the first
 StatisticsSteps = Annotated[
     Count, Field(description="Steps before each observation in which gradient statistics are collected.")
 ]
+StatisticsMetric = Annotated[
+    Literal["plain", "adam"],
+    Field(description="Norms of the gradient itself, or of the gradient as Adam scales it."),
+]
 StrategyGiven = Annotated[
     str | dict[str, Any] | None,
     Field(description="Weights that follow the training: a strategy's name, or {name: ..., parameters, wrap: [...]}."),

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from mixwright.experiment.core.arms import MEASURED
 from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
-from mixwright.experiment.core.config_parts import Count, Lag, ObserveEvery, Positive, StatisticsSteps
+from mixwright.experiment.core.config_parts import Count, Lag, ObserveEvery, Positive, StatisticsMetric, StatisticsSteps
 from mixwright.experiment.text.config import FinalConfig, ProxyConfig, SearchConfig, TargetConfig
 from mixwright.experiment.text.reference import ReferenceConfig
 from mixwright.strategies import from_config
@@ -31,6 +31,7 @@ class CompareFinalConfig(FinalConfig):
     observe_every: ObserveEvery = 10
     lag: Lag = 8
     statistics_steps: StatisticsSteps = 4
+    statistics_metric: StatisticsMetric = "plain"
 
     @model_validator(mode="after")
     def _arms_say_what_is_trained(self) -> CompareFinalConfig:

@@ -21,6 +21,7 @@ from mixwright.experiment.core.config_parts import (
     Part,
     Precision,
     Share,
+    StatisticsMetric,
     StatisticsSteps,
     StrategyGiven,
     StrategyPrior,
@@ -45,6 +46,7 @@ _AS_GIVEN = (
     "lag",
     "statistics",
     "statistics_steps",
+    "statistics_metric",
 )
 
 
@@ -83,6 +85,7 @@ class TrainingConfig(Part):
         "replaying other strategies).",
     )
     statistics_steps: StatisticsSteps = 4
+    statistics_metric: StatisticsMetric = "plain"
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:
