@@ -10,8 +10,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUN ?= runs/demo
 MINUTES ?= 5
 # A process per core, but not more than the memory of most machines has room for. A file stays in one process, so that
-# what its tests share is made once.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+# what its tests share is made once; files go out in the order of tests/conftest.py, the longest first.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # Threads that wait by spinning are ten times slower when other work shares the cores.
 export OMP_WAIT_POLICY ?= PASSIVE

@@ -26,9 +26,16 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Shuffle the tests of `make fuzz` by its seed, so that a short time reaches others in each round."""
+    """
+    Shuffle the tests of `make fuzz` by its seed, so that a short time reaches others in each round.
+
+    Else files with slow tests come first: begun last, one of them would keep one core busy while the others idle.
+    """
     if config.getoption("--until") is not None:
         random.Random(config.getoption("--hypothesis-seed")).shuffle(items)
+        return
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish():
