@@ -313,6 +313,11 @@ class Mixture:
         check_fed(self.strategy, given, apply, draw)
         self._reported = frozenset(given), apply, draw
 
+    @property
+    def reported(self) -> tuple[frozenset[str], str, str] | None:
+        """Return what `check` was given; None before."""
+        return self._reported
+
     def check_log(self) -> None:
         """Raise InputError if the log has the decisions of another run."""
         log = self.log

@@ -24,8 +24,8 @@ training: {steps: 16, batch_size: 10, context: 16, observe_every: 2, lag: 2}
 """
 
 
-def mixwright(*arguments, code=0):
-    done = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200", "TERM": "dumb"})
+def mixwright(*arguments, code=0, columns=200):
+    done = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": str(columns), "TERM": "dumb"})
     assert done.exit_code == code, done.output
     return done.output
 
@@ -57,7 +57,17 @@ def test_a_run_is_steered_stopped_resumed_and_says_so(config, tmp_path):
         raise KeyboardInterrupt
 
     mended = ((lambda text: (run / CONTROL).write_text(text)),)
-    actions = {2: lambda: mixwright("steer", run, "--pin", "code=.2"), 4: cut_off, 6: stop}
+
+    def refused():
+        before = (run / CONTROL).read_bytes()
+        said = "PiKE needs grad_sq_norm, grad_variance in each observation, found eval_loss, loss, planned"
+        assert said in " ".join(mixwright("steer", run, "--strategy", "pike", code=2).split())
+        for options in (("--pin", "code=.3"), ("--weights", "books=1"), ("--undo",)):
+            said = mixwright("steer", run, *options, "--at", 4, code=2)
+            assert "a change should begin at step 5 or later, found 4 (the run is at 3)" in said
+        assert (run / CONTROL).read_bytes() == before
+
+    actions = {2: lambda: mixwright("steer", run, "--pin", "code=.2"), 3: refused, 4: cut_off, 6: stop}
     with pytest.warns(AlarmWarning, match="should end with a line break"), pytest.raises(KeyboardInterrupt):
         drive(config, run, at_steps(actions))
     mended[0]((run / CONTROL).read_text().rpartition("- weights")[0])
@@ -88,6 +98,14 @@ def test_a_run_is_steered_stopped_resumed_and_says_so(config, tmp_path):
     drive(config, scheduled)
     assert (scheduled / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
     assert "holds a finished training" in mixwright("steer", run, "--undo", code=2)
+    with open(run / CONTROL, "a") as handle:
+        handle.write("- pin: {code: 0.3}\n")
+    for columns in (200, 80):
+        shown = mixwright("steer", run, columns=columns)
+        expected = {"order", "pin code 0.2", "from step 5", "is it written", "undo"}
+        assert {words for words in expected if words in shown} == expected
+        assert max(map(len, shown.splitlines()[2:])) <= columns
+    assert "the run ended before it read it" in mixwright("steer", run)
 
 
 @pytest.mark.parametrize(

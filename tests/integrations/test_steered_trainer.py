@@ -8,7 +8,7 @@ from trainers import NAMES, STEPS, decisions, run
 
 from mixwright import GroupDRO, InputError, Mixture, Static
 from mixwright.errors import AlarmWarning
-from mixwright.steering.control import read_record
+from mixwright.steering.known import read_record
 from mixwright.steering.orders import CONTROL
 from orders_by_hand import Orders
 

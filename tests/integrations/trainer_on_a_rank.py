@@ -8,7 +8,7 @@ import torch
 from trainers import run
 
 from mixwright import DoReMi, GroupDRO, PiKE
-from mixwright.steering.control import read_record
+from mixwright.steering.known import read_record
 from mixwright.steering.orders import Order, write_orders
 from orders_by_hand import Orders
 from two_ranks import leave

@@ -13,7 +13,7 @@ from mixwright.cli.app import app
 from mixwright.errors import AlarmWarning
 from mixwright.experiment import drive
 from mixwright.experiment import make as configured
-from mixwright.steering.control import read_record
+from mixwright.steering.known import read_record
 from mixwright.steering.orders import CONTROL
 from orders_by_hand import Orders
 

@@ -7,8 +7,9 @@ import pytest
 
 from mixwright import Mixture, Static
 from mixwright.errors import AlarmWarning, InputError
-from mixwright.steering.control import Control, follow, read_record
-from mixwright.steering.orders import CONTROL, Order, add_order, read_orders
+from mixwright.steering.control import Control, follow
+from mixwright.steering.known import read_record
+from mixwright.steering.orders import CONTROL, Order, add_order, parts_of_file, read_orders
 from mixwright.steering.words import order_words, steering_notes
 
 NAMES = ("code", "books", "web")
@@ -135,6 +136,57 @@ def test_a_wrong_order_does_not_stop_those_after_it(tmp_path, mixture):
     order(tmp_path, unpin=["code"])
     steered(tmp_path, mixture, control, 20)
     assert [at for at, _ in mixture.hands] == [14, 24]
+
+
+@pytest.mark.parametrize("end", ["- weights: {code", "-", "- unpin:\n  - co", "- weights: {web: 1.0}\n  at: 1"])
+def test_whole_orders_before_one_that_is_cut_off_are_followed(tmp_path, mixture, end):
+    control, whole = Control(tmp_path, mixture), "# mine\n- pin: {code: 0.2}\n- pin:\n    web: 0.1\n  at: 20\n"
+    with pytest.warns(
+        AlarmWarning, match=r"should end with a line break, .* in part\? The 2 before it are read"
+    ) as said:
+        steered(tmp_path, mixture, control, 10, whole + end)
+    assert len(said) == 1
+    assert [at for at, _ in mixture.hands] == [14, 20]
+    with pytest.warns(AlarmWarning, match=r"in part\? The 1 before it are read"):
+        steered(tmp_path, mixture, control, 11, whole[:36])  # it is written once more, from the beginning
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        steered(tmp_path, mixture, control, 12, whole + "- weights: {code: 0.2, books: 0.7, web: 0.1}\n")
+    assert [at for at, _ in mixture.hands] == [14, 20]
+    assert mixture.hands.last.weights == {"code": 0.2, "books": 0.7, "web": 0.1}
+    assert [line["at"] for line in read_record(tmp_path) if "at" in line] == [14, 20, 20]
+
+
+@pytest.mark.parametrize(
+    "text", ["unpin:\n- code\n- bo", "- {pin: {code: 0.1}, at: 5", "[{pin: {code: 0.1}},\n{pin: {w"]
+)
+def test_nothing_of_a_cut_off_file_is_whole_but_orders_of_a_list_that_others_follow(tmp_path, text):
+    (tmp_path / CONTROL).write_text(text)
+    assert parts_of_file(tmp_path)[0] == []
+    with pytest.raises(InputError, match=r"found .* is it written only in part\?$"):
+        order(tmp_path, pin={"web": 0.2})
+    assert (tmp_path / CONTROL).read_text() == text
+
+
+def test_what_the_run_would_ignore_is_refused_by_the_command(tmp_path, mixture):
+    order(tmp_path, strategy="pike", at=3)  # nothing is known yet
+    (tmp_path / CONTROL).unlink()
+    Control(tmp_path, mixture)
+    order(tmp_path, pin={"code": 0.2}, at=0)
+    before = (tmp_path / CONTROL).read_bytes()
+    with pytest.raises(
+        InputError, match="PiKE needs grad_sq_norm, grad_variance in each observation, found loss, plan"
+    ):
+        order(tmp_path, strategy="pike")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 9}\n{"step": 10}\n{"ste')
+    with pytest.raises(InputError, match=r"should begin at step 14 or later, found 13 \(the run is at 10\)"):
+        order(tmp_path, pin={"code": 0.2}, at=13)
+    (tmp_path / "decisions.jsonl").write_text('{"observation": {"step": 11}}\n')
+    with pytest.raises(InputError, match=r"at step 16 or later, found 15 \(the run is at 12\)"):
+        order(tmp_path, undo=True, at=15)
+    assert (tmp_path / CONTROL).read_bytes() == before
+    order(tmp_path, undo=True, at=16)
+    order(tmp_path, strategy={"name": "GroupDRO", "learning_rate": 0.5})
 
 
 def test_an_order_that_is_followed_cannot_be_rewritten(tmp_path, mixture):

@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="the loader needs torch")
 
 from streams import SIZES, plan, take
 
-from mixwright.steering.control import read_record
+from mixwright.steering.known import read_record
 
 SCRIPT = Path(__file__).with_name("training.py")
 STEPS = 60

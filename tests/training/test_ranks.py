@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 
 from mixwright.errors import InputError
-from mixwright.steering.control import read_record
+from mixwright.steering.known import read_record
 from mixwright.text import byte_tokenizer, write_tokens
 from mixwright.training.batches import Batches
 from mixwright.training.ranks import Ranks, started_ranks

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from mixwright import DoReMi, PiKE
-from mixwright.steering.control import read_record
+from mixwright.steering.known import read_record
 from mixwright.steering.orders import Order, add_order, write_orders
 from mixwright.text import TokenPart, TokenStore, byte_tokenizer
 from mixwright.training.language_model import train

@@ -15,7 +15,7 @@ from mixwright.cli.replay import strategy_of_text
 from mixwright.cli.tables.parts import Column, print_line, print_table, print_title
 from mixwright.errors import InputError
 from mixwright.steering.control import orders_of
-from mixwright.steering.orders import CONTROL, Order, add_order, check_order, read_orders
+from mixwright.steering.orders import CONTROL, Order, add_order, check_order, parts_of_file
 from mixwright.steering.words import order_words
 
 _SHARES = "SOURCE=SHARE,..."
@@ -63,7 +63,7 @@ def steer(
     """Parse and do `mixwright steer`."""
     output = output_of(context, quiet, as_json)
     with guarded(output):
-        from mixwright.experiment.core.run_folder import trained_sources
+        from mixwright.experiment.core.run_folder import check_unfinished, trained_sources
 
         names = trained_sources(run)
         values: dict[str, Any] = {
@@ -84,6 +84,7 @@ def steer(
         if not given and at is not None:
             raise InputError("--at needs a change; give --weights, --pin, --unpin, --strategy or --undo")
         if given:
+            check_unfinished(run)
             _add(run, Order(given[0], values[given[0]], at), names, add, split)
         lines = _account(run)
         output.json({"control": str((run / CONTROL).resolve()), "orders": lines})
@@ -146,14 +147,16 @@ def _shares(text: str | None, option: str) -> dict[str, float]:
 def _account(run: Path) -> list[dict[str, Any]]:
     """Return what the run took from its control file, and then the orders that it has not read yet."""
     record = orders_of(run)
-    waiting = read_orders(run)[sum("order" in line for line in record) :]
-    return [*record, *({"order": order.to_json()} for order in waiting)]
+    waiting = parts_of_file(run)[0][sum("order" in line for line in record) :]
+    late = {"late": True} if (run / "summary.json").exists() else {}
+    return [*record, *({"order": order.to_json(), **late} for order in waiting)]
 
 
 def _state(line: Mapping[str, Any]) -> str:
     if "ignored" in line:
         return f"ignored: {line['ignored']}"
-    return f"holds from step {line['at']}" if "at" in line else "the run has not read it yet"
+    waits = "the run ended before it read it" if "late" in line else "the run has not read it yet"
+    return f"holds from step {line['at']}" if "at" in line else waits
 
 
 def _print(console: Console, run: Path, lines: list[dict[str, Any]]) -> None:
@@ -162,4 +165,4 @@ def _print(console: Console, run: Path, lines: list[dict[str, Any]]) -> None:
         print_line(console, "note", "there are none; see mixwright steer --help")
         return
     rows = [[order_words(line["order"]) if "order" in line else "(not read)", _state(line)] for line in lines]
-    print_table(console, ["order", Column("what the run does", words=True)], rows)
+    print_table(console, ["order", Column("what the run does", sentences=True)], rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,11 +13,11 @@ from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write
 from mixwright.source_change import SourceChange
 from mixwright.steering.hand import Hand
-from mixwright.steering.orders import CONTROL, Order, read_orders
+from mixwright.steering.known import RECORD, Known, read_record
+from mixwright.steering.orders import CONTROL, Order, parts_of_file
 from mixwright.strategies.registry import from_config
 from mixwright.strategy import Strategy
 
-RECORD = "steering.jsonl"
 Change = tuple[int, dict[str, Any]]
 
 
@@ -36,6 +36,10 @@ class Steered(Protocol):
 
     sources: tuple[str, ...]
     lag: int
+
+    @property
+    def reported(self) -> tuple[Collection[str], str, str] | None:
+        """Return what `Mixture.check` was given; None before."""
 
     def check_steer(self, hand: Hand, at_step: int | None = None) -> int:
         """Return the step from which a change would hold; InputError if it would not."""
@@ -85,6 +89,7 @@ class Control:
             self._write({"sources": list(mixture.sources)}, first=True)
         self._seen: object = None
         self._problem = ""
+        self._say()
 
     def changed(self) -> bool:
         """Whether the control file is another one than at the last `take`; cheap enough for every step."""
@@ -109,35 +114,42 @@ class Control:
             return self._changes()
         self._seen = self._signature()
         try:
-            orders = read_orders(self._folder)
-            new = self._new(orders)
+            orders, problem = parts_of_file(self._folder)
+            new = self._new(orders, whole=not problem)
         except InputError as error:
-            # once for each state of the file, not at every step that finds it so
-            if str(error) != self._problem:
-                self._alarm(str(error), {"read": step})
-            self._problem = str(error)
-            return self._changes()
-        self._problem = ""
+            new, problem = [], str(error)
         for order in new:
             self._take(order, step)
             if self._waits:
                 break
+        # once for each state of the file, not at every step that finds it so
+        if problem and problem != self._problem:
+            self._alarm(problem, {"read": step})
+        self._problem = problem
         return self._changes()
 
     def regrouped(self, mixture: Steered, changes: int) -> None:
         """Go on with the mixture after this number of changes of the sources."""
         self._mixture, self._regrouped, self._seen = mixture, changes, object()
+        self._say()
+
+    def _say(self) -> None:
+        """Write what `mixwright steer` should know of the run."""
+        if self._mixture.reported is not None:
+            Known.of(self._mixture.lag, self._mixture.reported).write(self._folder)
 
     @property
     def _waits(self) -> bool:
         return sum("change" in line for line in self._record) > self._regrouped
 
-    def _new(self, orders: list[Order]) -> list[Order]:
+    def _new(self, orders: list[Order], whole: bool) -> list[Order]:
         """Return the orders that were not read yet; InputError if one that holds is gone or another one."""
         read = [line for line in self._record if "order" in line]
         same = 0
         while same < min(len(read), len(orders)) and read[same]["order"] == orders[same].to_json():
             same += 1
+        if not whole and same == len(orders):  # nothing new so far, and the rest may be there in a moment
+            return []
         if orders and any("at" in line for line in read[same:]):
             raise InputError(
                 f"order {same + 1} of {self._folder / CONTROL} should stay {read[same]['order']}, which the run "
@@ -252,15 +264,6 @@ def follow(mixture: Any, changes: list[Change], regrouped: int = 0) -> tuple[int
         if known.get(at) != hand:
             mixture.steer(hand, at)
     return None
-
-
-def read_record(folder: Path) -> list[dict[str, Any]]:
-    """Return what a run took from its control file, a line each; nothing where it took none."""
-    try:
-        text = (folder / RECORD).read_text(encoding="utf-8")
-    except OSError:
-        return []
-    return [json.loads(line) for line in text.splitlines() if line]
 
 
 def orders_of(folder: Path) -> list[dict[str, Any]]:

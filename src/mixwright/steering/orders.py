@@ -13,6 +13,8 @@ from mixwright.errors import InputError, missing_extra
 from mixwright.files import atomic_write
 from mixwright.source_change import SourceChange
 from mixwright.steering.hand import Hand
+from mixwright.steering.known import check_step, check_strategy
+from mixwright.strategies.registry import from_config
 
 CONTROL = "control.yaml"
 _CHANGES = ("add", "remove", "split")  # of the sources
@@ -131,14 +133,12 @@ def orders_in(text: str, where: str) -> list[Order]:
     Raises
     ------
     InputError
-        The text is cut off (it should end with a line break), is not YAML, or holds something else.
+        The text is not YAML, or holds something else.
     """
     try:
         import yaml
     except ImportError:
         raise missing_extra("yaml", "cli") from None
-    if text and not text.endswith("\n"):
-        raise InputError(f"{where} should end with a line break, found {text[-20:]!r}; is it written only in part?")
     try:
         values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -147,15 +147,43 @@ def orders_in(text: str, where: str) -> list[Order]:
     return [Order.of(each) for each in listed]
 
 
-def read_orders(folder: Path) -> list[Order]:
-    """Return the orders of a run folder, none if it has no control file; InputError as from `orders_in`."""
+def parts_of_file(folder: Path) -> tuple[list[Order], str]:
+    """
+    Return the orders of a run folder, none if it has no control file, and what is wrong with its end.
+
+    A file that does not end with a line break is written only in part. Of a list, an order is whole then if another one
+    begins after it.
+
+    Raises
+    ------
+    InputError
+        As from `orders_in`, of the whole orders.
+    """
     path = folder / CONTROL
     try:
-        return orders_in(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return []
+        return [], ""
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}") from None
+    if not text or text.endswith("\n"):
+        return orders_in(text, str(path)), ""
+    problem = f"{path} should end with a line break, found {text[-20:]!r}; is it written only in part?"
+    first = next((line for line in text.splitlines() if line.strip() and not line.startswith(("#", "---"))), "")
+    whole = text[: text.rfind("\n-") + 1] if first.startswith("-") else ""
+    try:
+        orders = orders_in(whole, str(path))
+    except InputError:
+        raise InputError(problem) from None
+    return orders, f"{problem} The {len(orders)} before it are read" if orders else problem
+
+
+def read_orders(folder: Path) -> list[Order]:
+    """Return the orders of a run folder, none if it has no control file; InputError also if it is cut off."""
+    orders, problem = parts_of_file(folder)
+    if problem:
+        raise InputError(problem)
+    return orders
 
 
 def write_orders(folder: Path, orders: Iterable[Order]) -> None:
@@ -183,6 +211,7 @@ def check_order(folder: Path, order: Order, names: Sequence[str]) -> list[Order]
     order
         The other one.
     """
+    check_step(folder, order.at)
     orders, set_so_far, last = read_orders(folder), [Hand()], 0
     names, split = tuple(names), set[str]()
     for each in [*orders, order]:
@@ -205,6 +234,8 @@ def check_order(folder: Path, order: Order, names: Sequence[str]) -> list[Order]
             # the training has ignored such an order, too
             if each is order:
                 raise
+    if order.action == "strategy":
+        check_strategy(folder, from_config(order.value, names))
     return orders
 
 

@@ -22,7 +22,8 @@ from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import explain_write_error, file_fingerprint, fingerprint, write_json
 from mixwright.mixture import Mixture
 from mixwright.source_change import SourceChange
-from mixwright.steering.control import RECORD, Control, follow, read_record
+from mixwright.steering.control import Control, follow
+from mixwright.steering.known import RECORD, read_record
 from mixwright.steering.orders import CONTROL, Order
 from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
@@ -370,6 +371,7 @@ class LanguageModelLoop:
         self.step += 1
         self.losses = self.losses.plus(found.losses)
         self.metrics.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+        self.metrics.flush()  # who looks into the file sees how far the training is
 
     def _check_skipped(self, found: Gradient) -> None:
         """Count a step that is skipped; DivergedError if it should not be, or too many were."""

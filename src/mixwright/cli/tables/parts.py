@@ -19,11 +19,12 @@ SHOWN = 30  # rows of sources
 
 @dataclass(frozen=True)
 class Column:
-    """A column of numbers, or of words; a spare one is left out where the terminal is narrow."""
+    """A column of numbers, of words, or of sentences; a spare one is left out where the terminal is narrow."""
 
     title: str
     words: bool = False
     spare: bool = False
+    sentences: bool = False
 
 
 def print_title(console: Console, text: str) -> None:
@@ -71,9 +72,9 @@ def print_table(
     shown = _fitting(console.width, heads, cells[:most])
     table = Table()
     for j in shown:
-        name = j == 0
-        justify = "left" if name or heads[j].words else "right"
-        table.add_column(Text(heads[j].title), justify=justify, overflow="fold", no_wrap=not name)  # type: ignore[arg-type]
+        wraps = j == 0 or heads[j].sentences
+        justify = "left" if wraps or heads[j].words else "right"
+        table.add_column(Text(heads[j].title), justify=justify, overflow="fold", no_wrap=not wraps)  # type: ignore[arg-type]
     for row in cells[:most]:
         table.add_row(*(row[j] for j in shown))
     console.print(table)

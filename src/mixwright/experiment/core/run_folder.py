@@ -12,7 +12,8 @@ import yaml
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import is_run
 from mixwright.experiment.kinds import Kind
-from mixwright.steering.control import read_record, sources_of
+from mixwright.steering.control import sources_of
+from mixwright.steering.known import read_record
 
 _HEAD = "# The configuration of this {noun}, with all defaults. Go on with: mixwright {command} THIS_FILE --run "
 _HEAD += "THIS_FOLDER\n"
@@ -106,13 +107,12 @@ def _leaves(value: Any, key: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]
 
 def trained_sources(folder: Path) -> list[str]:
     """
-    Return the sources of a training that is under way in a folder, or will be.
+    Return the sources at the start of a training that is, was or will be in a folder.
 
     Raises
     ------
     InputError
-        The folder holds no run of `mixwright train` or `prefer train` and no record of a Trainer, or a run that is
-        finished.
+        The folder holds no run of `mixwright train` or `prefer train` and no record of a Trainer.
     """
     wanted = f"{folder} should be the folder of a run of mixwright train or prefer train, or a Trainer's output_dir"
     if not folder.is_dir():
@@ -123,6 +123,10 @@ def trained_sources(folder: Path) -> list[str]:
     if command not in ("train", "prefer train") or not isinstance(sources, dict):
         found = f"one of mixwright {command}" if command else "no config.yaml of a run"
         raise InputError(f"{wanted}, found {found}")
+    return [str(name) for name in sources]
+
+
+def check_unfinished(folder: Path) -> None:
+    """Raise InputError if the training in a folder is finished."""
     if (folder / "summary.json").exists():
         raise InputError(f"{folder} holds a finished training, which cannot be steered any more; start another one")
-    return [str(name) for name in sources]
