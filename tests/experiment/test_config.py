@@ -148,4 +148,4 @@ def test_the_example_is_valid() -> None:
     assert config.proxy.tokens == 50_000
     assert config.final.learning_rate == 2e-3
     known = set(type(config).model_fields)
-    assert known - {"held_out"} <= config.model_fields_set
+    assert known - {"held_out", "reference"} <= config.model_fields_set

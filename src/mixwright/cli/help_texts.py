@@ -46,6 +46,10 @@ Or, for log-likelihoods that you have, in place of CONFIG (in a file: kind: like
   mixwright search --table scores.parquet
 
 \b
+Or, without targets, the average of the weights in one proxy run (doremi, doge or aioli):
+  search: {method: doremi}
+
+\b
 Examples:
   mixwright search search.yaml --quick
   mixwright search search.yaml

@@ -147,10 +147,17 @@ def weights_course(
     acted = [(float(line["begins"]), line["weights"]) for line in decisions if line["begins"] < summary["steps"]]
     acted = ([(0.0, first)] if first else []) + acted
     acted.append((float(summary["steps"]), acted[-1][1] if acted else decisions[-1]["weights"]))
+    return held_weights("weights", acted, shown, words)
+
+
+def held_weights(
+    name: str, acted: Sequence[tuple[float, Sequence[float | None]]], shown: Mapping[int, ShownSource], words: str
+) -> list[dict[str, Any]]:
+    """Return the course of weights of which each (step, [k]) holds until the next; `name` is the chart's id."""
     kept = [acted[i] for i in thinned(acted, 4 * SHOWN_POINTS)]
     steps = [step for step, _ in kept]
     lines = [Line(source.name, source.look, steps, [row[i] for _, row in kept]) for i, source in shown.items()]
-    return [_course("weights", ByStep("weights", "Weights", words, SAY_SHARE, zero=True), lines, held=True)]
+    return [_course(name, ByStep("weights", "Weights", words, SAY_SHARE, zero=True), lines, held=True)]
 
 
 def decision_log(decisions: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:

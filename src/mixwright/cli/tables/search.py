@@ -25,7 +25,12 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
     weights = {mixture["name"]: mixture["weights"] for mixture in summary["mixtures"]}
     names = [source["name"] for source in summary["sources"]]
     measure = measure_of(summary)
-    for search in summary["searches"]:
+    if run := summary.get("proxy_run"):
+        level = summary["searches"][0]["level"]
+        of = f"the mean of a proxy run of {run['method']}, {count(run['steps'])} steps"
+        print_weights(console, f"Weights of search ({of})", names, weights["search"], None, level)
+        print_line(console, "search", summary["searches"][0]["verdict"])
+    for search in summary["searches"] if not run else ():
         title = f"Weights of {search['mixture']} (target {search['target']}, likelihood per {search['unit']})"
         print_weights(console, title, names, weights[search["mixture"]], search.get("interval"), search["level"])
         print_line(console, "certificate", _certificate(search, measure))

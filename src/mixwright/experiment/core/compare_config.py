@@ -100,6 +100,12 @@ class AnyArmConfig(Part):
         return self.baseline or "weights"
 
 
+def check_parameters(method: str, parameters: dict[str, Any] | None) -> None:
+    """Raise ValueError if the parameters of the method of a proxy run are not its own numbers."""
+    if wrong := sorted({"name", "wrap"} & set(parameters or {})):
+        raise ValueError(f"parameters are numbers of {method}, found {wrong[0]}; remove it")
+
+
 class ArmConfig(AnyArmConfig):
     """
     An arm: one of `baseline`, `search`, `mixture`, `weights` and `strategy`.
@@ -173,8 +179,7 @@ class ArmConfig(AnyArmConfig):
                 f"parameters belong to search: {' or '.join(PROXY_RUNS)}; remove them (a strategy has its own, as "
                 "{strategy: {name: ..., parameters}})"
             )
-        if wrong := sorted({"name", "wrap"} & set(self.parameters or {})):
-            raise ValueError(f"parameters are numbers of {self.search}, found {wrong[0]}; remove it")
+        check_parameters(str(self.search), self.parameters)
         if self.search is None and (self.likelihood or self.settings):
             raise ValueError("likelihood and settings belong to a search; remove them, or add search: mixmin")
         if self.proxy is not None and not self.searches:

@@ -88,6 +88,7 @@ MaxEpochs = Annotated[
 ]
 ObserveEvery = Annotated[Count, Field(description="Steps between two observations, which a strategy acts on.")]
 Lag = Annotated[Count, Field(description="Steps from an observation to the first step of the weights that follow.")]
+LAG = 8  # the default in trainings on texts
 StatisticsSteps = Annotated[
     Count, Field(description="Steps before each observation in which gradient statistics are collected.")
 ]

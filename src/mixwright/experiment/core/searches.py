@@ -60,9 +60,10 @@ def without_weights(searches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
 
 
 def untrained_verdict(search: Mapping[str, Any], words: str) -> str:
-    """Return one sentence about a search that no training has checked; `words` as in `resting_on`."""
-    unchecked = "" if _UNCHECKED in search["verdict"] else f"; from {words}, {_UNCHECKED}"
-    return f"{search['mixture']} on {search['target']}: {search['verdict']}{unchecked}"
+    """Return one sentence about a search that no training has checked; `words` as in `resting_on`, or empty."""
+    unchecked = "" if _UNCHECKED in search["verdict"] else f"; {f'from {words}, ' if words else ''}{_UNCHECKED}"
+    on = f" on {search['target']}" if "target" in search else ""
+    return f"{search['mixture']}{on}: {search['verdict']}{unchecked}"
 
 
 def doubted(verdict: str, doubt: str) -> str:

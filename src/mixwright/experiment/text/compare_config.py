@@ -9,10 +9,17 @@ from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from mixwright.experiment.core.arms import MEASURED
 from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
-from mixwright.experiment.core.config_parts import Count, Lag, ObserveEvery, Positive, StatisticsMetric, StatisticsSteps
+from mixwright.experiment.core.config_parts import (
+    LAG,
+    Count,
+    Lag,
+    ObserveEvery,
+    Positive,
+    StatisticsMetric,
+    StatisticsSteps,
+)
 from mixwright.experiment.text.config import FinalConfig, ProxyConfig, SearchConfig, TargetConfig
-from mixwright.experiment.text.reference import ReferenceConfig
-from mixwright.strategies import from_config
+from mixwright.experiment.text.proxies.search_config import is_proxy_run
 from mixwright.watching.reference import REPORTED
 
 
@@ -29,7 +36,7 @@ class CompareFinalConfig(FinalConfig):
         "no limit, and the report says how often each was repeated.",
     )
     observe_every: ObserveEvery = 10
-    lag: Lag = 8
+    lag: Lag = LAG
     statistics_steps: StatisticsSteps = 4
     statistics_metric: StatisticsMetric = "plain"
 
@@ -50,11 +57,6 @@ class CompareConfig(SearchConfig, ComparisonConfig):
         description="The targets by name: {name: path or {...}}. Default: the sources' held-out documents.",
     )
     final: CompareFinalConfig = Field(default_factory=CompareFinalConfig, description="The trainings.")
-    reference: ReferenceConfig | None = Field(
-        default=None,
-        description="For strategies that read excess_loss or reference_loss, and search: doremi: a model to compare "
-        "with, as a folder, or {train: prior}, which trains a proxy model for each seed.",
-    )
     charge_search: bool = Field(
         default=True, description="Whether the cost of finding a mixture is taken out of the tokens of its arm."
     )
@@ -64,6 +66,8 @@ class CompareConfig(SearchConfig, ComparisonConfig):
     @model_validator(mode="before")
     @classmethod
     def _trains_its_arms(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and is_proxy_run(values.get("search")):
+            raise ValueError("search: in a comparison, a method such as doremi is an arm; move it to arms")
         if isinstance(values, Mapping) and "quick" in values:
             raise ValueError("there is no key quick in a comparison: say proxy: ngram, here or in an arm; remove it")
         return values
@@ -115,18 +119,17 @@ class CompareConfig(SearchConfig, ComparisonConfig):
         """Return the fields of an observation that arms get besides what every training reports."""
         return MEASURED | REPORTED if self.reference is not None else MEASURED
 
-    def needs_of(self, arm: ArmConfig) -> frozenset[str]:
-        """Return what the strategy of an arm reads, or the proxy run of its search; of other arms nothing."""
-        if arm.search == "doremi":
-            return frozenset({"excess_loss"})
-        return frozenset() if arm.strategy is None else from_config(arm.strategy, sources=list(self.sources)).needs
+    def placed_arms(self) -> list[tuple[str, ArmConfig]]:
+        """Return the arms, each with its place in the file."""
+        return [(self.where("arms", str(number)), arm) for number, arm in enumerate(self.arms)]
 
-    def reference_of(self, arm: ArmConfig) -> ReferenceConfig | None:
-        """Return the reference that an arm takes; None if it takes none. A search by DoReMi has one in any case."""
-        if not self.needs_of(arm) & REPORTED:
-            return None
-        own = ReferenceConfig(train="prior") if arm.proxy_run else None
-        return self.reference or own
+    @property
+    def lag(self) -> int:
+        """Return the steps from an observation, also of a proxy run, to the weights that follow."""
+        return self.final.lag
+
+    def _check_method(self) -> None:
+        """Arms say what searches."""
 
     def charged(self, arm: ArmConfig) -> bool:
         """Whether what finding the mixture of an arm, or its reference, costs comes out of its tokens."""

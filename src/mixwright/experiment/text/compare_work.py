@@ -14,7 +14,6 @@ from mixwright.experiment.core.arms import strategy_of
 from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
-from mixwright.experiment.text.config import MixMinConfig
 from mixwright.experiment.text.evaluation import MEASURED_TOKENS, HeldOut, share_right
 from mixwright.experiment.text.inputs import Target, TokenSource, open_sources, read_target
 from mixwright.experiment.text.mixtures import search_mixture
@@ -22,6 +21,7 @@ from mixwright.experiment.text.proxies.counts import count_notes, is_cut, most_c
 from mixwright.experiment.text.proxies.neural import model_inputs, named_rate, score_target, settings_for, train_proxy
 from mixwright.experiment.text.proxies.online import mean_weights, reference_of
 from mixwright.experiment.text.proxies.scores import Scores, units_of
+from mixwright.experiment.text.proxies.search_config import MethodConfig
 from mixwright.experiment.text.reference import reference_measure
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.mixture import Mixture
@@ -183,7 +183,7 @@ def _found(
     folder = place / "arms" / folder_name(arm.title)
     if arm.search == "worst_regret":
         return {None: _worst_regret(config, arm, folder, opened, [s.table for s in by_target.values()])}
-    own = config.model_copy(update={"search": MixMinConfig(**settings, likelihood=["chunk"])})
+    own = config.model_copy(update={"search": MethodConfig(**settings, likelihood=["chunk"])})
     silent = _progress(lambda share: None)
     return {t: search_mixture(own, folder, opened.sources, s.table, t, silent)["weights"] for t, s in by_target.items()}
 

@@ -16,8 +16,9 @@ from pydantic import (
 )
 
 from mixwright.errors import InputError
-from mixwright.experiment.core.compare_config import ProxyKind
+from mixwright.experiment.core.compare_config import ArmConfig, ProxyKind
 from mixwright.experiment.core.config_parts import (
+    LAG,
     AtLeastTwo,
     Between,
     Context,
@@ -33,13 +34,10 @@ from mixwright.experiment.core.config_parts import (
     Share,
     Warmup,
     WeightDecay,
-    WeightsConfig,
-    listed,
     not_bool,
 )
-
-Unit = Literal["chunk", "token", "sequence"]
-
+from mixwright.experiment.text.proxies.reference_config import ReferencesConfig
+from mixwright.experiment.text.proxies.search_config import MethodConfig, faults_of_method, with_mixtures
 
 Invalid = Annotated[
     Literal["error", "drop"] | None,
@@ -223,25 +221,6 @@ class ProxyConfig(Part):
         return f"count models of order {self.order}" if self.kind == "ngram" else "the proxy models"
 
 
-class MixMinConfig(WeightsConfig):
-    """The search: from the likelihoods of the target under the proxies to weights."""
-
-    likelihood: Annotated[
-        list[Unit], BeforeValidator(listed, json_schema_input_type=Unit | list[Unit]), Field(min_length=1)
-    ] = Field(
-        default=["chunk"],
-        description="What a row of evidence is: chunk (the proxy's context), token, or sequence (a whole document). "
-        "A list searches once for each; the first one is written to mixture.json.",
-    )
-
-    @field_validator("likelihood")
-    @classmethod
-    def _units_once(cls, value: list[Unit]) -> list[Unit]:
-        if len(set(value)) < len(value):
-            raise ValueError("should name each unit once")
-        return value
-
-
 class FinalConfig(Part):
     """The final runs: one model per mixture, all trained the same way, compared on held-out parts of the targets."""
 
@@ -318,13 +297,16 @@ class TextConfig(RunConfig):
         raise NotImplementedError
 
 
-class SearchConfig(TextConfig):
+class SearchConfig(TextConfig, ReferencesConfig):
     """A search run: which sources there are, what to be good at, and how much to spend on finding out."""
 
     model_config = ConfigDict(title="mixwright search")
-    targets: dict[str, TargetConfig] = Field(min_length=1, description="The targets by name: {name: path or {...}}.")
+    targets: dict[str, TargetConfig] = Field(
+        default_factory=dict,
+        description="The targets by name: {name: path or {...}}. Needed by all methods but doremi, doge and aioli.",
+    )
     proxy: ProxyConfig = Field(default_factory=ProxyConfig, description="The proxy models, one per source.")
-    search: MixMinConfig = Field(default_factory=MixMinConfig, description="The search for weights.")
+    search: MethodConfig = Field(default_factory=MethodConfig, description="The search for weights.")
     quick: bool = Field(
         default=False,
         strict=True,
@@ -337,7 +319,10 @@ class SearchConfig(TextConfig):
     @model_validator(mode="before")
     @classmethod
     def _in_seconds(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or values.get("quick") is not True:
+        if not isinstance(values, Mapping):
+            return values
+        values = with_mixtures(values)
+        if values.get("quick") is not True:
             return values
         proxy, final = ({"kind": v} if isinstance(v, str) else v for v in (values.get("proxy"), values.get("final")))
         without = set(ProxyConfig.model_fields) - {"order", "max_tokens", "context"}  # but unknown keys are errors
@@ -378,8 +363,18 @@ class SearchConfig(TextConfig):
         """Whether proxies are trained."""
         return self.proxy.kind == "neural" and any(name not in self.proxy.checkpoints for name in self.sources)
 
+    def placed_arms(self) -> list[tuple[str, ArmConfig]]:
+        """Return what has a proxy run or a strategy, as arms of a comparison, each with its place in the file."""
+        return [(self.where("search"), self.search.arm)] if self.search.proxy_run else []
+
+    @property
+    def lag(self) -> int:
+        """Return the steps from an observation of a proxy run to the weights that follow."""
+        return LAG
+
     def check_together(self) -> None:
-        """Raise InputError if a training should be shorter than one step."""
+        """Raise InputError if a key does not go with the method, or a training should be shorter than one step."""
+        self._check_method()
         budgets = []
         if self.trains_proxies:
             budgets.append(
@@ -395,3 +390,8 @@ class SearchConfig(TextConfig):
         ]
         if faults:
             raise InputError("\n".join(faults))
+
+    def _check_method(self) -> None:
+        """Raise InputError if the method of the search needs, or cannot have, what another key says."""
+        if faults := faults_of_method(self):
+            raise InputError("\n".join(f"{self.where(*key)}: {words}" for key, words in faults.items()))

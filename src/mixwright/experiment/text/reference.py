@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from mixwright.experiment.core.config_parts import Count, FilePath, Part
+from mixwright.experiment.text.proxies.reference_config import ReferenceConfig
 from mixwright.watching.reference import Reference
 
 if TYPE_CHECKING:
@@ -19,36 +18,6 @@ if TYPE_CHECKING:
     from mixwright.text import Tokenizer, TokenStore
     from mixwright.training.ranks import Ranks
     from mixwright.training.settings import TrainingSettings
-
-
-class ReferenceConfig(Part):
-    """A reference model. A plain path is short for `{path: ...}`."""
-
-    shorthand: ClassVar[str | None] = "path"
-    path: FilePath | None = Field(
-        default=None, description="Folder of a model in the transformers format, with this run's tokenizer."
-    )
-    train: Literal["prior"] | None = Field(
-        default=None, description="prior: first train a model like the run's own on the prior; it is the reference."
-    )
-    tokens: Count | None = Field(
-        default=None,
-        description="Tokens to train the reference on (train only). Default: as many as the run; in a "
-        "comparison, as many as a proxy.",
-    )
-    clip: Literal["token", "example", "none"] | None = Field(
-        default=None,
-        description="Where an excess loss below 0 becomes 0: per token, in the mean of each row (example), or nowhere. "
-        "Default: as the strategy asks.",
-    )
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> ReferenceConfig:
-        if (self.path is None) == (self.train is None):
-            raise ValueError("give path (a folder with a model) or train: prior, one of the two")
-        if self.tokens is not None and self.train is None:
-            raise ValueError("tokens belongs to train: prior; remove it")
-        return self
 
 
 @dataclass(frozen=True)
@@ -60,13 +29,14 @@ class MadeReference:
     ----------
     reference
         Where the model is, and how excess is clipped.
-    tokens, flops
+    tokens, flops, seconds
         What its training took in this run; 0 for a model from elsewhere.
     """
 
     reference: Reference
     tokens: int = 0
     flops: float = 0.0
+    seconds: float = 0.0
 
 
 def make_reference(
@@ -96,7 +66,7 @@ def make_reference(
     own = _settings(config, settings)
     weights = _prior(prior, [store.rows(own.context) for store in stores.values()])
     trained = train(spec, stores, weights, own, folder, tokenizer, progress, ranks=ranks, anew=anew)
-    return MadeReference(Reference(trained.model_folder, clip), trained.tokens, trained.flops)
+    return MadeReference(Reference(trained.model_folder, clip), trained.tokens, trained.flops, trained.seconds)
 
 
 def _settings(config: ReferenceConfig, settings: TrainingSettings) -> TrainingSettings:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mixwright.compare.forecast import forecast
+from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.forecasts import FORECAST
 from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.core.searches import hand_out
@@ -50,25 +54,50 @@ _BOUND = (
 _LARGE = 20_000_000  # likelihoods, from which on a search takes many minutes
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What a search found: entries of the summary, the mixtures to train, the cost; notes that come first and last."""
+
+    searches: list[dict[str, Any]]
+    mixtures: list[NamedMixture]
+    cost: dict[str, Any]
+    notes: list[str]
+    more: dict[str, Any] = field(default_factory=dict)
+    last_notes: list[str] = field(default_factory=list)
+
+
 class TextSearchRun(Run[SearchConfig]):
     """A search over texts: proxies, their scores, the search, and final runs that check the result."""
+
+    _proxy_seconds: Mapping[str, float] = MappingProxyType({})  # of reference and proxy run
 
     @property
     def title(self) -> str:
         """Return the heading of the report where the configuration gives none."""
-        return "A mixture for " + ", ".join(self.config.targets)
+        targets = self.config.targets
+        return "A mixture " + (f"for {', '.join(targets)}" if targets else f"of {', '.join(self.config.sources)}")
 
     def check(self, progress: Progress) -> None:
         """Read sources and targets to their end."""
         config = self.config
         check_inputs(config)
         check_choice(config)
+        self._check_method()
         self.targets = [
             read_target(name, target, config.where("targets", name)) for name, target in config.targets.items()
         ]
-        for target in self.targets:
+        for target in self.targets if not config.search.proxy_run else ():
             check_enough(config, target)
         self.prints = check_sources(config, self.folder, progress)
+
+    def _check_method(self) -> None:
+        """Raise InputError if the method of a proxy run has other parameters, or its reference is no model."""
+        if self.config.search.proxy_run:
+            from mixwright.experiment.text.proxies.online import check_reference_of, method_of
+
+            with named(self.config.where("search")):
+                method_of(self.config.search.arm, list(self.config.sources))
+            check_reference_of(self.config)
 
     def prepare(self, progress: Progress) -> None:
         """Make the tokens, and look for documents of the targets in them."""
@@ -76,20 +105,37 @@ class TextSearchRun(Run[SearchConfig]):
         self.tokenizer = make_tokenizer(self.config, self.folder, self.prints, progress)
         self.sources = tokenize_sources(self.config, self.folder, self.tokenizer, self.prints, progress)
         check_sizes(self.config, self.sources)
+        if self.config.search.proxy_run:
+            from mixwright.experiment.text.proxies.online import check_fed, check_tokens_of_reference
+
+            check_tokens_of_reference(self.config, self.tokenizer)
+            check_fed(self.config, self.tokenizer, self.sources, self.targets)
         self.contamination = Contamination(self.folder, self.tokenizer, self.targets, self.sources, progress)
 
     def plan(self) -> str:
         """Return what proxies, scores, searches and final runs take."""
-        config, k = self.config, len(self.sources)
-        wanted, context = self._wanted(), config.proxy_setting("context")
-        rows = [target_rows(target.search, self.tokenizer, context, unit) for target, unit in wanted]
-        scored = sum(int(found.document_tokens.sum()) for found in rows) * k
-        arms = {"uniform": 1, "natural": 1, "best_single": len(self.targets), "search": len(wanted)}
+        config = self.config
+        arms = {"uniform": 1, "natural": 1, "best_single": len(self.targets)}
+        arms["search"] = 1 if config.search.proxy_run else len(self._wanted())
         runs = sum(arms[kind] for kind in config.final.mixtures)
         runs += bool(config.final.equal_cost and runs)
+        final = f"{runs} final runs of {config.final.tokens:,} tokens" if runs else "no final runs"
+        return f"{self._planned_run()}, {final}" if config.search.proxy_run else self._planned_search(final)
+
+    def _planned_run(self) -> str:
+        from mixwright.experiment.text.proxies.proxy_search import planned_tokens
+
+        reference, tokens = planned_tokens(self.config)
+        first = f"a reference ({reference:,} tokens to train), " if reference else ""
+        return f"{first}a proxy run of {self.config.search.method} ({tokens:,} tokens to train)"
+
+    def _planned_search(self, final: str) -> str:
+        config, k = self.config, len(self.sources)
+        context = config.proxy_setting("context")
+        rows = [target_rows(target.search, self.tokenizer, context, unit) for target, unit in self._wanted()]
+        scored = sum(int(found.document_tokens.sum()) for found in rows) * k
         numbers = sum(len(found.documents) for found in rows) * k
         long = "; large searches take long: max_documents of a target takes a sample" if numbers > _LARGE else ""
-        final = f"{runs} final runs of {config.final.tokens:,} tokens" if runs else "no final runs"
         return (
             f"{self._planned_proxies()}, {scored:,} tokens to score, {numbers:,} likelihoods to search, {final}{long}"
         )
@@ -103,30 +149,49 @@ class TextSearchRun(Run[SearchConfig]):
         return f"{sum(p.tokens > 0 for p in proxies)} proxies ({sum(p.tokens for p in proxies):,} tokens to train)"
 
     def work(self, progress: Progress) -> dict[str, Any]:
-        """Do all stages in order; write `mixture.json` and `whatif.json`."""
+        """Do all stages in order; write `mixture.json` and, of a search over likelihoods, `whatif.json`."""
         self.progress = progress
-        tokenizer, sources, contamination = self.tokenizer, self.sources, self.contamination
-        scores, cost = self._scores(tokenizer, sources)
-        searches, best = self._search(sources, scores)
-        made = [(search["target"], self._made(search)) for search in searches]
-        notes = hand_out(self.folder, made, contamination.doubt_of_search(searches[0]["target"]))
-        mixtures = baselines(self.config, sources, best)
-        mixtures += [NamedMixture(s["mixture"], "search", tuple(s["weights"]), s["target"]) for s in searches]
+        sources, contamination = self.sources, self.contamination
+        found = self._by_proxy_run() if self.config.search.proxy_run else self._by_scores()
+        mixtures, cost = found.mixtures, found.cost
         trained = self._trained(mixtures, cost)
         mixtures += [mixture for mixture in trained if mixture not in mixtures]
-        self._write_forecast(searches, scores)
-        runs = self._final_runs(tokenizer, sources, trained, cost)
-        summary = make_summary(self.config, self.targets, sources, searches, mixtures, runs, contamination)
-        notes += left_out(self.targets, sources) + repeated(sources) + contamination.notes()
+        runs = self._final_runs(self.tokenizer, sources, trained, cost)
+        summary = make_summary(self.config, self.targets, sources, found.searches, mixtures, runs, contamination)
+        parts = ("held_out",) if self.config.search.proxy_run else ("held_out", "search")  # those that matter
+        notes = found.notes + left_out(self.targets, sources) + repeated(sources) + contamination.notes(parts)
         notes += standing(summary["comparisons"], contamination) + self._repeats(mixtures, sources)
-        if self.config.proxy.kind == "ngram":
-            summary["proxies"] = self.config.proxy.words
-            notes += count_notes(self.config, sources, scores)
         return {
             **summary,
+            **found.more,
             "cost": {**cost, "seconds": self._seconds([mixture.name for mixture in trained])},
-            "notes": notes,
+            "notes": notes + found.last_notes,
         }
+
+    def _by_scores(self) -> _Found:
+        """Search over the likelihoods of the targets under the proxies."""
+        scores, cost = self._scores(self.tokenizer, self.sources)
+        searches, best = self._search(self.sources, scores)
+        made = [(search["target"], self._made(search)) for search in searches]
+        notes = hand_out(self.folder, made, self.contamination.doubt_of_search(searches[0]["target"]))
+        mixtures = baselines(self.config, self.sources, best)
+        mixtures += [NamedMixture(s["mixture"], "search", tuple(s["weights"]), s["target"]) for s in searches]
+        self._write_forecast(searches, scores)
+        if self.config.proxy.kind != "ngram":
+            return _Found(searches, mixtures, cost, notes)
+        more = {"proxies": self.config.proxy.words}
+        return _Found(searches, mixtures, cost, notes, more, count_notes(self.config, self.sources, scores))
+
+    def _by_proxy_run(self) -> _Found:
+        """Take the mean weights of a proxy run."""
+        from mixwright.experiment.text.proxies.proxy_search import search_by_proxy_run
+
+        config, sources = self.config, self.sources
+        found = search_by_proxy_run(config, self.folder, self.tokenizer, sources, self.targets, self.progress)
+        mixtures = [*baselines(config, sources, {}), NamedMixture("search", "search", found.weights)]
+        self._proxy_seconds = found.seconds
+        cost = self._beside_final(found.tokens, found.flops, 0)
+        return _Found(found.entries, mixtures, cost, [], {"proxy_run": found.about})
 
     def _repeats(self, mixtures: list[NamedMixture], sources: list[TokenSource]) -> list[str]:
         """Return a sentence for each mixture whose sources are repeated much in the final run's budget."""
@@ -140,7 +205,7 @@ class TextSearchRun(Run[SearchConfig]):
     def _announce_rest(self, cost: dict[str, Any], trained: list[NamedMixture]) -> None:
         """Say how long the final runs will take, judged by the time that the proxies and their scores took."""
         seconds = self._seconds([])
-        spent = seconds.get("proxies", 0.0) + seconds["scores"]
+        spent = sum(seconds.get(stage, 0.0) for stage in ("proxies", "scores", *self._proxy_seconds))
         done = sum((self.folder / "final" / folder_name(m.name) / "done.json").exists() for m in trained)
         if spent > 0 and cost["share"] > 0 and done < len(trained):
             left = len(trained) - done
@@ -174,9 +239,12 @@ class TextSearchRun(Run[SearchConfig]):
     def _seconds(self, arms: list[str]) -> dict[str, float]:
         names, goals = list(self.config.sources), list(self.config.targets)
         seconds = stage_seconds(self.folder, {"tokenizer": [], "tokens": names})
+        final = {"final": arms, "evaluation": arms} if arms else {}
+        if self.config.search.proxy_run:
+            return {**seconds, **self._proxy_seconds, **stage_seconds(self.folder, final)}
         proxies = {"proxies": names} if self.config.proxy.kind == "neural" else {}
         seconds |= stage_seconds(self._place, {**proxies, "scores": goals, "search": goals})
-        return seconds | stage_seconds(self.folder, {"final": arms, "evaluation": arms} if arms else {})
+        return seconds | stage_seconds(self.folder, final)
 
     def _wanted(self) -> list[tuple[Target, str]]:
         """Return the tables: a target and a unit for each."""
@@ -235,11 +303,15 @@ class TextSearchRun(Run[SearchConfig]):
 
     def _cost(self, tokenizer: Tokenizer, proxies: list[Proxy], scored: int) -> dict[str, Any]:
         """Return what the search cost beside one final run: training the proxies and scoring with them."""
-        from mixwright.experiment.text.proxies.cost import flops_per_token, proxy_cost
+        from mixwright.experiment.text.proxies.cost import proxy_cost
 
-        tokens, flops = proxy_cost(self.config, tokenizer, proxies, scored)
+        return self._beside_final(*proxy_cost(self.config, tokenizer, proxies, scored), scored)
+
+    def _beside_final(self, tokens: int, flops: float, scored: int) -> dict[str, Any]:
+        from mixwright.experiment.text.proxies.cost import flops_per_token
+
         final = self.config.final.tokens
-        final_flops = final * flops_per_token(self.config.model.spec(), tokenizer, self.config.final.context)
+        final_flops = final * flops_per_token(self.config.model.spec(), self.tokenizer, self.config.final.context)
         return {
             "proxy_tokens": tokens,
             "scored_tokens": scored,

@@ -27,7 +27,11 @@ def make_summary(
 ) -> dict[str, Any]:
     """Return the summary of a run, without its head, its cost and its notes."""
     comparisons = _comparisons(targets, runs, config.search.level, contamination)
-    searches = [{**s, "verdict": doubted(s["verdict"], contamination.doubt_of_search(s["target"]))} for s in searches]
+    of_targets = not config.search.proxy_run  # a proxy run reads no target: documents that are in a source do no harm
+    searches = [
+        {**s, "verdict": doubted(s["verdict"], contamination.doubt_of_search(s["target"]) if of_targets else "")}
+        for s in searches
+    ]
     return {
         "sources": [{"name": s.name, "documents": s.train.documents, "tokens": s.train.tokens} for s in sources],
         "targets": [_target_entry(target, searches, runs) for target in targets],
@@ -35,7 +39,7 @@ def make_summary(
         "mixtures": [{"name": m.name, "kind": m.kind, "weights": list(m.weights)} for m in mixtures],
         "runs": [run.entry() for run in runs],
         "comparisons": comparisons,
-        "verdict": _verdict(searches, comparisons, config.proxy.words),
+        "verdict": _verdict(searches, comparisons, config.proxy.words if of_targets else ""),
     }
 
 
@@ -43,7 +47,7 @@ def _target_entry(target: Target, searches: Sequence[dict[str, Any]], runs: Sequ
     return {
         "name": target.name,
         "documents": len(target.search),
-        "rows": next(search["rows"] for search in searches if search["target"] == target.name),
+        "rows": next(search.get("rows") for search in searches if search["target"] == target.name),
         "held_out_documents": len(target.held_out),
         "held_out_tokens": int(runs[0].lengths[target.name].sum()) if runs else None,
     }
@@ -89,16 +93,16 @@ def _comparison_entry(target: str, mixture: str, found: DocumentComparison) -> d
 
 
 def _verdict(searches: Sequence[dict[str, Any]], comparisons: list[dict[str, Any]], proxies: str) -> str:
-    """Return a sentence, on a line of its own, about the first search of each target."""
-    first: dict[str, dict[str, Any]] = {}
+    """Return a sentence, on a line of its own, about the first search of each target; `proxies`: what it rests on."""
+    first: dict[str | None, dict[str, Any]] = {}
     for search in searches:
-        first.setdefault(search["target"], search)
+        first.setdefault(search.get("target"), search)
     return "\n".join(_verdict_of(search, comparisons, proxies) for search in first.values())
 
 
 def _verdict_of(search: dict[str, Any], comparisons: list[dict[str, Any]], proxies: str) -> str:
     """Return one sentence about a search: after training if there was one."""
-    own = [c for c in comparisons if c["mixture"] == search["mixture"] and c["target"] == search["target"]]
+    own = [c for c in comparisons if c["mixture"] == search["mixture"] and c["target"] == search.get("target")]
     over_uniform = next((c["verdict"] for c in own if c["over"] == "uniform"), None)
     if over_uniform is None:
         return untrained_verdict(search, proxies)
@@ -108,7 +112,7 @@ def _verdict_of(search: dict[str, Any], comparisons: list[dict[str, Any]], proxi
         if comparison["over"] != "uniform" and comparison["word"] != "unverified":
             others.setdefault(comparison["word"], []).append(comparison["over"])
     parts += [f"{word} than {' and '.join(names)}" for word, names in others.items()]
-    return "; ".join(parts)
+    return "; ".join(parts if proxies else [*parts, search["verdict"]])
 
 
 def standing(comparisons: Sequence[dict[str, Any]], contamination: Contamination) -> list[str]:

@@ -29,7 +29,7 @@ from mixwright.experiment.core.config_parts import (
     WeightDecay,
 )
 from mixwright.experiment.text.config import TextConfig
-from mixwright.experiment.text.reference import ReferenceConfig
+from mixwright.experiment.text.proxies.reference_config import ReferenceConfig
 from mixwright.training.settings import TrainingSettings
 
 _TOKENS = 10_000_000

@@ -33,7 +33,7 @@ def answers_of(summary: Mapping[str, Any], mixtures: Mapping[str, Any]) -> list[
                 "worth": worth,
                 "sure": _sure(summary, search, found[0] if found else None),
                 "improvement": improvement_words(search),
-                "certificate": certificate_words(search),
+                "certificate": "" if summary["proxy_run"] else certificate_words(search),
                 "limits": _limits(search),
             }
         )
@@ -162,11 +162,15 @@ def _sure(
     summary: Mapping[str, Any], search: Mapping[str, Any], comparison: Mapping[str, Any] | None
 ) -> list[tuple[str, str]]:
     """Return what the certainty rests on, as (name, words)."""
+    facts = _interval(summary, search, comparison)
+    seeds = [("Seeds", _seeds(summary, comparison))] if comparison else []
+    if run := summary["proxy_run"]:
+        found = f"the weights of one proxy run: {count(run['steps'])} steps, {count(run['tokens'])} tokens"
+        return [*facts, ("Evidence", f"{found}; another seed may give others"), ("Search", search["verdict"]), *seeds]
     among = f" in {count(search['scaffolds'])} scaffolds" if search["scaffolds"] else ""
     rows, documents = count(search["rows"]), count(search["documents"])
     evidence = f"{rows} target rows from {documents} {measure_of(summary).examples}{among}"
-    facts = [*_interval(summary, search, comparison), ("Evidence", evidence), ("Search", _solved(search))]
-    return facts + ([("Seeds", _seeds(summary, comparison))] if comparison else [])
+    return [*facts, ("Evidence", evidence), ("Search", _solved(search)), *seeds]
 
 
 def _interval(
@@ -252,6 +256,9 @@ def cost_words(summary: Mapping[str, Any]) -> str:
         return f"table, proxies and search {longer}{total}"
     share = compared(cost["share"], "the compute of one final run")
     proxies, final = count(cost["proxy_tokens"]), count(cost["final_tokens"])
+    if run := summary.get("proxy_run"):
+        what = f"proxy run of {run['method']}{' and its reference' if run['reference_tokens'] else ''}"
+        return f"{what} ({proxies} tokens): {share} ({final} tokens){total}"
     return f"proxies ({proxies} tokens) and scoring: {share} ({final} tokens){total}"
 
 

@@ -65,6 +65,19 @@ _ENTRIES: dict[str, dict[str, str]] = {
         "verdict": "text",
     },
 }
+# what a search has that read a target's rows, and one by a proxy run has not
+_OF_ROWS = ("target", "unit", "shrinkage", "loss", "objective", "gap", "tolerance", "rows", "documents")
+_PROXY_RUN = {
+    "method": "text",
+    "strategy": "text",
+    "prior": "text",
+    "steps": "number",
+    "tokens": "number",
+    "lag": "number",
+    "reference": "text?",
+    "reference_tokens": "number",
+    "weights": "list",
+}
 _MAY_BE_ABSENT = ("runs", "comparisons")  # a search without final training has neither, and no cost
 _COST = {
     "proxy_tokens": "number?",
@@ -86,7 +99,7 @@ def check_summary(summary: Mapping[str, Any]) -> None:
     check_version(summary)
     check_fields(summary, _TOP, "", 0)
     k = len(summary["sources"]) if isinstance(summary.get("sources"), Sequence) else 0
-    for part, fields in _fields(measure_of(summary)).items():
+    for part, fields in _fields(measure_of(summary), bool(summary.get("proxy_run"))).items():
         for index, entry in enumerate(_entries(summary, part)):
             where = f"{part}[{index}]"
             check_fields(entry, fields, f"{where}.", k)
@@ -96,12 +109,16 @@ def check_summary(summary: Mapping[str, Any]) -> None:
             raise wrong(part, "a list with at least one entry", summary[part])
     if summary.get("cost"):
         check_fields(summary["cost"], _COST, "cost.", k)
+    if summary.get("proxy_run"):
+        check_fields(summary["proxy_run"], _PROXY_RUN, "proxy_run.", k)
+        for index, point in enumerate(summary["proxy_run"]["weights"]):
+            check_fields(point, {"step": "number", "weights": "weights"}, f"proxy_run.weights[{index}].", k)
     _check_names(summary)
 
 
 def completed(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checked summary in which every field that may be absent is there, as null or as an empty list."""
-    whole = {**summary, "cost": _filled(summary.get("cost"), _COST) or None}
+    whole = {"proxy_run": None, **summary, "cost": _filled(summary.get("cost"), _COST) or None}
     measure = measure_of(summary)
     for part, fields in _ENTRIES.items():
         whole[part] = [_filled(entry, fields) for entry in summary.get(part) or ()]
@@ -115,8 +132,11 @@ def completed(summary: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-def _fields(measure: Measure) -> dict[str, dict[str, str]]:
+def _fields(measure: Measure, proxy_run: bool) -> dict[str, dict[str, str]]:
     """Return the fields of all entries; those of runs depend on what they are measured by."""
+    if proxy_run:
+        optional = {name: _ENTRIES["searches"][name] + "?" for name in _OF_ROWS}
+        return {**_ENTRIES, "searches": {**_ENTRIES["searches"], **optional}}
     if measure.field == "loss":
         return _ENTRIES
     return {**_ENTRIES, "runs": {**_MEASURED, measure.field: "losses"}}

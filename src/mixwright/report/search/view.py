@@ -8,7 +8,7 @@ from typing import Any
 
 from mixwright.errors import InputError
 from mixwright.report.charts import Chart, Line, lines_chart
-from mixwright.report.courses import thinned
+from mixwright.report.courses import charts_of, held_weights, shown_sources, thinned
 from mixwright.report.looks import KIND_WORDS, Look, looks_of
 from mixwright.report.measure import Measure, measure_of
 from mixwright.report.search.answers import answers_of, cost_words
@@ -67,6 +67,7 @@ def build_search(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None =
         "losses": [_loss_view(summary, by_name, i) for i in range(len(summary["targets"])) if summary["runs"]],
         "weights": _weight_view(summary, mixtures),
         "curves": _curve_views(summary, by_name),
+        "proxy_run": _proxy_run_view(summary),
         "cost": _cost_view(summary),
         "copies": _copies(summary, by_name),
     }
@@ -207,6 +208,19 @@ def _curve_table(points: list[tuple[MixtureView, dict[float, float]]]) -> dict[s
     return {"mixtures": [mixture for mixture, _ in points], "rows": rows, "left_out": len(steps) - len(kept)}
 
 
+def _proxy_run_view(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the page shows of the proxy run whose mean weights the mixture is; None of another search."""
+    run = summary["proxy_run"]
+    if run is None:
+        return None
+    names = [source["name"] for source in summary["sources"]]
+    points = [(float(point["step"]), point["weights"]) for point in run["weights"]]
+    largest = [max(weights[i] for _, weights in points) for i in range(len(names))]
+    shown = shown_sources(names, lambda i: -largest[i])
+    course = held_weights("weights-of-proxy-run", points, shown, "share of the rows")
+    return {**run, "shown": list(shown.values()), "course": course}
+
+
 def _cost_view(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     cost = summary["cost"]
     if not cost:
@@ -241,4 +255,5 @@ def _source_losses(summary: Mapping[str, Any]) -> dict[str, Any] | None:
 def _charts(view: Mapping[str, Any]) -> list[Chart]:
     charts = [chart for loss in view["losses"] for chart in loss["charts"]]
     charts.append(view["weights"]["chart"])
-    return charts + [curve["chart"] for curve in view["curves"] if curve["chart"]]
+    course = view["proxy_run"]["course"] if view["proxy_run"] else []
+    return charts + charts_of(course) + [curve["chart"] for curve in view["curves"] if curve["chart"]]

@@ -98,12 +98,12 @@ class Contamination:
         clean = self.clean(target, "search")
         return self.doubt(target, "search") if (~clean).sum() > _MANY * clean.size else ""
 
-    def notes(self) -> list[str]:
-        """Return a sentence for each target and source that share documents."""
+    def notes(self, parts: Sequence[str] = _PARTS) -> list[str]:
+        """Return a sentence for each target and source that share documents of these parts of the target."""
         return [
             f"{overlap.words}: {_EFFECTS[overlap.part]} than it should; overlap: drop at this source leaves them out"
             for target in self._targets
-            for overlap in (o for o in self.overlaps if o.target == target)
+            for overlap in (o for o in self.overlaps if o.target == target and o.part in parts)
         ]
 
     def _of(self, target: str, part: str) -> list[Overlap]:

@@ -11,7 +11,7 @@ from mixwright.errors import InputError
 from mixwright.experiment.core.compare_config import ArmConfig
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress
-from mixwright.experiment.text.compare_config import CompareConfig
+from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.proxies.cost import flops_per_token
@@ -22,7 +22,7 @@ from mixwright.files.models import check_model_folder
 from mixwright.strategies import Aioli, from_config
 from mixwright.strategy import Strategy
 from mixwright.text import Tokenizer
-from mixwright.training.language_model import train
+from mixwright.training.language_model import TrainingResult, train
 from mixwright.training.reference import check_reference
 from mixwright.training.settings import TrainingSettings
 
@@ -36,14 +36,13 @@ def method_of(arm: ArmConfig, sources: Sequence[str]) -> Strategy[Any]:
 
 
 def check_fed(
-    config: CompareConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], targets: Sequence[Target]
+    config: SearchConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], targets: Sequence[Target]
 ) -> None:
     """Raise InputError if the strategy of an arm, or of its proxy run, has nothing to measure losses on or no time."""
     names = [source.name for source in sources]
     of_trainings = HeldOut(targets, sources, tokenizer, config.final.context, config.final.batch_size)
     of_proxies = _held(config, tokenizer, sources)
-    for number, arm in enumerate(config.arms):
-        where = config.where("arms", str(number))
+    for where, arm in config.placed_arms():
         if arm.strategy is not None:
             with named(where):
                 of_trainings.check_fed(from_config(arm.strategy, sources=names), config.held_out)
@@ -55,7 +54,7 @@ def check_fed(
             of_proxies.check_fed(method, config.held_out)
 
 
-def _check_length(config: CompareConfig, method: Strategy[Any], where: str) -> None:
+def _check_length(config: SearchConfig, method: Strategy[Any], where: str) -> None:
     if not isinstance(method, Aioli):
         return
     steps, first = online_settings(config, method).steps, 1 + len(config.sources) * method.sweeps
@@ -66,10 +65,10 @@ def _check_length(config: CompareConfig, method: Strategy[Any], where: str) -> N
         )
 
 
-def check_reference_of(config: CompareConfig) -> None:
+def check_reference_of(config: SearchConfig) -> None:
     """Raise InputError if no arm reads the reference, or it is no model or could not read a row of the trainings."""
-    taking = [arm for arm in config.arms if config.reference_of(arm) is not None]
-    reading = [arm.title for arm in taking if arm.strategy is not None and "excess_loss" in config.needs_of(arm)]
+    taking = [arm for _, arm in config.placed_arms() if config.reference_of(arm) is not None]
+    reading = _reading(config)
     where, chosen = config.where("reference"), config.reference
     if chosen is None:
         return
@@ -86,15 +85,20 @@ def check_reference_of(config: CompareConfig) -> None:
         )
 
 
-def check_tokens_of_reference(config: CompareConfig, tokenizer: Tokenizer) -> None:
+def _reading(config: SearchConfig) -> list[str]:
+    """Return the arms whose own trainings go through the reference."""
+    return [a.title for _, a in config.placed_arms() if a.strategy is not None and "excess_loss" in config.needs_of(a)]
+
+
+def check_tokens_of_reference(config: SearchConfig, tokenizer: Tokenizer) -> None:
     """Raise InputError if the reference of a configuration has another tokenizer or vocabulary."""
     if config.reference is not None and config.reference.path is not None:
-        context = max(config.final.context, config.proxy_setting("context"))
+        context = max(config.proxy_setting("context"), config.final.context if _reading(config) else 0)
         with named(config.where("reference")):
             check_reference(config.reference.path, tokenizer, context, config.model.spec())
 
 
-def online_settings(config: CompareConfig, method: Strategy[Any]) -> TrainingSettings:
+def online_settings(config: SearchConfig, method: Strategy[Any]) -> TrainingSettings:
     """
     Return the settings of a proxy run.
 
@@ -104,16 +108,16 @@ def online_settings(config: CompareConfig, method: Strategy[Any]) -> TrainingSet
     settings, every = settings_for(config, config.proxy.tokens, proxy=True), 1
     if isinstance(method, Aioli):
         every = max(1, settings.steps // (_PERIODS * method.period(len(config.sources))))
-    return replace(settings, observe_every=every, lag=config.final.lag)
+    return replace(settings, observe_every=every, lag=config.lag)
 
 
-def _held(config: CompareConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource]) -> HeldOut:
+def _held(config: SearchConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource]) -> HeldOut:
     """Return what the losses of sources are measured on in a proxy run."""
     return HeldOut([], sources, tokenizer, config.proxy_setting("context"), config.proxy_setting("batch_size"))
 
 
 def reference_of(
-    config: CompareConfig,
+    config: SearchConfig,
     folder: Path,
     tokenizer: Tokenizer,
     sources: Sequence[TokenSource],
@@ -140,7 +144,7 @@ def reference_of(
 
 
 def mean_weights(
-    config: CompareConfig,
+    config: SearchConfig,
     folder: Path,
     tokenizer: Tokenizer,
     sources: Sequence[TokenSource],
@@ -148,14 +152,30 @@ def mean_weights(
     progress: Progress | None = None,
 ) -> list[float]:
     """Return the mean weights [k] of the proxy run of an arm's method, made in the folder of its seed, or resumed."""
-    names = [source.name for source in sources]
-    strategy, held = method_of(arm, names), _held(config, tokenizer, sources)
     made = reference_of(config, folder, tokenizer, sources, arm)
-    stores = {source.name: source.train for source in sources}
+    return average_of(proxy_run(config, folder, tokenizer, sources, arm, made, progress), sources)
+
+
+def average_of(run: TrainingResult, sources: Sequence[TokenSource]) -> list[float]:
+    """Return the mean weights [k] of a proxy run."""
+    return [(run.average or run.weights)[source.name] for source in sources]
+
+
+def proxy_run(
+    config: SearchConfig,
+    folder: Path,
+    tokenizer: Tokenizer,
+    sources: Sequence[TokenSource],
+    arm: ArmConfig,
+    made: MadeReference | None,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Return the proxy run of an arm's method over its reference, made in the folder of its seed, or resumed."""
+    strategy, held = method_of(arm, [source.name for source in sources]), _held(config, tokenizer, sources)
     with named_rate(config, f"the proxy run of {arm.title}", proxy=True):
-        trained = train(
+        return train(
             config.proxy_model().spec(),
-            stores,
+            {source.name: source.train for source in sources},
             strategy,
             online_settings(config, strategy),
             folder / "proxy_runs" / _run_name(arm),
@@ -165,7 +185,6 @@ def mean_weights(
             measures={"eval_loss": held.strategy_source_losses},
             reference=made.reference if made else None,
         )
-    return [(trained.average or trained.weights)[name] for name in names]
 
 
 def _run_name(arm: ArmConfig) -> str:
@@ -191,7 +210,7 @@ class OnlineCost:
 
 
 def online_cost(
-    config: CompareConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], arm: ArmConfig
+    config: SearchConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], arm: ArmConfig
 ) -> OnlineCost:
     """Return what an arm with a reference or a proxy run costs."""
     context, settings = config.proxy_setting("context"), settings_for(config, config.proxy.tokens, proxy=True)
@@ -210,9 +229,7 @@ def online_cost(
     return OnlineCost(before, forward if "excess_loss" in config.needs_of(arm) else 0.0)
 
 
-def _measured_tokens(
-    config: CompareConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], arm: ArmConfig
-) -> int:
+def _measured_tokens(config: SearchConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], arm: ArmConfig) -> int:
     """Return how many tokens the held-out losses of an arm's proxy run are measured on, at all of its observations."""
     method = method_of(arm, [source.name for source in sources])
     if "eval_loss" not in method.needs:
