@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,13 @@ class Mixture:
         What weights are allowed: the strategy's are projected onto it (the nearest allowed ones), also the first. The
         strategy itself sees nothing of it. `max_epochs` needs sources as {name: rows}; `max_distance` is from `prior`.
 
+    Attributes
+    ----------
+    alarm
+        Of the last decision, as the log has it; "" if there was none.
+    alarm_on
+        Returns an alarm about decided weights [k], or "", beside those of the strategy.
+
     Raises
     ------
     InputError
@@ -93,6 +100,8 @@ class Mixture:
         self._timeline: list[tuple[int, Array]] = [(0, self._allowed(self._given()))]
         self._asked, self._last, self._decisions, self._own_log = -1, -1, 0, False
         self._introduced = False  # whether the log has the sources
+        self.alarm = ""  # of the last decision
+        self.alarm_on: Callable[[Array], str] | None = None
 
     @property
     def k(self) -> int:
@@ -233,10 +242,12 @@ class Mixture:
             given = self._given()
             allowed = self._allowed(given)
             weights = self.hands.in_force(allowed, begins)
-            self._write(self._decision(observation, begins, weights, given, ledger))
+            remarks = self._remarks(weights)
+            self._write(self._decision(observation, begins, weights, given, remarks, ledger))
         except BaseException:
             self._state = before
             raise
+        self.alarm = remarks.get("alarm", "")
         self._last, self._decisions, self._introduced = observation.step, self._decisions + 1, True
         # without what is set by hand: that may still change before the step comes
         self._timeline.append((begins, allowed))
@@ -444,8 +455,20 @@ class Mixture:
         values.flags.writeable = False
         return values
 
+    def _remarks(self, weights: Array) -> dict[str, Any]:
+        """Return what the log says of a decision beside its weights [k]."""
+        remarks = self.strategy.remarks(self._state)
+        said = self.alarm_on(weights) if self.alarm_on is not None else ""
+        return {**remarks, "alarm": "; ".join(filter(None, (remarks.get("alarm"), said)))} if said else remarks
+
     def _decision(
-        self, observation: Observation, begins: int, weights: Array, given: Array, ledger: Ledger | None
+        self,
+        observation: Observation,
+        begins: int,
+        weights: Array,
+        given: Array,
+        remarks: Mapping[str, Any],
+        ledger: Ledger | None,
     ) -> dict[str, Any]:
         line = {"decision": self._decisions, "begins": begins, "weights": weights.tolist()}
         by_hand = self.hands.at(begins).to_json()
@@ -454,7 +477,7 @@ class Mixture:
         if by_hand:
             line["by_hand"] = by_hand
         line["entropy"] = entropy(weights)  # nats
-        if remarks := self.strategy.remarks(self._state):
+        if remarks:
             line["remarks"] = remarks
         if not self._introduced:  # what a replay needs to know of the run
             about = {"sources": list(self.sources), "prior": self.prior.tolist(), "lag": self.lag}

@@ -1,5 +1,6 @@
 """Sampling apart from the weights: what rows count, which shares are taken, and what is refused or held."""
 
+import json
 import warnings
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 
 from mixwright import AMAR, Constraints, GroupDRO, InputError, Mixture, Observation, PiKE, Schedule, Static
 from mixwright.errors import AlarmWarning
+from mixwright.report.courses import alarms_of
 from mixwright.watching.row_weights import MOST, RowWeights, held_within, sampling_shares
+from mixwright.watching.watcher import Watcher
 
 ROWS = {"a": 300, "b": 100}
 
@@ -83,6 +86,23 @@ def test_a_strategy_is_held_where_a_row_would_count_too_much():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found.at(2)  # said once
+
+
+def test_a_weight_that_is_held_is_an_alarm_of_the_decision(tmp_path):
+    drawn = np.array([0.98, 0.02])
+    strategy, limits = GroupDRO(learning_rate=50.0), held_within(None, ROWS, drawn)
+    mixture = Mixture(ROWS, strategy, 1, [0.9, 0.1], tmp_path / "log.jsonl", limits)
+    RowWeights(mixture, drawn, 9)
+    watcher = Watcher(mixture, every=1, batch_size=4)
+    for step, losses in enumerate(([[2, 2], [2.0, 2.0]], [[2, 2], [2.0, 18.0]], [[2, 2], [180.0, 2.0]])):
+        watcher.add(np.array(losses), np.array([0.5, 0.5]))
+        watcher.observe(step)
+        assert bool(mixture.alarm) == (step == 1)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    said = "a row of 'b' counts 20 times, the most that is allowed, and its weight is held there; raise its share"
+    assert [said in line.get("remarks", {}).get("alarm", "") for line in lines] == [False, True, False]
+    assert alarms_of(lines) == [lines[1]["remarks"]["alarm"]]
+    assert watcher.line({}, mixture.weights_for(3))["mixture/alarms"] == 1.0
 
 
 def test_caps_that_are_given_stay():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -103,7 +103,8 @@ class RowWeights:
 
     def __init__(self, mixture: Mixture, sampling: Array, steps: int) -> None:
         self.mixture, self.sampling = mixture, sampling
-        self._held: set[str] = set()
+        self._said: set[str] = set()
+        mixture.alarm_on = self.alarm_on
         strategy = mixture.strategy
         if strategy.weights_at(0) is None:
             self._check(strategy.weights(mixture.state), 0)
@@ -123,16 +124,19 @@ class RowWeights:
         weights = self.mixture.weights_for(step)
         self._check(weights, step)
         factors = source_factors(weights, self.sampling)
-        held = np.flatnonzero((factors >= MOST * (1 - _ROUNDING)) & (self.sampling > 0)).tolist()
-        for name in {self.mixture.sources[i] for i in held} - self._held:
-            self._held.add(name)
-            warnings.warn(
-                f"at step {step}: a row of {name!r} counts {MOST:g} times, the most that is allowed, and its weight is "
-                "held there; raise its share in sampling",
-                AlarmWarning,
-                stacklevel=2,
-            )
+        if new := [name for name in self._held(weights) if name not in self._said]:
+            self._said.update(new)
+            warnings.warn(f"at step {step}: {_held_words(new)}", AlarmWarning, stacklevel=2)
         return factors
+
+    def alarm_on(self, weights: Array) -> str:
+        """Return an alarm for the log if weights [k] are held at `MOST` x their share; "" if none is."""
+        held = self._held(weights)
+        return _held_words(held) if held else ""
+
+    def _held(self, weights: Array) -> list[str]:
+        held = np.flatnonzero((weights >= MOST * self.sampling * (1 - _ROUNDING)) & (self.sampling > 0))
+        return [self.mixture.sources[i] for i in held.tolist()]
 
     def _check(self, weights: Any, step: int) -> None:
         """Raise InputError if a row would count more than `MOST` times."""
@@ -145,3 +149,11 @@ class RowWeights:
                 f"at step {step} (weight {weight:.4g}, share {share:.4g}); give it a share of at least "
                 f"{weight / MOST:.4g} in sampling"
             )
+
+
+def _held_words(names: Sequence[str]) -> str:
+    """Say that the weights of sources are held."""
+    return (
+        f"a row of {' or '.join(map(repr, names))} counts {MOST:g} times, the most that is allowed, and its weight is "
+        "held there; raise its share in sampling"
+    )

@@ -135,7 +135,7 @@ class Watcher:
         # a ledger goes through the whole plan: make one only for a log
         account = None if ledger is None or self.mixture.log is None else ledger()
         self.mixture.observe(observation, account)
-        self._alarms += "alarm" in self.mixture.strategy.remarks(self.mixture.state)
+        self._alarms += bool(self.mixture.alarm)
         self.observation = observation
         self.since.clear()
         return True
