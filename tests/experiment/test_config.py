@@ -149,3 +149,21 @@ def test_the_example_is_valid() -> None:
     assert config.final.learning_rate == 2e-3
     known = set(type(config).model_fields)
     assert known - {"held_out", "reference"} <= config.model_fields_set
+
+
+ARMS = "arms:\n  - uniform\n  - doremi\n  - search: doremi\n    parameters: {eta: 1}\n"
+
+
+def test_an_arm_has_the_line_and_a_name_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "compare.yaml"
+    path.write_text("sources: {a: a.txt, b: b.txt}\n" + ARMS)
+    config = load("compare", path)
+    assert config.where("arms", "2") == f"{path}, line 5, key arms.2"
+    assert config.where("arms", "2", "parameters") == f"{path}, line 6, key arms.2.parameters"
+    assert config.where("sources", "1") == f"{path}, line 1, key sources.1"
+    assert [arm.title for arm in config.arms] == ["uniform", "doremi", "doremi_search"]
+    path.write_text("sources: {a: a.txt, b: b.txt}\n" + ARMS.replace("- doremi", "- DoReMi"))
+    assert [arm.title for arm in load("compare", path).arms] == ["uniform", "DoReMi", "doremi"]
+    path.write_text("sources: {a: a.txt, b: b.txt}\n" + ARMS + "  - doremi\n")
+    with pytest.raises(InputError, match="different names, found doremi twice"):
+        load("compare", path)

@@ -302,6 +302,17 @@ class ComparisonConfig(RunConfig):
         "fixed before the first training, and scored after the last.",
     )
 
+    @field_validator("arms")
+    @classmethod
+    def _a_strategy_and_a_search_of_one_name(cls, arms: list[Any]) -> list[Any]:
+        names = {arm.title for arm in arms if arm.strategy is not None}
+        return [
+            arm.model_copy(update={"name": f"{arm.title}_search"})
+            if isinstance(arm, ArmConfig) and arm.proxy_run and arm.name is None and arm.title in names
+            else arm
+            for arm in arms
+        ]
+
     @model_validator(mode="after")
     def _names_differ(self) -> ComparisonConfig:
         names = [arm.title for arm in self.arms]

@@ -38,11 +38,22 @@ class YamlFile:
 
     def where(self, key: Key) -> str:
         """Return `file, line n, key a.b.c`, with the line of the nearest key that is in the file."""
+        key = self._as_written(key)
         for length in range(len(key), -1, -1):
             if (line := self.lines.get(key[:length])) is not None:
                 break
         place = f"{self.path}, line {line}" if line else str(self.path)
         return f"{place}, key {dotted(key)}" if key else place
+
+    def _as_written(self, key: Key) -> Key:
+        """Return a key with the numbers of list items as numbers, as `lines` has them."""
+        found: Key = ()
+        for part in key:
+            item = (
+                int(part) if isinstance(part, str) and part.isdecimal() and (*found, part) not in self.lines else part
+            )
+            found = (*found, item)
+        return found
 
 
 def dotted(key: Key) -> str:
