@@ -59,7 +59,7 @@ def bibtex(name: str) -> str:
     methods = _methods()
     names = {_plain(each): each for each in methods}
     if _plain(name) not in names:
-        close = difflib.get_close_matches(_plain(name), names, 1, 0.5)
+        close = [each for each in difflib.get_close_matches(_plain(name), names) if _near(_plain(name), each)]
         hint = f"did you mean {names[close[0]]!r}? " if close else ""
         raise InputError(f"there is no method {name!r}; {hint}Known: mixwright, {', '.join(sorted(methods))}")
     found = names[_plain(name)]
@@ -98,6 +98,13 @@ def _entry(reference: re.Match[str]) -> str:
     word = re.split(r"\W+", reference["title"])[0].lower()
     lines = [f"  {field} = {{{value}}}," for field, value in fields.items()]
     return "\n".join([f"@{'inproceedings' if venue else 'misc'}{{{first}{of_year}{word},", *lines, "}"])
+
+
+def _near(word: str, name: str) -> bool:
+    """Whether a word is a name with at most a third of its letters wrong."""
+    changes = difflib.SequenceMatcher(None, word, name).get_opcodes()
+    wrong = sum(max(a_end - a, b_end - b) for kind, a, a_end, b, b_end in changes if kind != "equal")
+    return wrong <= max(1, len(word) // 3)
 
 
 def _plain(name: str) -> str:

@@ -81,7 +81,8 @@ class MixMin:
 
     References
     ----------
-    Thudi, Rovers, Ruan, Thrush, Maddison, "MixMin: Finding Data Mixtures via Convex Minimization", ICML 2025.
+    Thudi, Rovers, Ruan, Thrush, Maddison, "MixMin: Finding Data Mixtures via Convex Minimization", ICML 2025,
+    arXiv 2502.10510.
     """
 
     prior: Prior = "uniform"
