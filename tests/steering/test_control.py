@@ -142,12 +142,12 @@ def test_a_wrong_order_does_not_stop_those_after_it(tmp_path, mixture):
 def test_whole_orders_before_one_that_is_cut_off_are_followed(tmp_path, mixture, end):
     control, whole = Control(tmp_path, mixture), "# mine\n- pin: {code: 0.2}\n- pin:\n    web: 0.1\n  at: 20\n"
     with pytest.warns(
-        AlarmWarning, match=r"should end with a line break, .* in part\? The 2 before it are read"
+        AlarmWarning, match=r"should end with a line break, .* in part\? The orders before it \(2\) are read"
     ) as said:
         steered(tmp_path, mixture, control, 10, whole + end)
     assert len(said) == 1
     assert [at for at, _ in mixture.hands] == [14, 20]
-    with pytest.warns(AlarmWarning, match=r"in part\? The 1 before it are read"):
+    with pytest.warns(AlarmWarning, match=r"in part\? The orders before it \(1\) are read"):
         steered(tmp_path, mixture, control, 11, whole[:36])  # it is written once more, from the beginning
     with warnings.catch_warnings():
         warnings.simplefilter("error")

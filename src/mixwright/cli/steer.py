@@ -164,5 +164,5 @@ def _print(console: Console, run: Path, lines: list[dict[str, Any]]) -> None:
     if not lines:
         print_line(console, "note", "there are none; see mixwright steer --help")
         return
-    rows = [[order_words(line["order"]) if "order" in line else "(not read)", _state(line)] for line in lines]
+    rows = [[order_words(line["order"]) if "order" in line else "(the file)", _state(line)] for line in lines]
     print_table(console, ["order", Column("what the run does", sentences=True)], rows)

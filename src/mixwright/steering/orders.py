@@ -175,7 +175,7 @@ def parts_of_file(folder: Path) -> tuple[list[Order], str]:
         orders = orders_in(whole, str(path))
     except InputError:
         raise InputError(problem) from None
-    return orders, f"{problem} The {len(orders)} before it are read" if orders else problem
+    return orders, f"{problem} The orders before it ({len(orders)}) are read" if orders else problem
 
 
 def read_orders(folder: Path) -> list[Order]:
