@@ -22,6 +22,7 @@ from mixwright.cli.app import app
 from mixwright.errors import InputError
 from mixwright.experiment import drive, make
 from mixwright.experiment.runs.confirm import BEST, confirm
+from mixwright.report import render
 
 SOURCES = list(KINDS)
 NOISE = np.array([0.001, -0.001, 0.0])
@@ -131,6 +132,16 @@ def test_the_forecast_is_scored(tmp_path: Path, config: Path, trainings: Trainin
     said = mixwright("show", tmp_path / "fit")
     assert "the intervals have 2 of 3 measured losses" in said
     assert "another size" not in said
+    page = (tmp_path / "fit" / "report.html").read_text(encoding="utf-8")
+    states = [page.count(f'<span class="state {state}</span>') for state in ('better">inside', 'worse">outside')]
+    assert states == [2, 1]
+    summary = json.loads((tmp_path / "fit" / "summary.json").read_text())
+    nothing = {"predicted": None, "low": None, "high": None, "error": None, "inside": None}
+    summary["confirmed"]["mixtures"][2] |= nothing
+    assert '<span class="under"><bdi>no forecast</bdi></span></th><td class="num">–</td>' in render("runs", summary)
+    summary["confirmed"]["mixtures"][2] |= {"inside": "perhaps"}
+    with pytest.raises(InputError, match=r"confirmed\.mixtures\[2\]\.inside should be true, false or null"):
+        render("runs", summary)
 
 
 def test_trainings_of_another_size_move_all_losses(tmp_path: Path, config: Path, trainings: Trainings) -> None:

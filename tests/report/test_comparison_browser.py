@@ -126,5 +126,5 @@ def test_without_scripts_the_numbers_are_there(visit, tmp_path):
     assert not page.locator("#forest-0").is_visible()
     for name in ("differences-0", "seeds-0-table", "steps-0-table", "cost-table", "weights-0-table", "sources-0-table"):
         assert page.locator(f"#{name}").is_visible()
-    page.locator("summary", has_text="The curves as a table").first.click()
+    page.locator("summary", has_text="The same as a table").first.click()
     assert page.locator("#curve-0-table").is_visible()

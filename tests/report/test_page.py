@@ -391,3 +391,10 @@ def test_our_own_script_and_style_cannot_end_their_element():
 def test_notes_of_the_run_are_shown_as_text():
     text = render({**realistic(), "notes": ["expected: mostly <code>"]})
     assert "expected: mostly &lt;code&gt;" in text
+
+
+@pytest.mark.parametrize("name", ["search", "comparison", "training", "preference", "runs"])
+def test_a_template_uses_each_macro_that_it_imports(name):
+    text = (Path(page.__file__).parent / name / "page.html").read_text(encoding="utf-8")
+    _, names, rest = re.split(r'from "macros.html" import (.*) %}', text, maxsplit=1)
+    assert [macro for macro in names.split(", ") if f"{macro}(" not in rest] == []

@@ -40,12 +40,14 @@ def forecast_view(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     scores = found["scores"]
     digits = digits_of(one["error"] for one in scores)
-    rows = [
-        {**one, "name": prediction_of(one, scores), "ends": ends_of(one, digits), "state": _STATES[one["inside"]]}
-        for one in scores
-    ]
+    rows = [forecast_row(one, prediction_of(one, scores), digits) for one in scores]
     absent = dict.fromkeys(("made_by", "about", "fingerprint", "fixed", "csv"))
     return {**absent, **found, "title": forecast_title(found), "rows": rows, "digits": digits}
+
+
+def forecast_row(one: Mapping[str, Any], name: str, digits: int) -> dict[str, Any]:
+    """Return what a table of a forecast shows of a prediction that was scored."""
+    return {**one, "name": name, "ends": ends_of(one, digits), "state": _STATES[one.get("inside")]}
 
 
 _STATES = {True: ("inside", "better"), False: ("outside", "worse"), None: ("", "")}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mixwright.report.checks import check_fields
+from mixwright.report.checks import check_fields, wrong
+from mixwright.report.comparison.forecasts import forecast_row
 from mixwright.report.words import digits_of, signed, span
 
 _STATES = {  # the look of a verdict, and the words of the heading
@@ -29,10 +30,12 @@ def check_confirmed(confirmed: Mapping[str, Any] | None) -> None:
     )
     for i, one in enumerate(confirmed["mixtures"]):
         check_fields(one, {"name": "text", **_TRAINED}, f"confirmed.mixtures[{i}].")
+        if one.get("inside") not in (True, False, None):
+            raise wrong(f"confirmed.mixtures[{i}].inside", "true, false or null", one["inside"])
 
 
-def confirmed_view(confirmed: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return what the page shows of a confirmation; None where there was none."""
+def confirmed_view(confirmed: Mapping[str, Any] | None, level: float) -> dict[str, Any] | None:
+    """Return what the page shows of a confirmation, with the intervals of a forecast at `level`; None without one."""
     if confirmed is None:
         return None
     by = confirmed["difference"]
@@ -43,9 +46,16 @@ def confirmed_view(confirmed: Mapping[str, Any] | None) -> dict[str, Any] | None
         "title": _STATES[confirmed["word"]][1],
         "difference": signed(by["estimate"], digits),
         "ends": span(by["low"], by["high"], digits, signed),
-        "digits": digits_of(one["measured"] for one in confirmed["mixtures"]),
+        "table": _table(confirmed["mixtures"], level),
         "words": forecast_words(confirmed),
     }
+
+
+def _table(mixtures: Sequence[Mapping[str, Any]], level: float) -> dict[str, Any]:
+    digits = digits_of(one["measured"] for one in mixtures)
+    notes = ["no forecast" if one["predicted"] is None else "" for one in mixtures]
+    rows = [{**forecast_row(one, one["name"], digits), "note": note} for one, note in zip(mixtures, notes, strict=True)]
+    return {"rows": rows, "level": level, "digits": digits}
 
 
 def forecast_words(confirmed: Mapping[str, Any]) -> str:

@@ -69,7 +69,7 @@ def build_runs(summary: Mapping[str, Any], what_if: Mapping[str, Any] | None = N
     charts = [weights["chart"], _points_chart(summary["points"], mixtures, digits, plan)]
     responses = _responses_view(summary, names)
     lead = summary["verdict"].partition("; ")[0]
-    confirmed = confirmed_view(summary.get("confirmed"))
+    confirmed = confirmed_view(summary.get("confirmed"), fit["level"])
     return {
         "summary": summary,
         "fit": fit,
