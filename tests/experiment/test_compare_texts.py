@@ -55,24 +55,51 @@ def test_every_arm_is_measured_on_every_target_and_source(done):
     assert accuracy
     assert all(0 <= value <= 1 for value in accuracy)
     for result in trainings(folder / "run"):
-        right = result["right"]["quiz"]  # of each question: those that are in a source are counted without it
+        right = result["questions"]["accuracy"]["quiz"]  # of each: those that are in a source are counted without it
         assert set(right) <= {0.0, 1.0}
         assert len(right) == len(result["documents"]["quiz"][0])
-        assert result["values"]["accuracy"]["quiz"] == pytest.approx(np.mean(right))
+        assert np.mean(right) in accuracy
     measures = {(m["name"], m["quantity"]): m for m in summary["measures"]}
     own = [r for r in rows if (r["arm"], r["mixture_for"], r["measured_on"]) == ("mixmin", "quiz", "target quiz")]
     own = [float(r["value"]) for r in own if r["quantity"] == "held-out loss"]
     assert measures["quiz", "held-out loss"]["values"]["mixmin"] == own
+    answers = measures["quiz", "answer loss"]
+    assert answers["unit"] == "nats per byte"
+    own = [r for r in rows if (r["arm"], r["mixture_for"], r["measured_on"]) == ("mixmin", "quiz", "target quiz")]
+    own = [float(r["value"]) for r in own if r["quantity"] == "answer loss"]
+    assert answers["values"]["mixmin"] == own
+    assert answers["questions"]["mixmin"]["value"] == pytest.approx(np.mean(own))
+    assert ("mix", "answer loss") not in measures
+    assert any("quiz: " in note and "held-out questions are few" in note for note in summary["notes"])
     assert (folder / "run" / "report.html").stat().st_size > 10_000
+    assert "Over questions" in (folder / "run" / "report.html").read_text(encoding="utf-8")
 
 
 def test_loss_and_accuracy_without_the_rows_that_are_in_a_source() -> None:
     run = object.__new__(TextComparisonRun)
     run.contamination = SimpleNamespace(clean=lambda target: np.array([True, False, True, True]))  # type: ignore
     documents = {"quiz": [[4.0, 90.0, 2.0, 6.0], [1, 1, 2, 3]]}
-    found = run._with_clean({"documents": documents, "right": {"quiz": [1.0, 0.0, None, 0.0]}})
-    assert found == {"clean": {"held-out loss": {"quiz": 2.0}, "accuracy": {"quiz": 0.5}}}
-    assert run._with_clean({"documents": documents})["clean"] == {"held-out loss": {"quiz": 2.0}, "accuracy": {}}
+    values, own = (
+        {"held-out loss": {"quiz": 9.0}},
+        {"accuracy": [1.0, 0.0, None, 0.0], "answer loss": [1.0, 9.0, 3.0, 5.0]},
+    )
+    answers = {quantity: {"quiz": each} for quantity, each in own.items()}
+    found = run._with_clean({"documents": documents, "questions": answers, "values": values})
+    assert found["clean"] == {"held-out loss": {"quiz": 2.0}, "accuracy": {"quiz": 0.5}, "answer loss": {"quiz": 3.0}}
+    assert found["values"] == {**values, "accuracy": {"quiz": 1 / 3}, "answer loss": {"quiz": 4.5}}
+    assert run._with_clean({"documents": documents, "values": values})["clean"] == {"held-out loss": {"quiz": 2.0}}
+
+
+def test_trainings_of_a_former_version_are_measured_again_not_trained(done, tmp_path, monkeypatch):
+    folder, summary = done
+    shutil.copytree(folder / "run", tmp_path / "run")
+    for path in (tmp_path / "run").glob("trainings/*/done.json"):
+        record = json.loads(path.read_text())
+        record["result"]["right"] = record["result"].pop("questions")["accuracy"]
+        path.write_text(json.dumps(record))
+    monkeypatch.setattr(compare_work, "train", None)
+    again = drive(make(folder), tmp_path / "run")
+    assert again["measures"] == summary["measures"]
 
 
 def test_budgets_are_equal_with_what_the_search_cost_and_counted(done):

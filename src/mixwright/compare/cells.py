@@ -98,6 +98,8 @@ class Cell:
         {quantity: {target: value}} on those held-out rows alone that are in no source, where others are.
     sampling
         {source: share} that rows were drawn by, where the weights acted on the loss.
+    questions
+        {quantity: {target: [q]}}, what `values` are means of: a value of each held-out question, None if it has none.
     """
 
     arm: str
@@ -116,6 +118,7 @@ class Cell:
     source_values: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     clean: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     sampling: Mapping[str, float] | None = None
+    questions: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
 
     @property
     def total_cost(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells, renamed
 from mixwright.compare.documents import doubt_of, doubt_of_several, fewest_clean, make_unverified
+from mixwright.compare.questions import add_average, add_intervals
 from mixwright.compare.statistics import PairedDifference, paired_differences
 from mixwright.errors import InputError
 from mixwright.version import __version__
@@ -161,6 +162,8 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
             table = {a.name: [value(a, seed, target) for seed in found.seeds] for a in found.arms}
             measure = _measure(found, target, "target", quantity, table, headline=number == 0)
             measures.append(measure)
+            cells = {a.name: [found.cell(a, seed, target) for seed in found.seeds] for a in found.arms}
+            add_intervals(measure, cells, quantity, found.level)
             if target in found.held_out:
                 _doubt(found, measure, quantity)
         single = measures[len(measures) - len(targets) :]
@@ -171,6 +174,8 @@ def _target_measures(found: Comparison) -> list[dict[str, Any]]:
                     for a in found.arms
                 }
                 measures.append(_measure(found, name, "all targets", quantity, table))
+                if name == AVERAGE_OF_TARGETS:
+                    add_average(measures[-1], single)
                 doubt_of_several(measures[-1], single)
     return measures
 

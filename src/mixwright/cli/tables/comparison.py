@@ -17,6 +17,7 @@ from mixwright.report.comparison.view import digits_of_measure
 from mixwright.report.comparison.words import amount_of, counted, lead, one_level, search_of
 from mixwright.report.words import count, digits_of, number, percent, signed, span
 
+_SHOWN_SETS = 3  # of questions; of more the average alone
 _STYLES = {"better": "bold green", "worse": "bold red", "no better": "", "unverified": "dim"}
 
 
@@ -38,6 +39,7 @@ def print_comparison(console: Console, summary: Mapping[str, Any], folder: Path)
     for measure in summary["measures"]:
         if measure["headline"]:
             _print_measure(console, measure, summary)
+    _print_questions(console, summary)
     if forecast := summary["forecast"]:
         print_predictions(console, forecast_title(forecast), forecast["scores"], forecast["level"])
         if forecast["left_out"]:
@@ -52,6 +54,17 @@ def print_comparison(console: Console, summary: Mapping[str, Any], folder: Path)
     print_ends(
         console, summary, folder, **({"every_number": summary["csv"]} if summary["csv"] else {}), page="report.html"
     )
+
+
+def _print_questions(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print what was measured on question sets: each of them and their average, or of many the average alone."""
+    found = [m for m in summary["measures"] if m["questions"] and not m["headline"]]
+    many = sum(m["kind"] == "target" for m in found) > _SHOWN_SETS * len({m["quantity"] for m in found})
+    for measure in found:
+        if measure["kind"] == "all targets" or not many:
+            _print_measure(console, measure, summary)
+    if many:
+        print_line(console, "each", "the page has each question set")
 
 
 def print_predictions(console: Console, title: str, scores: Sequence[Mapping[str, Any]], level: float) -> None:
@@ -102,9 +115,11 @@ def _print_measure(console: Console, measure: Mapping[str, Any], summary: Mappin
     rows = []
     for arm, mean in means.items():
         shown = Text(number(mean, digits), style="bold" if mean == best else "")
-        rows.append([arm, shown, *_difference(entries.get(arm), digits)])
+        asked = [_ends(measure["questions"][arm], digits)] if measure["questions"] else []
+        rows.append([arm, shown, *asked, *_difference(entries.get(arm), digits)])
     difference = f"minus {over}" if len(over) <= 10 else "difference"
-    columns: list[str | Column] = ["arm", "mean", difference, f"{percent(summary['level'], 0)} interval"]
+    asked = ["over questions"] if measure["questions"] else []
+    columns: list[str | Column] = ["arm", "mean", *asked, difference, f"{percent(summary['level'], 0)} interval"]
     print_table(console, [*columns, Column("verdict", words=True)], rows)
 
 
@@ -114,6 +129,11 @@ def _difference(entry: Mapping[str, Any] | None, digits: int) -> list[str | Text
     low, high = entry["low"], entry["high"]
     ends = "not known" if low is None or high is None else span(low, high, digits, signed)
     return [signed(entry["difference"], digits), ends, Text(entry["word"], style=_STYLES[entry["word"]])]
+
+
+def _ends(own: Mapping[str, Any], digits: int) -> str:
+    """Return the interval over questions of an arm's mean."""
+    return "not known" if own["low"] is None else span(own["low"], own["high"], digits)
 
 
 def _print_costs(console: Console, summary: Mapping[str, Any]) -> None:

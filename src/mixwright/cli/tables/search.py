@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mixwright.cli.tables.parts import Column, print_ends, print_line, print_table, print_title
+from mixwright.cli.tables.questions import print_answers_of_mixtures
 from mixwright.constraints.polytope import binding_words
 from mixwright.mixture_file import MixtureFile
 from mixwright.report.measure import Measure, measure_of
@@ -38,6 +39,7 @@ def print_summary(console: Console, summary: dict[str, Any], folder: Path) -> No
         print_line(console, "from proxies", search["verdict"])
     for target in summary["targets"] if summary["runs"] else ():
         _print_losses(console, summary, target, measure_of(summary, target["name"]))
+    print_answers_of_mixtures(console, summary.get("questions", ()))
     console.print()
     print_line(console, "cost", cost_words(summary))
     for verdict in summary["verdict"].splitlines():  # of each target

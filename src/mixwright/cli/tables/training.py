@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from mixwright.cli.tables.parts import SHOWN, Column, print_ends, print_line, print_table, print_title
+from mixwright.cli.tables.questions import print_answers
 from mixwright.report.words import count, duration, number, percent
 
 _SHARES = ("last_weight", "asked", "drawn")
@@ -45,8 +46,13 @@ def print_training(console: Console, summary: Mapping[str, Any], folder: Path) -
     ]
     print_table(console, columns, rows, SHOWN, "the page has all")
     for target in summary["targets"]:
-        right = "" if target["accuracy"] is None else f", right answers {percent(target['accuracy'])}"
+        right = (
+            ""
+            if target["accuracy"] is None or summary.get("questions")
+            else f", right answers {percent(target['accuracy'])}"
+        )
         print_line(console, "target", f"{target['name']}: {number(target['loss'])} nats per token{right}")
+    print_answers(console, summary.get("questions", ()))
     held = summary["held_out"]
     if held["average"] is not None:
         worst = f"worst {number(held['worst'])} ({held['worst_source']})"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixwright.compare import LOSS, ArmInfo, Cell, Quantity
+from mixwright.compare.questions import OF_QUESTIONS
 from mixwright.errors import InputError
 from mixwright.experiment.core.arms import describe, fixed_weights, strategy_of
 from mixwright.experiment.core.compare_config import BASELINES, SEARCHES, ArmConfig
@@ -37,7 +38,6 @@ from mixwright.experiment.text.compare_work import (
     training_work,
     unit_of,
 )
-from mixwright.experiment.text.evaluation import share_right
 from mixwright.experiment.text.inputs import (
     check_choice,
     check_enough,
@@ -61,10 +61,15 @@ from mixwright.experiment.text.proxies.online import (
     online_cost,
 )
 from mixwright.experiment.text.proxies.scores import target_rows
+from mixwright.experiment.text.questions.checks import (
+    check_lengths_of_choices,
+    check_questions,
+    few_questions,
+    quantities_of,
+)
+from mixwright.experiment.text.questions.reports import mean_of, means_of
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.strategies.registry import known as strategies
-
-ACCURACY = Quantity("accuracy", "", higher=True)
 
 
 class TextComparisonRun(ComparisonRun[CompareConfig]):
@@ -99,6 +104,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         self.check_forecast()
         self._check_arms()
         self.targets = [read_target(name, t, config.where("targets", name)) for name, t in config.targets.items()]
+        check_questions(config, self.targets)
         if any(arm.searches for arm in config.arms):
             check_choice(config)
             for target in self.targets:
@@ -115,7 +121,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         check_tokens_of_reference(config, self.tokenizer)
         check_fed(config, self.tokenizer, self.sources, self.targets)
         self._check_held_out()
-        self._check_choices()
+        check_lengths_of_choices(config, self.targets, self.tokenizer, config.final.context)
         known: dict[tuple[str, int, str | None], Training] = {}
         for number, arm in enumerate(config.arms):
             for goal in self._goals(arm):
@@ -181,21 +187,6 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                     f"{final.max_epochs:g}, found {able:,}; raise max_epochs, lower tokens, or remove the arm"
                 )
 
-    def _check_choices(self) -> None:
-        """Raise InputError if a choice of a held-out question does not fit into the context."""
-        context = self.config.final.context
-        for target in self.targets:
-            texts = list(
-                dict.fromkeys(c for q in held_out_questions(target).values() if q.others for c in (q.answer, *q.others))
-            )
-            for text, ids in zip(texts, self.tokenizer.encode(texts), strict=True):
-                if len(ids) > context:
-                    raise InputError(
-                        f"{self.config.where('targets', target.name)}: a choice of a question should have at most "
-                        f"{context} tokens (final: context), found {len(ids)} in {text.strip()!r:.40}; raise the "
-                        "context, or shorten the choice"
-                    )
-
     def _check_held_out(self) -> None:
         """Raise InputError if a source should be measured and has nothing to measure it on."""
         missing = [source.name for source in self.sources if source.held_out is None]
@@ -241,16 +232,17 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
 
     def _with_clean(self, result: dict[str, Any]) -> dict[str, Any]:
         """Return a training's figures with those of documents that are in no source, in place of every one's."""
-        documents, right = result.pop("documents", {}), result.pop("right", {})  # none in runs of former versions
-        clean: dict[str, dict[str, float]] = {LOSS.name: {}, ACCURACY.name: {}}
+        documents, answers = result.pop("documents", {}), result.get("questions", {})  # none in former versions
+        clean: dict[str, dict[str, float]] = {LOSS.name: {}, **{name: {} for name in answers}}
         kept = {target: self.contamination.clean(target) for target in documents}
         for target in (name for name, rows in kept.items() if rows.any() and not rows.all()):
             nats, tokens = (np.array(values)[kept[target]] for values in documents[target])
             clean[LOSS.name][target] = float(nats.sum() / tokens.sum())
-            if target in right:
-                own = [one for one, keep in zip(right[target], kept[target], strict=True) if keep]
-                clean[ACCURACY.name][target] = share_right(own)
-        return {**result, "clean": clean}
+            for quantity in (name for name, own in answers.items() if target in own):
+                own = [one for one, keep in zip(answers[quantity][target], kept[target], strict=True) if keep]
+                clean[quantity][target] = mean_of(own)
+        result.pop("right", None)  # of former versions
+        return {**result, "values": {**result["values"], **means_of(answers)}, "clean": clean}
 
     @property
     def held_out(self) -> dict[str, tuple[str, int, int]]:
@@ -267,8 +259,14 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
     @property
     def quantities(self) -> list[Quantity]:
         """Return what is measured on targets."""
-        questions = any(target.config.kind == "questions" for target in self.targets)
-        return [LOSS, ACCURACY] if questions else [LOSS]
+        asked = [quantity for quantities in self._asked.values() for quantity in quantities]
+        return [LOSS, *(quantity for quantity in OF_QUESTIONS if quantity in asked)]
+
+    @cached_property
+    def _asked(self) -> dict[str, list[Quantity]]:
+        """Return {target of questions: what is measured on its questions}."""
+        found = {target.name: quantities_of(target, held_out_questions(target)) for target in self.targets}
+        return {name: quantities for name, quantities in found.items() if quantities}
 
     def notes(self, cells: Sequence[Cell]) -> list[str]:
         """Return sentences that belong beside the result."""
@@ -277,6 +275,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             said.append(f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured")
         said += self.repeated(cells, "final: max_epochs sets one limit for all arms", "texts")
         said += dict.fromkeys(self._count_notes)
+        said += few_questions({t.name: len(t.held_out) for t in self.targets if t.name in self._asked})
         if not self.config.charge_search and any(arm.searches or arm.proxy_run for arm in self.config.arms):
             said.append("what finding the mixtures cost was not taken out of the budgets (charge_search: false)")
         return said

@@ -14,7 +14,7 @@ from mixwright.experiment.core.arms import strategy_of
 from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
-from mixwright.experiment.text.evaluation import MEASURED_TOKENS, HeldOut, share_right
+from mixwright.experiment.text.evaluation import MEASURED_TOKENS, HeldOut
 from mixwright.experiment.text.inputs import Target, TokenSource, open_sources, read_target
 from mixwright.experiment.text.mixtures import search_mixture
 from mixwright.experiment.text.proxies.counts import count_notes, is_cut, most_counted, score_by_counts
@@ -276,6 +276,9 @@ class _TrainingWork:
             self._stage.begin()
             trained = self._train(report)
             result = self._stage.finish(self._measured(trained))
+        elif self._held.lacks(result.get("questions", {})):
+            model = self._model(self._stage.folder / "model")  # trained by a former version
+            result = self._stage.finish({**result, "questions": self._held.answers(model)})
         report(1.0)
         return {key: value for key, value in result.items() if key != "seconds"}
 
@@ -338,14 +341,14 @@ class _TrainingWork:
                 sampling=self._training.shares,
             )
 
+    def _model(self, folder: Path) -> Any:
+        path = {"path": str(folder)}
+        return build_model(path, self._opened.tokenizer, self._config.final.context, self._config.seed)
+
     def _measured(self, trained: TrainingResult) -> dict[str, Any]:
         context = self._config.final.context
-        path = {"path": str(trained.model_folder)}
-        model = build_model(path, self._opened.tokenizer, context, self._config.seed)
+        model = self._model(trained.model_folder)
         nats, tokens = self._held.documents(model)
-        values = {LOSS.name: {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}}
-        if right := self._held.right(model):
-            values["accuracy"] = {name: share_right(own) for name, own in right.items()}
         ledger = {line["source"]: line for line in trained.ledger["sources"]}
         start = None
         if self._arm is not None:
@@ -356,9 +359,9 @@ class _TrainingWork:
             "weights": {name: trained.weights.get(name, 0.0) for name in self._names},
             "start": start,
             **({"sampling": trained.sampling} if trained.sampling else {}),
-            "values": values,
+            "values": {LOSS.name: {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}},
             "documents": {name: [nats[name].tolist(), tokens[name].tolist()] for name in nats},
-            "right": right,
+            "questions": self._held.answers(model),
             "source_loss": self._held.measured_source_losses(model),
             "curve": self._held.curve(trained.curve),
             "steps": trained.steps,

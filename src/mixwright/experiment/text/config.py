@@ -34,10 +34,15 @@ from mixwright.experiment.core.config_parts import (
     Share,
     Warmup,
     WeightDecay,
+    listed,
     not_bool,
 )
 from mixwright.experiment.text.proxies.reference_config import ReferencesConfig
 from mixwright.experiment.text.proxies.search_config import MethodConfig, faults_of_method, with_mixtures
+
+Metric = Literal["accuracy", "answer_loss"]
+Metrics = Annotated[list[Metric] | None, BeforeValidator(listed, json_schema_input_type=Metric | list[Metric] | None)]
+
 
 Invalid = Annotated[
     Literal["error", "drop"] | None,
@@ -100,6 +105,11 @@ class TargetConfig(Part):
     prompt: str = Field(
         default="Question: {question}\nAnswer:", description="For questions: how a question is written for the model."
     )
+    metrics: Metrics = Field(
+        default=None,
+        description="For questions, what final models are measured on besides the loss: accuracy over the choices, "
+        "answer_loss (nats per byte of the right answer), or [] for neither. Default: what the questions allow.",
+    )
     held_out: Between = Field(
         default=0.5,
         description="Share of the target's documents that the search never sees: mixtures are compared on them.",
@@ -110,6 +120,15 @@ class TargetConfig(Part):
 
     invalid: Invalid = None
     _of_documents = model_validator(mode="after")(_documents_alone)
+
+    @model_validator(mode="after")
+    def _metrics_of_questions(self) -> TargetConfig:
+        if self.kind == "documents" and self.metrics is not None:
+            raise ValueError(
+                "metrics are of questions: a target of documents has its held-out loss alone; remove them, or set "
+                "kind: questions"
+            )
+        return self
 
     @field_validator("prompt")
     @classmethod

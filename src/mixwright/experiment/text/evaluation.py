@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.compare import AVERAGE_OF_SOURCES
+from mixwright.compare.questions import ACCURACY
 from mixwright.errors import InputError
 from mixwright.experiment.text.held_out import (
     digest,
@@ -22,6 +23,9 @@ from mixwright.experiment.text.held_out import (
 )
 from mixwright.experiment.text.inputs import Target, TokenSource, held_out_questions, held_out_texts
 from mixwright.experiment.text.proxies.scores import encode, target_rows
+from mixwright.experiment.text.questions.answers import answer
+from mixwright.experiment.text.questions.checks import quantities_of
+from mixwright.experiment.text.questions.reports import Answers
 from mixwright.files import fingerprint
 from mixwright.strategy import Strategy
 from mixwright.text import Question, Tokenizer, TokenStore
@@ -141,7 +145,7 @@ class HeldOut:
         }
         prints = {t.name: t.fingerprint for t in self.targets}
         for target in self.targets:  # the choices that accuracy depends on are not in every target's own
-            if questions := [[q.prompt, q.answer, *q.others] for q in held_out_questions(target).values()]:
+            if questions := [[q.prompt, q.answer, *q.others] for q in self._questions[target.name].values()]:
                 prints[target.name] = fingerprint([target.fingerprint, questions])
         return {"targets": prints, "sources": held}
 
@@ -223,24 +227,32 @@ class HeldOut:
         """Return the loss on some 50,000 held-out tokens of each source, nats per token: for the result."""
         return {name: self._loss(model, rows) for name, rows in self._rows_of_sources(MEASURED_TOKENS).items()}
 
-    def accuracy(self, model: Any) -> dict[str, float]:
-        """
-        Return, for each target of questions, how often the right choice is the likeliest one.
+    @cached_property
+    def _questions(self) -> dict[str, dict[str, Question]]:
+        return {target.name: held_out_questions(target) for target in self.targets}
 
-        A choice counts with its log-likelihood given the prompt per character, so that long choices are not at a
-        disadvantage. Targets of documents are left out, and questions with one choice alone.
-        """
-        return {name: share_right(right) for name, right in self.right(model).items()}
+    @property
+    def asked(self) -> dict[str, list[str]]:
+        """Return {target: the quantities that are measured on its questions}; none of targets of documents."""
+        found = {t.name: [q.name for q in quantities_of(t, self._questions[t.name])] for t in self.targets}
+        return {name: own for name, own in found.items() if own}
 
-    def right(self, model: Any) -> dict[str, list[float | None]]:
-        """Return {target of questions: [d] 1 where a held-out row was answered right, else 0; None: one choice}."""
-        found = {}
-        for target in self.targets:
-            questions = {text: q for text, q in held_out_questions(target).items() if q.others}
-            if questions:
-                outcome = dict(zip(questions, self._right(model, list(questions.values())), strict=True))
-                found[target.name] = [outcome.get(text) for text in held_out_texts(target)]
+    def answers(self, model: Any) -> Answers:
+        """Return {quantity: {target of questions: [d]}}, of each held-out row; None where a row says nothing of it."""
+        found: Answers = {}
+        for target in (t for t in self.targets if t.name in self.asked):
+            asked, questions = self.asked[target.name], self._questions[target.name]
+            if ACCURACY.name not in asked:
+                questions = {text: replace(question, others=()) for text, question in questions.items()}
+            said = answer(model, list(questions.values()), self.tokenizer, self.context, self.batch_size)
+            for quantity in asked:
+                of_text = dict(zip(questions, said[quantity], strict=True))
+                found.setdefault(quantity, {})[target.name] = [of_text.get(t) for t in held_out_texts(target)]
         return found
+
+    def lacks(self, answers: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Whether answers, of a former version perhaps, are without something that is measured today."""
+        return any(name not in answers.get(quantity, {}) for name, own in self.asked.items() for quantity in own)
 
     def curve(self, watched: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return a training's points with the names of today's targets."""
@@ -256,19 +268,3 @@ class HeldOut:
 
     def _loss(self, model: Any, rows: TargetRows) -> float:
         return evaluate(model, rows, self.batch_size).loss
-
-    def _right(self, model: Any, questions: Sequence[Question]) -> list[float]:
-        pairs = [(q.prompt, choice) for q in questions for choice in (q.answer, *q.others)]
-        prompts = self.tokenizer.encode([prompt for prompt, _ in pairs])
-        choices = self.tokenizer.encode([choice for _, choice in pairs])
-        rows = TargetRows.from_questions(zip(prompts, choices, strict=True), self.context, "answer", self.tokenizer.bos)
-        nats = evaluate(model, rows, self.batch_size).nats
-        per_character = nats / np.array([len(choice) for _, choice in pairs])
-        ends = np.cumsum([1 + len(q.others) for q in questions])[:-1]
-        return [float(part[0] < part[1:].min()) for part in np.split(per_character, ends)]
-
-
-def share_right(right: Sequence[float | None]) -> float:
-    """Return how often a row with several choices was answered right; NaN if there is none."""
-    known = [one for one in right if one is not None]
-    return sum(known) / len(known) if known else float("nan")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.mixtures import NamedMixture
 from mixwright.experiment.text.proxies.neural import model_inputs, named_rate, settings_for, trained_model
 from mixwright.experiment.text.proxies.scores import part_of
+from mixwright.experiment.text.questions.reports import Answers
 from mixwright.text import Tokenizer
 from mixwright.training.language_model import train
 from mixwright.training.settings import described
@@ -38,6 +39,8 @@ class FinalRun:
         Held-out loss of each source, nats per token.
     curve
         Points {step, tokens, loss: {target: nats per token}}.
+    answers
+        {quantity: {target of questions: a value of each held-out row}}.
     """
 
     mixture: NamedMixture
@@ -48,6 +51,7 @@ class FinalRun:
     lengths: dict[str, NDArray[np.float64]]
     source_loss: dict[str, float]
     curve: list[dict[str, Any]]
+    answers: Answers = field(default_factory=dict)
 
     def loss(self, target: str) -> float:
         """Return the held-out loss on a target, nats per token."""
@@ -100,16 +104,17 @@ class FinalRuns:
         for index, mixture in enumerate(mixtures):
             stage, result = self._train(mixture, index, len(mixtures))
             self._progress("evaluation", index, len(mixtures), mixture.name)
-            nats, lengths, source_loss = self._evaluate(stage, mixture)
+            found = self._evaluate(stage, mixture)
             runs.append(
                 FinalRun(
                     mixture=mixture,
                     tokens=result["tokens"],
                     steps=result["steps"],
                     seconds=result["seconds"],
-                    nats=nats,
-                    lengths=lengths,
-                    source_loss=source_loss,
+                    nats={name: np.asarray(values, np.float64) for name, values in found["nats"].items()},
+                    lengths={name: np.asarray(values, np.float64) for name, values in found["tokens"].items()},
+                    source_loss=found["source_loss"],
+                    answers=found.get("answers", {}),
                     curve=self._held.curve(result["curve"]),
                 )
             )
@@ -147,11 +152,10 @@ class FinalRuns:
         self._done[stage.fingerprint] = (stage, result)
         return stage, result
 
-    def _evaluate(
-        self, stage: Stage, mixture: NamedMixture
-    ) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]], dict[str, float]]:
-        """Return nats and tokens per held-out document of each target, and the held-out loss of each source."""
-        inputs = {"stage": "evaluation", "run": stage.fingerprint, **self._held.fingerprints}
+    def _evaluate(self, stage: Stage, mixture: NamedMixture) -> dict[str, Any]:
+        """Return nats and tokens per held-out document of each target, answers, and the losses of sources."""
+        asked = {"asked": self._held.asked} if self._held.asked else {}
+        inputs = {"stage": "evaluation", "run": stage.fingerprint, **self._held.fingerprints, **asked}
         own = Stage(self._folder / "evaluation" / folder_name(mixture.name), inputs)
         result = own.result()
         if result is None:
@@ -164,10 +168,7 @@ class FinalRuns:
                     "nats": {name: values.tolist() for name, values in nats.items()},
                     "tokens": {name: values.tolist() for name, values in tokens.items()},
                     "source_loss": self._held.source_losses(model),
+                    **({"answers": self._held.answers(model)} if asked else {}),
                 }
             )
-        return (
-            {name: np.asarray(values, np.float64) for name, values in result["nats"].items()},
-            {name: np.asarray(values, np.float64) for name, values in result["tokens"].items()},
-            result["source_loss"],
-        )
+        return result

@@ -37,6 +37,7 @@ from mixwright.experiment.text.mixtures import NamedMixture, baselines, search_m
 from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.proxies.counts import count_notes, counted_tokens, score_by_counts
 from mixwright.experiment.text.proxies.scores import Scores, part_of, target_rows, units_of
+from mixwright.experiment.text.questions.checks import check_lengths_of_choices, check_questions, few_questions
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.experiment.text.summary import make_summary, standing
 from mixwright.files import write_json
@@ -88,6 +89,8 @@ class TextSearchRun(Run[SearchConfig]):
         ]
         for target in self.targets if not config.search.proxy_run else ():
             check_enough(config, target)
+        if config.final.mixtures:
+            check_questions(config, self.targets)
         self.prints = check_sources(config, self.folder, progress)
 
     def _check_method(self) -> None:
@@ -110,6 +113,8 @@ class TextSearchRun(Run[SearchConfig]):
 
             check_tokens_of_reference(self.config, self.tokenizer)
             check_fed(self.config, self.tokenizer, self.sources, self.targets)
+        if self.config.final.mixtures:
+            check_lengths_of_choices(self.config, self.targets, self.tokenizer, self.config.final.context)
         self.contamination = Contamination(self.folder, self.tokenizer, self.targets, self.sources, progress)
 
     def plan(self) -> str:
@@ -160,6 +165,8 @@ class TextSearchRun(Run[SearchConfig]):
         summary = make_summary(self.config, self.targets, sources, found.searches, mixtures, runs, contamination)
         parts = ("held_out",) if self.config.search.proxy_run else ("held_out", "search")  # those that matter
         notes = found.notes + left_out(self.targets, sources) + repeated(sources) + contamination.notes(parts)
+        asked = {entry["name"] for entry in summary.get("questions", ())}
+        notes += few_questions({t.name: len(t.held_out) for t in self.targets if t.name in asked})
         notes += standing(summary["comparisons"], contamination) + self._repeats(mixtures, sources)
         return {
             **summary,

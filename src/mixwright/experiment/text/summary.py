@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixwright.compare.documents import DocumentComparison, compare_clean
 from mixwright.experiment.core.searches import doubted, untrained_verdict, without_weights
+from mixwright.experiment.text.questions.reports import compared
 
 if TYPE_CHECKING:
     from mixwright.experiment.text.config import SearchConfig
@@ -27,6 +28,7 @@ def make_summary(
 ) -> dict[str, Any]:
     """Return the summary of a run, without its head, its cost and its notes."""
     comparisons = _comparisons(targets, runs, config.search.level, contamination)
+    questions = compared({run.mixture.name: run.answers for run in runs}, "uniform", config.search.level)
     of_targets = not config.search.proxy_run  # a proxy run reads no target: documents that are in a source do no harm
     searches = [
         {**s, "verdict": doubted(s["verdict"], contamination.doubt_of_search(s["target"]) if of_targets else "")}
@@ -39,6 +41,7 @@ def make_summary(
         "mixtures": [{"name": m.name, "kind": m.kind, "weights": list(m.weights)} for m in mixtures],
         "runs": [run.entry() for run in runs],
         "comparisons": comparisons,
+        **({"questions": questions} if questions else {}),
         "verdict": _verdict(searches, comparisons, config.proxy.words if of_targets else ""),
     }
 

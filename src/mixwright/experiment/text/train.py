@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mixwright.compare.questions import ACCURACY
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.experiment.core.arms import fixed_weights, strategy_of
@@ -29,6 +30,8 @@ from mixwright.experiment.text.inputs import (
     tokenize_sources,
 )
 from mixwright.experiment.text.overlaps.contamination import Contamination
+from mixwright.experiment.text.questions.checks import check_lengths_of_choices, check_questions, few_questions
+from mixwright.experiment.text.questions.reports import means_of, report_of
 from mixwright.experiment.text.reference import MadeReference, make_reference, reference_measure
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.experiment.text.train_config import TrainConfig
@@ -49,6 +52,8 @@ from mixwright.training.ranks import Ranks, started_ranks
 from mixwright.training.reference import check_reference
 from mixwright.watching.reference import REPORTED, Reference, reads_reference
 from mixwright.watching.row_weights import RowWeights, sampling_shares
+
+LEVEL = 0.9  # of intervals over questions
 
 
 class TextTrainingRun(Run[TrainConfig]):
@@ -81,8 +86,7 @@ class TextTrainingRun(Run[TrainConfig]):
             config.training.settings(config.seed)
         check_model(config, config.model, config.training.context, "model")
         check_texts(config)
-        for name, target in config.targets.items():
-            read_target(name, target, config.where("targets", name))
+        check_questions(config, [read_target(n, t, config.where("targets", n)) for n, t in config.targets.items()])
         self.prints = check_sources(config, self.folder, progress)
 
     def _check_weights(self) -> None:
@@ -128,6 +132,9 @@ class TextTrainingRun(Run[TrainConfig]):
                     self.config.reference.path, tokenizer, self.config.training.context, self.config.model.spec()
                 )
         tokenize_sources(self.config, self.folder, tokenizer, self.prints, progress)
+        config = self.config
+        targets = [read_target(n, target, config.where("targets", n)) for n, target in config.targets.items()]
+        check_lengths_of_choices(config, targets, tokenizer, config.training.context)
 
     def plan(self) -> str:
         """Return how many tokens are trained on."""
@@ -155,7 +162,9 @@ class TextTrainingRun(Run[TrainConfig]):
         )
         nats, tokens = self.held.documents(model)
         losses = {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}
-        summary = self._summary(trained, losses, self.held.accuracy(model))
+        answers = self.held.answers(model)
+        questions = {"questions": report_of(answers, LEVEL)} if answers else {}
+        summary = {**self._summary(trained, losses, means_of(answers).get(ACCURACY.name, {})), **questions}
         epochs = {line["source"]: line["epochs"] for line in trained.ledger["sources"]}
         record = orders_of(self.folder)
         notes = [*steering_notes(record), *trained.notes, *self._notes(), *repeats("the training", epochs)]
@@ -232,6 +241,7 @@ class TextTrainingRun(Run[TrainConfig]):
         notes = left_out(self.targets, self.sources) + repeated(self.sources)
         notes += Contamination(self.folder, self.tokenizer, self.targets, self.sources).notes()
         notes += self.held.unreported(self._strategy)
+        notes += few_questions({t.name: len(t.held_out) for t in self.targets if t.name in self.held.asked})
         if missing := [source.name for source in self.sources if source.held_out is None]:
             notes.append(
                 f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured"

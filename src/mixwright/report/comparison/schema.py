@@ -18,6 +18,7 @@ _ARM |= dict.fromkeys(("steps", "amount", "search_cost", "total_cost", "most_epo
 _MEASURE = {"name": "text", "kind": "text", "quantity": "text", "unit": "text", "differences": "list", "about": "text?"}
 _DIFFERENCE = {"arm": "text", "over": "text", "difference": "number", "word": "text", "verdict": "text"}
 _DIFFERENCE |= {"low": "number?", "high": "number?", "unpaired": "list?", "doubt": "text?"}
+_QUESTIONS = {"value": "number", "low": "number?", "high": "number?", "questions": "number"}
 _CURVE = {"target": "text", "arm": "text", "seed": "number", "points": "list"}
 _POINT = {"step": "number", "amount": "number?", "loss": "number"}
 _FORECAST = {"made_by": "text?", "about": "text?", "fingerprint": "text?", "fixed": "text?", "csv": "text?"}
@@ -73,7 +74,12 @@ def completed_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     whole = dict.fromkeys(("title", "command", "data", "budget", "cost", "csv", "forecast")) | dict(summary)
     ends = dict.fromkeys(("low", "high", "unpaired"))
     whole["measures"] = [
-        {"about": None, **measure, "differences": [{**ends, **entry} for entry in measure["differences"]]}
+        {
+            "about": None,
+            "questions": None,
+            **measure,
+            "differences": [{**ends, **entry} for entry in measure["differences"]],
+        }
         for measure in summary["measures"]
     ]
     return whole
@@ -136,6 +142,7 @@ def _check_measure(measure: Any, where: str, known: set[str], seeds: int) -> Non
     _check_series(measure.get("values"), f"{where}.values", seeds)
     for name in measure["values"]:
         _check_known(name, known, f"{where}.values", "arms")
+    _check_questions(measure, where)
     for index, entry in enumerate(measure["differences"]):
         inner = f"{where}.differences[{index}]"
         check_fields(entry, _DIFFERENCE, f"{inner}.", 0)
@@ -146,6 +153,17 @@ def _check_measure(measure: Any, where: str, known: set[str], seeds: int) -> Non
         pair = entry.get("unpaired")
         if pair is not None and (len(pair) != 2 or not all(finite(end) for end in pair)):
             raise wrong(f"{inner}.unpaired", "[low, high]", pair)
+
+
+def _check_questions(measure: Mapping[str, Any], where: str) -> None:
+    """Check the intervals over questions of a measure, where it has them: one for each arm."""
+    if (asked := measure.get("questions")) is None:
+        return
+    if not isinstance(asked, Mapping):
+        raise wrong(f"{where}.questions", "an object", asked)
+    for name in measure["values"]:
+        _check_known(name, asked, f"{where}.values", "questions")
+        check_fields(asked[name], _QUESTIONS, f"{where}.questions[{name!r}].", 0)
 
 
 def _check_courses(summary: Mapping[str, Any]) -> None:

@@ -143,6 +143,7 @@ def _measure(summary: Mapping[str, Any], measure: Mapping[str, Any], named: Mapp
                 "mean": means[name],
                 "best": means[name] == best and len(means) > 1,
                 "entry": entry,
+                "asked": (measure["questions"] or {}).get(name),
                 "state": STATES[entry["word"]] if entry else "",
                 "title": said[0] if said else "",
                 "figures": said[1] if said else "",
