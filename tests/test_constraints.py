@@ -1,5 +1,7 @@
 """What weights are allowed: bounds, groups, epochs, distances; conflicts that are named; projections."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -134,6 +136,15 @@ def test_a_conflict_names_those_that_take_part_and_no_others(given, words):
         assert word in str(error.value)
     for other in ("the cap 0.7", "the floor 0.05"):
         assert other not in str(error.value)
+
+
+def test_a_solver_that_fails_has_found_no_conflict(monkeypatch):
+    failed = SimpleNamespace(status=4, message="numerical trouble.")
+    monkeypatch.setattr("scipy.optimize.linprog", lambda *words, **more: failed)
+    constraints = Constraints(groups={"both": ["a", "b"]}, group_caps={"both": 0.5})
+    words = r"whether any do is open, as the solver failed \(numerical trouble\); relax"
+    with pytest.raises(InputError, match=words):
+        constraints.project([0.2, 0.3, 0.5], ["a", "b", "c"])
 
 
 @pytest.mark.parametrize(

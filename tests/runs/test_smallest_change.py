@@ -7,7 +7,7 @@ import pytest
 import scipy.optimize
 
 from mixwright import Constraints, InputError, RunSearch, RunTable
-from mixwright.constraints.polytope import Infeasible, Polytope
+from mixwright.constraints.polytope import Conflict, Polytope
 from mixwright.runs.laws import LAWS
 from mixwright.runs.optimum.change import OutOfReach
 
@@ -85,7 +85,7 @@ def test_a_solver_that_fails_is_not_a_mixture_that_is_not_allowed(monkeypatch):
     assert not found.certified
     assert lowest.moved < found.moved < 1
     assert found.after <= 12 * 0.98 + 1e-3
-    with pytest.raises(InputError, match=r"whether an allowed mixture .* by 50 %, .* is open: the solver failed \("):
+    with pytest.raises(InputError, match=r"whether an allowed mixture .* by 50 %, .* is open, as the solver failed \("):
         result.smallest_change(by=0.5, start="uniform")
 
 
@@ -95,7 +95,7 @@ def test_a_linear_programme_over_the_set_by_hand():
     row, limit = np.array([[0.0, 1.0, 0.0]]), np.array([1 / 3 + 0.05])  # the rest of the way goes to the first
     found = ball.programme(np.array([2.0, 1.0, 3.0]), row, limit)
     assert found.x[:3] == pytest.approx([1 / 3 + 0.05, 1 / 3 + 0.05, 1 / 3 - 0.1])
-    with pytest.raises(Infeasible, match="constraints that no weights satisfy"):
+    with pytest.raises(Conflict, match="constraints that no weights satisfy"):
         ball.programme(np.zeros(3), row, np.array([0.2]))
     # another unknown, at least the first weight and 1/2: min w_2 + t
     more = ball.programme(np.array([0.0, 1.0, 0.0, 1.0]), np.array([[1.0, 0, 0, -1], [0, 0, 0, -1]]), np.r_[0, -0.5])

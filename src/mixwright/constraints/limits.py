@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixwright.checks import by_name, is_number, near, position
-from mixwright.constraints.polytope import Conflict, Polytope
+from mixwright.constraints.polytope import Conflict, Polytope, Unsolved
 from mixwright.constraints.quadratic import project
 from mixwright.errors import InputError
 from mixwright.simplex import normalise
@@ -165,6 +165,11 @@ class Constraints:
         )
         try:
             polytope.check()
+        except Unsolved as error:
+            raise InputError(
+                f"some weights should satisfy all constraints; whether any do is open, as the solver failed ({error}); "
+                "relax some of them, or leave some out"
+            ) from None
         except Conflict as conflict:
             raise InputError(
                 f"some weights should satisfy all constraints; found a conflict between {conflict}; relax one of them"

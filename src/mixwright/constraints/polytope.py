@@ -35,8 +35,8 @@ class Conflict(ValueError):
     """Constraints that no weights satisfy; the text names a least set of them."""
 
 
-class Infeasible(Conflict):
-    """A linear programme that the solver proves to have no solution."""
+class Unsolved(Conflict):
+    """A linear programme that the solver fails on, so that a conflict is open; the text is the solver's."""
 
 
 @dataclass(frozen=True)
@@ -286,9 +286,9 @@ class Polytope:
 
         Raises
         ------
-        Infeasible
-            There are no such weights.
         Conflict
+            There are no such weights.
+        Unsolved
             The solver fails, and whether there are any is open.
         """
         sparse, k, d = _sparse(), self.lower.size, cost.size
@@ -496,7 +496,7 @@ def _linprog(
     if found.status == 4:  # numerical trouble with tight tolerances
         found = linprog(cost, A, b, equal, right, bounds, method="highs")
     if found.status == 2:
-        raise Infeasible(f"constraints that no weights satisfy ({found.message})")
+        raise Conflict(f"constraints that no weights satisfy ({found.message})")
     if found.status != 0:
-        raise Conflict(f"constraints that the solver cannot tell from a conflict ({found.message})")
+        raise Unsolved(str(found.message).rstrip("."))
     return found

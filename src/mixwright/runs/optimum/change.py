@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.checks import is_number
-from mixwright.constraints.polytope import Conflict, Infeasible, Polytope
+from mixwright.constraints.polytope import Conflict, Polytope, Unsolved
 from mixwright.constraints.quadratic import project
 from mixwright.errors import InputError, missing_extra
 from mixwright.runs.goal import Goal
@@ -208,9 +208,11 @@ def wished(
     asked = f"lower the loss of {goal.targets[j]!r} by {100 * by:g} %, from {before:.4g} to {limits[j]:.4g}"
     try:
         found = least_change(wish, best)
-    except Conflict as error:
-        words = f"whether an allowed mixture is predicted to {asked}, is open: the solver failed ({error})"
-        raise InputError(f"{words}; ask for more or less, or relax the limits") from None
+    except Unsolved as error:
+        raise InputError(
+            f"whether an allowed mixture is predicted to {asked}, is open, as the solver failed ({error}); ask for "
+            "more or less, or relax the limits"
+        ) from None
     if found is None:
         raise OutOfReach(asked, before, float(laws[j].predict(problem.full(best)[None])[0]))
     return found
@@ -226,7 +228,7 @@ def least_change(wish: Wish, best: Array) -> tuple[Array, bool] | None:
 
     Raises
     ------
-    Conflict
+    Unsolved
         The solver fails, and `best` does not hold the limits: whether there are such weights is open.
     """
     if wish.convex:
@@ -247,9 +249,9 @@ def _by_cuts(wish: Wish, best: Array) -> tuple[Array, bool] | None:
         except Conflict as error:
             if wish.holds(best):
                 break
-            if isinstance(error, Infeasible):
-                return None
-            raise
+            if isinstance(error, Unsolved):
+                raise
+            return None
         if wish.holds(w):
             return w, True
     return (_on_line(wish, w, best), False) if wish.holds(best) else None
