@@ -77,6 +77,17 @@ def test_where_intervals_and_verdicts_have_two_levels_that_is_said(level, error,
     assert ("where its interval lies on the better side" in said) == same
 
 
+def test_what_could_have_been_seen_is_said_below_the_table():
+    summary = summary_of()
+    (d,) = summary["measures"][0]["differences"]
+    text = " ".join(printed(summary, 300).split())
+    assert f"a true difference of {d['detectable']:.3f} would be called better with a chance of 80 %" in text
+    assert f"({d['goal']:.3f}) takes {d['seeds_needed']} seeds" in text
+    for former in (d.pop("detectable"), d.pop("seeds_needed"), d.pop("goal"), summary.pop("detect")):
+        assert former
+    assert "true difference" not in printed(summary)
+
+
 def test_no_better_and_one_seed_are_said():
     assert "verdict: No arm is better than uniform on this evidence" in printed(summary_of(gain=0.0))
     text = printed(summary_of(seeds=1))

@@ -5,7 +5,7 @@ import pytest
 
 from mixwright import InputError
 from mixwright.compare import paired_differences
-from mixwright.compare.statistics import _corrected
+from mixwright.compare.spread import Scatter, Student
 
 
 def cells(rng, arms, seeds, gain=0.0, spread=None, moved=0.04):
@@ -119,9 +119,16 @@ def test_verdicts_in_words():
 
 
 def test_the_correction_by_hand():
-    """One arm: the tail is cut by 1 - .8 / 2; three arms: by 1 - .8 / 4, then Sidak."""
-    assert _corrected(np.array([0.03]), 1) == pytest.approx([0.05])
-    assert _corrected(np.array([0.008, 0.9]), 3) == pytest.approx([1 - 0.99**3, 1.0])
+    """One arm: the tail is cut by 1 - .8 / 2; three arms: by 1 - .8 / 4, then Sidak; own spreads know no Sidak."""
+
+    def of(arms):
+        part = Student(np.ones(arms), np.full(arms, 5.0))
+        return Scatter(part, part)
+
+    assert of(1).tails(0.05) == pytest.approx((0.03, 0.03))
+    assert of(3).tails(1 - 0.99**3) == pytest.approx((0.008, 0.8 * (1 - 0.99**3)))
+    mean = np.array([-3.3649, 0.9, 0.9])  # Student with 5 degrees of freedom: .01 lies below -3.3649
+    assert of(3).below(mean)[0] == pytest.approx(1 - (1 - 0.01 / 0.8) ** 3, abs=1e-5)
 
 
 @pytest.mark.parametrize(

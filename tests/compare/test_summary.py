@@ -11,7 +11,24 @@ from comparisons import ACCURACY, make_comparison
 
 from mixwright import InputError
 from mixwright.compare import LOSS, Cell, csv_text, summarise
-from mixwright.report.comparison.words import lead, verdict_words
+from mixwright.report.comparison.words import lead, power_words, verdict_words
+
+
+def test_what_the_comparison_could_have_seen():
+    summary = summarise(dataclasses.replace(make_comparison(), detect=0.02))
+    assert summary["detect"] == 0.02
+    law = measures_of(summary)["law", "held-out loss"]
+    base = np.mean(law["values"]["uniform"])
+    for entry in law["differences"]:
+        assert entry["goal"] == pytest.approx(0.02 * base)
+        assert (entry["seeds_needed"] <= 3) == (entry["detectable"] <= entry["goal"])
+        assert entry["detectable"] > entry["high"] - entry["difference"]
+    said = power_words(law, summary["detect"], 4)
+    assert said.startswith("With these seeds a true difference of 0.0")
+    assert f"To see 2 % of uniform ({0.02 * base:.4f}) takes " in said.replace("\u202f", " ")
+    one = summarise(make_comparison(seeds=(0,)))["measures"][0]
+    assert one["differences"][0]["detectable"] is None
+    assert power_words(one, 0.01, 4) == ""
 
 
 def measures_of(summary):

@@ -265,6 +265,21 @@ def test_what_the_arms_could_spend_is_said_from_what_they_spent():
     assert "Every arm was trained on 3,276,800 tokens." in plain(render("comparison", none))
 
 
+def test_what_the_comparison_could_have_seen_is_a_sentence_for_each_measure():
+    summary = comparison(seeds=4)
+    text = plain(render("comparison", summary))
+    for measure in summary["measures"]:
+        if measure["headline"]:
+            seen = sorted(number(d["detectable"], digits_of_measure(measure)) for d in measure["differences"])
+            assert f"a true difference of {seen[0]} " in text
+            assert seen[0] == seen[-1] or f" to {seen[-1]} (" in text
+    for measure in summary["measures"]:
+        for entry in measure["differences"]:
+            for field in ("detectable", "goal", "seeds_needed"):
+                del entry[field]
+    assert "a true difference of" not in plain(render("comparison", summary))
+
+
 def test_nothing_better_is_said_plainly():
     said = plain(render("comparison", comparison(arms=3, targets=1, gain=0.0)))
     assert "No arm is better than uniform on this evidence" in said

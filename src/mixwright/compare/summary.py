@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells, renamed
+from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells
 from mixwright.compare.documents import doubt_of, doubt_of_several, fewest_clean, make_unverified
+from mixwright.compare.looks import Looks
 from mixwright.compare.questions import add_average, add_intervals
 from mixwright.compare.statistics import PairedDifference, paired_differences
 from mixwright.errors import InputError
@@ -21,7 +22,7 @@ AVERAGE_OF_SOURCES = "average of sources"  # what is judged where there are no t
 WORST_SOURCE = "worst source"
 AVERAGE_OF_TARGETS = "average of targets"
 WORST_TARGET = "worst target"
-_UNITS = {"assays": "rows", "preference": "pairs"}
+DETECT = 0.01  # of the baseline: a difference that would be worth seeing
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Comparison:
     held_out
         {target: (clause, clean, all)} for targets of documents: which of the held-out ones are in a source, in words
         (empty if none is), how many are in none, and how many there are.
+    looks
+        Where seeds are added until verdicts are decided: the looks that are allowed for.
+    detect
+        A difference that would be worth seeing, as a share of the baseline's value.
     """
 
     arms: Sequence[ArmInfo]
@@ -65,6 +70,8 @@ class Comparison:
     error: float = 0.05
     unit: str = "tokens"
     held_out: Mapping[str, tuple[str, int, int]] = field(default_factory=dict)
+    looks: Looks | None = None
+    detect: float = DETECT
 
     def __post_init__(self) -> None:
         """Check that no cell is missing."""
@@ -109,6 +116,8 @@ def summarise(found: Comparison) -> dict[str, Any]:
         "over": found.over,
         "level": found.level,
         "error": found.error,
+        "detect": found.detect,
+        "looks": None if found.looks is None else asdict(found.looks),
         "unit": found.unit,
         "targets": list(found.targets),
         "sources": list(found.sources),
@@ -120,31 +129,6 @@ def summarise(found: Comparison) -> dict[str, Any]:
         "verdict": _verdict(measures),
         "notes": list(dict.fromkeys(note for cell in found.cells for note in cell.notes)),
     }
-
-
-def upgraded(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the summary of a comparison with the fields of today; schema 1 counted pairs in fields named tokens."""
-    whole = dict(summary)
-    if whole.get("schema") != 1:
-        return whole
-    data = whole.pop("setting", None)
-    whole |= {"schema": SCHEMA, "data": data, "unit": _UNITS.get(data, "tokens")}
-    if isinstance(budget := whole.get("budget"), Mapping):
-        whole["budget"] = _renamed(budget)
-    for part in ("arms", "curves"):
-        if isinstance(entries := whole.get(part), list):
-            whole[part] = [_renamed(entry) for entry in entries]
-    return whole
-
-
-def _renamed(entry: Any) -> Any:
-    """Return an entry with the names of today; what is no entry is left to the checks."""
-    if not isinstance(entry, Mapping):
-        return entry
-    whole = renamed(entry)
-    if isinstance(points := whole.get("points"), list):
-        whole["points"] = [_renamed(point) for point in points]
-    return whole
 
 
 def _target_measures(found: Comparison) -> list[dict[str, Any]]:
@@ -263,6 +247,8 @@ def _measure(
         found.error,
         quantity.words,
         quantity.higher,
+        found.looks,
+        found.detect,
     )
     return {
         "name": name,
@@ -288,6 +274,9 @@ def _difference_entry(d: PairedDifference) -> dict[str, Any]:
         "design": d.design,
         "p": d.p if known else None,
         "p_worse": d.p_worse if known else None,
+        "detectable": d.detectable if math.isfinite(d.detectable) else None,
+        "goal": d.goal,
+        "seeds_needed": d.needed,
         "word": d.word,
         "verdict": d.verdict,
     }

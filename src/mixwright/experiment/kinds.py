@@ -64,7 +64,7 @@ class Kind:
 _HERE, _TABLES = "mixwright.experiment", "mixwright.cli.tables"
 _NOT_RESULTS: tuple[Key, ...] = (("title",), ("training", "checkpoint_every"))
 _OF_COMPARISONS: tuple[Key, ...] = (
-    *((key,) for key in ("arms", "seeds", "over", "error", "title")),
+    *((key,) for key in ("arms", "seeds", "over", "error", "detect", "title")),
     *((key,) for key in ("charge_search", "charge_specialists", "keep_models")),
     ("compute", "cores"),
     ("compute", "memory"),

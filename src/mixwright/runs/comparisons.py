@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mixwright.compare.summary import upgraded
+from mixwright.compare.upgrade import upgraded
 from mixwright.errors import InputError
 from mixwright.runs.table import RunTable
 

@@ -14,7 +14,7 @@ from mixwright.cli.tables.parts import Column, print_ends, print_line, print_tab
 from mixwright.report.comparison.forecasts import ends_of, forecast_title, prediction_of
 from mixwright.report.comparison.schema import completed_comparison
 from mixwright.report.comparison.view import digits_of_measure
-from mixwright.report.comparison.words import amount_of, counted, lead, one_level, search_of
+from mixwright.report.comparison.words import amount_of, counted, lead, one_level, power_words, search_of
 from mixwright.report.words import count, digits_of, number, percent, signed, span
 
 _SHOWN_SETS = 3  # of questions; of more the average alone
@@ -121,6 +121,8 @@ def _print_measure(console: Console, measure: Mapping[str, Any], summary: Mappin
     asked = ["over questions"] if measure["questions"] else []
     columns: list[str | Column] = ["arm", "mean", *asked, difference, f"{percent(summary['level'], 0)} interval"]
     print_table(console, [*columns, Column("verdict", words=True)], rows)
+    if power := power_words(measure, summary["detect"], digits):
+        console.print(escape(power), soft_wrap=True)
 
 
 def _difference(entry: Mapping[str, Any] | None, digits: int) -> list[str | Text]:

@@ -12,6 +12,7 @@ from mixwright.experiment.core.config_parts import (
     Count,
     FilePath,
     Part,
+    PartOf,
     RunConfig,
     Share,
     WeightsConfig,
@@ -294,6 +295,11 @@ class ComparisonConfig(RunConfig):
     )
     error: Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=0.5)] = Field(
         default=0.05, description="Probability that any arm is wrongly called better."
+    )
+    detect: PartOf | None = Field(
+        default=None,
+        description="The report says how many seeds it takes to see a difference of this share of the baseline's "
+        "value. Default: 1 %.",
     )
     compute: ComputeConfig = Field(default_factory=ComputeConfig, description="Cores and memory.")
     forecast: FilePath | None = Field(

@@ -18,7 +18,7 @@ from mixwright.compare import (
     summarise,
 )
 from mixwright.compare.forecast import csv_of_scores, score
-from mixwright.compare.summary import AVERAGE_OF_TARGETS, WORST_TARGET
+from mixwright.compare.summary import AVERAGE_OF_TARGETS, DETECT, WORST_TARGET
 from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.forecasts import check_fixed, check_names, check_weights, fix, read_forecast
@@ -155,6 +155,7 @@ class ComparisonRun(Run[Config]):
             error=self.config.error,
             unit=self.unit,
             held_out=self.held_out,
+            detect=self.config.detect or DETECT,
         )
         with atomic_write(self.folder / CSV) as handle:
             handle.write(csv_text(cells, self.quantities, self.source_quantities, self.unit))

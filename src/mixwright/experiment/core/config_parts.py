@@ -49,6 +49,18 @@ def not_bool(value: Any) -> Any:
     return value
 
 
+def share_of_percent(value: Any) -> Any:
+    """Return .01 for "1 %", or "1%"; other values as they are."""
+    if isinstance(value, str) and value.rstrip().endswith("%"):
+        try:
+            return float(value.rstrip().removesuffix("%")) / 100
+        except ValueError:
+            pass
+    if isinstance(value, bool | str):
+        raise ValueError("should be a share such as 0.01, or 1 %")
+    return value
+
+
 def listed(value: Any) -> Any:
     """Let one value stand for a list of one."""
     return [value] if isinstance(value, str) else value
@@ -68,6 +80,9 @@ NotNegative = Annotated[float, BeforeValidator(not_bool), Field(ge=0)]
 Between = Annotated[float, BeforeValidator(not_bool), Field(gt=0, lt=1)]
 AtLeastTwo = Annotated[int, BeforeValidator(not_bool), Field(ge=2)]
 Seed = Annotated[int, BeforeValidator(not_bool), Field(ge=0, lt=2**31)]
+PartOf = Annotated[
+    float, BeforeValidator(share_of_percent, json_schema_input_type=float | str), Field(gt=0, lt=1)
+]  # or "1 %"
 Names = Annotated[list[str], BeforeValidator(listed, json_schema_input_type=str | list[str])]
 
 # Keys that several configurations have: said once, with a default of its own in each.

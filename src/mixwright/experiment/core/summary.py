@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.compare.summary import SCHEMA
-from mixwright.compare.summary import upgraded as comparison_upgraded
+from mixwright.compare.upgrade import upgraded as comparison_upgraded
 from mixwright.errors import InputError
 from mixwright.experiment.core.run_folder import resuming
 from mixwright.experiment.core.stages import folder_name

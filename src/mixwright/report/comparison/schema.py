@@ -11,7 +11,8 @@ from mixwright.report.words import finite
 WORDS = ("better", "no better", "worse", "unverified")
 
 _TOP = {"version": "text", "over": "text", "level": "number", "error": "number", "title": "text?", "command": "text?"}
-_TOP |= {"data": "text?", "unit": "text", "csv": "text?", "verdict": "text"}
+_TOP |= {"data": "text?", "unit": "text", "csv": "text?", "verdict": "text", "detect": "number?"}
+_LOOKS = {"at_least": "number", "at_most": "number"}
 _LISTS = ("seeds", "targets", "sources", "arms", "measures", "curves", "steps_to_baseline", "notes")
 _ARM = {"name": "text", "kind": "text", "words": "text", "mixtures": "list"}
 _ARM |= dict.fromkeys(("steps", "amount", "search_cost", "total_cost", "most_epochs"), "number")
@@ -19,6 +20,7 @@ _MEASURE = {"name": "text", "kind": "text", "quantity": "text", "unit": "text", 
 _DIFFERENCE = {"arm": "text", "over": "text", "difference": "number", "word": "text", "verdict": "text"}
 _DIFFERENCE |= {"low": "number?", "high": "number?", "unpaired": "list?", "doubt": "text?"}
 _QUESTIONS = {"value": "number", "low": "number?", "high": "number?", "questions": "number"}
+_DIFFERENCE |= dict.fromkeys(("detectable", "goal", "seeds_needed"), "number?")
 _CURVE = {"target": "text", "arm": "text", "seed": "number", "points": "list"}
 _POINT = {"step": "number", "amount": "number?", "loss": "number"}
 _FORECAST = {"made_by": "text?", "about": "text?", "fingerprint": "text?", "fixed": "text?", "csv": "text?"}
@@ -51,6 +53,8 @@ def check_comparison(summary: Mapping[str, Any]) -> None:
     for part in _LISTS:
         if not _listed(summary.get(part)):
             raise wrong(part, "a list", summary.get(part))
+    if (looks := summary.get("looks")) is not None:
+        check_fields(looks, _LOOKS, "looks.", 0)
     _check_names(summary)
     _check_budget(summary)
     for index, arm in enumerate(summary["arms"]):
@@ -71,8 +75,9 @@ def check_comparison(summary: Mapping[str, Any]) -> None:
 
 def completed_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checked summary in which every field that may be absent is there, as null."""
-    whole = dict.fromkeys(("title", "command", "data", "budget", "cost", "csv", "forecast")) | dict(summary)
-    ends = dict.fromkeys(("low", "high", "unpaired"))
+    absent = ("title", "command", "data", "budget", "cost", "csv", "forecast", "detect", "looks")
+    whole = dict.fromkeys(absent) | dict(summary)
+    ends = dict.fromkeys(("low", "high", "unpaired", "detectable", "goal", "seeds_needed"))
     whole["measures"] = [
         {
             "about": None,

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mixwright.compare.summary import AVERAGE_OF_TARGETS, upgraded
+from mixwright.compare.summary import AVERAGE_OF_TARGETS
+from mixwright.compare.upgrade import upgraded
 from mixwright.report.charts import Chart
 from mixwright.report.comparison.charts import ArmView, Gain, Shown, forest_chart, gain_chart, seeds_chart
 from mixwright.report.comparison.curves import curve_views, steps_views
@@ -21,6 +22,7 @@ from mixwright.report.comparison.words import (
     counted,
     lead,
     paying_arms,
+    power_words,
     reading,
     search_of,
     title_of,
@@ -156,6 +158,7 @@ def _measure(summary: Mapping[str, Any], measure: Mapping[str, Any], named: Mapp
         "rows": rows,
         "over": measure["differences"][0]["over"] if measure["differences"] else summary["over"],
         "spread": _spread(measure),
+        "power": power_words(measure, summary["detect"], digits),
     }
 
 

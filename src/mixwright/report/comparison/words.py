@@ -91,6 +91,23 @@ def verdict_words(entry: Mapping[str, Any], unit: str, digits: int, level: float
     return title, f"by {number(abs(difference), digits)}{unit}, {ends}"
 
 
+def power_words(measure: Mapping[str, Any], detect: float | None, digits: int) -> str:
+    """Return what a measure's comparison could have seen, in one or two sentences; nothing where that is not known."""
+    known = [entry for entry in measure["differences"] if entry["detectable"] is not None]
+    if not known or detect is None:
+        return ""
+    low, high = (choose(known, key=lambda entry: entry["detectable"]) for choose in (min, max))
+    least, most = (number(entry["detectable"], digits) for entry in (low, high))
+    size = least if least == most else f"{least} ({low['arm']}) to {most} ({high['arm']})"
+    said = f"With these seeds a true difference of {size} would be called better with a chance of 80 %."
+    if not (goal := known[0]["goal"]):
+        return said
+    needed = sorted(entry["seeds_needed"] or math.inf for entry in known)
+    ends = list(dict.fromkeys("more than 1,000" if math.isinf(n) else f"{n:g}" for n in (needed[0], needed[-1])))
+    share = percent(detect, 0 if detect >= 0.01 else 1)
+    return f"{said} To see {share} of {known[0]['over']} ({number(goal, digits)}) takes {' to '.join(ends)} seeds."
+
+
 def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return how to read the verdicts, as (term, sentence)."""
     over, seeds, others = summary["over"], len(summary["seeds"]), len(summary["arms"]) - 1
