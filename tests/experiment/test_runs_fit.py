@@ -17,6 +17,7 @@ from mixwright import Constraints, MixtureFile, RunSearch, RunTable
 from mixwright.cli.app import app
 from mixwright.errors import InputError
 from mixwright.experiment import drive, load, make
+from mixwright.report.runs.parts import wishes_view
 from mixwright.runs.search import RunSearch as SearchClass
 
 SOURCES = ["web", "code", "law"]
@@ -122,8 +123,11 @@ def test_the_page_has_wishes_sensitivity_epochs_and_the_plan(tmp_path: Path) -> 
     assert last["before"] * 0.95 < last["least"] < last["before"]
     assert f"{wish}{last['least']:.3f} ({100 * (1 - last['least'] / last['before']):.1f}" in page
     assert "a smaller change may do" not in page  # the law is convex
+    assert last["certified"]
     for one in summary["wishes"]:
         one |= {"certified": False}
+    wishes = [one["words"] for one in wishes_view(summary, 2)]
+    assert wishes[-1].startswith("No allowed mixture was found that is predicted to; the least that was found is 2.1")
     summary["wishes"][-1] = {"target": "qa", "by": 0.05, "refused": "whether there is one is open <b>"}
     (tmp_path / "run" / "summary.json").write_text(json.dumps(summary))
     mixwright("report", tmp_path / "run")

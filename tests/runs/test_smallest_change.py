@@ -135,6 +135,9 @@ def test_a_larger_wish_is_never_cheaper_where_laws_are_not_convex(law):
     moved = [one.moved for one in found]
     assert moved == sorted(moved)
     assert [one.certified for one in found] == [False] * 3 or law == "log_exposure"
+    with pytest.raises(OutOfReach, match=r"^no allowed mixture (is|was found that is) predicted to lower") as raised:
+        result.smallest_change("qa", by=0.5, start="uniform")
+    assert raised.value.certified == ("was found" not in str(raised.value)) == found[0].certified
     for one in found:
         assert one.after <= one.before * (1 - one.by) + 1e-4
         assert result.predict_targets(one.weights)["chat"][0] <= result.goal.limits[1] + 1e-4

@@ -189,8 +189,8 @@ def _wish(found: RunSearchResult, target: str, by: float, level: float) -> dict[
     try:
         change = found.smallest_change(target, by, level=level)
     except InputError as error:
-        losses = {"before": error.before, "least": error.least} if isinstance(error, OutOfReach) else {}
-        return {"target": target, "by": by, "refused": str(error), **losses}
+        known = ("before", "least", "certified") if isinstance(error, OutOfReach) else ()
+        return {"target": target, "by": by, "refused": str(error), **{name: getattr(error, name) for name in known}}
     weights = {"start": change.start.tolist(), "weights": change.weights.tolist()}
     return {**vars(change), **weights, "unsure": change.unsure, "refused": None}
 

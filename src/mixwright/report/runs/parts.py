@@ -43,7 +43,8 @@ def _wish(wish: Mapping[str, Any], names: Sequence[str], digits: int) -> str:
             return str(wish["refused"])
         before, least = wish["before"], wish["least"]
         off = f"{percent(abs(before - least) / abs(before))} {'lower' if least <= before else 'higher'}"
-        return f"No allowed mixture is predicted to; the least that is predicted is {number(least, digits)} ({off})"
+        found, known = ("is", "is predicted") if wish["certified"] else ("was found that is", "was found")
+        return f"No allowed mixture {found} predicted to; the least that {known} is {number(least, digits)} ({off})"
     moves = [b - a for a, b in zip(wish["start"], wish["weights"], strict=True)]
     order = sorted(range(len(moves)), key=lambda i: -abs(moves[i]))
     named = [i for i in order[:MOVES] if abs(moves[i]) > 5e-4]

@@ -38,13 +38,16 @@ class OutOfReach(InputError):
     ----------
     before, least
         The predicted loss at the start, and the least that is predicted of an allowed mixture.
+    certified
+        Whether that is proven: the laws are convex. Of others, the least is what the search found.
     """
 
-    def __init__(self, asked: str, before: float, least: float) -> None:
-        self.before, self.least = before, least
+    def __init__(self, asked: str, before: float, least: float, certified: bool) -> None:
+        self.before, self.least, self.certified = before, least, certified
         off = f"{100 * abs(before - least) / abs(before):.2g} % {'lower' if least <= before else 'higher'}"
+        found, known = ("is", "is predicted") if certified else ("was found that is", "was found")
         super().__init__(
-            f"no allowed mixture is predicted to {asked}; the least that is predicted is {least:.4g} ({off}); ask for "
+            f"no allowed mixture {found} predicted to {asked}; the least that {known} is {least:.4g} ({off}); ask for "
             "less, or relax the limits"
         )
 
@@ -214,7 +217,7 @@ def wished(
             "more or less, or relax the limits"
         ) from None
     if found is None:
-        raise OutOfReach(asked, before, float(laws[j].predict(problem.full(best)[None])[0]))
+        raise OutOfReach(asked, before, float(laws[j].predict(problem.full(best)[None])[0]), wish.convex)
     return found
 
 
