@@ -26,7 +26,7 @@ REPORTED_BY = {
     "planned": _EVERY,
     "loss": _EVERY,
     "eval_loss": "mixwright train and compare measure it; a Trainer does with an eval_dataset {source: rows}",
-    "target_loss": "mixwright train measures it if the configuration has targets",
+    "target_loss": "mixwright train and compare measure it if the configuration has targets",
     "excess_loss": "mixwright train and compare report it with `reference: MODEL`, use_mixture with `reference=`; of "
     "pairs, with specialists",
     "reference_loss": "mixwright train and compare with `reference: MODEL`, use_mixture with `reference=` and an "
@@ -34,8 +34,8 @@ REPORTED_BY = {
     "grad_sq_norm": _STATISTICS,
     "grad_variance": _STATISTICS,
     "gram": _STATISTICS,
-    "target_gram": "mixwright train measures it on held-out texts if the configuration has targets, and not with "
-    "parallel: fsdp2",
+    "target_gram": "mixwright train and compare measure it on held-out texts if the configuration has targets, and not "
+    "with parallel: fsdp2",
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+import torch
 from comparing import SMALL, make
 from tiny import KINDS
 
@@ -17,10 +18,11 @@ from mixwright.errors import InputError
 from mixwright.experiment import drive
 from mixwright.experiment.text import compare_work
 from mixwright.experiment.text.evaluation import HeldOut
-from mixwright.experiment.text.inputs import open_sources
+from mixwright.experiment.text.inputs import open_sources, read_target
 from mixwright.experiment.text.proxies import online
 from mixwright.strategies import Aioli, DoGE, DoReMi
 from mixwright.text import load_tokenizer
+from mixwright.training.model import build_model
 
 FINAL = {**SMALL["final"], "tokens": 5000, "observe_every": 4, "lag": 2}
 ARMS = ["uniform", "DoReMi", "LossRatio", {"search": "doremi"}, {"search": "doge"}]
@@ -130,6 +132,61 @@ def test_parameters_are_the_methods(aioli):
 
 
 @pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """Return a folder with arms that read gradients of targets, the summary, and what they were measured on."""
+    folder = tmp_path_factory.mktemp("shown")
+    of_targets = {"objective": "targets", "learning_rate": 0.01}
+    arms = ["uniform", "GRAPE", {"name": "towards", "search": "doge", "parameters": of_targets, "charge": False}]
+    final = {**FINAL, "tokens": 1536, "observe_every": 4}  # 12 steps
+    config = make(folder, **ONLINE | {"arms": arms, "reference": None, "seeds": 1, "held_out": 0.5, "final": final})
+    config = config.model_copy(update={"targets": make(folder).targets})
+    summary, run = drive(config, folder / "run"), folder / "run"
+    targets = [read_target(name, target, "here") for name, target in config.targets.items()]
+    return run, summary, HeldOut(targets, open_sources(list(KINDS), run), load_tokenizer(run / "tokenizer"), 32, 4)
+
+
+def plain_gradient(model, rows):
+    """Return the gradient of the mean loss per token, chunk by chunk without padding."""
+    total = 0.0
+    for begin, end, skip in zip(rows.ends[:-1], rows.ends[1:], rows.skip, strict=True):
+        ids = torch.tensor([rows.bos, *rows.tokens[begin:end].tolist()])
+        logs = torch.log_softmax(model(input_ids=ids[None, :-1]).logits[0].float(), -1)
+        total = total - logs[torch.arange(len(ids) - 1), ids[1:]][int(skip) :].sum()
+    model.zero_grad()
+    (total / int(rows.document_tokens.sum())).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters()]).double().numpy()
+
+
+def test_inner_products_with_targets_are_those_of_plain_gradients(shown):
+    run, _, held = shown
+    logs = {path.parent: read_decisions(path) for path in (run / "trainings").glob("*/decisions.jsonl")}
+    ((folder, log),) = logs.items()  # GRAPE's: the others have fixed weights
+    assert {"target_gram", "target_loss", "grad_sq_norm"} <= log.given
+    model = build_model({"path": str(folder / "model")}, held.tokenizer, 32, 0).eval()
+    sources = [plain_gradient(model, held._strategy_sources[name]) for name in KINDS]
+    targets = [plain_gradient(model, rows) for rows in held._strategy_targets.values()]
+    expected = np.array([[source @ target for target in targets] for source in sources])
+    last = log.observations[-1]
+    assert last.step == 11
+    assert expected.shape == (3, 2)
+    np.testing.assert_allclose(last.target_gram, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(last.target_loss, held.strategy_target_losses(model), rtol=1e-5)
+
+
+def test_a_proxy_run_reads_targets_and_is_charged_for_it(shown):
+    run, summary, held = shown
+    (place,) = (run / "seed_0" / "proxy_runs").glob("doge_uniform_*")
+    log = read_decisions(place)
+    assert all(np.isfinite(seen.target_gram).all() for seen in log.observations)
+    arm = next(arm for arm in summary["arms"] if arm["name"] == "towards")
+    expected = replay(log, DoGE(objective="targets", learning_rate=0.01)).mean(0)
+    np.testing.assert_allclose([arm["mixtures"][0]["weights"][n][0] for n in KINDS], expected, rtol=1e-9)
+    texts = [*held._strategy_sources.values(), *held._strategy_targets.values()]
+    passes = 5 * sum(int(rows.document_tokens.sum()) for rows in texts)  # forward and backward: as much as training
+    assert arm["search_cost"] == math.ceil(RUN + passes)
+
+
+@pytest.fixture(scope="module")
 def apart(tmp_path_factory):
     """Return a folder with arms whose rows are drawn by shares of their own, and the summary."""
     folder = tmp_path_factory.mktemp("apart")
@@ -200,6 +257,14 @@ def test_rows_of_an_arm_may_be_drawn_by_shares_of_their_own(apart):
         (
             {"arms": [{"strategy": "LossRatio"}], "held_out": 0.01},
             r"arms\.0: LossRatio\(.*\) should have held-out documents of each source .*raise held_out",
+        ),
+        (
+            {"arms": [{"search": "doge", "parameters": {"objective": "targets"}}], "reference": None},
+            r"arms\.0: DoGE needs target_gram .* if the configuration has targets",
+        ),
+        (
+            {"arms": ["GRAPE"], "reference": None},
+            r"arms\.0: GRAPE needs target_gram, target_loss .*configuration has t",
         ),
         (
             {"arms": [{"search": "aioli"}], "reference": None, "held_out": 0.01},

@@ -159,6 +159,18 @@ def test_without_targets_nothing_is_trained_after_the_search(tmp_path: Path) -> 
     assert "No improvement was estimated" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_method_may_read_gradients_of_targets(tmp_path: Path) -> None:
+    own = {"search": {"method": "doge", "parameters": {"objective": "targets"}}, "targets": {"mix": "target.jsonl"}}
+    path = tiny.write_tiny(tmp_path, **DOGE | own | {"held_out": 0.5, "final": FINAL | {"mixtures": []}})
+    summary = drive(load("search", path), tmp_path / "run")
+    assert summary["searches"][0]["reads_target"] is True
+    (place,) = (tmp_path / "run" / "proxy_runs").glob("doge_uniform_*")
+    assert np.isfinite(read_decisions(place).observations[-1].target_gram).all()
+    weights = MixtureFile.read(tmp_path / "run" / "mixture.json").weights
+    np.testing.assert_allclose(weights, replay(read_decisions(place), DoGE(objective="targets")).mean(0), rtol=1e-9)
+    assert "read gradients of the targets" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
 def test_what_another_search_left_in_the_folder_goes(tmp_path: Path) -> None:
     run = tmp_path / "run"
     quick = tiny.write_tiny(tmp_path, quick=True)
@@ -185,8 +197,12 @@ def test_what_another_search_left_in_the_folder_goes(tmp_path: Path) -> None:
         ({"search": {"method": "doge", "prior": {"greek": 1.0}}}, "prior should be uniform or natural, found weights"),
         ({"search": {"method": "doge", "parameters": {"wrap": []}}}, "are numbers of doge, found wrap; remove it"),
         ({"search": {"method": "doge", "parameters": {"strength": 1}}}, "^key search: .*DoGE.*strength"),
+        ({"search": {"method": "doge", "parameters": {"objective": "targets"}}}, "^key search: DoGE needs target_gram"),
         ({"search": {"method": "doreme"}}, r"^key search\.method: .*'mixmin', 'doremi', 'doge' or 'aioli'"),
-        ({"search": "doremi", "reference": "nowhere"}, "^key reference: should be a folder with a model"),
+        (
+            {"search": "doremi", "reference": "nowhere"},
+            "^key reference: .*there should be a model .*found no such folder",
+        ),
         ({"search": "aioli", "proxy": {"tokens": 300}}, "^key search: a proxy run of aioli should have .* 4 steps"),
         ({"search": "aioli", "held_out": 0.01}, r"^key search: Aioli\(.*\) should have held-out documents of each"),
         ({"sources": {"greek": "source0.jsonl"}}, "a search should have at least two sources"),

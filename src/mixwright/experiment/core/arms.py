@@ -15,7 +15,8 @@ from mixwright.strategy import Strategy
 from mixwright.watching.watcher import GIVEN
 
 Weights = tuple[float, ...]
-MEASURED = frozenset({"eval_loss"})  # what a comparison measures for strategies; nothing on its targets
+MEASURED = frozenset({"eval_loss"})  # what runs over texts measure for strategies
+OF_TARGETS = frozenset({"target_loss", "target_gram"})  # with targets also these, on their search parts
 
 
 def describe(arm: ArmConfig, per: str, several: bool) -> ArmInfo:

@@ -55,9 +55,9 @@ from mixwright.experiment.text.proxies.cost import flops_per_token, planned_prox
 from mixwright.experiment.text.proxies.counts import counted_tokens
 from mixwright.experiment.text.proxies.online import (
     check_fed,
+    check_method,
     check_reference_of,
     check_tokens_of_reference,
-    method_of,
     online_cost,
 )
 from mixwright.experiment.text.proxies.scores import target_rows
@@ -162,7 +162,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                     _check_name(arm.strategy)
                 strategy_of(arm, names, config.measured)
                 if arm.proxy_run:
-                    method_of(arm, names)
+                    check_method(config, arm)
                 if arm.settings is not None:
                     arm.settings.check(names, arm.settings.prior, config.final.tokens)
         check_reference_of(config)
@@ -370,7 +370,10 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         Counting n-grams takes no operations that count beside a training: nothing is charged for count models.
         """
         if arm.proxy_run or self.config.reference_of(arm) is not None:
-            cost, whole = online_cost(self.config, self.tokenizer, self.sources, arm), self.config.final.tokens
+            cost, whole = (
+                online_cost(self.config, self.tokenizer, self.sources, self.targets, arm),
+                self.config.final.tokens,
+            )
             return math.ceil(cost.tokens(whole, self._flops_per_token, self.config.charged(arm)))
         if not self._is_neural(arm):
             return 0

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
-from mixwright.experiment.core.arms import MEASURED
 from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
 from mixwright.experiment.core.config_parts import (
     LAG,
@@ -20,7 +19,6 @@ from mixwright.experiment.core.config_parts import (
 )
 from mixwright.experiment.text.config import FinalConfig, ProxyConfig, SearchConfig, TargetConfig
 from mixwright.experiment.text.proxies.search_config import is_proxy_run
-from mixwright.watching.reference import REPORTED
 
 
 class CompareFinalConfig(FinalConfig):
@@ -113,11 +111,6 @@ class CompareConfig(SearchConfig, ComparisonConfig):
     def neural(self) -> bool:
         """Whether an arm needs neural proxies."""
         return any(arm.searches and self.with_proxy(arm).proxy.kind == "neural" for arm in self.arms)
-
-    @property
-    def measured(self) -> frozenset[str]:
-        """Return the fields of an observation that arms get besides what every training reports."""
-        return MEASURED | REPORTED if self.reference is not None else MEASURED
 
     def placed_arms(self) -> list[tuple[str, ArmConfig]]:
         """Return the arms, each with its place in the file."""

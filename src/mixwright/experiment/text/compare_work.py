@@ -90,7 +90,7 @@ def proxy_run_work(config: CompareConfig, folder: Path, seed: int, number: int, 
     """Return the weights that an arm's proxy run finds with a seed."""
     opened, own = _opened(config, folder), config.with_seed(seed)
     place, arm = _of_seed(folder, seed), config.arms[number]
-    return mean_weights(own, place, opened.tokenizer, opened.sources, arm, _progress(report))
+    return mean_weights(own, place, opened.tokenizer, opened.sources, opened.targets, arm, _progress(report))
 
 
 @dataclass(frozen=True)
@@ -318,7 +318,7 @@ class _TrainingWork:
         weights: Any = self._strategy if self._training.weights is None else list(self._training.weights)
         if self._training.sampling is not None and self._strategy is None:
             weights = Static(weights)  # only what a strategy gives can act on the loss
-        measures: dict[str, Any] = {"eval_loss": self._held.strategy_source_losses}
+        measures: dict[str, Any] = self._held.strategy_measures(self._strategy)
         made = None
         if self._arm is not None:
             made = reference_of(self._config, self._place, self._opened.tokenizer, self._opened.sources, self._arm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mixwright.compare import AVERAGE_OF_SOURCES
 from mixwright.compare.questions import ACCURACY
 from mixwright.errors import InputError
+from mixwright.experiment.core.arms import OF_TARGETS
 from mixwright.experiment.text.held_out import (
     digest,
     middles,
@@ -191,10 +192,30 @@ class HeldOut:
         """Return how many tokens a strategy's losses of sources are measured on; not those without documents for it."""
         return {name: int(rows.document_tokens.sum()) for name, rows in self._strategy_sources.items()}
 
+    def strategy_measures(self, strategy: Strategy[Any] | None) -> dict[str, Callable[[Any], Array]]:
+        """Return what a strategy may be shown, {field of Observation: model -> array}; of targets what it needs."""
+        of_targets = {"target_loss": self.strategy_target_losses, "target_gram": self.strategy_target_gram}
+        wanted = OF_TARGETS & strategy.needs if strategy is not None and self.targets else ()
+        needed = {name: of_targets[name] for name in sorted(wanted)}
+        return {"eval_loss": self.strategy_source_losses, **needed}
+
+    def strategy_tokens(self, strategy: Strategy[Any]) -> float:
+        """Return the tokens whose forward passes cost as much as what a strategy needs; a backward pass is two."""
+        sources, needs = sum(self.strategy_source_tokens.values()), strategy.needs
+        targets = sum(int(rows.document_tokens.sum()) for rows in self._strategy_targets.values())
+        once = sources * ("eval_loss" in needs) + targets * ("target_loss" in needs)
+        return once + 3 * (sources + targets) * ("target_gram" in needs)
+
     def check_fed(self, strategy: Strategy[Any], share: float) -> None:
-        """Raise InputError if a strategy needs held-out losses and some source has no documents to show it."""
+        """Raise InputError if a strategy needs held-out losses and some source or target has no documents for that."""
+        without = [target.name for target in self.targets if target.name not in self._strategy_targets]
+        if without and strategy.needs & OF_TARGETS:
+            raise InputError(
+                f"{strategy!r} should have documents of each target to measure losses on, besides those that results "
+                f"rest on; found none of {', '.join(without)}; lower held_out of the target, or give more documents"
+            )
         missing = [source.name for source in self.sources if source.name not in self._strategy_sources]
-        if missing and "eval_loss" in strategy.needs:
+        if missing and strategy.needs & {"eval_loss", "target_gram"}:
             raise InputError(
                 f"{strategy!r} should have held-out documents of each source to measure losses "
                 f"on, besides those that results rest on; found none of {', '.join(missing)} (held_out: {share:g}); "

@@ -96,10 +96,10 @@ class TextSearchRun(Run[SearchConfig]):
     def _check_method(self) -> None:
         """Raise InputError if the method of a proxy run has other parameters, or its reference is no model."""
         if self.config.search.proxy_run:
-            from mixwright.experiment.text.proxies.online import check_reference_of, method_of
+            from mixwright.experiment.text.proxies.online import check_method, check_reference_of
 
             with named(self.config.where("search")):
-                method_of(self.config.search.arm, list(self.config.sources))
+                check_method(self.config, self.config.search.arm)
             check_reference_of(self.config)
 
     def prepare(self, progress: Progress) -> None:
@@ -163,7 +163,8 @@ class TextSearchRun(Run[SearchConfig]):
         mixtures += [mixture for mixture in trained if mixture not in mixtures]
         runs = self._final_runs(self.tokenizer, sources, trained, cost)
         summary = make_summary(self.config, self.targets, sources, found.searches, mixtures, runs, contamination)
-        parts = ("held_out",) if self.config.search.proxy_run else ("held_out", "search")  # those that matter
+        reads = any(search.get("reads_target", True) for search in found.searches)
+        parts = ("held_out", "search") if reads else ("held_out",)  # those that matter
         notes = found.notes + left_out(self.targets, sources) + repeated(sources) + contamination.notes(parts)
         asked = {entry["name"] for entry in summary.get("questions", ())}
         notes += few_questions({t.name: len(t.held_out) for t in self.targets if t.name in asked})

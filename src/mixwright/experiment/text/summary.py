@@ -29,11 +29,7 @@ def make_summary(
     """Return the summary of a run, without its head, its cost and its notes."""
     comparisons = _comparisons(targets, runs, config.search.level, contamination)
     questions = compared({run.mixture.name: run.answers for run in runs}, "uniform", config.search.level)
-    of_targets = not config.search.proxy_run  # a proxy run reads no target: documents that are in a source do no harm
-    searches = [
-        {**s, "verdict": doubted(s["verdict"], contamination.doubt_of_search(s["target"]) if of_targets else "")}
-        for s in searches
-    ]
+    searches = [{**s, "verdict": doubted(s["verdict"], _doubt(s, contamination))} for s in searches]
     return {
         "sources": [{"name": s.name, "documents": s.train.documents, "tokens": s.train.tokens} for s in sources],
         "targets": [_target_entry(target, searches, runs) for target in targets],
@@ -42,8 +38,13 @@ def make_summary(
         "runs": [run.entry() for run in runs],
         "comparisons": comparisons,
         **({"questions": questions} if questions else {}),
-        "verdict": _verdict(searches, comparisons, config.proxy.words if of_targets else ""),
+        "verdict": _verdict(searches, comparisons, "" if config.search.proxy_run else config.proxy.words),
     }
+
+
+def _doubt(search: dict[str, Any], contamination: Contamination) -> str:
+    """Return why a search is unverified; empty where it is not, as where it read no target."""
+    return contamination.doubt_of_search(search["target"]) if search.get("reads_target", True) else ""
 
 
 def _target_entry(target: Target, searches: Sequence[dict[str, Any]], runs: Sequence[FinalRun]) -> dict[str, Any]:

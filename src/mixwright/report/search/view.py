@@ -218,7 +218,7 @@ def _proxy_run_view(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     largest = [max(weights[i] for _, weights in points) for i in range(len(names))]
     shown = shown_sources(names, lambda i: -largest[i])
     course = held_weights("weights-of-proxy-run", points, shown, "share of the rows")
-    return {**run, "shown": list(shown.values()), "course": course}
+    return {"reads_targets": False, **run, "shown": list(shown.values()), "course": course}
 
 
 def _cost_view(summary: Mapping[str, Any]) -> dict[str, Any] | None:

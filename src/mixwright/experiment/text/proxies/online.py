@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError
+from mixwright.experiment.core.arms import MEASURED, OF_TARGETS
 from mixwright.experiment.core.compare_config import ArmConfig
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress
@@ -21,10 +22,13 @@ from mixwright.files import fingerprint
 from mixwright.files.models import check_model_folder
 from mixwright.strategies import Aioli, from_config
 from mixwright.strategy import Strategy
+from mixwright.strategy import check_fed as check_strategy_fed
 from mixwright.text import Tokenizer
 from mixwright.training.language_model import TrainingResult, train
 from mixwright.training.reference import check_reference
 from mixwright.training.settings import TrainingSettings
+from mixwright.watching.reference import REPORTED
+from mixwright.watching.watcher import GIVEN
 
 METHODS = {"doremi": "DoReMi", "doge": "DoGE", "aioli": "Aioli"}  # searches, and the strategies of their proxy runs
 _PERIODS = 5  # of perturbations and what follows from them, in a proxy run of Aioli
@@ -35,13 +39,18 @@ def method_of(arm: ArmConfig, sources: Sequence[str]) -> Strategy[Any]:
     return from_config({"name": METHODS[str(arm.search)], **(arm.parameters or {})}, sources=sources)
 
 
+def check_method(config: SearchConfig, arm: ArmConfig) -> None:
+    """Raise InputError if the method of an arm's proxy run has other parameters, or needs what a proxy run has not."""
+    given = GIVEN | config.measured | (REPORTED if config.reference_of(arm) is not None else frozenset())
+    check_strategy_fed(method_of(arm, list(config.sources)), given, "sampling", "carry")
+
+
 def check_fed(
     config: SearchConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], targets: Sequence[Target]
 ) -> None:
     """Raise InputError if the strategy of an arm, or of its proxy run, has nothing to measure losses on or no time."""
     names = [source.name for source in sources]
     of_trainings = HeldOut(targets, sources, tokenizer, config.final.context, config.final.batch_size)
-    of_proxies = _held(config, tokenizer, sources)
     for where, arm in config.placed_arms():
         if arm.strategy is not None:
             with named(where):
@@ -51,7 +60,7 @@ def check_fed(
         method = method_of(arm, names)
         _check_length(config, method, where)
         with named(where):
-            of_proxies.check_fed(method, config.held_out)
+            _held(config, tokenizer, sources, targets, method).check_fed(method, config.held_out)
 
 
 def _check_length(config: SearchConfig, method: Strategy[Any], where: str) -> None:
@@ -111,9 +120,21 @@ def online_settings(config: SearchConfig, method: Strategy[Any]) -> TrainingSett
     return replace(settings, observe_every=every, lag=config.lag)
 
 
-def _held(config: SearchConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource]) -> HeldOut:
-    """Return what the losses of sources are measured on in a proxy run."""
-    return HeldOut([], sources, tokenizer, config.proxy_setting("context"), config.proxy_setting("batch_size"))
+def _held(
+    config: SearchConfig,
+    tokenizer: Tokenizer,
+    sources: Sequence[TokenSource],
+    targets: Sequence[Target],
+    method: Strategy[Any],
+) -> HeldOut:
+    """Return what a method is shown in a proxy run; targets only where it reads them."""
+    own = targets if reads_targets(method) else []
+    return HeldOut(own, sources, tokenizer, config.proxy_setting("context"), config.proxy_setting("batch_size"))
+
+
+def reads_targets(method: Strategy[Any]) -> bool:
+    """Whether a method is shown losses or gradients of targets."""
+    return bool(method.needs & OF_TARGETS)
 
 
 def reference_of(
@@ -148,12 +169,13 @@ def mean_weights(
     folder: Path,
     tokenizer: Tokenizer,
     sources: Sequence[TokenSource],
+    targets: Sequence[Target],
     arm: ArmConfig,
     progress: Progress | None = None,
 ) -> list[float]:
     """Return the mean weights [k] of the proxy run of an arm's method, made in the folder of its seed, or resumed."""
     made = reference_of(config, folder, tokenizer, sources, arm)
-    return average_of(proxy_run(config, folder, tokenizer, sources, arm, made, progress), sources)
+    return average_of(proxy_run(config, folder, tokenizer, sources, targets, arm, made, progress), sources)
 
 
 def average_of(run: TrainingResult, sources: Sequence[TokenSource]) -> list[float]:
@@ -166,29 +188,33 @@ def proxy_run(
     folder: Path,
     tokenizer: Tokenizer,
     sources: Sequence[TokenSource],
+    targets: Sequence[Target],
     arm: ArmConfig,
     made: MadeReference | None,
     progress: Progress | None = None,
 ) -> TrainingResult:
     """Return the proxy run of an arm's method over its reference, made in the folder of its seed, or resumed."""
-    strategy, held = method_of(arm, [source.name for source in sources]), _held(config, tokenizer, sources)
+    strategy = method_of(arm, [source.name for source in sources])
+    held = _held(config, tokenizer, sources, targets, strategy)
     with named_rate(config, f"the proxy run of {arm.title}", proxy=True):
         return train(
             config.proxy_model().spec(),
             {source.name: source.train for source in sources},
             strategy,
             online_settings(config, strategy),
-            folder / "proxy_runs" / _run_name(arm),
+            folder / "proxy_runs" / _run_name(arm, held.targets),
             tokenizer,
             progress,
             prior=arm.prior,
-            measures={"eval_loss": held.strategy_source_losses},
+            measures=held.strategy_measures(strategy),
             reference=made.reference if made else None,
         )
 
 
-def _run_name(arm: ArmConfig) -> str:
-    return f"{arm.search}_{arm.prior}" + (f"_{fingerprint(arm.parameters)}" if arm.parameters else "")
+def _run_name(arm: ArmConfig, targets: Sequence[Target]) -> str:
+    """Return the folder of a proxy run; it names the targets that are read, of which the training knows nothing."""
+    name = f"{arm.search}_{arm.prior}" + (f"_{fingerprint(arm.parameters)}" if arm.parameters else "")
+    return name + (f"_{fingerprint([[t.name, t.fingerprint] for t in targets])}" if targets else "")
 
 
 @dataclass(frozen=True)
@@ -210,7 +236,11 @@ class OnlineCost:
 
 
 def online_cost(
-    config: SearchConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], arm: ArmConfig
+    config: SearchConfig,
+    tokenizer: Tokenizer,
+    sources: Sequence[TokenSource],
+    targets: Sequence[Target],
+    arm: ArmConfig,
 ) -> OnlineCost:
     """Return what an arm with a reference or a proxy run costs."""
     context, settings = config.proxy_setting("context"), settings_for(config, config.proxy.tokens, proxy=True)
@@ -223,17 +253,23 @@ def online_cost(
         step = settings.batch_size * settings.context
         before, forward = proxy * step * -(-(chosen.tokens or run) // step), proxy / 3
     if arm.proxy_run:
-        measured = _measured_tokens(config, tokenizer, sources, arm)
+        measured = _measured_tokens(config, tokenizer, sources, targets, arm)
         return OnlineCost(before + run * (proxy + forward) + measured * proxy / 3, 0.0)
     # a strategy that reads held-out losses alone needs no pass over the rows that are trained on
     return OnlineCost(before, forward if "excess_loss" in config.needs_of(arm) else 0.0)
 
 
-def _measured_tokens(config: SearchConfig, tokenizer: Tokenizer, sources: Sequence[TokenSource], arm: ArmConfig) -> int:
-    """Return how many tokens the held-out losses of an arm's proxy run are measured on, at all of its observations."""
+def _measured_tokens(
+    config: SearchConfig,
+    tokenizer: Tokenizer,
+    sources: Sequence[TokenSource],
+    targets: Sequence[Target],
+    arm: ArmConfig,
+) -> float:
+    """Return the tokens of forward passes that what an arm's proxy run measures costs, at all of its observations."""
     method = method_of(arm, [source.name for source in sources])
-    if "eval_loss" not in method.needs:
-        return 0
+    if not method.needs & (MEASURED | OF_TARGETS):
+        return 0.0
     settings = online_settings(config, method)
-    each = sum(_held(config, tokenizer, sources).strategy_source_tokens.values())
+    each = _held(config, tokenizer, sources, targets, method).strategy_tokens(method)
     return settings.steps // settings.observe_every * each

@@ -19,6 +19,7 @@ from mixwright.experiment.text.proxies.online import (
     method_of,
     online_cost,
     proxy_run,
+    reads_targets,
     reference_of,
 )
 from mixwright.experiment.text.proxies.scores import part_of
@@ -81,15 +82,15 @@ def search_by_proxy_run(
     progress("proxies", 0, 1, f"{arm.search}")
     parts = [part_of(progress, "proxies", i, 2, what) for i, what in enumerate(("the reference", "the proxy run"))]
     made = reference_of(config, folder, tokenizer, sources, arm, parts[0])
-    run = proxy_run(config, folder, tokenizer, sources, arm, made, parts[1])
+    run = proxy_run(config, folder, tokenizer, sources, targets, arm, made, parts[1])
     progress("proxies", 1, 1)
-    weights, cost = average_of(run, sources), online_cost(config, tokenizer, sources, arm)
+    weights, cost = average_of(run, sources), online_cost(config, tokenizer, sources, targets, arm)
     about = _about(config, sources, made, run)
     names: list[str | None] = [target.name for target in targets]
     _write(folder, sources, weights, about, run)
     return ProxySearch(
         tuple(weights),
-        [_entry(config, name, weights) for name in names or [None]],
+        [_entry(config, name, weights, about["reads_targets"]) for name in names or [None]],
         about,
         run.tokens + (made.tokens if made else 0),
         cost.before,
@@ -101,11 +102,13 @@ def _about(
     config: SearchConfig, sources: list[TokenSource], made: MadeReference | None, run: TrainingResult
 ) -> dict[str, Any]:
     arm, log = config.search.arm, read_decisions(run.folder)
+    method = method_of(arm, [source.name for source in sources])
     course = [(seen.step + 1, row.tolist()) for seen, row in zip(log.observations, log.weights, strict=True)]
     given = None if made is None or made.tokens else str(made.reference.path)
     return {
         "method": METHODS[config.search.method],
-        "strategy": repr(method_of(arm, [source.name for source in sources])),
+        "strategy": repr(method),
+        "reads_targets": reads_targets(method),
         "prior": arm.prior,
         "steps": run.steps,
         "tokens": run.tokens,
@@ -129,13 +132,14 @@ def _write(
         (folder / name).unlink(missing_ok=True)
 
 
-def _entry(config: SearchConfig, target: str | None, weights: list[float]) -> dict[str, Any]:
-    """Return what the summary says of a search for a target, like `search_entry`: without evidence of the target."""
+def _entry(config: SearchConfig, target: str | None, weights: list[float], reads: bool) -> dict[str, Any]:
+    """Return what the summary says of a search for a target, like `search_entry`; `reads`: the method saw targets."""
     return {
         **({} if target is None else {"target": target}),
         "method": METHODS[config.search.method],
         "prior": config.search.prior,
         "level": config.search.level,
+        "reads_target": reads,
         "interval": None,
         "improvement": None,
         "binding": [],

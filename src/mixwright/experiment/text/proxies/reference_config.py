@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from mixwright.experiment.core.arms import MEASURED, OF_TARGETS
 from mixwright.experiment.core.compare_config import ArmConfig
 from mixwright.experiment.core.config_parts import Count, FilePath, Part, RunConfig
 from mixwright.strategies import from_config
@@ -47,12 +48,19 @@ class ReferencesConfig(RunConfig):
 
     if TYPE_CHECKING:  # each kind of run has them, in the order of its own file
         sources: Any
+        targets: Any
 
     reference: ReferenceConfig | None = Field(
         default=None,
         description="For search: doremi, and in a comparison for strategies that read excess_loss or reference_loss: a "
         "model to compare with, as a folder, or {train: prior}, which trains a proxy model for each seed.",
     )
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """Return the fields of an observation that strategies get besides what every training reports."""
+        own = MEASURED | OF_TARGETS if self.targets else MEASURED
+        return own if self.reference is None else own | REPORTED
 
     def needs_of(self, arm: ArmConfig) -> frozenset[str]:
         """Return what the strategy of an arm reads, or the proxy run of its search; of other arms nothing."""
