@@ -8,7 +8,7 @@ import pytest
 from mixwright import Mixture, Static
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.steering.control import Control, follow
-from mixwright.steering.known import read_record
+from mixwright.steering.known import Known, check_step, read_record
 from mixwright.steering.orders import CONTROL, Order, add_order, parts_of_file, read_orders
 from mixwright.steering.words import order_words, steering_notes
 
@@ -229,3 +229,13 @@ def test_the_name_of_a_source_that_was_split_stays_its_own(tmp_path):
     order(tmp_path, remove="rust", at=20)
     order(tmp_path, add={"rust": 0.1}, at=30)
     assert len(read_orders(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"lag": 1}', '{"lag": "1", "given": [], "apply": "a", "draw": "b"}',
+                                  '{"lag": 1, "given": 3, "apply": "a", "draw": "b"}'])  # fmt: skip
+def test_what_a_run_says_of_itself_is_left_aside_where_it_is_damaged(tmp_path, text):
+    Known(1, ["loss"], "loss", "carry").write(tmp_path)
+    assert Known.read(tmp_path) == Known(1, ["loss"], "loss", "carry")
+    (tmp_path / "steerable.json").write_text(text)
+    assert Known.read(tmp_path) is None
+    check_step(tmp_path, 0)

@@ -36,9 +36,11 @@ class Known:
     def read(cls, folder: Path) -> Known | None:
         """Return what the run in a folder wrote; None if it wrote nothing that can be read."""
         try:
-            return cls(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
+            found = cls(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
+        words = [found.apply, found.draw, *(found.given if isinstance(found.given, list) else [None])]
+        return found if type(found.lag) is int and all(isinstance(word, str) for word in words) else None
 
     def write(self, folder: Path) -> None:
         """Write it into the folder of the run, if that is there."""
