@@ -40,6 +40,8 @@ def check_yaml(example: Example) -> None:
         make("train", value)
     elif "arms" in value:
         make("compare", value)
+    elif "evaluate" in value:
+        make("compare", AROUND | {"arms": ["uniform"]} | value)
     else:
         make("search", value if "kind" in value else AROUND | value)
 

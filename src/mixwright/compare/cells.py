@@ -100,6 +100,8 @@ class Cell:
         {source: share} that rows were drawn by, where the weights acted on the loss.
     questions
         {quantity: {target: [q]}}, what `values` are means of: a value of each held-out question, None if it has none.
+    tasks
+        [{"task", "metric", "higher", "value", ...}], what another evaluator measured of the model.
     """
 
     arm: str
@@ -119,6 +121,7 @@ class Cell:
     clean: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     sampling: Mapping[str, float] | None = None
     questions: Mapping[str, Mapping[str, Sequence[float | None]]] = field(default_factory=dict)
+    tasks: Sequence[Mapping[str, Any]] = ()
 
     @property
     def total_cost(self) -> int:
@@ -142,7 +145,8 @@ class Cell:
     def from_json(cls, values: Mapping[str, Any]) -> Cell:
         """Return the cell that `to_json` described, in this version or a former one."""
         curve = tuple(renamed(point) for point in values["curve"])
-        return cls(**{**renamed(values), "curve": curve, "notes": tuple(values["notes"])})
+        tasks = tuple(values.get("tasks", ()))
+        return cls(**{**renamed(values), "curve": curve, "notes": tuple(values["notes"]), "tasks": tasks})
 
 
 def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,3 +198,17 @@ def _numbers(
     for quantity in of_sources:
         for source, value in cell.of_sources(quantity).items():
             yield quantity, f"source {source}", value
+    for own in cell.tasks:
+        yield Quantity(own["metric"], "", own["higher"]), f"task {own['task']}", own["value"]
+
+
+def tables_of_tasks(rows: Mapping[str, Sequence[Cell]]) -> list[tuple[str, Quantity, dict[str, list[float]]]]:
+    """Return (task, quantity, {arm: values by seed}) for what another evaluator measured in every cell of the arms."""
+    every = [{(own["task"], own["metric"]): own for own in cell.tasks} for cells in rows.values() for cell in cells]
+    tables = []
+    for (task, metric), first in (every[0] if every else {}).items():
+        if all((task, metric) in found for found in every):
+            values = iter(found[task, metric]["value"] for found in every)
+            table = {arm: [next(values) for _ in cells] for arm, cells in rows.items()}
+            tables.append((task, Quantity(metric, "", first["higher"]), table))
+    return tables

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells
+from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells, tables_of_tasks
 from mixwright.compare.documents import doubt_of, doubt_of_several, fewest_clean, make_unverified
 from mixwright.compare.looks import Looks
 from mixwright.compare.questions import add_average, add_intervals
@@ -101,7 +101,7 @@ def summarise(found: Comparison) -> dict[str, Any]:
         "measures": for targets, their average and worst, metrics and sources, each with values by arm and seed and the
         paired differences; "arms" with weights and costs; "curves"; "steps_to_baseline"; "verdicts".
     """
-    measures = [*_target_measures(found), *_source_measures(found)]
+    measures = [*_target_measures(found), *_task_measures(found), *_source_measures(found)]
     verdicts = [
         {"measure": m["name"], "arm": d["arm"], "verdict": d["verdict"]}
         for m in measures
@@ -200,12 +200,7 @@ def _source_measures(found: Comparison) -> list[dict[str, Any]]:
 
 def _quantity_of_sources(found: Comparison, quantity: Quantity) -> list[dict[str, Any]]:
     """Return a measure for the average, the worst and each source."""
-    rows = {
-        _variant(arm, target): [found.cell(arm, seed, target) for seed in found.seeds]
-        for arm in found.arms
-        for target in (found.targets if arm.per_target else [None])
-    }
-    over = next(name for arm in found.arms if arm.name == found.over for name in [_variant(arm, _first(arm, found))])
+    rows, over = _rows(found), _over(found)
     worst = min if quantity.higher else max
     joins: list[tuple[str, Callable[[Mapping[str, float]], float]]] = [
         (AVERAGE_OF_SOURCES, lambda values: _mean([values[s] for s in found.sources])),
@@ -219,6 +214,27 @@ def _quantity_of_sources(found: Comparison, quantity: Quantity) -> list[dict[str
         headline = (quantity.name, name) in found.judged and kind == "all sources" and not found.targets
         measures.append(_measure(found, name, kind, quantity, table, headline=headline, over=over))
     return measures
+
+
+def _task_measures(found: Comparison) -> list[dict[str, Any]]:
+    """Return a measure for each task and metric of another evaluator; an arm's mixtures apart."""
+    tables, over = tables_of_tasks(_rows(found)), _over(found)
+    return [_measure(found, task, "task", quantity, table, over=over) for task, quantity, table in tables]
+
+
+def _rows(found: Comparison) -> dict[str, list[Cell]]:
+    """Return the cells by seed of each arm, and of each mixture where an arm has one for each target."""
+    return {
+        _variant(arm, target): [found.cell(arm, seed, target) for seed in found.seeds]
+        for arm in found.arms
+        for target in (found.targets if arm.per_target else [None])
+    }
+
+
+def _over(found: Comparison) -> str:
+    """Return the name in `_rows` of what the others are compared with."""
+    base = next(arm for arm in found.arms if arm.name == found.over)
+    return _variant(base, _first(base, found))
 
 
 def _first(arm: ArmInfo, found: Comparison) -> str | None:

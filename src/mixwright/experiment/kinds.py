@@ -65,7 +65,7 @@ _HERE, _TABLES = "mixwright.experiment", "mixwright.cli.tables"
 _NOT_RESULTS: tuple[Key, ...] = (("title",), ("training", "checkpoint_every"))
 _OF_COMPARISONS: tuple[Key, ...] = (
     *((key,) for key in ("arms", "seeds", "over", "error", "detect", "title")),
-    *((key,) for key in ("charge_search", "charge_specialists", "keep_models")),
+    *((key,) for key in ("charge_search", "charge_specialists", "keep_models", "evaluate")),
     ("compute", "cores"),
     ("compute", "memory"),
 )
@@ -111,7 +111,7 @@ KINDS = (
         "train", "text", "train", "training",
         f"{_HERE}.text.train_config:TrainConfig", f"{_HERE}.text.train:TextTrainingRun",
         f"{_TABLES}.training:print_training", "training", "training",
-        (*_NOT_RESULTS, ("training", "parallel")),
+        (*_NOT_RESULTS, ("training", "parallel"), ("evaluate",)),
     ),
     Kind(
         "sft", "preference", "prefer sft", "fine-tuning",

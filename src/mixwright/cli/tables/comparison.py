@@ -57,14 +57,14 @@ def print_comparison(console: Console, summary: Mapping[str, Any], folder: Path)
 
 
 def _print_questions(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print what was measured on question sets: each of them and their average, or of many the average alone."""
-    found = [m for m in summary["measures"] if m["questions"] and not m["headline"]]
-    many = sum(m["kind"] == "target" for m in found) > _SHOWN_SETS * len({m["quantity"] for m in found})
+    """Print what was measured on question sets and tasks: each and the sets' average, or of many the average alone."""
+    found = [m for m in summary["measures"] if m["kind"] == "task" or (m["questions"] and not m["headline"])]
+    many = sum(m["kind"] != "all targets" for m in found) > _SHOWN_SETS * len({m["quantity"] for m in found})
     for measure in found:
         if measure["kind"] == "all targets" or not many:
             _print_measure(console, measure, summary)
     if many:
-        print_line(console, "each", "the page has each question set")
+        print_line(console, "each", "the page has each question set and task")
 
 
 def print_predictions(console: Console, title: str, scores: Sequence[Mapping[str, Any]], level: float) -> None:

@@ -15,7 +15,7 @@ def print_answers(console: Console, entries: Sequence[Mapping[str, Any]]) -> Non
     """Print the accuracy and the answer loss of one model, a row for each set and for their average."""
     if not entries:
         return
-    print_title(console, "Question sets: accuracy (higher is better) and answer loss, nats per byte")
+    print_title(console, "Questions: answer loss is in nats per byte (lower is better)")
     rows = []
     for own in entries:
         digits = _digits(own)

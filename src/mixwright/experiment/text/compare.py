@@ -67,6 +67,7 @@ from mixwright.experiment.text.questions.checks import (
     few_questions,
     quantities_of,
 )
+from mixwright.experiment.text.questions.harness import check_tasks
 from mixwright.experiment.text.questions.reports import mean_of, means_of
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.strategies.registry import known as strategies
@@ -105,6 +106,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         self._check_arms()
         self.targets = [read_target(name, t, config.where("targets", name)) for name, t in config.targets.items()]
         check_questions(config, self.targets)
+        check_tasks(config.evaluate, config.where("evaluate"))
         if any(arm.searches for arm in config.arms):
             check_choice(config)
             for target in self.targets:

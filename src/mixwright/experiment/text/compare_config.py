@@ -19,6 +19,7 @@ from mixwright.experiment.core.config_parts import (
 )
 from mixwright.experiment.text.config import FinalConfig, ProxyConfig, SearchConfig, TargetConfig
 from mixwright.experiment.text.proxies.search_config import is_proxy_run
+from mixwright.experiment.text.questions.evaluate_config import EvaluateConfig
 
 
 class CompareFinalConfig(FinalConfig):
@@ -55,6 +56,9 @@ class CompareConfig(SearchConfig, ComparisonConfig):
         description="The targets by name: {name: path or {...}}. Default: the sources' held-out documents.",
     )
     final: CompareFinalConfig = Field(default_factory=CompareFinalConfig, description="The trainings.")
+    evaluate: EvaluateConfig | None = Field(
+        default=None, description="Other evaluators of the final models: {lm_eval: [tasks], limit: N}."
+    )
     charge_search: bool = Field(
         default=True, description="Whether the cost of finding a mixture is taken out of the tokens of its arm."
     )

@@ -22,6 +22,7 @@ from mixwright.experiment.text.proxies.neural import model_inputs, named_rate, s
 from mixwright.experiment.text.proxies.online import mean_weights, reference_of
 from mixwright.experiment.text.proxies.scores import Scores, units_of
 from mixwright.experiment.text.proxies.search_config import MethodConfig
+from mixwright.experiment.text.questions.harness import evaluated
 from mixwright.experiment.text.reference import reference_measure
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.mixture import Mixture
@@ -279,8 +280,23 @@ class _TrainingWork:
         elif self._held.lacks(result.get("questions", {})):
             model = self._model(self._stage.folder / "model")  # trained by a former version
             result = self._stage.finish({**result, "questions": self._held.answers(model)})
+        result = self._with_tasks(result)
         report(1.0)
         return {key: value for key, value in result.items() if key != "seconds"}
+
+    def _with_tasks(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Return a result with what another evaluator measures, if one is asked for; what was measured is kept."""
+        asked, config = self._config.evaluate, self._config
+        known = result.get("tasks", {"asked": None, "found": []})
+        if asked is None:
+            return {**result, "tasks": []}
+        if known["asked"] != (key := asked.model_dump(mode="json")):
+            model, final = self._model(self._stage.folder / "model"), config.final
+            tokenizer, where = self._opened.tokenizer, config.where("evaluate")
+            found = evaluated(asked, where, model, tokenizer, final.context, final.batch_size)
+            known = {"asked": key, "found": found}
+            result = self._stage.finish({**result, "tasks": known})
+        return {**result, "tasks": known["found"]}
 
     def _inputs(self) -> dict[str, Any]:
         weights = self._training.weights or (None,) * len(self._names)

@@ -31,6 +31,7 @@ from mixwright.experiment.text.inputs import (
 )
 from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.questions.checks import check_lengths_of_choices, check_questions, few_questions
+from mixwright.experiment.text.questions.harness import as_report, check_tasks, evaluated
 from mixwright.experiment.text.questions.reports import means_of, report_of
 from mixwright.experiment.text.reference import MadeReference, make_reference, reference_measure
 from mixwright.experiment.text.source_files import check_sources, remember_checked
@@ -87,6 +88,7 @@ class TextTrainingRun(Run[TrainConfig]):
         check_model(config, config.model, config.training.context, "model")
         check_texts(config)
         check_questions(config, [read_target(n, t, config.where("targets", n)) for n, t in config.targets.items()])
+        check_tasks(config.evaluate, config.where("evaluate"))
         self.prints = check_sources(config, self.folder, progress)
 
     def _check_weights(self) -> None:
@@ -163,12 +165,21 @@ class TextTrainingRun(Run[TrainConfig]):
         nats, tokens = self.held.documents(model)
         losses = {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}
         answers = self.held.answers(model)
-        questions = {"questions": report_of(answers, LEVEL)} if answers else {}
+        entries = [*report_of(answers, LEVEL), *as_report(self._of_tasks(model), LEVEL)]
+        questions = {"questions": entries} if entries else {}
         summary = {**self._summary(trained, losses, means_of(answers).get(ACCURACY.name, {})), **questions}
         epochs = {line["source"]: line["epochs"] for line in trained.ledger["sources"]}
         record = orders_of(self.folder)
         notes = [*steering_notes(record), *trained.notes, *self._notes(), *repeats("the training", epochs)]
         return {**summary, **({"steering": record} if record else {}), "notes": notes}
+
+    def _of_tasks(self, model: Any) -> list[dict[str, Any]]:
+        """Return what another evaluator measures of the model, if one is asked for."""
+        config, settings = self.config, self.settings
+        if config.evaluate is None:
+            return []
+        where = config.where("evaluate")
+        return evaluated(config.evaluate, where, model, self.tokenizer, settings.context, settings.batch_size)
 
     def _open(self) -> None:
         """Open what rank 0 prepared."""

@@ -30,6 +30,7 @@ from mixwright.experiment.core.config_parts import (
 )
 from mixwright.experiment.text.config import TextConfig
 from mixwright.experiment.text.proxies.reference_config import ReferenceConfig
+from mixwright.experiment.text.questions.evaluate_config import EvaluateConfig
 from mixwright.training.settings import TrainingSettings
 
 _TOKENS = 10_000_000
@@ -129,6 +130,9 @@ class TrainConfig(TextConfig):
         default=None,
         description="For a strategy that reads excess_loss or reference_loss: a model to compare with, as a folder, or "
         "{train: prior}.",
+    )
+    evaluate: EvaluateConfig | None = Field(
+        default=None, description="Other evaluators of the final models: {lm_eval: [tasks], limit: N}."
     )
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="How to train.")
 

@@ -83,7 +83,7 @@ def build_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
         "seeds": [ArmView(name, "", "", look) for name, look in seeds if look],
         "seed_names": [name for name, _ in seeds],
         "headline": headline,
-        "others": [m for m in measures if not m["headline"] and m["kind"] in ("target", "all targets")],
+        "others": [m for m in measures if not m["headline"] and m["kind"] in ("target", "all targets", "task")],
         "open": _open(len(headline)),
         "shorter": bool(summary.get("budget") and paying_arms(summary)[0]),
         "curves": curve_views(summary, arms),
