@@ -178,7 +178,7 @@ def test_verdicts_hold_only_if_clean_documents_give_the_same_word():
     )
     assert "mixmin unverified against uniform" in summary["verdict"]
     assert "Unverified: mixmin" in lead(summary)
-    assert verdict_words(entry, "", 3, 0.9, 3) == ("Unverified against uniform", entry["doubt"])
+    assert verdict_words(entry, "", 3, 0.9, "3 seeds") == ("Unverified against uniform", entry["doubt"])
 
 
 def test_verdicts_on_few_documents_are_unverified():

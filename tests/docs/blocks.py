@@ -40,7 +40,7 @@ def check_yaml(example: Example) -> None:
         make("train", value)
     elif "arms" in value:
         make("compare", value)
-    elif "evaluate" in value:
+    elif {"evaluate", "seeds"} & set(value) and "kind" not in value:
         make("compare", AROUND | {"arms": ["uniform"]} | value)
     else:
         make("search", value if "kind" in value else AROUND | value)

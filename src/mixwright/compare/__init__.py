@@ -1,6 +1,7 @@
 """Comparing mixtures honestly: the same seeds, the same budget, intervals of paired differences."""
 
 from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, csv_text
+from mixwright.compare.looks import Looks
 from mixwright.compare.statistics import PairedDifference, paired_differences
 from mixwright.compare.summary import AVERAGE_OF_SOURCES, WORST_SOURCE, Comparison, summarise
 
@@ -11,6 +12,7 @@ __all__ = [
     "ArmInfo",
     "Cell",
     "Comparison",
+    "Looks",
     "PairedDifference",
     "Quantity",
     "csv_text",

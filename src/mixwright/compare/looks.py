@@ -39,11 +39,14 @@ class Looks:
         Seeds of the first look and of the last one; at least 2.
     step
         Seeds between two looks.
+    margin
+        A share of the baseline's value: an arm whose difference is shown to be smaller needs no further look.
     """
 
     at_least: int
     at_most: int
     step: int = 1
+    margin: float | None = None
 
     def __post_init__(self) -> None:
         """Check that there is a first look, a last one and a way between them."""
@@ -53,6 +56,8 @@ class Looks:
             )
         if self.step < 1:
             raise InputError(f"step should be at least 1, found {self.step}")
+        if self.margin is not None and not self.margin > 0:
+            raise InputError(f"margin should be above 0, found {self.margin}")
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -57,6 +57,8 @@ class PairedDifference:
         Seeds for the goal to be detectable; None where the spread is not known, or with more than 1,000.
     looks
         The looks that were allowed for; None: the number of seeds was fixed.
+    margin
+        A difference that is shown to be smaller than this needs no further look; None: there is no margin.
     """
 
     arm: str
@@ -76,6 +78,19 @@ class PairedDifference:
     goal: float = float("nan")
     needed: int | None = None
     looks: Looks | None = None
+    margin: float | None = None
+
+    @property
+    def decided(self) -> bool:
+        """Whether no further seed is needed: better, worse, smaller than the margin, or the baseline once more."""
+        if not np.isfinite(self.low):
+            return False
+        return self.low == self.high or self.word in ("better", "worse") or self._small
+
+    @property
+    def _small(self) -> bool:
+        """Whether the whole interval is smaller than the margin."""
+        return self.margin is not None and max(-self.low, self.high) < self.margin
 
     @property
     def word(self) -> str:
@@ -100,6 +115,8 @@ class PairedDifference:
             return f"better than {self.over} by {abs(self.difference):.4g} {figures}"
         if self.p_worse <= self.error:
             return f"no better than {self.over}: worse by {abs(self.difference):.4g} {figures}"
+        if self._small:
+            figures += f"; smaller than {self.margin:.4g}"
         return f"no better than {self.over} on this evidence: difference {self.difference:+.4g} {figures}"
 
     @property
@@ -180,6 +197,7 @@ def paired_differences(
             goal=wanted,
             needed=needed,
             looks=looks,
+            margin=None if looks is None or looks.margin is None else looks.margin * abs(float(table[base].mean())),
         )
         for i, (mean, half, below, above, seen, needed) in zip(others, found, strict=True)
     ]

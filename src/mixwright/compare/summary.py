@@ -293,6 +293,7 @@ def _difference_entry(d: PairedDifference) -> dict[str, Any]:
         "detectable": d.detectable if math.isfinite(d.detectable) else None,
         "goal": d.goal,
         "seeds_needed": d.needed,
+        **({} if d.looks is None else {"decided": d.decided}),
         "word": d.word,
         "verdict": d.verdict,
     }

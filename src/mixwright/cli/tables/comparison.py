@@ -14,7 +14,7 @@ from mixwright.cli.tables.parts import Column, print_ends, print_line, print_tab
 from mixwright.report.comparison.forecasts import ends_of, forecast_title, prediction_of
 from mixwright.report.comparison.schema import completed_comparison
 from mixwright.report.comparison.view import digits_of_measure
-from mixwright.report.comparison.words import amount_of, counted, lead, one_level, power_words, search_of
+from mixwright.report.comparison.words import amount_of, counted, lead, one_level, power_words, search_of, seeds_words
 from mixwright.report.words import count, digits_of, number, percent, signed, span
 
 _SHOWN_SETS = 3  # of questions; of more the average alone
@@ -94,9 +94,10 @@ def _explained(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [("why", "one seed cannot show how far runs differ by chance; run at least 2 seeds")]
     error = percent(summary["error"], 0 if summary["error"] >= 0.01 else 1)
     how = "where its interval says so" if one_level(summary) else "by a test of its own level, not by its interval"
+    looks = ", over all looks" if summary["looks"] else ""
     text = (
-        f"{len(summary['seeds'])} seeds; the {percent(summary['level'], 0)} intervals of a table hold together, and an "
-        f"arm is called better {how} (the probability of any false “better” is at most {error})"
+        f"{seeds_words(summary)}; the {percent(summary['level'], 0)} intervals of a table hold together, and an "
+        f"arm is called better {how} (the probability of any false “better” is at most {error}{looks})"
     )
     return [("how", text)]
 

@@ -105,7 +105,7 @@ class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
         advised = []
         for measure in summary["measures"]:
             if measure["name"] in self.plans and measure["quantity"] == PRECISION.name:
-                measure["about"] = base_rate(*held_out_counts(self.plans[measure["name"]]))
+                measure["about"] = base_rate(*held_out_counts(self.plans[measure["name"]][: len(self.seeds)]))
                 advised += self._alone(measure)
         whole = {"verdict": ". ".join([*advised, summary["verdict"]]), "notes": [*advised, *summary["notes"]]}
         return {**summary, **whole}
@@ -117,7 +117,9 @@ class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
         if not alone or not searched:
             return []
         values, level, error = measure["values"], self.level, self.config.error
-        judged = paired_differences(list(values.values()), list(values), alone[0], level, error, higher=True)
+        judged = paired_differences(
+            list(values.values()), list(values), alone[0], level, error, higher=True, looks=self.config.looks
+        )
         target, found = measure["name"], {d.arm: d for d in judged if d.arm in searched}
         better = [arm for arm, d in found.items() if d.p <= error]
         if better:
@@ -134,7 +136,7 @@ class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
         """Return what the table and plans have to say: few positives, sources that were left out, duplicates."""
         said: list[str] = []
         for target, plans in self.plans.items():
-            few = few_positives(*held_out_counts(plans))
+            few = few_positives(*held_out_counts(plans[: len(self.seeds)]))
             own = [*([few] if few else []), *plans[0].notes, *plans[0].split.notes]
             said += [*plans[0].table.notes, *(f"{target}: {note}" for note in own)]
         return list(dict.fromkeys(said))

@@ -335,7 +335,7 @@ class CompareAssaysConfig(AssaysConfig, ComparisonConfig):
                 "target": target,
                 "own_rows": self.own_rows or any(arm.own_rows for arm in self.arms),
                 "sources": [name for name in self.sources if name != target],
-                "split": self.split.model_copy(update={"seeds": self.seeds}),
+                "split": self.split.model_copy(update={"seeds": self.most_seeds}),
             }
         )
 

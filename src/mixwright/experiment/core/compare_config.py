@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from mixwright.compare.looks import Looks
 from mixwright.experiment.core.config_parts import (
+    AtLeastTwo,
     Count,
     FilePath,
     Part,
@@ -278,6 +280,35 @@ class ComputeConfig(Part):
         return Limits(processes, self.threads, None if whole is None else whole // processes)
 
 
+class SeedsConfig(Part):
+    """Seeds that are added until each arm is decided; the chance of a false "better" holds over all looks."""
+
+    until: Literal["decided"] = Field(
+        description="decided: each arm is better or worse on what is judged, or smaller than the margin."
+    )
+    at_least: AtLeastTwo = Field(default=3, description="Seeds before the first look.")
+    at_most: AtLeastTwo = Field(description="Seeds after which it ends, decided or not.")
+    step: Count = Field(default=1, description="Seeds between two looks.")
+    margin: PartOf | None = Field(
+        default=None,
+        description="A share of the baseline's value, such as 1 %: an arm whose difference is shown to be smaller is "
+        "decided too. Default: no margin.",
+    )
+
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> SeedsConfig:
+        if self.at_most < self.at_least:
+            raise ValueError(
+                f"at_most should be at least at_least ({self.at_least}), found {self.at_most}; raise at_most, or lower "
+                "at_least"
+            )
+        return self
+
+    def looks(self) -> Looks:
+        """Return when the comparison is looked at."""
+        return Looks(self.at_least, self.at_most, self.step, self.margin)
+
+
 class ComparisonConfig(RunConfig):
     """What the configurations of all comparisons share."""
 
@@ -286,8 +317,10 @@ class ComparisonConfig(RunConfig):
         sources: Any
         targets: Any
 
-    seeds: Count = Field(
-        default=3, description="Number of seeds: seed, seed + 1, ... Each arm is trained with each of them."
+    seeds: SeedsConfig | Count = Field(
+        default=3,
+        description="Number of seeds: seed, seed + 1, ... Each arm is trained with each of them. {until: decided, "
+        "at_most: 12}: seeds are added until each arm is better or worse.",
     )
     arms: list[ArmConfig] = Field(min_length=1, description="What is compared: names, files, or {...}.")
     over: str | None = Field(
@@ -327,6 +360,16 @@ class ComparisonConfig(RunConfig):
         if self.over is not None and self.over not in names:
             raise ValueError(f"over should be one of the arms ({', '.join(names)}), found {self.over!r}")
         return self
+
+    @property
+    def looks(self) -> Looks | None:
+        """Return when the comparison is looked at while seeds are added; None where their number is fixed."""
+        return self.seeds.looks() if isinstance(self.seeds, SeedsConfig) else None
+
+    @property
+    def most_seeds(self) -> int:
+        """Return how many seeds there are at most."""
+        return self.seeds.at_most if isinstance(self.seeds, SeedsConfig) else self.seeds
 
     @property
     def baseline(self) -> str:

@@ -23,7 +23,7 @@ from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.forecasts import check_fixed, check_names, check_weights, fix, read_forecast
 from mixwright.experiment.core.repeats import Of, repeats_of_arms
-from mixwright.experiment.core.stages import Progress
+from mixwright.experiment.core.stages import PLAN, Progress
 from mixwright.experiment.run import Run
 from mixwright.files import atomic_write
 
@@ -36,6 +36,7 @@ class ComparisonRun(Run[Config]):
     """A comparison at work. Its kind says what the cells are, and makes them."""
 
     unit = "tokens"  # what trainings are counted in
+    _taken: int | None = None  # how many seeds this look has
 
     @property
     def title(self) -> str:
@@ -44,8 +45,8 @@ class ComparisonRun(Run[Config]):
 
     @property
     def seeds(self) -> Sequence[int]:
-        """Return the seeds."""
-        return range(self.config.seed, self.config.seed + self.config.seeds)
+        """Return the seeds: those of this look, or before the first one all that there may be."""
+        return range(self.config.seed, self.config.seed + (self._taken or self.config.most_seeds))
 
     @property
     @abstractmethod
@@ -101,10 +102,13 @@ class ComparisonRun(Run[Config]):
     def plan(self) -> str:
         """Return how many trainings there will be, of what size."""
         own = len(self.config.targets) or 1
-        most = len(self.seeds) * sum(own if arm.per_target else 1 for arm in self.arms)
-        budget = self.budget()
-        each = f" of up to {budget['amount']:,} {self.unit}" if budget else ""
-        return f"{most:,} trainings{each} ({len(self.arms)} arms, {len(self.seeds)} seeds), the same one once"
+        each_seed = sum(own if arm.per_target else 1 for arm in self.arms)
+        budget, looks, most = self.budget(), self.config.looks, len(self.seeds)
+        size = f" of up to {budget['amount']:,} {self.unit}" if budget else ""
+        counted, seeds = f"{most * each_seed:,}", f"{most} seeds"
+        if looks is not None:
+            counted, seeds = f"{looks.at_least * each_seed:,} to {counted}", f"{looks.at_least} to {seeds}"
+        return f"{counted} trainings{size} ({len(self.arms)} arms, {seeds}), the same one once"
 
     _forecast: dict[str, Any] | None = None
 
@@ -140,6 +144,18 @@ class ComparisonRun(Run[Config]):
         """Make all cells; write `cells.csv`, and return the summary without its head."""
         if self._forecast is not None:
             fix(self._forecast, self.folder)
+        for seeds in self.config.looks.numbers if self.config.looks else (self.config.most_seeds,):
+            self._taken = seeds
+            summary = self._look(progress)
+            if not (undecided := _undecided(summary)):
+                break
+            if seeds < self.config.most_seeds:
+                said = f"{seeds} of at most {self.config.most_seeds} seeds, not decided: {', '.join(undecided)}"
+                progress(PLAN, 0, 1, said)
+        return {**summary, **self._scored_forecast(summary), "budget": self.budget(), "csv": CSV}
+
+    def _look(self, progress: Progress) -> dict[str, Any]:
+        """Make the cells of all seeds so far; write `cells.csv`, and return the summary with its notes."""
         cells = self.cells(progress)
         found = Comparison(
             arms=self.arms,
@@ -156,9 +172,15 @@ class ComparisonRun(Run[Config]):
             unit=self.unit,
             held_out=self.held_out,
             detect=self.config.detect or DETECT,
+            looks=self.config.looks,
         )
         with atomic_write(self.folder / CSV) as handle:
             handle.write(csv_text(cells, self.quantities, self.source_quantities, self.unit))
         summary = summarise(found)
-        notes = [*summary["notes"], *self.notes(cells)]
-        return {**summary, **self._scored_forecast(summary), "budget": self.budget(), "csv": CSV, "notes": notes}
+        return {**summary, "notes": [*summary["notes"], *self.notes(cells)]}
+
+
+def _undecided(summary: Mapping[str, Any]) -> list[str]:
+    """Return the arms that are neither better nor worse on a measure that is judged, nor smaller than the margin."""
+    judged = [d for measure in summary["measures"] if measure["headline"] for d in measure["differences"]]
+    return list(dict.fromkeys(d["arm"] for d in judged if not d.get("decided", True)))

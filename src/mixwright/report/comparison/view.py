@@ -25,6 +25,7 @@ from mixwright.report.comparison.words import (
     power_words,
     reading,
     search_of,
+    seeds_words,
     title_of,
     verdict_words,
 )
@@ -137,7 +138,7 @@ def _measure(summary: Mapping[str, Any], measure: Mapping[str, Any], named: Mapp
     rows = []
     for name, values in measure["values"].items():
         entry = entries.get(name)
-        said = verdict_words(entry, unit, digits, summary["level"], len(values)) if entry else None
+        said = verdict_words(entry, unit, digits, summary["level"], seeds_words(summary)) if entry else None
         rows.append(
             {
                 "arm": named[name],

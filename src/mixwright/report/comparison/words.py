@@ -74,7 +74,15 @@ def _joined(names: Sequence[str]) -> str:
     return ", ".join(names)
 
 
-def verdict_words(entry: Mapping[str, Any], unit: str, digits: int, level: float, seeds: int) -> tuple[str, str]:
+def seeds_words(summary: Mapping[str, Any]) -> str:
+    """Return how many seeds there were, and where they were added one by one, how many there could have been."""
+    seeds, looks = len(summary["seeds"]), summary.get("looks")
+    if looks is None:
+        return f"{seeds} seeds"
+    return f"{looks['at_least']:g} to {looks['at_most']:g} seeds, stopped at {seeds}"
+
+
+def verdict_words(entry: Mapping[str, Any], unit: str, digits: int, level: float, seeds: str) -> tuple[str, str]:
     """Return the verdict of one arm on one measure: a title, and the figures behind it."""
     over, word, difference = entry["over"], entry["word"], entry["difference"]
     if word == "unverified" and entry.get("doubt"):
@@ -82,9 +90,7 @@ def verdict_words(entry: Mapping[str, Any], unit: str, digits: int, level: float
     if word == "unverified":
         text = f"difference {signed(difference, digits)}{unit}, no interval: one seed"
         return f"Unverified against {over}", text
-    ends = (
-        f"{percent(level, 0)} interval {signed(entry['low'], digits)} to {signed(entry['high'], digits)}, {seeds} seeds"
-    )
+    ends = f"{percent(level, 0)} interval {signed(entry['low'], digits)} to {signed(entry['high'], digits)}, {seeds}"
     if word == "no better":
         return f"No better than {over} on this evidence", f"difference {signed(difference, digits)}{unit}, {ends}"
     title = f"{word.capitalize()} than {over}"
@@ -135,7 +141,7 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "Interval",
             f"The {level} interval of an arm says where its mean difference lies, judged by how far runs move from "
-            "seed to seed. The intervals of all arms hold together.",
+            f"seed to seed. The intervals of all arms hold together{_over_looks(summary)}.",
         ),
         (
             "Verdict",
@@ -147,6 +153,16 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             "No difference was shown on this evidence; the interval says how large one could still be.",
         ),
     ]
+
+
+def _over_looks(summary: Mapping[str, Any]) -> str:
+    """Return what looks at growing numbers of seeds cost; nothing where the number was fixed."""
+    if (looks := summary.get("looks")) is None:
+        return ""
+    return (
+        f". Seeds were added, from {looks['at_least']:g} to at most {looks['at_most']:g}, until each arm was decided; "
+        "intervals and verdicts are widened so that they hold over all the looks"
+    )
 
 
 def one_level(summary: Mapping[str, Any]) -> bool:
