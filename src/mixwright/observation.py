@@ -35,7 +35,7 @@ REPORTED_BY = {
     "grad_variance": _STATISTICS,
     "gram": _STATISTICS,
     "target_gram": "mixwright train and compare measure it on held-out texts if the configuration has targets, and not "
-    "with parallel: fsdp2",
+    "with parallel: fsdp2; use_mixture with targets=, and an eval_dataset {name: rows} of sources and targets",
 }
 
 

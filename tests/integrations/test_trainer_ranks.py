@@ -9,9 +9,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="the Trainer needs torch")
 
 from trainer_on_a_rank import SETTINGS, told  # noqa: E402
-from trainers import decisions, reference_model, run  # noqa: E402
+from trainers import decisions, held_out, reference_model, run  # noqa: E402
 
-from mixwright import DoReMi, PiKE  # noqa: E402
+from mixwright import GRAPE, DoReMi, PiKE  # noqa: E402
 from two_ranks import run_two_ranks  # noqa: E402
 
 
@@ -51,3 +51,10 @@ def test_two_ranks(tmp_path):
     excess = alone[0].observation.excess_loss
     np.testing.assert_allclose(np.array(first["over"]["observation"]["excess_loss"], float), excess, rtol=1e-3)
     assert len(list((tmp_path / "over" / "reference_losses").iterdir())) == 2  # each rank keeps those of its own rows
+    assert first["shown"]["observation"] == second["shown"]["observation"]
+    own = {"arguments": {"eval_dataset": held_out()}, "targets": "law"}
+    _, *alone = run(tmp_path / "alone", GRAPE(), accumulate=2, **own, **SETTINGS)
+    gram = alone[0].observation.target_gram
+    np.testing.assert_allclose(
+        np.array(first["shown"]["observation"]["target_gram"], float), gram, rtol=1e-2, atol=1e-3
+    )

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import torch
-from trainers import run
+from trainers import held_out, run
 
-from mixwright import DoReMi, GroupDRO, PiKE
+from mixwright import GRAPE, DoReMi, GroupDRO, PiKE
 from mixwright.steering.known import read_record
 from mixwright.steering.orders import Order, write_orders
 from orders_by_hand import Orders
@@ -46,7 +46,16 @@ def main(rank, folder):
     checkpoint = folder / "whole" / "checkpoint-3"  # between the two steps that are sampled
     after = told(*run(folder / "after", PiKE(), checkpoint, arguments=arguments, **SETTINGS)[1:])
     over = told(*run(folder / "over", DoReMi(), arguments=arguments, reference=folder / "reference", **SETTINGS)[1:])
-    found = {"whole": whole, "after": after, "over": over, **steered(rank, folder, arguments)}
+    shown = run(
+        folder / "shown", GRAPE(), arguments=arguments | {"eval_dataset": held_out()}, targets="law", **SETTINGS
+    )
+    found = {
+        "whole": whole,
+        "after": after,
+        "over": over,
+        "shown": told(*shown[1:]),
+        **steered(rank, folder, arguments),
+    }
     (folder / f"{rank}.json").write_text(json.dumps(found))
     leave()
 

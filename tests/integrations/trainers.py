@@ -21,7 +21,7 @@ from mixwright import Strategy  # noqa: E402
 from mixwright.integrations.transformers import use_mixture  # noqa: E402
 from mixwright.stream import AnyRows  # noqa: E402
 
-NAMES = ("a", "b", "c")
+NAMES, TARGETS = ("a", "b", "c"), ("law", "prose")
 VOCABULARY, CONTEXT = 31, 8
 STEPS = 8
 
@@ -40,6 +40,14 @@ def documents(seed, count, padded=True):
 
 def sources(padded=True, sizes=(40, 30, 20)):
     return {n: AnyRows(documents(i, s, padded)) for i, (n, s) in enumerate(zip(NAMES, sizes, strict=True))}
+
+
+def held_out(sizes=(9, 5, 6, 7, 80)):
+    """Return held-out rows of the sources and of `TARGETS`, with the words of "a" and "b"; padding is ignored."""
+    return {
+        name: [{**r, "labels": np.where(r["attention_mask"] > 0, r["input_ids"], -100)} for r in documents(i % 3, n)]
+        for i, (name, n) in enumerate(zip((*NAMES, *TARGETS), sizes, strict=True))
+    }
 
 
 def model(kind="GPT2", double=False):

@@ -13,6 +13,7 @@ from mixwright.constraints.limits import Constraints
 from mixwright.errors import InputError
 from mixwright.integrations.loss_weights import check_normaliser
 from mixwright.integrations.reference import TrainerReference, trainer_reference
+from mixwright.integrations.targets import target_measures
 from mixwright.integrations.trainer_mixture import TOKENS, TrainerMixture, excess_token_means, token_means
 from mixwright.integrations.watched import control_folder
 from mixwright.mixture import Mixture
@@ -36,6 +37,7 @@ def use_mixture(
     *,
     sampling: Any = None,
     reference: Any = None,
+    targets: str | Sequence[str] | None = None,
     prior: str | Sequence[float] = "uniform",
     lag: int | None = None,
     constraints: Constraints | None = None,
@@ -83,6 +85,10 @@ def use_mixture(
         language model with this training's tokenizer, or a `mixwright.training.Reference`, which says where excess is
         clipped (by default as the strategy asks). It is asked once for each row; its losses are kept by the row's
         content in reference_losses of the Trainer's output folder.
+    targets
+        For a strategy that reads target_gram or target_loss (GRAPE, DoGE(objective="targets")): names of data sets in
+        eval_dataset, which is {name: rows} and has the sources, too. At each observation, up to 64 rows of each go
+        through a forward and backward pass. Report results on other rows.
     prior, lag, constraints, log
         Of the Mixture. lag None: 8 steps, or more if workers read further ahead. The log is written by rank 0.
     observe_every
@@ -148,6 +154,7 @@ def use_mixture(
     taken = _statistics(mixture, statistics, whole_number(statistics_steps, "statistics_steps", 1), every)
     rows = trainer._train_batch_size * args.gradient_accumulation_steps * args.world_size
     over = trainer_reference(trainer, reference, mixture.strategy, context, _is_sft(trainer))
+    measures = {**target_measures(trainer, targets, opened.names, mixture.strategy), **(measures or {})}
     watcher = _watcher(mixture, every, rows, measures, taken, _held_out(trainer, mixture), over)
     _check_watching(trainer, watcher, non_finite, "sampling" if drawn is None else "loss")
     options: dict[str, Any] = {"seed": args.seed if args.data_seed is None else args.data_seed}
