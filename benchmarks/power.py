@@ -1,9 +1,10 @@
 """
 What verdicts over seeds are worth: false ones, seeds used, differences that can be seen.
 
-`python benchmarks/power.py` prints the tables; `--write` puts them into benchmarks/results/power.md. One process, some
-three minutes of one core. Losses are normal: a run's standard deviation is 1, and a common movement of the seeds has
-deviation 0 or 3. "Better" and "worse" are judged by `mixwright.compare` at 5 %.
+`python benchmarks/power.py` makes the tables, keeps each under --folder, and goes on where it was stopped; `--write`
+puts them into benchmarks/results/power.md. One process, some four minutes of one core. Losses are normal: a run's
+standard deviation is 1, and a common movement of the seeds has deviation 0 or 3. "Better" and "worse" are judged by
+`mixwright.compare` at 5 %.
 """
 
 import argparse
@@ -19,7 +20,7 @@ HEAD = """# Power of comparisons
 
 `python benchmarks/power.py --write`. Simulated losses, normal, a run's standard deviation 1 (of arms that scatter more:
 as said); seeds move all arms together by 0 or 3. The chance of a false "better" should be at most 5 %, over all arms
-and all looks. Standard errors of percentages near 5 are about .4.
+and all looks.
 
 """
 ERROR = 0.05
@@ -136,27 +137,28 @@ def table_of_scatter(tables):
 
 PARTS = {
     "False positives of `seeds: {until: decided}`": (
-        "Percent of comparisons in which a look would have called an arm better, without a difference.",
+        "Percent of 4,000 comparisons in which a look would have called an arm better, without a difference (standard "
+        "error .3).",
         table_of_looks,
         4000,
     ),
     "Seeds used": (
-        "Average seeds until all arms are decided, and in brackets how many arms are better at the end, for true "
-        "differences of all arms from the baseline of 0 to 3 standard deviations of a run.",
+        "300 comparisons: average seeds until all arms are decided, and in brackets how many arms are better at the "
+        "end, for true differences of all arms from the baseline of 0 to 3 standard deviations of a run.",
         table_of_seeds,
-        1000,
+        300,
     ),
     "Detectable differences": (
-        "Median over comparisons, in standard deviations of a run: called better with a chance of 80 %.",
+        "Median over 300 comparisons, in standard deviations of a run: called better with a chance of 80 %.",
         table_of_differences,
-        1000,
+        300,
     ),
     "Arms that scatter differently": (
-        'Percent of comparisons with a false "better", the worse of the two movements: with shared spreads alone -> '
-        'with intervals at least as wide as the arm\'s own spread makes them (what `compare` does). "Power": arms '
-        "called better where they are, by 5, 3, 2.5 and 2 deviations with 2, 3, 4 and 6 seeds.",
+        "Percent of 1,000 comparisons with a false *better*, the worse of the two movements (standard error .7): with "
+        "shared spreads alone -> with intervals at least as wide as the arm's own spread makes them (what `compare` "
+        "does). Power: arms called better where they are, by 5, 3, 2.5 and 2 deviations with 2, 3, 4 and 6 seeds.",
         table_of_scatter,
-        3000,
+        1000,
     ),
 }
 
@@ -164,13 +166,16 @@ PARTS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--part", type=int, help="only this part, from 0")
+    parser.add_argument("--folder", type=Path, default=Path("runs/power"))
     chosen = parser.parse_args()
+    chosen.folder.mkdir(parents=True, exist_ok=True)
     texts = []
     for number, (title, (about, table, tables)) in enumerate(PARTS.items()):
-        if chosen.part in (None, number):
-            texts.append("\n".join([f"## {title}\n\n{about}\n", *table(tables), ""]))
-            print(texts[-1], flush=True)
+        kept = chosen.folder / f"part-{number}.md"
+        if not kept.exists():
+            kept.write_text("\n".join(table(tables)), encoding="utf-8")
+        texts.append(f"## {title}\n\n{about}\n\n{kept.read_text(encoding='utf-8')}\n")
+        print(texts[-1], flush=True)
     if chosen.write:
         path = Path(__file__).parent / "results" / "power.md"
         path.write_text(HEAD + "\n".join(texts), encoding="utf-8")

@@ -179,3 +179,17 @@ def test_the_yaml_names_the_line(tmp_path):
     (tmp_path / "d.yaml").write_text(json.dumps(SMALL | {"kind": "images"}))
     with pytest.raises(InputError, match="kind should be text, assays or preference, found 'images'"):
         load("compare", tmp_path / "d.yaml")
+
+
+def test_seeds_are_added_until_every_arm_is_decided(tmp_path):
+    seeds = {"until": "decided", "at_least": 2, "at_most": 3}
+    changes = {"targets": ["target"], "sources": ["other", "near"], "arms": ["uniform", "target_alone"]}
+    added = drive(make_assays(tmp_path, **changes, seeds=seeds), tmp_path / "added")
+    taken = len(added["seeds"])
+    measure = added["measures"][0]
+    decided = [d["decided"] for d in measure["differences"]]
+    assert taken == 3 or all(decided)
+    fixed = drive(make_assays(tmp_path, **changes, seeds=taken), tmp_path / "fixed")
+    assert fixed["measures"][0]["values"] == measure["values"]
+    assert fixed["measures"][0]["about"] == measure["about"]  # of the seeds that were taken
+    assert f"2 to 3 seeds, stopped at {taken}" in measure["differences"][0]["verdict"]

@@ -126,6 +126,16 @@ def test_stopped_and_resumed_and_with_a_later_arm_the_table_is_the_same(data, do
     assert sorted(rows_of(tmp_path / "run"), key=key) == sorted(wanted, key=key)
 
 
+def test_seeds_are_added_until_every_arm_is_decided(data, tmp_path) -> None:
+    seeds = {"until": "decided", "at_least": 2, "at_most": 3}
+    added = drive(make(data, arms=["uniform", "pooled"], seeds=seeds), tmp_path / "added")
+    taken = len(added["seeds"])
+    judged = [d for measure in added["measures"] if measure["headline"] for d in measure["differences"]]
+    assert taken == 3 or all(d["decided"] for d in judged)
+    fixed = drive(make(data, arms=["uniform", "pooled"], seeds=taken), tmp_path / "fixed")
+    assert [m["values"] for m in fixed["measures"]] == [m["values"] for m in added["measures"]]
+
+
 def test_specialists_that_learned_their_pairs_by_heart_are_noted(data, tmp_path) -> None:
     rng, sources = random.Random(0), {}
     for name in ("one", "two"):  # which answer is right is a matter of chance: there is nothing else to learn
