@@ -108,8 +108,10 @@ StatisticsSteps = Annotated[
     Count, Field(description="Steps before each observation in which gradient statistics are collected.")
 ]
 StatisticsMetric = Annotated[
-    Literal["plain", "adam"],
-    Field(description="Norms of the gradient itself, or of the gradient as Adam scales it."),
+    Literal["plain", "adam"] | None,
+    Field(
+        description="Norms of the gradient itself (plain, the default), or of the gradient as Adam scales it (adam)."
+    ),
 ]
 StrategyGiven = Annotated[
     str | dict[str, Any] | None,

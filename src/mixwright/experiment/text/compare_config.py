@@ -37,7 +37,7 @@ class CompareFinalConfig(FinalConfig):
     observe_every: ObserveEvery = 10
     lag: Lag = LAG
     statistics_steps: StatisticsSteps = 4
-    statistics_metric: StatisticsMetric = "plain"
+    statistics_metric: StatisticsMetric = None
 
     @model_validator(mode="after")
     def _arms_say_what_is_trained(self) -> CompareFinalConfig:

@@ -398,7 +398,7 @@ def training_settings(config: CompareConfig, steps: int) -> TrainingSettings:
         observe_every=final.observe_every,
         lag=final.lag,
         statistics_steps=final.statistics_steps,
-        statistics_metric=final.statistics_metric,
+        statistics_metric=final.statistics_metric or "plain",
     )
 
 

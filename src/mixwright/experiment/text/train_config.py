@@ -47,7 +47,6 @@ _AS_GIVEN = (
     "lag",
     "statistics",
     "statistics_steps",
-    "statistics_metric",
 )
 
 
@@ -86,7 +85,7 @@ class TrainingConfig(Part):
         "replaying other strategies).",
     )
     statistics_steps: StatisticsSteps = 4
-    statistics_metric: StatisticsMetric = "plain"
+    statistics_metric: StatisticsMetric = None  # not in the config.yaml of former runs
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:
@@ -105,6 +104,7 @@ class TrainingConfig(Part):
             seed=seed,
             evaluate_every=self.evaluate_every or max(1, steps // 20),
             checkpoint_seconds=self.checkpoint_every,
+            statistics_metric=self.statistics_metric or "plain",
             **same,
         )
 
