@@ -16,13 +16,14 @@ from mixwright.experiment.core.config_parts import (
     Positive,
     StatisticsMetric,
     StatisticsSteps,
+    TrainedConfig,
 )
 from mixwright.experiment.text.config import FinalConfig, ProxyConfig, SearchConfig, TargetConfig
 from mixwright.experiment.text.proxies.search_config import is_proxy_run
 from mixwright.experiment.text.questions.evaluate_config import EvaluateConfig
 
 
-class CompareFinalConfig(FinalConfig):
+class CompareFinalConfig(FinalConfig, TrainedConfig):
     """The trainings: each arm with each seed, all trained the same way."""
 
     tokens: Count = Field(
