@@ -81,7 +81,7 @@ def test_what_could_have_been_seen_is_said_below_the_table():
     summary = summary_of()
     (d,) = summary["measures"][0]["differences"]
     text = " ".join(printed(summary, 300).split())
-    assert f"a true difference of {d['detectable']:.3f} would be called better with a chance of 80 %" in text
+    assert f"a true difference of {d['detectable']:.3f} would be called better with a chance of about 80 %" in text
     assert f"({d['goal']:.3f}) takes {d['seeds_needed']} seeds" in text
     for former in (d.pop("detectable"), d.pop("seeds_needed"), d.pop("goal"), summary.pop("detect")):
         assert former

@@ -12,7 +12,7 @@ from mixwright.compare import Looks, paired_differences, summarise
 from mixwright.compare.looks import SLACK
 from mixwright.compare.spread import spread
 from mixwright.report import render
-from mixwright.report.comparison.words import reading, seeds_words
+from mixwright.report.comparison.words import power_words, reading, seeds_words
 
 
 def names(arms):
@@ -70,7 +70,6 @@ def test_the_interval_and_the_verdict_of_a_look_agree_and_are_wider_than_those_o
             assert (d.low > 0) == (d.p_worse <= d.error)
             assert d.decided == (d.word in ("better", "worse"))
             assert d.design != alone.design or (d.high - d.low > alone.high - alone.low)
-            assert d.design != alone.design or d.detectable > alone.detectable
             words.add(d.word)
     assert {"better", "no better"} <= words
 
@@ -85,7 +84,12 @@ def test_what_is_said_of_looks():
     assert seeds_words(summary) == "2 to 6 seeds, stopped at 3"
     assert all(isinstance(e["decided"], bool) for m in summary["measures"] for e in m["differences"])
     assert any("hold over all the looks" in text for _, text in reading(summary))
-    assert "2 to 6 seeds, stopped at 3" in render("comparison", summary)
+    page = render("comparison", summary)
+    assert "2 to 6 seeds, stopped at 3" in page
+    assert "After 6 seeds a true difference of" in page
+    assert all(e["seeds_needed"] is None for m in summary["measures"] for e in m["differences"])
+    assert " takes " not in power_words(summary["measures"][0], summary, 4)
+    assert any("where uniform scatters many times as much" in text for _, text in reading(summary))
 
 
 def test_an_arm_that_is_shown_to_be_within_the_margin_is_decided():

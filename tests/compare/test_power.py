@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mixwright import InputError
-from mixwright.compare import paired_differences
-from mixwright.compare.power import MOST_SEEDS, detectable, seeds_needed
+from mixwright.compare import Looks, paired_differences
+from mixwright.compare.power import MOST_SEEDS, detectable, seeds_needed, with_seeds
 from mixwright.compare.spread import Scatter, Student, spread
 
 
@@ -68,3 +68,21 @@ def test_the_goal_is_a_share_of_the_baseline():
     assert (zero.goal, zero.needed) == (0, None)
     with pytest.raises(InputError, match="goal should be above 0, found 0"):
         paired_differences([[1.0], [2.0]], ["uniform", "a"], goal=0)
+
+
+def test_with_looks_the_difference_is_that_of_the_last_look():
+    """Paired, one arm: errors shrink by sqrt(3 / 12), 2 degrees of freedom become 11, the level is the last look's."""
+    table, looks = np.array([[1.0, 2.0, 3.0], [1.1, 2.15, 2.9]]), Looks(3, 12)
+    (d,) = paired_differences(table, ["uniform", "a"], looks=looks)
+    assert d.design == "paired"
+    error = (table[1] - table[0]).std(ddof=1) / np.sqrt(12)
+    assert d.detectable == pytest.approx(float(detectable(of(error, 11.0), looks.tail(12, 0.05))[0]))
+    assert d.needed is None
+    (fixed,) = paired_differences(table, ["uniform", "a"])
+    assert d.detectable < fixed.detectable
+    assert fixed.needed > 3
+
+
+def test_as_many_seeds_as_there_are_change_nothing():
+    found = of(0.01, 4.0, arms=2)
+    assert detectable(with_seeds(found, 5, 5), 0.05) == pytest.approx(detectable(found, 0.05))

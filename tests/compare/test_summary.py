@@ -23,12 +23,14 @@ def test_what_the_comparison_could_have_seen():
         assert entry["goal"] == pytest.approx(0.02 * base)
         assert (entry["seeds_needed"] <= 3) == (entry["detectable"] <= entry["goal"])
         assert entry["detectable"] > entry["high"] - entry["difference"]
-    said = power_words(law, summary["detect"], 4)
+    said = power_words(law, summary, 4)
     assert said.startswith("With these seeds a true difference of 0.0")
     assert f"To see 2 % of uniform ({0.02 * base:.4f}) takes " in said.replace("\u202f", " ")
-    one = summarise(make_comparison(seeds=(0,)))["measures"][0]
+    assert "with a chance of about 80 %. From 3 seeds the spread is hardly known" in said
+    single = summarise(make_comparison(seeds=(0,)))
+    one = single["measures"][0]
     assert one["differences"][0]["detectable"] is None
-    assert power_words(one, 0.01, 4) == ""
+    assert power_words(one, single, 4) == ""
 
 
 def measures_of(summary):

@@ -13,11 +13,12 @@ MOST_SEEDS = 1000  # more are not counted
 
 def detectable(found: Scatter, tail: float) -> Array:
     """
-    Return the true difference of each arm that is called better with a chance of .8 [..., m].
+    Return the true difference of each arm that is called better with a chance of about .8 [..., m].
 
     The test calls an arm better where mean / s > c, with s its standard error, f its degrees of freedom and c Student's
     quantile of the corrected tail. If the true difference is d, mean / s has Student's noncentral distribution with
     noncentrality d / s. So d = s l, where P(T(f, l) > c) = .8; of the two tests (shared and own spread) the larger d.
+    With few seeds s is hardly known, and so is d.
 
     Parameters
     ----------
@@ -49,14 +50,14 @@ def seeds_needed(found: Scatter, tail: float, seeds: int, goal: float) -> list[i
     low, high = np.full(found.arms, 1), np.full(found.arms, MOST_SEEDS + 1)  # too few, enough or too many to count
     while (high - low > 1).any():
         middle = np.maximum((low + high) // 2, 2)
-        enough = detectable(_with(found, middle, seeds), tail) <= goal
+        enough = detectable(with_seeds(found, middle, seeds), tail) <= goal
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
         low = np.minimum(low, high - 1)  # 2 seeds are the fewest
     return [int(n) if n <= MOST_SEEDS else None for n in high]
 
 
-def _with(found: Scatter, n: NDArray[np.int_], seeds: int) -> Scatter:
-    """Return the spread that each arm would have with n seeds [m]."""
+def with_seeds(found: Scatter, n: NDArray[np.int_] | int, seeds: int) -> Scatter:
+    """Return the spread, found from `seeds` seeds, that each arm would have with n seeds [m]."""
     shrink, more = np.sqrt(seeds / n), (n - 1) / (seeds - 1)
     shared, own = (Student(part.error * shrink, part.freedom * more) for part in (found.shared, found.own))
     return Scatter(shared, own)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mixwright.compare.looks import Looks
-from mixwright.compare.power import detectable, seeds_needed
+from mixwright.compare.power import detectable, seeds_needed, with_seeds
 from mixwright.compare.spread import Array, spread
 from mixwright.errors import InputError
 
@@ -49,12 +49,12 @@ class PairedDifference:
     higher
         Whether higher is better.
     detectable
-        The true difference that would be called better with a chance of .8, with these seeds and this spread; nan where
-        the spread is not known.
+        The true difference that would be called better with a chance of about .8, with this spread and these seeds, or
+        with looks, after the most seeds; nan where the spread is not known.
     goal
         A difference that would be worth seeing.
     needed
-        Seeds for the goal to be detectable; None where the spread is not known, or with more than 1,000.
+        Seeds for the goal to be detectable; None where the spread is not known, with more than 1,000, or with looks.
     looks
         The looks that were allowed for; None: the number of seeds was fixed.
     margin
@@ -173,11 +173,12 @@ def paired_differences(
         raise InputError(f"goal should be above 0, found {goal!r}")
     base, seeds = list(arms).index(over), table.shape[1]
     others = [i for i in range(len(arms)) if i != base]
-    tail, share = (1 - level) / 2, error
+    tail, share, last = (1 - level) / 2, error, error
     if looks is not None:
-        tail, share = looks.tail(seeds, tail), looks.tail(seeds, error)
+        tail, share, last = looks.tail(seeds, tail), looks.tail(seeds, error), looks.tail(looks.at_most, error)
     wanted = goal * abs(float(table[base].mean()))
-    design, found = _judged(table[base], table[others], tail, share, wanted)
+    most = None if looks is None else looks.at_most
+    design, found = _judged(table[base], table[others], tail, last, wanted, most)
     return [
         PairedDifference(
             arm=arms[i],
@@ -204,13 +205,14 @@ def paired_differences(
 
 
 def _judged(
-    base: Array, others: Array, tail: float, error: float, goal: float
+    base: Array, others: Array, tail: float, error: float, goal: float, most: int | None
 ) -> tuple[str, list[tuple[float, float, float, float, float, int | None]]]:
     """
     Return the design, and of each arm what a `PairedDifference` is made of.
 
     These are the mean difference, half of its interval, corrected p-values of being lower and higher by chance, the
-    detectable difference, and the seeds that the goal needs.
+    detectable difference, and the seeds that the goal needs. With looks the difference is that after the `most` seeds,
+    at the level `error` of the last look.
     """
     m, seeds = others.shape
     mean = others.mean(1) - base.mean()
@@ -224,8 +226,9 @@ def _judged(
         design = "paired" if paired else "unpaired"
         half[rest], below[rest], above[rest] = found.half(tail), found.below(mean[rest]), found.below(-mean[rest])
         half[(half == 0) & (mean != 0)] = np.nan  # equal differences: not certain, but unknown
-        seen[rest] = np.where(half[rest] > 0, detectable(found, error), np.nan)
-        if goal > 0:
+        last = with_seeds(found, most or seeds, seeds)
+        seen[rest] = np.where(half[rest] > 0, detectable(last, error), np.nan)
+        if goal > 0 and most is None:
             for arm, least in zip(np.flatnonzero(rest), seeds_needed(found, error, seeds, goal), strict=True):
                 needed[arm] = least if half[arm] > 0 else None
     columns = (mean, half, below, above, seen)

@@ -14,7 +14,16 @@ from mixwright.cli.tables.parts import Column, print_ends, print_line, print_tab
 from mixwright.report.comparison.forecasts import ends_of, forecast_title, prediction_of
 from mixwright.report.comparison.schema import completed_comparison
 from mixwright.report.comparison.view import digits_of_measure
-from mixwright.report.comparison.words import amount_of, counted, lead, one_level, power_words, search_of, seeds_words
+from mixwright.report.comparison.words import (
+    BASELINE_CAVEAT,
+    amount_of,
+    counted,
+    lead,
+    one_level,
+    power_words,
+    search_of,
+    seeds_words,
+)
 from mixwright.report.words import count, digits_of, number, percent, signed, span
 
 _SHOWN_SETS = 3  # of questions; of more the average alone
@@ -95,9 +104,10 @@ def _explained(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     error = percent(summary["error"], 0 if summary["error"] >= 0.01 else 1)
     how = "where its interval says so" if one_level(summary) else "by a test of its own level, not by its interval"
     looks = ", over all looks" if summary["looks"] else ""
+    caveat = BASELINE_CAVEAT.format(over=summary["over"])
     text = (
         f"{seeds_words(summary)}; the {percent(summary['level'], 0)} intervals of a table hold together, and an "
-        f"arm is called better {how} (the probability of any false “better” is at most {error}{looks})"
+        f"arm is called better {how} (the probability of any false “better” is at most {error}{looks}; {caveat})"
     )
     return [("how", text)]
 
@@ -122,7 +132,7 @@ def _print_measure(console: Console, measure: Mapping[str, Any], summary: Mappin
     asked = ["over questions"] if measure["questions"] else []
     columns: list[str | Column] = ["arm", "mean", *asked, difference, f"{percent(summary['level'], 0)} interval"]
     print_table(console, [*columns, Column("verdict", words=True)], rows)
-    if power := power_words(measure, summary["detect"], digits):
+    if power := power_words(measure, summary, digits):
         console.print(escape(power), soft_wrap=True)
 
 

@@ -159,7 +159,7 @@ def _measure(summary: Mapping[str, Any], measure: Mapping[str, Any], named: Mapp
         "rows": rows,
         "over": measure["differences"][0]["over"] if measure["differences"] else summary["over"],
         "spread": _spread(measure),
-        "power": power_words(measure, summary["detect"], digits),
+        "power": power_words(measure, summary, digits),
     }
 
 

@@ -18,6 +18,8 @@ VERDICT_LOOKS = {
 }
 _NAMED_TARGETS = 3  # in the headline, which gives the number of more
 _NAMED_ARMS = 5
+_KNOWN_SPREAD = 4  # seeds; from fewer the spread is hardly known
+BASELINE_CAVEAT = "a little more often where {over} scatters many times as much as the others and seeds are few"
 
 
 def lead(summary: Mapping[str, Any]) -> str:
@@ -97,16 +99,20 @@ def verdict_words(entry: Mapping[str, Any], unit: str, digits: int, level: float
     return title, f"by {number(abs(difference), digits)}{unit}, {ends}"
 
 
-def power_words(measure: Mapping[str, Any], detect: float | None, digits: int) -> str:
-    """Return what a measure's comparison could have seen, in one or two sentences; nothing where that is not known."""
+def power_words(measure: Mapping[str, Any], summary: Mapping[str, Any], digits: int) -> str:
+    """Return what a measure's comparison could have seen, in a few sentences; nothing where that is not known."""
+    detect, looks, seeds = summary["detect"], summary.get("looks"), len(summary["seeds"])
     known = [entry for entry in measure["differences"] if entry["detectable"] is not None]
     if not known or detect is None:
         return ""
     low, high = (choose(known, key=lambda entry: entry["detectable"]) for choose in (min, max))
     least, most = (number(entry["detectable"], digits) for entry in (low, high))
     size = least if least == most else f"{least} ({low['arm']}) to {most} ({high['arm']})"
-    said = f"With these seeds a true difference of {size} would be called better with a chance of 80 %."
-    if not (goal := known[0]["goal"]):
+    when = f"After {looks['at_most']:g} seeds" if looks else "With these seeds"
+    said = f"{when} a true difference of {size} would be called better with a chance of about 80 %."
+    if seeds < _KNOWN_SPREAD:
+        said += f" From {seeds} seeds the spread is hardly known, and so is this difference."
+    if looks or not (goal := known[0]["goal"]):
         return said
     needed = sorted(entry["seeds_needed"] or math.inf for entry in known)
     ends = list(dict.fromkeys("more than 1,000" if math.isinf(n) else f"{n:g}" for n in (needed[0], needed[-1])))
@@ -146,7 +152,7 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "Verdict",
             f"An arm is “better” {where}: the chance to call any of {_arms(others)} "
-            f"better where none is stays at or below {error}{each}.",
+            f"better where none is stays at or below {error}{each} ({BASELINE_CAVEAT.format(over=over)}).",
         ),
         (
             f"No better than {over}",
