@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.optimize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
@@ -145,6 +146,19 @@ def test_a_solver_that_fails_has_found_no_conflict(monkeypatch):
     words = r"whether any do is open, as the solver failed \(numerical trouble\); relax"
     with pytest.raises(InputError, match=words):
         constraints.project([0.2, 0.3, 0.5], ["a", "b", "c"])
+
+
+def test_a_conflict_that_is_proven_stays_one_if_the_solver_fails_later(monkeypatch):
+    calls, true = [], scipy.optimize.linprog
+
+    def linprog(*words, **more):
+        calls.append(1)
+        return true(*words, **more) if len(calls) == 1 else SimpleNamespace(status=4, message="numerical trouble.")
+
+    monkeypatch.setattr("scipy.optimize.linprog", linprog)
+    constraints = Constraints(groups={"text": ["law", "web"]}, group_caps={"text": 0.2}, caps={"code": 0.5})
+    with pytest.raises(InputError, match=r"found a conflict between .*cap 0.5 of source 'code'.*cap 0.2 of group"):
+        constraints.allowed(("law", "web", "code"))
 
 
 @pytest.mark.parametrize(

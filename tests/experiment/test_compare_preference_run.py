@@ -153,6 +153,16 @@ def test_specialists_that_learned_their_pairs_by_heart_are_noted(data, tmp_path)
     assert [n for n in drive(config, tmp_path / "run")["notes"] if "by heart" in n] == found  # after a resume, too
 
 
+def test_specialists_of_equal_steps_go_more_often_through_a_small_source(data, tmp_path) -> None:
+    config = make(data, arms=["uniform", {"specialist": "all"}], specialists={"steps": 6}, seeds=1)
+    arms = {arm["name"]: arm for arm in drive(config, tmp_path / "run")["arms"]}
+    seen = 6 * config.training.batch_size
+    for name, pairs in (("abc", 30), ("digits", 18), ("upper", 12)):
+        arm = arms[f"specialist {name}"]
+        assert (arm["steps"], arm["amount"]) == (6, seen)
+        assert arm["most_epochs"] == pytest.approx(seen / pairs)
+
+
 def test_the_cost_of_specialists_can_be_taken_off(data, tmp_path) -> None:
     training = data[1]["training"] | {"steps": 20}
     config = make(data, arms=["uniform", AMAR], charge_specialists=True, training=training, seeds=1)

@@ -66,6 +66,10 @@ def test_what_is_out_of_reach_is_data_too():
         held.smallest_change(by=0.01, start={"code": 1.0})  # 11 there, where the cap does not hold
 
 
+def test_what_is_out_of_reach_of_a_loss_of_nothing_has_no_percentage():
+    assert "the least that is predicted is 0.5 (higher than 0)" in str(OutOfReach("lower it", 0.0, 0.5, True))
+
+
 def failing(after):
     """Return scipy's linprog, which fails of numerical trouble after some calls."""
     calls, true = [], scipy.optimize.linprog

@@ -9,6 +9,7 @@ Linear programmes are solved by scipy (HiGHS), which only sets with `rows` or a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -123,8 +124,8 @@ class Polytope:
         kept = list(taking_part)
         for constraint in taking_part:
             rest = [one for one in kept if one != constraint]
-            if self._violated(rest):
-                kept = rest
+            with suppress(Unsolved):  # the conflict is proven: a constraint that cannot be judged stays in its list
+                kept = rest if self._violated(rest) else kept
         shown = [name for name, _, _ in kept[:NAMED]]
         more = f" and {len(kept) - NAMED} others like these" if len(kept) > NAMED else ""
         raise Conflict(", ".join(shown[:-1]) + " and " + shown[-1] + more if len(shown) > 1 else shown[0])

@@ -168,11 +168,10 @@ class _ArmWork:
         chosen = names if self._arm.specialist is None else [self._arm.specialist]
         given = self._arm.weights or dict.fromkeys(chosen, 1.0)
         whole = sum(abs(value) for value in given.values()) or 1.0
-        epochs = {name: self._config.of_specialists.epochs if name in chosen else 0.0 for name in names}
-        steps = 0
-        if self._arm.specialist is not None:
-            pairs = len(self._work.inputs.sources[self._arm.specialist].train)
-            steps = self._config.of_specialists.total_steps(pairs, training.batch_size)
+        pairs = {name: len(self._work.inputs.sources[name].train) for name in chosen}
+        own = {name: self._config.of_specialists.total_steps(n, training.batch_size) for name, n in pairs.items()}
+        epochs = {name: own[name] * training.batch_size / pairs[name] if name in own else 0.0 for name in names}
+        steps = own[self._arm.specialist] if self._arm.specialist is not None else 0
         return {
             "weights": {name: abs(given.get(name, 0.0)) / whole for name in names},
             "curve": [],

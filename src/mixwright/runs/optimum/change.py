@@ -44,7 +44,8 @@ class OutOfReach(InputError):
 
     def __init__(self, asked: str, before: float, least: float, certified: bool) -> None:
         self.before, self.least, self.certified = before, least, certified
-        off = f"{100 * abs(before - least) / abs(before):.2g} % {'lower' if least <= before else 'higher'}"
+        side = "lower" if least <= before else "higher"
+        off = f"{100 * abs(before - least) / abs(before):.2g} % {side}" if before else f"{side} than 0"
         found, known = ("is", "is predicted") if certified else ("was found that is", "was found")
         super().__init__(
             f"no allowed mixture {found} predicted to {asked}; the least that {known} is {least:.4g} ({off}); ask for "
