@@ -89,6 +89,7 @@ def fake(monkeypatch):
     modules["lm_eval.api.model"].TemplateLM = object
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(harness, "version", lambda package: "0.4.13")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,8 @@ def test_tasks_are_checked_before_work(tmp_path, fake, evaluate, said):
 
 
 def test_entries_and_their_intervals(model, fake):
-    found = evaluated(EvaluateConfig(lm_eval=["quiz"]), "evaluate", model, TOKENS, 64, 3)
+    found, notes = evaluated(EvaluateConfig(lm_eval=["quiz"]), "evaluate", model, TOKENS, 64, 3)
+    assert notes == []
     assert [(e["task"], e["metric"], e["higher"], e["documents"]) for e in found] == [
         ("quiz", "acc", True, 2),
         ("quiz", "word_perplexity (flexible)", False, 2),
@@ -138,6 +140,52 @@ def test_entries_and_their_intervals(model, fake):
     assert (one["name"], one["quantity"], one["questions"]) == ("quiz", "acc", 2)
     assert one["high"] - 0.5 == 0.5 - one["low"] == pytest.approx(0.1 * 1.6449, rel=1e-4)
     assert as_report(found[1:], 0.9)[0]["low"] is None
+
+
+def test_what_the_harness_raises_is_one_error_that_names_the_task(model, fake, monkeypatch):
+    def failing(*_, **__):
+        raise KeyError("question\nin row 3")
+
+    monkeypatch.setattr(sys.modules["lm_eval"], "simple_evaluate", failing)
+    said = (
+        r"evaluate: lm-evaluation-harness should evaluate the task quiz, found KeyError: 'question.*; correct the task"
+    )
+    with pytest.raises(InputError, match=said):
+        evaluated(EvaluateConfig(lm_eval=["quiz"]), "evaluate", model, TOKENS, 64, 3)
+
+
+def spoilt(*arguments, **keys):
+    found = simple_evaluate(*arguments, **keys)
+    found["results"]["quiz"] |= {"word_perplexity,flexible": math.inf, "acc_stderr,none": math.nan}
+    return found
+
+
+def test_metrics_that_are_not_finite_are_left_out_with_a_note(tmp_path, fake, monkeypatch):
+    monkeypatch.setattr(sys.modules["lm_eval"], "simple_evaluate", spoilt)
+    monkeypatch.setattr("mixwright.experiment.text.compare.run_all", lambda works, *_: [_done(work) for work in works])
+    arms = ["uniform", {"name": "ours", "weights": {FIRST: 0.8, SECOND: 0.2}}]
+    config = make(tmp_path, targets={"quiz": QUIZ}, arms=arms, evaluate={"lm_eval": "quiz"})
+    for _ in range(2):  # measured, and then known
+        summary = drive(config, tmp_path / "run")
+        assert [m["quantity"] for m in summary["measures"] if m["kind"] == "task"] == ["acc"]
+        assert "the arm ours, seed 0: word_perplexity (flexible) on quiz is inf: it is left out" in summary["notes"]
+    trained = drive(training(tmp_path, lm_eval="quiz"), tmp_path / "trained")
+    assert [(e["quantity"], e["low"]) for e in trained["questions"] if e["name"] == "quiz"] == [("acc", None)]
+    assert "word_perplexity (flexible) on quiz is inf: it is left out" in trained["notes"]
+
+
+def test_results_are_named_by_the_files_of_tasks_and_the_version(tmp_path, fake, monkeypatch):
+    def named():
+        return harness.named_by(EvaluateConfig(lm_eval=["quiz"], task_files=tmp_path))
+
+    (tmp_path / "quiz.yaml").write_text("task: quiz\n")
+    first = named()
+    assert named() == first
+    (tmp_path / "quiz.yaml").write_text("task: quiz\nnum_fewshot: 2\n")
+    second = named()
+    assert second != first
+    monkeypatch.setattr(harness, "version", lambda package: "0.4.14")
+    assert named() != second
 
 
 def test_a_comparison_has_them_in_its_table_and_a_task_added_later_trains_nothing(tmp_path, fake, monkeypatch, capsys):
@@ -200,7 +248,7 @@ def test_the_harness_itself_gives_our_accuracy(model, tmp_path):
     text = TASK.format(name="own_quiz", path=tmp_path / "held.json", kind="multiple_choice")
     (tmp_path / "tasks" / "own_quiz.yaml").write_text(text)
     asked = EvaluateConfig(lm_eval=["own_quiz"], task_files=tmp_path / "tasks")
-    entries = {e["metric"]: e for e in evaluated(asked, "evaluate", model, TOKENS, 64, 3)}
+    entries = {e["metric"]: e for e in evaluated(asked, "evaluate", model, TOKENS, 64, 3)[0]}
     right = HeldOut([target], [], TOKENS, 64, 3).answers(model)["accuracy"]["quiz"]
     assert entries["acc_norm"]["documents"] == len(right) == len(kept)
     for metric in ("acc_norm", "acc_bytes"):

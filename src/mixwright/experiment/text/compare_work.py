@@ -22,7 +22,7 @@ from mixwright.experiment.text.proxies.neural import model_inputs, named_rate, s
 from mixwright.experiment.text.proxies.online import mean_weights, reference_of
 from mixwright.experiment.text.proxies.scores import Scores, units_of
 from mixwright.experiment.text.proxies.search_config import MethodConfig
-from mixwright.experiment.text.questions.harness import evaluated
+from mixwright.experiment.text.questions.harness import evaluated, named_by
 from mixwright.experiment.text.reference import reference_measure
 from mixwright.files import file_fingerprint, fingerprint
 from mixwright.mixture import Mixture
@@ -290,13 +290,13 @@ class _TrainingWork:
         known = result.get("tasks", {"asked": None, "found": []})
         if asked is None:
             return {**result, "tasks": []}
-        if known["asked"] != (key := asked.model_dump(mode="json")):
+        if known["asked"] != (key := named_by(asked)):
             model, final = self._model(self._stage.folder / "model"), config.final
             tokenizer, where = self._opened.tokenizer, config.where("evaluate")
-            found = evaluated(asked, where, model, tokenizer, final.context, final.batch_size)
-            known = {"asked": key, "found": found}
+            found, notes = evaluated(asked, where, model, tokenizer, final.context, final.batch_size)
+            known = {"asked": key, "found": found, "notes": notes}
             result = self._stage.finish({**result, "tasks": known})
-        return {**result, "tasks": known["found"]}
+        return {**result, "tasks": known["found"], "notes": [*result["notes"], *known["notes"]]}
 
     def _inputs(self) -> dict[str, Any]:
         weights = self._training.weights or (None,) * len(self._names)

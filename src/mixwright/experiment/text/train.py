@@ -165,19 +165,20 @@ class TextTrainingRun(Run[TrainConfig]):
         nats, tokens = self.held.documents(model)
         losses = {name: float(nats[name].sum() / tokens[name].sum()) for name in nats}
         answers = self.held.answers(model)
-        entries = [*report_of(answers, LEVEL), *as_report(self._of_tasks(model), LEVEL)]
+        tasks, of_tasks = self._of_tasks(model)
+        entries = [*report_of(answers, LEVEL), *as_report(tasks, LEVEL)]
         questions = {"questions": entries} if entries else {}
         summary = {**self._summary(trained, losses, means_of(answers).get(ACCURACY.name, {})), **questions}
         epochs = {line["source"]: line["epochs"] for line in trained.ledger["sources"]}
         record = orders_of(self.folder)
-        notes = [*steering_notes(record), *trained.notes, *self._notes(), *repeats("the training", epochs)]
+        notes = [*steering_notes(record), *trained.notes, *of_tasks, *self._notes(), *repeats("the training", epochs)]
         return {**summary, **({"steering": record} if record else {}), "notes": notes}
 
-    def _of_tasks(self, model: Any) -> list[dict[str, Any]]:
-        """Return what another evaluator measures of the model, if one is asked for."""
+    def _of_tasks(self, model: Any) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return what another evaluator measures of the model, if one is asked for, and notes."""
         config, settings = self.config, self.settings
         if config.evaluate is None:
-            return []
+            return [], []
         where = config.where("evaluate")
         return evaluated(config.evaluate, where, model, self.tokenizer, settings.context, settings.batch_size)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from statistics import NormalDist
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from mixwright.errors import InputError, missing_extra
 from mixwright.experiment.text.questions.evaluate_config import EvaluateConfig
+from mixwright.files import file_fingerprint
 from mixwright.text import Tokenizer
 from mixwright.text.target_rows import TargetRows
 from mixwright.training.model import torch
@@ -25,28 +28,64 @@ def check_tasks(config: EvaluateConfig | None, where: str) -> None:
         _tasks(config, where)
 
 
+def named_by(config: EvaluateConfig) -> dict[str, Any]:
+    """Return what names the results: what is asked, the files of own tasks, and the version of the harness."""
+    files = None if config.task_files is None else file_fingerprint(config.task_files)
+    return {**config.model_dump(mode="json"), "task_files": files, "version": version("lm_eval")}
+
+
 def evaluated(
     config: EvaluateConfig, where: str, model: Any, tokenizer: Tokenizer, context: int, batch_size: int
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[str]]:
     """
-    Return what the harness measures of a model: an entry for each task, or group, and metric.
+    Return what the harness measures of a model: an entry for each task, or group, and metric; and notes.
 
     Returns
     -------
     list of dict
         {"task", "metric", "higher", "value", "stderr", "documents"}; stderr is None where the harness gives none.
+    list of str
+        A sentence for each metric that is not finite and therefore has no entry.
+
+    Raises
+    ------
+    InputError
+        The harness fails on a task.
     """
-    manager = _tasks(config, where)
+    manager, adapted = _tasks(config, where), _adapted(model, tokenizer, context, batch_size)
+    every = [entry for name in config.lm_eval for entry in _entries(_found(config, where, name, adapted, manager))]
+    unique = {(entry["task"], entry["metric"]): entry for entry in every}  # a task may be in a group as well
+    finite = [entry for entry in unique.values() if math.isfinite(entry["value"])]
+    notes = [
+        f"{entry['metric']} on {entry['task']} is {entry['value']}: it is left out"
+        for entry in unique.values()
+        if not math.isfinite(entry["value"])
+    ]
+    return finite, notes
+
+
+def _found(config: EvaluateConfig, where: str, name: str, adapted: Any, manager: Any) -> Mapping[str, Any]:
+    """Return what the harness reports of a task."""
     from lm_eval import simple_evaluate
 
-    found = simple_evaluate(
-        model=_adapted(model, tokenizer, context, batch_size),
-        tasks=list(config.lm_eval),
-        limit=config.limit,
-        task_manager=manager,
-        log_samples=False,
-        bootstrap_iters=1000,
-    )
+    try:
+        found = simple_evaluate(
+            model=adapted,
+            tasks=[name],
+            limit=config.limit,
+            task_manager=manager,
+            log_samples=False,
+            bootstrap_iters=1000,
+        )
+    except Exception as error:  # whatever a task, its metrics or its data raise
+        raise InputError(
+            f"{where}: lm-evaluation-harness should evaluate the task {name}, found {_reason(error)}; correct the task "
+            "or remove it, and run again in the same folder: trained models are kept"
+        ) from error
+    return cast(Mapping[str, Any], found)
+
+
+def _entries(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     entries = []
     for task, numbers in found["results"].items():
         higher = found["higher_is_better"].get(task, {})
@@ -54,17 +93,24 @@ def evaluated(
             metric, _, selection = key.partition(",")
             if selection and not metric.endswith(_DEVIATION) and isinstance(value, int | float | np.number):
                 error = numbers.get(f"{metric}{_DEVIATION},{selection}")
+                known = isinstance(error, int | float | np.number) and math.isfinite(error)
                 entries.append(
                     {
                         "task": task,
                         "metric": metric if selection == "none" else f"{metric} ({selection})",
                         "higher": bool(higher.get(metric, True)),
                         "value": float(value),
-                        "stderr": float(error) if isinstance(error, int | float | np.number) else None,
+                        "stderr": float(error) if known else None,
                         "documents": int(numbers.get("sample_len") or _documents(found, task)),
                     }
                 )
     return entries
+
+
+def _reason(error: Exception) -> str:
+    """Return the kind of an error and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]:.200}" if lines else type(error).__name__
 
 
 def as_report(entries: Sequence[Mapping[str, Any]], level: float) -> list[dict[str, Any]]:
@@ -98,10 +144,9 @@ def _tasks(config: EvaluateConfig, where: str) -> Any:
         try:
             loaded = manager.load([name])["tasks"]
         except Exception as error:  # whatever a data set or its hub raises
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise InputError(
-                f"{where}: the task {name} should load its data, found {type(error).__name__}: {reason:.200}; check "
-                "the network, or give the task with data of your own in task_files"
+                f"{where}: the task {name} should load its data, found {_reason(error)}; check the network, or give "
+                "the task with data of your own in task_files"
             ) from None
         if wrong := [task for task, own in loaded.items() if own.get_config("output_type") not in _SCORED]:
             raise InputError(
