@@ -12,6 +12,7 @@ from mixwright.errors import InputError
 from mixwright.experiment import drive
 from mixwright.experiment.text import compare_work
 from mixwright.experiment.text.compare import TextComparisonRun
+from mixwright.report.comparison.words import lead
 
 ALONE = {"name": "alone", "weights": {FIRST: 1.0, SECOND: 0.0, THIRD: 0.0}}
 DECIDED = {"until": "decided", "at_least": 2, "at_most": 4}
@@ -72,6 +73,37 @@ def test_a_margin_ends_it_where_nothing_is_to_be_found(tmp_path, monkeypatch):
     (d,) = summary["measures"][0]["differences"]
     assert (d["word"], d["decided"]) == ("no better", True)
     assert "smaller than 0.03" in d["verdict"]
+    assert lead(summary).endswith("Difference smaller than 1\u202f% of uniform: alone")
+    assert "smaller than the margin" in (tmp_path / "run/report.html").read_text()
+
+
+def test_arms_that_are_not_decided_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(TextComparisonRun, "cells", make_cells([0.1, -0.1, 0.1, -0.05]))
+    summary = drive(plain(tmp_path), tmp_path / "run")
+    assert lead(summary) == "No arm is better than uniform on this evidence. Not decided after 4 seeds: alone"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "noted"),
+    [
+        (3, 4, True),
+        (4, 3, True),
+        (3, DECIDED, True),
+        ({**DECIDED, "at_most": 3}, DECIDED, True),
+        (DECIDED, 4, True),
+        (3, 3, False),
+        (DECIDED, DECIDED, False),
+        (1, 3, False),  # one seed gives no verdict that could have been false
+    ],
+)
+def test_another_number_of_seeds_after_results_were_seen_is_noted_for_good(tmp_path, monkeypatch, first, then, noted):
+    monkeypatch.setattr(TextComparisonRun, "cells", make_cells([0.1, -0.1, 0.1, -0.05]))
+    for seeds in (first, then, then):
+        config = make(tmp_path, targets={}, arms=["uniform", ALONE], seeds=seeds)
+        summary = drive(config, tmp_path / "run")
+    said = "seeds was changed after results were seen: the 5 % does not hold for these verdicts"
+    assert (said in lead(summary)) == noted
+    assert (said in (tmp_path / "run/report.html").read_text()) == noted
 
 
 def test_stopped_between_two_looks_and_resumed_it_ends_with_the_same_table(tmp_path, monkeypatch):

@@ -181,3 +181,4 @@ def doubt_of_several(joint: Mapping[str, Any], single: Sequence[Mapping[str, Any
 def make_unverified(entry: dict[str, Any], doubt: str) -> None:
     """Make the verdict of a difference unverified, whatever its interval says."""
     entry |= {"word": "unverified", "verdict": f"unverified: {doubt}", "doubt": doubt}
+    entry |= {"small": False} if "small" in entry else {}

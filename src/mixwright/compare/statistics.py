@@ -85,10 +85,10 @@ class PairedDifference:
         """Whether no further seed is needed: better, worse, smaller than the margin, or the baseline once more."""
         if not np.isfinite(self.low):
             return False
-        return self.low == self.high or self.word in ("better", "worse") or self._small
+        return self.low == self.high or self.word in ("better", "worse") or self.small
 
     @property
-    def _small(self) -> bool:
+    def small(self) -> bool:
         """Whether the whole interval is smaller than the margin."""
         return self.margin is not None and max(-self.low, self.high) < self.margin
 
@@ -115,7 +115,7 @@ class PairedDifference:
             return f"better than {self.over} by {abs(self.difference):.4g} {figures}"
         if self.p_worse <= self.error:
             return f"no better than {self.over}: worse by {abs(self.difference):.4g} {figures}"
-        if self._small:
+        if self.small:
             figures += f"; smaller than {self.margin:.4g}"
         return f"no better than {self.over} on this evidence: difference {self.difference:+.4g} {figures}"
 

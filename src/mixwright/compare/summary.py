@@ -293,7 +293,7 @@ def _difference_entry(d: PairedDifference) -> dict[str, Any]:
         "detectable": d.detectable if math.isfinite(d.detectable) else None,
         "goal": d.goal,
         "seeds_needed": d.needed,
-        **({} if d.looks is None else {"decided": d.decided}),
+        **({} if d.looks is None else {"decided": d.decided, "small": d.small and d.word == "no better"}),
         "word": d.word,
         "verdict": d.verdict,
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from mixwright.compare import (
@@ -144,6 +146,7 @@ class ComparisonRun(Run[Config]):
         """Make all cells; write `cells.csv`, and return the summary without its head."""
         if self._forecast is not None:
             fix(self._forecast, self.folder)
+        changed = self._seeds_changed()
         for seeds in self.config.looks.numbers if self.config.looks else (self.config.most_seeds,):
             self._taken = seeds
             summary = self._look(progress)
@@ -152,7 +155,27 @@ class ComparisonRun(Run[Config]):
             if seeds < self.config.most_seeds:
                 said = f"{seeds} of at most {self.config.most_seeds} seeds, not decided: {', '.join(undecided)}"
                 progress(PLAN, 0, 1, said)
-        return {**summary, **self._scored_forecast(summary), "budget": self.budget(), "csv": CSV}
+        return {**summary, **changed, **self._scored_forecast(summary), "budget": self.budget(), "csv": CSV}
+
+    def _seeds_changed(self) -> dict[str, str]:
+        """Return a note if the folder has results of another plan of seeds, or had them; one seed gives no verdict."""
+        before = self._results()
+        if "seeds_changed" in before:
+            return {"seeds_changed": before["seeds_changed"]}
+        planned, looks, seen = self.config.looks, before.get("looks"), len(before.get("seeds", ()))
+        same = looks == asdict(planned) if planned else not looks and seen == self.config.most_seeds
+        if seen < 2 or same:
+            return {}
+        note = f"The number of seeds was changed after results were seen: the {100 * self.config.error:g} % does not "
+        return {"seeds_changed": f"{note}hold for these verdicts"}
+
+    def _results(self) -> dict[str, Any]:
+        """Return the summary that the folder has; empty without one, or where it cannot be read."""
+        try:
+            found = json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def _look(self, progress: Progress) -> dict[str, Any]:
         """Make the cells of all seeds so far; write `cells.csv`, and return the summary with its notes."""

@@ -12,7 +12,8 @@ WORDS = ("better", "no better", "worse", "unverified")
 
 _TOP = {"version": "text", "over": "text", "level": "number", "error": "number", "title": "text?", "command": "text?"}
 _TOP |= {"data": "text?", "unit": "text", "csv": "text?", "verdict": "text", "detect": "number?"}
-_LOOKS = {"at_least": "number", "at_most": "number"}
+_TOP |= {"seeds_changed": "text?"}
+_LOOKS = {"at_least": "number", "at_most": "number", "margin": "number?"}
 _LISTS = ("seeds", "targets", "sources", "arms", "measures", "curves", "steps_to_baseline", "notes")
 _ARM = {"name": "text", "kind": "text", "words": "text", "mixtures": "list"}
 _ARM |= dict.fromkeys(("steps", "amount", "search_cost", "total_cost", "most_epochs"), "number")
@@ -75,7 +76,7 @@ def check_comparison(summary: Mapping[str, Any]) -> None:
 
 def completed_comparison(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checked summary in which every field that may be absent is there, as null."""
-    absent = ("title", "command", "data", "budget", "cost", "csv", "forecast", "detect", "looks")
+    absent = ("title", "command", "data", "budget", "cost", "csv", "forecast", "detect", "looks", "seeds_changed")
     whole = dict.fromkeys(absent) | dict(summary)
     ends = dict.fromkeys(("low", "high", "unpaired", "detectable", "goal", "seeds_needed"))
     whole["measures"] = [

@@ -23,7 +23,31 @@ BASELINE_CAVEAT = "a little more often where {over} scatters many times as much 
 
 
 def lead(summary: Mapping[str, Any]) -> str:
-    """Return the verdict over all arms and headline measures in a few words."""
+    """Return the verdict over all arms and headline measures in a few words, and what stands beside it."""
+    changed = summary.get("seeds_changed")
+    return ". ".join([_verdicts(summary), *_decisions(summary), *([changed] if changed else [])])
+
+
+def _decisions(summary: Mapping[str, Any]) -> list[str]:
+    """Return which arms are smaller than the margin, and which are not decided, where seeds were added."""
+    if (looks := summary.get("looks")) is None:
+        return []
+    found, said = [m for m in summary["measures"] if m["headline"]], []
+    margin = f"{100 * (looks.get('margin') or 0):g}\u202f%"
+    for key, value, title in (
+        ("small", True, f"Difference smaller than {margin} of {summary['over']}"),
+        ("decided", False, f"Not decided after {len(summary['seeds'])} seeds"),
+    ):
+        where: dict[str, list[str]] = {}
+        for name, entry in ((m["name"], d) for m in found for d in m["differences"]):
+            if entry.get(key) is value:
+                where.setdefault(entry["arm"], []).append(name)
+        if where:
+            said.append(f"{title}: {_joined([f'{arm}{_on(names, found)}' for arm, names in where.items()])}")
+    return said
+
+
+def _verdicts(summary: Mapping[str, Any]) -> str:
     over, found = summary["over"], [m for m in summary["measures"] if m["headline"]]
     entries = [d for m in found for d in m["differences"]]
     if not entries:
@@ -94,7 +118,11 @@ def verdict_words(entry: Mapping[str, Any], unit: str, digits: int, level: float
         return f"Unverified against {over}", text
     ends = f"{percent(level, 0)} interval {signed(entry['low'], digits)} to {signed(entry['high'], digits)}, {seeds}"
     if word == "no better":
-        return f"No better than {over} on this evidence", f"difference {signed(difference, digits)}{unit}, {ends}"
+        small = "; smaller than the margin" if entry.get("small") else ""
+        return (
+            f"No better than {over} on this evidence",
+            f"difference {signed(difference, digits)}{unit}, {ends}{small}",
+        )
     title = f"{word.capitalize()} than {over}"
     return title, f"by {number(abs(difference), digits)}{unit}, {ends}"
 
