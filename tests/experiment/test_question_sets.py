@@ -132,10 +132,22 @@ def test_metrics_of_documents_are_refused(tmp_path, metrics):
         make(tmp_path, targets={"quiz": {**QUIZ, "metrics": "acc_norm"}})
 
 
-def test_few_questions_are_noted_once():
-    assert few_questions({"exam": 30}) == []
-    (note,) = few_questions({"quiz": 29, "exam": 31})
-    assert note == "quiz: 29 held-out questions are few: intervals over fewer than 30 are rough"
+def test_few_questions_are_noted_for_each_quantity(tmp_path):
+    def few(choices, **keys):
+        """Return the notes of 64 questions of which some have a second choice."""
+        rows = [
+            {"question": str(i), "choices": ["right", "wrong"][: 1 + (i < choices)], "answer": 0} for i in range(64)
+        ]
+        return few_questions([target_of(tmp_path, rows, held_out=0.7, **keys)])
+
+    assert few(64) == few(0) == []  # a set without choices has no accuracy
+    (note,) = few(20)
+    count = int(note.split()[1])
+    assert 2 <= count <= 20
+    assert note == f"quiz: {count} held-out questions are few for accuracy: intervals over fewer than 30 are rough"
+    assert few(20, metrics="answer_loss") == []
+    alone = few_questions([target_of(tmp_path, metrics="answer_loss")])
+    assert ["few for answer loss:" in said for said in alone] == [True]
 
 
 ANSWERS = {
@@ -200,7 +212,10 @@ def test_a_run_reports_question_sets_with_intervals_in_summary_terminal_and_page
             assert both["questions"] == one["questions"] + other["questions"]
     held = asked["accuracy", "exam"]
     held = held["mixtures"][0]["questions"] if command == "search" else held["questions"]
-    assert f"exam: {held} held-out questions are few: intervals over fewer than 30 are rough" in summary["notes"]
+    said = (
+        f"exam: {held} held-out questions are few for accuracy and answer loss: intervals over fewer than 30 are rough"
+    )
+    assert said in summary["notes"]
     app(["show", str(tmp_path / "run")], standalone_mode=False)
     said, page = capsys.readouterr().out, (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     for text in (said, page):

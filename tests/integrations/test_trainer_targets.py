@@ -96,7 +96,8 @@ def test_gradients_in_parts_are_refused(tmp_path):
         in_trainers.target_measures(made, "law", NAMES, GRAPE())
 
 
-def test_rows_without_labels_to_predict_are_refused(tmp_path):
-    held = held_out() | {"law": [{**row, "labels": np.full(8, -100)} for row in held_out()["law"]]}
-    with pytest.raises(InputError, match=r"eval_dataset\['law'\] should have tokens to predict"):
-        run(tmp_path, GRAPE(), targets="law", arguments={"eval_dataset": held})
+@pytest.mark.parametrize("name", ["law", "a"])
+def test_rows_without_labels_to_predict_are_refused_before_the_first_step(tmp_path, name):
+    held = held_out() | {name: [{**row, "labels": np.full(8, -100)} for row in held_out()[name]]}
+    with pytest.raises(InputError, match=rf"eval_dataset\['{name}'\] should have tokens to predict"):
+        use_mixture(trainer(tmp_path, eval_dataset=held), sources(), GRAPE(), targets="law")

@@ -42,7 +42,8 @@ def target_measures(trainer: Any, targets: Any, sources: Sequence[str], strategy
     Raises
     ------
     InputError
-        The strategy reads nothing of targets, a data set is missing or has no length, or the gradients are in parts.
+        The strategy reads nothing of targets, a data set is missing or has no length or no labels, or the gradients are
+        in parts.
     """
     if targets is None:
         return {}
@@ -76,6 +77,7 @@ class _Measured:
                 )
             if not hasattr(held[name], "__len__") or not len(held[name]):
                 raise InputError(f"eval_dataset[{name!r}] should have rows and a length, found none; give a list")
+            self._counted(name)
 
     def gram(self, model: Any) -> Array:
         """Return [k, m], inner products of the gradients of a source's and of a target's loss, nats per token."""
@@ -103,11 +105,8 @@ class _Measured:
 
     def _parts(self, model: Any, name: str) -> Any:
         """Yield losses, batch by batch, whose sum is the mean loss per token of a data set."""
-        batches = self._batches(name)
+        batches, total = self._counted(name)
         shifts, was_training = shifts_labels(self._trainer), model.training
-        total = sum(int(count_tokens(targets_of(batch, shifts)).sum()) for batch in batches)
-        if not total:
-            raise InputError(f"eval_dataset[{name!r}] should have tokens to predict (labels), found none in its rows")
         model.eval()
         try:
             for batch in batches:
@@ -119,6 +118,14 @@ class _Measured:
                 yield token_nats(logits, targets).sum() / total
         finally:
             model.train(was_training)
+
+    def _counted(self, name: str) -> tuple[list[Any], int]:
+        """Return the batches of a data set and how many tokens they have to predict; InputError if there are none."""
+        batches, shifts = self._batches(name), shifts_labels(self._trainer)
+        total = sum(int(count_tokens(targets_of(batch, shifts)).sum()) for batch in batches)
+        if not total:
+            raise InputError(f"eval_dataset[{name!r}] should have tokens to predict (labels), found none in its rows")
+        return batches, total
 
     def _batches(self, name: str) -> list[Any]:
         rows, size = self._trainer.eval_dataset[name], self._trainer.args.per_device_eval_batch_size

@@ -277,7 +277,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             said.append(f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured")
         said += self.repeated(cells, "final: max_epochs sets one limit for all arms", "texts")
         said += dict.fromkeys(self._count_notes)
-        said += few_questions({t.name: len(t.held_out) for t in self.targets if t.name in self._asked})
+        said += few_questions(self.targets)
         if not self.config.charge_search and any(arm.searches or arm.proxy_run for arm in self.config.arms):
             said.append("what finding the mixtures cost was not taken out of the budgets (charge_search: false)")
         return said

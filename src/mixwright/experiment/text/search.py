@@ -167,7 +167,7 @@ class TextSearchRun(Run[SearchConfig]):
         parts = ("held_out", "search") if reads else ("held_out",)  # those that matter
         notes = found.notes + left_out(self.targets, sources) + repeated(sources) + contamination.notes(parts)
         asked = {entry["name"] for entry in summary.get("questions", ())}
-        notes += few_questions({t.name: len(t.held_out) for t in self.targets if t.name in asked})
+        notes += few_questions(t for t in self.targets if t.name in asked)
         notes += standing(summary["comparisons"], contamination) + self._repeats(mixtures, sources)
         return {
             **summary,

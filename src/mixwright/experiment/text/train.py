@@ -253,7 +253,7 @@ class TextTrainingRun(Run[TrainConfig]):
         notes = left_out(self.targets, self.sources) + repeated(self.sources)
         notes += Contamination(self.folder, self.tokenizer, self.targets, self.sources).notes()
         notes += self.held.unreported(self._strategy)
-        notes += few_questions({t.name: len(t.held_out) for t in self.targets if t.name in self.held.asked})
+        notes += few_questions(self.targets)
         if missing := [source.name for source in self.sources if source.held_out is None]:
             notes.append(
                 f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured"

@@ -8,7 +8,7 @@ from mixwright.compare import Quantity
 from mixwright.compare.questions import ACCURACY, ANSWER_LOSS, FEWEST
 from mixwright.errors import InputError
 from mixwright.experiment.text.config import TextConfig
-from mixwright.experiment.text.inputs import Target, held_out_questions
+from mixwright.experiment.text.inputs import Target, held_out_questions, held_out_texts
 from mixwright.text import Question, Tokenizer
 
 _QUANTITIES = {"accuracy": ACCURACY, "answer_loss": ANSWER_LOSS}
@@ -62,13 +62,24 @@ def check_lengths_of_choices(config: TextConfig, targets: Iterable[Target], toke
                 )
 
 
-def few_questions(counts: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each target {name: held-out questions} with so few that its intervals are rough."""
+def few_questions(targets: Iterable[Target]) -> list[str]:
+    """Return a sentence for each target of which a quantity has so few held-out questions that intervals are rough."""
     return [
-        f"{name}: {count} held-out questions are few: intervals over fewer than {FEWEST} are rough"
-        for name, count in counts.items()
+        f"{target.name}: {count} held-out questions are few for {' and '.join(names)}: intervals over fewer than "
+        f"{FEWEST} are rough"
+        for target in targets
+        for count, names in _by_count(target).items()
         if count < FEWEST
     ]
+
+
+def _by_count(target: Target) -> dict[int, list[str]]:
+    """Return the quantities of a target by how many held-out questions they rest on: accuracy on those with choices."""
+    questions, found = held_out_questions(target), dict[int, list[str]]()
+    for quantity in quantities_of(target, questions):
+        counting = {t for t, question in questions.items() if quantity != ACCURACY or question.others}
+        found.setdefault(sum(text in counting for text in held_out_texts(target)), []).append(quantity.name)
+    return found
 
 
 def _with_choices(questions: Mapping[str, Question]) -> int:
