@@ -28,6 +28,7 @@ from mixwright.experiment.text.held_out import (
     strategy_pieces,
 )
 from mixwright.experiment.text.inputs import TokenSource, open_sources, read_target
+from mixwright.experiment.text.proxies import online
 from mixwright.strategies import BalancedPiKE, PiKE, SkillIt
 from mixwright.text import byte_tokenizer, load_tokenizer, write_tokens
 from mixwright.training.model import build_model
@@ -98,6 +99,26 @@ def test_texts_that_are_in_a_source_and_a_target_are_not_told(tmp_path, monkeypa
     assert len(target.search) > 5
     assert not told & (set(target.held_out) | sources_only)
     assert texts(found._strategy_targets["t"]) == set(target.search) - sources_only
+
+
+@pytest.mark.parametrize(("method", "named"), [("aioli", True), ("doge", False)])  # DoGE reads no held-out losses
+def test_a_proxy_run_is_not_told_of_texts_that_targets_are_judged_on(tmp_path, monkeypatch, method, named):
+    held = [f"held out {i} " * 3 for i in range(40)]
+    store = write_tokens(tmp_path / "a", held, TOKENS)
+    write_jsonl(tmp_path / "target.jsonl", held)
+    target = read_target("t", make(tmp_path).targets["mix"], "targets.mix")
+    values = {**SETTINGS, "search": {"method": method}, "targets": {"mix": "target.jsonl"}}
+    config, seen = configured("search", values, folder=tmp_path), {}
+    monkeypatch.setattr(online, "train", lambda *a, measures, **_: seen.update(folder=a[4].name, measures=measures))
+    monkeypatch.setattr(evaluation, "_STRATEGY_TOKENS", 10**6)  # whole documents
+    sources = [TokenSource(name, store, store) for name in KINDS]
+    online.proxy_run(config, tmp_path, TOKENS, sources, [target], config.search.arm, None)
+    told = set().union(*map(texts, seen["measures"]["eval_loss"].__self__._strategy_sources.values()))
+    assert told
+    assert not told & set(target.held_out)
+    everything = set().union(*map(texts, HeldOut([], sources, TOKENS, 32, 4)._strategy_sources.values()))
+    assert everything & set(target.held_out)  # of sources alone they would be told
+    assert (seen["folder"] != f"{method}_uniform") == named
 
 
 def make(folder, **changes):

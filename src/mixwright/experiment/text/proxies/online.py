@@ -31,6 +31,7 @@ from mixwright.watching.reference import REPORTED
 from mixwright.watching.watcher import GIVEN
 
 METHODS = {"doremi": "DoReMi", "doge": "DoGE", "aioli": "Aioli"}  # searches, and the strategies of their proxy runs
+_MEASURED_ON = OF_TARGETS | {"eval_loss"}  # what targets change: losses of sources leave out their texts
 _PERIODS = 5  # of perturbations and what follows from them, in a proxy run of Aioli
 
 
@@ -60,7 +61,7 @@ def check_fed(
         method = method_of(arm, names)
         _check_length(config, method, where)
         with named(where):
-            _held(config, tokenizer, sources, targets, method).check_fed(method, config.held_out)
+            _held(config, tokenizer, sources, targets).check_fed(method, config.held_out)
 
 
 def _check_length(config: SearchConfig, method: Strategy[Any], where: str) -> None:
@@ -125,11 +126,9 @@ def _held(
     tokenizer: Tokenizer,
     sources: Sequence[TokenSource],
     targets: Sequence[Target],
-    method: Strategy[Any],
 ) -> HeldOut:
-    """Return what a method is shown in a proxy run; targets only where it reads them."""
-    own = targets if reads_targets(method) else []
-    return HeldOut(own, sources, tokenizer, config.proxy_setting("context"), config.proxy_setting("batch_size"))
+    """Return what a method is shown in a proxy run: never a text that a result on the targets rests on."""
+    return HeldOut(targets, sources, tokenizer, config.proxy_setting("context"), config.proxy_setting("batch_size"))
 
 
 def reads_targets(method: Strategy[Any]) -> bool:
@@ -195,14 +194,14 @@ def proxy_run(
 ) -> TrainingResult:
     """Return the proxy run of an arm's method over its reference, made in the folder of its seed, or resumed."""
     strategy = method_of(arm, [source.name for source in sources])
-    held = _held(config, tokenizer, sources, targets, strategy)
+    held = _held(config, tokenizer, sources, targets)
     with named_rate(config, f"the proxy run of {arm.title}", proxy=True):
         return train(
             config.proxy_model().spec(),
             {source.name: source.train for source in sources},
             strategy,
             online_settings(config, strategy),
-            folder / "proxy_runs" / _run_name(arm, held.targets),
+            folder / "proxy_runs" / _run_name(arm, strategy, targets),
             tokenizer,
             progress,
             prior=arm.prior,
@@ -211,10 +210,12 @@ def proxy_run(
         )
 
 
-def _run_name(arm: ArmConfig, targets: Sequence[Target]) -> str:
-    """Return the folder of a proxy run; it names the targets that are read, of which the training knows nothing."""
+def _run_name(arm: ArmConfig, method: Strategy[Any], targets: Sequence[Target]) -> str:
+    """Return the folder of a proxy run; it names the targets where they change what is measured for the method."""
     name = f"{arm.search}_{arm.prior}" + (f"_{fingerprint(arm.parameters)}" if arm.parameters else "")
-    return name + (f"_{fingerprint([[t.name, t.fingerprint] for t in targets])}" if targets else "")
+    if not targets or not (method.needs | method.uses) & _MEASURED_ON:
+        return name
+    return f"{name}_{fingerprint([[t.name, t.fingerprint] for t in targets])}"
 
 
 @dataclass(frozen=True)
@@ -271,5 +272,5 @@ def _measured_tokens(
     if not method.needs & (MEASURED | OF_TARGETS):
         return 0.0
     settings = online_settings(config, method)
-    each = _held(config, tokenizer, sources, targets, method).strategy_tokens(method)
+    each = _held(config, tokenizer, sources, targets).strategy_tokens(method)
     return settings.steps // settings.observe_every * each
