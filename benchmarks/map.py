@@ -1,0 +1,413 @@
+"""
+When does each method help? One thing is varied at a time, on small models trained on real text.
+
+    python benchmarks/map.py run A|B [REGIME ...] --data ../shared/data --folder runs/map
+    python benchmarks/map.py table --write
+
+A regime changes one thing of the plain one: four English sources of 400 kB. Half A has other sources than half
+B: settings are chosen on A, the verdicts on B are of seeds and texts that nothing was chosen on. What was trained is
+kept in results/rows/map.jsonl, a line for each arm and seed: a run goes on where it was, also on another machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mixwright.compare.statistics import PairedDifference, paired_differences
+
+HALVES = {
+    "A": ("books_en", "code_python_stdlib", "math_latex", "web_k8s_en"),
+    "B": ("encyclopedia_factbook", "pydocs_en", "shakespeare", "spec_peps"),
+}
+SEEDS = {"A": 3, "B": 5}
+FIRST_SEED = {"A": 100, "B": 0}
+BYTES, PIECE = 400_000, 2_000
+MODEL = {"model_type": "gpt_neox", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+FINAL = {
+    "tokens": 204_800,
+    "context": 64,
+    "batch_size": 16,
+    "learning_rate": 2e-3,
+    "evaluate_every": 1_000,
+    "observe_every": 5,
+    "statistics_steps": 2,
+    "lag": 1,
+}
+BALANCED = {"name": "BalancedPiKE", "tau": 2, "rule": "restoring", "loss": "loss", "wrap": ["Guard"]}
+ARMS = [
+    "uniform",
+    "natural",
+    "PiKE",
+    {"name": "Balanced-PiKE 2", "strategy": BALANCED},
+    "GroupDRO",
+    "ODM",
+    {"name": "ADO", "strategy": {"name": "ADO", "warmup": 10, "refit": 5}},
+    "DoGE",
+    {"name": "DoReMi", "strategy": "DoReMi", "charge": False},
+]
+KNOBS = {  # group: what the final trainings have otherwise, and the arms
+    "rule and tau": (
+        {},
+        [
+            {"name": "PiKE exponentiated", "strategy": {"name": "PiKE", "rule": "exponentiated"}},
+            {"name": "PiKE optimal", "strategy": {"name": "PiKE", "rule": "optimal"}},
+            {"name": "PiKE, no variance", "strategy": {"name": "PiKE", "variance": False}},
+            {"name": "PiKE, floor .1", "strategy": {"name": "PiKE", "wrap": [{"name": "Floor", "floor": 0.1}]}},
+            {"name": "Balanced-PiKE 1", "strategy": {**BALANCED, "tau": 1}},
+            {"name": "Balanced-PiKE 4", "strategy": {**BALANCED, "tau": 4}},
+        ],
+    ),
+    "adam": (
+        {"statistics_metric": "adam"},
+        [
+            {"name": "PiKE, Adam's metric", "strategy": "PiKE"},
+            {"name": "Balanced-PiKE 2, Adam's metric", "strategy": BALANCED},
+        ],
+    ),
+    "seldom": (
+        {"observe_every": 20, "statistics_steps": 4},
+        [
+            {"name": "PiKE, every 20 steps", "strategy": "PiKE"},
+            {"name": "Balanced-PiKE 2, every 20 steps", "strategy": BALANCED},
+        ],
+    ),
+}
+MADE = _DUPLICATES, _NOISE, _SHIFTED = "near duplicates", "noise", "shifted letters"  # no real texts
+HEAD = """# When does each method help?
+
+`python benchmarks/map.py run A`, `... run B`, `... table --write`; a GPT-NeoX of .13 million parameters over bytes
+(2 layers of 64), rows of 64 bytes, 16 in a step, 200 steps unless a regime says otherwise, AdamW, learning rate .002
+with a cosine, x86-64 CPU. Strategies observe every 5 steps and have their defaults, except where a name says otherwise;
+ADO waits 10 updates and fits every 5. References are of the same model with a quarter of the steps, not charged.
+Average and worst are over the sources of real text: what was made (noise, near duplicates, shifted letters) is drawn
+and trained on, but is not in them.
+
+| regime | |
+|---|---|
+"""
+NOTE = """
+What three of the seven regimes say, with defaults and five seeds (the others, and settings on half A, are not run yet):
+
+- **A noisy source draws whatever follows losses.** Balanced-PiKE and GroupDRO give it .77 and .69 of the rows, and all
+  other texts pay: +.143 and +.061 on average, worse. So does DoReMi (.69, +.057). Its reference has a quarter of the
+  steps, so the model soon beats it on real texts, and the noise may be all that keeps an excess (not checked). PiKE is
+  worse too (+.020). ODM, ADO and DoGE stay near uniform; ADO takes weight from the noise (.13; -.007, no
+  better).
+- **A source that is gone through six times** is where static shares matter. Natural shares are better on average
+  (-.035) and worse on the worst source (+.047): the 20 kB get .02 of the rows. No strategy is better on average. PiKE
+  takes the small source down to .03 and is worse on the worst source (+.055).
+- **Near-duplicates make no difference yet:** in 200 steps the page is not learnt by heart, and no arm differs.
+- No strategy is better than uniform in any of the three regimes, on either measure.
+"""
+Documents = dict[str, list[str]]
+Differences = dict[str, PairedDifference]
+
+
+def plain(data: Path, names: tuple[str, ...]) -> Documents:
+    """Return pieces of about 2,000 characters of each source, 400 kB in a fixed random order."""
+    made = {}
+    for name in names:
+        with gzip.open(data / "text" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            texts = [json.loads(line)["text"] for line in lines]
+        pieces = [text[i : i + PIECE] for text in texts for i in range(0, len(text), PIECE)]
+        random.Random(name).shuffle(pieces)
+        made[name] = _first(pieces, BYTES)
+    return made
+
+
+def _first(pieces: list[str], size: int) -> list[str]:
+    """Return the first pieces that are at most so many bytes together; at least 40, to hold some out."""
+    kept, total = [], 0
+    for piece in pieces:
+        total += len(piece.encode())
+        if total > size and len(kept) >= 40:
+            break
+        kept.append(piece)
+    return kept
+
+
+def imbalance(found: Documents) -> Documents:
+    """Make each source 2.5 times smaller than the one before it."""
+    return {name: _first(pieces, round(BYTES / 2.5**i)) for i, (name, pieces) in enumerate(found.items())}
+
+
+def repeated(found: Documents) -> Documents:
+    """Cut the last source to 20 kB, in pieces of 250 characters."""
+    *others, last = found
+    short = [piece[:250] for piece in found[last]]
+    return {name: found[name] for name in others} | {last: _first(short, 20_000)}
+
+
+def soon_learnt(found: Documents) -> Documents:
+    """Put near-duplicates in the place of the last source: its first piece with 5 % of the characters changed."""
+    *others, last = found
+    chance, text = random.Random(1), found[last][0]
+    copies = ["".join(c if chance.random() > 0.05 else chance.choice("etaoin ") for c in text) for _ in found[last]]
+    return {name: found[name] for name in others} | {_DUPLICATES: copies}
+
+
+def noisy(found: Documents) -> Documents:
+    """Add a fifth source: the first with four of ten characters replaced by random ones."""
+    chance, letters = random.Random(2), "".join(chr(i) for i in range(33, 127))
+    first = next(iter(found.values()))
+    noise = ["".join(c if chance.random() > 0.4 else chance.choice(letters) for c in text) for text in first]
+    return found | {_NOISE: noise}
+
+
+def conflicting(found: Documents) -> Documents:
+    """Add a fifth source: the second with its letters shifted by 13. What one teaches is wrong for the other."""
+    table = {
+        ord(c): chr((ord(c) - base + 13) % 26 + base) for base in (65, 97) for c in map(chr, range(base, base + 26))
+    }
+    second = list(found.values())[1]
+    return found | {_SHIFTED: [text.translate(table) for text in second]}
+
+
+def same(found: Documents) -> Documents:
+    """Change nothing."""
+    return found
+
+
+REGIMES: dict[str, tuple[Callable[[Documents], Documents], dict, str]] = {
+    "plain": (same, {}, "four sources of 400 kB, each seen in part"),
+    "imbalance": (imbalance, {}, "400, 160, 64 and 26 kB: equal shares go twice through the smallest"),
+    "repeated": (
+        repeated,
+        {"tokens": 409_600},
+        "the last source has 20 kB: equal shares go through it six times, in twice the steps",
+    ),
+    "soon learnt": (soon_learnt, {}, "the last source is one page, with 5 % of its characters changed each time"),
+    "noisy": (noisy, {}, "a fifth source with 40 % random characters"),
+    "conflicting": (conflicting, {}, "a fifth source is the second with shifted letters"),
+    "long": (same, {"tokens": 819_200}, "as plain, four times the steps"),
+}
+
+
+def written(documents: Documents, folder: Path) -> dict[str, str]:
+    """Write each source as JSON lines, unless it is there; return the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for name, texts in documents.items():
+        path = folder / f"{name.replace(' ', '_')}.jsonl"
+        if not path.exists():
+            path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+        paths[name] = str(path.resolve())
+    return paths
+
+
+def config(regime: str, half: str, data: Path, folder: Path, changes: dict, arms: list, cores: int) -> dict:
+    """Return the configuration of a comparison."""
+    change, longer, words = REGIMES[regime]
+    return {
+        "title": f"{regime}, half {half}: {words}",
+        "sources": written(change(plain(data, HALVES[half])), folder / "text" / f"{half}_{regime.replace(' ', '_')}"),
+        "held_out": 0.1,
+        "tokenizer": "bytes",
+        "model": MODEL,
+        "proxy": {"tokens": FINAL["tokens"] // 4},
+        "final": {**FINAL, **longer, **changes},
+        "reference": {"train": "prior"},
+        "arms": arms,
+        "seed": FIRST_SEED[half],
+        "seeds": SEEDS[half],
+        "compute": {"cores": cores},
+    }
+
+
+def rows_path() -> Path:
+    """Return the file of what was trained."""
+    return Path(__file__).with_name("results") / "rows" / "map.jsonl"
+
+
+def read_rows() -> list[dict]:
+    """Return what was trained."""
+    path = rows_path()
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run(regime: str, half: str, data: Path, folder: Path, cores: int, only: tuple[str, ...] = ()) -> None:
+    """Train the arms of a regime that are not there yet, group by group."""
+    from mixwright.experiment import drive, make
+    from preference import shower
+
+    groups = {"methods": ({}, ARMS), **(KNOBS if half == "A" else {})}
+    done = {(row["regime"], row["half"], row["group"]) for row in read_rows()}
+    for group, (changes, arms) in groups.items():
+        if (regime, half, group) in done or (only and group not in only):
+            continue
+        if group != "methods":
+            arms = ["uniform", *arms]  # the same training as that of the methods: a check, and a pair for each seed
+        made = make("compare", config(regime, half, data, folder, changes, arms, cores))
+        place = folder / "runs" / f"{half}_{regime}_{group}".replace(" ", "_")
+        summary = drive(made, place, shower(), "python benchmarks/map.py run")
+        keep(summary, regime, half, group)
+        print(regime, half, group, summary["verdict"], flush=True)
+
+
+def keep(summary: dict, regime: str, half: str, group: str) -> None:
+    """Add a line for each arm and seed."""
+    losses = {m["name"]: m["values"] for m in summary["measures"] if m["kind"] == "source"}
+    lines = []
+    for arm in summary["arms"]:
+        for i, seed in enumerate(summary["seeds"]):
+            row = {"regime": regime, "half": half, "group": group, "arm": arm["name"], "seed": seed}
+            row["loss"] = {source: round(values[arm["name"]][i], 6) for source, values in losses.items()}
+            (mixture,) = arm["mixtures"]
+            row["weights"] = {source: round(values[i], 4) for source, values in mixture["weights"].items()}
+            row["epochs"] = {source: round(values[i], 3) for source, values in mixture["epochs"].items()}
+            lines.append(json.dumps(row) + "\n")
+    rows_path().parent.mkdir(exist_ok=True)
+    with rows_path().open("a", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def average(losses: dict[str, float]) -> float:
+    """Return the average over the sources of real text."""
+    return statistics.mean(loss for source, loss in losses.items() if source not in MADE)
+
+
+def worst(losses: dict[str, float]) -> float:
+    """Return the largest loss of the sources of real text."""
+    return max(loss for source, loss in losses.items() if source not in MADE)
+
+
+MEASURES = {"average": average, "worst source": worst}
+
+
+def differences(rows: list[dict], measure: Callable[[dict[str, float]], float]) -> Differences:
+    """Return what each arm of a group has more than uniform, judged over all arms together."""
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    seeds = sorted({row["seed"] for row in rows})
+    found = {(row["arm"], row["seed"]): measure(row["loss"]) for row in rows}
+    table = np.array([[found[arm, seed] for seed in seeds] for arm in arms])
+    return {d.arm: d for d in paired_differences(table, arms, unit="nats per byte")}
+
+
+def judged(half: str, measure: str, group: str = "methods") -> dict[str, Differences]:
+    """Return the differences of a half, by regime."""
+    rows = [row for row in read_rows() if (row["half"], row["group"]) == (half, group)]
+    regimes = [regime for regime in REGIMES if any(row["regime"] == regime for row in rows)]
+    return {r: differences([row for row in rows if row["regime"] == r], MEASURES[measure]) for r in regimes}
+
+
+def grid(found: dict[str, Differences]) -> list[str]:
+    """Return a table: a row for each arm, a column for each regime."""
+    arms = dict.fromkeys(arm for differences in found.values() for arm in differences)
+    lines = [f"| | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
+    for arm in arms:
+        lines.append(f"| {arm} | {' | '.join(cell(differences.get(arm)) for differences in found.values())} |")
+    return [*lines, ""]
+
+
+def cell(d: PairedDifference | None) -> str:
+    """Return a difference; in bold and with its word if it was shown."""
+    if d is None:
+        return ""
+    shown = d.word in ("better", "worse")
+    return f"**{d.difference:+.3f} {d.word}**" if shown else f"{d.difference:+.3f}"
+
+
+def knobs() -> list[str]:
+    """Return what each setting does, as means over the regimes of half A."""
+    lines = ["| | average | worst source | regimes better / worse, average | ... worst source |", "|---" * 5 + "|"]
+    found = {m: [judged("A", m, group) for group in ("methods", *KNOBS)] for m in MEASURES}
+    for number in range(len(KNOBS) + 1):
+        by_measure = [found[m][number] for m in MEASURES]
+        arms = dict.fromkeys(arm for differences in by_measure[0].values() for arm in differences)
+        for arm in arms:
+            own = [[d[arm] for d in by_regime.values() if arm in d] for by_regime in by_measure]
+            means = [f"{statistics.mean(d.difference for d in each):+.4f}" for each in own]
+            words = [[sum(d.word == word for d in each) for word in ("better", "worse")] for each in own]
+            lines.append(f"| {arm} | {' | '.join(means)} | {' | '.join(f'{b} / {w}' for b, w in words)} |")
+    return [*lines, ""]
+
+
+def shares(half: str) -> list[str]:
+    """Return the last weight of the source that each regime is about (the last one), by arm; mean over seeds."""
+    rows = [row for row in read_rows() if (row["half"], row["group"]) == (half, "methods")]
+    regimes = [regime for regime in REGIMES if any(row["regime"] == regime for row in rows)]
+    lines = [f"| | {' | '.join(regimes)} |", "|---" * (len(regimes) + 1) + "|"]
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [[row for row in rows if (row["arm"], row["regime"]) == (arm, r)] for r in regimes]
+        last = [statistics.mean(list(row["weights"].values())[-1] for row in each) for each in own]
+        lines.append(f"| {arm} | {' | '.join(f'{share:.2f}' for share in last)} |")
+    return [*lines, ""]
+
+
+def table() -> str:
+    """Return the Markdown of all that was trained."""
+    lines = []
+    for half, words in (("B", "Verdicts"), ("A", "The half that settings are chosen on")):
+        if not judged(half, "average"):
+            continue
+        seeds = f"seeds {FIRST_SEED[half]} to {FIRST_SEED[half] + SEEDS[half] - 1}"
+        lines += [f"## {words}: half {half} ({', '.join(HALVES[half])}; {seeds})", ""]
+        for measure in MEASURES:
+            lines += [f"### {measure.capitalize()}, minus uniform, nats per byte", "", *grid(judged(half, measure))]
+        lines += ["### Last weight of the last source", "", *shares(half)]
+    if judged("A", "average"):
+        lines += ["## Settings, on half A: means over the regimes, minus uniform", "", *knobs()]
+    return "\n".join(lines)
+
+
+def plot(half: str, measure: str, path: Path) -> None:
+    """Draw a panel for each method: its difference to uniform in each regime, with intervals."""
+    from svg import COLOURS, Picture, intervals
+
+    found = judged(half, measure)
+    arms = list(dict.fromkeys(arm for differences in found.values() for arm in differences))
+    picture = Picture(1380, 60 + 260 * -(-len(arms) // 3))
+    for i, arm in enumerate(arms):
+        rows = [
+            (regime, COLOURS[0], d[arm].difference, d[arm].low, d[arm].high) for regime, d in found.items() if arm in d
+        ]
+        intervals(picture, (20 + 460 * (i % 3), 40 + 260 * (i // 3), 430, 220), arm, rows)
+    picture.write(path, f"{measure}, minus uniform, by regime (left is better), half {half}, 90 % intervals")
+
+
+def regimes() -> str:
+    """Return the rows of the table of regimes."""
+    return "".join(f"| {name} | {words} |\n" for name, (_, _, words) in REGIMES.items())
+
+
+def write() -> None:
+    """Write results/map.md and its plots."""
+    results = Path(__file__).with_name("results")
+    for measure in MEASURES:
+        if judged("B", measure):
+            plot("B", measure, results / f"map-{measure.split()[0]}.svg")
+    (results / "map.md").write_text((HEAD + regimes() + NOTE + "\n" + table()).rstrip() + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Parse and do."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("do", choices=["run", "table"])
+    parser.add_argument("half", choices=[*HALVES], nargs="?")
+    parser.add_argument("regimes", nargs="*", help=f"default: {', '.join(REGIMES)}")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/map"))
+    parser.add_argument("--groups", nargs="*", default=[], help="on half A: methods, " + ", ".join(KNOBS))
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="also write results/map.md")
+    given = parser.parse_args()
+    if given.do == "run":
+        for regime in given.regimes or REGIMES:
+            half = given.half or parser.error("run which half: A or B?")
+            run(regime, half, given.data, given.folder, given.cores, tuple(given.groups))
+        return
+    print(table())
+    if given.write:
+        write()
+
+
+if __name__ == "__main__":
+    main()
