@@ -23,6 +23,8 @@ def test_when_it_is_looked_at():
     assert Looks(3, 12, 3).numbers == (3, 6, 9, 12)
     assert Looks(3, 7, 3).numbers == (3, 6, 7)
     assert Looks(4, 4).numbers == (4,)
+    assert len(Looks(2, 51).numbers) == 50
+    assert len(Looks(3, 1000, 21).numbers) <= 50
     assert Looks(4, 4).tail(4, 0.05) == 0.05
 
 
@@ -113,6 +115,8 @@ def test_the_baseline_once_more_is_decided_and_equal_differences_are_not():
         ((5, 4), r"at most at_most \(4\), found 5"),
         ((2, 4, 0), "step should be at least 1, found 0"),
         ((2, 4, 1, 0.0), "margin should be above 0"),
+        ((3, 1000), r"at most 50 looks, found 998 \(3 to 1000 seeds, step 1\); raise step to 21"),
+        ((2, 52), "found 51"),
     ],
 )
 def test_bad_looks(arguments, words):

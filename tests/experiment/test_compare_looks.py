@@ -135,6 +135,7 @@ def test_stopped_between_two_looks_and_resumed_it_ends_with_the_same_table(tmp_p
         ({"until": "decided"}, "seeds.at_most: this key is missing"),
         ({"until": "better", "at_most": 5}, r"seeds.until: should be 'decided', found 'better'"),
         ({"until": "decided", "at_most": 2}, r"at_most should be at least at_least \(3\), found 2; raise at_most"),
+        ({"until": "decided", "at_most": 1000}, "seeds: there should be at most 50 looks, found 998"),
         ({"until": "decided", "at_most": 1}, "seeds.at_most: should be at least 2, found 1"),
         ({"until": "decided", "at_most": 5, "at_least": True}, "seeds.at_least: should be a number, found True"),
         (
@@ -157,3 +158,14 @@ def test_a_bad_difference_to_detect_is_named(tmp_path, detect, words):
     with pytest.raises(InputError, match=f"detect: should be {words}"):
         make(tmp_path, detect=detect)
     assert make(tmp_path, detect="0.5 %").detect == pytest.approx(0.005)
+
+
+def test_the_plan_says_for_how_many_seeds_proxies_are_trained(tmp_path, monkeypatch):
+    def cells(self, progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TextComparisonRun, "cells", cells)
+    said, config = [], make(tmp_path, arms=["uniform", "mixmin"], seeds=DECIDED)
+    with pytest.raises(KeyboardInterrupt):
+        drive(config, tmp_path / "run", lambda *report: said.append(str(report[3:])))
+    assert any("for each of 2 to 4 seeds " in text and "(2 arms, 2 to 4 seeds)" in text for text in said)

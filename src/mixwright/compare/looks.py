@@ -24,6 +24,7 @@ from mixwright.compare.spread import Array, special
 from mixwright.errors import InputError
 
 SLACK = 0.1
+MOST_LOOKS = 50  # each takes time to compute, and more tell hardly more
 _GRID = 601  # points of the density between looks
 _FAR = 8.0  # standard deviations to which it is followed
 
@@ -56,6 +57,7 @@ class Looks:
             )
         if self.step < 1:
             raise InputError(f"step should be at least 1, found {self.step}")
+        check_number(self.at_least, self.at_most, self.step)
         if self.margin is not None and not self.margin > 0:
             raise InputError(f"margin should be above 0, found {self.margin}")
 
@@ -83,6 +85,16 @@ class Looks:
         if seeds not in self.numbers:
             raise InputError(f"a look should have one of {', '.join(map(str, self.numbers))} seeds, found {seeds}")
         return _levels(self.numbers, error)[self.numbers.index(seeds)]
+
+
+def check_number(at_least: int, at_most: int, step: int) -> None:
+    """Raise InputError if there are more than 50 looks."""
+    if (number := len(range(at_least, at_most, step)) + 1) > MOST_LOOKS:
+        least = -(-(at_most - at_least) // (MOST_LOOKS - 1))
+        raise InputError(
+            f"there should be at most {MOST_LOOKS} looks, found {number} ({at_least} to {at_most} seeds, step {step}); "
+            f"raise step to {least}, or lower at_most"
+        )
 
 
 @lru_cache(maxsize=64)

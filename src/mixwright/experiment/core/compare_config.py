@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from mixwright.compare.looks import Looks
+from mixwright.compare.looks import Looks, check_number
 from mixwright.experiment.core.config_parts import (
     AtLeastTwo,
     Count,
@@ -288,7 +288,7 @@ class SeedsConfig(Part):
     )
     at_least: AtLeastTwo = Field(default=3, description="Seeds before the first look.")
     at_most: AtLeastTwo = Field(description="Seeds after which it ends, decided or not.")
-    step: Count = Field(default=1, description="Seeds between two looks.")
+    step: Count = Field(default=1, description="Seeds between two looks, of which there are at most 50.")
     margin: PartOf | None = Field(
         default=None,
         description="A share of the baseline's value, such as 1 %: an arm whose difference is shown to be smaller is "
@@ -302,6 +302,7 @@ class SeedsConfig(Part):
                 f"at_most should be at least at_least ({self.at_least}), found {self.at_most}; raise at_most, or lower "
                 "at_least"
             )
+        check_number(self.at_least, self.at_most, self.step)
         return self
 
     def looks(self) -> Looks:

@@ -105,12 +105,18 @@ class ComparisonRun(Run[Config]):
         """Return how many trainings there will be, of what size."""
         own = len(self.config.targets) or 1
         each_seed = sum(own if arm.per_target else 1 for arm in self.arms)
-        budget, looks, most = self.budget(), self.config.looks, len(self.seeds)
+        budget, looks = self.budget(), self.config.looks
         size = f" of up to {budget['amount']:,} {self.unit}" if budget else ""
-        counted, seeds = f"{most * each_seed:,}", f"{most} seeds"
+        counted = f"{len(self.seeds) * each_seed:,}"
         if looks is not None:
-            counted, seeds = f"{looks.at_least * each_seed:,} to {counted}", f"{looks.at_least} to {seeds}"
-        return f"{counted} trainings{size} ({len(self.arms)} arms, {seeds}), the same one once"
+            counted = f"{looks.at_least * each_seed:,} to {counted}"
+        return f"{counted} trainings{size} ({len(self.arms)} arms, {self.planned_seeds} seeds), the same one once"
+
+    @property
+    def planned_seeds(self) -> str:
+        """Return how many seeds there will be, as text: "3", or "3 to 12" where they are added."""
+        looks, most = self.config.looks, self.config.most_seeds
+        return f"{most}" if looks is None else f"{looks.at_least} to {most}"
 
     _forecast: dict[str, Any] | None = None
 

@@ -137,10 +137,10 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         """Return what proxies, scores and trainings take."""
         parts = []
         if self.config.neural:
-            proxies, seeds = planned_proxies(self.config, list(self.config.sources)), len(self.seeds)
+            proxies = planned_proxies(self.config, list(self.config.sources))
             trained, scored = sum(p.tokens for p in proxies), sum(self._scored.values()) * len(proxies)
             what = f"{len(proxies)} proxies ({trained:,} tokens to train, {scored:,} to score)"
-            parts.append(f"for each of {seeds} seeds {what}")
+            parts.append(f"for each of {self.planned_seeds} seeds {what}")
         if counts := self._counts():
             counted = sum(counted_tokens(found.config, self.sources) for found in counts)
             parts.append(f"{len(counts) * len(self.sources)} count models ({counted:,} tokens to count)")
