@@ -187,7 +187,8 @@ def table():
         lines += mean_rows(values, f"| {name} | Spearman | RMSE | regret@1 | targets |")
     lines += ["## RegMix: fitted at 1M, scored on 256 other mixtures", ""]
     lines += [
-        "Means over 13 targets and the draws; RMSE in standard deviations, regret@1 in nats. At 60M losses are lower "
+        "Means over 13 targets and 10 draws (512 runs: all of them, one fit a target); RMSE in standard deviations, "
+        "regret@1 in nats. At 60M losses are lower "
         "altogether, so an RMSE would say nothing.",
         "",
     ]
