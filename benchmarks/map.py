@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from mixwright.compare.statistics import PairedDifference, paired_differences
+from online_text import BALANCED, SMALL
 
 HALVES = {
     "A": ("books_en", "code_python_stdlib", "math_latex", "web_k8s_en"),
@@ -30,7 +31,6 @@ HALVES = {
 SEEDS = {"A": 3, "B": 5}
 FIRST_SEED = {"A": 100, "B": 0}
 BYTES, PIECE = 400_000, 2_000
-MODEL = {"model_type": "gpt_neox", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 FINAL = {
     "tokens": 204_800,
     "context": 64,
@@ -41,7 +41,6 @@ FINAL = {
     "statistics_steps": 2,
     "lag": 1,
 }
-BALANCED = {"name": "BalancedPiKE", "tau": 2, "rule": "restoring", "loss": "loss", "wrap": ["Guard"]}
 ARMS = [
     "uniform",
     "natural",
@@ -211,7 +210,7 @@ def config(regime: str, half: str, data: Path, folder: Path, changes: dict, arms
         "sources": written(change(plain(data, HALVES[half])), folder / "text" / f"{half}_{regime.replace(' ', '_')}"),
         "held_out": 0.1,
         "tokenizer": "bytes",
-        "model": MODEL,
+        "model": SMALL,
         "proxy": {"tokens": FINAL["tokens"] // 4},
         "final": {**FINAL, **longer, **changes},
         "reference": {"train": "prior"},

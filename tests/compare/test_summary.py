@@ -11,6 +11,7 @@ from comparisons import ACCURACY, make_comparison
 
 from mixwright import InputError
 from mixwright.compare import LOSS, Cell, csv_text, summarise
+from mixwright.compare.looks import Looks
 from mixwright.report.comparison.words import lead, power_words, verdict_words
 
 
@@ -142,14 +143,14 @@ def test_a_mixture_for_one_target_need_not_be_measured_on_the_others():
     assert ("law", LOSS.name) not in measures_of(summarise(dataclasses.replace(found, cells=cells)))
 
 
-def doubted(clean_gain, held_out):
+def doubted(clean_gain, held_out, looks=None):
     """Return the headline entries of `mixmin`, which is better by 0.1, and by something else on clean documents."""
     found = make_comparison(targets=("law",))
     cells = []
     for cell in found.cells:
         loss = cell.values[LOSS.name]["law"] + (0.1 - clean_gain) * (cell.arm == "mixmin")
         cells.append(dataclasses.replace(cell, clean={LOSS.name: {"law": loss}}))
-    summary = summarise(dataclasses.replace(found, cells=cells, held_out={"law": held_out}))
+    summary = summarise(dataclasses.replace(found, cells=cells, held_out={"law": held_out}, looks=looks))
     entry = measures_of(summary)["law", LOSS.name]["differences"][-1]
     assert entry["arm"] == "mixmin"
     assert next(v for v in summary["verdicts"] if v["arm"] == "mixmin")["verdict"] == entry["verdict"]
@@ -188,6 +189,20 @@ def test_verdicts_on_few_documents_are_unverified():
     assert entry["verdict"] == "unverified: 9 held-out documents are too few; a verdict needs at least 10"
     assert lead(summary).startswith("Unverified against uniform: 9 held-out documents are too few")
     assert doubted(0.1, ("90 of 98 are also in source web", 8, 98))[0]["word"] == "unverified"
+
+
+@pytest.mark.parametrize(
+    ("clean_gain", "held_out", "decided"),
+    [
+        (0.1, ("", 100, 100), True),  # better
+        (0.0, ("60 of 100 are also in source web", 40, 100), False),  # more seeds may settle what clean documents say
+        (0.1, ("90 of 98 are also in source web", 8, 98), True),  # no number of seeds makes documents
+        (float("nan"), ("60 of 100 are also in source web", 40, 100), True),  # nor measures clean ones
+    ],
+)
+def test_seeds_are_added_only_where_they_can_settle_a_doubt(clean_gain, held_out, decided):
+    entry, _ = doubted(clean_gain, held_out, Looks(3, 12))
+    assert entry["decided"] is decided
 
 
 def test_the_average_of_targets_is_in_doubt_where_one_of_them_is():

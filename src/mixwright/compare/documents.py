@@ -169,16 +169,18 @@ def doubt_of_several(joint: Mapping[str, Any], single: Sequence[Mapping[str, Any
         The measure of all targets, which is changed, and the measures of each, as `summarise` has them.
     """
     doubts: dict[str, list[str]] = {}
+    settled: dict[str, bool] = {}
     for measure in single:
         for entry in measure["differences"]:
             if entry.get("doubt"):
                 doubts.setdefault(entry["arm"], []).append(f"{measure['name']}: {entry['doubt']}")
+                settled[entry["arm"]] = settled.get(entry["arm"], False) or entry.get("decided", True)
     for entry in joint["differences"]:
         if entry["arm"] in doubts and entry["word"] != "unverified":
-            make_unverified(entry, "; ".join(doubts[entry["arm"]]))
+            make_unverified(entry, "; ".join(doubts[entry["arm"]]), settled[entry["arm"]])
 
 
-def make_unverified(entry: dict[str, Any], doubt: str) -> None:
-    """Make the verdict of a difference unverified, whatever its interval says."""
+def make_unverified(entry: dict[str, Any], doubt: str, settled: bool) -> None:
+    """Make the verdict of a difference unverified, whatever its interval says; `settled` if no seed would help."""
     entry |= {"word": "unverified", "verdict": f"unverified: {doubt}", "doubt": doubt}
-    entry |= {"small": False} if "small" in entry else {}
+    entry |= {"small": False, "decided": settled} if "decided" in entry else {}

@@ -168,19 +168,19 @@ def _doubt(found: Comparison, measure: dict[str, Any], quantity: Quantity) -> No
     """Make verdicts unverified that rest on few documents, or that the documents which no source has do not share."""
     target = measure["name"]
     overlap, clean, documents = found.held_out[target]
-    rest = {d["arm"]: d["word"] for d in measure["differences"]}
+    rest, settled = {d["arm"]: d["word"] for d in measure["differences"]}, clean < fewest_clean(documents)
     if overlap and clean >= fewest_clean(documents):
         cells = {a.name: [found.cell(a, seed, target) for seed in found.seeds] for a in found.arms}
         table = {
             arm: [cell.clean.get(quantity.name, {}).get(target, math.nan) for cell in own] for arm, own in cells.items()
         }
         known = np.isfinite(list(table.values())).all()
-        own = _measure(found, target, "target", quantity, table)["differences"] if known else []
+        own, settled = _measure(found, target, "target", quantity, table)["differences"] if known else [], not known
         rest = dict.fromkeys(rest, "not known: run it again in a new folder") | {d["arm"]: d["word"] for d in own}
     for entry in measure["differences"]:
         doubt = doubt_of(overlap, clean, entry["word"], rest[entry["arm"]], documents)
         if doubt and entry["word"] != "unverified":
-            make_unverified(entry, doubt)
+            make_unverified(entry, doubt, settled)
 
 
 def _everywhere(found: Comparison, quantity: Quantity, target: str) -> bool:

@@ -14,10 +14,8 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -147,14 +145,6 @@ class Part(BaseModel):
         about = {"description": f"Short for {{{cls.shorthand}: ...}}."}
         several = [{"type": "array", "items": {"type": "string"}, **about}] if cls.or_list else []
         return {"anyOf": [{"type": "string", **about}, *several, dict(whole)]}
-
-
-class TrainedConfig(Part):
-    """What keys of trainings share that came later: at its default a key is left out, so older runs resume."""
-
-    @model_serializer(mode="wrap")
-    def _without_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if (key, value) != ("statistics_metric", "plain")}
 
 
 class RunConfig(Part):

@@ -161,6 +161,11 @@ def _no_adapter(value: Any) -> Any:
 Adapter = Annotated[AdapterConfig | None, BeforeValidator(_no_adapter)]
 
 
+def steps_of(epochs: float, pairs: int, batch_size: int) -> int:
+    """Return the steps that go so often through a number of pairs, the last one begun; at least 1."""
+    return max(1, -(-round(epochs * pairs) // batch_size))
+
+
 class PreferTrainingConfig(Part):
     """How to train on pairs."""
 
@@ -189,7 +194,7 @@ class PreferTrainingConfig(Part):
 
     def total_steps(self, pairs: int) -> int:
         """Return the number of optimiser steps with a number of pairs to train on."""
-        return self.steps or max(1, -(-round((self.epochs or 1.0) * pairs) // self.batch_size))
+        return self.steps or steps_of(self.epochs or 1.0, pairs, self.batch_size)
 
     def settings(self, steps: int, seed: int, learning_rate: float | None = None) -> FitSettings:
         """Return the settings of a training of a number of steps."""

@@ -21,7 +21,13 @@ from mixwright.experiment.core.config_parts import (
     StrategyPrior,
     Warmup,
 )
-from mixwright.experiment.preference.config import Adapter, LossConfig, PreferDataConfig, PreferTrainingConfig
+from mixwright.experiment.preference.config import (
+    Adapter,
+    LossConfig,
+    PreferDataConfig,
+    PreferTrainingConfig,
+    steps_of,
+)
 
 WAYS = ("pooled", "uniform", "normalised")
 
@@ -57,7 +63,7 @@ class SpecialistsConfig(Part):
 
     def total_steps(self, pairs: int, batch_size: int) -> int:
         """Return the steps of a specialist with a number of pairs to train on."""
-        return self.steps or max(1, -(-round(self.epochs * pairs) // batch_size))
+        return self.steps or steps_of(self.epochs, pairs, batch_size)
 
     @model_validator(mode="after")
     def _trained_or_taken(self) -> SpecialistsConfig:

@@ -16,14 +16,13 @@ from mixwright.experiment.core.config_parts import (
     Positive,
     StatisticsMetric,
     StatisticsSteps,
-    TrainedConfig,
 )
 from mixwright.experiment.text.config import FinalConfig, ProxyConfig, SearchConfig, TargetConfig
 from mixwright.experiment.text.proxies.search_config import is_proxy_run
 from mixwright.experiment.text.questions.evaluate_config import EvaluateConfig
 
 
-class CompareFinalConfig(FinalConfig, TrainedConfig):
+class CompareFinalConfig(FinalConfig):
     """The trainings: each arm with each seed, all trained the same way."""
 
     tokens: Count = Field(
@@ -38,7 +37,7 @@ class CompareFinalConfig(FinalConfig, TrainedConfig):
     observe_every: ObserveEvery = 10
     lag: Lag = LAG
     statistics_steps: StatisticsSteps = 4
-    statistics_metric: StatisticsMetric = None
+    statistics_metric: StatisticsMetric = None  # not in the config.yaml of former runs
 
     @model_validator(mode="after")
     def _arms_say_what_is_trained(self) -> CompareFinalConfig:

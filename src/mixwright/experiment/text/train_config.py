@@ -18,13 +18,13 @@ from mixwright.experiment.core.config_parts import (
     LimitsConfig,
     MaxEpochs,
     ObserveEvery,
+    Part,
     Precision,
     Share,
     StatisticsMetric,
     StatisticsSteps,
     StrategyGiven,
     StrategyPrior,
-    TrainedConfig,
     Warmup,
     WeightDecay,
 )
@@ -50,7 +50,7 @@ _AS_GIVEN = (
 )
 
 
-class TrainingConfig(TrainedConfig):
+class TrainingConfig(Part):
     """How to train."""
 
     tokens: Count | None = Field(
