@@ -147,8 +147,9 @@ def test_stopped_between_two_looks_and_resumed_it_ends_with_the_same_table(tmp_p
     ],
 )
 def test_bad_seeds_are_named(tmp_path, seeds, words):
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=words) as raised:
         make(tmp_path, seeds=seeds)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

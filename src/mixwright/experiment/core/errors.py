@@ -124,10 +124,11 @@ def _fitting(details: list[ErrorDetails], known: Collection[Key]) -> list[ErrorD
 
     def ruled_out(detail: ErrorDetails, key: Key) -> bool:
         kind = detail["type"]
+        beside = [other["type"] for other, its in zip(details, keys, strict=True) if its == key]
         if isinstance(detail["input"], dict | list):  # another alternative has looked into it
             shape = kind == "literal_error" or kind in _SHAPES
-            return shape and any(len(other) > len(key) and other[: len(key)] == key for other in keys)
-        beside = [other["type"] for other, its in zip(details, keys, strict=True) if its == key]
+            inside = any(len(other) > len(key) and other[: len(key)] == key for other in keys)
+            return shape and (inside or "value_error" in beside)
         if kind in _SHAPES and any(other in _LIMITS for other in beside):  # a number, where a text may stand too
             return True
         return kind in _HOLDING and any(other not in _HOLDING for other in beside)
