@@ -20,6 +20,8 @@ NOTE = """
 The runs below were made before budgets were cut down to whole steps for every arm: uniform and natural had 3,520
 tokens too many.
 
+**Some verdicts are of a former judge:** [those that change](rejudged.md) under the one of today.
+
 What it says:
 
 - **Text, one million tokens, search included: no better than uniform.** Proxies and scores cost 177 thousand tokens

@@ -55,6 +55,8 @@ per source, zeta_1 relative to the mean |g|^2, no variance term, floor .03. Held
 | Balanced-PiKE, tau 3 | 2.5839 / 2.5384 | 2.6599 / 2.6191 |
 """
 NOTE = """
+**Some verdicts are of a former judge:** [those that change](rejudged.md) under the one of today.
+
 What they say:
 
 - **No rule is better than uniform on the average, in either setting.** On three languages all are above it by .003 to

@@ -33,6 +33,8 @@ OF_SPECIALISTS = [{"merge": "linear"}, {"merge": "ties"}, {"merge": "dare"}, {"s
 MEASURED = {"evaluate_every": 40, "evaluate_pairs": 60}
 LOSS, ACCURACY, EXCESS = "held-out loss", "preference accuracy", "excess over the specialist"
 NOTE = """
+**Some verdicts are of a former judge:** [those that change](rejudged.md) under the one of today.
+
 What it says:
 
 - **No arm is better than uniform mixing, on any measure.** On the average loss pooled is no better (+.013), the

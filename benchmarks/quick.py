@@ -33,6 +33,8 @@ PARTS = (("main", 1), ("few", 2), ("few", 3), ("all", 1), ("all", 2), ("all", 3)
 MIDDLE = "ngram 4, 1000k"
 SEEDS = 3
 NOTE = """
+**Some verdicts are of a former judge:** [those that change](rejudged.md) under the one of today.
+
 What it says, with ten arms and three seeds:
 
 - **Count models are better than uniform on five of six targets**, by .03 to .16 nats per byte, with every order and

@@ -69,6 +69,25 @@ def test_an_arm_is_called_exactly_where_its_interval_says_so():
             assert (d.low > 0) == (d.p_worse <= d.error)
 
 
+def test_an_arm_with_tied_seeds_is_called_exactly_where_its_interval_says_so():
+    """Shares of few questions: an arm and the baseline each have one value in all seeds, the others move."""
+    found = paired_differences(
+        [[0.5, 0.5, 0.5], [0.54, 0.54, 0.54], [0.5, 0.52, 0.51], [0.51, 0.5, 0.52]], names(4), higher=True
+    )
+    assert found[0].low > 0
+    assert [d.word for d in found] == ["better", "no better", "no better"]
+    rng = np.random.default_rng(8)
+    for _ in range(300):
+        losses = np.round(rng.normal(size=(4, 3)) * 0.8)
+        losses[1] += rng.integers(-4, 5)
+        for d in paired_differences(losses, names(4)):
+            if np.isfinite(d.low):
+                assert (d.p <= d.error) == (d.high < 0), d
+                assert (d.p_worse <= d.error) == (d.low > 0), d
+            else:
+                assert (d.p, d.p_worse) == (1, 1)
+
+
 def test_arms_that_scatter_differently_are_not_all_given_one_spread():
     """One arm scatters three times as much: with five seeds its interval is wider than the others'."""
     rng = np.random.default_rng(3)

@@ -38,9 +38,9 @@ class Student:
         return np.asarray(-special().stdtrit(self.freedom, tail) * self.error)
 
     def below(self, mean: Array) -> Array:
-        """Return the chance of a mean difference this low or lower where there is none [..., m]."""
+        """Return the chance of a mean difference this low or lower if there is none [..., m]; 0 or 1 without error."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.nan_to_num(np.where(self.error > 0, mean / self.error, 0.0))
+            t = np.where(mean == 0, 0.0, mean / self.error)
         return np.asarray(special().stdtr(self.freedom, t))
 
 

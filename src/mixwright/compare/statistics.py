@@ -225,7 +225,8 @@ def _judged(
         paired, found = spread(base, others[rest], tail)
         design = "paired" if paired else "unpaired"
         half[rest], below[rest], above[rest] = found.half(tail), found.below(mean[rest]), found.below(-mean[rest])
-        half[(half == 0) & (mean != 0)] = np.nan  # equal differences: not certain, but unknown
+        unknown = (half == 0) & (mean != 0)  # equal differences of all arms: not certain, but unknown
+        half[unknown], below[unknown], above[unknown] = np.nan, 1.0, 1.0
         last = with_seeds(found, most or seeds, seeds)
         seen[rest] = np.where(half[rest] > 0, detectable(last, error), np.nan)
         if goal > 0 and most is None:
