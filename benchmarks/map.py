@@ -79,7 +79,8 @@ KNOBS = {  # group: what the final trainings have otherwise, and the arms
         ],
     ),
 }
-MADE = _DUPLICATES, _NOISE, _SHIFTED = "near duplicates", "noise", "shifted letters"  # no real texts
+_BOILERPLATE, _DUPLICATES, _NOISE, _SHIFTED = "boilerplate", "near duplicates", "noise", "shifted letters"
+MADE = (_BOILERPLATE, _DUPLICATES, _NOISE, _SHIFTED)  # no real texts
 HEAD = """# When does each method help?
 
 `python benchmarks/map.py run A`, `... run B`, `... table --write`; a GPT-NeoX of .13 million parameters over bytes
@@ -153,6 +154,14 @@ def soon_learnt(found: Documents) -> Documents:
     return {name: found[name] for name in others} | {_DUPLICATES: copies}
 
 
+def boilerplate(found: Documents) -> Documents:
+    """Put boilerplate in the place of the last source: the first 300 characters of it, over and over."""
+    *others, last = found
+    text = found[last][0][:300]
+    pages = [f"Page {number}\n" + text * (PIECE // 300) for number in range(len(found[last]))]
+    return {name: found[name] for name in others} | {_BOILERPLATE: pages}
+
+
 def noisy(found: Documents) -> Documents:
     """Add a fifth source: the first with four of ten characters replaced by random ones."""
     chance, letters = random.Random(2), "".join(chr(i) for i in range(33, 127))
@@ -184,6 +193,11 @@ REGIMES: dict[str, tuple[Callable[[Documents], Documents], dict, str]] = {
         "the last source has 20 kB: equal shares go through it six times, in twice the steps",
     ),
     "soon learnt": (soon_learnt, {}, "the last source is one page, with 5 % of its characters changed each time"),
+    "boilerplate": (
+        boilerplate,
+        {"tokens": 409_600},
+        "the last source is one paragraph of 300 characters, over and over; twice the steps",
+    ),
     "noisy": (noisy, {}, "a fifth source with 40 % random characters"),
     "conflicting": (conflicting, {}, "a fifth source is the second with shifted letters"),
     "long": (same, {"tokens": 819_200}, "as plain, four times the steps"),

@@ -1,0 +1,312 @@
+"""
+When does AutoMixAlign help? One thing is varied at a time: four sources of preference pairs, a small model.
+
+    python benchmarks/preference_base.py runs/base ../shared/data        # once, ten minutes of one core
+    python benchmarks/preference_map.py run A|B [REGIME ...] --base runs/base/sft --data ../shared/data
+    python benchmarks/preference_map.py table --write
+
+Half A has other tasks than half B: the learning rate of the weights is chosen on A, with seeds from 100 on; the
+verdicts on B are of tasks and seeds that nothing was chosen on. What was trained is kept in
+results/rows/preference_map.jsonl, a line for each arm and seed: a run goes on where it was, also on another machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from map import Differences, grid
+from mixwright.compare.statistics import paired_differences
+from preference import shower
+from svg import COLOURS, Picture, intervals
+
+HALVES = {
+    "A": ("interest-in-science", "agreeableness", "openness", "conscientiousness"),
+    "B": ("risk-averse", "extraversion", "interest-in-music", "neuroticism"),
+}
+SEEDS = {"A": 3, "B": 5}
+FIRST_SEED = {"A": 100, "B": 0}
+PAIRS, HELD_OUT = 400, 150
+RANDOM, EASY, SWAPPED = "random labels", "letters", "swapped"
+MADE = (RANDOM, EASY)  # no real tasks
+TRAINING = {"steps": 120, "batch_size": 12, "learning_rate": 1e-3, "evaluate_every": 1_000}
+RATES = (0.02, 0.05, 0.2)  # of the weights
+Rows = list[dict]
+
+
+def ama(name: str, rate: float, **more: object) -> dict:
+    """Return an arm of AMA-R or AMA-S, or of Group DRO."""
+    smoothing = {"smoothing": 0.1} if name == "AMAS" else {}
+    words = {"AMAR": "AMA-R", "AMAS": "AMA-S"}.get(name, name)
+    return {"strategy": {"name": name, "learning_rate": rate, **smoothing}, "name": f"{words} {rate:g}", **more}
+
+
+BASELINES: list = ["uniform", "pooled"]
+ARMS = {
+    "A": [*BASELINES, *(ama(name, rate) for name in ("AMAR", "AMAS") for rate in RATES)],
+    "B": [*BASELINES, *(ama(name, rate) for name in ("AMAR", "AMAS") for rate in (0.05, 0.2)), ama("GroupDRO", 0.05)],
+}
+
+
+def plain(found: dict[str, Rows]) -> dict[str, Rows]:
+    """Take the same number of pairs of each."""
+    return {name: rows[:PAIRS] for name, rows in found.items()}
+
+
+def sizes(found: dict[str, Rows]) -> dict[str, Rows]:
+    """Make all but the first small."""
+    counts = (800, 100, 60, 40)
+    return {name: rows[:count] for (name, rows), count in zip(found.items(), counts, strict=True)}
+
+
+def _last(found: dict[str, Rows], name: str, rows: Rows) -> dict[str, Rows]:
+    """Put another source in the place of the last one."""
+    first = plain(found)
+    del first[next(reversed(first))]
+    return first | {name: rows}
+
+
+def random_labels(found: dict[str, Rows]) -> dict[str, Rows]:
+    """Swap the two answers of the last source at random: nothing can be learnt there."""
+    chance, last = random.Random(3), list(found.values())[-1][:PAIRS]
+    return _last(found, RANDOM, [_swapped(row) if chance.random() < 0.5 else row for row in last])
+
+
+def soon_learnt(found: dict[str, Rows]) -> dict[str, Rows]:
+    """Put random letters for the worse answer of the last source: learnt in a few steps."""
+    chance, last = random.Random(4), list(found.values())[-1][:PAIRS]
+    return _last(found, EASY, [{**row, "rejected": "".join(chance.choices("bcdfghjklm", k=6))} for row in last])
+
+
+def conflicting(found: dict[str, Rows]) -> dict[str, Rows]:
+    """Put the first source with its answers swapped in the last one's place: no model can have both."""
+    first = next(iter(found.values()))
+    return _last(found, SWAPPED, [_swapped(row) for row in first[len(first) // 2 :][:PAIRS]])
+
+
+def _swapped(row: dict) -> dict:
+    return {**row, "chosen": row["rejected"], "rejected": row["chosen"]}
+
+
+REGIMES: dict[str, tuple[Callable[[dict[str, Rows]], dict[str, Rows]], str]] = {
+    "plain": (plain, "four tasks of 400 pairs, each seen about once"),
+    "sizes": (sizes, "800, 100, 60 and 40 pairs: equal shares go nine times through the smallest"),
+    "soon learnt": (soon_learnt, "the worse answers of the last source are random letters"),
+    "random labels": (random_labels, "the answers of the last source are swapped at random"),
+    "conflicting": (conflicting, "the last source is the first with its answers swapped, on other statements"),
+}
+
+
+def tasks(data: Path, half: str) -> dict[str, Rows]:
+    """Return the pairs of each task of a half, in the file's order."""
+    with gzip.open(data / "pref" / "persona_evals.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    return {task: [row for row in rows if row["task"] == task] for task in HALVES[half]}
+
+
+def written(found: dict[str, Rows], folder: Path) -> dict[str, dict]:
+    """Write the pairs of each source; return the sources of a configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = {}
+    for name, rows in found.items():
+        train = folder / f"{name.replace(' ', '_')}.jsonl"
+        train.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        sources[name] = {"path": str(train.resolve()), "join": "\n", "max_held_out": HELD_OUT}
+    return sources
+
+
+def config(regime: str, half: str, data: Path, base: Path, folder: Path, cores: int) -> dict:
+    """Return the configuration of a comparison."""
+    change, words = REGIMES[regime]
+    whole = tasks(data, half)
+    train = {name: [row for row in rows if row["split"] == "train"] for name, rows in whole.items()}
+    test = {name: [row for row in rows if row["split"] != "train"] for name, rows in whole.items()}
+    place = folder / "pairs" / f"{half}_{regime.replace(' ', '_')}"
+    sources = written(change(train), place)
+    for name, source in written(change(test), place / "held_out").items():
+        sources[name]["test"] = source["path"]
+    return {
+        "kind": "preference",
+        "title": f"{regime}, half {half}: {words}",
+        "model": str(base.resolve()),
+        "sources": sources,
+        "pairs": {"max_length": 96, "long_prompts": "truncate"},
+        "loss": {"beta": 0.1},
+        "specialists": {"steps": 40, "folds": 2},
+        "training": TRAINING,
+        "arms": ARMS[half],
+        "seed": FIRST_SEED[half],
+        "seeds": SEEDS[half],
+        "compute": {"cores": cores},
+    }
+
+
+def rows_path() -> Path:
+    """Return the file of what was trained."""
+    return Path(__file__).with_name("results") / "rows" / "preference_map.jsonl"
+
+
+def read_rows() -> Rows:
+    """Return what was trained."""
+    path = rows_path()
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run(regime: str, half: str, data: Path, base: Path, folder: Path, cores: int) -> None:
+    """Train the arms of a regime, if they are not there yet."""
+    from mixwright.experiment import drive, make
+
+    if (regime, half) in {(row["regime"], row["half"]) for row in read_rows()}:
+        return
+    made = make("compare", config(regime, half, data, base, folder, cores))
+    place = folder / "runs" / f"{half}_{regime}".replace(" ", "_")
+    summary = drive(made, place, shower(), "python benchmarks/preference_map.py run")
+    keep(summary, regime, half)
+    print(regime, half, summary["verdict"], flush=True)
+
+
+QUANTITIES = {
+    "held-out loss": "loss",
+    "preference accuracy": "accuracy",
+    "excess over the specialist": "excess",
+}
+
+
+def keep(summary: dict, regime: str, half: str) -> None:
+    """Add a line for each arm and seed."""
+    measures = [m for m in summary["measures"] if m["kind"] != "all sources"]
+    lines = []
+    for arm in summary["arms"]:
+        for i, seed in enumerate(summary["seeds"]):
+            row = {"regime": regime, "half": half, "arm": arm["name"], "seed": seed}
+            for quantity, key in QUANTITIES.items():
+                own = [m for m in measures if m["quantity"] == quantity]
+                row[key] = {m["name"]: round(m["values"][arm["name"]][i], 6) for m in own}
+            mixtures = arm.get("mixtures") or []
+            row["weights"] = {n: round(v[i], 4) for m in mixtures[:1] for n, v in m["weights"].items()}
+            lines.append(json.dumps(row) + "\n")
+    rows_path().parent.mkdir(exist_ok=True)
+    with rows_path().open("a", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def real(values: dict[str, float]) -> list[float]:
+    """Return the values of the real tasks."""
+    return [value for name, value in values.items() if name not in MADE]
+
+
+MEASURES: dict[str, tuple[str, Callable[[list[float]], float]]] = {
+    "worst excess over the specialist": ("excess", max),
+    "worst loss": ("loss", max),
+    "average loss": ("loss", statistics.mean),
+    "average accuracy": ("accuracy", statistics.mean),
+}
+
+
+def judged(half: str, measure: str) -> dict[str, Differences]:
+    """Return what each arm has more than uniform, by regime, judged over all arms of a regime together."""
+    key, one = MEASURES[measure]
+    found = {}
+    for regime in REGIMES:
+        rows = [row for row in read_rows() if (row["half"], row["regime"]) == (half, regime)]
+        if not rows:
+            continue
+        arms = list(dict.fromkeys(row["arm"] for row in rows))
+        values = {(row["arm"], row["seed"]): one(real(row[key])) for row in rows}
+        seeds = sorted({row["seed"] for row in rows})
+        whole = np.array([[values[arm, seed] for seed in seeds] for arm in arms])
+        higher = key == "accuracy"
+        found[regime] = {d.arm: d for d in paired_differences(whole, arms, higher=higher)}
+    return found
+
+
+def shares(half: str) -> list[str]:
+    """Return the last weight of the last source, by arm and regime; means over seeds."""
+    rows = [row for row in read_rows() if row["half"] == half and row["weights"]]
+    names = [regime for regime in REGIMES if any(row["regime"] == regime for row in rows)]
+    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = [[row for row in rows if (row["arm"], row["regime"]) == (arm, r)] for r in names]
+        last = [f"{statistics.mean(list(row['weights'].values())[-1] for row in each):.2f}" for each in own]
+        lines.append(f"| {arm} | {' | '.join(last)} |")
+    return [*lines, ""]
+
+
+def table() -> str:
+    """Return the Markdown of all that was trained."""
+    lines = []
+    for half, words in (("B", "Verdicts"), ("A", "The half that the learning rate is chosen on")):
+        if not judged(half, "average loss"):
+            continue
+        seeds = f"seeds {FIRST_SEED[half]} to {FIRST_SEED[half] + SEEDS[half] - 1}"
+        lines += [f"## {words}: half {half} ({', '.join(HALVES[half])}; {seeds})", ""]
+        for measure, (key, _) in MEASURES.items():
+            side = "more is better" if key == "accuracy" else "nats per pair"
+            lines += [f"### {measure.capitalize()}, minus uniform, {side}", "", *grid(judged(half, measure))]
+        lines += ["### Last weight of the last source", "", *shares(half)]
+    return "\n".join(lines)
+
+
+def plot(path: Path) -> None:
+    """Draw a panel for each arm: its worst excess in each regime, minus uniform's, with intervals."""
+    found = judged("B", "worst excess over the specialist")
+    arms = list(dict.fromkeys(arm for differences in found.values() for arm in differences))
+    picture = Picture(1380, 60 + 240 * -(-len(arms) // 3))
+    for i, arm in enumerate(arms):
+        rows = [(regime, COLOURS[0], d[arm].difference, d[arm].low, d[arm].high) for regime, d in found.items()]
+        intervals(picture, (20 + 460 * (i % 3), 40 + 240 * (i // 3), 430, 200), arm, rows)
+    picture.write(path, "worst excess over the specialist, minus uniform, by regime (left is better), 90 % intervals")
+
+
+def write() -> None:
+    """Write results/preference_map.md and its plot."""
+    results = Path(__file__).with_name("results")
+    plot(results / "preference_map.svg")
+    rows = "".join(f"| {name} | {words} |\n" for name, (_, words) in REGIMES.items())
+    (results / "preference_map.md").write_text((HEAD + rows + NOTE + "\n" + table()).rstrip() + "\n", encoding="utf-8")
+
+
+HEAD = """# When does AutoMixAlign help?
+
+`python benchmarks/preference_map.py run A`, `... run B`, `... table --write`; a GPT-NeoX of 1.1 million parameters
+(`preference_base.py`), 120 steps of 12 pairs, AdamW, learning rate .001, DPO with beta .1; specialists of 40 steps,
+each pair scored by one that was trained without it (two folds). Numbers behind a name are the learning rate of the
+weights; AMA-S has smoothing .1. Average and worst are over real tasks: what was made is trained on, but is not in them.
+
+| regime | |
+|---|---|
+"""
+NOTE = "\n![Worst excess](preference_map.svg)\n"
+
+
+def main() -> None:
+    """Parse and do."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("do", choices=["run", "table"])
+    parser.add_argument("half", choices=[*HALVES], nargs="?")
+    parser.add_argument("regimes", nargs="*", help=f"default: {', '.join(REGIMES)}")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--base", type=Path, default=Path("runs/base/sft"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/preference_map"))
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="also write results/preference_map.md")
+    given = parser.parse_args()
+    if given.do == "run":
+        for regime in given.regimes or REGIMES:
+            half = given.half or parser.error("run which half: A or B?")
+            run(regime, half, given.data, given.base, given.folder, given.cores)
+        return
+    print(table())
+    if given.write:
+        write()
+
+
+if __name__ == "__main__":
+    main()
