@@ -28,6 +28,7 @@ HALVES = {
     "A": ("books_en", "code_python_stdlib", "math_latex", "web_k8s_en"),
     "B": ("encyclopedia_factbook", "pydocs_en", "shakespeare", "spec_peps"),
 }
+TARGETS = {"A": "pydocs_en", "B": "web_k8s_en"}  # of the searches; no source of its half
 SEEDS = {"A": 3, "B": 5}
 FIRST_SEED = {"A": 100, "B": 0}
 BYTES, PIECE = 400_000, 2_000
@@ -51,6 +52,12 @@ ARMS = [
     {"name": "ADO", "strategy": {"name": "ADO", "warmup": 10, "refit": 5}},
     "DoGE",
     {"name": "DoReMi", "strategy": "DoReMi", "charge": False},
+]
+SEARCHES = [
+    "natural",
+    {"name": "best single", "baseline": "best_single", "charge": False},
+    {"name": "MixMin", "search": "mixmin", "charge": False},
+    {"name": "MixMin, count models", "search": "mixmin", "proxy": "ngram"},
 ]
 KNOBS = {  # group: what the final trainings have otherwise, and the arms
     "rule and tau": (
@@ -217,9 +224,12 @@ def written(documents: Documents, folder: Path) -> dict[str, str]:
 
 
 def config(regime: str, half: str, data: Path, folder: Path, changes: dict, arms: list, cores: int) -> dict:
-    """Return the configuration of a comparison."""
+    """Return the configuration of a comparison; searches have a target."""
     change, longer, words = REGIMES[regime]
+    name = TARGETS[half]
+    target = written(plain(data, (name,)), folder / "text" / half) if arms == ["uniform", *SEARCHES] else {}
     return {
+        **({"targets": target} if target else {}),
         "title": f"{regime}, half {half}: {words}",
         "sources": written(change(plain(data, HALVES[half])), folder / "text" / f"{half}_{regime.replace(' ', '_')}"),
         "held_out": 0.1,
@@ -227,7 +237,7 @@ def config(regime: str, half: str, data: Path, folder: Path, changes: dict, arms
         "model": SMALL,
         "proxy": {"tokens": FINAL["tokens"] // 4},
         "final": {**FINAL, **longer, **changes},
-        "reference": {"train": "prior"},
+        **({"reference": {"train": "prior"}} if arms == ARMS else {}),
         "arms": arms,
         "seed": FIRST_SEED[half],
         "seeds": SEEDS[half],
@@ -251,7 +261,7 @@ def run(regime: str, half: str, data: Path, folder: Path, cores: int, only: tupl
     from mixwright.experiment import drive, make
     from preference import shower
 
-    groups = {"methods": ({}, ARMS), **(KNOBS if half == "A" else {})}
+    groups = {"methods": ({}, ARMS), "searches": ({}, SEARCHES), **(KNOBS if half == "A" else {})}
     done = {(row["regime"], row["half"], row["group"]) for row in read_rows()}
     for group, (changes, arms) in groups.items():
         if (regime, half, group) in done or (only and group not in only):
@@ -267,12 +277,13 @@ def run(regime: str, half: str, data: Path, folder: Path, cores: int, only: tupl
 
 def keep(summary: dict, regime: str, half: str, group: str) -> None:
     """Add a line for each arm and seed."""
-    losses = {m["name"]: m["values"] for m in summary["measures"] if m["kind"] == "source"}
     lines = []
     for arm in summary["arms"]:
         for i, seed in enumerate(summary["seeds"]):
             row = {"regime": regime, "half": half, "group": group, "arm": arm["name"], "seed": seed}
-            row["loss"] = {source: round(values[arm["name"]][i], 6) for source, values in losses.items()}
+            row["loss"] = measured(summary, "source", arm["name"], i)
+            if group == "searches":
+                row["target"] = measured(summary, "target", arm["name"], i)
             (mixture,) = arm["mixtures"]
             row["weights"] = {source: round(values[i], 4) for source, values in mixture["weights"].items()}
             row["epochs"] = {source: round(values[i], 3) for source, values in mixture["epochs"].items()}
@@ -282,24 +293,37 @@ def keep(summary: dict, regime: str, half: str, group: str) -> None:
         file.writelines(lines)
 
 
-def average(losses: dict[str, float]) -> float:
+def measured(summary: dict, kind: str, arm: str, seed: int) -> dict[str, float]:
+    """Return an arm's losses of a kind; an arm with a mixture for its target is named with it: "MixMin (web)"."""
+    found = {m["name"]: m["values"] for m in summary["measures"] if m["kind"] == kind}
+    named = {arm, *(f"{arm} ({target})" for target in TARGETS.values())}
+    return {name: round(next(v for a, v in values.items() if a in named)[seed], 6) for name, values in found.items()}
+
+
+def average(row: dict) -> float:
     """Return the average over the sources of real text."""
-    return statistics.mean(loss for source, loss in losses.items() if source not in MADE)
+    return statistics.mean(loss for source, loss in row["loss"].items() if source not in MADE)
 
 
-def worst(losses: dict[str, float]) -> float:
+def worst(row: dict) -> float:
     """Return the largest loss of the sources of real text."""
-    return max(loss for source, loss in losses.items() if source not in MADE)
+    return max(loss for source, loss in row["loss"].items() if source not in MADE)
 
 
-MEASURES = {"average": average, "worst source": worst}
+def on_target(row: dict) -> float:
+    """Return the loss on the one target of a search."""
+    (loss,) = row["target"].values()
+    return loss
 
 
-def differences(rows: list[dict], measure: Callable[[dict[str, float]], float]) -> Differences:
+MEASURES, TARGET = {"average": average, "worst source": worst}, "target"
+
+
+def differences(rows: list[dict], measure: Callable[[dict], float]) -> Differences:
     """Return what each arm of a group has more than uniform, judged over all arms together."""
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     seeds = sorted({row["seed"] for row in rows})
-    found = {(row["arm"], row["seed"]): measure(row["loss"]) for row in rows}
+    found = {(row["arm"], row["seed"]): measure(row) for row in rows}
     table = np.array([[found[arm, seed] for seed in seeds] for arm in arms])
     return {d.arm: d for d in paired_differences(table, arms, unit="nats per byte")}
 
@@ -308,7 +332,10 @@ def judged(half: str, measure: str, group: str = "methods") -> dict[str, Differe
     """Return the differences of a half, by regime."""
     rows = [row for row in read_rows() if (row["half"], row["group"]) == (half, group)]
     regimes = [regime for regime in REGIMES if any(row["regime"] == regime for row in rows)]
-    return {r: differences([row for row in rows if row["regime"] == r], MEASURES[measure]) for r in regimes}
+    return {
+        r: differences([row for row in rows if row["regime"] == r], {**MEASURES, TARGET: on_target}[measure])
+        for r in regimes
+    }
 
 
 def grid(found: dict[str, Differences]) -> list[str]:
@@ -366,6 +393,9 @@ def table() -> str:
         for measure in MEASURES:
             lines += [f"### {measure.capitalize()}, minus uniform, nats per byte", "", *grid(judged(half, measure))]
         lines += ["### Last weight of the last source", "", *shares(half)]
+        if judged(half, TARGET, "searches"):
+            lines += [f"### Searches: loss on {TARGETS[half]} (no source), minus uniform, nats per byte", ""]
+            lines += grid(judged(half, TARGET, "searches"))
     if judged("A", "average"):
         lines += ["## Settings, on half A: means over the regimes, minus uniform", "", *knobs()]
     return "\n".join(lines)
