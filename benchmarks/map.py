@@ -114,6 +114,10 @@ What three of the seven regimes say, with defaults and five seeds (the others, a
 - **Near-duplicates make no difference yet:** in 200 steps the page is not learnt by heart, and no arm differs.
 - No strategy is better than uniform in any of the three regimes, on either measure.
 """
+LIMITS = """Four sources that do not help each other. The reducible loss of a source after n of its tokens is A n^-slope; A is the
+same for three of them, and so many times as large for the fourth as the head of a column says. Percent of the reducible
+loss that the best fixed weights take off that of equal shares:
+"""
 Documents = dict[str, list[str]]
 Differences = dict[str, PairedDifference]
 
@@ -382,6 +386,32 @@ def shares(half: str) -> list[str]:
     return [*lines, ""]
 
 
+def could_be_won(ratio: float, slope: float, k: int = 4) -> tuple[float, float]:
+    """
+    Return the shares of the reducible loss that the best fixed weights take off equal ones: average, worst source.
+
+    k independent sources; the reducible loss of source i after n tokens is A_i n^-slope. A is `ratio` for one source
+    and 1 for the others. The least average has w ~ A^(1 / (1 + slope)), the least worst has all A_i w_i^-slope equal.
+    """
+    scale = np.array([ratio] + [1.0] * (k - 1))
+    equal = scale * k**slope
+    shares = scale ** (1 / (1 + slope))
+    best = scale * (shares / shares.sum()) ** -slope
+    worst = np.sum(scale ** (1 / slope)) ** slope  # sum of (A_i / worst)^(1 / slope) is 1
+    return 1 - best.mean() / equal.mean(), 1 - worst / equal.max()
+
+
+def limits() -> list[str]:
+    """Return the table of what could be won."""
+    ratios, slopes = (0.1, 0.5, 1, 1.5, 2, 4, 10), (0.1, 0.3, 0.5)
+    lines = [f"| | {' | '.join(f'{ratio:g}' for ratio in ratios)} |", "|---" * (len(ratios) + 1) + "|"]
+    for i, measure in enumerate(MEASURES):
+        for slope in slopes:
+            shares = [f"{100 * could_be_won(ratio, slope)[i]:.1f}" for ratio in ratios]
+            lines.append(f"| {measure}, slope {slope:g} | {' | '.join(shares)} |")
+    return [*lines, ""]
+
+
 def table() -> str:
     """Return the Markdown of all that was trained."""
     lines = []
@@ -398,6 +428,7 @@ def table() -> str:
             lines += grid(judged(half, TARGET, "searches"))
     if judged("A", "average"):
         lines += ["## Settings, on half A: means over the regimes, minus uniform", "", *knobs()]
+    lines += ["## What could be won at most", "", LIMITS, *limits()]
     return "\n".join(lines)
 
 
