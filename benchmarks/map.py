@@ -114,8 +114,9 @@ What three of the seven regimes say, with defaults and five seeds (the others, a
 - **Near-duplicates make no difference yet:** in 200 steps the page is not learnt by heart, and no arm differs.
 - No strategy is better than uniform in any of the three regimes, on either measure.
 """
-LIMITS = """Four sources that do not help each other. The reducible loss of a source after n of its tokens is A n^-slope;
-A is the same for three of them, and so many times as large for the fourth as the head of a column says. Percent of the
+LIMITS = """\
+Four sources that do not help each other. The reducible loss of a source after n of its tokens is A n^-slope; A is
+the same for three of them, and so many times as large for the fourth as the head of a column says. Percent of the
 reducible loss that the best fixed weights take off that of equal shares:
 """
 Documents = dict[str, list[str]]
