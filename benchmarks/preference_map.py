@@ -31,28 +31,31 @@ HALVES = {
     "A": ("interest-in-science", "agreeableness", "openness", "conscientiousness"),
     "B": ("risk-averse", "extraversion", "interest-in-music", "neuroticism"),
 }
-SEEDS = {"A": 3, "B": 5}
+SEEDS = {"A": 2, "B": 5}
 FIRST_SEED = {"A": 100, "B": 0}
 PAIRS, HELD_OUT = 400, 150
 RANDOM, EASY, SWAPPED = "random labels", "letters", "swapped"
 MADE = (RANDOM, EASY)  # no real tasks
-TRAINING = {"steps": 120, "batch_size": 12, "learning_rate": 1e-3, "evaluate_every": 1_000}
+TRAINING: dict = {"steps": 120, "batch_size": 12, "learning_rate": 1e-3, "evaluate_every": 1_000}
 RATES = (0.02, 0.05, 0.2)  # of the weights
+NAMES = {"AMAR": "AMA-R", "AMAS": "AMA-S"}
 Rows = list[dict]
 
 
-def ama(name: str, rate: float, **more: object) -> dict:
+def ama(name: str, rate: float) -> dict:
     """Return an arm of AMA-R or AMA-S, or of Group DRO."""
     smoothing = {"smoothing": 0.1} if name == "AMAS" else {}
-    words = {"AMAR": "AMA-R", "AMAS": "AMA-S"}.get(name, name)
-    return {"strategy": {"name": name, "learning_rate": rate, **smoothing}, "name": f"{words} {rate:g}", **more}
+    words = f"{NAMES.get(name, name)} {rate:g}"
+    return {"strategy": {"name": name, "learning_rate": rate, **smoothing}, "name": words}
 
 
-BASELINES: list = ["uniform", "pooled"]
-ARMS = {
-    "A": [*BASELINES, *(ama(name, rate) for name in ("AMAR", "AMAS") for rate in RATES)],
-    "B": [*BASELINES, *(ama(name, rate) for name in ("AMAR", "AMAS") for rate in (0.05, 0.2)), ama("GroupDRO", 0.05)],
-}
+PEERS: dict[str, list[dict]] = {"A": [], "B": [ama("GroupDRO", 0.05)]}
+
+
+def arms(half: str) -> list:
+    """Return the arms of a half: all rates on A, on B those that A chose."""
+    rates = dict.fromkeys(NAMES, RATES) if half == "A" else {name: (rate,) for name, rate in chosen().items()}
+    return ["uniform", "pooled", *(ama(name, rate) for name, own in rates.items() for rate in own), *PEERS[half]]
 
 
 def plain(found: dict[str, Rows]) -> dict[str, Rows]:
@@ -141,7 +144,7 @@ def config(regime: str, half: str, data: Path, base: Path, folder: Path, cores: 
         "loss": {"beta": 0.1},
         "specialists": {"steps": 40, "folds": 2},
         "training": TRAINING,
-        "arms": ARMS[half],
+        "arms": arms(half),
         "seed": FIRST_SEED[half],
         "seeds": SEEDS[half],
         "compute": {"cores": cores},
@@ -225,6 +228,19 @@ def judged(half: str, measure: str) -> dict[str, Differences]:
         higher = key == "accuracy"
         found[regime] = {d.arm: d for d in paired_differences(whole, arms, higher=higher)}
     return found
+
+
+def chosen() -> dict[str, float]:
+    """Return the rate of AMA-R and of AMA-S with the least worst excess on half A, on the mean of its regimes."""
+    found = judged("A", "worst excess over the specialist")
+    if not found:
+        raise SystemExit("run half A first: the rates of the weights are chosen there")
+    mean = {
+        (name, rate): statistics.mean(regime[ama(name, rate)["name"]].difference for regime in found.values())
+        for name in NAMES
+        for rate in RATES
+    }
+    return {name: min(RATES, key=lambda rate: mean[name, rate]) for name in NAMES}
 
 
 def shares(half: str) -> list[str]:

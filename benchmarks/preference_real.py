@@ -7,9 +7,11 @@ AutoMixAlign on a real model: SmolLM2-135M-Instruct with LoRA, four sources that
     python benchmarks/preference_real.py table --folder runs/real --write
 
 `choose` trains AMA-R and AMA-S at three learning rates of the weights with seeds 100 and 101; the rate of each with the
-least worst excess, on the mean of these seeds, goes to `run`, which has the seeds 0, 1 and 2 and all baselines. Both go
-on where they were. Sized for two CPU cores and several sittings: short pairs, 40 steps of 12 pairs. `--size large`, for
-one GPU, has all pairs, longer ones and more steps.
+least worst excess, on the mean of these seeds, goes to `run`, which has the seeds 0, 1 and 2 and all baselines. Without
+`choose` the rates are those that preference_map.py chose, on other tasks and another model, times its steps over these:
+so the weights can move as far. Both go on where they were.
+Sized for two CPU cores and several sittings: short pairs, 40 steps of 8 pairs. `--size large`, for one GPU, has all
+pairs, longer ones and more steps.
 
 Sources: honest (TruthfulQA, 900 pairs), risk-averse (persona statements, 300), code (bugs2fix, short methods, 150),
 harmless (HH, 150). Specialists have equal steps; a pair is scored by one that was trained without it (two folds).
@@ -22,6 +24,7 @@ import json
 import statistics
 from pathlib import Path
 
+import preference_map
 from preference import _by_source, _costs, _verdicts, shower
 
 RATES = (0.01, 0.03, 0.1)
@@ -34,7 +37,7 @@ SOURCES = {  # name: file, pairs to train on, other keys
     "harmless": ("harmless_hh", 150, {"join": " "}),
 }
 SIZES = {
-    "small": {"pairs": 1, "held_out": 80, "length": 80, "steps": 40, "batch": 12, "specialist": 20},
+    "small": {"pairs": 1, "held_out": 60, "length": 80, "steps": 40, "batch": 8, "specialist": 20},
     "large": {"pairs": 6, "held_out": 400, "length": 320, "steps": 300, "batch": 32, "specialist": 100},
 }
 
@@ -48,7 +51,7 @@ def strategy(name: str, rate: float) -> dict:
     }
 
 
-def config(data: Path, model: Path, size: str, arms: list, seed: int, seeds: int, cores: int) -> dict:
+def config(data: Path, model: Path, size: str, arms: list, seed: int, seeds: int, cores: int, precision: str) -> dict:
     """Return the configuration of a comparison."""
     sized = SIZES[size]
     sources = {
@@ -75,6 +78,7 @@ def config(data: Path, model: Path, size: str, arms: list, seed: int, seeds: int
             "learning_rate": 3e-4,
             "evaluate_every": sized["steps"],
             "evaluate_pairs": 20,
+            "precision": precision,
         },
         "arms": arms,
         "seed": seed,
@@ -83,8 +87,10 @@ def config(data: Path, model: Path, size: str, arms: list, seed: int, seeds: int
     }
 
 
-def chosen(folder: Path) -> dict[str, float]:
-    """Return the learning rate of AMAR and AMAS with the least worst excess in the choice."""
+def chosen(folder: Path, steps: int) -> dict[str, float]:
+    """Return the learning rate of AMAR and AMAS with the least worst excess in the choice; else that of the map."""
+    if not (folder / "choose" / "summary.json").exists():
+        return {name: rate * preference_map.TRAINING["steps"] / steps for name, rate in preference_map.chosen().items()}
     summary = json.loads((folder / "choose" / "summary.json").read_text(encoding="utf-8"))
     (measure,) = (m for m in summary["measures"] if m["quantity"] == EXCESS and m["name"] == WORST)
     found = {}
@@ -126,17 +132,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/real"))
     parser.add_argument("--size", choices=list(SIZES), default="small")
     parser.add_argument("--seeds", type=int, help="default: 2 to choose, 3 to judge")
+    parser.add_argument("--precision", default="auto", help="bfloat16: faster on processors with AMX")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--write", action="store_true", help="also write results/preference_real.md")
     given = parser.parse_args()
     common = (given.data, given.model, given.size)
     if given.do == "choose":
         arms = ["uniform", *(strategy(name, rate) for name in ("AMAR", "AMAS") for rate in RATES)]
-        compare(given.folder / "choose", config(*common, arms, CHOOSING, given.seeds or 2, given.cores))
+        compare(
+            given.folder / "choose", config(*common, arms, CHOOSING, given.seeds or 2, given.cores, given.precision)
+        )
     elif given.do == "run":
-        best = [strategy(name, rate) for name, rate in chosen(given.folder).items()]
+        best = [strategy(name, rate) for name, rate in chosen(given.folder, SIZES[given.size]["steps"]).items()]
         arms = ["uniform", "pooled", "normalised", *best, {"merge": "linear"}, {"merge": "ties"}]
-        compare(given.folder / "run", config(*common, arms, JUDGING, given.seeds or 3, given.cores))
+        compare(given.folder / "run", config(*common, arms, JUDGING, given.seeds or 3, given.cores, given.precision))
     else:
         text = table(given.folder)
         print(text)
