@@ -49,7 +49,8 @@ def ama(name: str, rate: float) -> dict:
     return {"strategy": {"name": name, "learning_rate": rate, **smoothing}, "name": words}
 
 
-PEERS: dict[str, list[dict]] = {"A": [], "B": [ama("GroupDRO", 0.05)]}
+GATE = {"strategy": {"name": "AMAR", "learning_rate": 1e-6}, "name": "gate alone"}  # AMA-R whose weights stay equal
+PEERS: dict[str, list[dict]] = {"A": [], "B": [GATE, ama("GroupDRO", 0.05)]}
 
 
 def arms(half: str) -> list:
