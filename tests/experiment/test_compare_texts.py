@@ -347,3 +347,36 @@ def test_documents_that_are_in_a_source_do_not_decide(tmp_path):
 def trainings_of(run, values):
     """Return the result of the training of uniform with the first seed."""
     return [r for r in trainings(run) if r["values"]["held-out loss"]["mix"] == values["uniform"][0]]
+
+
+def test_an_arm_may_observe_more_often_and_in_another_metric(tmp_path):
+    arms = [
+        "uniform",
+        "PiKE",
+        {"name": "often", "strategy": "PiKE", "observe_every": 4},
+        {"name": "scaled", "strategy": "PiKE", "statistics_metric": "adam"},
+        {"name": "as in final", "strategy": "PiKE", "observe_every": 10},
+    ]
+    final = {**SMALL["final"], "tokens": 2500, "statistics_steps": 2}
+    more = {"arms": arms, "targets": {}, "seeds": 1, "final": final}
+    summary = drive(make(tmp_path, **more), tmp_path / "run")
+    logs = [read_decisions(path) for path in (tmp_path / "run" / "trainings").glob("*/decisions.jsonl")]
+    assert sorted(len(log.observations) for log in logs) == [
+        1,
+        1,
+        4,
+    ]  # in 20 steps, not at the end; the last arm is the second
+    starts = {round(float(log.observations[0].grad_sq_norm.sum()), 9) for log in logs if len(log.observations) == 1}
+    assert len(starts) == 2  # plain, and Adam's
+    weights = {arm["name"]: arm["mixtures"][0]["weights"] for arm in summary["arms"]}
+    assert weights["as in final"] == weights["PiKE"]
+    assert weights["scaled"] != weights["PiKE"] != weights["often"]
+
+
+@pytest.mark.parametrize("key", [{"observe_every": 4}, {"statistics_metric": "adam"}])
+def test_only_a_strategy_observes(key, tmp_path):
+    (name,) = key
+    with pytest.raises(
+        InputError, match=rf"arms\.0.*{name} belongs to a strategy; remove it \(final: {name} is for all"
+    ):
+        make(tmp_path, arms=[{"baseline": "uniform", **key}])

@@ -17,6 +17,7 @@ from mixwright.experiment.core.config_parts import (
     PartOf,
     RunConfig,
     Share,
+    StatisticsMetric,
     WeightsConfig,
     not_bool,
 )
@@ -25,6 +26,7 @@ from mixwright.experiment.core.parallel import Limits
 BASELINES = ("uniform", "natural", "best_single", "target_alone")
 SEARCHES = ("mixmin", "worst_regret")
 PROXY_RUNS = ("doremi", "doge", "aioli")  # searches by one proxy run on all sources
+OBSERVED = ("observe_every", "statistics_metric")  # of an arm with a strategy, in place of those of final
 Unit = Literal["chunk", "token", "sequence"]
 ArmStrategy = Annotated[
     str | dict[str, Any] | None,
@@ -157,6 +159,14 @@ class ArmConfig(AnyArmConfig):
         "weight / share (at most 20): uniform, natural (by rows), prior (of a strategy), or {source: share}. Default: "
         "rows are drawn by the weights.",
     )
+    observe_every: Count | None = Field(
+        default=None, description="For a strategy over texts: steps between two observations. Default: that of final."
+    )
+    statistics_metric: StatisticsMetric = Field(
+        default=None,
+        description="For a strategy over texts: norms of the gradient itself (plain), or as Adam scales it (adam). "
+        "Default: that of final.",
+    )
     charge: bool | None = Field(
         default=None,
         description="Whether the cost of the search is taken out of this arm's tokens. Default: charge_search.",
@@ -189,6 +199,9 @@ class ArmConfig(AnyArmConfig):
             raise ValueError("proxy belongs to a search or to best_single; remove it, or add search: mixmin")
         if self.sampling == "prior" and self.strategy is None:
             raise ValueError("sampling: prior belongs to a strategy; give uniform, natural or {source: share}")
+        for key in OBSERVED:
+            if getattr(self, key) is not None and self.strategy is None:
+                raise ValueError(f"{key} belongs to a strategy; remove it (final: {key} is for all arms)")
         if self.own_rows is not None and not (self.search or self.baseline in ("uniform", "natural")):
             raise ValueError("own_rows belongs to a search, uniform or natural; remove it")
         return self

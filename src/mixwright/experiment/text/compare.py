@@ -303,8 +303,9 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
     def _training(self, number: int, arm: ArmConfig, seed: int, goal: str | None, searched: Searched) -> Training:
         steps = self._steps(number, arm, goal)
         if arm.strategy is not None:
-            own = arm.strategy, arm.prior, arm.sampling
-            same = (i for i, a in enumerate(self.config.arms) if (a.strategy, a.prior, a.sampling) == own)
+            observed = self.config.observed
+            own = arm.strategy, arm.prior, arm.sampling, observed(arm)
+            same = (i for i, a in enumerate(self.config.arms) if (a.strategy, a.prior, a.sampling, observed(a)) == own)
             return Training(seed, None, next(same), steps, arm.drawn_by)
         names, sizes = list(self.config.sources), [source.train.tokens for source in self.sources]
         fixed = fixed_weights(arm, names, sizes)

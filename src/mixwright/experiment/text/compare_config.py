@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
-from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
+from mixwright.experiment.core.compare_config import OBSERVED, ArmConfig, ComparisonConfig
 from mixwright.experiment.core.config_parts import (
     LAG,
     Count,
@@ -132,6 +132,11 @@ class CompareConfig(SearchConfig, ComparisonConfig):
         """Whether what finding the mixture of an arm, or its reference, costs comes out of its tokens."""
         costs = arm.searches or arm.proxy_run or self.reference_of(arm) is not None
         return costs and (self.charge_search if arm.charge is None else arm.charge)
+
+    def observed(self, arm: ArmConfig | None) -> dict[str, Any]:
+        """Return how the strategy of an arm is fed; None: as `final` says."""
+        found = {key: getattr(arm, key, None) or getattr(self.final, key) for key in OBSERVED}
+        return {**found, "statistics_metric": found["statistics_metric"] or "plain"}
 
     def with_seed(self, seed: int) -> CompareConfig:
         """Return this configuration with a seed."""

@@ -264,7 +264,7 @@ class _TrainingWork:
         self._held = HeldOut(
             opened.targets, opened.sources, opened.tokenizer, config.final.context, config.final.batch_size
         )
-        self._settings = training_settings(config, training.steps)
+        self._settings = training_settings(config, training.steps, arm)
         self._chosen = config.reference_of(arm) if arm else None
         self._place = _of_seed(folder, training.seed)
         inputs = self._inputs()
@@ -387,18 +387,17 @@ class _TrainingWork:
         }
 
 
-def training_settings(config: CompareConfig, steps: int) -> TrainingSettings:
-    """Return the settings of a training; curves have their points at the same steps in all arms."""
+def training_settings(config: CompareConfig, steps: int, arm: ArmConfig | None = None) -> TrainingSettings:
+    """Return the settings of a training; points of curves are at the same steps in all arms."""
     base, final = settings_for(config, config.final.tokens), config.final
     return replace(
         base,
         steps=steps,
         warmup=round(final.warmup * steps),
         max_epochs=final.max_epochs,
-        observe_every=final.observe_every,
         lag=final.lag,
         statistics_steps=final.statistics_steps,
-        statistics_metric=final.statistics_metric or "plain",
+        **config.observed(arm),
     )
 
 
