@@ -11,7 +11,7 @@ least worst excess, on the mean of these seeds, goes to `run`, which has the see
 `choose` the rates are those that preference_map.py chose, on other tasks and another model, times its steps over these:
 so the weights can move as far. Both go on where they were.
 Sized for two CPU cores and several sittings: short pairs, 40 steps of 8 pairs. `--size large`, for one GPU, has all
-pairs, longer ones and more steps.
+pairs, longer ones and more steps; `--size tiny` is a smoke test.
 
 Sources: honest (TruthfulQA, 900 pairs), risk-averse (persona statements, 300), code (bugs2fix, short methods, 150),
 harmless (HH, 150). Specialists have equal steps; a pair is scored by one that was trained without it (two folds).
@@ -37,6 +37,7 @@ SOURCES = {  # name: file, pairs to train on, other keys
     "harmless": ("harmless_hh", 150, {"join": " "}),
 }
 SIZES = {
+    "tiny": {"pairs": 0.04, "held_out": 8, "length": 32, "steps": 2, "batch": 4, "specialist": 1},
     "small": {"pairs": 1, "held_out": 60, "length": 80, "steps": 40, "batch": 8, "specialist": 20},
     "large": {"pairs": 6, "held_out": 400, "length": 320, "steps": 300, "batch": 32, "specialist": 100},
 }
@@ -57,7 +58,7 @@ def config(data: Path, model: Path, size: str, arms: list, seed: int, seeds: int
     sources = {
         name: {
             "path": str(data.resolve() / "pref" / f"{file}.jsonl.gz"),
-            "max_pairs": pairs * sized["pairs"],
+            "max_pairs": max(8, round(pairs * sized["pairs"])),
             "max_held_out": sized["held_out"],
             **other,
         }

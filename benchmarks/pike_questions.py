@@ -1,0 +1,330 @@
+"""
+PiKE by its own measure: pre-training from nothing, judged on what models answer to questions.
+
+    python benchmarks/pike_questions.py choose [domains|languages] --data ../shared/data --folder runs/pike_questions
+    python benchmarks/pike_questions.py run [domains|languages] --size 1M --data ../shared/data --folder ...
+    python benchmarks/pike_questions.py table --write
+
+`choose` trains PiKE with plain norms and with Adam's, observing every 5 and every 20 steps, with seeds 100 and 101 at
+the size 1M; the one with the least answer loss, on the mean over question sets and seeds, is an arm of `run`, which has
+the seeds 0, 1 and 2. What was trained is kept in results/rows/pike_questions.jsonl, a line for each arm and seed: a run
+goes on where it was, also on another machine. Sizes: tiny (a smoke test), 1M and 5M (CPU), 30M and 100M (one GPU).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import platform
+import statistics
+from pathlib import Path
+
+import numpy as np
+
+from map import cell
+from mixwright.compare.statistics import PairedDifference, paired_differences
+from online_text import BALANCED
+from pike import DOMAINS
+
+SETTINGS = {"domains": DOMAINS, "languages": ("pydocs_en", "pydocs_es", "pydocs_fr", "pydocs_ja")}
+QUESTIONS = {  # name: file, how a question is written
+    "arc_easy": ("arc_easy.validation", None),
+    "hellaswag": ("hellaswag.validation_part", "{question}"),  # the choices go on with it
+    "piqa": ("piqa.validation", None),
+    "sciq": ("sciq.validation", None),
+}
+SIZES = {  # hidden size, layers, vocabulary; documents of a source; questions of a set, and bytes of each; the training
+    "tiny": {"shape": (16, 1, 300), "documents": 12, "questions": 12, "bytes": 120, "tokens": 12_288, "rows": (4, 96)},
+    "1M": {"shape": (128, 4, 2048), "documents": 200, "questions": 200, "bytes": 240, "tokens": 211_968},
+    "5M": {"shape": (256, 6, 2048), "documents": 200, "questions": 200, "bytes": 240, "tokens": 409_600},
+    "30M": {
+        "shape": (512, 8, 8192),
+        "documents": 200,
+        "questions": 900,
+        "bytes": 900,
+        "tokens": 8_388_608,
+        "rows": (32, 512),
+    },
+    "100M": {"shape": (768, 12, 16_384), "questions": 900, "bytes": 900, "tokens": 16_777_216, "rows": (64, 512)},
+}
+KEPT = Path(__file__).with_name("results") / "rows" / "pike_questions.jsonl"
+CHOOSING, JUDGING = 100, 0  # the first seed of each
+CANDIDATES = {
+    f"PiKE, {metric}, every {every}": {"strategy": "PiKE", "statistics_metric": metric, "observe_every": every}
+    for metric in ("plain", "adam")
+    for every in (5, 20)
+}
+ARMS = {
+    "uniform": {"baseline": "uniform"},
+    "natural": {"baseline": "natural"},
+    "PiKE": {"strategy": "PiKE"},
+    "PiKE, adam": {"strategy": "PiKE", "statistics_metric": "adam"},
+    "Balanced-PiKE 2": {"strategy": BALANCED},
+    "Balanced-PiKE 3": {"strategy": {**BALANCED, "tau": 3}},
+    "MixMin, counts": {"search": "worst_regret"},
+}
+FEWER = {  # what a size, or a setting, has of these arms; the tuned one comes beside
+    "5M": ("uniform", "PiKE", "Balanced-PiKE 2"),
+    "100M": ("uniform", "PiKE", "PiKE, adam", "Balanced-PiKE 2"),
+    "languages": ("uniform", "natural", "PiKE", "PiKE, adam", "Balanced-PiKE 2"),
+}
+JUDGED = {  # quantity and name of a measure: in words
+    ("answer loss", "average of targets"): "answer loss, mean of sets",
+    ("accuracy", "average of targets"): "accuracy, mean of sets",
+    ("held-out loss", "average of sources"): "loss, average of sources",
+    ("held-out loss", "worst source"): "loss, worst source",
+}
+HIGHER = {"accuracy"}
+HEAD = """# PiKE by its own measure: what models answer
+
+`python benchmarks/pike_questions.py choose`, `... run --size 1M`, `... table --write`. GPT-NeoX models with tied
+embeddings, from nothing, on BPE tokens of the sources; AdamW, learning rate .002 with a cosine. `domains` are six
+English sources, `languages` the documentation of Python in four. Question sets are arc_easy, hellaswag, piqa and sciq,
+in English, a question with its longest choice at most {short} bytes (GPU: {long}); half are for the search of MixMin.
+Answer loss is nats per byte of the right answer, accuracy the share where the right choice has the highest
+log-likelihood per byte, losses of sources are nats per token. PiKE and Balanced-PiKE have the library's defaults, but
+for what their names say: "adam" is the metric of norms; "tuned" has the metric and the interval that were chosen.
+
+Differences are to uniform, and the intervals of all arms of a column hold together.
+"""
+Rows = list[dict]
+Measure = tuple[str, str]
+
+
+def questions(data: Path, folder: Path, size: str) -> dict[str, dict]:
+    """Write the questions that are short enough for a size; return the targets of a comparison."""
+    sized = SIZES[size]
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = {}
+    for name, (file, prompt) in QUESTIONS.items():
+        with gzip.open(data / "qa" / f"{file}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines]
+        short = [r for r in rows if len(r["question"].encode()) + longest(r) <= sized["bytes"]]
+        path = folder / f"{name}.jsonl"
+        kept = ({key: row[key] for key in ("question", "choices", "answer")} for row in short)
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        written = {} if prompt is None else {"prompt": prompt}
+        about = {"kind": "questions", "score": "answer", "max_documents": sized["questions"]}
+        targets[name] = {"path": str(path.resolve()), **about, **written}
+    return targets
+
+
+def longest(row: dict) -> int:
+    """Return the bytes of the longest choice."""
+    return max(len(choice.encode()) for choice in row["choices"])
+
+
+def config(setting: str, size: str, data: Path, folder: Path, arms: dict[str, dict], cores: int) -> dict:
+    """Return the configuration of a comparison, but for its seeds."""
+    sized = SIZES[size]
+    hidden, layers, vocabulary = sized["shape"]
+    batch, context = sized.get("rows", (12, 128))
+    sample = {"max_documents": sized["documents"]} if "documents" in sized else {}
+    return {
+        "title": f"PiKE on {setting}, {size} parameters",
+        "sources": {
+            name: {"path": str(data.resolve() / f"text/{name}.jsonl.gz"), **sample} for name in SETTINGS[setting]
+        },
+        "targets": questions(data, folder / "questions" / size, size),
+        "held_out": 0.01 if size != "tiny" else 0.2,
+        "tokenizer": {"kind": "bpe", "vocab_size": vocabulary},
+        "model": {
+            "model_type": "gpt_neox",
+            "hidden_size": hidden,
+            "intermediate_size": 4 * hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": max(2, hidden // 64),
+            "tie_word_embeddings": True,
+        },
+        "proxy": {"kind": "ngram", "max_tokens": 400_000},
+        "final": {
+            "tokens": sized["tokens"],
+            "context": context,
+            "batch_size": batch,
+            "learning_rate": 2e-3 if size != "100M" else 1e-3,
+            "evaluate_every": sized["tokens"] // (batch * context),  # once, at the end
+        },
+        "arms": [{"name": name, **arm} for name, arm in arms.items()],
+        "compute": {"cores": cores},
+    }
+
+
+def read_rows(path: Path, **only: str) -> Rows:
+    """Return what was trained, where these keys have these values."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return [row for row in rows if all(row[key] == value for key, value in only.items())]
+
+
+def compare(part: str, setting: str, size: str, given: argparse.Namespace, arms: dict[str, dict]) -> None:
+    """Train the arms with seeds that are not there yet, and keep what came out."""
+    first, number = (CHOOSING, given.seeds or 2) if part == "choose" else (JUDGING, given.seeds or 3)
+    done = {(row["arm"], row["seed"]) for row in read_rows(given.rows, part=part, setting=setting, size=size)}
+    if {(arm, first + i) for arm in arms for i in range(number)} <= done:
+        return
+    from mixwright.experiment import drive, make
+    from preference import shower
+
+    values = config(setting, size, given.data, given.folder, arms, given.cores) | {"seed": first, "seeds": number}
+    place = given.folder / size / part / setting
+    summary = drive(make("compare", values), place, shower(), f"python benchmarks/pike_questions.py {part}")
+    keep(given.rows, summary, done, {"part": part, "setting": setting, "size": size, "machine": machine()})
+    print(f"{part} {setting} {size}: {summary['verdict']}", flush=True)
+
+
+def machine() -> str:
+    """Return what was computed on."""
+    import torch
+
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return f"{where}, torch {torch.__version__}"
+
+
+def keep(path: Path, summary: dict, done: set, about: dict[str, str]) -> None:
+    """Add a line for each arm and seed that is not there."""
+    lines = []
+    for arm in summary["arms"]:
+        for i, seed in enumerate(summary["seeds"]):
+            if (arm["name"], seed) in done:
+                continue
+            (mixture,) = arm["mixtures"]
+            shares = {source: round(values[i], 4) for source, values in mixture["weights"].items()}
+            values = [[m["quantity"], m["name"], round(m["values"][arm["name"]][i], 6)] for m in summary["measures"]]
+            row = {**about, "arm": arm["name"], "seed": seed, "tokens": arm["amount"], "weights": shares}
+            lines.append(json.dumps({**row, "values": values}) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def value(row: dict, measure: Measure) -> float:
+    """Return what a row has of a measure."""
+    return next(found for quantity, name, found in row["values"] if (quantity, name) == measure)
+
+
+def chosen(path: Path, setting: str, size: str) -> str | None:
+    """Return the candidate with the least answer loss, in the choice at this size or else at 1M; None without any."""
+    choices = ((path, size), (path, "1M"), (KEPT, "1M"))
+    rows = next((r for p, s in choices if (r := read_rows(p, part="choose", setting=setting, size=s))), [])
+    found = {
+        name: [value(row, ("answer loss", "average of targets")) for row in rows if row["arm"] == name]
+        for name in CANDIDATES
+    }
+    means = {name: statistics.mean(values) for name, values in found.items() if values}
+    return min(means, key=lambda name: means[name], default=None)
+
+
+def arms_of(path: Path, setting: str, size: str) -> dict[str, dict]:
+    """Return the arms of a verdict; the tuned one is there once it was chosen."""
+    names = [name for name in ARMS if all(name in FEWER[key] for key in (setting, size) if key in FEWER)]
+    tuned = chosen(path, setting, size)
+    if tuned is None:
+        print(f"{setting}, {size}: no arm PiKE, tuned, since nothing was chosen yet", flush=True)
+    return {name: ARMS[name] for name in names} | ({"PiKE, tuned": CANDIDATES[tuned]} if tuned else {})
+
+
+def judged(rows: Rows, measure: Measure) -> dict[str, PairedDifference]:
+    """Return what each arm has more than uniform, over the seeds that all arms have."""
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    found = {(row["arm"], row["seed"]): value(row, measure) for row in rows}
+    seeds = [s for s in sorted({row["seed"] for row in rows}) if all((arm, s) in found for arm in arms)]
+    table = np.array([[found[arm, seed] for seed in seeds] for arm in arms])
+    higher = measure[0] in HIGHER
+    return {d.arm: d for d in paired_differences(table, arms, unit="", higher=higher)}
+
+
+def grid(rows: Rows) -> list[str]:
+    """Return a table: a row for each arm, a column for each measure that is judged."""
+    found = {words: judged(rows, measure) for measure, words in JUDGED.items()}
+    lines = [f"| minus uniform | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
+    for arm in next(iter(found.values())):
+        lines.append(f"| {arm} | {' | '.join(cell(differences[arm]) for differences in found.values())} |")
+    return [*lines, ""]
+
+
+def means(rows: Rows) -> list[str]:
+    """Return a table of all measures, means over seeds, and one of the last weights."""
+    arms = {arm: [row for row in rows if row["arm"] == arm] for arm in dict.fromkeys(row["arm"] for row in rows)}
+    lines = [f"| | {' | '.join(arms)} |", "|---" * (len(arms) + 1) + "|"]
+    for quantity, name, _ in rows[0]["values"]:
+        own = (statistics.mean(value(row, (quantity, name)) for row in each) for each in arms.values())
+        lines.append(f"| {quantity}, {name} | {' | '.join(f'{mean:.4f}' for mean in own)} |")
+    for source in rows[0]["weights"]:
+        own = (statistics.mean(row["weights"][source] for row in each) for each in arms.values())
+        lines.append(f"| weight at the end, {source} | {' | '.join(f'{mean:.2f}' for mean in own)} |")
+    return [*lines, ""]
+
+
+def table(path: Path) -> str:
+    """Return the Markdown of all that was trained."""
+    lines = []
+    for part, words in (("run", "Verdicts"), ("choose", "The choice")):
+        for size in SIZES:
+            for setting in SETTINGS:
+                if rows := read_rows(path, part=part, setting=setting, size=size):
+                    seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in rows}))
+                    where = "; ".join(sorted({row["machine"] for row in rows}))
+                    lines += [f"## {words}: {setting}, {size}", ""]
+                    lines += [f"{rows[0]['tokens']:,.0f} tokens; seeds {seeds}; {where}.", ""]
+                    lines += [
+                        *(grid(rows) if part == "run" else [f"Chosen: {chosen(path, setting, size)}.", ""]),
+                        *means(rows),
+                    ]
+    return "\n".join(lines)
+
+
+def plot(kept: Path, setting: str, path: Path) -> None:
+    """Draw a panel for each measure and size: differences to uniform with their intervals."""
+    from svg import COLOURS, Picture, intervals
+
+    sizes = {size: rows for size in SIZES if (rows := read_rows(kept, part="run", setting=setting, size=size))}
+    if not sizes:
+        return
+    picture = Picture(20 + 380 * len(JUDGED), 60 + 260 * len(sizes))
+    for down, (size, rows) in enumerate(sizes.items()):
+        for right, (measure, words) in enumerate(JUDGED.items()):
+            found = [d for d in judged(rows, measure).values() if np.isfinite(d.low)]
+            own = [(d.arm, COLOURS[i], d.difference, d.low, d.high) for i, d in enumerate(found)]
+            intervals(picture, (20 + 380 * right, 40 + 260 * down, 360, 220), f"{size}: {words}", own)
+    picture.write(path, f"Differences to uniform on {setting}, 90 % intervals")
+
+
+def write(rows: Path) -> None:
+    """Write pike_questions.md and its plots beside the folder of the rows."""
+    results = rows.resolve().parents[1]
+    for setting in SETTINGS:
+        plot(rows, setting, results / f"pike_questions-{setting}.svg")
+    head = HEAD.format(short=SIZES["1M"]["bytes"], long=SIZES["30M"]["bytes"])
+    (results / "pike_questions.md").write_text((head + "\n" + table(rows)).rstrip() + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Parse and do."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("do", choices=["choose", "run", "table"])
+    parser.add_argument("setting", choices=[*SETTINGS], nargs="?", help="default: both, one after the other")
+    parser.add_argument("--size", choices=[*SIZES], default="1M")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/pike_questions"))
+    parser.add_argument("--seeds", type=int, help="default: 2 to choose, 3 to judge")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="also write results/pike_questions.md and its plots")
+    parser.add_argument("--rows", type=Path, help=f"what was trained is kept here; default: {KEPT.name} of results")
+    given = parser.parse_args()
+    given.rows = given.rows or (given.folder / "rows" / KEPT.name if given.size == "tiny" else KEPT)
+    if given.do == "table":
+        print(table(given.rows))
+        if given.write:
+            write(given.rows)
+        return
+    for setting in [given.setting] if given.setting else SETTINGS:
+        arms = (
+            {"uniform": ARMS["uniform"], **CANDIDATES}
+            if given.do == "choose"
+            else arms_of(given.rows, setting, given.size)
+        )
+        compare(given.do, setting, given.size, given, arms)
+
+
+if __name__ == "__main__":
+    main()
