@@ -314,6 +314,28 @@ def test_a_strategy_is_told_held_out_losses_of_sources_also_where_they_are_judge
     assert sorted(MEASURED) == ["eval_loss"]  # of targets nothing
 
 
+def test_averaged_weights_are_measured_and_the_trainings_are_the_same(tmp_path, monkeypatch):
+    small = {"arms": ["uniform", "natural"], "seeds": 1, "targets": {"mix": "target.jsonl"}}
+    final, found, metrics = {**SMALL["final"], "tokens": 1300}, [], []  # 10 steps
+    for name, own in (("plain", final), ("kept", {**final, "ema": 0.3})):
+        found.append(drive(make(tmp_path, **small, final=own), tmp_path / name))
+        metrics.append(sorted(p.read_bytes() for p in (tmp_path / name).glob("trainings/*/metrics.jsonl")))
+    assert metrics[0] == metrics[1]
+    losses = [summary["measures"][0]["values"] for summary in found]
+    assert all(losses[0][arm] != losses[1][arm] for arm in ("uniform", "natural"))
+    assert [sum("averaged weights" in note for note in summary["notes"]) for summary in found] == [0, 1]
+    config = make(tmp_path, **small, final={**final, "ema": 0.3})
+    assert compare_work.training_settings(config, 7).ema == 0.3
+    assert compare_work.settings_for(config, 600, proxy=True).ema is None
+    with pytest.raises(InputError, match=r"^key final\.ema: ema should be over at least 2 steps, found 0\.1 of 10;"):
+        make(tmp_path, **small, final={**final, "ema": 0.1})
+    arms = ["uniform", {"search": "mixmin", "settings": {"shrinkage": 0.05}}]  # the search leaves it fewer steps
+    monkeypatch.setattr(compare_work, "train", None)
+    monkeypatch.setattr("mixwright.experiment.text.proxies.neural.train", None)
+    with pytest.raises(InputError, match=r"^key final\.ema: ema should be over at least 2 steps, found 0\.06 of [12]"):
+        drive(make(tmp_path, **{**small, "arms": arms}, final={**final, "tokens": 5000, "ema": 0.06}), tmp_path / "bad")
+
+
 def test_a_source_that_changed_is_trained_anew(tmp_path):
     config = make(tmp_path, arms=["uniform", "natural"], seeds=1, targets={"mix": "target.jsonl"})
     first = drive(config, tmp_path / "run")

@@ -141,6 +141,21 @@ def test_a_change_redoes_what_depends_on_it(
         assert (name in changed) == wanted, name
 
 
+def test_final_models_of_averaged_weights_leave_proxies_and_search_as_they_are(done: Path, tmp_path: Path) -> None:
+    final = {**tiny.SETTINGS["final"], "ema": 0.25, "mixtures": ["uniform", "search"]}
+    config = load("search", tiny.write_tiny(tmp_path, final=final))
+    summary, plain = drive(config, tmp_path / "run"), read_summary(done / "run")
+    proxies = [sorted(p.read_bytes() for p in f.glob("run/proxies/*/model/*.safetensors")) for f in (tmp_path, done)]
+    assert proxies[0] == proxies[1] != []
+    assert summary["searches"][0]["interval"] == plain["searches"][0]["interval"]
+    logs = [(f / "run" / "final" / "uniform" / "metrics.jsonl").read_bytes() for f in (tmp_path, done)]
+    assert logs[0] == logs[1]
+    losses = [found["runs"][0]["loss"]["mix"] for found in (summary, plain)]
+    assert losses[0] != losses[1]
+    assert sum("averaged weights" in note for note in summary["notes"]) == 1
+    assert not any("averaged weights" in note for note in plain["notes"])
+
+
 def test_a_new_source_keeps_the_other_proxies(done: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-a", f"{done}/.", str(tmp_path)], check=True)
     before = stamps(tmp_path / "run")

@@ -161,6 +161,32 @@ def test_prior_and_constraints_of_a_strategy(tmp_path):
     assert lines[0]["observation"]["planned"][0] == pytest.approx(0.4)
 
 
+def test_averaged_weights_are_measured_and_kept(done, tmp_path):
+    folder, plain = done
+    summary = drive(make(tmp_path, training={**SMALL["training"], "ema": "25 %"}), tmp_path / "run")
+    kept, before = files(tmp_path / "run"), files(folder / "run")
+    assert kept["metrics.jsonl"] == before["metrics.jsonl"]
+    assert kept["decisions.jsonl"] == before["decisions.jsonl"]
+    assert kept["model/model.safetensors"] != before["model/model.safetensors"]
+    assert summary["training"]["ema"] == load("train", tmp_path / "run" / "config.yaml").training.ema == 0.25
+    assert "ema" not in plain["training"]
+    found = summary["held_out"]
+    assert found["average_of_last_weights"] == pytest.approx(plain["held_out"]["average"])
+    assert found["average"] != plain["held_out"]["average"]
+    assert summary["targets"][0]["loss"] != plain["targets"][0]["loss"]
+    (note,) = (note for note in summary["notes"] if "averaged weights" in note)
+    assert note.endswith(f"is {found['average']:.4f}, and {plain['held_out']['average']:.4f} with those")
+    assert "averaged weights" in (tmp_path / "run" / "report.html").read_text()
+    assert "average_of_last_weights" not in plain["held_out"]
+
+
+def test_a_reference_is_not_of_averaged_weights(proxy, tmp_path):
+    training = {**SMALL["training"], "ema": 0.25}
+    drive(make(tmp_path, strategy="DoReMi", reference={"train": "prior"}, training=training), tmp_path / "run")
+    for name in ("reference/training/model/model.safetensors", "decisions.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (proxy[0] / "run" / name).read_bytes()
+
+
 def test_a_folder_of_another_training_is_refused_and_left_as_it_was(done, tmp_path):
     folder, _ = done
     run = folder / "run"
@@ -224,6 +250,12 @@ BAD = [
     ({"strategy": "pikee"}, "^key strategy: there is no strategy 'pikee'"),
     ({"prior": {FIRST: 1.0}}, "should give each source a weight"),
     ({"training": {"steps": 3, "tokens": 5}}, "give tokens or steps, not both"),
+    ({"training": {**TRAINING, "ema": 0.999}}, r"^key training: ema should be the share of the steps .* found 0\.999;"),
+    (
+        {"training": {**TRAINING, "ema": "0.1 %"}},
+        r"^key training: ema should be over at least 2 steps, found 0\.001",
+    ),
+    ({"training": {**TRAINING, "ema": 1.5}}, r"training\.ema.* below 1, found 1\.5"),
     ({"training": {**TRAINING, "accumulate": 4}}, "batch_size should be a multiple of accumulate"),
     ({"training": {**TRAINING, "non_finite": "hope"}}, "non_finite"),
     (

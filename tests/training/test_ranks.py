@@ -150,6 +150,33 @@ def test_ranks_over_a_reference_go_on_bit_by_bit(done):
 
 @pytest.mark.slow
 @on_ranks
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_ranks_average_their_weights_as_one_process(done, kind):
+    one, two = trained(done, "one averaged"), trained(done, f"{kind} averaged")
+    plain = trained(done, kind)
+    assert (two[0], two[2]) == (plain[0], plain[2])  # the training itself is the same
+    names = ("one averaged", f"{kind} averaged", kind)
+    expected, found, last = (json.loads((done[0] / name / "result.json").read_text())["curve"] for name in names)
+    for a, b in zip(found, expected, strict=True):
+        assert a["loss"]["x"] == pytest.approx(b["loss"]["x"], rel=1e-5)
+    assert found[-1]["last_weights_loss"] == last[-1]["loss"]
+    assert [point["loss"] for point in found] != [point["loss"] for point in last]
+    for name, values in one[1].items():
+        if not name.endswith("query_key_value.bias"):  # a key's bias has no gradient but rounding
+            np.testing.assert_allclose(two[1][name], values, atol=1e-3, err_msg=name)
+    assert max(np.abs(two[1][name] - plain[1][name]).max() for name in plain[1]) > 3e-3
+
+
+@pytest.mark.slow
+@on_ranks
+def test_averaged_ranks_that_died_go_on_bit_by_bit(done):
+    stopped, whole = trained(done, "fsdp2 averaged stopped"), trained(done, "fsdp2 averaged")
+    for name, values in whole[1].items():
+        np.testing.assert_array_equal(stopped[1][name], values)
+
+
+@pytest.mark.slow
+@on_ranks
 def test_a_checkpoint_goes_on_with_as_many_ranks(done):
     last = next(each for each in reversed(done[1]) if each["name"] == "ddp stopped again")
     assert last["codes"] == [1]

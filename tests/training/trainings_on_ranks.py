@@ -51,6 +51,11 @@ TRAININGS = (
     ("fsdp2 over a reference", "fsdp2", 2, 1, 0),
     ("ddp over a reference stopped", "ddp", 2, 1, 7),
     ("ddp over a reference stopped", "ddp", 2, 1, 0),
+    ("one averaged", "ddp", 1, 2, 0),
+    ("ddp averaged", "ddp", 2, 1, 0),
+    ("fsdp2 averaged", "fsdp2", 2, 1, 0),
+    ("fsdp2 averaged stopped", "fsdp2", 2, 1, 7),
+    ("fsdp2 averaged stopped", "fsdp2", 2, 1, 0),
 )
 ORDERS = {3: {"pin": {"abc": 0.25}}, 7: {"weights": {"abc": 0.25, "digits": 0.75}, "at": 10}}  # by the step before
 
@@ -88,7 +93,7 @@ def work(tokens, folder, kind, accumulate, stop):
     stores = {name: TokenStore.open(f"{tokens}/{name}") for name in ("abc", "digits")}
     settings = TrainingSettings(
         steps=12, batch_size=8, context=16, learning_rate=3e-3, evaluate_every=6, observe_every=4, lag=1,
-        accumulate=accumulate, checkpoint_seconds=0.0,
+        accumulate=accumulate, checkpoint_seconds=0.0, ema=0.5 if "averaged" in folder.name else None,
     )  # fmt: skip
 
     def progress(stage, done, total, note):

@@ -20,13 +20,17 @@ except ImportError:
     raise missing_extra("safetensors", "lm") from None
 
 
-def save_checkpoint(path: Path, model: Any, optimizer: Any, position: Mapping[str, Any], main: bool = True) -> None:
+def save_checkpoint(
+    path: Path, model: Any, optimizer: Any, position: Mapping[str, Any], main: bool = True, averaged: Any = None
+) -> None:
     """
-    Write model, optimiser and a JSON-able position to one safetensors file, atomically.
+    Write model, optimiser, averaged weights if any and a JSON-able position to one safetensors file, atomically.
 
     Where ranks hold parts of the model every rank must call it; the one that is `main` writes.
     """
     tensors = {f"model/{name}": tensor for name, tensor in _model_tensors(model).items()}
+    if averaged is not None:
+        tensors |= {f"average/{name}": tensor for name, tensor in _model_tensors(averaged).items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{name}/{key}"] = value
@@ -56,11 +60,12 @@ def read_position(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def load_checkpoint(path: Path, model: Any, optimizer: Any) -> None:
-    """Copy a checkpoint's values into the model and its optimiser."""
+def load_checkpoint(path: Path, model: Any, optimizer: Any, averaged: Any = None) -> None:
+    """Copy a checkpoint's values into the model, its optimiser and the averaged weights, if any."""
     with safe_open(path, "pt") as file, torch.no_grad():
-        for name, tensor in _model_tensors(model).items():
-            tensor.copy_(laid_out_like(file.get_tensor(f"model/{name}"), tensor))
+        for part, own in {"model": model, **({} if averaged is None else {"average": averaged})}.items():
+            for name, tensor in _model_tensors(own).items():
+                tensor.copy_(laid_out_like(file.get_tensor(f"{part}/{name}"), tensor))
         names = set(file.keys())
         for name, parameter in model.named_parameters():
             for key in ("step", "exp_avg", "exp_avg_sq"):

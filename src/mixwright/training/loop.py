@@ -28,6 +28,7 @@ from mixwright.steering.orders import CONTROL, Order
 from mixwright.strategy import Strategy
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
+from mixwright.training.average import WeightAverage
 from mixwright.training.batches import Batches
 from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint
 from mixwright.training.model import build_model, no_bars, torch, training_flops
@@ -86,6 +87,7 @@ class LanguageModelLoop:
     row_weights: RowWeights | None = field(init=False, default=None)
     batches: Batches = field(init=False)
     model: Any = field(init=False)
+    average: WeightAverage | None = field(init=False, default=None)
     stepper: Stepper = field(init=False)
     scored: ReferenceLosses | None = field(init=False, default=None)
     before: float = field(init=False, default=0.0)  # seconds of earlier calls
@@ -158,6 +160,8 @@ class LanguageModelLoop:
         settings = self.settings
         self.model = build_model(self.spec, self.tokenizer, settings.context, settings.seed)
         flops = training_flops(self.model, settings.steps * settings.batch_size * settings.context)
+        if settings.ema is not None:  # before ranks hold the model, and hooks watch it
+            self.average = WeightAverage(self.model, settings.ema * settings.steps, self.ranks)
         outer, statistics = self.ranks.wrap(self.model), self.watcher.statistics if self.watcher else None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -194,7 +198,7 @@ class LanguageModelLoop:
                 f"{self.folder} holds a checkpoint of {position['ranks']} ranks, found {self.ranks.size} here; resume "
                 f"with {position['ranks']}, since each rank reads its own rows"
             )
-        load_checkpoint(self._checkpoint, self.model, self.stepper.optimizer)
+        load_checkpoint(self._checkpoint, self.model, self.stepper.optimizer, self._averaged)
         with warnings.catch_warnings():  # what begins again was said when it did
             warnings.simplefilter("ignore")
             for change in position["changes"]:
@@ -365,6 +369,8 @@ class LanguageModelLoop:
         if found.finite:
             self.stepper.update(rate)
             self.skipped_in_a_row = 0
+            if self.average:
+                self.average.update(self.model)
         else:
             self._check_skipped(found)
             line |= {"gradient_norm": None, "skipped": self._sources_of(found)}
@@ -396,19 +402,34 @@ class LanguageModelLoop:
         """Add a point to the curve."""
         if self.step == self.settings.steps and not self._is_finite():  # no later loss would show it
             raise self._diverged("a model with outputs that are not finite")
-        found = dict(self.ranks.shared(self.evaluate(self.model))) if self.evaluate else {}
-        if not all(math.isfinite(loss) for loss in found.values()):
-            raise self._diverged(f"evaluation loss {', '.join(f'{loss:.4g}' for loss in found.values())}")
-        self.model.train()
+        found = self._evaluated(self._measured)
         point: dict[str, Any] = {"step": self.step, "tokens": self._tokens, "train_loss": self.losses.mean}
         point |= {"source_train_loss": self.losses.by_source(tuple(self.stores)), "loss": found}
+        if self.average and self.step == self.settings.steps:
+            point["last_weights_loss"] = self._evaluated(self.model)
+        self.model.train()
         self.curve, self.losses = [*self.curve, point], no_losses(len(self.stores))
 
+    @property
+    def _measured(self) -> Any:
+        """Return the model that is evaluated and kept: that of the last step, or of averaged weights."""
+        return self.average.model if self.average else self.model
+
+    @property
+    def _averaged(self) -> Any:
+        return self.average.averaged if self.average else None
+
+    def _evaluated(self, model: Any) -> dict[str, float]:
+        found = dict(self.ranks.shared(self.evaluate(model))) if self.evaluate else {}
+        if not all(math.isfinite(loss) for loss in found.values()):
+            raise self._diverged(f"evaluation loss {', '.join(f'{loss:.4g}' for loss in found.values())}")
+        return found
+
     def _is_finite(self) -> bool:
-        self.model.eval()
+        model = self._measured.eval()
         with torch.no_grad():
-            tokens = torch.from_numpy(self.batches.probe()).to(self.model.device)
-            return bool(torch.isfinite(self.model(input_ids=tokens, use_cache=False).logits).all())
+            tokens = torch.from_numpy(self.batches.probe()).to(model.device)
+            return bool(torch.isfinite(model(input_ids=tokens, use_cache=False).logits).all())
 
     def _diverged(self, found: str) -> DivergedError:
         advice = "lower the learning rate" + (
@@ -432,7 +453,7 @@ class LanguageModelLoop:
         if self.watcher:
             watched = {**self.watcher.state_dict(), "mixture": self.watcher.mixture.state_dict()}
             state["observer"] = {**watched, "statistics": self.ranks.gather(watched["statistics"])}
-        save_checkpoint(self._checkpoint, self.model, self.stepper.optimizer, state, self.ranks.main)
+        save_checkpoint(self._checkpoint, self.model, self.stepper.optimizer, state, self.ranks.main, self._averaged)
 
     def _clock(self) -> None:
         self.seconds = self.before + time.monotonic() - self.started
@@ -444,11 +465,11 @@ class LanguageModelLoop:
     def _finish(self, flops: float) -> TrainingResult:
         """Write the model and then the result; the checkpoint goes last."""
         cost = self._reference_cost()
-        tensors = {name: whole(tensor) for name, tensor in self.model.state_dict().items()}
+        tensors = {name: whole(tensor) for name, tensor in self._measured.state_dict().items()}
         if self.ranks.main:
             partial = self.folder / ".model.partial"
             shutil.rmtree(partial, ignore_errors=True)
-            model = self.model
+            model = self._measured
             if self.ranks.size > 1:  # of parts that ranks held: saved from a model of its own
                 model = build_model(self.spec, self.tokenizer, self.settings.context, self.settings.seed)
                 model.load_state_dict(tensors)

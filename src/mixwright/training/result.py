@@ -22,12 +22,14 @@ class TrainingResult:
     Attributes
     ----------
     folder
-        Holds `model/` (transformers' own format), `metrics.jsonl` (a line per step) and `result.json`.
+        Holds `model/` (transformers' own format; with `ema` of averaged weights), `metrics.jsonl` (a line per step) and
+        `result.json`.
     steps, tokens, seconds, flops
         Of this training; seconds of work, pauses between a stop and a resume left out.
     curve
         Per evaluation {"step", "tokens", "train_loss": mean nats per token since the last one (None: no step had a
-        finite one), "source_train_loss": {source: the same}, "loss": what `evaluate` returned}.
+        finite one), "source_train_loss": {source: the same}, "loss": what `evaluate` returned}. With averaged weights
+        the losses are of these, and the last point has "last_weights_loss", too: of the last step's weights.
     fingerprint
         Names all that the training was made from.
     weights

@@ -20,7 +20,8 @@ _LEAST = {
     "accumulate": 1,
     "statistics_steps": 1,
 }
-_LATER = ("statistics", "statistics_steps", "statistics_metric", "accumulate", "precision", "non_finite")
+_LATER = ("statistics", "statistics_steps", "statistics_metric", "accumulate", "precision", "non_finite", "ema")
+_MOST_AVERAGED = 0.5  # share of a training
 _WORDS = {
     "precision": ("auto", "float32", "bfloat16"),
     "non_finite": ("stop", "skip"),
@@ -65,6 +66,9 @@ class TrainingSettings:
         "float32", "bfloat16" (autocast), or "auto": bfloat16 on a GPU.
     non_finite
         What happens at a loss or gradient that is not finite: "stop", or "skip" the update of that step.
+    ema
+        Evaluate, and keep, averaged weights: their exponential moving average over about this share of the steps, at
+        most .5. None: the weights of the last step. Training and observations are the same with and without.
     """
 
     steps: int
@@ -85,6 +89,7 @@ class TrainingSettings:
     accumulate: int = 1
     precision: str = "auto"
     non_finite: str = "stop"
+    ema: float | None = None
 
     def __post_init__(self) -> None:
         """Check each value."""
@@ -112,6 +117,32 @@ class TrainingSettings:
             )
         if self.max_epochs is not None and not (math.isfinite(self.max_epochs) and self.max_epochs > 0):
             raise InputError(f"max_epochs should be a number above 0, found {self.max_epochs!r}")
+        check_ema(self.ema, self.steps)
+
+
+def check_ema(ema: float | None, steps: int) -> None:
+    """Raise InputError if weights cannot be averaged over a share `ema` of a training of `steps` steps."""
+    if ema is None:
+        return
+    if isinstance(ema, bool) or not isinstance(ema, int | float) or not 0 < ema <= _MOST_AVERAGED:
+        raise InputError(
+            "ema should be the share of the steps that weights are averaged over, above 0 and at most "
+            f"{_MOST_AVERAGED:g} (0.05, or 5 %, is usual), found {ema!r}; a decay d is 1 / ((1 - d) x steps) as a share"
+        )
+    if ema * steps < 2:
+        raise InputError(
+            f"ema should be over at least 2 steps, found {ema:g} of {steps}; raise it, train for longer, or remove it"
+        )
+
+
+def ema_notes(ema: float | None) -> list[str]:
+    """Return a sentence that belongs beside results, if they are of averaged weights."""
+    if ema is None:
+        return []
+    return [
+        f"losses and models are of averaged weights (ema: {ema:g}, over about {100 * ema:g} % of the steps), not of "
+        "those of the last step"
+    ]
 
 
 def described(settings: TrainingSettings) -> dict[str, Any]:

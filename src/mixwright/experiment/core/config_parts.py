@@ -113,6 +113,13 @@ StatisticsMetric = Annotated[
         description="Norms of the gradient itself (plain, the default), or of the gradient as Adam scales it (adam)."
     ),
 ]
+Ema = Annotated[
+    PartOf | None,
+    Field(
+        description="Measure and keep averaged weights: an exponential moving average (EMA) over about this share of "
+        "the steps, such as 0.05 or 5 %, at most half. Default: the weights of the last step."
+    ),
+]
 StrategyGiven = Annotated[
     str | dict[str, Any] | None,
     Field(description="Weights that follow the training: a strategy's name, or {name: ..., parameters, wrap: [...]}."),

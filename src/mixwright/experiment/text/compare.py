@@ -71,6 +71,7 @@ from mixwright.experiment.text.questions.harness import check_tasks
 from mixwright.experiment.text.questions.reports import mean_of, means_of
 from mixwright.experiment.text.source_files import check_sources, remember_checked
 from mixwright.strategies.registry import known as strategies
+from mixwright.training.settings import ema_notes
 
 
 class TextComparisonRun(ComparisonRun[CompareConfig]):
@@ -277,7 +278,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             said.append(f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured")
         said += self.repeated(cells, "final: max_epochs sets one limit for all arms", "texts")
         said += dict.fromkeys(self._count_notes)
-        said += few_questions(self.targets)
+        said += few_questions(self.targets) + ema_notes(self.config.final.ema)
         if not self.config.charge_search and any(arm.searches or arm.proxy_run for arm in self.config.arms):
             said.append("what finding the mixtures cost was not taken out of the budgets (charge_search: false)")
         return said
@@ -364,7 +365,9 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                 f"finding its mixture costs as much as training on {charge:,}; raise final: tokens, lower proxy: "
                 "tokens, give fewer documents of the target (max_documents), or set charge_search: false"
             )
-        return (config.final.tokens - charge) // step
+        steps = (config.final.tokens - charge) // step
+        config.check_ema(steps)
+        return steps
 
     def _charge(self, arm: ArmConfig, goal: str | None) -> int:
         """

@@ -23,6 +23,7 @@ from mixwright.experiment.core.config_parts import (
     Between,
     Context,
     Count,
+    Ema,
     FilePath,
     FilePaths,
     LearningRate,
@@ -37,8 +38,10 @@ from mixwright.experiment.core.config_parts import (
     listed,
     not_bool,
 )
+from mixwright.experiment.core.errors import named
 from mixwright.experiment.text.proxies.reference_config import ReferencesConfig
 from mixwright.experiment.text.proxies.search_config import MethodConfig, faults_of_method, with_mixtures
+from mixwright.training.settings import check_ema
 
 Metric = Literal["accuracy", "answer_loss"]
 Metrics = Annotated[list[Metric] | None, BeforeValidator(listed, json_schema_input_type=Metric | list[Metric] | None)]
@@ -262,6 +265,7 @@ class FinalConfig(Part):
     evaluate_every: Count | None = Field(
         default=None, description="Steps between two points of the loss curve. Default: a tenth of the run."
     )
+    ema: Ema = None  # not in the config.yaml of former runs
 
     @field_validator("mixtures")
     @classmethod
@@ -409,6 +413,13 @@ class SearchConfig(TextConfig, ReferencesConfig):
         ]
         if faults:
             raise InputError("\n".join(faults))
+        if self.final.mixtures:
+            self.check_ema(self.final.tokens // (self.final.batch_size * self.final.context))
+
+    def check_ema(self, steps: int) -> None:
+        """Raise InputError if weights cannot be averaged as `final: ema` says in a training of `steps` steps."""
+        with named(self.where("final", "ema")):
+            check_ema(self.final.ema, steps)
 
     def _check_method(self) -> None:
         """Raise InputError if the method of the search needs, or cannot have, what another key says."""

@@ -70,11 +70,12 @@ def make_reference(
 
 
 def _settings(config: ReferenceConfig, settings: TrainingSettings) -> TrainingSettings:
+    same = replace(settings, evaluate_every=0, statistics="needed", ema=None)
     if config.tokens is None:
-        return replace(settings, evaluate_every=0, statistics="needed")
+        return same
     steps = max(1, -(-config.tokens // (settings.batch_size * settings.context)))
     warmup = round(settings.warmup / settings.steps * steps)
-    return replace(settings, steps=steps, warmup=warmup, evaluate_every=0, statistics="needed")
+    return replace(same, steps=steps, warmup=warmup)
 
 
 def _prior(prior: str | Sequence[float], rows: Sequence[int]) -> list[float]:

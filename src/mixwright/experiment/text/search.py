@@ -43,6 +43,7 @@ from mixwright.experiment.text.summary import make_summary, standing
 from mixwright.files import write_json
 from mixwright.report.words import duration
 from mixwright.text import Tokenizer
+from mixwright.training.settings import ema_notes
 
 if TYPE_CHECKING:
     from mixwright.experiment.text.final_runs import FinalRun
@@ -169,6 +170,7 @@ class TextSearchRun(Run[SearchConfig]):
         asked = {entry["name"] for entry in summary.get("questions", ())}
         notes += few_questions(t for t in self.targets if t.name in asked)
         notes += standing(summary["comparisons"], contamination) + self._repeats(mixtures, sources)
+        notes += ema_notes(self.config.final.ema) if runs else []
         return {
             **summary,
             **found.more,

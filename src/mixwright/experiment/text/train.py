@@ -51,6 +51,7 @@ from mixwright.training.loop import Evaluate
 from mixwright.training.model import build_model
 from mixwright.training.ranks import Ranks, started_ranks
 from mixwright.training.reference import check_reference
+from mixwright.training.settings import ema_notes
 from mixwright.watching.reference import REPORTED, Reference, reads_reference
 from mixwright.watching.row_weights import RowWeights, sampling_shares
 
@@ -172,6 +173,7 @@ class TextTrainingRun(Run[TrainConfig]):
         epochs = {line["source"]: line["epochs"] for line in trained.ledger["sources"]}
         record = orders_of(self.folder)
         notes = [*steering_notes(record), *trained.notes, *of_tasks, *self._notes(), *repeats("the training", epochs)]
+        notes += self._notes_of_average(summary["held_out"])
         return {**summary, **({"steering": record} if record else {}), "notes": notes}
 
     def _of_tasks(self, model: Any) -> tuple[list[dict[str, Any]], list[str]]:
@@ -260,6 +262,12 @@ class TextTrainingRun(Run[TrainConfig]):
             )
         return notes
 
+    def _notes_of_average(self, held_out: Mapping[str, Any]) -> list[str]:
+        """Return a sentence if losses are of averaged weights, with the loss of the others where it is measured."""
+        last, said = held_out.get("average_of_last_weights"), ema_notes(self.settings.ema)
+        both = f"; the sources' average is {held_out['average']:.4f}, and {last:.4f} with those" if last else ""
+        return [note + both for note in said]
+
     @property
     def _measured(self) -> frozenset[str]:
         """Return what is measured for the strategy: held-out losses of the sources, and of targets if any."""
@@ -318,6 +326,7 @@ class TextTrainingRun(Run[TrainConfig]):
                 "average": sum(held_out.values()) / len(held_out) if held_out else None,
                 "worst": None if worst is None else held_out[worst],
                 "worst_source": worst,
+                **_of_last_weights(trained.curve[-1]),
             },
             "targets": [{"name": n, "loss": loss, "accuracy": accuracy.get(n)} for n, loss in losses.items()],
             "curve": curve,
@@ -360,6 +369,12 @@ def _point(point: Mapping[str, Any]) -> dict[str, Any]:
         parts[kind][name] = value
     kept = {key: point[key] for key in ("step", "tokens", "train_loss", "source_train_loss")}
     return {**kept, "source_loss": parts["source"], "target_loss": parts["target"]}
+
+
+def _of_last_weights(point: Mapping[str, Any]) -> dict[str, float]:
+    """Return the average over the sources of the last step's weights, where averaged ones are measured."""
+    losses = [v for key, v in point.get("last_weights_loss", {}).items() if key.startswith("source ")]
+    return {"average_of_last_weights": sum(losses) / len(losses)} if losses else {}
 
 
 def _source(source: TokenSource, trained: TrainingResult, last: Mapping[str, Any]) -> dict[str, Any]:

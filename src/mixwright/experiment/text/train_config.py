@@ -12,6 +12,7 @@ from mixwright.experiment.core.config_parts import (
     CheckpointEvery,
     Context,
     Count,
+    Ema,
     FilePath,
     Lag,
     LearningRate,
@@ -47,6 +48,7 @@ _AS_GIVEN = (
     "lag",
     "statistics",
     "statistics_steps",
+    "ema",
 )
 
 
@@ -86,6 +88,7 @@ class TrainingConfig(Part):
     )
     statistics_steps: StatisticsSteps = 4
     statistics_metric: StatisticsMetric = None  # not in the config.yaml of former runs
+    ema: Ema = None  # not in the config.yaml of former runs
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingConfig:

@@ -64,6 +64,7 @@ def settings_for(config: SearchConfig, tokens: int, proxy: bool = False) -> Trai
         weight_decay=given("weight_decay"),
         seed=config.seed,
         evaluate_every=every,
+        ema=None if proxy else config.final.ema,  # strategies see proxies and references as they are
     )
 
 
