@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mixwright import InputError
-from mixwright.files.models import check_model_folder, holds_model
+from mixwright.files import file_fingerprint, fingerprints, folder_fingerprint
+from mixwright.files.models import adapter_base, check_model_folder, holds_model
 
 safetensors = pytest.importorskip("safetensors.numpy")
 
@@ -77,4 +78,30 @@ def test_what_is_wrong_with_a_folder_is_said_and_what_to_do(tmp_path):
     assert said(folder).startswith("config.json and no weights (*.safetensors, pytorch_model*.bin); copy all files")
     (folder / "config.json").unlink()
     (folder / "adapter_config.json").write_text("{}")  # of an adapter, which is no model
-    assert said(folder) == "no config.json there; check the path"
+    assert said(folder).startswith("an adapter alone; merge it into its base first")
+
+
+def test_an_adapter_will_do_where_its_base_is_on_this_disk(tmp_path):
+    folder = write(tmp_path / "adapter", "adapter_model.safetensors", "adapter_config.json")
+    with pytest.raises(InputError, match=r"adapter_config.json: there should be the settings .* with its base"):
+        check_model_folder(folder, adapters=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "base")}))
+    assert adapter_base(folder) == tmp_path / "base"
+    with pytest.raises(InputError, match=r"base: there should be a model .* no such folder"):
+        check_model_folder(folder, adapters=True)
+    check_model_folder(write(tmp_path / "base"), adapters=True)
+    check_model_folder(folder, adapters=True)
+    assert adapter_base(tmp_path / "base") is None
+    with pytest.raises(InputError, match="an adapter alone; merge it"):
+        check_model_folder(folder)
+
+
+def test_a_folder_is_read_again_only_if_a_file_changed(tmp_path, monkeypatch):
+    folder, read = write(tmp_path / "model"), []
+    monkeypatch.setattr(fingerprints, "file_fingerprint", lambda path: read.append(path) or file_fingerprint(path))
+    first = folder_fingerprint(folder)
+    assert [first, folder_fingerprint(folder)] == 2 * [file_fingerprint(folder)]
+    assert read == [folder]
+    (folder / "config.json").write_text('{"a": 1}')
+    assert folder_fingerprint(folder) == file_fingerprint(folder) != first
+    assert read == [folder, folder]

@@ -9,9 +9,9 @@ from pairings import token_pairs  # noqa: E402
 
 from mixwright import InputError  # noqa: E402
 from mixwright.preference import saving  # noqa: E402
-from mixwright.preference.adapters import adapted_layers, adapter_notes, merge_adapter, with_adapter  # noqa: E402
 from mixwright.preference.losses import log_probabilities  # noqa: E402
 from mixwright.preference.saving import save_model  # noqa: E402
+from mixwright.training.adapters import adapted_layers, adapter_notes, merge_adapter, with_adapter  # noqa: E402
 
 LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 24}
 SIZES = {"vocab_size": 37, "hidden_size": 16, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1, **LAYERS}

@@ -134,7 +134,7 @@ def test_adapters_are_merged_by_peft(whole, adapters, tmp_path) -> None:
 
 
 def test_models_that_were_untied_are_not_merged_into_a_tied_base(tmp_path) -> None:
-    from mixwright.preference.adapters import merge_adapter, with_adapter
+    from mixwright.training.adapters import merge_adapter, with_adapter
 
     def tied() -> GPTNeoXForCausalLM:
         torch.manual_seed(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,17 @@ def file_fingerprint(path: Path | str, left_out: Collection[Path] = ()) -> str:
             while chunk := handle.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()[:16]
+
+
+def folder_fingerprint(folder: Path | str) -> str:
+    """Return `file_fingerprint` of a folder with large files; unless one changes they are read once in a process."""
+    stats = ((str(path), path.stat()) for path in _members(Path(folder), ()))
+    return _of_unchanged(Path(folder), tuple((name, s.st_size, s.st_mtime_ns, s.st_ino) for name, s in stats))
+
+
+@lru_cache(maxsize=64)
+def _of_unchanged(folder: Path, stamps: object) -> str:
+    return file_fingerprint(folder)
 
 
 def _members(folder: Path, left_out: Collection[Path]) -> list[Path]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from mixwright.errors import InputError
 from mixwright.files.pointers import refuse_pointers_in
 
-_CONFIGS = ("config.json", "adapter_config.json")
+_ADAPTER = "adapter_config.json"
+_CONFIGS = ("config.json", _ADAPTER)
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model*.bin")
 _LENGTH = struct.Struct("<Q")  # of the header of a safetensors file, which says where each tensor ends
 
@@ -20,18 +21,45 @@ def holds_model(folder: Path | str) -> bool:
     return _fault(Path(folder), _CONFIGS) is None
 
 
-def check_model_folder(folder: Path | str) -> None:
-    """Raise InputError if a folder holds no model, or a file of weights is missing or damaged; none is loaded."""
+def check_model_folder(folder: Path | str, adapters: bool = False) -> None:
+    """
+    Raise InputError if a folder holds no model, or a file of weights is missing or damaged; none is loaded.
+
+    `adapters`: whether an adapter will do, as peft writes it, whose base is on this disk.
+    """
     folder = Path(folder)
     refuse_pointers_in(folder)
-    if (fault := _fault(folder, ("config.json",))) is not None:
-        raise InputError(f"{folder}: there should be a model (config.json, weights), found {fault}")
+    base = adapter_base(folder) if adapters else None
+    for place, configs in ((folder, _CONFIGS[:1]),) if base is None else ((folder, _CONFIGS[1:]), (base, _CONFIGS[:1])):
+        if (fault := _fault(place, configs)) is not None:
+            raise InputError(f"{place}: there should be a model ({configs[0]}, weights), found {fault}")
+
+
+def adapter_base(folder: Path | str) -> Path | None:
+    """Return the folder of the model that an adapter in a folder was trained on; None where there is no adapter."""
+    if not _is_adapter(folder):
+        return None
+    path = Path(folder) / _ADAPTER
+    try:
+        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        return Path(base)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path}: there should be the settings of an adapter with its base (base_model_name_or_path), found a "
+            "damaged file or no base; save the adapter again"
+        ) from None
+
+
+def _is_adapter(folder: Path | str) -> bool:
+    return (Path(folder) / _ADAPTER).is_file() and not (Path(folder) / "config.json").is_file()
 
 
 def _fault(folder: Path, configs: Sequence[str]) -> str | None:
     """Return why a folder holds no whole model, and what to do; None if it does."""
     if not folder.is_dir():
         return "no such folder; check the path (names on the hub are not read)"
+    if configs == _CONFIGS[:1] and _is_adapter(folder):
+        return "an adapter alone; merge it into its base first (mixwright.preference.merge_adapter)"
     if not any((folder / name).is_file() for name in configs):
         return f"no {configs[0]} there; check the path"
     weights = sorted(path for pattern in _WEIGHTS for path in folder.glob(pattern))

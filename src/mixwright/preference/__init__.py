@@ -11,7 +11,7 @@ _LATER = {
     "leaked_prompts": "pairs.splits",
     "load_pair_tokenizer": "pairs.tokenizers",
     "merge": "merges",
-    "merge_adapter": "adapters",
+    "merge_adapter": "saving",
     "read_pairs": "pairs.pairs",
     "reference_log_probabilities": "losses",
     "score_pairs": "losses",

@@ -11,8 +11,8 @@ from typing import Any
 from transformers import AutoModelForCausalLM
 
 from mixwright.errors import InputError
-from mixwright.preference.adapters import merge_adapter
 from mixwright.preference.losses import log_probabilities
+from mixwright.training.adapters import merge_adapter
 from mixwright.training.model import no_bars
 
 _NEAR = 1e-3  # nats per token, and as a share: merges and other kernels round, a wrong model is far off

@@ -17,6 +17,7 @@ from mixwright.files import fingerprint, write_json
 from mixwright.files.pointers import refuse_pointers_in
 
 _OWN_FILE = "mixwright_tokenizer.json"
+_FILES = (_OWN_FILE, "tokenizer.json", "tokenizer_config.json")
 _BOS = "<|bos|>"
 
 
@@ -140,6 +141,20 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     if not count:
         raise InputError("a BPE should be trained on at least one text, found none; check the sources")
     return _Backend(backend, backend.token_to_id(_BOS))
+
+
+def tokenizer_folder(model: Path | str) -> Path | None:
+    """Return the folder of the tokenizer that a model came with, its own or `tokenizer` beside it; None without one."""
+    places = (Path(model), Path(model).parent / "tokenizer")
+    return next((place for place in places if any((place / name).is_file() for name in _FILES)), None)
+
+
+def is_of_bytes(folder: Path | str) -> bool:
+    """Return whether a folder holds the tokenizer of bytes."""
+    try:
+        return bool(json.loads((Path(folder) / _OWN_FILE).read_text(encoding="utf-8"))["kind"] == "bytes")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load_tokenizer(folder: Path | str) -> Tokenizer:

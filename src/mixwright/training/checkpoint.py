@@ -78,10 +78,10 @@ def load_checkpoint(path: Path, model: Any, optimizer: Any, averaged: Any = None
 
 
 def _model_tensors(model: Any) -> dict[str, Any]:
-    """Return the parameters, shared ones once, and the buffers that belong to the state."""
+    """Return the parameters that are trained, shared ones once, and the buffers that belong to the state."""
     saved = model.state_dict().keys()
     buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved}
-    return {**dict(model.named_parameters()), **buffers}
+    return {**{name: p for name, p in model.named_parameters() if p.requires_grad}, **buffers}
 
 
 def _pack(position: Mapping[str, Any]) -> dict[str, str]:

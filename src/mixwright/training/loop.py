@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import AlarmWarning, InputError
-from mixwright.files import explain_write_error, file_fingerprint, fingerprint, write_json
+from mixwright.files import explain_write_error, fingerprint, folder_fingerprint, write_json
 from mixwright.mixture import Mixture
 from mixwright.source_change import SourceChange
 from mixwright.steering.control import Control, follow
@@ -140,7 +140,7 @@ class LanguageModelLoop:
                 strategy.append({"sampling": self.row_weights.sampling.tolist()})
         excess = {} if self.reference is None else {"reference": [self.reference.fingerprint, self.reference.clip]}
         return {
-            "model": dict(self.spec) if path is None else {**self.spec, "path": file_fingerprint(path)},
+            "model": dict(self.spec) if path is None else {**self.spec, "path": folder_fingerprint(path)},
             "settings": settings,
             "sources": [[name, store.fingerprint] for name, store in self.stores.items()],
             "weights": weights,
@@ -473,7 +473,8 @@ class LanguageModelLoop:
             if self.ranks.size > 1:  # of parts that ranks held: saved from a model of its own
                 model = build_model(self.spec, self.tokenizer, self.settings.context, self.settings.seed)
                 model.load_state_dict(tensors)
-            with no_bars():
+            with no_bars(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*save_embedding_layers")  # peft's word that it does what it should
                 model.save_pretrained(partial)
             # a whole model or none: the name appears once it is complete
             partial.rename(self.folder / "model")

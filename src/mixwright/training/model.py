@@ -12,7 +12,7 @@ from typing import Any
 
 from mixwright.checks import POSITIONS, check_context
 from mixwright.errors import InputError, missing_extra
-from mixwright.files.models import check_model_folder
+from mixwright.files.models import adapter_base, check_model_folder
 from mixwright.text.tokenizer import Tokenizer
 
 try:
@@ -29,7 +29,7 @@ except ImportError:
 _FROM_TOKENIZER = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def build_model(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int, seed: int) -> Any:
+def build_model(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int, seed: int, on: Any = None) -> Any:
     """
     Return a causal language model in float32, on the GPU if there is one.
 
@@ -39,21 +39,25 @@ def build_model(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int, see
         {"model_type": a transformers causal language model, and fields of its configuration}: new weights. The
         vocabulary, the special tokens and (unless given) the longest context are set from the other arguments. Unless
         given, dropout is 0, the inner width is 4 x the hidden size and each head has its own keys.
-        Or {"path": folder}: a checkpoint on disk.
+        Or {"path": folder}: a checkpoint on disk, or an adapter as peft writes it, whose base is on disk too. With
+        {"adapter": {rank, alpha, dropout, targets}} a new LoRA adapter is put on the checkpoint.
     tokenizer
         Its vocabulary must fit into the model's.
     context
         Tokens that the model must be able to read at once.
     seed
-        Names the new weights; nothing else does, the global generator is left as it is.
+        Names the new weights, those of an adapter too; nothing else does, the global generator is left as it is.
+    on
+        A model that came from here: if it is an adapter on the base of the one that is wanted, that one takes its
+        place, and the base is not read again.
 
     Raises
     ------
     InputError
         If a field is unknown or does not fit, or the checkpoint cannot be read or is too small.
     """
-    model = _from_disk(spec) if "path" in spec else _from_config(spec, tokenizer, context, seed)
-    _check_vocabulary(model.get_input_embeddings().weight.shape[0], tokenizer, _title(spec))
+    model = _from_disk(spec, seed, on) if "path" in spec else _from_config(spec, tokenizer, context, seed)
+    check_vocabulary(model.get_input_embeddings().weight.shape[0], tokenizer, _title(spec))
     check_context(model.config, context, _title(spec))
     return model.to(default_device())
 
@@ -63,7 +67,8 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _check_vocabulary(found: int, tokenizer: Tokenizer, title: str) -> None:
+def check_vocabulary(found: int, tokenizer: Tokenizer, title: str) -> None:
+    """Raise InputError if a model with `found` tokens has fewer than the tokenizer."""
     if found < tokenizer.vocab_size:
         advice = "use the model's own tokenizer"
         raise InputError(
@@ -75,13 +80,23 @@ def training_flops(model: Any, tokens: int) -> float:
     """
     Return the operations of training on `tokens` tokens: 6 x parameters x tokens.
 
-    Parameters that are only looked up (embedding tables that are not the output layer too) do no multiplications and
-    do not count; nor does the attention's product of positions, small at usual contexts.
+    Parameters that are not trained, as under an adapter, take 4: no gradient of their own is computed. Parameters that
+    are only looked up (embedding tables that are not the output layer too) do no multiplications and do not count; nor
+    does the attention's product of positions, small at usual contexts.
     """
+    return sum((6.0 if p.requires_grad else 4.0) * p.numel() for p in _multiplied(model)) * tokens
+
+
+def forward_flops(model: Any, tokens: int) -> float:
+    """Return the operations of a forward pass over `tokens` tokens: 2 x parameters x tokens, as in `training_flops`."""
+    return 2.0 * sum(p.numel() for p in _multiplied(model)) * tokens
+
+
+def _multiplied(model: Any) -> list[Any]:
     output = model.get_output_embeddings()
     shared = {id(p) for p in output.parameters()} if output is not None else set()
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)} - shared
-    return 6.0 * sum(p.numel() for p in model.parameters() if id(p) not in tables) * tokens
+    return [p for p in model.parameters() if id(p) not in tables]
 
 
 def _title(spec: Mapping[str, Any]) -> str:
@@ -135,7 +150,7 @@ def model_config(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int) ->
     sizes = {"vocab_size": tokenizer.vocab_size, **_positions(known, given, context), **_shape(known, given)}
     with _explained(spec):
         config = config_class(**{**sizes, **special, **_no_dropout(config_class), **given})
-    _check_vocabulary(config.vocab_size, tokenizer, _title(spec))
+    check_vocabulary(config.vocab_size, tokenizer, _title(spec))
     check_context(config, context, _title(spec))
     _check_heads(config, spec)
     return config
@@ -180,12 +195,55 @@ def _check_heads(config: Any, spec: Mapping[str, Any]) -> None:
         raise InputError(f"the heads of {_title(spec)} should be a multiple of its num_key_value_heads, found {found}")
 
 
-def _from_disk(spec: Mapping[str, Any]) -> Any:
+def checkpoint_config(spec: Mapping[str, Any]) -> Any:
+    """Return the transformers configuration of a checkpoint; InputError if it is no causal language model."""
+    check_model_folder(folder := Path(spec["path"]))
+    with _explained(spec):
+        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    names = {causal} if isinstance(causal, str) else set(causal or ())
+    if not names or config.is_encoder_decoder or (config.architectures and not names & set(config.architectures)):
+        found = ", ".join(config.architectures or [config.model_type])
+        raise InputError(f"{_title(spec)} should be a causal language model, found {found}; choose another")
+    return config.get_text_config()
+
+
+def check_adapter(spec: Mapping[str, Any]) -> None:
+    """Raise InputError if the adapter of a spec does not fit its checkpoint; no weights are read."""
+    with _explained(spec), torch.device("meta"):
+        config = transformers.AutoConfig.from_pretrained(str(spec["path"]), local_files_only=True)
+        _adapted(transformers.AutoModelForCausalLM.from_config(config), spec, 0)
+
+
+def _adapted(base: Any, spec: Mapping[str, Any], seed: int) -> Any:
+    from mixwright.training.adapters import with_adapter
+
+    with torch.random.fork_rng():
+        return with_adapter(base, **spec["adapter"], seed=seed)
+
+
+def _from_disk(spec: Mapping[str, Any], seed: int, on: Any) -> Any:
     folder = Path(spec["path"])
-    if len(spec) > 1:
-        others = sorted(set(spec) - {"path"})
+    if others := sorted(set(spec) - {"path", "adapter"}):
         raise InputError(f"a model from a path takes no other fields, found {others}; remove them")
-    check_model_folder(folder)
+    if (base := adapter_base(folder)) is not None and "adapter" not in spec:
+        check_model_folder(folder, adapters=True)
+        with _explained(spec):
+            return _checked(_of_adapter(folder, base, on), spec)
+    whole = _whole_from_disk(spec)
+    return _adapted(whole, spec, seed) if "adapter" in spec else whole
+
+
+def _of_adapter(folder: Path, base: Path, on: Any) -> Any:
+    from mixwright.training.adapters import base_of, load_adapter, swap_adapter
+
+    if on is not None and base_of(on) == base:
+        return swap_adapter(on, folder)
+    return load_adapter(_whole_from_disk({"path": str(base)}), folder)
+
+
+def _whole_from_disk(spec: Mapping[str, Any]) -> Any:
+    check_model_folder(folder := Path(spec["path"]))
     loader: Any = transformers.AutoModelForCausalLM
     with _explained(spec), no_bars():
         model, info = loader.from_pretrained(

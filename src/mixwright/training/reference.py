@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from mixwright.checks import check_context
 from mixwright.errors import InputError
 from mixwright.files import fingerprint
-from mixwright.text.tokenizer import Tokenizer, load_tokenizer
+from mixwright.files.models import adapter_base
+from mixwright.text.tokenizer import Tokenizer, load_tokenizer, tokenizer_folder
 from mixwright.text.tokens import TokenStore
 from mixwright.training.batches import TokenBatch
-from mixwright.training.model import build_model, no_bars, torch, training_flops, transformers
+from mixwright.training.model import build_model, forward_flops, no_bars, torch, transformers
 from mixwright.watching.kept_losses import KEY, KeptLosses
 from mixwright.watching.reference import Reference
 
 Array = NDArray[np.float32]
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "mixwright_tokenizer.json")
 
 
 def check_reference(folder: Path | str, tokenizer: Tokenizer, context: int, spec: Mapping[str, Any]) -> None:
@@ -62,7 +62,7 @@ def check_reference(folder: Path | str, tokenizer: Tokenizer, context: int, spec
 def _config_of(folder: Path) -> Any:
     try:
         with no_bars():
-            return transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+            return transformers.AutoConfig.from_pretrained(str(adapter_base(folder) or folder), local_files_only=True)
     except Exception as error:  # configurations fail in every way
         reason = " ".join(str(error).split())
         raise InputError(f"{folder}: there should be a model (config.json), reading it failed: {reason}") from error
@@ -70,10 +70,8 @@ def _config_of(folder: Path) -> Any:
 
 def _tokenizer_of(folder: Path) -> Tokenizer | None:
     """Return the tokenizer that a model came with; None if there is none."""
-    for place in (folder, folder.parent / "tokenizer"):
-        if any((place / name).is_file() for name in _TOKENIZER_FILES):
-            return load_tokenizer(place)
-    return None
+    own = tokenizer_folder(folder)
+    return None if own is None else load_tokenizer(own)
 
 
 class ReferenceLosses:
@@ -129,7 +127,7 @@ class ReferenceLosses:
 
     def flops(self, tokens: int) -> float:
         """Return the operations of the reference's forward pass over `tokens` tokens: a third of a training's."""
-        return training_flops(self._model, tokens) / 3
+        return forward_flops(self._model, tokens)
 
     def of(self, batch: TokenBatch) -> Array:
         """Return float32 [b, context]: the losses, nats, of the tokens that follow each position of the rows."""

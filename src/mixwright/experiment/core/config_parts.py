@@ -154,6 +154,24 @@ class Part(BaseModel):
         return {"anyOf": [{"type": "string", **about}, *several, dict(whole)]}
 
 
+class AdapterConfig(Part):
+    """LoRA: a small adapter is trained, the model stays."""
+
+    rank: Count = Field(default=16, description="Rank of the adapter's matrices.")
+    alpha: Positive | None = Field(default=None, description="Scale of the adapter. Default: twice the rank.")
+    dropout: Annotated[float, BeforeValidator(not_bool), Field(ge=0, lt=1)] = Field(default=0.0, description="Dropout.")
+    targets: str | list[str] = Field(
+        default="all-linear", description="Which layers: names, or all-linear (all but the output layer)."
+    )
+
+
+def _no_adapter(value: Any) -> Any:
+    return None if value in ("none", "no") else value
+
+
+Adapter = Annotated[AdapterConfig | None, BeforeValidator(_no_adapter)]
+
+
 class RunConfig(Part):
     """The configuration of a run, which knows where each key stands in its YAML file."""
 

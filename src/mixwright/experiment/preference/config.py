@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, model_v
 from pydantic import field_validator as validates
 
 from mixwright.experiment.core.config_parts import (
+    Adapter,
     AtLeastTwo,
     Between,
     CheckpointEvery,
@@ -26,7 +27,6 @@ from mixwright.experiment.core.config_parts import (
     Warmup,
     WeightDecay,
     listed,
-    not_bool,
 )
 from mixwright.files.opening import read_text
 
@@ -141,24 +141,6 @@ class LossConfig(Part):
     kind: Literal["sigmoid", "ipo", "simpo"] = Field(default="sigmoid", description="sigmoid (DPO), ipo or simpo.")
     beta: Positive = Field(default=0.1, description="How far the model is pulled from the reference: small is far.")
     gamma: NotNegative = Field(default=0.5, description="SimPO's margin (simpo only).")
-
-
-class AdapterConfig(Part):
-    """LoRA: a small adapter is trained, the model stays."""
-
-    rank: Count = Field(default=16, description="Rank of the adapter's matrices.")
-    alpha: Positive | None = Field(default=None, description="Scale of the adapter. Default: twice the rank.")
-    dropout: Annotated[float, BeforeValidator(not_bool), Field(ge=0, lt=1)] = Field(default=0.0, description="Dropout.")
-    targets: str | list[str] = Field(
-        default="all-linear", description="Which layers: names, or all-linear (all but the output layer)."
-    )
-
-
-def _no_adapter(value: Any) -> Any:
-    return None if value in ("none", "no") else value
-
-
-Adapter = Annotated[AdapterConfig | None, BeforeValidator(_no_adapter)]
 
 
 def steps_of(epochs: float, pairs: int, batch_size: int) -> int:

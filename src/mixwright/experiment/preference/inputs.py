@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError
+from mixwright.experiment.core.config_parts import AdapterConfig
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.stages import Progress
-from mixwright.experiment.preference.config import AdapterConfig, PreferDataConfig
+from mixwright.experiment.preference.config import PreferDataConfig
 from mixwright.experiment.preference.data import (
     EncodedSource,
     check_vocabulary,
@@ -185,7 +186,7 @@ def _check_adapter(config: Any, folder: Path) -> dict[str, Any]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from mixwright.preference.adapters import adapted_layers, adapter_notes
+    from mixwright.training.adapters import adapted_layers, adapter_notes
 
     with torch.device("meta"), named(config.where("adapter", "targets")):
         model = with_adapter(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), config.adapter, 0)
@@ -208,7 +209,7 @@ def load_model(folder: Path, as_saved: bool = False) -> Any:
 
 def with_adapter(base: Any, adapter: AdapterConfig, seed: int) -> Any:
     """Return a model with a new adapter, whose random part is the seed's."""
-    from mixwright.preference import adapters
+    from mixwright.training import adapters
 
     return adapters.with_adapter(base, adapter.targets, adapter.rank, adapter.alpha, adapter.dropout, seed)
 

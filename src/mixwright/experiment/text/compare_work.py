@@ -24,7 +24,7 @@ from mixwright.experiment.text.proxies.scores import Scores, units_of
 from mixwright.experiment.text.proxies.search_config import MethodConfig
 from mixwright.experiment.text.questions.harness import evaluated, named_by
 from mixwright.experiment.text.reference import reference_measure
-from mixwright.files import file_fingerprint, fingerprint
+from mixwright.files import fingerprint, folder_fingerprint
 from mixwright.mixture import Mixture
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.search.worst_regret import WorstRegret
@@ -324,7 +324,7 @@ class _TrainingWork:
         if self._chosen is None or self._arm is None:
             return {}
         if self._chosen.path is not None:
-            return {"reference": [file_fingerprint(self._chosen.path), self._chosen.clip]}
+            return {"reference": [folder_fingerprint(self._chosen.path), self._chosen.clip]}
         settings = settings_for(self._config, self._chosen.tokens or self._config.proxy.tokens, proxy=True)
         model = model_inputs(self._config.proxy_model().spec())
         return {"reference": [model, described(settings), self._arm.prior, self._chosen.clip]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -10,6 +11,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
@@ -36,9 +38,9 @@ from mixwright.experiment.core.config_parts import (
     Warmup,
     WeightDecay,
     listed,
-    not_bool,
 )
 from mixwright.experiment.core.errors import named
+from mixwright.experiment.text.models.model_config import ModelConfig, TokenizerConfig, with_own_tokenizer
 from mixwright.experiment.text.proxies.reference_config import ReferencesConfig
 from mixwright.experiment.text.proxies.search_config import MethodConfig, faults_of_method, with_mixtures
 from mixwright.training.settings import check_ema
@@ -139,54 +141,6 @@ class TargetConfig(Part):
         if "{question}" not in value:
             raise ValueError("should hold {question}, the place where the question goes")
         return value
-
-
-class TokenizerConfig(Part):
-    """How text becomes tokens. `tokenizer: bytes` is short for `{kind: bytes}`."""
-
-    shorthand: ClassVar[str | None] = "kind"
-    kind: Literal["bytes", "bpe", "path"] = Field(
-        default="bytes",
-        description="bytes: one token per byte, nothing to train. bpe: trained on the sources. path: a tokenizer of "
-        "the transformers library from a folder on this disk.",
-    )
-    vocab_size: Annotated[int, BeforeValidator(not_bool), Field(ge=258)] = Field(
-        default=4096, description="Size of the vocabulary (bpe only)."
-    )
-    path: FilePath | None = Field(default=None, description="Folder of the tokenizer (kind: path only).")
-
-    @model_validator(mode="after")
-    def _path_where_needed(self) -> TokenizerConfig:
-        if (self.kind == "path") != (self.path is not None):
-            raise ValueError("kind: path and path: FOLDER go together; give both or neither")
-        return self
-
-
-class ModelConfig(Part):
-    """
-    A language model: an architecture of the transformers library with its settings, or a model on disk.
-
-    Settings besides `model_type` go to the transformers configuration as they are (hidden_size, num_hidden_layers ...).
-    """
-
-    model_config = ConfigDict(extra="allow")
-    shorthand: ClassVar[str | None] = "path"
-    model_type: str | None = Field(
-        default=None, description="Architecture, such as gpt_neox or llama; trained from scratch."
-    )
-    path: FilePath | None = Field(
-        default=None, description="Folder of a model to start from, in the transformers format."
-    )
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> ModelConfig:
-        if (self.model_type is None) == (self.path is None):
-            raise ValueError("give model_type (with its settings) or path, one of the two")
-        return self
-
-    def spec(self) -> dict[str, Any]:
-        """Return what `mixwright.training` builds the model from."""
-        return self.model_dump(mode="json", exclude_none=True)
 
 
 class ProxyConfig(Part):
@@ -297,11 +251,20 @@ class TextConfig(RunConfig):
         default_factory=dict, description="The targets by name: {name: path or {...}}."
     )
     held_out: Between = Field(default=0.05, description="Share of each source's documents that is never trained on.")
-    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig, description="How text becomes tokens.")
+    tokenizer: TokenizerConfig = Field(
+        default_factory=TokenizerConfig,
+        description="How text becomes tokens. Default: the tokenizer of the model on disk that the run starts from, or "
+        "else bytes.",
+    )
     model: ModelConfig = Field(
         default_factory=lambda: ModelConfig.model_validate(_SMALL_MODEL),
         description="The model that is trained. Default: a GPT-NeoX with about 0.8 million parameters.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tokenizer_of_the_model(cls, values: Any, info: ValidationInfo) -> Any:
+        return with_own_tokenizer(values, Path((info.context or {}).get("folder", Path.cwd())))
 
     @model_validator(mode="after")
     def _names(self) -> TextConfig:

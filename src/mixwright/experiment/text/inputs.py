@@ -16,10 +16,11 @@ import numpy as np
 from mixwright.errors import InputError
 from mixwright.experiment.core.searches import require_choice
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
-from mixwright.experiment.text.config import ModelConfig, SearchConfig, SourceConfig, TargetConfig, TextConfig
+from mixwright.experiment.text.config import SearchConfig, SourceConfig, TargetConfig, TextConfig
+from mixwright.experiment.text.models.checks import check_models
 from mixwright.experiment.text.overlaps.documents import TargetDocuments, hash_of
 from mixwright.experiment.text.source_files import check_lengths, named, part_of, part_of_source, source_documents
-from mixwright.files import atomic_write, file_fingerprint
+from mixwright.files import atomic_write, folder_fingerprint
 from mixwright.files.models import check_model_folder
 from mixwright.search.inputs import FEWEST_DOCUMENTS
 from mixwright.search.mixmin import MixMin
@@ -103,11 +104,8 @@ def check_inputs(config: SearchConfig) -> None:
         if name not in config.sources:
             raise InputError(f"{where}: should be the name of a source, found {name!r}; sources: {', '.join(names)}")
         with named(where):
-            check_model_folder(path)
-    if config.trains:
-        check_model(config, config.model, config.final.context, "model")
-    if config.proxy.model is not None:
-        check_model(config, config.proxy.model, config.proxy_setting("context"), "proxy", "model")
+            check_model_folder(path, adapters=True)
+    check_models(config)
 
 
 def check_texts(config: TextConfig) -> None:
@@ -142,18 +140,6 @@ def check_enough(config: SearchConfig, target: Target) -> None:
             f"(shrinkage: cv), found {len(target.search)} and {len(target.held_out)} held out; give more documents, a "
             "smaller held_out, or search: {shrinkage: 0}"
         )
-
-
-def check_model(config: TextConfig, model: ModelConfig, context: int, *key: str) -> None:
-    """Check a model's settings, or that its folder holds a model; nothing is built."""
-    if model.path is not None:
-        with named(config.where(*key, "path")):
-            check_model_folder(model.path)
-        return
-    from mixwright.training.model import model_config
-
-    with named(config.where(*key)):
-        model_config(model.spec(), byte_tokenizer(), context)
 
 
 def _check_prior(config: SearchConfig, names: list[str]) -> None:
@@ -251,7 +237,7 @@ def make_tokenizer(config: TextConfig, folder: Path, prints: dict[str, str], pro
     if chosen.kind == "bpe":
         inputs |= {"vocab_size": chosen.vocab_size, "sources": prints, "split": config.held_out}
     elif chosen.path is not None:
-        inputs |= {"path": file_fingerprint(chosen.path)}
+        inputs |= {"path": folder_fingerprint(chosen.path)}
     stage = Stage(folder / "tokenizer", inputs)
     if stage.result(lambda place, _: load_tokenizer(place)) is None:
         progress("tokenizer", 0, 1, chosen.kind)

@@ -20,7 +20,6 @@ from mixwright.experiment.run import Run
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import (
     TokenSource,
-    check_model,
     check_texts,
     left_out,
     make_tokenizer,
@@ -29,6 +28,7 @@ from mixwright.experiment.text.inputs import (
     repeated,
     tokenize_sources,
 )
+from mixwright.experiment.text.models.checks import check_model
 from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.questions.checks import check_lengths_of_choices, check_questions, few_questions
 from mixwright.experiment.text.questions.harness import as_report, check_tasks, evaluated
@@ -86,7 +86,7 @@ class TextTrainingRun(Run[TrainConfig]):
         self._check_weights()
         with named(config.where("training")):
             config.training.settings(config.seed)
-        check_model(config, config.model, config.training.context, "model")
+        check_model(config, config.model, "training", "model")
         check_texts(config)
         check_questions(config, [read_target(n, t, config.where("targets", n)) for n, t in config.targets.items()])
         check_tasks(config.evaluate, config.where("evaluate"))

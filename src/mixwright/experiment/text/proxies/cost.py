@@ -9,7 +9,7 @@ from typing import Any
 from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.proxies.neural import Proxy, settings_for
 from mixwright.text import Tokenizer
-from mixwright.training.model import build_model, training_flops
+from mixwright.training.model import build_model, forward_flops, training_flops
 
 
 def planned_proxies(config: SearchConfig, names: Sequence[str]) -> list[Proxy]:
@@ -24,21 +24,25 @@ def flops_per_token(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int)
     return training_flops(build_model(spec, tokenizer, context, 0), 1)
 
 
+def forward_flops_per_token(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int) -> float:
+    """Return the operations of a model's forward pass over one token."""
+    return forward_flops(build_model(spec, tokenizer, context, 0), 1)
+
+
 def proxy_cost(config: SearchConfig, tokenizer: Tokenizer, proxies: list[Proxy], scored: int) -> tuple[int, float]:
     """
     Return the tokens that the proxies were trained on, and the operations of training and scoring.
 
-    Scoring is a forward pass: a third of a training step.
+    Scoring is a forward pass: a third of a training step, or about half of one that trains an adapter.
     """
     context = config.proxy_setting("context")
     trained = sum(proxy.tokens for proxy in proxies)
     flops = 0.0
     for proxy in proxies:  # those trained here have one size
         if proxy.tokens == 0:
-            per_token = flops_per_token({"path": str(proxy.model)}, tokenizer, context)
-            flops += per_token * scored / len(proxies) / 3
+            flops += forward_flops_per_token({"path": str(proxy.model)}, tokenizer, context) * scored / len(proxies)
     if trained:
-        per_token = flops_per_token(config.proxy_model().spec(), tokenizer, context)
-        share = sum(proxy.tokens > 0 for proxy in proxies) / len(proxies)
-        flops += per_token * (trained + scored * share / 3)
+        model = build_model(config.proxy_model().spec(), tokenizer, context, 0)
+        per_token, share = training_flops(model, 1), sum(proxy.tokens > 0 for proxy in proxies) / len(proxies)
+        flops += per_token * (trained + scored * share / (per_token / forward_flops(model, 1)))
     return trained, flops

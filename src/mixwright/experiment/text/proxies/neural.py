@@ -14,7 +14,7 @@ from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.proxies.scores import Scores, Scoring, part_of
-from mixwright.files import file_fingerprint
+from mixwright.files import folder_fingerprint
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.text import Tokenizer
 from mixwright.text.target_rows import TargetRows
@@ -71,7 +71,7 @@ def settings_for(config: SearchConfig, tokens: int, proxy: bool = False) -> Trai
 def model_inputs(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return what names a model that training starts from: its settings, or the files of a folder."""
     if "path" in spec:
-        return {**spec, "path": file_fingerprint(spec["path"])}
+        return {**spec, "path": folder_fingerprint(spec["path"])}
     return dict(spec)
 
 
@@ -93,7 +93,7 @@ def train_proxy(
     """Return the proxy of a source: an existing checkpoint as it is, or a training, which is resumed."""
     existing = config.proxy.checkpoints.get(source.name)
     if existing is not None:
-        return Proxy(source.name, existing, file_fingerprint(existing), 0)
+        return Proxy(source.name, existing, folder_fingerprint(existing), 0)
     settings, spec = settings_for(config, config.proxy.tokens, proxy=True), config.proxy_model().spec()
     stage = Stage(
         folder / "proxies" / folder_name(source.name),
@@ -143,33 +143,44 @@ def score_target(
     """
     prints = {proxy.source: proxy.fingerprint for proxy in proxies}
     scoring = Scoring(folder, tokenizer, target, unit, config.proxy_setting("context"), prints)
+    model = None
     for index, proxy in enumerate(proxies):
         if proxy.source in scoring.missing:
             report = part_of(progress, "", index, len(proxies), f"per {unit}, {proxy.source}")
-            _fill_column(config, scoring.table, proxy, tokenizer, scoring.rows, report)
+            model = _fill_column(config, scoring.table, proxy, tokenizer, scoring.rows, report, model)
     scores = scoring.finish()
     progress("", 1, 1)
     return scores
 
 
 def _fill_column(
-    config: SearchConfig, table: LikelihoodTable, proxy: Proxy, tokenizer: Tokenizer, rows: TargetRows, report: Progress
-) -> None:
-    """Score the rows of a column that are not there yet."""
-    start = table.rows_done(proxy.source)
+    config: SearchConfig,
+    table: LikelihoodTable,
+    proxy: Proxy,
+    tokenizer: Tokenizer,
+    rows: TargetRows,
+    report: Progress,
+    before: Any,
+) -> Any:
+    """Score the rows of a column that are not there yet; return the model, whose base the next adapter may share."""
+    start, model = table.rows_done(proxy.source), before
     if start < table.n:
-        model = trained_model(proxy.model, f"the proxy of {proxy.source}", tokenizer, rows.context, proxy.tokens > 0)
+        what, own = f"the proxy of {proxy.source}", proxy.tokens > 0
+        model = trained_model(proxy.model, what, tokenizer, rows.context, own, before)
         done = start
         for block in score(model, rows, config.proxy_setting("batch_size"), start):
             table.append(proxy.source, block)
             done += len(block)
             report("", done, table.n)
     table.finish(proxy.source)
+    return model
 
 
-def trained_model(folder: Path, what: str, tokenizer: Tokenizer, context: int, own: bool = True) -> Any:
+def trained_model(folder: Path, what: str, tokenizer: Tokenizer, context: int, own: bool = True, on: Any = None) -> Any:
     """
     Return a model that this run trained, which is `folder` in the folder of its stage; or somebody's checkpoint.
+
+    `on`: a model that came from here before, and is not needed any more; see `build_model`.
 
     Raises
     ------
@@ -178,7 +189,7 @@ def trained_model(folder: Path, what: str, tokenizer: Tokenizer, context: int, o
         be deleted to save space, and are trained again only if they are needed.
     """
     try:
-        return build_model({"path": str(folder)}, tokenizer, context, 0)
+        return build_model({"path": str(folder)}, tokenizer, context, 0, on)
     except InputError as error:
         if not own:
             raise

@@ -15,7 +15,7 @@ from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import Target, TokenSource
-from mixwright.experiment.text.proxies.cost import flops_per_token
+from mixwright.experiment.text.proxies.cost import forward_flops_per_token
 from mixwright.experiment.text.proxies.neural import named_rate, settings_for
 from mixwright.experiment.text.reference import MadeReference, make_reference
 from mixwright.files import fingerprint
@@ -25,6 +25,7 @@ from mixwright.strategy import Strategy
 from mixwright.strategy import check_fed as check_strategy_fed
 from mixwright.text import Tokenizer
 from mixwright.training.language_model import TrainingResult, train
+from mixwright.training.model import build_model, forward_flops, training_flops
 from mixwright.training.reference import check_reference
 from mixwright.training.settings import TrainingSettings
 from mixwright.watching.reference import REPORTED
@@ -245,17 +246,18 @@ def online_cost(
 ) -> OnlineCost:
     """Return what an arm with a reference or a proxy run costs."""
     context, settings = config.proxy_setting("context"), settings_for(config, config.proxy.tokens, proxy=True)
-    proxy = flops_per_token(config.proxy_model().spec(), tokenizer, context)
+    model = build_model(config.proxy_model().spec(), tokenizer, context, 0)
+    proxy, pass_of_proxy = training_flops(model, 1), forward_flops(model, 1)
     run = settings.steps * settings.batch_size * settings.context
     before, forward, chosen = 0.0, 0.0, config.reference_of(arm)
     if chosen is not None and chosen.path is not None:
-        forward = flops_per_token({"path": str(chosen.path)}, tokenizer, context) / 3
+        forward = forward_flops_per_token({"path": str(chosen.path)}, tokenizer, context)
     elif chosen is not None:
         step = settings.batch_size * settings.context
-        before, forward = proxy * step * -(-(chosen.tokens or run) // step), proxy / 3
+        before, forward = proxy * step * -(-(chosen.tokens or run) // step), pass_of_proxy
     if arm.proxy_run:
         measured = _measured_tokens(config, tokenizer, sources, targets, arm)
-        return OnlineCost(before + run * (proxy + forward) + measured * proxy / 3, 0.0)
+        return OnlineCost(before + run * (proxy + forward) + measured * pass_of_proxy, 0.0)
     # a strategy that reads held-out losses alone needs no pass over the rows that are trained on
     return OnlineCost(before, forward if "excess_loss" in config.needs_of(arm) else 0.0)
 

@@ -1,4 +1,4 @@
-"""LoRA adapters: the layers they are on, and whole models made of them."""
+"""LoRA adapters: put on a model, read from disk, and whole models made of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import difflib
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,8 +57,7 @@ def with_adapter(
     settings = LoraConfig(r=rank, lora_alpha=scale, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM")
     torch.manual_seed(seed)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # what peft asks of a model
+        with _asked_by_peft():
             warnings.filterwarnings("ignore", ".*tie_word_embeddings")  # merge_adapter unties them
             warnings.filterwarnings("ignore", "fan_in_fan_out is set")  # peft sets it right by itself
             return get_peft_model(base, settings)
@@ -79,6 +80,42 @@ def _check_targets(base: Any, targets: str | list[str]) -> None:
     near = difflib.get_close_matches(found[0].rpartition(".")[2], ends, n=1)
     advice = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(ends)}"
     raise InputError(f"targets should name layers of the model, found {found[0]!r}, which names none; {advice}")
+
+
+def load_adapter(base: Any, folder: Path) -> Any:
+    """Return a model with an adapter on it that is on disk as peft writes it."""
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise missing_extra("peft", "preference") from error
+    with _asked_by_peft():
+        return PeftModel.from_pretrained(base, str(folder))
+
+
+def base_of(model: Any) -> Path | None:
+    """Return the folder of the model that an adapter in memory is on; None of a model without an adapter."""
+    if not hasattr(model, "peft_config"):
+        return None
+    return Path(model.peft_config[model.active_adapter].base_model_name_or_path)
+
+
+def swap_adapter(model: Any, folder: Path) -> Any:
+    """Put another adapter, which is on disk, in the place of a model's own, and return the model."""
+    own = model.active_adapter
+    other = "other" if own == "default" else "default"
+    with _asked_by_peft():
+        model.load_adapter(str(folder), adapter_name=other)
+    model.set_adapter(other)
+    model.delete_adapter(own)
+    return model
+
+
+@contextmanager
+def _asked_by_peft() -> Iterator[None]:
+    """Keep quiet about an attribute of models that peft reads and transformers will remove."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        yield
 
 
 def adapted_layers(model: Any) -> dict[str, int]:

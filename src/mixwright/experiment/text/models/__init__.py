@@ -1,0 +1,1 @@
+"""Which model and tokenizer a run over texts starts from, and whether they fit."""
