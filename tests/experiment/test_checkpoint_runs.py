@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("peft")
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from checkpoints import STARTED, write_llama
 from comparing import rows_of
@@ -29,6 +32,7 @@ from mixwright.text.target_rows import TargetRows
 from mixwright.training.model import build_model, forward_flops, training_flops
 from mixwright.training.scoring import score
 
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SEARCH: dict[str, Any] = {
     **SETTINGS,
     "targets": STARTED["targets"],
@@ -249,3 +253,20 @@ def shared(tmp_path_factory):
         {"path": str(folder / "llama"), "adapter": {"targets": "all-linear"}}, load_tokenizer(folder / "llama"), 8, 0
     ).save_pretrained(folder / "adapter")
     return folder
+
+
+@pytest.mark.shared_data
+@pytest.mark.slow
+def test_the_benchmark_of_adaptations_runs_and_its_sizes_are_configurations(tmp_path) -> None:
+    if not (SHARED / "qa" / "sciq.validation.jsonl.gz").exists():
+        pytest.skip(f"no {SHARED}")
+    import adapt_real
+
+    for size in adapt_real.SIZES:
+        made = make("compare", adapt_real.config(SHARED, tmp_path / "model", tmp_path, size, None, 1))
+        assert {"arc_easy", "kubernetes"} <= set(made.targets)
+        assert made.model.adapter.rank == 8
+    adapt_real.run(SHARED, None, tmp_path, "tiny", 1, 1)
+    text = adapt_real.table(tmp_path)
+    for words in ("| MixMin, LoRA | arc_easy |", "Accuracy", "Answer loss", "minus uniform", "In words:"):
+        assert words in text
