@@ -194,6 +194,40 @@ def test_an_unknown_source_keeps_its_weight(rule):
         np.testing.assert_allclose(unknown, PRIOR, rtol=1e-12)
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("floor", [None, 0.02])
+def test_a_source_that_is_too_small_to_be_measured_comes_back(rule, floor):
+    strategy = PiKE(rule=rule, floor=floor)
+    state = strategy.init(PRIOR)
+    for step in range(40):  # little to gain: down to its floor
+        state = strategy.update(state, seen([1.0, 0.01, 0.9], [0.0] * 3, step))
+    least = strategy.weights(state)
+    assert least[1] == pytest.approx(state.floor[1], rel=0.3)
+    for step in range(40, 90):  # too few rows
+        state = strategy.update(state, seen([1.0, np.nan, 0.9], [0.0, np.nan, 0.0], step))
+        weights = strategy.weights(state)
+        assert weights.sum() == pytest.approx(1)
+        assert (weights >= state.floor - 1e-12).all()
+        assert weights[1] <= least[1] * np.exp(strategy.move) + 1e-12
+        least = weights
+    # as high as the prior (of a floor of one's own: a third), or all that the others can give
+    assert least[1] == pytest.approx(min(0.3 if floor is None else 1 / 3, 1 - state.floor[[0, 2]].sum()), rel=1e-6)
+    for step in range(90, 130):  # measured again: the rule has it
+        state = strategy.update(state, seen([1.0, 0.01, 0.9], [0.0] * 3, step))
+    assert strategy.weights(state)[1] == pytest.approx(state.floor[1], rel=0.3)
+
+
+def test_an_average_of_long_ago_is_not_used():
+    strategy = PiKE(decay=0.7)
+    state = strategy.update(strategy.init(PRIOR), seen([1.0, 5.0, 1.0], [1.0] * 3, 0, (4, 2, 4)))
+    assert strategy.bound(state, BATCH).gain[1] == pytest.approx(5)
+    known = []
+    for step in range(1, 12):  # .6 of a row is left, then .7 times as much: below .03 from the 9th update on
+        state = strategy.update(state, seen([1.0, np.nan, 1.0], [1.0, np.nan, 1.0], step, (4, 0, 4)))
+        known.append(not np.isnan(strategy.bound(state, BATCH).gain[1]))
+    assert known == [True] * 8 + [False] * 3
+
+
 def test_a_source_without_a_gradient():
     rule = PiKE(zeta1=1.0, zeta2=1.0, rule="optimal", floor=0.04)
     weights = after(rule, seen([1.0, -0.5, 1.0], [0.0, 0.0, 0.0]))

@@ -9,12 +9,16 @@ from torch import Tensor
 
 from mixwright.errors import InputError
 
+LEAST = 1e-3  # of the mean over a parameter: the least second moment of an entry
 Moment = tuple[Tensor, Tensor]  # the second moment, and [its bias correction, epsilon]
 
 
 class AdamMetric:
     """
     Second moments of an Adam-like optimiser: a gradient g counts as g / (sqrt(v / (1 - beta2^t)) + eps).
+
+    v is raised to a thousandth of its mean over the parameter. An entry that had no gradient yet, such as the embedding
+    of a new token, would count 1 / eps: one of them outweighs all others. Adam itself has this gradient in its v.
 
     Raises
     ------
@@ -45,5 +49,8 @@ class AdamMetric:
         moment = state["max_exp_avg_sq"] if group.get("amsgrad") else state["exp_avg_sq"]
         # FSDP shards the moments; every rank needs them whole
         moment = moment.full_tensor() if hasattr(moment, "full_tensor") else moment
+        moment = moment.detach()
         correction = 1 - float(group["betas"][1]) ** float(state["step"])
-        return moment.detach(), torch.tensor([correction, float(group["eps"])], dtype=torch.float64)
+        return moment.clamp(min=LEAST * float(moment.mean())), torch.tensor(
+            [correction, float(group["eps"])], dtype=torch.float64
+        )

@@ -21,6 +21,7 @@ FLOOR_OF_PRIOR = 0.1
 DECAY = 0.7
 NOTHING = 1e-3
 GONE = 1e-9  # of one example: what is left of an average that nothing was added to
+STALE = 0.1  # of one example, without numbers: gradients of long ago say nothing of today's
 
 
 PIKE_CARRIES = carrying(weights="weights", values="norm norm_examples variance variance_examples")
@@ -111,25 +112,45 @@ class PiKERule:
 
     def bound(self, state: PiKEState, batch_size: int) -> Bound:
         """Return the bound at the averaged statistics; a norm is clipped at 0 here, where it is used."""
-        norm = np.maximum(_mean(state.norm, state.norm_examples), 0.0)
+        decay = DECAY if self.decay is None else self.decay
+        least = STALE * (1 - decay) if self.scale_free else GONE
+        norm = np.maximum(_mean(state.norm, state.norm_examples, least), 0.0)
         noise = np.where(np.isnan(norm), np.nan, 0.0)
         if self.reads_variance:
-            noise = _mean(state.variance, state.variance_examples) / (2 * batch_size)
+            noise = _mean(state.variance, state.variance_examples, least) / (2 * batch_size)
         return Bound(norm, self.gamma * norm, noise)
 
     def moved(self, state: PiKEState, bound: Bound) -> PiKEState:
-        """Return the state with the weights of the rule; sources with an unknown entry keep theirs."""
-        # an unknown source keeps its weight; the others share what they had
+        """Return the state with the weights of the rule; sources with an unknown entry are not moved by it."""
         known = ~np.isnan(bound.gain + bound.noise)
-        weights = state.weights.copy()
+        weights = self._returning(state, known) if self.scale_free else state.weights.copy()
         if known.any():
             part = Bound(bound.gain[known], bound.curvature[known], bound.noise[known])
-            weights[known] = self._rule(part, state.weights[known], state.floor[known])
+            weights[known] = self._rule(part, weights[known], state.floor[known])
         alarm = ""
         if _one_is_left(weights, state.floor) and not _one_is_left(state.weights, state.floor):
             most = int(weights.argmax())
             alarm = f"winner takes all: source {most} has {weights[most]:.3g}, the others are at their floors"
         return state._replace(weights=weights / weights.sum(), alarm=alarm)
+
+    def _returning(self, state: PiKEState, known: Mask) -> Array:
+        """
+        Return the weights with those of unknown sources nearer to the prior, where they are below it.
+
+        At its floor a source may have too few rows in a batch to be measured at all, and would stay there for ever.
+        """
+        weights = state.weights.copy()
+        if known.all() or not known.any():
+            return weights
+        prior = state.floor / FLOOR_OF_PRIOR if self.floor is None else np.where(state.floor > 0, 1 / len(weights), 0)
+        back = np.where(known, weights, np.clip(prior, weights, weights * np.exp(self.move)))
+        room = float((weights - state.floor)[known].sum())
+        added = float((back - weights).sum())
+        if added <= 0 or room <= 0:
+            return weights
+        weights += min(1.0, room / added) * (back - weights)
+        weights[known] = state.floor[known] + (state.weights - state.floor)[known] * max(1 - added / room, 0.0)
+        return weights
 
     def _rule(self, bound: Bound, weights: Array, lower: Array) -> Array:
         """Return the new weights of the known sources, which share what they had."""
@@ -171,8 +192,8 @@ def _averaged(total: Array, examples: Array, value: Array | None, counts: Array,
     return decay * total + new * np.where(known, value, 0.0), decay * examples + new
 
 
-def _mean(total: Array, examples: Array) -> Array:
-    known = examples > GONE
+def _mean(total: Array, examples: Array, least: float) -> Array:
+    known = examples > least
     return np.where(known, total / np.where(known, examples, 1.0), np.nan)
 
 

@@ -71,8 +71,11 @@ class PiKE(PiKERule, Strategy[PiKEState]):
     Averages: numerators and denominators are averaged apart, by examples, and the mean is clipped: single estimates are
     noisy and often negative, and clipping each would reward noise.
 
-    Unknown statistics (nan, or a source that was not seen, where no average is left): the source keeps its weight, and
-    the others share the rest by the rule. An exponent of 0 would let it sink below sources with a positive one.
+    Unknown statistics (nan, or a source that was not seen, where no average is left): the others share by the rule what
+    the source leaves them. It keeps its weight; an exponent of 0 would let it sink below sources with a positive one.
+    Without numbers an average is left while it has a tenth of a row's weight (at .7, 8 updates for two rows, 16 for
+    thirty), and a source below its prior (uniform, with a floor of your own) goes back up to it, by `move` an update:
+    at its floor it may have too few rows in a batch to be measured, and would stay there for ever.
 
     A source with |g_i|^2 <= 0 after averaging has kappa = 0. The optimal rule gives it the floor; where all are like
     that, weights stay. In the other rules its first-order term is 0.
