@@ -37,7 +37,7 @@ ARMS = [
     "natural",
     "best_single",
     {"search": "mixmin", "name": "MixMin, LoRA"},
-    {"search": "mixmin", "proxy": "ngram", "name": "MixMin, counts"},
+    {"search": "mixmin", "proxy": {"kind": "ngram", "max_tokens": 60_000}, "name": "MixMin, counts"},
 ]
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
@@ -74,7 +74,7 @@ def config(data: Path, model: Path, folder: Path, size: str, seeds: int | None, 
     """Return the configuration of the comparison; passages are written to `folder`."""
     sized, data = SIZES[size], data.resolve()
     limit = {} if sized["documents"] is None else {"max_documents": sized["documents"]}
-    shorter = {} if sized["documents"] is None else {"max_documents": 10 * sized["documents"]}
+    shorter = {} if sized["documents"] is None else {"max_documents": 100 * sized["documents"]}
     asked = {} if sized["metrics"] is None else {"metrics": sized["metrics"]}
     sources = {name: {"path": str(data / "text" / f"{name}.jsonl.gz"), **limit} for name in DOMAINS}
     for name, file in OF_QUESTIONS.items():
