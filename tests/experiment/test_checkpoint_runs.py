@@ -159,9 +159,10 @@ def _compare(folder: Path, progress: Any) -> None:
     drive(make("compare", STARTED, folder=folder), folder / "run", progress)
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_same_adapter(tmp_path) -> None:
+@pytest.mark.parametrize("more", [{}, {"ema": 0.5}], ids=["", "averaged"])
+def test_a_training_that_was_stopped_goes_on_to_the_same_adapter(tmp_path, more) -> None:
     folder = data(tmp_path)
-    values = {**TRAIN, "training": {**TRAIN["training"], "checkpoint_every": 1e-6}}
+    values = {**TRAIN, "training": {**TRAIN["training"], "checkpoint_every": 1e-6, **more}}
     drive(make("train", values, folder=folder), folder / "whole")
 
     def stop(stage: str, done: int, total: int, note: str = "") -> None:
@@ -171,8 +172,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_adapter(tmp_path) -> No
     with pytest.raises(KeyboardInterrupt):
         drive(make("train", values, folder=folder), folder / "run", stop)
     names = tensors(folder / "run" / "checkpoints" / "last.safetensors")
-    assert {name.partition("/")[0] for name in names} == {"model", "optimizer"}
-    assert all("lora_" in name for name in names)  # the base is on disk already
+    assert {name.partition("/")[0] for name in names} == {"model", "optimizer", *(["average"] if more else [])}
+    assert all("lora_" in name for name in names if name != "average/n_averaged")  # the base is on disk already
     drive(make("train", values, folder=folder), folder / "run")
     for name in ("model/adapter_model.safetensors", "metrics.jsonl"):
         kept = [(folder / run / name).read_bytes() for run in ("run", "whole")]

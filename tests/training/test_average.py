@@ -50,6 +50,18 @@ def test_the_weights_before_the_first_update_have_no_part():
     assert average.model.weight.item() == pytest.approx(1e30)
 
 
+def test_what_is_not_trained_is_not_copied():
+    model = torch.nn.Linear(2, 1)
+    model.weight.requires_grad_(False)
+    average = WeightAverage(model, 2)
+    for value in (1.0, 4.0):
+        with torch.no_grad():
+            model.bias.fill_(value)
+        average.update(model)
+    assert average.model.weight.data_ptr() == model.weight.data_ptr()
+    assert average.model.bias.item() == pytest.approx(3.0)  # (1/2 + 4) / (3/2)
+
+
 def parameters(model):
     return {name: p.detach().double().numpy().copy() for name, p in model.named_parameters()}
 

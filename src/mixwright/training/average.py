@@ -33,6 +33,9 @@ class WeightAverage:
 
     def __init__(self, model: Any, steps: float, ranks: Ranks | None = None) -> None:
         self.averaged: Any = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_without_bias(1 - 1 / steps))
+        for own, other in zip(self.model.parameters(), model.parameters(), strict=True):
+            if not other.requires_grad:
+                own.data = other.data  # what is not trained, as under an adapter, is there once
         if ranks is not None and ranks.size > 1 and ranks.kind == "fsdp2":
             ranks.wrap(self.averaged.module)
 
@@ -54,7 +57,9 @@ def _without_bias(decay: float) -> Callable[[Any, Any, Any], None]:
     def update(averaged: list[Any], current: list[Any], updates: Any) -> None:
         n = int(updates)
         own = decay * (1 - decay**n) / (1 - decay ** (n + 1))
-        torch.optim.swa_utils.get_ema_multi_avg_fn(own)(_own_parts(averaged), _own_parts(current), updates)
+        pairs = zip(_own_parts(averaged), _own_parts(current), strict=True)
+        moved = [pair for pair in pairs if pair[0].data_ptr() != pair[1].data_ptr()]
+        torch.optim.swa_utils.get_ema_multi_avg_fn(own)([a for a, _ in moved], [c for _, c in moved], updates)
 
     return update
 
