@@ -86,9 +86,10 @@ else
 fi
 table pike_questions "$PYTHON" benchmarks/pike_questions.py table --rows "$rows"
 
-# 4. MixMin for adapting the real model.
-if [ -e benchmarks/adapt_real.py ] && with_model adapt; then
-  adapt=(--model "$MODEL" --data "$DATA" --folder "$RUNS/adapt" --size "$SIZE")
+# 4. MixMin for adapting the real model (tiny makes a model of its own).
+if [ "$SIZE" = tiny ] || with_model adapt; then
+  adapt=(--data "$DATA" --folder "$RUNS/adapt" --size "$SIZE" --seeds 2 --cores "$CORES")
+  [ "$SIZE" = tiny ] || adapt+=(--model "$MODEL")
   part adapt 150 "$PYTHON" benchmarks/adapt_real.py run "${adapt[@]}"
   table adapt_real "$PYTHON" benchmarks/adapt_real.py table "${adapt[@]}"
 fi
