@@ -262,10 +262,12 @@ def test_strategies_that_read_gradients_are_arms(tmp_path):
 
 def test_a_folder_of_another_configuration_is_refused_and_left_as_it_was(done, tmp_path):
     folder, _ = done
-    before = {p: p.read_bytes() for p in (folder / "run").rglob("*") if p.is_file() and p.name != ".lock"}
+    before = {p: p.read_bytes() for p in (folder / "run").rglob("*") if p.is_file() and p.parent.name != ".head"}
     with pytest.raises(InputError, match=r"comparison of another .* \(proxy.tokens: 600 there, 700 here\)"):
         drive(make(folder, proxy={"tokens": 700}), folder / "run")
-    assert before == {p: p.read_bytes() for p in (folder / "run").rglob("*") if p.is_file() and p.name != ".lock"}
+    assert before == {
+        p: p.read_bytes() for p in (folder / "run").rglob("*") if p.is_file() and p.parent.name != ".head"
+    }
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="should be a run or an empty folder"):
         drive(make(folder), tmp_path)

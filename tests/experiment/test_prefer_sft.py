@@ -91,7 +91,7 @@ def test_what_is_left_is_a_model_that_other_tools_load(data, done):
     import transformers
 
     run, _ = done
-    assert {path.name for path in run.iterdir()} - {".lock", ".mixwright-run"} == {
+    assert {path.name for path in run.iterdir()} - {".head", ".mixwright-run"} == {
         "config.yaml", "metrics.jsonl", "model", "summary.json", "tokens", "trained"
     }  # fmt: skip
     assert not (run / "trained" / "checkpoints").exists()

@@ -190,7 +190,7 @@ def test_a_reference_is_not_of_averaged_weights(proxy, tmp_path):
 def test_a_folder_of_another_training_is_refused_and_left_as_it_was(done, tmp_path):
     folder, _ = done
     run = folder / "run"
-    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
+    before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.parent.name != ".head"}
     for change, said in (
         (
             {"training": {**SMALL["training"], "learning_rate": 0.5}},
@@ -201,7 +201,7 @@ def test_a_folder_of_another_training_is_refused_and_left_as_it_was(done, tmp_pa
     ):
         with pytest.raises(InputError, match=said):
             drive(make(folder, **change), run)
-    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file() and p.parent.name != ".head"}
 
 
 @pytest.mark.parametrize("gone", ["model/model.safetensors", "model"])

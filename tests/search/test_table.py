@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mixwright.errors import InputError
+from mixwright.files.claims import Claim
+from mixwright.search.table.files import locked
 from mixwright.search.table.table import LikelihoodTable, factorise
 
 SOURCES = ("web", "books", "code")
@@ -466,6 +468,23 @@ def test_what_is_not_ours_or_at_work_is_kept(tmp_path):
     after = contents(tmp_path), set(os.listdir(tmp_path))
     assert after[1] == before[1] | {"table"}
     assert {name: value for name, value in after[0].items() if not name.startswith("table/")} == before[0]
+
+
+def test_where_the_file_system_refuses_locks_claims_guard_the_header(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_):
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    table = start(tmp_path / "table")
+    with locked(tmp_path / "table"):
+        assert Claim(tmp_path / "table" / ".claims").owner().process == os.getpid()
+        assert not Claim(tmp_path / "table" / ".claims").take()
+    table.append("web", -np.arange(1.0, 21.0))
+    table.finish("web")
+    assert LikelihoodTable.open(tmp_path / "table").rows_done("web") == 20
+    assert Claim(tmp_path / "table" / ".claims").owner() is None
 
 
 # -------------------------------------------------------------------- wrong input leaves every file as it was

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ _ADVICE = {
     errno.EPERM: "permission denied; choose a folder that you may write to",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
 }
+_TOKEN = f"{secrets.randbelow(10**9):09d}"  # another machine may have a process of the same number
 
 
 def explain_write_error(path: Path | str, error: OSError) -> InputError:
@@ -36,7 +38,7 @@ def atomic_write(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
     Raises InputError when the folder cannot be written or the disk is full; `path` is then as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TOKEN}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

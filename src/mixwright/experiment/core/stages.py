@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import time
+from _thread import interrupt_main
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,13 @@ from urllib.parse import quote
 
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error, fingerprint, write_json
+from mixwright.files.claims import Claim
 from mixwright.steering.orders import CONTROL
 
 _VERSION = 1  # of the stages' results; a change makes every stage start again
 _MARK = ".mixwright-run"  # a folder with this file is a run, and what is in it is ours
-_LOCK = ".lock"
+_HEAD = ".head"  # the claims of commands that do the run
+_LOCK = ".lock"  # of former versions
 
 
 PLAN = "plan"  # the stage in whose note a run says beforehand what it will take
@@ -145,18 +148,26 @@ def open_run(folder: Path, config_text: str) -> Iterator[None]:
     check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / _LOCK, "w")  # noqa: SIM115 - held until the end
     except OSError as error:
         raise explain_write_error(folder, error) from error
-    with handle:
-        if not _hold(handle.fileno()):
-            raise _at_work(folder)
-        if not is_run(folder):
-            _write_text(folder / _MARK, "A folder of mixwright: it writes, and removes, what is in here.\n")
-        path = folder / "config.yaml"
-        if not path.exists() or path.read_text(encoding="utf-8") != config_text:
-            _write_text(path, config_text)
-        yield
+    claim = Claim(folder / _HEAD)
+    if not claim.take():
+        raise _at_work(folder, claim)
+    try:
+        with claim.beating(lost=interrupt_main):
+            if not is_run(folder):
+                _write_text(folder / _MARK, "A folder of mixwright: it writes, and removes, what is in here.\n")
+            path = folder / "config.yaml"
+            if not path.exists() or path.read_text(encoding="utf-8") != config_text:
+                _write_text(path, config_text)
+            yield
+    except KeyboardInterrupt:
+        if not claim.lost:
+            raise
+        raise InputError(
+            f"this command should have shown every {claim.seconds:.0f} s that it works in {folder}, found that it did "
+            "not (it stood still, or the storage did), and another command took over; wait for that one"
+        ) from None
 
 
 def is_run(folder: Path) -> bool:
@@ -189,23 +200,24 @@ def _check_writable(folder: Path) -> None:
 
 def _check_free(folder: Path) -> None:
     """Raise InputError if another command is at work in a run."""
-    try:
-        handle = open(folder / _LOCK, "r+")  # noqa: SIM115 - closed below
-    except OSError:
-        return
-    with handle:
-        if not _hold(handle.fileno()):
-            raise _at_work(folder)
+    claim = Claim(folder / _HEAD)
+    if claim.held():
+        raise _at_work(folder, claim)
 
 
-def _at_work(folder: Path) -> InputError:
-    return InputError(f"another command is at work in {folder}; wait for it, or choose another folder")
+def _at_work(folder: Path, claim: Claim) -> InputError:
+    owner, where = claim.owner(), ""
+    if owner is not None and owner.machine != claim.machine:
+        where = f" (on {owner.host}, process {owner.process}, last seen {max(claim.age(), 0):.0f} s ago)"
+    return InputError(f"another command is at work in {folder}{where}; wait for it, or choose another folder")
 
 
 def _left_by_us(path: Path) -> bool:
     """Whether a path in a folder without the mark is of a command that was killed early, or is orders for a run."""
     temporary = path.name.startswith(".") and path.name.endswith(".tmp")
-    return path.name in (_LOCK, CONTROL) or temporary or (path.name == "data" and (path / "begin.json").is_file())
+    return (
+        path.name in (_HEAD, _LOCK, CONTROL) or temporary or (path.name == "data" and (path / "begin.json").is_file())
+    )
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -213,16 +225,3 @@ def _write_text(path: Path, text: str) -> None:
 
     with atomic_write(path) as handle:
         handle.write(text)
-
-
-def _hold(descriptor: int) -> bool:
-    """Lock an open file for this process, as long as it lives; False if another process has it."""
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system: no lock
-        return os.name == "nt"
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

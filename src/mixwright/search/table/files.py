@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mixwright.checks import read_object, unique_names
 from mixwright.errors import InputError
 from mixwright.files import atomic_write, explain_write_error, file_fingerprint, write_json
+from mixwright.files.claims import Claim
 from mixwright.search.table.rows import RowInfo, row_info
 from mixwright.search.table.stale import remove_stale
 from mixwright.version import __version__
@@ -54,10 +55,27 @@ def locked(folder: Path) -> Iterator[None]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        with nullcontext() if _flocked(descriptor) else _claimed(folder / ".claims"):
+            yield
     finally:
         os.close(descriptor)
+
+
+def _flocked(descriptor: int) -> bool:
+    """Lock a folder; False where the file system refuses that to every process, as NFS does."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    claim = Claim(folder)
+    claim.take(wait=True)
+    with claim.beating():
+        yield
 
 
 def write_header(folder: Path, header: Header) -> None:

@@ -1,0 +1,354 @@
+"""
+Claims with leases: one process at a time does a thing, on storage that several machines share.
+
+A claim is a file `claim.N` in a folder of its own. It is made by a link, which one process alone can make, also on NFS.
+The highest number holds; the next one may be made when that one is released, its process is dead, or its lease ran out.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mixwright.files.writing import explain_write_error
+
+LEASE = 60.0  # seconds without a beat, from which on a claim of another machine has run out
+BEAT = 10.0  # seconds between two beats
+_WATCHED = 2.5  # beats that must be seen to be missing, besides what the file's age says: clocks may differ
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+
+
+@dataclass(frozen=True)
+class Here:
+    """
+    A process as claims see it; tests have several.
+
+    Parameters
+    ----------
+    machine
+        What tells machines apart, and containers on one: process numbers mean something within it alone.
+    host, process, started
+        Its host, for people; its process, and when that began, since numbers are used again.
+    monotonic, sleep
+        The clock that waiting is measured by.
+    touch
+        Gives a file the time that the file system has now.
+    lives
+        Whether a process of this machine that began at some time lives.
+    """
+
+    machine: str
+    host: str
+    process: int
+    started: str
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    touch: Callable[[Path], None] = os.utime
+    lives: Callable[[int, str], bool] = field(default=lambda process, started: _started(process) == started)
+
+
+def here() -> Here:
+    """Return this process."""
+    return Here(_machine(), socket.gethostname(), os.getpid(), _started(os.getpid()))
+
+
+@cache
+def _machine() -> str:
+    """Return what names this boot of this machine, and the container in it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _started(process: int) -> str:
+    """Return when a process began, as the system counts; empty for none, "?" where that is not known."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        state, *rest = text.rpartition(")")[2].split()
+        return "" if state in ("Z", "X") else rest[18]
+    except OSError:
+        pass
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return ""
+    except (OSError, OverflowError):
+        pass
+    return "" if Path("/proc/self/stat").exists() else "?"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who has a claim, as its file says; `held` is false where it was released."""
+
+    id: str
+    machine: str
+    host: str
+    process: int
+    started: str
+    beat: int
+    held: bool
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+class Claim:
+    """
+    A claim on what belongs to a folder.
+
+    Parameters
+    ----------
+    folder
+        Of the claim's files; made where it is not there.
+    seconds, beat
+        The lease, and the time between two beats.
+    where
+        The process that claims.
+    """
+
+    def __init__(self, folder: Path, seconds: float = LEASE, beat: float = BEAT, where: Here | None = None) -> None:
+        self.folder, self.seconds, self.beat_seconds = folder, seconds, beat
+        self.about: dict[str, Any] = {}  # what others may read beside the owner, such as how far the work is
+        self.lost = False
+        self._here, self._id, self._beats = where or here(), secrets.token_hex(8), 0
+        self._number: int | None = None
+        self._seen: tuple[Any, ...] | None = None
+        self._since = 0.0
+
+    @property
+    def machine(self) -> str:
+        """Return the machine of the process that claims."""
+        return self._here.machine
+
+    # ------------------------------------------------------------ taking
+
+    def try_take(self) -> bool | None:
+        """Take it if it is free; False if somebody has it, None if that cannot be told yet: ask again later."""
+        number, free = self._look()
+        if not free:
+            return free
+        try:
+            made = self._make(number + 1)
+        except OSError as error:
+            raise explain_write_error(self.folder, error) from error
+        if not made:
+            return None
+        self._number, self._beats, self.lost = number + 1, 0, False
+        if self._is_lost():
+            self._number = None
+            return None
+        self._remove_old(number)
+        return True
+
+    def take(self, wait: bool = False, until: Callable[[], bool] = lambda: False) -> bool:
+        """
+        Take it and return True; return False where somebody has it, or, with `wait`, as soon as `until` is true.
+
+        Without `wait` it still takes as long as is needed to be sure whether a former holder is alive.
+        """
+        while (taken := self.try_take()) is not True:
+            if (taken is False and not wait) or until():
+                return False
+            self._here.sleep(min(self.beat_seconds / 5, 2.0))
+        return True
+
+    def owner(self) -> Owner | None:
+        """Return who has it; None where it is free, or damaged."""
+        _, found, _ = self._last()
+        return found if found is not None and found.held else None
+
+    def age(self) -> float:
+        """Return the seconds since the last beat, by the file system's own clock."""
+        _, _, stamp = self._last()
+        return self._now() - stamp
+
+    def held(self) -> bool:
+        """Whether somebody surely has it; False also where a lease may have run out."""
+        return self._look()[1] is False
+
+    def _look(self) -> tuple[int, bool | None]:
+        """Return the highest number, and whether that is free (None: not sure)."""
+        number, owner, stamp = self._last()
+        if number == 0 or (owner is not None and not owner.held):
+            return number, True
+        if owner is not None and owner.machine == self._here.machine:
+            return number, not self._here.lives(owner.process, owner.started)
+        seen, now = (number, owner and owner.beat, stamp), self._here.monotonic()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return number, self._ran_out(now - self._since, self._now() - stamp)
+
+    def _ran_out(self, waited: float, age: float) -> bool | None:
+        """Judge a lease by how long it was seen without a beat, and by the age that the file system says."""
+        if waited >= self.seconds:
+            return True
+        if age > self.seconds:
+            return True if waited >= _WATCHED * self.beat_seconds else None
+        return False if age >= -self.beat_seconds else None  # a time to come: the holder's clock is another one
+
+    def _last(self) -> tuple[int, Owner | None, float]:
+        """Return the highest number, its owner (None: damaged or none), and the time of its file."""
+        number = max(self._numbers(), default=0)
+        while (self.folder / f"claim.{number + 1}").exists():  # a list of names may be older than a name
+            number += 1
+        if number == 0:
+            return 0, None, 0.0
+        try:
+            with open(self.folder / f"claim.{number}", encoding="utf-8") as handle:  # opening asks the server
+                text, stamp = handle.read(), os.fstat(handle.fileno()).st_mtime
+            return number, Owner(**json.loads(text)), stamp
+        except (OSError, ValueError, TypeError):
+            return number, None, self._stamp(number)
+
+    def _stamp(self, number: int) -> float:
+        try:
+            return os.stat(self.folder / f"claim.{number}").st_mtime
+        except OSError:
+            return 0.0
+
+    def _numbers(self) -> list[int]:
+        try:
+            names = os.listdir(self.folder)
+        except OSError:
+            return []
+        return [int(name[6:]) for name in names if name.startswith("claim.") and name[6:].isdigit()]
+
+    def _now(self) -> float:
+        """Return the time that the file system gives to a file now; of this machine only where it gives none."""
+        probe = self.folder / f".now.{self._id}.tmp"
+        try:
+            with open(probe, "w", encoding="ascii"):
+                pass
+            self._here.touch(probe)
+            return os.stat(probe).st_mtime
+        except OSError:
+            return time.time()
+        finally:
+            _remove(probe)
+
+    def _make(self, number: int) -> bool:
+        """Make the file of a number; False if it is there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path, temporary = self.folder / f"claim.{number}", self._written(held=True)
+        try:
+            os.link(temporary, path)
+            return True
+        except FileExistsError:
+            # An answer may be lost on NFS, and the second try finds the file of the first one.
+            return self._is_own(path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return self._make_exclusively(path, temporary)
+        finally:
+            _remove(temporary)
+
+    def _make_exclusively(self, path: Path, temporary: Path) -> bool:
+        try:
+            with open(path, "x", encoding="utf-8") as handle:
+                handle.write(temporary.read_text(encoding="utf-8"))
+        except FileExistsError:
+            return False
+        self._here.touch(path)
+        return True
+
+    def _is_own(self, path: Path) -> bool:
+        try:
+            return bool(json.loads(path.read_text(encoding="utf-8")).get("id") == self._id)
+        except (OSError, ValueError, AttributeError):
+            return False
+
+    def _remove_old(self, number: int) -> None:
+        """Remove all but the last two claims: who read them long ago still finds the next number taken."""
+        for old in self._numbers():
+            if old < number:
+                _remove(self.folder / f"claim.{old}")
+
+    # ------------------------------------------------------------ holding
+
+    def beat(self) -> bool:
+        """Renew the lease; False if it was lost to somebody else."""
+        if self._number is None or self._is_lost():
+            return False
+        self._beats += 1
+        self._write(held=True)
+        return True
+
+    def release(self) -> None:
+        """Give it back; what was lost is left as it is."""
+        if self._number is not None and not self._is_lost():
+            self._write(held=False)
+        self._number = None
+
+    @contextmanager
+    def beating(self, lost: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Renew the lease in a thread, and release it at the end; `lost` is called if somebody else took over."""
+        ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(self.beat_seconds):
+                if not self.beat():
+                    lost()
+                    return
+
+        thread = threading.Thread(target=renew, daemon=True, name="claim")
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(self.beat_seconds)
+            self.release()
+
+    def _is_lost(self) -> bool:
+        number = self._number or 0
+        self.lost = self.lost or not (self.folder / f"claim.{number}").exists() or max(self._numbers()) > number
+        return self.lost
+
+    def _written(self, held: bool) -> Path:
+        """Write what the claim says to a temporary file, and return its path."""
+        owner = Owner(
+            self._id,
+            self._here.machine,
+            self._here.host,
+            self._here.process,
+            self._here.started,
+            self._beats,
+            held,
+            dict(self.about),
+        )
+        temporary = self.folder / f".claim.{self._id}.tmp"
+        temporary.write_text(json.dumps(vars(owner)), encoding="utf-8")
+        self._here.touch(temporary)
+        return temporary
+
+    def _write(self, held: bool) -> None:
+        """Replace the own claim; on a full disk only its time is renewed, which is enough for a beat."""
+        path = self.folder / f"claim.{self._number}"
+        try:
+            os.replace(self._written(held), path)
+        except OSError:
+            _remove(self.folder / f".claim.{self._id}.tmp")
+            try:
+                self._here.touch(path)
+            except OSError:
+                return
+
+
+def _remove(path: Path) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        return
