@@ -9,6 +9,10 @@ class MissingExtraError(ImportError):
     """An optional part is not installed; the message is the one line that installs it."""
 
 
+class DryRun(Exception):
+    """A command ends before its work, as it was asked to; the text says what it wrote and how to go on."""
+
+
 class AlarmWarning(UserWarning):
     """A strategy's alarm (weights that collapse, an observation that cannot be used); the training goes on."""
 

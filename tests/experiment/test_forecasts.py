@@ -83,13 +83,13 @@ def test_a_forecast_is_fixed_before_the_first_training_and_scored_after(
     fixed: list[bool] = []
     from mixwright.experiment.text import compare
 
-    trained = compare.run_all
+    trained = compare.do_pieces
 
     def watched(works: Any, *rest: Any) -> Any:
         fixed.append((run / "forecast.json").exists())
         return trained(works, *rest)
 
-    monkeypatch.setattr(compare, "run_all", watched)
+    monkeypatch.setattr(compare, "do_pieces", watched)
     summary = drive(config_of(tmp_path, forecast="forecast.json"), run)
     assert fixed
     assert all(fixed)

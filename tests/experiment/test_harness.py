@@ -162,7 +162,9 @@ def spoilt(*arguments, **keys):
 
 def test_metrics_that_are_not_finite_are_left_out_with_a_note(tmp_path, fake, monkeypatch):
     monkeypatch.setattr(sys.modules["lm_eval"], "simple_evaluate", spoilt)
-    monkeypatch.setattr("mixwright.experiment.text.compare.run_all", lambda works, *_: [_done(work) for work in works])
+    monkeypatch.setattr(
+        "mixwright.experiment.text.compare.do_pieces", lambda works, *_: [_done(work) for work in works]
+    )
     arms = ["uniform", {"name": "ours", "weights": {FIRST: 0.8, SECOND: 0.2}}]
     config = make(tmp_path, targets={"quiz": QUIZ}, arms=arms, evaluate={"lm_eval": "quiz"})
     for _ in range(2):  # measured, and then known
@@ -193,7 +195,9 @@ def test_a_comparison_has_them_in_its_table_and_a_task_added_later_trains_nothin
         arms = ["uniform", {"name": "ours", "weights": {FIRST: 0.8, SECOND: 0.2}}]
         return make(tmp_path, targets={"quiz": QUIZ}, arms=arms, **more)
 
-    monkeypatch.setattr("mixwright.experiment.text.compare.run_all", lambda works, *_: [_done(work) for work in works])
+    monkeypatch.setattr(
+        "mixwright.experiment.text.compare.do_pieces", lambda works, *_: [_done(work) for work in works]
+    )
     drive(config(), tmp_path / "run")
     monkeypatch.setattr(compare_work, "train", None)
     summary = drive(config(evaluate={"lm_eval": "quiz"}), tmp_path / "run")

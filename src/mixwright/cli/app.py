@@ -14,6 +14,7 @@ from mixwright.cli.formats import add_formats
 from mixwright.cli.likelihoods import add_table
 from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import guarded
+from mixwright.cli.piece import piece, print_pieces
 from mixwright.cli.replay import replay
 from mixwright.cli.runs import add_runs, open_report, show_run
 from mixwright.cli.steer import steer
@@ -91,8 +92,16 @@ def show(
     output = output_of(context, quiet, as_json)
     with guarded(output):
         if path.is_dir():
+            from mixwright.experiment.core.run_folder import resuming
             from mixwright.experiment.core.summary import read_summary
+            from mixwright.experiment.engines.pieces import planned
 
+            if not (path / "summary.json").exists() and (pieces := planned(path)):
+                states = [piece.state() for piece in pieces]
+                output.json(states)
+                output.show(lambda console: print_pieces(states))
+                output.note(f"the run is not finished; to resume it: {resuming(path)}")
+                return
             show_run(output, read_summary(path), path)
             return
         from mixwright.mixture_file import MixtureFile
@@ -123,6 +132,7 @@ def report(
         open_report(output, run, open_it)
 
 
+app.command(help=help_texts.PIECE)(piece)
 app.command(help=help_texts.STEER)(steer)
 app.command(help=help_texts.REPLAY)(replay)
 app.command(help=help_texts.CITE)(cite)

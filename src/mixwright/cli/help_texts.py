@@ -272,6 +272,20 @@ Examples:
   mixwright prefer train --schema > prefer.schema.json
 """
 
+PIECE = """
+Do one piece of a run, for a scheduler of your own.
+
+RUN is the folder of a run that was begun. KEY is one of its pieces: a proxy, a training, a specialist. The piece is
+done from the folder alone, with as many threads as the command that began the run has. It may be stopped and done again
+anywhere: what is there is kept, and what is done is not done twice. Two workers never do the same one. The command that
+began the run puts the results together. It waits for pieces that others are at.
+
+\b
+Examples:
+  mixwright piece runs/first --list
+  mixwright piece runs/first 0a1b2c3d4e5f6071
+"""
+
 STEER = """
 Change the weights of a training under way.
 

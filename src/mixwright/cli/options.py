@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,15 @@ from mixwright.cli.output import Output
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no tables; errors are still shown.")]
 Json = Annotated[bool, typer.Option("--json", help="Write the result as JSON to stdout, and nothing else there.")]
+
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="ENGINE",
+        help="Where the pieces are done, in place of the file's engine: local, ray, slurm, or '{kind: slurm, ...}'.",
+    ),
+]
 
 
 def output_of(context: typer.Context, quiet: bool, as_json: bool) -> Output:
@@ -23,3 +32,15 @@ def output_of(context: typer.Context, quiet: bool, as_json: bool) -> Output:
 def command_line() -> str:
     """Return the command as it was typed."""
     return shlex.join(["mixwright", *sys.argv[1:]])
+
+
+def engine_given(text: str | None) -> dict[str, Any]:
+    """Return the engine of the command line as the file would have it; none where it is not given."""
+    if text is None:
+        return {}
+    import yaml
+
+    try:
+        return {"engine": yaml.safe_load(text)}
+    except yaml.YAMLError:
+        return {"engine": text}

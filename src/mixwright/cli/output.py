@@ -25,7 +25,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from mixwright.errors import InputError, MissingExtraError
+from mixwright.errors import DryRun, InputError, MissingExtraError
 
 STOPPED = "Stopped. Finished work is saved; run the same command to resume."
 _PLAN = "plan"  # the stage in whose note a run says beforehand what it will take
@@ -158,6 +158,9 @@ def guarded(output: Output) -> Iterator[None]:
     except InputError as error:
         output.error(str(error))
         raise typer.Exit(2) from None
+    except DryRun as ended:
+        output.stderr.print(str(ended), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(0) from None
     except PermissionError as error:
         found = f"cannot get at {error.filename}: permission denied" if error.filename else str(error)
         output.error(f"{found}; change its rights or choose another path")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mixwright.cli import help_texts
 from mixwright.cli.likelihoods import pairs
-from mixwright.cli.options import Json, Quiet, command_line, output_of
+from mixwright.cli.options import Engine, Json, Quiet, command_line, engine_given, output_of
 from mixwright.cli.output import guarded
 from mixwright.cli.run_tables import next_fit
 from mixwright.cli.tables.parts import print_line
@@ -42,6 +42,7 @@ def train_runs(
     config: _Config,
     run: Annotated[Path, typer.Option("--run", help="Folder of the trainings.")] = Path("runs/plan"),
     out: _Table = Path("runs.csv"),
+    engine: Engine = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +52,7 @@ def train_runs(
         from mixwright.experiment.runs.training import train_plan
 
         with output.bars() as progress:
-            table = train_plan(plan, config, run, out, progress, command_line())
+            table = train_plan(plan, config, run, out, progress, command_line(), **engine_given(engine))
         output.json({"table": str(out.resolve()), "runs": table.n, "targets": list(table.targets)})
 
         def show(console: Console) -> None:
@@ -69,6 +70,7 @@ def confirm_fit(
     run: Annotated[Path, typer.Option("--run", help="Folder of the comparison.")] = Path("runs/confirm"),
     seeds: _Seeds = 3,
     beside: _Beside = None,
+    engine: Engine = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +81,7 @@ def confirm_fit(
 
         others = {name: Path(path) for name, path in pairs("beside", beside or ()).items()}
         with output.bars() as progress:
-            found = confirm(fit, config, run, seeds, others, progress, command_line())
+            found = confirm(fit, config, run, seeds, others, progress, command_line(), **engine_given(engine))
         output.json(found)
         output.show(lambda console: _print_confirmed(console, found, run))
 

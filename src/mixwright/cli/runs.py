@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mixwright.cli import help_texts, likelihoods, run_tables, run_trainings
-from mixwright.cli.options import Json, Quiet, command_line, output_of
+from mixwright.cli.options import Engine, Json, Quiet, command_line, engine_given, output_of
 from mixwright.cli.output import Output, guarded, open_page
 from mixwright.experiment.kinds import KINDS, of_summary
 
@@ -92,12 +92,24 @@ def _made(command: str) -> Callable[..., None]:
     ) -> None:
         _do(command, context, config, run, schema, quiet, as_json)
 
+    def pieces_command(
+        context: typer.Context,
+        config: Path | None = typer.Argument(None, metavar="CONFIG", help=config_help),  # noqa: B008
+        run: Path | None = typer.Option(None, *about.run, help=_RUN),  # noqa: B008
+        engine: Engine = None,
+        schema: Schema = False,
+        quiet: Quiet = False,
+        as_json: Json = False,
+    ) -> None:
+        _do(command, context, config, run, schema, quiet, as_json, **engine_given(engine))
+
     def search_command(
         context: typer.Context,
         config: Path | None = typer.Argument(None, metavar="CONFIG", help=config_help),  # noqa: B008
         run: Path | None = typer.Option(None, *about.run, help=_RUN),  # noqa: B008
         quick: QuickSearch = False,
         own_rows: OwnRows = None,
+        engine: Engine = None,
         table: likelihoods.Table = None,
         source: likelihoods.Source = None,
         target: likelihoods.Target = None,
@@ -116,8 +128,8 @@ def _made(command: str) -> Callable[..., None]:
         options |= {"shrinkage": shrinkage, "floor": floor, "cap": cap, "size": size}
         with guarded(output_of(context, quiet, as_json)):
             made = likelihoods.table_values(table, config, options)
-        more = _given(quick=quick or None, own_rows=own_rows)
-        _do(command, context, table or config, run, schema, quiet, as_json, made, **more)
+        more: dict[str, Any] = _given(quick=quick or None, own_rows=own_rows)
+        _do(command, context, table or config, run, schema, quiet, as_json, made, **more, **engine_given(engine))
 
     def fit_command(
         context: typer.Context,
@@ -152,6 +164,7 @@ def _made(command: str) -> Callable[..., None]:
         _do(command, context, table, run, schema, quiet, as_json, made)
 
     own: dict[str, Callable[..., None]] = {"search": search_command, "runs fit": fit_command}
+    own |= dict.fromkeys(("compare", "prefer specialists"), pieces_command)
     return own.get(command, run_command)
 
 

@@ -42,6 +42,8 @@ class Kind:
     may_differ
         Keys of the configuration that may change between two commands in the same folder. None: all may, because each
         stage knows what it was made from.
+    pieces
+        {name: function} of the pieces that engines do; None: the run has none.
     """
 
     task: str
@@ -54,9 +56,10 @@ class Kind:
     page: str | None
     noun: str = "run"
     may_differ: tuple[Key, ...] | None = None
+    pieces: str | None = None
 
     def get(self, field: str) -> Any:
-        """Import and return what one of the fields config, run and table names."""
+        """Import and return what one of the fields config, run, table and pieces names."""
         module, _, name = str(getattr(self, field)).partition(":")
         return getattr(import_module(module), name)
 
@@ -64,7 +67,7 @@ class Kind:
 _HERE, _TABLES = "mixwright.experiment", "mixwright.cli.tables"
 _NOT_RESULTS: tuple[Key, ...] = (("title",), ("training", "checkpoint_every"))
 _OF_COMPARISONS: tuple[Key, ...] = (
-    *((key,) for key in ("arms", "seeds", "over", "error", "detect", "title")),
+    *((key,) for key in ("arms", "seeds", "over", "error", "detect", "title", "engine")),
     *((key,) for key in ("charge_search", "charge_specialists", "keep_models", "evaluate")),
     ("compute", "cores"),
     ("compute", "memory"),
@@ -74,12 +77,12 @@ KINDS = (
     Kind(
         "search", "text", "search", None,
         f"{_HERE}.text.config:SearchConfig", f"{_HERE}.text.search:TextSearchRun",
-        f"{_TABLES}.search:print_summary", "search",
+        f"{_TABLES}.search:print_summary", "search", pieces=f"{_HERE}.text.proxies.pieces:PIECES",
     ),
     Kind(
         "search", "assays", "search", "assays",
         f"{_HERE}.assays.config:AssaysConfig", f"{_HERE}.assays.search:AssaySearchRun",
-        f"{_TABLES}.search:print_summary", "search",
+        f"{_TABLES}.search:print_summary", "search", pieces=f"{_HERE}.assays.search:PIECES",
     ),
     Kind(
         "search", "likelihoods", "search", "likelihoods",
@@ -90,17 +93,20 @@ KINDS = (
         "compare", "text", "compare", "comparison",
         f"{_HERE}.text.compare_config:CompareConfig", f"{_HERE}.text.compare:TextComparisonRun",
         f"{_TABLES}.comparison:print_comparison", "comparison", "comparison", _OF_COMPARISONS,
+        f"{_HERE}.text.compare_work:PIECES",
     ),
     Kind(
         "compare", "assays", "compare", "comparison",
         f"{_HERE}.assays.config:CompareAssaysConfig", f"{_HERE}.assays.compare:AssayComparisonRun",
         f"{_TABLES}.comparison:print_comparison", "comparison", "comparison", _OF_COMPARISONS,
+        f"{_HERE}.assays.compare:PIECES",
     ),
     Kind(
         "compare", "preference", "compare", "comparison",
         f"{_HERE}.preference.compare_config:ComparePreferenceConfig",
         f"{_HERE}.preference.compare:PreferenceComparisonRun",
         f"{_TABLES}.comparison:print_comparison", "comparison", "comparison", _OF_COMPARISONS,
+        f"{_HERE}.preference.compare_work:PIECES",
     ),
     Kind(
         "fit", "runs", "runs fit", "runs",
@@ -121,7 +127,8 @@ KINDS = (
     Kind(
         "specialists", "preference", "prefer specialists", "specialists",
         f"{_HERE}.preference.train_config:SpecialistsRunConfig", f"{_HERE}.preference.train:SpecialistsRun",
-        f"{_TABLES}.training:print_specialists", None, "run", (*_NOT_RESULTS, ("specialists", "keep")),
+        f"{_TABLES}.training:print_specialists", None, "run", (*_NOT_RESULTS, ("specialists", "keep"), ("engine",)),
+        f"{_HERE}.preference.train:PIECES",
     ),
     Kind(
         "train", "preference", "prefer train", "preference",

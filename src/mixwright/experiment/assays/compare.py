@@ -23,8 +23,9 @@ from mixwright.experiment.core.compare_config import ArmConfig
 from mixwright.experiment.core.comparison import ComparisonRun
 from mixwright.experiment.core.config_parts import WeightsConfig
 from mixwright.experiment.core.errors import named
-from mixwright.experiment.core.parallel import Report, Work, run_all
+from mixwright.experiment.core.parallel import Report, Work
 from mixwright.experiment.core.stages import Progress, folder_name
+from mixwright.experiment.engines.engine import do_pieces
 from mixwright.report.words import base_rate
 
 PRECISION = Quantity("average precision", "", higher=True)
@@ -96,7 +97,7 @@ class AssayComparisonRun(ComparisonRun[CompareAssaysConfig]):
             Work(f"{target}, seed {seed}", assay_work, (self.config, self.folder, target, number))
             for target, number, seed in wanted
         ]
-        made = run_all(works, self.config.compute.limits(), progress, "cells")
+        made = do_pieces(works, self.config.compute.limits(), progress, "cells")
         return [Cell.from_json(values) for cells in made for values in cells]
 
     def work(self, progress: Progress) -> dict[str, Any]:
@@ -158,6 +159,7 @@ def assay_work(
     return [cell.to_json() for cell in trained]
 
 
+PIECES = {"cells": assay_work}
 _TABLE: dict[str, AssayTable] = {}
 _DIGEST: list[str] = []
 

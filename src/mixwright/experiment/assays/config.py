@@ -21,6 +21,7 @@ from mixwright.experiment.core.config_parts import (
     WeightsConfig,
     not_bool,
 )
+from mixwright.experiment.engines.config import Engine
 
 ArmName = Literal["uniform", "natural", "target_alone", "best_single", "search"]
 _ALL_ARMS: list[ArmName] = ["uniform", "natural", "target_alone", "best_single", "search"]
@@ -241,6 +242,7 @@ class AssaysConfig(RunConfig):
     search: WeightsConfig = Field(default_factory=WeightsConfig, description="The search for weights.")
     final: AssayFinalConfig = Field(default_factory=AssayFinalConfig, description="The final models.")
     threads: Count | None = Field(default=None, description="Threads of the booster. Default: all cores.")
+    engine: Engine = None
 
     @model_validator(mode="before")
     @classmethod

@@ -25,8 +25,10 @@ from mixwright.experiment.assays.seed_run import SeedRun, TrainedArm
 from mixwright.experiment.assays.summary import assay_search_entry, make_summary
 from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.errors import named
+from mixwright.experiment.core.parallel import Report, Work
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
+from mixwright.experiment.engines.engine import do_ahead, on_cluster
 from mixwright.experiment.run import Run
 from mixwright.files import atomic_write, explain_write_error
 from mixwright.mixture_file import MixtureFile
@@ -69,12 +71,31 @@ class AssaySearchRun(Run[AssaysConfig]):
     def work(self, progress: Progress) -> dict[str, Any]:
         """Do all seeds; write `mixture.json`, `row_weights.parquet` and `whatif.json`."""
         digest, of = table_digest(self.table), len(self.plans)
+        if on_cluster(self.config):
+            names = [f"seed {plan.split.seed}" for plan in self.plans]
+            own = [Work(name, seed_piece, (self.config, self.folder, i)) for i, name in enumerate(names)]
+            do_ahead(own, progress, "seeds")
         works = [SeedWork(self.config, self.folder, plan, digest, progress, i, of) for i, plan in enumerate(self.plans)]
         runs = [work.do() for work in works]
         _hand_out(self.folder, runs[0])
         summary = make_summary(self.config, self.table, runs, self.reading)
         write_what_if_of_run(self.folder, _what_if(self.config, runs[0], summary["searches"]))
         return summary
+
+
+def seed_piece(config: AssaysConfig, folder: Path, number: int, report: Report) -> None:
+    """Do the seed of a number: proxies, search and final models."""
+    table = read_table(config)
+    plan = check_plans(config, table)[number]
+
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == "proxies":
+            report(0.9 * done / max(total, 1))
+
+    SeedWork(config, folder, plan, table_digest(table), progress, 0, 1).do()
+
+
+PIECES = {"seed": seed_piece}
 
 
 def read_table(config: AssaysConfig) -> AssayTable:

@@ -22,6 +22,7 @@ from mixwright.experiment.core.config_parts import (
     not_bool,
 )
 from mixwright.experiment.core.parallel import Limits
+from mixwright.experiment.engines.config import Engine
 
 BASELINES = ("uniform", "natural", "best_single", "target_alone")
 SEARCHES = ("mixmin", "worst_regret")
@@ -349,6 +350,7 @@ class ComparisonConfig(RunConfig):
         "value. Default: 1 %.",
     )
     compute: ComputeConfig = Field(default_factory=ComputeConfig, description="Cores and memory.")
+    engine: Engine = None
     forecast: FilePath | None = Field(
         default=None,
         description="A file of predictions (JSON or YAML), such as the forecast.json of a search or of runs fit. It is "

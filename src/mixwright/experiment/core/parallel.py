@@ -185,7 +185,7 @@ def _start(queue: Any, limits: Limits, parent: int) -> None:
     global _QUEUE
     _QUEUE = queue
     signal.signal(signal.SIGINT, _interrupt)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(limits.threads)
     _set_threads(limits.threads)
@@ -195,7 +195,7 @@ def _start(queue: Any, limits: Limits, parent: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limits.memory, limits.memory))
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process when its parent is gone: nobody would wait for its result, and another may do its work."""
     while os.getppid() == parent:
         time.sleep(0.2)

@@ -9,8 +9,9 @@ from typing import Any
 from mixwright.compare import AVERAGE_OF_SOURCES, LOSS, WORST_SOURCE, ArmInfo, Cell, Quantity
 from mixwright.experiment.core.comparison import ComparisonRun
 from mixwright.experiment.core.errors import named
-from mixwright.experiment.core.parallel import Work, run_all
+from mixwright.experiment.core.parallel import Work
 from mixwright.experiment.core.stages import Progress
+from mixwright.experiment.engines.engine import do_pieces
 from mixwright.experiment.preference.checks import check_generalist, check_specialists
 from mixwright.experiment.preference.compare_config import ComparePreferenceConfig, PreferenceArmConfig
 from mixwright.experiment.preference.compare_work import (
@@ -112,7 +113,7 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
                 Work(f"the specialist {name}, seed {seed}", specialist_work, (config, self.folder, seed, name))
                 for seed, name in wanted
             ]
-            made = run_all(works, limits, progress, "specialists")
+            made = do_pieces(works, limits, progress, "specialists")
             self._costs = {key: cost for key, (cost, _) in zip(wanted, made, strict=True)}
             for (seed, name), (_, note) in zip(wanted, made, strict=True):
                 if note:
@@ -126,7 +127,7 @@ class PreferenceComparisonRun(ComparisonRun[ComparePreferenceConfig]):
             size = float(steps) if arm.trains else 0.05 * steps + 1
             name = f"the arm {arm.title}, seed {seed}"
             works.append(Work(name, arm_work, (config, self.folder, seed, number, steps, self._specialists), size))
-        made = run_all(works, limits, progress, "arms")
+        made = do_pieces(works, limits, progress, "arms")
         return [
             Cell.from_json(
                 {

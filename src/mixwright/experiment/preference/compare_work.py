@@ -93,6 +93,9 @@ def arm_work(
     return _ArmWork(config, folder, seed, config.arms[number], steps).do(over, report)
 
 
+PIECES = {"specialist": specialist_work, "arm": arm_work}
+
+
 class _ArmWork:
     def __init__(
         self, config: ComparePreferenceConfig, folder: Path, seed: int, arm: PreferenceArmConfig, steps: int

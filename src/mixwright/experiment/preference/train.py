@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.errors import named
-from mixwright.experiment.core.parallel import Report
-from mixwright.experiment.core.stages import Progress, Stage
+from mixwright.experiment.core.parallel import Report, Work
+from mixwright.experiment.core.stages import Progress, Stage, silent
+from mixwright.experiment.engines.engine import do_ahead, on_cluster
 from mixwright.experiment.preference.arms import Weighting, described, fixed, following
 from mixwright.experiment.preference.checks import check_generalist, check_specialists
 from mixwright.experiment.preference.inputs import open_inputs
@@ -83,6 +85,12 @@ class SpecialistsRun(_OnPairs):
 
     def work(self, progress: Progress) -> dict[str, Any]:
         """Train the specialists, or the rest of them, and return the summary without its head."""
+        if on_cluster(self.config):
+            names = self.pairs.names
+            works = [
+                Work(f"the specialist {name}", specialist_piece, (self.config, self.folder, name)) for name in names
+            ]
+            do_ahead(works, progress, "specialists")
         found = self._trained(progress)
         measured = {name: self._of_kept(own) for name, own in found.items()} if self.settings.keep else {}
         return {
@@ -98,6 +106,17 @@ class SpecialistsRun(_OnPairs):
         found = {name: measured.to_json() for name, measured in self.pairs.measure(model, None).items()}
         inputs.release(model)
         return found
+
+
+def specialist_piece(config: SpecialistsRunConfig, folder: Path, name: str, report: Report) -> None:
+    """Train the specialist of a source, or the rest of it."""
+    run = SpecialistsRun(config, folder)
+    run.settings = config.settings
+    run._open(silent)
+    run.specialists.get(SpecialistJob(name, config.seed, folder / "specialists", run.settings.keep, report))
+
+
+PIECES = {"specialist": specialist_piece}
 
 
 class PreferenceTrainingRun(_OnPairs):

@@ -21,6 +21,7 @@ from mixwright.experiment.core.config_parts import (
     StrategyPrior,
     Warmup,
 )
+from mixwright.experiment.engines.config import Engine
 from mixwright.experiment.preference.config import (
     Adapter,
     LossConfig,
@@ -140,6 +141,7 @@ class SpecialistsRunConfig(PreferConfig):
     """A run of specialists alone; weights and strategy may be there and are not used."""
 
     model_config = ConfigDict(title="mixwright prefer specialists")
+    engine: Engine = None
 
     @model_validator(mode="after")
     def _trains_specialists(self) -> SpecialistsRunConfig:

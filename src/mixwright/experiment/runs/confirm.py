@@ -32,6 +32,7 @@ def confirm(
     beside: Mapping[str, Path] | None = None,
     progress: Progress = silent,
     command: str = "confirm",
+    engine: Any = None,
 ) -> dict[str, Any]:
     """
     Train a proposal beside the best measured run, natural and uniform weights; compare with what was predicted.
@@ -53,6 +54,8 @@ def confirm(
         {name: mixture.json} of other mixtures of the same sources, such as that of a search; trained too.
     progress, command
         As for `mixwright.experiment.drive`.
+    engine
+        In place of the key `engine` of the configuration.
 
     Returns
     -------
@@ -74,6 +77,7 @@ def confirm(
     tokens = found["fit"].get("tokens")  # of the training that is predicted: shorter ones repeat sources as it would
     given: dict[str, Any] = {"seeds": seeds, "over": "incumbent", "forecast": str((fit / FORECAST).resolve())}
     given |= {} if tokens is None else repeating(load("compare", config, arms=arms), tokens)
+    given |= {} if engine is None else {"engine": engine}
     made = comparison_of(config, arms, OTHER_SEEDS, **given)
     counted = [target for target in found["targets"] if target["share"] > 0]
     if missing := [target["name"] for target in counted if target["name"] not in made.targets]:

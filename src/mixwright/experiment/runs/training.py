@@ -22,7 +22,13 @@ LEAST = 2  # documents of a source: one may be held out
 
 
 def train_plan(
-    plan: Path, config: Path, folder: Path, out: Path, progress: Progress = silent, command: str = "train_plan"
+    plan: Path,
+    config: Path,
+    folder: Path,
+    out: Path,
+    progress: Progress = silent,
+    command: str = "train_plan",
+    engine: Any = None,
 ) -> RunTable:
     """
     Train the runs of a plan that `RunPlan.write` wrote, write them with their losses, and return them.
@@ -42,6 +48,8 @@ def train_plan(
         The table of runs to write.
     progress, command
         As for `mixwright.experiment.drive`.
+    engine
+        In place of the key `engine` of the configuration.
 
     Raises
     ------
@@ -51,7 +59,7 @@ def train_plan(
     columns = read_columns(plan)
     table = planned(plan)
     groups = _by_seed(table)
-    more = _as_planned(config, columns, _arms(table, range(table.n)))
+    more = _as_planned(config, columns, _arms(table, range(table.n))) | ({} if engine is None else {"engine": engine})
     configs = [comparison_of(config, _arms(table, rows), number, **more) for number, rows in enumerate(groups)]
     values: dict[str, dict[str, float]] = {}
     for number, (one, rows) in enumerate(zip(configs, groups, strict=True)):

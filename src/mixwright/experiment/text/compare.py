@@ -20,8 +20,9 @@ from mixwright.experiment.core.arms import describe, fixed_weights, strategy_of
 from mixwright.experiment.core.compare_config import BASELINES, SEARCHES, ArmConfig
 from mixwright.experiment.core.comparison import ComparisonRun
 from mixwright.experiment.core.errors import named
-from mixwright.experiment.core.parallel import Work, run_all
+from mixwright.experiment.core.parallel import Work
 from mixwright.experiment.core.stages import Progress
+from mixwright.experiment.engines.engine import do_pieces
 from mixwright.experiment.text.compare_config import CompareConfig
 from mixwright.experiment.text.compare_work import (
     ArmEvidence,
@@ -214,10 +215,15 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         unique = list(dict.fromkeys(wanted.values()))
         self._check_trainings(wanted)
         works = [
-            Work(f"{self._wanting(wanted, t)}, seed {t.seed}", training_work, (self.config, self.folder, t), t.steps)
+            Work(
+                f"{self._wanting(wanted, t)}, seed {t.seed}",
+                training_work,
+                (self.config, self.folder, t.given()),
+                t.steps,
+            )
             for t in unique
         ]
-        found = [self._with_clean(result) for result in run_all(works, limits, progress, "trainings")]
+        found = [self._with_clean(result) for result in do_pieces(works, limits, progress, "trainings")]
         results = dict(zip(unique, found, strict=True))
         return [
             Cell.from_json(
@@ -322,13 +328,18 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             for s in (self.seeds if config.neural else [])
             for n in config.sources
         ]
-        run_all(works, limits, progress, "proxies")
+        do_pieces(works, limits, progress, "proxies")
         works = [
-            Work(f"the {found.config.proxy.words}", count_work, (config, folder, found)) for found in self._counts()
+            Work(f"the {found.config.proxy.words}", count_work, (config, folder, *found.given(folder)))
+            for found in self._counts()
         ]
-        self._count_notes = [note for notes in run_all(works, limits, progress, "counts") for note in notes]
+        self._count_notes = [note for notes in do_pieces(works, limits, progress, "counts") for note in notes]
         works = [Work(f"the search, seed {seed}", search_work, (config, folder, seed)) for seed in self.seeds]
-        return dict(zip(self.seeds, run_all(works, limits, progress, "searches"), strict=True))
+        searched: Searched = {}
+        for seed, found in zip(self.seeds, do_pieces(works, limits, progress, "searches"), strict=True):
+            for arm, goal, weights in found:
+                searched.setdefault(seed, {}).setdefault(arm, {})[goal] = weights
+        return searched
 
     def _proxy_runs(self, searched: Searched, progress: Progress) -> None:
         """Train the references that arms need, then add the weights that proxy runs find to those of searches."""
@@ -347,7 +358,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                 Work(f"{what} {self.config.arms[n].title}, seed {s}", work, (self.config, self.folder, s, n))
                 for s, n in wanted
             ]
-            found = run_all(works, limits, progress, stage)
+            found = do_pieces(works, limits, progress, stage)
             for (seed, number), weights in zip(wanted, found, strict=True):
                 if weights is not None:
                     searched.setdefault(seed, {})[self.config.arms[number].title] = {None: weights}

@@ -53,6 +53,18 @@ class Training:
     steps: int
     sampling: str | tuple[tuple[str, float], ...] | None = None
 
+    def given(self) -> list[Any]:
+        """Return it as JSON-able values, from which `of` makes it again."""
+        return [self.seed, self.weights, self.strategy, self.steps, self.sampling]
+
+    @classmethod
+    def of(cls, given: Sequence[Any]) -> Training:
+        """Return the training that was given as values."""
+        seed, weights, strategy, steps, sampling = given
+        if isinstance(sampling, list | tuple):
+            sampling = tuple((str(name), float(share)) for name, share in sampling)
+        return cls(seed, None if weights is None else tuple(weights), strategy, steps, sampling)
+
     @property
     def shares(self) -> Any:
         """Return `sampling` as a training takes it."""
@@ -102,6 +114,10 @@ class ArmEvidence:
     place: Path
     wanted: tuple[tuple[str, str], ...]
 
+    def given(self, folder: Path) -> tuple[int, str]:
+        """Return the seed and the folder, within that of the run, by which `evidence` has it."""
+        return self.config.seed, self.place.relative_to(folder).as_posix()
+
 
 def evidence(
     config: CompareConfig, folder: Path, sources: Sequence[TokenSource], targets: Sequence[Target], seed: int
@@ -127,9 +143,10 @@ def _evidence_place(config: CompareConfig, folder: Path, sources: Sequence[Token
     return (_of_seed(folder, config.seed) if cut else folder) / "ngram" / name
 
 
-def count_work(config: CompareConfig, folder: Path, found: ArmEvidence, report: Report) -> list[str]:
+def count_work(config: CompareConfig, folder: Path, seed: int, place: str, report: Report) -> list[str]:
     """Count the sources and score the targets; return sentences about what that rests on."""
     opened = _opened(config, folder)
+    found = evidence(config, folder, opened.sources, opened.targets, seed)[folder / place]
     return count_notes(found.config, opened.sources, _count_scores(opened, found, report))
 
 
@@ -142,8 +159,8 @@ def _count_scores(opened: _Opened, found: ArmEvidence, report: Report) -> list[S
 
 def search_work(
     config: CompareConfig, folder: Path, seed: int, report: Report
-) -> dict[str, dict[str | None, list[float]]]:
-    """Score the targets and find the weights of each arm that searches, with a seed; by arm and target."""
+) -> list[tuple[str, str | None, list[float]]]:
+    """Score the targets, and return the weights that each arm finds with a seed: its name, the target, the weights."""
     opened = _opened(config, folder)
     every = evidence(config, folder, opened.sources, opened.targets, seed)
     scores: dict[tuple[Path, str, str], Scores] = {}
@@ -152,12 +169,13 @@ def search_work(
         made = (_neural_scores if found.config.proxy.kind == "neural" else _count_scores)(opened, found, part)
         scores |= {(place, *row): score for row, score in zip(found.wanted, made, strict=True)}
     arms = [arm for arm in config.arms if arm.searches]
-    weights: dict[str, dict[str | None, list[float]]] = {}
+    weights: list[tuple[str, str | None, list[float]]] = []
     for number, arm in enumerate(arms):
         own = config.with_proxy(arm).with_seed(seed)
         place = _evidence_place(own, folder, opened.sources)
         by_target = {t.name: scores[place, t.name, unit_of(config, arm, t)] for t in opened.targets}
-        weights[arm.title] = _found(own, _of_seed(folder, seed), opened, arm, by_target)
+        found_for = _found(own, _of_seed(folder, seed), opened, arm, by_target)
+        weights += [(arm.title, goal, found_weights) for goal, found_weights in found_for.items()]
         report(0.5 + 0.5 * (number + 1) / len(arms))
     return weights
 
@@ -248,9 +266,9 @@ def check_row_weights(config: CompareConfig, training: Training, rows: Mapping[s
             RowWeights(Mixture(rows, strategy, prior=prior, constraints=limits), drawn, training.steps)
 
 
-def training_work(config: CompareConfig, folder: Path, training: Training, report: Report) -> dict[str, Any]:
-    """Train and measure; return the fields of a `Cell` that do not depend on the arm."""
-    opened = _opened(config, folder)
+def training_work(config: CompareConfig, folder: Path, given: Sequence[Any], report: Report) -> dict[str, Any]:
+    """Train as `Training.given` says and measure; return the fields of a `Cell` that do not depend on the arm."""
+    opened, training = _opened(config, folder), Training.of(given)
     return _TrainingWork(config.with_seed(training.seed), folder, training, opened).do(report)
 
 
@@ -425,3 +443,13 @@ def forget() -> None:
 
 def _progress(report: Report) -> Progress:
     return lambda stage, done, total, note="": report(done / max(total, 1))
+
+
+PIECES = {
+    "proxy": proxy_work,
+    "counts": count_work,
+    "search": search_work,
+    "reference": reference_work,
+    "proxy run": proxy_run_work,
+    "training": training_work,
+}

@@ -40,6 +40,7 @@ from mixwright.experiment.core.config_parts import (
     listed,
 )
 from mixwright.experiment.core.errors import named
+from mixwright.experiment.engines.config import Engine
 from mixwright.experiment.text.models.model_config import ModelConfig, TokenizerConfig, with_own_tokenizer
 from mixwright.experiment.text.proxies.reference_config import ReferencesConfig
 from mixwright.experiment.text.proxies.search_config import MethodConfig, faults_of_method, with_mixtures
@@ -301,6 +302,7 @@ class SearchConfig(TextConfig, ReferencesConfig):
         "--quick is the same; keys of proxy and final for training are then without effect.",
     )
     final: FinalConfig = Field(default_factory=FinalConfig, description="The final runs that check the result.")
+    engine: Engine = None
 
     @model_validator(mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from mixwright.experiment.core.searches import hand_out
 from mixwright.experiment.core.stages import PLAN, Progress, folder_name
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
+from mixwright.experiment.engines.engine import on_cluster
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.inputs import (
@@ -239,6 +240,10 @@ class TextSearchRun(Run[SearchConfig]):
         self._announce_rest(cost, trained)
         from mixwright.experiment.text.final_runs import FinalRuns  # a search by count models alone needs no torch
 
+        if on_cluster(self.config):
+            from mixwright.experiment.text.proxies.pieces import final_runs_ahead
+
+            final_runs_ahead(self.config, self.folder, trained, self.progress)
         return FinalRuns(self.config, self.folder, tokenizer, sources, self.targets, self.progress).run(trained)
 
     @property
@@ -268,8 +273,12 @@ class TextSearchRun(Run[SearchConfig]):
             return scores, self._cost_of_counts(sources, scores)
         from mixwright.experiment.text.proxies.neural import score_target, train_proxies
 
-        proxies, scores = train_proxies(self.config, self.folder, tokenizer, sources, self.progress), []
         wanted = self._wanted()
+        if on_cluster(self.config):
+            from mixwright.experiment.text.proxies.pieces import proxies_ahead
+
+            proxies_ahead(self.config, self.folder, [(target.name, unit) for target, unit in wanted], self.progress)
+        proxies, scores = train_proxies(self.config, self.folder, tokenizer, sources, self.progress), []
         for index, (target, unit) in enumerate(wanted):
             report = part_of(self.progress, "scores", index, len(wanted), target.name)
             scores.append(score_target(self.config, self.folder, tokenizer, proxies, target, unit, report))

@@ -1,0 +1,1 @@
+"""Who does the pieces of a run: this machine, Ray or SLURM."""

@@ -1,0 +1,83 @@
+"""Doing the pieces of a run with the engine that its configuration names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mixwright.experiment.core.parallel import Limits, Work, run_all
+from mixwright.experiment.core.stages import Progress
+from mixwright.experiment.engines.cluster import do_on
+from mixwright.experiment.engines.config import EngineConfig
+from mixwright.experiment.engines.on_ray import RayCluster
+from mixwright.experiment.engines.on_slurm import SlurmCluster
+from mixwright.experiment.engines.pieces import Piece, plan
+from mixwright.experiment.engines.work import do_again
+
+
+def do_pieces(works: Sequence[Work], limits: Limits, progress: Progress, stage: str) -> list[Any]:
+    """
+    Do pieces of a run and return what came of them, in order, as JSON gives it back.
+
+    Parameters
+    ----------
+    works
+        The arguments of each begin with the run's configuration and folder; the rest is JSON-able. Each may be done
+        again at any time, and then finds what it left in the run folder.
+    limits
+        Processes, threads and memory, where they are done on this machine.
+    progress, stage
+        As for `run_all`.
+
+    Raises
+    ------
+    InputError
+        As `run_all` does.
+    """
+    if not works:
+        return []
+    config, folder = works[0].arguments[:2]
+    pieces = plan(works, limits.threads, stage)
+    if on_cluster(config):
+        return _on_cluster(config.engine, pieces, folder, limits.threads, progress, stage)
+    here = [Work(w.name, do_again, (piece, config), w.size) for w, piece in zip(works, pieces, strict=True)]
+    return run_all(here, limits, progress, stage)
+
+
+def do_ahead(works: Sequence[Work], progress: Progress, stage: str) -> None:
+    """
+    Do on a cluster what a run does one after another otherwise: it then finds the stages done.
+
+    Each computes with as many threads as this process would, since last digits depend on that.
+    """
+    try:
+        import torch
+
+        threads = torch.get_num_threads()
+    except ImportError:
+        threads = os.cpu_count() or 1
+    do_pieces(works, Limits(threads=threads), progress, stage)
+
+
+def on_cluster(config: Any) -> bool:
+    """Whether the pieces of a run are done elsewhere than on this machine."""
+    return getattr(config, "engine", None) is not None and config.engine.kind != "local"
+
+
+def _on_cluster(
+    engine: EngineConfig, pieces: list[Piece], folder: Path, threads: int | None, progress: Progress, stage: str
+) -> list[Any]:
+    if any(piece.result() is None for piece in pieces):
+        cluster: Any
+        if engine.kind == "ray":
+            cluster = RayCluster(engine, threads)
+        else:
+            cluster = SlurmCluster(engine, threads, folder)
+        try:
+            do_on(cluster, pieces, engine.tries, progress, stage)
+        finally:
+            cluster.close()
+    progress(stage, 1000, 1000)
+    return [(piece.result() or {})["value"] for piece in pieces]

@@ -1,0 +1,155 @@
+"""Pieces on a Ray cluster: each a task that starts a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mixwright.errors import InputError, missing_extra
+from mixwright.experiment.engines.config import EngineConfig, size_of
+from mixwright.experiment.engines.pieces import PIECES, Piece
+from mixwright.experiment.engines.work import PARENT
+
+_FITS = 30.0  # seconds in which a node with what a piece needs should be there: clusters may grow
+_GRACE = 15.0  # seconds that a piece gets to write what it has
+
+
+class RayCluster:
+    """
+    A Ray cluster.
+
+    Parameters
+    ----------
+    engine
+        Where it is, and what each piece needs.
+    threads
+        Of each piece.
+
+    Raises
+    ------
+    InputError
+        It cannot be reached, or no node has what a piece needs.
+    """
+
+    poll = 0.5
+
+    def __init__(self, engine: EngineConfig, threads: int | None) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise missing_extra("ray", "ray") from error
+        self._ray, self._engine = ray, engine
+        self._needs = {"CPU": float(engine.cpus or threads or 1), "GPU": float(engine.gpus or 0)}
+        if engine.memory is not None:
+            self._needs["memory"] = float(size_of(engine.memory) or 0)
+        self._own = not ray.is_initialized()
+        if self._own:
+            self._connect(engine.address or "auto")
+        self._check_fits()
+        self._task = ray.remote(max_retries=0)(_in_a_process)
+        self._refs: dict[Any, str] = {}
+
+    def _connect(self, address: str) -> None:
+        remedy = "start it (ray start --head), or correct engine: address"
+        host, _, port = address.rpartition("://")[2].rpartition(":")
+        if host and port.isdigit():
+            try:
+                socket.create_connection((host, int(port)), timeout=10).close()
+            except OSError as error:
+                raise InputError(
+                    f"engine: a Ray cluster should be at {address}, found none ({error}); {remedy}"
+                ) from None
+        try:
+            self._ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        except Exception as error:
+            said = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise InputError(f"engine: a Ray cluster should be at {address}, found none ({said}); {remedy}") from None
+
+    def _check_fits(self) -> None:
+        """Wait a little for a node that has what a piece needs; InputError if there is none."""
+        until = time.monotonic() + _FITS
+        while True:
+            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            if any(all(node.get(what, 0.0) >= n for what, n in self._needs.items()) for node in nodes):
+                return
+            if time.monotonic() > until:
+                break
+            time.sleep(1)
+        found = {what: max((node.get(what, 0.0) for node in nodes), default=0.0) for what in self._needs}
+        raise InputError(
+            f"engine: a node of the Ray cluster should have {_words(self._needs)}, found at most {_words(found)} on "
+            f"{len(nodes)} nodes; lower cpus, gpus or memory, or add a node"
+        )
+
+    def submit(self, pieces: Sequence[Piece]) -> None:
+        """Hand pieces over."""
+        memory = {"memory": self._needs["memory"]} if "memory" in self._needs else {}
+        task = self._task.options(num_cpus=self._needs["CPU"], num_gpus=self._needs["GPU"], **memory)
+        for piece in pieces:
+            self._refs[task.remote(str(piece.folder.resolve()), piece.key)] = piece.key
+
+    def ended(self) -> Mapping[str, str]:
+        """Return the keys of pieces that ended since the last call, and why."""
+        ready, _ = self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=0) if self._refs else ([], [])
+        return {self._refs.pop(ref): self._why(ref) for ref in ready}
+
+    def _why(self, ref: Any) -> str:
+        try:
+            found = self._ray.get(ref)
+        except Exception as error:  # of Ray: a worker or a node that died, a module that is not there
+            return str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+        if found["folder"] is not None:
+            raise InputError(
+                f"{found['folder']} should be on storage that every node sees, found none on {found['host']}; put the "
+                "run there (--run)"
+            )
+        return "" if found["status"] == 0 else f"its process on {found['host']} ended with status {found['status']}"
+
+    def running(self) -> Collection[str]:
+        """Return the keys of pieces that were handed over; claims say which are at work."""
+        return list(self._refs.values())
+
+    def stop(self) -> None:
+        """Cancel what was handed over, and give it some seconds to write what it has."""
+        for ref in self._refs:
+            self._ray.cancel(ref, force=False)
+        if self._refs:
+            self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=_GRACE)
+
+    def close(self) -> None:
+        """Leave the cluster, if it was joined here."""
+        if self._own:
+            self._ray.shutdown()
+
+
+def _words(needs: Mapping[str, float]) -> str:
+    words = [f"{needs['CPU']:g} CPUs", f"{needs['GPU']:g} GPUs"]
+    return ", ".join([*words, f"{needs['memory'] / 2**30:.1f} GiB of memory"] if "memory" in needs else words)
+
+
+def _in_a_process(folder: str, key: str) -> dict[str, Any]:
+    """Do a piece on a node, as `mixwright piece`; say how its process ended, and a folder that is not there."""
+    host, place = socket.gethostname(), Path(folder) / PIECES / key
+    if not place.is_dir():
+        return {"host": host, "folder": folder, "status": None}
+    line = [sys.executable, "-m", "mixwright.cli.main", "piece", folder, key, "--quiet"]
+    with open(place / "log.txt", "ab") as log:
+        process = subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, PARENT: str(os.getpid())})
+        try:
+            while process.poll() is None:
+                time.sleep(0.1)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(_GRACE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+    return {"host": host, "folder": None, "status": process.returncode}

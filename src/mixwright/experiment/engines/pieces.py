@@ -1,0 +1,222 @@
+"""Pieces of a run on disk: what is to be done, who is at it, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from mixwright.errors import InputError
+from mixwright.experiment.core.config_parts import RunConfig
+from mixwright.experiment.core.parallel import Work
+from mixwright.experiment.kinds import of_config
+from mixwright.files import atomic_write, fingerprint, write_json
+from mixwright.files.claims import Claim
+from mixwright.version import __version__
+
+PIECES = "pieces"  # folder in that of the run
+_PLAN = "plan.json"  # {stage: [keys]} of the command that is, or was last, at work
+_NO_MATTER = (  # keys of a configuration that no piece depends on
+    *(("title",), ("engine",), ("seeds",), ("over",), ("error",), ("detect",), ("forecast",)),
+    *(("compute", "cores"), ("compute", "memory"), ("training", "checkpoint_every")),
+)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """
+    One piece of a run.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    key
+        Names all that it depends on.
+    stage, name
+        What people call it: "trainings", "uniform, seed 3".
+    what, arguments
+        Its row in the table of pieces of its kind of run, and what is given to that function; JSON-able.
+    size
+        What it weighs in the progress.
+    threads
+        It computes with; None: as many as there are.
+    """
+
+    folder: Path
+    key: str
+    stage: str
+    name: str
+    what: str
+    arguments: list[Any]
+    size: float = 1.0
+    threads: int | None = None
+
+    @property
+    def place(self) -> Path:
+        """Return the folder of the piece."""
+        return self.folder / PIECES / self.key
+
+    @property
+    def log(self) -> Path:
+        """Return the file of what it wrote to the terminal, where it was done by a process of its own."""
+        return self.place / "log.txt"
+
+    def write(self) -> None:
+        """Write its description, unless it is there."""
+        own = {k: v for k, v in vars(self).items() if k not in ("folder", "key")}
+        path, values = self.place / "piece.json", {**own, "versions": versions()}
+        if _read(path) != json.loads(json.dumps(values)):
+            write_json(path, values)
+
+    @classmethod
+    def read(cls, folder: Path, key: str) -> Piece:
+        """Read a description; InputError if there is none."""
+        found = _read(folder / PIECES / key / "piece.json")
+        if found is None:
+            known = ", ".join(piece.key for piece in planned(folder)[:3]) or "none"
+            raise InputError(f"{folder} should have a piece {key}, found {known}; see: mixwright piece {folder} --list")
+        return cls(folder, key, **{name: value for name, value in found.items() if name != "versions"})
+
+    def check_versions(self) -> None:
+        """Raise InputError if this process has other versions than the one that planned the piece."""
+        there, own = (_read(self.place / "piece.json") or {}).get("versions", {}), versions()
+        if differ := [
+            f"{name} {there[name]} there, {own.get(name)} here" for name in there if there[name] != own[name]
+        ]:
+            raise InputError(
+                f"the piece {self.name} should be done with the versions that planned it, found {'; '.join(differ)}; "
+                "install the same ones for the command and its workers"
+            )
+
+    def result(self) -> dict[str, Any] | None:
+        """Return what came of it: `value`, `seconds` and `host`; None as long as it is not done."""
+        return _read(self.place / "result.json")
+
+    def failure(self) -> dict[str, Any] | None:
+        """Return why the last try failed: `error`, `host`, and whether it is one that the user can `correct`."""
+        return _read(self.place / "failed.json")
+
+    def keep(self, value: Any, seconds: float, host: str) -> Any:
+        """Write what came of it, and return the value as everybody will read it."""
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        record = {"value": value, "seconds": round(seconds, 3), "host": host, "when": when}
+        text = json.dumps(record, default=lambda number: number.item())  # numbers of numpy; nan may be among them
+        with atomic_write(self.place / "result.json") as handle:
+            handle.write(text + "\n")
+        self.forget_failure()
+        return json.loads(text)["value"]
+
+    def fail(self, error: str, host: str, correct: bool) -> None:
+        """Write why a try failed; on a full disk that cannot be kept, and the error itself says it."""
+        try:
+            write_json(self.place / "failed.json", {"error": error, "host": host, "correct": correct})
+        except (InputError, OSError):
+            return
+
+    def forget_failure(self) -> None:
+        """Forget the failure of a former try."""
+        (self.place / "failed.json").unlink(missing_ok=True)
+
+    def state(self) -> dict[str, Any]:
+        """Return how far it is: `state` (done, running, failed, open), and what belongs to it."""
+        about = {"key": self.key, "stage": self.stage, "name": self.name}
+        if (found := self.result()) is not None:
+            return {**about, "state": "done", "host": found["host"], "seconds": found["seconds"]}
+        claim = Claim(self.place)
+        if (owner := claim.owner()) is not None and claim.held():
+            return {**about, "state": "running", "host": owner.host, **owner.about}
+        if (failed := self.failure()) is not None:
+            return {**about, "state": "failed", "host": failed["host"], "error": failed["error"]}
+        return {**about, "state": "open"}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions that results depend on; builds for other accelerators count as the same."""
+    return {"mixwright": __version__, **{package: _version(package) for package in ("numpy", "torch", "transformers")}}
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return version(package).partition("+")[0]
+    except PackageNotFoundError:
+        return None
+
+
+def plan(works: Sequence[Work], threads: int | None, stage: str) -> list[Piece]:
+    """Return the pieces of works, whose arguments begin with configuration and run folder; describe them there."""
+    config, folder = works[0].arguments[:2]
+    table = of_config(config).get("pieces")
+    names = {function: name for name, function in table.items()}
+    depends = [__version__, *_depends(config)]
+    pieces = []
+    for work in works:
+        what, arguments = names[work.function], list(work.arguments[2:])
+        key = fingerprint([what, arguments, threads, *depends])
+        pieces.append(Piece(folder, key, stage, work.name, what, arguments, work.size, threads))
+    for piece in pieces:
+        piece.write()
+    keys = {**(_read(folder / PIECES / _PLAN) or {}), stage: [piece.key for piece in pieces]}
+    write_json(folder / PIECES / _PLAN, keys)
+    return pieces
+
+
+def planned(folder: Path) -> list[Piece]:
+    """Return the pieces that the command at work in a run, or the last one, planned so far."""
+    stages = _read(folder / PIECES / _PLAN) or {}
+    every = [key for keys in stages.values() for key in keys]
+    return [Piece.read(folder, key) for key in every if (folder / PIECES / key / "piece.json").is_file()]
+
+
+def forget_plan(folder: Path) -> None:
+    """Forget which pieces a former command planned; what came of them is kept."""
+    (folder / PIECES / _PLAN).unlink(missing_ok=True)
+
+
+def _depends(config: RunConfig) -> list[Any]:
+    """Return what all pieces of a run depend on: its configuration, and size and time of the files in it."""
+    return [_without(config.dumped()), sorted(_files(config))]
+
+
+def _without(values: Mapping[str, Any], key: tuple[str, ...] = ()) -> dict[str, Any]:
+    kept = {}
+    for name, value in values.items():
+        here = (*key, name)
+        if here not in _NO_MATTER:
+            kept[name] = _without(value, here) if isinstance(value, Mapping) else value
+    return kept
+
+
+def _files(value: Any) -> Iterator[list[Any]]:
+    if isinstance(value, BaseModel):
+        value = [getattr(value, name) for name in type(value).model_fields]
+    if isinstance(value, Path):
+        inside = [p for p in value.rglob("*") if p.is_file()] if value.is_dir() else [value]
+        for path in inside:
+            try:
+                found = os.stat(path)
+            except OSError:
+                continue
+            yield [str(path), found.st_size, found.st_mtime_ns]
+    elif isinstance(value, Mapping):
+        yield from _files(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _files(part)

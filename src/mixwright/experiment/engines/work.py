@@ -1,0 +1,85 @@
+"""Doing one piece here: with a claim, so that nobody else does it, and with its result in the run folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from _thread import interrupt_main
+from pathlib import Path
+from typing import Any
+
+from mixwright.errors import InputError
+from mixwright.experiment.core.config_parts import RunConfig
+from mixwright.experiment.core.parallel import Report
+from mixwright.experiment.core.run_folder import command_of
+from mixwright.experiment.core.stages import is_run
+from mixwright.experiment.engines.pieces import Piece
+from mixwright.experiment.kinds import of_config
+from mixwright.experiment.run import load
+from mixwright.files.claims import Claim
+
+PARENT = "MIXWRIGHT_PARENT"  # the process that a piece ends with, where one started it
+
+
+def do_again(piece: Piece, config: RunConfig, report: Report) -> Any:
+    """Do a piece in a process of this machine, also if it was done: what it left in stages is found there."""
+    return _do(piece, config, report, trusted=False)
+
+
+def do_piece(folder: Path, key: str, report: Report) -> Any:
+    """
+    Do a piece from its run folder alone, unless it is done; return what came of it.
+
+    Raises
+    ------
+    InputError
+        The folder is no run, there is no such piece, this process has other versions, or what the piece raised.
+    """
+    if not is_run(folder):
+        found = "an empty or other folder" if folder.is_dir() else "nothing"
+        raise InputError(
+            f"{folder} should be a run folder, found {found} on {socket.gethostname()}; put it on storage that every "
+            "worker sees under the same path"
+        )
+    piece = Piece.read(folder, key)
+    piece.check_versions()
+    return _do(piece, load(command_of(folder) or "", folder / "config.yaml"), report, trusted=True)
+
+
+def _do(piece: Piece, config: RunConfig, report: Report, trusted: bool) -> Any:
+    if trusted and (found := piece.result()) is not None:
+        return found["value"]
+    claim = Claim(piece.place)
+    if not claim.try_take():  # somebody else is, or was, at it
+        claim.take(wait=True)
+        trusted = True
+    with claim.beating(lost=interrupt_main):
+        if trusted and (found := piece.result()) is not None:
+            return found["value"]
+        try:
+            return _done(piece, config, claim, report)
+        except KeyboardInterrupt:
+            if claim.lost:
+                raise InputError(f"another worker took over {piece.name}, since this one stood still") from None
+            raise
+        except Exception as error:
+            piece.fail(f"{error}" or repr(error), socket.gethostname(), isinstance(error, InputError))
+            raise
+
+
+def _done(piece: Piece, config: RunConfig, claim: Claim, report: Report) -> Any:
+    started, function = time.monotonic(), of_config(config).get("pieces")[piece.what]
+
+    def told(share: float) -> None:
+        claim.about |= {"share": round(share, 4), "seconds": round(time.monotonic() - started, 1)}
+        report(share)
+
+    value = function(config, piece.folder, *piece.arguments, told)
+    return piece.keep(value, time.monotonic() - started, socket.gethostname())
+
+
+def environment(threads: int | None) -> dict[str, str]:
+    """Return the environment of a process that computes with a number of threads."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return dict(os.environ) | ({} if threads is None else dict.fromkeys(names, str(threads)))

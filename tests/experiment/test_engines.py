@@ -1,0 +1,251 @@
+"""Engines: what their configuration may say, the loop of a cluster, Ray, and the script of SLURM."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pydantic")
+pytest.importorskip("xgboost")
+pytest.importorskip("sklearn")
+
+from test_compare_assays_run import make_assays
+from typer.testing import CliRunner
+
+from mixwright.cli.app import app
+from mixwright.errors import DryRun, InputError
+from mixwright.experiment import drive, load
+from mixwright.experiment.engines import cluster, on_slurm
+from mixwright.experiment.engines.config import EngineConfig, size_of
+from mixwright.experiment.engines.on_slurm import SlurmCluster, array_script
+from mixwright.experiment.engines.pieces import planned
+from mixwright.experiment.engines.work import do_piece
+
+
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        ("kubernetes", "engine"),
+        ({"kind": "ray", "partition": "gpu"}, "there is no key partition with kind: ray; remove it"),
+        ({"kind": "local", "cpus": 2}, "there is no key cpus with kind: local"),
+        ({"kind": "slurm", "time": 7200}, "should be a time in quotation marks, such as '2:00:00'"),
+        ({"kind": "slurm", "time": "soon"}, "should be a time in quotation marks"),
+        ({"kind": "slurm", "memory": "much"}, "should be a size such as 8G"),
+        ({"kind": "slurm", "memory": 8}, "should be a size such as 8G"),
+        ({"kind": "slurm", "gpus": -1}, "at least 0"),
+        ({"kind": "ray", "retrys": 1}, "did you mean 'retries'"),
+        ({"kind": "slurm", "array": 0}, "at least 1"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_one_error(tmp_path, engine, says):
+    with pytest.raises(InputError, match="engine") as caught:
+        make_assays(tmp_path, engine=engine)
+    assert says in str(caught.value)
+
+
+def test_a_name_is_short_for_a_kind_and_the_engine_does_not_name_results(tmp_path):
+    config = make_assays(tmp_path, engine="slurm")
+    assert config.engine == EngineConfig(kind="slurm")
+    assert config.engine.tries == 4
+    assert config.dumped()["engine"] == {"kind": "slurm"}
+    assert "engine" not in make_assays(tmp_path).dumped()
+
+
+@pytest.mark.parametrize(("text", "size"), [("8G", 8 * 2**30), ("500 MB", 500 * 2**20), ("1.5GiB", 3 * 2**29)])
+def test_sizes(text, size):
+    assert size_of(text) == size
+    assert size_of(f"-{text}") is None
+
+
+class Pretended:
+    """A cluster that does each piece when it is asked what ended, and fails as it is told: {key: tries}."""
+
+    poll = 0.0
+
+    def __init__(self, folder, fails=None, error=None):
+        self.folder, self.fails, self.error = folder, dict(fails or {}), error
+        self.open, self.submitted, self.stopped = [], [], False
+
+    def submit(self, pieces):
+        self.submitted += [piece.key for piece in pieces]
+        self.open += pieces
+
+    def ended(self):
+        if self.error is not None:
+            raise self.error
+        now, self.open, why = self.open, [], {}
+        for piece in now:
+            if self.fails.get(piece.key, 0) > 0:
+                self.fails[piece.key] -= 1
+                why[piece.key] = "slurmstepd: error: CANCELLED DUE TO TIME LIMIT"
+            else:
+                do_piece(self.folder, piece.key, lambda share: None)
+                why[piece.key] = ""
+        return why
+
+    def running(self):
+        return [piece.key for piece in self.open]
+
+    def stop(self):
+        self.stopped = True
+
+    def close(self):
+        return
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """A comparison that this machine did, and its configuration."""
+    folder = tmp_path_factory.mktemp("engines")
+    drive(make_assays(folder, arms=["uniform", "mixmin"]), folder / "local")
+    return folder
+
+
+def on(monkeypatch, made):
+    monkeypatch.setattr("mixwright.experiment.engines.engine.SlurmCluster", lambda *_: made)
+
+
+def test_a_cluster_gives_what_this_machine_gives_with_tries_that_fail(local, tmp_path, monkeypatch):
+    run, told = tmp_path / "run", []
+    made = Pretended(run)
+    on(monkeypatch, made)
+    keys = [p.key for p in planned(local / "local")]
+    made.fails = {keys[1]: 2}
+    config = load("compare", local / "local" / "config.yaml", engine="slurm")
+    drive(config, run, lambda *call: told.append(call))
+    assert (run / "cells.csv").read_bytes() == (local / "local" / "cells.csv").read_bytes()
+    assert sorted(made.submitted) == sorted([*keys, keys[1], keys[1]])
+    said = [note for stage, _, _, *rest in told for note in rest if stage == "plan"]
+    assert "target, seed 1 failed, try 1 of 4: slurmstepd: error: CANCELLED DUE TO TIME LIMIT" in said
+    made.submitted.clear()
+    drive(config, run)  # nothing is open
+    assert made.submitted == []
+    drive(load("compare", local / "local" / "config.yaml"), run)  # and it goes on with another engine
+    assert (run / "cells.csv").read_bytes() == (local / "local" / "cells.csv").read_bytes()
+
+
+def test_what_fails_each_time_is_named_and_the_others_are_done(local, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    made = Pretended(run, {planned(local / "local")[0].key: 99})
+    on(monkeypatch, made)
+    config = load("compare", local / "local" / "config.yaml", engine={"kind": "slurm", "retries": 1})
+    with pytest.raises(InputError, match=r"1 of 4 cells failed: target, seed 0 \(try 2 of 2\): .*TIME LIMIT.*saved"):
+        drive(config, run)
+    assert [p.state()["state"] for p in planned(run)] == ["open", "done", "done", "done"]
+    made.fails = {}
+    drive(config, run)
+    assert (run / "cells.csv").read_bytes() == (local / "local" / "cells.csv").read_bytes()
+
+
+def test_an_error_that_the_user_can_correct_is_not_tried_again(local, tmp_path, monkeypatch):
+    made = Pretended(tmp_path / "run")
+    on(monkeypatch, made)
+
+    def failing(folder, key, report):
+        next(p for p in planned(folder) if p.key == key).fail("the table is wrong", "node7", correct=True)
+
+    monkeypatch.setattr(sys.modules[__name__], "do_piece", failing)
+    config = load("compare", local / "local" / "config.yaml", engine="slurm")
+    with pytest.raises(InputError, match=r"4 of 4 cells failed: .* on node7 \(try 1 of 4\): the table is wrong"):
+        drive(config, tmp_path / "run")
+    assert len(made.submitted) == 4
+
+
+def test_ctrl_c_cancels_what_was_handed_over(local, tmp_path, monkeypatch):
+    made = Pretended(tmp_path / "run", error=KeyboardInterrupt())
+    on(monkeypatch, made)
+    with pytest.raises(KeyboardInterrupt):
+        drive(load("compare", local / "local" / "config.yaml", engine="slurm"), tmp_path / "run")
+    assert made.stopped
+
+
+# ------------------------------------------------------------------ SLURM without SLURM
+
+
+def test_the_script_of_an_array():
+    engine = EngineConfig(
+        kind="slurm", partition="gpu", time="2:00:00", gpus=1, memory="8G", array=4, setup=["module load cuda"]
+    )
+    place = Path("/data/my runs/first/pieces/arrays")
+    lines = array_script(engine, 2, place, "mixwright-1", 12).splitlines()
+    assert lines[:9] == [
+        "#!/bin/bash",
+        "#SBATCH --job-name=mixwright-1",
+        "#SBATCH --array=0-11%4",
+        '#SBATCH --output="/data/my runs/first/pieces/arrays/%A_%a.log"',
+        "#SBATCH --open-mode=append",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --time=2:00:00",
+        "#SBATCH --cpus-per-task=2",
+        "#SBATCH --gpus=1",
+    ]
+    assert "#SBATCH --mem=8192M" in lines
+    assert lines[-3] == "module load cuda"
+    assert lines[-2:] == [
+        "KEY=$(sed -n \"$((SLURM_ARRAY_TASK_ID + 1))p\" '/data/my runs/first/pieces/arrays/mixwright-1.txt')",
+        "exec $MIXWRIGHT piece '/data/my runs/first' \"$KEY\" --quiet",
+    ]
+
+
+def test_a_dry_run_writes_a_script_that_does_a_piece(local, tmp_path):
+    run = tmp_path / "run"
+    engine = "{kind: slurm, dry_run: true}"
+    line = ["compare", str(local / "local" / "config.yaml"), "--run", str(run), "--engine", engine]
+    done = CliRunner().invoke(app, line)
+    assert done.exit_code == 0, done.output
+    (script,) = run.glob("pieces/arrays/*.sh")
+    assert "4 pieces are open, nothing was submitted" in done.output
+    assert f"sbatch {script}" in done.output
+    found = planned(run)
+    assert {p.state()["state"] for p in found} == {"open"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "SLURM_ARRAY_TASK_ID": "2"}
+    subprocess.run(["bash", str(script)], check=True, env=environment)
+    assert [p.state()["state"] for p in found] == ["open", "open", "done", "open"]
+    with pytest.raises(DryRun, match="3 pieces are open"):
+        drive(load("compare", run / "config.yaml"), run)
+
+
+def test_commands_that_are_not_there_or_fail_are_one_error(local, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = load("compare", local / "local" / "config.yaml", engine="slurm")
+    with pytest.raises(InputError, match=r"needs the command sbatch, found none on this machine; .*dry_run: true"):
+        drive(config, tmp_path / "run")
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'invalid partition specified: x' >&2\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    with pytest.raises(InputError, match=r"sbatch failed: invalid partition specified: x"):
+        drive(config, tmp_path / "run")
+
+
+def test_a_piece_that_no_node_can_have_is_an_error_and_is_cancelled(tmp_path, monkeypatch):
+    called = []
+
+    def pretended(*line):
+        called.append(line)
+        return "7_0|PENDING|PartitionTimeLimit\n" if line[0] == "squeue" else "7\n"
+
+    monkeypatch.setattr(on_slurm, "_called", pretended)
+    made = SlurmCluster(EngineConfig(kind="slurm"), 1, tmp_path)
+    made._tasks, made._names = {"7_0": "abc"}, {"mixwright-1"}
+    with pytest.raises(InputError, match=r"never starts one \(PartitionTimeLimit\); lower time"):
+        made.ended()
+    made.stop()
+    assert called[-1] == ("scancel", "7")
+
+
+def test_a_slurm_that_is_silent_for_a_while_ends_nothing(tmp_path, monkeypatch):
+    def silent(*line):
+        raise InputError("squeue failed")
+
+    made = SlurmCluster(EngineConfig(kind="slurm"), 1, tmp_path)
+    made._tasks, made._names = {"7_0": "abc"}, {"mixwright-1"}
+    monkeypatch.setattr(on_slurm, "_called", silent)
+    assert made.ended() == {}
+    made._answered -= 601
+    with pytest.raises(InputError, match="squeue failed"):
+        made.ended()
+
+
+def test_the_loop_has_no_more_than_it_needs_of_a_cluster():
+    assert {"submit", "ended", "running", "stop"} <= set(vars(cluster.Cluster))

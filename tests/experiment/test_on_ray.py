@@ -1,0 +1,109 @@
+"""Pieces on a Ray cluster of three nodes on one machine: the same result, also when a node dies."""
+
+import os
+import random
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("xgboost")
+pytest.importorskip("sklearn")
+pytest.importorskip("ray", reason="needs ray (pip install 'mixwright[ray]')")
+
+import ray
+from ray.cluster_utils import Cluster
+from test_compare_assays_run import make_assays
+
+from mixwright.errors import InputError
+from mixwright.experiment import drive, load
+from mixwright.experiment.engines import on_ray
+from mixwright.experiment.engines.config import EngineConfig
+from mixwright.experiment.engines.on_ray import RayCluster
+from mixwright.experiment.engines.pieces import planned
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        made.add_node(num_cpus=1)
+        made.wait_for_nodes()
+        yield made
+        ray.shutdown()
+        made.shutdown()
+
+
+def engine(cluster, **more):
+    return {"kind": "ray", "address": cluster.address, **more}
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ray")
+    drive(make_assays(folder, arms=["uniform", "mixmin"]), folder / "local")
+    return folder / "local"
+
+
+def test_a_node_that_is_killed_changes_no_digit(cluster, local, tmp_path):
+    dying, told = cluster.add_node(num_cpus=1), []
+    random.seed(0)
+
+    def kill(stage, done, total, note=""):
+        told.append(note)
+        if "at work" in note and dying in cluster.list_all_nodes():
+            time.sleep(random.random())
+            cluster.remove_node(dying, allow_graceful=False)
+
+    config = load("compare", local / "config.yaml", engine=engine(cluster))
+    started = time.monotonic()
+    drive(config, tmp_path / "run", kill)
+    print(f"4 pieces, {time.monotonic() - started:.0f} s")  # noqa: T201 - kept with the log
+    print("\n".join(note for note in dict.fromkeys(told) if "failed" in note))  # noqa: T201
+    assert (tmp_path / "run" / "cells.csv").read_bytes() == (local / "cells.csv").read_bytes()
+    assert {p.state()["state"] for p in planned(tmp_path / "run")} == {"done"}
+
+
+def test_what_cannot_be_is_one_error(cluster, local, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"a Ray cluster should be at 127\.0\.0\.1:1, found none"):
+        RayCluster(EngineConfig(kind="ray", address="127.0.0.1:1"), 1)
+    monkeypatch.setattr(on_ray, "_FITS", 1.0)
+    with pytest.raises(
+        InputError, match=r"should have 64 CPUs, 2 GPUs, 8\.0 GiB of memory, found at most 1 CPUs, 0 GPUs"
+    ):
+        RayCluster(EngineConfig(**engine(cluster, cpus=64, gpus=2, memory="8G")), 1)
+
+
+def test_a_folder_that_nodes_do_not_see_is_one_error(cluster, local, tmp_path):
+    piece = planned(local)[0]
+    made = RayCluster(EngineConfig(**engine(cluster)), 1)
+    made.submit([type(piece)(tmp_path / "elsewhere", *list(vars(piece).values())[1:])])
+    with pytest.raises(InputError, match="elsewhere should be on storage that every node sees, found none on"):
+        _wait(made)
+    made.close()
+
+
+def _wait(made):
+    for _ in range(600):
+        made.ended()
+        time.sleep(0.1)
+
+
+def test_ctrl_c_stops_what_the_nodes_do(cluster, local, tmp_path):
+    def stop(stage, done, total, note=""):
+        if "at work" in note:
+            raise KeyboardInterrupt
+
+    config = load("compare", local / "config.yaml", engine=engine(cluster))
+    with pytest.raises(KeyboardInterrupt):
+        drive(config, tmp_path / "run", stop)
+    end = time.monotonic() + 60
+    while "running" in {p.state()["state"] for p in planned(tmp_path / "run")}:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    drive(config, tmp_path / "run")
+    assert (tmp_path / "run" / "cells.csv").read_bytes() == (local / "cells.csv").read_bytes()
