@@ -48,14 +48,14 @@ def column_numbers(header: Header) -> list[int]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time change table.json, so that several can score columns of one table."""
+def locked(folder: Path, moves: bool = False) -> Iterator[None]:
+    """Let one process at a time change a folder, so that several can score columns of one table; `moves`: its name."""
     if fcntl is None:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with nullcontext() if _flocked(descriptor) else _claimed(folder / ".claims"):
+        with nullcontext() if _flocked(descriptor) or moves else _claimed(folder / ".claims"):
             yield
     finally:
         os.close(descriptor)
@@ -142,7 +142,7 @@ def write_folder(path: Path, info: RowInfo, columns: Iterable[Iterable[npt.NDArr
     remove_stale(path)
     try:
         (temporary / "columns").mkdir(parents=True)
-        with locked(temporary):  # it is at work
+        with locked(temporary, moves=True):  # it is at work
             _write_files(temporary, info, columns)
             _rename(temporary, path)
     except OSError as error:
