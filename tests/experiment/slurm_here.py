@@ -36,7 +36,7 @@ ReturnToService=2
 KillWait=5
 MinJobAge=5
 SchedulerParameters=bf_interval=5
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=2000 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=12 RealMemory=2000 State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes={host} MaxTime=1 State=UP
 """

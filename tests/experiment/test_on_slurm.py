@@ -47,22 +47,24 @@ def test_twelve_pieces_one_cancelled_and_one_whose_time_is_over(cluster, tmp_pat
     run, told = tmp_path / "run", []
     for piece in pieces[
         :2
-    ]:  # somebody is at these: their tasks wait, one until it is cancelled, one until its time ends
+    ]:  # somebody is at these: their tasks wait, the first is cancelled, the second is out of time
         (run / "pieces" / piece.key).mkdir(parents=True)
     (run / ".mixwright-run").touch()
     held = [Claim(run / "pieces" / piece.key) for piece in pieces[:2]]
     assert all(claim.take() for claim in held)
 
     def disturb():
-        while not (waiting := {t for t, s in active().items() if s == "RUNNING" and t.endswith("_0")}):
+        while not (waiting := {t[:-2] for t, s in active().items() if s == "RUNNING" and t.endswith(("_0", "_1"))}):
             time.sleep(0.5)
-        subprocess.run(["scancel", *waiting], check=True)
+        (job,) = waiting
+        subprocess.run(["scancel", f"{job}_0"], check=True)
+        subprocess.run(["scontrol", "update", f"JobId={job}_1", "TimeLimit=1"], check=True)
         while any("seed 1" in note and "failed" in note for note in told) is False:
             time.sleep(0.5)
         for claim in held:
             claim.release()
 
-    engine = {"kind": "slurm", "partition": "all", "time": "4", "array": 4, "retries": 5}
+    engine = {"kind": "slurm", "partition": "all", "time": "30", "array": 12}
     config = load("compare", tmp_path / "local" / "config.yaml", engine=engine)
     other = threading.Thread(target=disturb, daemon=True)
     other.start()

@@ -13,6 +13,7 @@ from mixwright.experiment.core.stages import PLAN, Progress
 from mixwright.experiment.engines.pieces import Piece
 from mixwright.files.claims import Claim
 
+_DRAWN = 2.0  # seconds between two readings of the claims
 _LINES = 5  # of a log, in a message
 _NAMED = 3  # failures that a message tells of
 
@@ -55,6 +56,7 @@ class _Loop:
         self._tried: Counter[str] = Counter()
         self._failed: dict[str, str] = {}
         self._shares: dict[str, float] = {}
+        self._drawn = 0.0
 
     def do(self) -> None:
         self._draw()
@@ -62,7 +64,8 @@ class _Loop:
             self._submit(list(self._left.values()))
             while self._left:
                 self._look()
-                self._draw()
+                if time.monotonic() - self._drawn >= _DRAWN:
+                    self._draw()
                 if self._left:
                     time.sleep(self._cluster.poll)
         except BaseException:
@@ -116,7 +119,7 @@ class _Loop:
 
     def _draw(self) -> None:
         """Report how far all are, and where some are at work."""
-        hosts = []
+        self._drawn, hosts = time.monotonic(), []
         for key in [key for key in self._cluster.running() if key in self._left][:200]:
             if (owner := Claim(self._left[key].place).owner()) is not None:
                 self._shares[key] = max(self._shares.get(key, 0.0), float(owner.about.get("share", 0.0)))
