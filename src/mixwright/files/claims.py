@@ -135,7 +135,7 @@ class Claim:
     # ------------------------------------------------------------ taking
 
     def try_take(self) -> bool | None:
-        """Take it if it is free; False if somebody has it, None if that cannot be told yet: ask again later."""
+        """Take it if it is free; False if somebody has it, None if that is not sure yet: ask again later."""
         number, free = self._look()
         if not free:
             return free

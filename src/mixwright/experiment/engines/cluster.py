@@ -110,10 +110,10 @@ class _Loop:
         return False
 
     def _end(self) -> str:
-        told = list(self._failed.values())
-        more = f"; and {len(told) - _NAMED} more (mixwright piece RUN --list)" if len(told) > _NAMED else ""
+        ended = list(self._failed.values())
+        more = f"; and {len(ended) - _NAMED} more (mixwright piece RUN --list)" if len(ended) > _NAMED else ""
         return (
-            f"{len(told)} of {len(self._pieces)} {self._stage} failed: {'; '.join(told[:_NAMED])}{more}; the others "
+            f"{len(ended)} of {len(self._pieces)} {self._stage} failed: {'; '.join(ended[:_NAMED])}{more}; the others "
             "are saved: correct that and run the same command again"
         )
 
@@ -134,7 +134,7 @@ class _Loop:
 
 
 def _refresh(piece: Piece) -> None:
-    """Make an NFS client look at a folder anew: what it knows of a folder ends with a change of its own."""
+    """Make an NFS client ask for a folder again: what it remembers of it ends with a change of its own."""
     probe = piece.place / f".look.{os.getpid()}.tmp"
     try:
         probe.touch()

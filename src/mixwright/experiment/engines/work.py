@@ -71,11 +71,11 @@ def _do(piece: Piece, config: RunConfig, report: Report, trusted: bool) -> Any:
 def _done(piece: Piece, config: RunConfig, claim: Claim, report: Report) -> Any:
     started, function = time.monotonic(), of_config(config).get("pieces")[piece.what]
 
-    def told(share: float) -> None:
+    def reported(share: float) -> None:
         claim.about |= {"share": round(share, 4), "seconds": round(time.monotonic() - started, 1)}
         report(share)
 
-    value = function(config, piece.folder, *piece.arguments, told)
+    value = function(config, piece.folder, *piece.arguments, reported)
     return piece.keep(value, time.monotonic() - started, socket.gethostname())
 
 
