@@ -38,6 +38,7 @@ RANDOM, EASY, SWAPPED = "random labels", "letters", "swapped"
 MADE = (RANDOM, EASY)  # no real tasks
 TRAINING: dict = {"steps": 120, "batch_size": 12, "learning_rate": 1e-3, "evaluate_every": 1_000}
 RATES = (0.02, 0.05, 0.2)  # of the weights
+CHOOSING = ("sizes", "random labels")  # the regimes of half A that choose them
 NAMES = {"AMAR": "AMA-R", "AMAS": "AMA-S"}
 Rows = list[dict]
 
@@ -233,9 +234,10 @@ def judged(half: str, measure: str) -> dict[str, Differences]:
 
 def chosen() -> dict[str, float]:
     """Return the rate of AMA-R and of AMA-S with the least worst excess on half A, on the mean of its regimes."""
-    found = judged("A", "worst excess over the specialist")
-    if not found:
-        raise SystemExit("run half A first: the rates of the weights are chosen there")
+    judgements = judged("A", "worst excess over the specialist")
+    if not set(CHOOSING) <= set(judgements):
+        raise SystemExit(f"run half A first ({', '.join(CHOOSING)}): the rates of the weights are chosen there")
+    found = {regime: judgements[regime] for regime in CHOOSING}
     mean = {
         (name, rate): statistics.mean(regime[ama(name, rate)["name"]].difference for regime in found.values())
         for name in NAMES
