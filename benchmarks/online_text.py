@@ -249,6 +249,8 @@ What they say:
   languages are one).
 - **Small and short.** .13 million parameters and .2 million bytes: losses fall fast everywhere, and 40 updates are few.
   Differences below .01 to .03 are not seen. It says that no method pays by itself, not that none can pay.
+- PiKE and Balanced-PiKE were measured before sources that are too small to be measured came back from their floor
+  (decision 212).
 - The two arms "DoGE, not charged" and "LossRatio, not charged" were added after the others had been seen. All
   intervals hold for the sixteen arms together.
 """

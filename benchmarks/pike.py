@@ -84,7 +84,8 @@ What they say:
 - **Cost:** 6 to 7 % of a step's CPU time for PiKE with 4 sampled steps in 20 or 10, 9 to 12 % for Balanced-PiKE (the
   same statistics: the difference is noise), 2 % without variances. Two rounds on a busy machine: single ratios are off
   by up to .05 (one sampled step in 10 came out below 1). Six sources were not measured.
-- **Measured before** held-out documents were split into a part that strategies see and a part that is reported:
+- **Measured before** sources that are too small to be measured came back from their floor (decision 212), and before
+  held-out documents were split into a part that strategies see and a part that is reported:
   no strategy here saw held-out losses, and the figures are on the first 50,000 held-out bytes of each source.
 """
 
