@@ -94,26 +94,45 @@ HEAD = """# When does each method help?
 (2 layers of 64), rows of 64 bytes, 16 in a step, 200 steps unless a regime says otherwise, AdamW, learning rate .002
 with a cosine, x86-64 CPU. Strategies observe every 5 steps and have their defaults, except where a name says otherwise;
 ADO waits 10 updates and fits every 5. References are of the same model with a quarter of the steps, not charged.
-Average and worst are over the sources of real text: what was made (noise, near duplicates, shifted letters) is drawn
-and trained on, but is not in them.
+Average and worst are over the sources of real text: what was made (boilerplate, near duplicates, noise, shifted
+letters) is drawn and trained on, but is not in them.
 
 | regime | |
 |---|---|
 """
 NOTE = """
-What three of the seven regimes say, with defaults and five seeds (the others, and settings on half A, are not run yet):
+![Average](map-average.svg)
 
-- **A noisy source draws whatever follows losses.** Balanced-PiKE and GroupDRO give it .77 and .69 of the rows, and all
-  other texts pay: +.143 and +.061 on average, worse. So does DoReMi (.69, +.057). Its reference has a quarter of the
-  steps, so the model soon beats it on real texts, and the noise may be all that keeps an excess (not checked). PiKE is
-  worse too (+.020). ODM, ADO and DoGE stay near uniform; ADO takes weight from the noise (.13; -.007, no
+![Worst source](map-worst.svg)
+
+What half B says, with defaults and five seeds:
+
+- **On plain texts no strategy is better than uniform.** All are within .005 of it on average, but PiKE, which is
+  worse (+.010). There is little to win: if the sources did not help each other, the best fixed weights would take 1 %
+  off where one source has twice as much to learn ([below](#what-could-be-won-at-most)). Of the worst source they
+  would take 20 to 30 %.
+- **A source that is learnt out is where strategies pay.** With one paragraph over and over, whatever follows losses
+  leaves it: DoReMi, GroupDRO and Balanced-PiKE give it .01, .02 and .05 of the rows and are better on the average of
+  the real texts (-.100, -.081, -.075), and DoReMi and GroupDRO on the worst (-.146, -.112). Half A says the same
+  (-.093, -.094, -.062).
+- **There PiKE and ADO do the opposite**, on both halves: .50 and .66 of the rows go to the paragraph, and all other
+  texts pay (+.130, +.129). PiKE's paper takes a large gradient for much to be won. Near a minimum |g|^2 is about
+  twice the curvature times what is left to win, and what a model knows by heart is sharply curved: much gradient, no
+  loss. ADO's law sees a loss that fell fast, and takes the fall for what is to come.
+- **Near-duplicates make no difference yet:** in 200 steps the page is not learnt by heart, and no arm differs.
+- **A noisy source draws whatever follows losses.** Balanced-PiKE and GroupDRO give it .77 and .69 of the rows, and
+  all other texts pay: +.143 and +.061 on average, worse. So does DoReMi (.69, +.057). Its reference has a quarter of
+  the steps, so the model soon beats it on real texts, and the noise may be all that keeps an excess (not checked).
+  PiKE is worse too (+.020). ODM, ADO and DoGE stay near uniform; ADO takes weight from the noise (.13; -.007, no
   better).
+- **A conflicting source** draws PiKE and Balanced-PiKE (.28 and .29 of the rows instead of .20): +.039 and +.031,
+  worse.
+- **Unequal sizes:** natural shares are worse (+.026). Balanced-PiKE is better on the worst source (-.031) and no
+  worse on average.
 - **A source that is gone through six times** is where static shares matter. Natural shares are better on average
   (-.035) and worse on the worst source (+.047): the 20 kB get .02 of the rows. No strategy is better on average. PiKE
   takes the small source down to .03 and is worse on the worst source (+.055).
-- **Near-duplicates make no difference yet:** in 200 steps the page is not learnt by heart, and no arm differs.
-- No strategy is better than uniform in any of the three regimes, on either measure.
-"""
+@KNOBS@@SEARCHES@"""
 LIMITS = """\
 Four sources that do not help each other. The reducible loss of a source after n of its tokens is A n^-slope; A is
 the same for three of them, and so many times as large for the fourth as the head of a column says. Percent of the
@@ -232,7 +251,7 @@ def config(regime: str, half: str, data: Path, folder: Path, changes: dict, arms
     """Return the configuration of a comparison; searches have a target."""
     change, longer, words = REGIMES[regime]
     name = TARGETS[half]
-    target = written(plain(data, (name,)), folder / "text" / half) if arms == ["uniform", *SEARCHES] else {}
+    target = written(plain(data, (name,)), folder / "text" / half) if any(arm in SEARCHES[1:] for arm in arms) else {}
     return {
         **({"targets": target} if target else {}),
         "title": f"{regime}, half {half}: {words}",
@@ -242,7 +261,7 @@ def config(regime: str, half: str, data: Path, folder: Path, changes: dict, arms
         "model": SMALL,
         "proxy": {"tokens": FINAL["tokens"] // 4},
         "final": {**FINAL, **longer, **changes},
-        **({"reference": {"train": "prior"}} if arms == ARMS else {}),
+        **({"reference": {"train": "prior"}} if ARMS[-1] in arms else {}),
         "arms": arms,
         "seed": FIRST_SEED[half],
         "seeds": SEEDS[half],
@@ -267,23 +286,32 @@ def run(regime: str, half: str, data: Path, folder: Path, cores: int, only: tupl
     from preference import shower
 
     groups = {"methods": ({}, ARMS), "searches": ({}, SEARCHES), **(KNOBS if half == "A" else {})}
-    done = {(row["regime"], row["half"], row["group"]) for row in read_rows()}
+    done = {(row["group"], row["arm"]) for row in read_rows() if (row["regime"], row["half"]) == (regime, half)}
     for group, (changes, arms) in groups.items():
-        if (regime, half, group) in done or (only and group not in only):
+        missing = [arm for arm in arms if (group, named(arm)) not in done]
+        if not missing or (only and group not in only):
             continue
-        if group != "methods":
-            arms = ["uniform", *arms]  # the same training as that of the methods: a check, and a pair for each seed
-        made = make("compare", config(regime, half, data, folder, changes, arms, cores))
-        place = folder / "runs" / f"{half}_{regime}_{group}".replace(" ", "_")
+        # uniform is the same training in each group: a check, and a pair for each seed
+        trained = missing if "uniform" in missing else ["uniform", *missing]
+        made = make("compare", config(regime, half, data, folder, changes, trained, cores))
+        part = "" if len(missing) == len(arms) else "_" + "_".join(map(named, missing))
+        place = folder / "runs" / f"{half}_{regime}_{group}{part}".replace(" ", "_")
         summary = drive(made, place, shower(), "python benchmarks/map.py run")
-        keep(summary, regime, half, group)
+        keep(summary, regime, half, group, done)
         print(regime, half, group, summary["verdict"], flush=True)
 
 
-def keep(summary: dict, regime: str, half: str, group: str) -> None:
-    """Add a line for each arm and seed."""
+def named(arm: str | dict) -> str:
+    """Return the name of an arm."""
+    return arm if isinstance(arm, str) else arm["name"]
+
+
+def keep(summary: dict, regime: str, half: str, group: str, done: set[tuple[str, str]]) -> None:
+    """Add a line for each arm that was missing, and seed."""
     lines = []
     for arm in summary["arms"]:
+        if (group, arm["name"]) in done:
+            continue
         for i, seed in enumerate(summary["seeds"]):
             row = {"regime": regime, "half": half, "group": group, "arm": arm["name"], "seed": seed}
             row["loss"] = measured(summary, "source", arm["name"], i)

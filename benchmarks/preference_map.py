@@ -57,7 +57,9 @@ PEERS: dict[str, list[dict]] = {"A": [], "B": [GATE, ama("GroupDRO", 0.05)]}
 def arms(half: str) -> list:
     """Return the arms of a half: all rates on A, on B those that A chose."""
     rates = dict.fromkeys(NAMES, RATES) if half == "A" else {name: (rate,) for name, rate in chosen().items()}
-    return ["uniform", "pooled", *(ama(name, rate) for name, own in rates.items() for rate in own), *PEERS[half]]
+    both = [ama(name, rate) for name, own in rates.items() for rate in own]
+    without = [{**arm, "train_on": "loss", "name": f"{arm['name']}, on the loss"} for arm in both if half == "B"]
+    return ["uniform", "pooled", *both, *without, *PEERS[half]]
 
 
 def plain(found: dict[str, Rows]) -> dict[str, Rows]:
