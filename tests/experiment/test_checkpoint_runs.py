@@ -1,6 +1,7 @@
 """Searches, comparisons and trainings that start from a model on disk, with LoRA or all parameters."""
 
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -78,6 +79,27 @@ def test_proxies_and_final_models_are_adapters_of_one_base(compared) -> None:
     measured = {(row["measured_on"], row["quantity"]) for row in rows_of(folder / "run")}
     assert {("target quiz", "accuracy"), ("target quiz", "answer loss"), ("target mix", "held-out loss")} <= measured
     assert summary["verdict"]
+
+
+def test_an_adapter_whose_base_is_gone_is_kept(compared, tmp_path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(compared[0], folder)
+    model = next((folder / "run").glob("**/model/adapter_config.json")).parent
+    settings = json.loads((model / "adapter_config.json").read_text())
+    moved = folder / "moved"
+    (model / "adapter_config.json").write_text(json.dumps({**settings, "base_model_name_or_path": str(moved)}))
+    tokenizer = load_tokenizer(folder / "llama")
+    before = file_fingerprint(model)
+    with pytest.raises(InputError, match=r"adapter of .*moved.* put it back") as caught:
+        neural.trained_model(model, "the proxy of a", tokenizer, 32)
+    assert "removed" not in str(caught.value)
+    assert file_fingerprint(model) == before
+    (folder / "llama").rename(moved)
+    assert neural.trained_model(model, "the proxy of a", tokenizer, 32) is not None
+    (model / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="removed"):
+        neural.trained_model(model, "the proxy of a", tokenizer, 32)
+    assert not model.exists()
 
 
 def test_the_tokenizer_is_the_models_own(compared) -> None:

@@ -283,6 +283,25 @@ def test_the_optimisers_metric(tied):
         assert_near(observed(model, ids, UNSORTED, stats), want, UNSORTED, K, EXACT)
 
 
+@pytest.mark.parametrize("mode", ["fused", "mirror"])
+def test_a_parameter_without_a_gradient_so_far_is_left_out_of_the_metric(mode):
+    model, ids = small(tied=False), batch()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, eps=1e-8)
+    row_losses(model, batch(seed=5)).mean().backward()
+    name, first = next((n, p) for n, p in model.named_parameters() if p.ndim == 2)
+    first.grad.zero_()  # as a matrix of an adapter whose other matrix is 0
+    optimizer.step()
+    moments = {n: optimizer.state[p]["exp_avg_sq"] for n, p in model.named_parameters()}
+    factors = []
+    for n, v in moments.items():
+        raised = v.clamp(min=1e-3 * float(v.mean()))
+        factors.append(torch.zeros_like(v) if n == name else 1 / ((raised / (1 - 0.999)).sqrt() + 1e-8))
+    factor = torch.cat([f.flatten() for f in factors]).numpy()
+    want = row_gradients(model, row_losses(model, ids)) * factor
+    stats = GradientStatistics(model, K, mode=mode, optimizer=optimizer)
+    assert_near(observed(model, ids, UNSORTED, stats), want, UNSORTED, K, EXACT)
+
+
 def test_micro_batches_of_one_source_for_any_model():
     class Odd(Small):
         def __init__(self):

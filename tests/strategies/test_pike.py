@@ -195,8 +195,8 @@ def test_an_unknown_source_keeps_its_weight(rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("floor", [None, 0.02])
-def test_a_source_that_is_too_small_to_be_measured_comes_back(rule, floor):
+@pytest.mark.parametrize(("floor", "usual"), [(None, 0.3), (0.02, 0.2), (0.05, 1 / 3)])
+def test_a_source_that_is_too_small_to_be_measured_comes_back(rule, floor, usual):
     strategy = PiKE(rule=rule, floor=floor)
     state = strategy.init(PRIOR)
     for step in range(40):  # little to gain: down to its floor
@@ -210,11 +210,22 @@ def test_a_source_that_is_too_small_to_be_measured_comes_back(rule, floor):
         assert (weights >= state.floor - 1e-12).all()
         assert weights[1] <= least[1] * np.exp(strategy.move) + 1e-12
         least = weights
-    # as high as the prior (of a floor of one's own: a third), or all that the others can give
-    assert least[1] == pytest.approx(min(0.3 if floor is None else 1 / 3, 1 - state.floor[[0, 2]].sum()), rel=1e-6)
+    assert least[1] == pytest.approx(usual, rel=1e-6)
     for step in range(90, 130):  # measured again: the rule has it
         state = strategy.update(state, seen([1.0, 0.01, 0.9], [0.0] * 3, step))
     assert strategy.weights(state)[1] == pytest.approx(state.floor[1], rel=0.3)
+
+
+def test_two_sources_that_cannot_be_measured_come_back_and_one_without_a_floor_does_not():
+    strategy = PiKE(rule="restoring", floor=0.0)
+    state = strategy.init(PRIOR)._replace(weights=np.array([0.98, 0.01, 0.01]))
+    nothing = strategy.update(state, seen([1.0, np.nan, np.nan], [0.0, np.nan, np.nan]))
+    np.testing.assert_allclose(strategy.weights(nothing), [0.98, 0.01, 0.01])
+    strategy = PiKE(rule="restoring")
+    state = strategy.init(PRIOR)._replace(weights=np.array([0.95, 0.03, 0.02]))
+    for step in range(20):
+        state = strategy.update(state, seen([1.0, np.nan, np.nan], [0.0, np.nan, np.nan], step))
+    np.testing.assert_allclose(strategy.weights(state), PRIOR)
 
 
 def test_an_average_of_long_ago_is_not_used():

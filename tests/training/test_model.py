@@ -1,9 +1,11 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mixwright.errors import InputError
+from mixwright.training import model as model_module
 from mixwright.training.model import build_model, training_flops
 
 NEOX = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -108,3 +110,16 @@ def test_flops_count_what_is_multiplied(tokenizer):
     assert training_flops(model, 10) == 6 * 10 * (everything - 257 * 16)
     tied = build_model(NEOX | {"tie_word_embeddings": True}, tokenizer, 24, 0)
     assert training_flops(tied, 10) == training_flops(model, 10)
+
+
+def test_a_model_is_tried_where_it_is():
+    class Elsewhere(torch.nn.Module):
+        device = torch.device("meta")
+
+        def forward(self, input_ids, use_cache):
+            self.asked = input_ids.device
+            return SimpleNamespace(logits=torch.zeros(2, 2, 3))
+
+    model = Elsewhere()
+    assert model_module._checked(model, {"path": "somewhere"}) is model
+    assert model.asked == torch.device("meta")

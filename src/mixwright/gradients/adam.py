@@ -18,7 +18,8 @@ class AdamMetric:
     Second moments of an Adam-like optimiser: a gradient g counts as g / (sqrt(v / (1 - beta2^t)) + eps).
 
     v is raised to a thousandth of its mean over the parameter. An entry that had no gradient yet, such as the embedding
-    of a new token, would count 1 / eps: one of them outweighs all others. Adam itself has this gradient in its v.
+    of a new token, would count 1 / eps: one of them outweighs all others. Adam itself has this gradient in its v. A
+    parameter that had none at all, as half of a new LoRA adapter after its first step, is left out.
 
     Raises
     ------
@@ -49,8 +50,7 @@ class AdamMetric:
         moment = state["max_exp_avg_sq"] if group.get("amsgrad") else state["exp_avg_sq"]
         # FSDP shards the moments; every rank needs them whole
         moment = moment.full_tensor() if hasattr(moment, "full_tensor") else moment
-        moment = moment.detach()
+        mean = (moment := moment.detach()).mean()
+        raised = torch.maximum(moment, torch.where(mean > 0, LEAST * mean, torch.inf))
         correction = 1 - float(group["betas"][1]) ** float(state["step"])
-        return moment.clamp(min=LEAST * float(moment.mean())), torch.tensor(
-            [correction, float(group["eps"])], dtype=torch.float64
-        )
+        return raised, torch.tensor([correction, float(group["eps"])], dtype=torch.float64)

@@ -135,15 +135,18 @@ class PiKERule:
 
     def _returning(self, state: PiKEState, known: Mask) -> Array:
         """
-        Return the weights with those of unknown sources nearer to the prior, where they are below it.
+        Return the weights with those of unknown sources nearer to ten times their floors, where they are below that.
+
+        By default this is the prior; with a floor of one's own a uniform share at most.
 
         At its floor a source may have too few rows in a batch to be measured at all, and would stay there for ever.
         """
         weights = state.weights.copy()
         if known.all() or not known.any():
             return weights
-        prior = state.floor / FLOOR_OF_PRIOR if self.floor is None else np.where(state.floor > 0, 1 / len(weights), 0)
-        back = np.where(known, weights, np.clip(prior, weights, weights * np.exp(self.move)))
+        usual = state.floor / FLOOR_OF_PRIOR
+        usual = usual if self.floor is None else np.minimum(usual, 1 / len(weights))
+        back = np.where(known, weights, np.clip(usual, weights, weights * np.exp(self.move)))
         room = float((weights - state.floor)[known].sum())
         added = float((back - weights).sum())
         if added <= 0 or room <= 0:

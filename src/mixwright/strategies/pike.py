@@ -74,8 +74,9 @@ class PiKE(PiKERule, Strategy[PiKEState]):
     Unknown statistics (nan, or a source that was not seen, where no average is left): the others share by the rule what
     the source leaves them. It keeps its weight; an exponent of 0 would let it sink below sources with a positive one.
     Without numbers an average is left while it has a tenth of a row's weight (at .7, 8 updates for two rows, 16 for
-    thirty), and a source below its prior (uniform, with a floor of your own) goes back up to it, by `move` an update:
-    at its floor it may have too few rows in a batch to be measured, and would stay there for ever.
+    thirty), and a source below its prior goes back up to it, by `move` an update (with a floor of your own: to ten
+    times the floor, a uniform share at most). At its floor it may have too few rows in a batch to be measured, and
+    would stay there for ever.
 
     A source with |g_i|^2 <= 0 after averaging has kappa = 0. The optimal rule gives it the floor; where all are like
     that, weights stay. In the other rules its first-order term is 0.

@@ -114,7 +114,7 @@ def _checked(model: Any, spec: Mapping[str, Any]) -> Any:
     """Read two pairs of tokens: shapes that do not fit show now, and so does a model that sees later tokens."""
     model.eval()
     with torch.inference_mode():
-        logits = model(input_ids=torch.tensor([[0, 0], [0, 1]]), use_cache=False).logits
+        logits = model(input_ids=torch.tensor([[0, 0], [0, 1]], device=model.device), use_cache=False).logits
     if not torch.isfinite(logits).all():
         raise InputError(
             f"{_title(spec)} should give finite numbers, found others: its training went wrong; choose another, or "
@@ -263,7 +263,7 @@ def _explained(spec: Mapping[str, Any]) -> Iterator[None]:
     """Turn the many errors of building a model into an InputError that names it."""
     try:
         yield
-    except (MemoryError, InputError):
+    except (MemoryError, torch.OutOfMemoryError, PermissionError, InputError):
         raise
     except Exception as error:  # configurations and files of weights fail in every way
         reason = " ".join(str(error).split()) or type(error).__name__

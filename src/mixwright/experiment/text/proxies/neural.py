@@ -15,6 +15,7 @@ from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.proxies.scores import Scores, Scoring, part_of
 from mixwright.files import folder_fingerprint
+from mixwright.files.models import adapter_base, holds_model
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.text import Tokenizer
 from mixwright.text.target_rows import TargetRows
@@ -176,6 +177,13 @@ def _fill_column(
     return model
 
 
+def _base_that_is_gone(folder: Path) -> Path | None:
+    """Return the base of a whole adapter where no whole model is there any more; else None."""
+    if not holds_model(folder) or (base := adapter_base(folder)) is None or holds_model(base):
+        return None
+    return base
+
+
 def trained_model(folder: Path, what: str, tokenizer: Tokenizer, context: int, own: bool = True, on: Any = None) -> Any:
     """
     Return a model that this run trained, which is `folder` in the folder of its stage; or somebody's checkpoint.
@@ -186,8 +194,14 @@ def trained_model(folder: Path, what: str, tokenizer: Tokenizer, context: int, o
     ------
     InputError
         It cannot be read. The stage of an own one is then removed, so that the same command trains it again: models may
-        be deleted to save space, and are trained again only if they are needed.
+        be deleted to save space, and are trained again only if they are needed. An adapter whose base is not there is
+        whole, and stays.
     """
+    if own and (base := _base_that_is_gone(folder)) is not None:
+        raise InputError(
+            f"the model of {what} is an adapter of {base}, which should be there, found no whole model; put it back "
+            "(the adapter is kept)"
+        )
     try:
         return build_model({"path": str(folder)}, tokenizer, context, 0, on)
     except InputError as error:
