@@ -185,7 +185,7 @@ def test_the_script_of_an_array():
     assert lines[-3] == "module load cuda"
     assert lines[-2:] == [
         "KEY=$(sed -n \"$((SLURM_ARRAY_TASK_ID + 1))p\" '/data/my runs/first/pieces/arrays/mixwright-1.txt')",
-        "exec $MIXWRIGHT piece '/data/my runs/first' \"$KEY\" --quiet",
+        "eval \"exec $MIXWRIGHT\" piece ''\"'\"'/data/my runs/first'\"'\"'' \"$KEY\" --quiet",
     ]
 
 
@@ -249,3 +249,21 @@ def test_a_slurm_that_is_silent_for_a_while_ends_nothing(tmp_path, monkeypatch):
 
 def test_the_loop_has_no_more_than_it_needs_of_a_cluster():
     assert {"submit", "ended", "running", "stop"} <= set(vars(cluster.Cluster))
+
+
+def test_an_array_script_calls_programs_and_folders_whose_names_have_blanks(tmp_path, monkeypatch):
+    program = tmp_path / "my programs" / "it's python"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nfor a in "$@"; do echo "$a"; done\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    place = tmp_path / "my runs" / "pieces" / "arrays"
+    place.mkdir(parents=True)
+    (place / "mixwright-1.txt").write_text("first\nsecond\n")
+    script = array_script(EngineConfig(kind="slurm"), 1, place, "mixwright-1", 2)
+    for begin, said in (("", ["-m", "mixwright.cli.main"]), ("MIXWRIGHT='echo own'", ["own"])):
+        lines = script.replace("KEY=$(", f"{begin}\nKEY=$(")
+        done = subprocess.run(["bash", "-c", lines], env={"SLURM_ARRAY_TASK_ID": "1", "PATH": os.environ["PATH"]},
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        expected = [*said, "piece", str(tmp_path / "my runs"), "second", "--quiet"]
+        assert done.stdout.split("\n")[:-1] == (expected if not begin else [" ".join(expected)])

@@ -1,5 +1,6 @@
 """Claims with leases: one holder at a time, whatever the machines' clocks say and whoever dies."""
 
+import dataclasses
 import errno
 import os
 import subprocess
@@ -164,6 +165,69 @@ def test_the_thread_renews_and_tells_of_a_loss(tmp_path):
             pass
     assert lost == [True]
     assert claims.Claim(tmp_path).owner() is None
+
+
+def test_the_thread_goes_on_when_the_storage_is_away_for_a_moment(tmp_path, monkeypatch):
+    lost, away = [], []
+    listed = os.listdir
+    claim = Claim(tmp_path, beat=0.01)
+    assert claim.take()
+
+    def stale(folder):
+        if folder == tmp_path and len(away) < 3:
+            away.append(True)
+            raise OSError(errno.ESTALE, "stale file handle")
+        return listed(folder)
+
+    def gone(self):
+        away.append(True)
+        if len(away) < 6:
+            raise OSError(errno.EIO, "input/output error")
+        return real(self)
+
+    real = Claim._last
+    monkeypatch.setattr(os, "listdir", stale)
+    monkeypatch.setattr(Claim, "_last", gone)
+    with claim.beating(lambda: lost.append(True)):
+        while len(away) < 12:
+            pass
+    assert lost == []
+    assert not claim.lost
+    assert claim.owner() is None  # released
+
+
+def test_storage_that_is_away_for_a_lease_is_a_loss(tmp_path, monkeypatch):
+    lost = []
+    claim = Claim(tmp_path, beat=0.01, seconds=0.05)
+    assert claim.take()
+
+    def gone(self):
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(Claim, "_last", gone)
+    with claim.beating(lambda: lost.append(True)):
+        while not lost:
+            pass
+    assert claim.lost
+
+
+def test_a_process_that_cannot_be_seen_is_judged_by_its_lease(tmp_path):
+    world = World()
+    one = Claim(tmp_path, where=world.machine("a"))
+    assert one.take()
+    other = Claim(tmp_path, where=dataclasses.replace(world.machine("a"), lives=lambda process, started: None))
+    assert other.take() is False
+    world.now += 10 * LEASE
+    assert other.take() is True
+
+
+def test_a_process_of_somebody_else_is_no_dead_one(monkeypatch):
+    def refused(process, signal):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refused)
+    monkeypatch.setattr(claims.Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError))
+    assert claims.here().lives(4711, "12345") is None
 
 
 moves = st.lists(

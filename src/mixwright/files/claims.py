@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -45,7 +45,7 @@ class Here:
     touch
         Gives a file the time that the file system has now.
     lives
-        Whether a process of this machine that began at some time lives.
+        Whether a process of this machine that began at some time lives; None where that cannot be seen.
     """
 
     machine: str
@@ -55,7 +55,7 @@ class Here:
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     touch: Callable[[Path], None] = os.utime
-    lives: Callable[[int, str], bool] = field(default=lambda process, started: _started(process) == started)
+    lives: Callable[[int, str], bool | None] = field(default=lambda process, started: _lives(process, started))
 
 
 def here() -> Here:
@@ -81,13 +81,20 @@ def _started(process: int) -> str:
         return "" if state in ("Z", "X") else rest[18]
     except OSError:
         pass
+    if os.name == "nt":  # a signal 0 is Ctrl-C there
+        return "?"
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return ""
+    except PermissionError:  # somebody else's, and hidden from us
+        return "?"
     except (OSError, OverflowError):
-        pass
+        return ""
     return "" if Path("/proc/self/stat").exists() else "?"
+
+
+def _lives(process: int, started: str) -> bool | None:
+    now = _started(process)
+    return None if now and "?" in (now, started) else now == started
 
 
 @dataclass(frozen=True)
@@ -184,7 +191,9 @@ class Claim:
         if number == 0 or (owner is not None and not owner.held):
             return number, True
         if owner is not None and owner.machine == self._here.machine:
-            return number, not self._here.lives(owner.process, owner.started)
+            lives = self._here.lives(owner.process, owner.started)
+            if lives is not None:
+                return number, not lives
         seen, now = (number, owner and owner.beat, stamp), self._here.monotonic()
         if seen != self._seen:
             self._seen, self._since = seen, now
@@ -287,9 +296,10 @@ class Claim:
         return True
 
     def release(self) -> None:
-        """Give it back; what was lost is left as it is."""
-        if self._number is not None and not self._is_lost():
-            self._write(held=False)
+        """Give it back; what was lost is left as it is, and so is what cannot be reached: its lease runs out."""
+        with suppress(OSError):
+            if self._number is not None and not self._is_lost():
+                self._write(held=False)
         self._number = None
 
     @contextmanager
@@ -298,10 +308,19 @@ class Claim:
         ended = threading.Event()
 
         def renew() -> None:
+            last = self._here.monotonic()
             while not ended.wait(self.beat_seconds):
-                if not self.beat():
-                    lost()
-                    return
+                try:
+                    if not self.beat():
+                        break
+                    last = self._here.monotonic()
+                except OSError:  # storage that is away for a moment; for a lease, and others may have taken it
+                    if self._here.monotonic() - last >= self.seconds:
+                        self.lost = True
+                        break
+            else:
+                return
+            lost()
 
         thread = threading.Thread(target=renew, daemon=True, name="claim")
         thread.start()
@@ -313,8 +332,7 @@ class Claim:
             self.release()
 
     def _is_lost(self) -> bool:
-        number = self._number or 0
-        self.lost = self.lost or not (self.folder / f"claim.{number}").exists() or max(self._numbers()) > number
+        self.lost = self.lost or self._last()[0] > (self._number or 0)
         return self.lost
 
     def _written(self, held: bool) -> Path:
@@ -341,10 +359,7 @@ class Claim:
             os.replace(self._written(held), path)
         except OSError:
             _remove(self.folder / f".claim.{self._id}.tmp")
-            try:
-                self._here.touch(path)
-            except OSError:
-                return
+            self._here.touch(path)
 
 
 def _remove(path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +136,10 @@ class SlurmCluster:
         return self._running
 
     def stop(self) -> None:
-        """Cancel the arrays."""
+        """Cancel the arrays, as far as SLURM answers: what stopped the command is what its user should read."""
         if jobs := sorted({task.partition("_")[0] for task in self._tasks}):
-            _called("scancel", *jobs)
+            with suppress(InputError):
+                _called("scancel", *jobs)
 
     def close(self) -> None:
         """Do nothing: there is no connection."""
@@ -169,7 +171,7 @@ def array_script(engine: EngineConfig, threads: int | None, place: Path, name: s
             f"MIXWRIGHT={shlex.quote(f'{shlex.quote(sys.executable)} -m mixwright.cli.main')}",
             *(engine.setup or []),
             f'KEY=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {shlex.quote(str(keys))})',
-            f'exec $MIXWRIGHT piece {shlex.quote(str(run))} "$KEY" --quiet',
+            f'eval "exec $MIXWRIGHT" piece {shlex.quote(shlex.quote(str(run)))} "$KEY" --quiet',
             "",
         ]
     )
