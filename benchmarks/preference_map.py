@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from map import Differences, grid
+from map import Differences, grid, named
 from mixwright.compare.statistics import paired_differences
 from preference import shower
 from svg import COLOURS, Picture, intervals
@@ -129,7 +129,7 @@ def written(found: dict[str, Rows], folder: Path) -> dict[str, dict]:
     return sources
 
 
-def config(regime: str, half: str, data: Path, base: Path, folder: Path, cores: int) -> dict:
+def config(regime: str, half: str, data: Path, base: Path, folder: Path, trained: list, cores: int) -> dict:
     """Return the configuration of a comparison."""
     change, words = REGIMES[regime]
     whole = tasks(data, half)
@@ -148,7 +148,7 @@ def config(regime: str, half: str, data: Path, base: Path, folder: Path, cores: 
         "loss": {"beta": 0.1},
         "specialists": {"steps": 40, "folds": 2},
         "training": TRAINING,
-        "arms": arms(half),
+        "arms": trained,
         "seed": FIRST_SEED[half],
         "seeds": SEEDS[half],
         "compute": {"cores": cores},
@@ -167,15 +167,20 @@ def read_rows() -> Rows:
 
 
 def run(regime: str, half: str, data: Path, base: Path, folder: Path, cores: int) -> None:
-    """Train the arms of a regime, if they are not there yet."""
+    """Train the arms of a regime that are not there yet."""
     from mixwright.experiment import drive, make
 
-    if (regime, half) in {(row["regime"], row["half"]) for row in read_rows()}:
+    done = {row["arm"] for row in read_rows() if (row["regime"], row["half"]) == (regime, half)}
+    wanted = arms(half)
+    missing = [arm for arm in wanted if named(arm) not in done]
+    if not missing:
         return
-    made = make("compare", config(regime, half, data, base, folder, cores))
-    place = folder / "runs" / f"{half}_{regime}".replace(" ", "_")
+    trained = missing if "uniform" in missing else ["uniform", *missing]  # a pair for each seed
+    made = make("compare", config(regime, half, data, base, folder, trained, cores))
+    part = "" if len(missing) == len(wanted) else "_" + "_".join(map(named, missing))
+    place = folder / "runs" / f"{half}_{regime}{part}".replace(" ", "_").replace(",", "")
     summary = drive(made, place, shower(), "python benchmarks/preference_map.py run")
-    keep(summary, regime, half)
+    keep(summary, regime, half, done)
     print(regime, half, summary["verdict"], flush=True)
 
 
@@ -186,11 +191,13 @@ QUANTITIES = {
 }
 
 
-def keep(summary: dict, regime: str, half: str) -> None:
-    """Add a line for each arm and seed."""
+def keep(summary: dict, regime: str, half: str, done: set[str]) -> None:
+    """Add a line for each arm that was missing, and seed."""
     measures = [m for m in summary["measures"] if m["kind"] != "all sources"]
     lines = []
     for arm in summary["arms"]:
+        if arm["name"] in done:
+            continue
         for i, seed in enumerate(summary["seeds"]):
             row = {"regime": regime, "half": half, "arm": arm["name"], "seed": seed}
             for quantity, key in QUANTITIES.items():
