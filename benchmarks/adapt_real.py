@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import platform
 import statistics
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,9 @@ def main() -> None:
     print(text)
     if given.write:
         head = "# MixMin for adapting a real model\n\n`python benchmarks/adapt_real.py run`, `... table --write`; "
-        head += "SmolLM2-135M-Instruct, LoRA of rank 8.\n\n"
+        model = "a random model" if given.size == "tiny" else "SmolLM2-135M-Instruct"
+        tokens = f"{SIZES[given.size]['proxy']:,} tokens a proxy and {SIZES[given.size]['final']:,} a final model"
+        head += f"{model}, LoRA of rank 8, size {given.size} ({tokens}); {platform.machine()}.\n\n"
         Path(__file__).with_name("results").joinpath("adapt_real.md").write_text(head + text, encoding="utf-8")
 
 

@@ -62,7 +62,7 @@ ARMS = {
     "PiKE, adam": {"strategy": "PiKE", "statistics_metric": "adam"},
     "Balanced-PiKE 2": {"strategy": BALANCED},
     "Balanced-PiKE 3": {"strategy": {**BALANCED, "tau": 3}},
-    "MixMin, counts": {"search": "worst_regret"},
+    "worst regret, counts": {"search": "worst_regret"},
 }
 FEWER = {  # what a size, or a setting, has of these arms; the tuned one comes beside
     "5M": ("uniform", "PiKE", "Balanced-PiKE 2"),
@@ -79,9 +79,9 @@ HIGHER = {"accuracy"}
 HEAD = """# PiKE by its own measure: what models answer
 
 `python benchmarks/pike_questions.py choose`, `... run --size 1M`, `... table --write`. GPT-NeoX models with tied
-embeddings, from nothing, on BPE tokens of the sources; AdamW, learning rate .002 with a cosine. `domains` are six
-English sources, `languages` the documentation of Python in four. Question sets are arc_easy, hellaswag, piqa and sciq,
-in English, a question with its longest choice at most {short} bytes (GPU: {long}); half are for the search of MixMin.
+embeddings, from nothing, on BPE tokens of the sources; AdamW, learning rate .002 (100M: .001) with a cosine. `domains`
+are six English sources, `languages` the documentation of Python in four. Question sets are arc_easy, hellaswag, piqa
+and sciq, in English, a question with its longest choice at most {short} bytes (GPU: {long}); half are for the search.
 Answer loss is nats per byte of the right answer, accuracy the share where the right choice has the highest
 log-likelihood per byte, losses of sources are nats per token. PiKE and Balanced-PiKE have the library's defaults, but
 for what their names say: "adam" is the metric of norms; "tuned" has the metric and the interval that were chosen.
