@@ -83,7 +83,10 @@ def test_norms_in_adams_metric_are_of_gradients_as_adam_scales_them(stores, tmp_
     model = build_model(SPEC, byte_tokenizer(), 16, 0)
     batches = Batches(stores, [0.5, 0.5], TrainingSettings(context=16, **changes), pairs=True)
     first, second = batches.next(), batches.next()
-    scale = np.abs(rows_of(model, first).mean(0)) + 1e-8
+    squares = rows_of(model, first).mean(0) ** 2
+    ends = np.cumsum([p.numel() for p in model.parameters()])[:-1]
+    raised = [np.maximum(v, 1e-3 * v.mean() or np.inf) for v in np.split(squares, ends)]  # a thousandth of its mean
+    scale = np.sqrt(np.concatenate(raised)) + 1e-8
     norm, variance, gram = by_rows(model, second, scale=scale)
     np.testing.assert_allclose(seen["grad_sq_norm"], norm, rtol=1e-2)
     np.testing.assert_allclose(seen["grad_variance"], variance, rtol=1e-2)
