@@ -153,6 +153,22 @@ def test_keys_change_with_what_results_depend_on_alone(run):
     assert keys() == first
 
 
+def test_a_piece_of_a_configuration_that_changed_is_not_done(run):
+    piece = planned(run)[0]
+    (piece.place / "result.json").unlink()
+    text = (run / "config.yaml").read_text()
+    changed = text.replace("- search: mixmin", "- baseline: natural\n- search: mixmin", 1)  # an arm in between
+    assert changed != text
+    (run / "config.yaml").write_text(changed)
+    with pytest.raises(
+        InputError, match=r"configuration and the data .* changed since it was planned; run the command"
+    ):
+        do_piece(run, piece.key, ignored)
+    assert piece.result() is None
+    (run / "config.yaml").write_text(text)
+    assert do_piece(run, piece.key, ignored)
+
+
 def test_wrong_folders_keys_and_versions_are_one_error(run, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"should be a run folder, found nothing on .*every worker sees"):
         do_piece(tmp_path / "none", "x", ignored)

@@ -165,17 +165,30 @@ def plan(works: Sequence[Work], threads: int | None, stage: str) -> list[Piece]:
     config, folder = works[0].arguments[:2]
     table = of_config(config).get("pieces")
     names = {function: name for name, function in table.items()}
-    depends = [__version__, *_depends(config)]
+    depends = _depends(config)
     pieces = []
     for work in works:
         what, arguments = names[work.function], list(work.arguments[2:])
-        key = fingerprint([what, arguments, threads, *depends])
+        key = _key(what, arguments, threads, depends)
         pieces.append(Piece(folder, key, stage, work.name, what, arguments, work.size, threads))
     for piece in pieces:
         piece.write()
     keys = {**(_read(folder / PIECES / _PLAN) or {}), stage: [piece.key for piece in pieces]}
     write_json(folder / PIECES / _PLAN, keys)
     return pieces
+
+
+def _key(what: str, arguments: list[Any], threads: int | None, depends: list[Any]) -> str:
+    return fingerprint([what, arguments, threads, __version__, *depends])
+
+
+def check_planned(piece: Piece, config: RunConfig) -> None:
+    """Raise InputError if the run's configuration or data are others than those that a piece was planned with."""
+    if _key(piece.what, piece.arguments, piece.threads, _depends(config)) != piece.key:
+        raise InputError(
+            f"the piece {piece.name} should be of the configuration and the data of {piece.folder}, found that one of "
+            "them changed since it was planned; run the command of the run again, which plans its pieces anew"
+        )
 
 
 def planned(folder: Path) -> list[Piece]:

@@ -14,7 +14,7 @@ from mixwright.experiment.core.config_parts import RunConfig
 from mixwright.experiment.core.parallel import Report
 from mixwright.experiment.core.run_folder import command_of
 from mixwright.experiment.core.stages import is_run
-from mixwright.experiment.engines.pieces import Piece
+from mixwright.experiment.engines.pieces import Piece, check_planned
 from mixwright.experiment.kinds import of_config
 from mixwright.experiment.run import load
 from mixwright.files.claims import Claim
@@ -44,7 +44,9 @@ def do_piece(folder: Path, key: str, report: Report) -> Any:
         )
     piece = Piece.read(folder, key)
     piece.check_versions()
-    return _do(piece, load(command_of(folder) or "", folder / "config.yaml"), report, trusted=True)
+    config = load(command_of(folder) or "", folder / "config.yaml")
+    check_planned(piece, config)
+    return _do(piece, config, report, trusted=True)
 
 
 def _do(piece: Piece, config: RunConfig, report: Report, trusted: bool) -> Any:
