@@ -1,5 +1,6 @@
 """Engines: what their configuration may say, the loop of a cluster, Ray, and the script of SLURM."""
 
+import json
 import os
 import subprocess
 import sys
@@ -159,6 +160,22 @@ def test_ctrl_c_cancels_what_was_handed_over(local, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         drive(load("compare", local / "local" / "config.yaml", engine="slurm"), tmp_path / "run")
     assert made.stopped
+
+
+def test_a_command_that_lost_the_run_to_another_leaves_its_pieces(local, tmp_path, monkeypatch):
+    made = Pretended(tmp_path / "run")
+    on(monkeypatch, made)
+
+    def lost():
+        (head,) = (tmp_path / "run").glob("**/.head/claim.1")
+        owner = json.loads(head.read_text())
+        (head.parent / "claim.2").write_text(json.dumps({**owner, "machine": "another", "id": "x"}))
+        raise KeyboardInterrupt
+
+    made.ended = lost
+    with pytest.raises((KeyboardInterrupt, InputError)):
+        drive(load("compare", local / "local" / "config.yaml", engine="slurm"), tmp_path / "run")
+    assert not made.stopped
 
 
 # ------------------------------------------------------------------ SLURM without SLURM

@@ -198,6 +198,13 @@ def _check_writable(folder: Path) -> None:
         raise explain_write_error(folder, OSError(errno.EROFS if read_only else errno.EACCES, ""))
 
 
+def held_by_another(folder: Path) -> bool:
+    """Whether another process than this one does a run now."""
+    claim = Claim(folder / _HEAD)
+    owner = claim.owner()
+    return owner is not None and (owner.machine, owner.process) != (claim.machine, os.getpid())
+
+
 def _check_free(folder: Path) -> None:
     """Raise InputError if another command is at work in a run."""
     claim = Claim(folder / _HEAD)

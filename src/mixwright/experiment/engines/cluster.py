@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from mixwright.errors import InputError
-from mixwright.experiment.core.stages import PLAN, Progress
+from mixwright.experiment.core.stages import PLAN, Progress, held_by_another
 from mixwright.experiment.engines.pieces import Piece
 from mixwright.files.claims import Claim
 
@@ -69,7 +69,9 @@ class _Loop:
                 if self._left:
                     time.sleep(self._cluster.poll)
         except BaseException:
-            self._cluster.stop()
+            # a command that took the run over has taken over what was handed to the cluster, too
+            if not held_by_another(next(iter(self._pieces.values())).folder):
+                self._cluster.stop()
             raise
         if self._failed:
             raise InputError(self._end())
