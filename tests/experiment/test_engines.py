@@ -284,3 +284,14 @@ def test_an_array_script_calls_programs_and_folders_whose_names_have_blanks(tmp_
                               capture_output=True, text=True, check=True)  # fmt: skip
         expected = [*said, "piece", str(tmp_path / "my runs"), "second", "--quiet"]
         assert done.stdout.split("\n")[:-1] == (expected if not begin else [" ".join(expected)])
+
+
+def test_the_end_of_a_log_says_why_a_task_left_nothing(tmp_path):
+    made = SlurmCluster(EngineConfig(kind="slurm", dry_run=True), 1, tmp_path)
+    place = tmp_path.resolve() / "pieces" / "arrays"
+    place.mkdir(parents=True)
+    (place / "7_0.log").write_text("Traceback\n\nImportError: libcudart.so\n")
+    assert made._why("7_0") == "Traceback\nImportError: libcudart.so"
+    (place / "7_1.log").write_text("step 3\nslurmstepd: error: *** CANCELLED AT 1 DUE TO TIME LIMIT ***\nlast\n")
+    assert "TIME LIMIT" in made._why("7_1")
+    assert "left no log" in made._why("7_2")

@@ -165,6 +165,7 @@ def test_a_piece_of_a_configuration_that_changed_is_not_done(run):
     ):
         do_piece(run, piece.key, ignored)
     assert piece.result() is None
+    assert piece.failure()["correct"]
     (run / "config.yaml").write_text(text)
     assert do_piece(run, piece.key, ignored)
 

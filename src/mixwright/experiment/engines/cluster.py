@@ -10,11 +10,10 @@ from typing import Protocol
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import PLAN, Progress, held_by_another
-from mixwright.experiment.engines.pieces import Piece
+from mixwright.experiment.engines.pieces import LINES, Piece
 from mixwright.files.claims import Claim
 
 _DRAWN = 2.0  # seconds between two readings of the claims
-_LINES = 5  # of a log, in a message
 _NAMED = 3  # failures that a message tells of
 
 
@@ -151,4 +150,4 @@ def _tail(piece: Piece) -> str:
         text = piece.log.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return "\n".join(text.strip().splitlines()[-_LINES:])
+    return "\n".join(text.strip().splitlines()[-LINES:])

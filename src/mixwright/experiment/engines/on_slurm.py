@@ -15,7 +15,7 @@ from typing import Any
 
 from mixwright.errors import DryRun, InputError
 from mixwright.experiment.engines.config import EngineConfig, size_of
-from mixwright.experiment.engines.pieces import PIECES, Piece
+from mixwright.experiment.engines.pieces import LINES, PIECES, Piece
 from mixwright.files import atomic_write, write_json
 
 _SILENT = 600.0  # seconds in which SLURM may not answer
@@ -122,14 +122,15 @@ class SlurmCluster:
         }
 
     def _why(self, task: str) -> str:
-        """Return what SLURM wrote into the log of a task, such as that its time was over."""
+        """Return what SLURM wrote into the log of a task, such as that its time was over; else the log's last lines."""
         job, _, number = task.partition("_")
         try:
             text = (self._place / f"{job}_{number}.log").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return f"its task {task} left no log: the nodes should see the run folder under the same path"
-        lines = [line for line in text.splitlines() if line.startswith(("slurmstepd", "srun", "/"))]
-        return lines[-1] if lines else ""
+        every = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in every if line.startswith(("slurmstepd", "srun", "/"))]
+        return lines[-1] if lines else "\n".join(every[-LINES:])
 
     def running(self) -> Collection[str]:
         """Return the keys of pieces whose tasks run."""

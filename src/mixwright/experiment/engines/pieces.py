@@ -22,6 +22,7 @@ from mixwright.files import atomic_write, fingerprint, write_json
 from mixwright.files.claims import Claim
 from mixwright.version import __version__
 
+LINES = 5  # of a log, in a message
 PIECES = "pieces"  # folder in that of the run
 _PLAN = "plan.json"  # {stage: [keys]} of the command that is, or was last, at work
 _NO_MATTER = (  # keys of a configuration that no piece depends on
@@ -187,7 +188,7 @@ def check_planned(piece: Piece, config: RunConfig) -> None:
     if _key(piece.what, piece.arguments, piece.threads, _depends(config)) != piece.key:
         raise InputError(
             f"the piece {piece.name} should be of the configuration and the data of {piece.folder}, found that one of "
-            "them changed since it was planned; run the command of the run again, which plans its pieces anew"
+            "them changed since it was planned; run the command of the run again, which plans its pieces again"
         )
 
 

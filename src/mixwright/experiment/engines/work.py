@@ -43,9 +43,13 @@ def do_piece(folder: Path, key: str, report: Report) -> Any:
             "worker sees under the same path"
         )
     piece = Piece.read(folder, key)
-    piece.check_versions()
-    config = load(command_of(folder) or "", folder / "config.yaml")
-    check_planned(piece, config)
+    try:
+        piece.check_versions()
+        config = load(command_of(folder) or "", folder / "config.yaml")
+        check_planned(piece, config)
+    except InputError as error:  # the head would otherwise see no reason, and try it again
+        piece.fail(f"{error}", socket.gethostname(), correct=True)
+        raise
     return _do(piece, config, report, trusted=True)
 
 
