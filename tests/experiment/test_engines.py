@@ -92,6 +92,9 @@ class Pretended:
     def stop(self):
         self.stopped = True
 
+    def check(self):
+        return
+
     def close(self):
         return
 
@@ -105,7 +108,7 @@ def local(tmp_path_factory):
 
 
 def on(monkeypatch, made):
-    monkeypatch.setattr("mixwright.experiment.engines.engine.SlurmCluster", lambda *_: made)
+    monkeypatch.setattr("mixwright.experiment.engines.cluster.SlurmCluster", lambda *_: made)
 
 
 def test_a_cluster_gives_what_this_machine_gives_with_tries_that_fail(local, tmp_path, monkeypatch):
@@ -176,6 +179,34 @@ def test_a_command_that_lost_the_run_to_another_leaves_its_pieces(local, tmp_pat
     with pytest.raises((KeyboardInterrupt, InputError)):
         drive(load("compare", local / "local" / "config.yaml", engine="slurm"), tmp_path / "run")
     assert not made.stopped
+
+
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        ("ray", "needs the package 'ray'"),
+        ("slurm", "needs the command sbatch, found none"),
+    ],
+)
+def test_an_engine_that_is_not_there_is_seen_before_any_work(local, tmp_path, monkeypatch, engine, says):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises((InputError, ImportError), match=says):
+        drive(load("compare", local / "local" / "config.yaml", engine=engine), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    finished = drive(load("compare", local / "local" / "config.yaml", engine=engine), local / "local")  # nothing to do
+    assert finished["verdict"]
+
+
+def test_a_fault_of_an_engine_on_the_command_line_does_not_name_the_file(local):
+    path = local / "local" / "config.yaml"
+    for engine, says in (
+        ("kubernetes", "error: key engine.kind: should be 'local', 'ray' or 'slurm', found 'kubernetes'"),
+        ("{kind: slurm, gpu: 1}", "error: key engine.gpu: there is no such key; did you mean 'gpus'?"),
+    ):
+        done = CliRunner().invoke(app, ["compare", str(path), "--run", str(local / "new"), "--engine", engine])
+        assert done.exit_code == 2
+        assert says in " ".join(done.output.split())
 
 
 # ------------------------------------------------------------------ SLURM without SLURM

@@ -72,8 +72,8 @@ def _words(state: Mapping[str, Any]) -> str:
 def _do(run: Path, key: str, progress: Any) -> Any:
     from mixwright.experiment.core.parallel import end_with
     from mixwright.experiment.core.stages import is_run
-    from mixwright.experiment.engines.pieces import Piece
-    from mixwright.experiment.engines.work import PARENT, do_piece, environment
+    from mixwright.experiment.engines.pieces import PARENT, Piece
+    from mixwright.experiment.engines.work import do_piece, environment
 
     if is_run(run):
         wanted = environment(Piece.read(run, key).threads)

@@ -19,6 +19,7 @@ from mixwright.experiment.core.run_folder import check_no_run, check_same, confi
 from mixwright.experiment.core.stages import PLAN, Progress, check_folder, open_run, silent
 from mixwright.experiment.core.summary import SCHEMA
 from mixwright.experiment.core.yaml import YamlFile, read_yaml
+from mixwright.experiment.engines.cluster import check_engine
 from mixwright.experiment.engines.pieces import forget_plan
 from mixwright.experiment.kinds import KINDS, Kind, of_command, of_config, of_summary
 from mixwright.files import write_json
@@ -278,6 +279,7 @@ def drive(
             check_folder(folder)
             values = config.dumped()
             check_same(kind, values, folder)
+            check_engine(config, folder)
             run.check(progress)
             with open_run(folder, config_text(kind, values)):
                 forget_plan(folder)

@@ -28,7 +28,8 @@ from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.parallel import Report, Work
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
-from mixwright.experiment.engines.engine import do_ahead, on_cluster
+from mixwright.experiment.engines.cluster import on_cluster
+from mixwright.experiment.engines.engine import do_ahead
 from mixwright.experiment.run import Run
 from mixwright.files import atomic_write, explain_write_error
 from mixwright.mixture_file import MixtureFile

@@ -62,13 +62,14 @@ def explain(model: type[BaseModel], error: ValidationError, file: YamlFile | Non
     file
         Where the value was read from, for file and line.
     value
-        What was checked, where it is from no file.
+        What was checked; keys whose value is not the file's are from the command line or from Python.
     """
-    known = file.lines if file else set(_keys_in(value, ()))
+    known = {*_keys_in(value, ()), *(file.lines if file else ())}
+    given = {k for k, v in value.items() if file.value.get(k) != v} if file and isinstance(value, Mapping) else set()
     details = sorted(
         _fitting(error.errors(), known), key=lambda detail: detail["type"] != "extra_forbidden"
     )  # misspelt keys first
-    faults = list(dict.fromkeys(_sentence(model, detail, file, known) for detail in details))
+    faults = list(dict.fromkeys(_sentence(model, detail, file, known, given) for detail in details))
     if len(faults) > _SHOWN:
         faults = [*faults[:_SHOWN], f"and {len(faults) - _SHOWN} more faults"]
     return "\n".join(faults)
@@ -89,9 +90,12 @@ def _keys_in(value: Any, key: Key) -> Iterator[Key]:
         yield from _keys_in(inner, (*key, name))
 
 
-def _sentence(model: type[BaseModel], detail: ErrorDetails, file: YamlFile | None, known: Collection[Key]) -> str:
+def _sentence(
+    model: type[BaseModel], detail: ErrorDetails, file: YamlFile | None, known: Collection[Key], given: Collection[Any]
+) -> str:
     key = _written(detail["loc"], detail["type"], known)
-    place = file.where(key) if file else f"key {dotted(key)}" if key else "the configuration"
+    in_file = file is not None and (not key or key[0] not in given)
+    place = file.where(key) if file and in_file else f"key {dotted(key)}" if key else "the configuration"
     if detail["type"] == "extra_forbidden":
         keys = _known_keys(model, key[:-1])
         listed = f" Known keys here: {', '.join(keys)}" if keys else " No keys are known here; remove it"

@@ -6,10 +6,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import PLAN, Progress, held_by_another
+from mixwright.experiment.engines.config import EngineConfig
+from mixwright.experiment.engines.on_ray import RayCluster
+from mixwright.experiment.engines.on_slurm import SlurmCluster
 from mixwright.experiment.engines.pieces import LINES, Piece
 from mixwright.files.claims import Claim
 
@@ -33,6 +37,26 @@ class Cluster(Protocol):
 
     def stop(self) -> None:
         """Cancel what was handed over."""
+
+
+def on_cluster(config: Any) -> bool:
+    """Whether the pieces of a run are done elsewhere than on this machine."""
+    return getattr(config, "engine", None) is not None and config.engine.kind != "local"
+
+
+def cluster_of(engine: EngineConfig, threads: int | None, folder: Path) -> Any:
+    """Return the cluster that an engine names, which is there; InputError if it is not."""
+    return RayCluster(engine, threads) if engine.kind == "ray" else SlurmCluster(engine, threads, folder)
+
+
+def check_engine(config: Any, folder: Path) -> None:
+    """Raise InputError if the engine of a run that is not finished is not installed, or not there."""
+    if on_cluster(config) and not (folder / "summary.json").exists():
+        cluster = cluster_of(config.engine, None, folder)
+        try:
+            cluster.check()
+        finally:
+            cluster.close()
 
 
 def do_on(cluster: Cluster, pieces: Sequence[Piece], tries: int, progress: Progress, stage: str) -> None:

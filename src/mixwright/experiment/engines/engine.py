@@ -9,10 +9,8 @@ from typing import Any
 
 from mixwright.experiment.core.parallel import Limits, Work, run_all
 from mixwright.experiment.core.stages import Progress
-from mixwright.experiment.engines.cluster import do_on
+from mixwright.experiment.engines.cluster import cluster_of, do_on, on_cluster
 from mixwright.experiment.engines.config import EngineConfig
-from mixwright.experiment.engines.on_ray import RayCluster
-from mixwright.experiment.engines.on_slurm import SlurmCluster
 from mixwright.experiment.engines.pieces import Piece, plan
 from mixwright.experiment.engines.work import do_again
 
@@ -61,20 +59,11 @@ def do_ahead(works: Sequence[Work], progress: Progress, stage: str) -> None:
     do_pieces(works, Limits(threads=threads), progress, stage)
 
 
-def on_cluster(config: Any) -> bool:
-    """Whether the pieces of a run are done elsewhere than on this machine."""
-    return getattr(config, "engine", None) is not None and config.engine.kind != "local"
-
-
 def _on_cluster(
     engine: EngineConfig, pieces: list[Piece], folder: Path, threads: int | None, progress: Progress, stage: str
 ) -> list[Any]:
     if any(piece.result() is None for piece in pieces):
-        cluster: Any
-        if engine.kind == "ray":
-            cluster = RayCluster(engine, threads)
-        else:
-            cluster = SlurmCluster(engine, threads, folder)
+        cluster = cluster_of(engine, threads, folder)
         try:
             do_on(cluster, pieces, engine.tries, progress, stage)
         finally:

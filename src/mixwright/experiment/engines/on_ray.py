@@ -14,8 +14,7 @@ from typing import Any
 
 from mixwright.errors import InputError, missing_extra
 from mixwright.experiment.engines.config import EngineConfig, size_of
-from mixwright.experiment.engines.pieces import PIECES, Piece
-from mixwright.experiment.engines.work import PARENT
+from mixwright.experiment.engines.pieces import PARENT, PIECES, Piece
 
 _FITS = 30.0  # seconds in which a node with what a piece needs should be there: clusters may grow
 _GRACE = 15.0  # seconds that a piece gets to write what it has
@@ -55,6 +54,9 @@ class RayCluster:
         self._check_fits()
         self._task = ray.remote(max_retries=0)(_in_a_process)
         self._refs: dict[Any, str] = {}
+
+    def check(self) -> None:
+        """Do nothing: what is here is connected."""
 
     def _connect(self, address: str) -> None:
         remedy = "start it (ray start --head), or correct engine: address"

@@ -54,6 +54,11 @@ class SlurmCluster:
         if not engine.dry_run:
             self._take_over()
 
+    def check(self) -> None:
+        """Raise InputError if SLURM is not there."""
+        if not self._engine.dry_run:
+            _called("sbatch", "--version")
+
     def _take_over(self) -> None:
         arrays = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in self._place.glob("*.json")}
         active = self._active(arrays)

@@ -23,6 +23,7 @@ from mixwright.files.claims import Claim
 from mixwright.version import __version__
 
 LINES = 5  # of a log, in a message
+PARENT = "MIXWRIGHT_PARENT"  # the process that a piece ends with, where one started it
 PIECES = "pieces"  # folder in that of the run
 _PLAN = "plan.json"  # {stage: [keys]} of the command that is, or was last, at work
 _NO_MATTER = (  # keys of a configuration that no piece depends on

@@ -19,8 +19,6 @@ from mixwright.experiment.kinds import of_config
 from mixwright.experiment.run import load
 from mixwright.files.claims import Claim
 
-PARENT = "MIXWRIGHT_PARENT"  # the process that a piece ends with, where one started it
-
 
 def do_again(piece: Piece, config: RunConfig, report: Report) -> Any:
     """Do a piece in a process of this machine, also if it was done: what it left in stages is found there."""

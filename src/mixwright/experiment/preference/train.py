@@ -10,7 +10,8 @@ from mixwright.errors import InputError
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.parallel import Report, Work
 from mixwright.experiment.core.stages import Progress, Stage, silent
-from mixwright.experiment.engines.engine import do_ahead, on_cluster
+from mixwright.experiment.engines.cluster import on_cluster
+from mixwright.experiment.engines.engine import do_ahead
 from mixwright.experiment.preference.arms import Weighting, described, fixed, following
 from mixwright.experiment.preference.checks import check_generalist, check_specialists
 from mixwright.experiment.preference.inputs import open_inputs

@@ -18,7 +18,7 @@ from mixwright.experiment.core.searches import hand_out
 from mixwright.experiment.core.stages import PLAN, Progress, folder_name
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
-from mixwright.experiment.engines.engine import on_cluster
+from mixwright.experiment.engines.cluster import on_cluster
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.inputs import (
