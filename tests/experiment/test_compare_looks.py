@@ -10,8 +10,8 @@ from comparing import FIRST, SECOND, THIRD, make, rows_of
 from mixwright.compare import Cell
 from mixwright.errors import InputError
 from mixwright.experiment import drive
-from mixwright.experiment.text import compare_work
 from mixwright.experiment.text.compare import TextComparisonRun
+from mixwright.experiment.text.comparing import training as arm_training
 from mixwright.report.comparison.words import lead
 
 ALONE = {"name": "alone", "weights": {FIRST: 1.0, SECOND: 0.0, THIRD: 0.0}}
@@ -109,7 +109,7 @@ def test_another_number_of_seeds_after_results_were_seen_is_noted_for_good(tmp_p
 def test_stopped_between_two_looks_and_resumed_it_ends_with_the_same_table(tmp_path, monkeypatch):
     whole = drive(plain(tmp_path), tmp_path / "whole")
     assert 2 <= len(whole["seeds"]) <= 4
-    train, done = compare_work.train, []
+    train, done = arm_training.train, []
 
     def breaking(*arguments, **more):
         done.append(1)
@@ -117,7 +117,7 @@ def test_stopped_between_two_looks_and_resumed_it_ends_with_the_same_table(tmp_p
             raise KeyboardInterrupt
         return train(*arguments, **more)
 
-    monkeypatch.setattr(compare_work, "train", breaking)
+    monkeypatch.setattr(arm_training, "train", breaking)
     with pytest.raises(KeyboardInterrupt):
         drive(plain(tmp_path), tmp_path / "killed")
     assert not (tmp_path / "killed" / "summary.json").exists()

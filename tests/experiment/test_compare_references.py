@@ -16,7 +16,7 @@ from tiny import KINDS
 from mixwright.decisions import read_decisions, replay
 from mixwright.errors import InputError
 from mixwright.experiment import drive
-from mixwright.experiment.text import compare_work
+from mixwright.experiment.text.comparing import training as arm_training
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import open_sources, read_target
 from mixwright.experiment.text.proxies import online
@@ -273,7 +273,7 @@ def test_rows_of_an_arm_may_be_drawn_by_shares_of_their_own(apart):
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_trained(change, message, tmp_path, monkeypatch):
-    for module in (compare_work, online):
+    for module in (arm_training, online):
         monkeypatch.setattr(module, "train", None)
     values = {key: value for key, value in (ONLINE | change).items() if value is not None}
     with pytest.raises(InputError, match=message):

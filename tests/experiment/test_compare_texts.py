@@ -23,6 +23,7 @@ from mixwright.experiment import make as configured
 from mixwright.experiment.core.arms import MEASURED
 from mixwright.experiment.text import compare_work
 from mixwright.experiment.text.compare import TextComparisonRun
+from mixwright.experiment.text.comparing import training as arm_training
 from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import Temperature
 
@@ -97,7 +98,7 @@ def test_trainings_of_a_former_version_are_measured_again_not_trained(done, tmp_
         record = json.loads(path.read_text())
         record["result"]["right"] = record["result"].pop("questions")["accuracy"]
         path.write_text(json.dumps(record))
-    monkeypatch.setattr(compare_work, "train", None)
+    monkeypatch.setattr(arm_training, "train", None)
     again = drive(make(folder), tmp_path / "run")
     assert again["measures"] == summary["measures"]
 
@@ -135,7 +136,7 @@ def test_arms_of_a_seed_begin_alike_and_the_search_differs_by_seed(done):
 def test_again_gives_the_same_and_trains_nothing(done, monkeypatch):
     folder, summary = done
     csv, page = (folder / "run" / "cells.csv").read_bytes(), (folder / "run" / "report.html").read_bytes()
-    monkeypatch.setattr(compare_work, "train", None)
+    monkeypatch.setattr(arm_training, "train", None)
     assert {**drive(make(folder), folder / "run"), "created": ""} == {**summary, "created": ""}
     assert (folder / "run" / "cells.csv").read_bytes() == csv
     assert (folder / "run" / "report.html").read_bytes() == page
@@ -147,8 +148,8 @@ def test_arms_and_seeds_can_be_added_and_what_is_trained_is_kept(done, tmp_path,
     made = MixtureFile([THIRD, FIRST, SECOND], [0.2, 0.5, 0.3])
     made.write(folder / "mine.json")
     trained = []
-    train = compare_work.train
-    monkeypatch.setattr(compare_work, "train", lambda *a, **k: trained.append(a[2]) or train(*a, **k))
+    train = arm_training.train
+    monkeypatch.setattr(arm_training, "train", lambda *a, **k: trained.append(a[2]) or train(*a, **k))
     schedule = {"name": "Schedule", "weights": {"0": {FIRST: 1, SECOND: 0, THIRD: 0}, "9": [0, 0, 1]}}
     new = [
         "mine.json",
@@ -221,7 +222,7 @@ BAD = [
 @pytest.mark.parametrize(("change", "message"), BAD)
 def test_bad_arms_are_said_before_anything_is_trained(tmp_path, change, message, monkeypatch):
     MixtureFile(["web"], [1.0]).write(tmp_path / "other.json")
-    monkeypatch.setattr(compare_work, "train", None)
+    monkeypatch.setattr(arm_training, "train", None)
     monkeypatch.setattr(compare_work, "train_proxy", None)
     with pytest.raises(InputError, match=message):
         drive(make(tmp_path, **change), tmp_path / "run")
@@ -238,7 +239,7 @@ class Excess(Temperature):
 def test_a_strategy_that_cannot_be_fed_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(strategies, "Excess", Excess, raising=False)
     monkeypatch.setattr(strategies, "__all__", [*strategies.__all__, "Excess"])
-    monkeypatch.setattr(compare_work, "train", None)
+    monkeypatch.setattr(arm_training, "train", None)
     arm = {"strategy": {"name": "Excess", "temperature": 2}}
     with pytest.raises(InputError, match=r"arms\.1.*Excess needs excess_loss in each observation"):
         drive(make(tmp_path, arms=["uniform", arm]), tmp_path / "run")
@@ -299,7 +300,7 @@ def test_a_choice_longer_than_the_context_is_said_before_training(tmp_path, monk
     rows = [json.loads(line) for line in (tmp_path / "questions.jsonl").read_text().splitlines()]
     long = [row | {"choices": [row["choices"][0], "x " * 30]} for row in rows]
     (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
-    monkeypatch.setattr(compare_work, "train", None)
+    monkeypatch.setattr(arm_training, "train", None)
     with pytest.raises(InputError, match=r"targets\.quiz: a choice .* at most 32 tokens .*, found 61 in 'x x"):
         drive(config, tmp_path / "run")
 
@@ -327,12 +328,12 @@ def test_averaged_weights_are_measured_and_the_trainings_are_the_same(tmp_path, 
     assert all(losses[0][arm] != losses[1][arm] for arm in ("uniform", "natural"))
     assert [sum("averaged weights" in note for note in summary["notes"]) for summary in found] == [0, 1]
     config = make(tmp_path, **small, final={**final, "ema": 0.3})
-    assert compare_work.training_settings(config, 7).ema == 0.3
-    assert compare_work.settings_for(config, 600, proxy=True).ema is None
+    assert arm_training.training_settings(config, 7).ema == 0.3
+    assert arm_training.settings_for(config, 600, proxy=True).ema is None
     with pytest.raises(InputError, match=r"^key final\.ema: ema should be over at least 2 steps, found 0\.1 of 10;"):
         make(tmp_path, **small, final={**final, "ema": 0.1})
     arms = ["uniform", {"search": "mixmin", "settings": {"shrinkage": 0.05}}]  # the search leaves it fewer steps
-    monkeypatch.setattr(compare_work, "train", None)
+    monkeypatch.setattr(arm_training, "train", None)
     monkeypatch.setattr("mixwright.experiment.text.proxies.neural.train", None)
     with pytest.raises(InputError, match=r"^key final\.ema: ema should be over at least 2 steps, found 0\.06 of [12]"):
         drive(make(tmp_path, **{**small, "arms": arms}, final={**final, "tokens": 5000, "ema": 0.06}), tmp_path / "bad")

@@ -21,7 +21,7 @@ from mixwright.cli.app import app
 from mixwright.errors import InputError, MissingExtraError
 from mixwright.experiment import drive
 from mixwright.experiment import make as configured
-from mixwright.experiment.text import compare_work
+from mixwright.experiment.text.comparing import training as arm_training
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import held_out_questions, read_target
 from mixwright.experiment.text.questions import harness
@@ -199,7 +199,7 @@ def test_a_comparison_has_them_in_its_table_and_a_task_added_later_trains_nothin
         "mixwright.experiment.text.compare.do_pieces", lambda works, *_: [_done(work) for work in works]
     )
     drive(config(), tmp_path / "run")
-    monkeypatch.setattr(compare_work, "train", None)
+    monkeypatch.setattr(arm_training, "train", None)
     summary = drive(config(evaluate={"lm_eval": "quiz"}), tmp_path / "run")
     (measure,) = (m for m in summary["measures"] if (m["kind"], m["quantity"]) == ("task", "acc"))
     assert (measure["name"], measure["higher"]) == ("quiz", True)
@@ -210,7 +210,7 @@ def test_a_comparison_has_them_in_its_table_and_a_task_added_later_trains_nothin
     app(["show", str(tmp_path / "run")], standalone_mode=False)
     assert "Acc on quiz (higher is better)" in capsys.readouterr().out
     assert "Acc on" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    monkeypatch.setattr(compare_work, "evaluated", None)  # measured once
+    monkeypatch.setattr(arm_training, "evaluated", None)  # measured once
     again = drive(config(evaluate={"lm_eval": "quiz"}), tmp_path / "run")
     assert again["measures"] == summary["measures"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,18 +26,16 @@ from mixwright.experiment.text.compare_config import CompareConfig
 from mixwright.experiment.text.compare_work import (
     ArmEvidence,
     Searched,
-    Training,
-    check_row_weights,
     count_work,
     evidence,
-    forget,
     proxy_run_work,
     proxy_work,
     reference_work,
     search_work,
-    training_work,
-    unit_of,
 )
+from mixwright.experiment.text.comparing.cost import Costs
+from mixwright.experiment.text.comparing.prepared import forget
+from mixwright.experiment.text.comparing.training import Training, check_row_weights, training_work
 from mixwright.experiment.text.inputs import (
     check_choice,
     check_enough,
@@ -52,16 +49,14 @@ from mixwright.experiment.text.inputs import (
     tokenize_sources,
 )
 from mixwright.experiment.text.overlaps.contamination import Contamination
-from mixwright.experiment.text.proxies.cost import flops_per_token, planned_proxies, proxy_cost
+from mixwright.experiment.text.proxies.cost import planned_proxies
 from mixwright.experiment.text.proxies.counts import counted_tokens
 from mixwright.experiment.text.proxies.online import (
     check_fed,
     check_method,
     check_reference_of,
     check_tokens_of_reference,
-    online_cost,
 )
-from mixwright.experiment.text.proxies.scores import target_rows
 from mixwright.experiment.text.questions.checks import (
     check_lengths_of_choices,
     check_questions,
@@ -127,9 +122,10 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         self._check_held_out()
         check_lengths_of_choices(config, self.targets, self.tokenizer, config.final.context)
         known: dict[tuple[str, int, str | None], Training] = {}
+        self._costs = Costs(config, self.tokenizer, self.sources, self.targets)
         for number, arm in enumerate(config.arms):
             for goal in self._goals(arm):
-                self._steps(number, arm, goal)
+                self._costs.steps(number, arm, goal)
             if not (arm.searches or arm.proxy_run):
                 known[arm.title, config.seed, None] = self._training(number, arm, config.seed, None, {})
         self._check_trainings(known)
@@ -140,7 +136,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         parts = []
         if self.config.neural:
             proxies = planned_proxies(self.config, list(self.config.sources))
-            trained, scored = sum(p.tokens for p in proxies), sum(self._scored.values()) * len(proxies)
+            trained, scored = sum(p.tokens for p in proxies), sum(self._costs.scored.values()) * len(proxies)
             what = f"{len(proxies)} proxies ({trained:,} tokens to train, {scored:,} to score)"
             parts.append(f"for each of {self.planned_seeds} seeds {what}")
         if counts := self._counts():
@@ -232,7 +228,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                     "arm": arm,
                     "seed": seed,
                     "target": goal,
-                    "search_cost": self._charge(self._arm(arm), goal),
+                    "search_cost": self._costs.charge(self._arm(arm), goal),
                     "notes": [f"the arm {arm}, seed {seed}: {note}" for note in results[training]["notes"]],
                 }
             )
@@ -294,9 +290,6 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         charged = any(self.config.charged(arm) for arm in self.config.arms)
         return {"amount": self.config.final.tokens, "charged": charged}
 
-    def _is_neural(self, arm: ArmConfig) -> bool:
-        return arm.searches and self.config.with_proxy(arm).proxy.kind == "neural"
-
     def _arm(self, title: str) -> ArmConfig:
         return next(arm for arm in self.config.arms if arm.title == title)
 
@@ -308,7 +301,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
         return f"{arm} for {goal}" if goal else arm
 
     def _training(self, number: int, arm: ArmConfig, seed: int, goal: str | None, searched: Searched) -> Training:
-        steps = self._steps(number, arm, goal)
+        steps = self._costs.steps(number, arm, goal)
         if arm.strategy is not None:
             observed = self.config.observed
             own = arm.strategy, arm.prior, arm.sampling, observed(arm)
@@ -362,66 +355,6 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             for (seed, number), weights in zip(wanted, found, strict=True):
                 if weights is not None:
                     searched.setdefault(seed, {})[self.config.arms[number].title] = {None: weights}
-
-    def _steps(self, number: int, arm: ArmConfig, goal: str | None) -> int:
-        """Return the steps of an arm: those of its tokens, less what finding its mixture cost."""
-        config = self.config
-        step = config.final.batch_size * config.final.context
-        if not config.charged(arm):
-            return config.final.tokens // step
-        charge = self._charge(arm, goal)
-        if config.final.tokens - charge < step:
-            raise InputError(
-                f"{config.where('arms', str(number))}: the arm {arm.title} has {config.final.tokens:,} tokens, but "
-                f"finding its mixture costs as much as training on {charge:,}; raise final: tokens, lower proxy: "
-                "tokens, give fewer documents of the target (max_documents), or set charge_search: false"
-            )
-        steps = (config.final.tokens - charge) // step
-        config.check_ema(steps)
-        return steps
-
-    def _charge(self, arm: ArmConfig, goal: str | None) -> int:
-        """
-        Return the tokens of a final training that cost as much as finding the mixture of an arm for a target.
-
-        Counting n-grams takes no operations that count beside a training: nothing is charged for count models.
-        """
-        if arm.proxy_run or self.config.reference_of(arm) is not None:
-            cost, whole = (
-                online_cost(self.config, self.tokenizer, self.sources, self.targets, arm),
-                self.config.final.tokens,
-            )
-            return math.ceil(cost.tokens(whole, self._flops_per_token, self.config.charged(arm)))
-        if not self._is_neural(arm):
-            return 0
-        targets = [t for t in self.targets if goal in (None, t.name)]
-        scored = sum(self._scored[t.name, unit_of(self.config, arm, t)] for t in targets) * len(self.sources)
-        flops, per_scored = self._proxy_flops
-        return math.ceil((flops + per_scored * scored) / self._flops_per_token)
-
-    @cached_property
-    def _scored(self) -> dict[tuple[str, str], int]:
-        """Return the tokens that each neural proxy scores, by target and unit."""
-        context, found = self.config.proxy_setting("context"), {}
-        for arm in self.config.arms:
-            for target in self.targets if self._is_neural(arm) else []:
-                unit = unit_of(self.config, arm, target)
-                if (target.name, unit) not in found:
-                    rows = target_rows(target.search, self.tokenizer, context, unit)
-                    found[target.name, unit] = int(rows.document_tokens.sum())
-        return found
-
-    @cached_property
-    def _proxy_flops(self) -> tuple[float, float]:
-        """Return the operations of training the proxies, and those of scoring one token with one proxy."""
-        proxies = planned_proxies(self.config, list(self.config.sources))
-        many = 10**9
-        flops = proxy_cost(self.config, self.tokenizer, proxies, 0)[1]
-        return flops, (proxy_cost(self.config, self.tokenizer, proxies, many)[1] - flops) / many
-
-    @cached_property
-    def _flops_per_token(self) -> float:
-        return flops_per_token(self.config.model.spec(), self.tokenizer, self.config.final.context)
 
 
 def _check_name(name: str) -> None:
