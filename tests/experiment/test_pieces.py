@@ -95,7 +95,7 @@ def test_a_piece_that_another_worker_is_at_is_waited_for(run, monkeypatch):
     piece = planned(run)[-1]
     claim = Claim(piece.place)
     assert claim.take()
-    monkeypatch.setattr(Claim, "take", lambda self, wait: claim.release() or Claim.try_take(self))
+    monkeypatch.setattr(Claim, "take", lambda self, wait, until: claim.release() or Claim.try_take(self))
     monkeypatch.setattr("mixwright.experiment.engines.work._done", None)  # it is done by then
     assert do_again(piece, load("compare", run / "config.yaml"), ignored) == piece.result()["value"]
 
@@ -211,7 +211,7 @@ def test_the_head_on_another_machine_is_named(run, monkeypatch):
     claim = Claim(run / ".head")
     assert claim.take()
     monkeypatch.setattr("mixwright.files.claims._machine", lambda: "another")
-    said = r"at work in .* \(on .*, process \d+, last seen \d+ s ago\); wait"
+    said = r"at work in .* \(process \d+ on .*, last seen \d+ s ago\); wait"
     with pytest.raises(InputError, match=said), open_run(run, "x"):
         pass
     claim.release()

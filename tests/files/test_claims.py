@@ -153,64 +153,6 @@ def test_files_do_not_pile_up(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["claim.8", "claim.9"]
 
 
-def test_the_thread_renews_and_tells_of_a_loss(tmp_path):
-    lost = []
-    claim = Claim(tmp_path, beat=0.01)
-    assert claim.take()
-    with claim.beating(lambda: lost.append(True)):
-        while claim.owner().beat < 2:
-            pass
-        (tmp_path / "claim.2").write_text("{}")
-        while not lost:
-            pass
-    assert lost == [True]
-    assert claims.Claim(tmp_path).owner() is None
-
-
-def test_the_thread_goes_on_when_the_storage_is_away_for_a_moment(tmp_path, monkeypatch):
-    lost, away = [], []
-    listed = os.listdir
-    claim = Claim(tmp_path, beat=0.01)
-    assert claim.take()
-
-    def stale(folder):
-        if folder == tmp_path and len(away) < 3:
-            away.append(True)
-            raise OSError(errno.ESTALE, "stale file handle")
-        return listed(folder)
-
-    def gone(self):
-        away.append(True)
-        if len(away) < 6:
-            raise OSError(errno.EIO, "input/output error")
-        return real(self)
-
-    real = Claim._last
-    monkeypatch.setattr(os, "listdir", stale)
-    monkeypatch.setattr(Claim, "_last", gone)
-    with claim.beating(lambda: lost.append(True)):
-        while len(away) < 12:
-            pass
-    assert lost == []
-    assert not claim.lost
-    assert claim.owner() is None  # released
-
-
-def test_storage_that_is_away_for_a_lease_is_a_loss(tmp_path, monkeypatch):
-    lost = []
-    claim = Claim(tmp_path, beat=0.01, seconds=0.05)
-    assert claim.take()
-
-    def gone(self):
-        raise OSError(errno.EIO, "input/output error")
-
-    monkeypatch.setattr(Claim, "_last", gone)
-    with claim.beating(lambda: lost.append(True)):
-        while not lost:
-            pass
-    assert claim.lost
-
-
 def test_a_process_that_cannot_be_seen_is_judged_by_its_lease(tmp_path):
     world = World()
     one = Claim(tmp_path, where=world.machine("a"))

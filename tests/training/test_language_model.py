@@ -10,11 +10,14 @@ import torch
 
 from killing import Die, exit_code
 from mixwright.errors import AlarmWarning, InputError
+from mixwright.files.claims import Claim
+from mixwright.files.holder import ClaimLost
 from mixwright.strategies import Schedule
 from mixwright.strategy import Strategy
 from mixwright.stream import Plan
 from mixwright.text import TokenStore, byte_tokenizer, train_bpe
 from mixwright.training.batches import Batches
+from mixwright.training.checkpoint import read_position
 from mixwright.training.language_model import DivergedError, TrainingResult, train
 from mixwright.training.model import build_model
 from mixwright.training.settings import TrainingSettings, learning_rate_at
@@ -167,6 +170,16 @@ def test_interrupted_and_resumed_is_the_same(stores, tmp_path, weights, stop):
     assert (resumed.curve, resumed.ledger) == (undisturbed.curve, undisturbed.ledger)
     if isinstance(weights, Strategy):
         assert (tmp_path / "a" / "decisions.jsonl").read_text() == (tmp_path / "b" / "decisions.jsonl").read_text()
+
+
+def test_a_training_that_another_process_took_over_writes_no_checkpoint(stores, tmp_path):
+    def lost(stage, done, total, note):
+        if done == 4:
+            raise ClaimLost(Claim(tmp_path))
+
+    with pytest.raises(ClaimLost):  # each step is one to save after
+        run(stores, tmp_path / "a", (0.75, 0.25), progress=lost, checkpoint_seconds=1e-9)
+    assert read_position(tmp_path / "a" / "checkpoints/last.safetensors")["step"] == 3
 
 
 def test_a_strategy_is_told_each_sources_loss_and_its_weights_act(stores, tmp_path):

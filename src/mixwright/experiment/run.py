@@ -16,7 +16,7 @@ from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import RunConfig
 from mixwright.experiment.core.errors import explain
 from mixwright.experiment.core.run_folder import check_no_run, check_same, config_text
-from mixwright.experiment.core.stages import PLAN, Progress, check_folder, open_run, silent
+from mixwright.experiment.core.stages import PLAN, Progress, check_folder, check_held, open_run, silent
 from mixwright.experiment.core.summary import SCHEMA
 from mixwright.experiment.core.yaml import YamlFile, read_yaml
 from mixwright.experiment.engines.cluster import check_engine
@@ -281,7 +281,8 @@ def drive(
             check_same(kind, values, folder)
             check_engine(config, folder)
             run.check(progress)
-            with open_run(folder, config_text(kind, values)):
+            with open_run(folder, config_text(kind, values), progress):
+                progress = _held(progress)
                 forget_plan(folder)
                 run.prepare(progress)
                 if plan := run.plan():
@@ -289,11 +290,22 @@ def drive(
                 begin()
                 summary = {**_head(kind, run, command), **run.work(progress)}
                 summary["notes"] = [*summary.get("notes", ()), *(annotate(summary) if annotate else ())]
+                check_held(now=True)
                 write_json(folder / "summary.json", summary)
                 if kind.page is not None:
                     write_page(summary, folder)
                     progress("report", 1, 1)
                 return summary
+
+
+def _held(progress: Progress) -> Progress:
+    """Return a progress that ends the work, by ClaimLost, if another command took the run over."""
+
+    def report(stage: str, done: int, total: int, note: str = "") -> None:
+        check_held()
+        progress(stage, done, total, note)
+
+    return report
 
 
 @contextmanager

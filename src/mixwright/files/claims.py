@@ -14,8 +14,8 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -132,7 +132,8 @@ class Claim:
         self._here, self._id, self._beats = where or here(), secrets.token_hex(8), 0
         self._number: int | None = None
         self._seen: tuple[Any, ...] | None = None
-        self._since = 0.0
+        self._since, self._renewed = 0.0, 0.0
+        self._writing = threading.Lock()
 
     @property
     def machine(self) -> str:
@@ -152,14 +153,14 @@ class Claim:
             raise explain_write_error(self.folder, error) from error
         if not made:
             return None
-        self._number, self._beats, self.lost = number + 1, 0, False
-        if self._is_lost():
+        self._number, self._beats, self.lost, self._renewed = number + 1, 0, False, self._here.monotonic()
+        if self._see():
             self._number = None
             return None
         self._remove_old(number)
         return True
 
-    def take(self, wait: bool = False, until: Callable[[], bool] = lambda: False) -> bool:
+    def take(self, wait: bool = False, until: Callable[[], object] = lambda: False) -> bool:
         """
         Take it and return True; return False where somebody has it, or, with `wait`, as soon as `until` is true.
 
@@ -173,8 +174,12 @@ class Claim:
 
     def owner(self) -> Owner | None:
         """Return who has it; None where it is free, or damaged."""
-        _, found, _ = self._last()
+        found = self.last_owner()
         return found if found is not None and found.held else None
+
+    def last_owner(self) -> Owner | None:
+        """Return who has it or had it last; None where nobody did, or its file is damaged."""
+        return self._last()[1]
 
     def age(self) -> float:
         """Return the seconds since the last beat, by the file system's own clock."""
@@ -288,50 +293,53 @@ class Claim:
     # ------------------------------------------------------------ holding
 
     def beat(self) -> bool:
-        """Renew the lease; False if it was lost to somebody else."""
-        if self._number is None or self._is_lost():
-            return False
-        self._beats += 1
-        self._write(held=True)
-        return True
+        """Renew the lease; False if it was lost to somebody else, or given back."""
+        with self._writing:
+            if self._number is None or self._see():
+                return False
+            self._beats += 1
+            self._write(held=True)
+            self._renewed = self._here.monotonic()
+            return True
 
     def release(self) -> None:
-        """Give it back; what was lost is left as it is, and so is what cannot be reached: its lease runs out."""
-        with suppress(OSError):
-            if self._number is not None and not self._is_lost():
-                self._write(held=False)
-        self._number = None
+        """
+        Give it back; what was lost is left as it is, and so is what cannot be reached: its lease runs out.
 
-    @contextmanager
-    def beating(self, lost: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Renew the lease in a thread, and release it at the end; `lost` is called if somebody else took over."""
-        ended = threading.Event()
-
-        def renew() -> None:
-            last = self._here.monotonic()
-            while not ended.wait(self.beat_seconds):
-                try:
-                    if not self.beat():
-                        break
-                    last = self._here.monotonic()
-                except OSError:  # storage that is away for a moment; for a lease, and others may have taken it
-                    if self._here.monotonic() - last >= self.seconds:
-                        self.lost = True
-                        break
-            else:
-                return
-            lost()
-
-        thread = threading.Thread(target=renew, daemon=True, name="claim")
-        thread.start()
+        A beat that waits for the storage is not waited for longer than until the next one: it would be written after
+        this, so nothing is.
+        """
+        if not self._writing.acquire(timeout=self.beat_seconds):
+            self._number = None
+            return
         try:
-            yield
+            with suppress(OSError):
+                if self._number is not None and not self._see():
+                    self._write(held=False)
+            self._number = None
         finally:
-            ended.set()
-            thread.join(self.beat_seconds)
-            self.release()
+            self._writing.release()
 
-    def _is_lost(self) -> bool:
+    def renew(self) -> None:
+        """Beat; storage that is away for a moment is no loss, but one that is away for a lease is: others may take."""
+        try:
+            self.beat()
+        except OSError:
+            self.lost = self.lost or self.silent
+
+    @property
+    def silent(self) -> bool:
+        """Whether this process has not renewed the lease for as long as it lasts."""
+        return self._here.monotonic() - self._renewed >= self.seconds
+
+    def look(self) -> bool:
+        """Look whether somebody else took over, as far as the storage can be read; return whether it is still held."""
+        with suppress(OSError):
+            self._see()
+        return not self.lost
+
+    def _see(self) -> bool:
+        """Return whether it was lost: a higher number is there, or was once."""
         self.lost = self.lost or self._last()[0] > (self._number or 0)
         return self.lost
 

@@ -339,13 +339,13 @@ class LanguageModelLoop:
                 if Asked.STEER in found.asked:
                     self._steer()
                 whole_step = True
-                if Asked.SAVE in found.asked:
-                    self._save()
-                    saved = time.monotonic()
-                if self.progress and self.ranks.main:
+                if self.progress and self.ranks.main:  # before anything is kept: it ends what another process took over
                     mean = found.losses.mean
                     note = "no finite loss" if mean is None else f"loss {mean:.3f}"
                     self.progress("train", self.step, self.settings.steps, note)
+                if Asked.SAVE in found.asked:
+                    self._save()
+                    saved = time.monotonic()
         except KeyboardInterrupt:
             # saving is a meeting of all ranks, and the others may be in a step
             if whole_step and self.ranks.size == 1:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress
 
 Report = Callable[[float], None]  # the share of a piece that is done, 0 to 1
+_LOOK = 2.0  # seconds between two reports, in which a command also sees that its run was taken over
 _GRACE = 15.0  # seconds that a process gets to write its checkpoint when the command is stopped
 
 
@@ -109,6 +110,11 @@ class _Shown:
             self._done[index] = max(self._done[index], min(share, 1.0))
             self.draw()
 
+    def look(self) -> None:
+        """Report what was reported before."""
+        with self._lock:
+            self.draw()
+
     def draw(self) -> None:
         """Report."""
         total = sum(w.size for w in self._works)
@@ -128,9 +134,14 @@ def _in_processes(works: Sequence[Work], limits: Limits, shown: _Shown) -> list[
     futures: dict[Future[Any], int] = {}
     try:
         futures = {pool.submit(_do, w, i): i for i, w in enumerate(works)}
-        for future in as_completed(futures):
-            future.result()
-            shown.set(futures[future], 1.0)
+        left = set(futures)
+        while left:
+            ended, left = wait(left, _LOOK, FIRST_COMPLETED)
+            for future in ended:
+                future.result()
+                shown.set(futures[future], 1.0)
+            if not ended:
+                shown.look()
         pool.shutdown()
         return [future.result() for future in futures]
     except BrokenProcessPool:

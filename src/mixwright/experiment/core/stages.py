@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
-from _thread import interrupt_main
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +17,15 @@ from urllib.parse import quote
 
 from mixwright.errors import InputError
 from mixwright.files import explain_write_error, fingerprint, write_json
-from mixwright.files.claims import Claim
+from mixwright.files.claims import Claim, Owner
+from mixwright.files.holder import ClaimLost, Holder
 from mixwright.steering.orders import CONTROL
 
 _VERSION = 1  # of the stages' results; a change makes every stage start again
 _MARK = ".mixwright-run"  # a folder with this file is a run, and what is in it is ours
 _HEAD = ".head"  # the claims of commands that do the run
 _LOCK = ".lock"  # of former versions
+_CLAIMS = ".claims"  # of processes that work in a stage
 
 
 PLAN = "plan"  # the stage in whose note a run says beforehand what it will take
@@ -54,6 +56,7 @@ class Stage:
 
     The folder belongs to the inputs with one fingerprint, which `begin.json` names; `done.json` is written last. A
     folder that belongs to other inputs is emptied before the work starts, so that no part of it is taken for new.
+    Within `at_work`, one process at a time is between `begin` and `finish`.
 
     Parameters
     ----------
@@ -92,13 +95,14 @@ class Stage:
 
     def begin(self) -> None:
         """Make the folder ready: keep what belongs to these inputs, remove what belongs to others or is damaged."""
+        _hold(self.folder)
         self._started = time.monotonic()
         begin = self.folder / "begin.json"
         try:
             if self._damaged or _read_record(begin).get("fingerprint") != self.fingerprint:
                 write_json(begin, {"fingerprint": ""})  # first: from here on the folder belongs to no inputs
                 for path in sorted(self.folder.iterdir(), key=lambda p: p.name != "done.json"):
-                    if path != begin:
+                    if path != begin and path.name != _CLAIMS:
                         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
                 write_json(begin, {"fingerprint": self.fingerprint, "inputs": self.inputs})
         except OSError as error:
@@ -108,8 +112,80 @@ class Stage:
         """Record that the stage is done, and its result; the seconds since `begin` are added."""
         seconds = round(time.monotonic() - self._started, 3)
         whole = {**result, "seconds": result.get("seconds", seconds)}
+        _check(self.folder)
         write_json(self.folder / "done.json", {"fingerprint": self.fingerprint, "result": whole})
+        _let_go(self.folder)
         return whole
+
+
+class _AtWork(threading.local):
+    """What this thread holds: for each `at_work`, the innermost last, its holder and the stages begun in it."""
+
+    def __init__(self) -> None:
+        self.layers: list[tuple[Holder, dict[Path, Claim], Progress]] = []
+
+    def found(self, folder: Path) -> tuple[Holder, dict[Path, Claim]] | None:
+        """Return the layer that holds a stage."""
+        return next(((holder, stages) for holder, stages, _ in self.layers if folder in stages), None)
+
+
+_AT_WORK = _AtWork()
+
+
+@contextmanager
+def at_work(claim: Claim, progress: Progress = silent) -> Iterator[Holder]:
+    """
+    Hold a claim that was taken, of a run or a piece, and those of the stages that are begun within.
+
+    Parameters
+    ----------
+    claim
+        The claim.
+    progress
+        Told when a stage is waited for, since another process is at it.
+    """
+    with Holder(claim) as held:
+        _AT_WORK.layers.append((held, {}, progress))
+        try:
+            yield held
+        finally:
+            _AT_WORK.layers.pop()
+
+
+def check_held(now: bool = False) -> None:
+    """Raise ClaimLost if something that this thread works on was taken over; `now`: look at the storage for that."""
+    for held, _, _ in _AT_WORK.layers:
+        held.check(now)
+
+
+def _hold(folder: Path) -> None:
+    """Claim a stage; wait while another process is at it, such as a task that a former command handed over."""
+    if not _AT_WORK.layers or _AT_WORK.found(folder):
+        return
+    held, stages, progress = _AT_WORK.layers[-1]
+    claim = Claim(folder / _CLAIMS)
+    if not claim.try_take():
+        if (owner := claim.owner()) is not None:
+            progress(PLAN, 0, 1, f"waiting for {folder}, where {_words(owner)} is at work")
+        claim.take(wait=True, until=check_held)
+    held.add(claim)
+    stages[folder] = claim
+
+
+def _check(folder: Path) -> None:
+    """Raise ClaimLost if a stage that was begun was taken over."""
+    if found := _AT_WORK.found(folder):
+        found[0].check(now=True)
+
+
+def _let_go(folder: Path) -> None:
+    if found := _AT_WORK.found(folder):
+        holder, stages = found
+        holder.release(stages.pop(folder))
+
+
+def _words(owner: Owner) -> str:
+    return f"process {owner.process} on {owner.host}"
 
 
 def _versioned(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +205,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def open_run(folder: Path, config_text: str) -> Iterator[None]:
+def open_run(folder: Path, config_text: str, progress: Progress = silent) -> Iterator[None]:
     """
     Make `folder` a run folder and hold it: two commands never work in the same one.
 
@@ -139,11 +215,13 @@ def open_run(folder: Path, config_text: str) -> Iterator[None]:
         A new or empty folder, or one that is a run already.
     config_text
         Written as `config.yaml`.
+    progress
+        Told when a former command is waited for, which may be dead.
 
     Raises
     ------
     InputError
-        The folder holds something else, cannot be written, or another command is at work in it.
+        The folder holds something else, cannot be written, or another command is at work in it; or one took over.
     """
     check_folder(folder)
     try:
@@ -151,22 +229,22 @@ def open_run(folder: Path, config_text: str) -> Iterator[None]:
     except OSError as error:
         raise explain_write_error(folder, error) from error
     claim = Claim(folder / _HEAD)
-    if not claim.take():
+    if (taken := claim.try_take()) is None:
+        progress(PLAN, 0, 1, f"looking whether a former command still works in {folder}; this takes half a minute")
+    if not (taken or claim.take()):
         raise _at_work(folder, claim)
     try:
-        with claim.beating(lost=interrupt_main):
+        with at_work(claim, progress):
             if not is_run(folder):
                 _write_text(folder / _MARK, "A folder of mixwright: it writes, and removes, what is in here.\n")
             path = folder / "config.yaml"
             if not path.exists() or path.read_text(encoding="utf-8") != config_text:
                 _write_text(path, config_text)
             yield
-    except KeyboardInterrupt:
-        if not claim.lost:
-            raise
+    except ClaimLost as lost:
         raise InputError(
-            f"this command should have shown every {claim.seconds:.0f} s that it works in {folder}, found that it did "
-            "not (it stood still, or the storage did), and another command took over; wait for that one"
+            f"this command should have shown every {claim.seconds:.0f} s that it works in {lost.claim.folder.parent}, "
+            "found that it did not (it stood still, or the storage did), and another one took over; wait for that one"
         ) from None
 
 
@@ -210,13 +288,33 @@ def _check_free(folder: Path) -> None:
     claim = Claim(folder / _HEAD)
     if claim.held():
         raise _at_work(folder, claim)
+    if _locked(folder / _LOCK):
+        raise InputError(
+            f"another command, of a former version, is at work in {folder}; wait for it, or choose another folder"
+        )
+
+
+def _locked(path: Path) -> bool:
+    """Whether a process of a former version holds its lock; False where that cannot be seen."""
+    try:
+        import fcntl
+
+        with open(path, "rb+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):
+        return False
+    return False
 
 
 def _at_work(folder: Path, claim: Claim) -> InputError:
-    owner, where = claim.owner(), ""
+    owner, where, dead = claim.owner(), "", ""
     if owner is not None and owner.machine != claim.machine:
-        where = f" (on {owner.host}, process {owner.process}, last seen {max(claim.age(), 0):.0f} s ago)"
-    return InputError(f"another command is at work in {folder}{where}; wait for it, or choose another folder")
+        age = max(claim.age(), 0)
+        where = f" ({_words(owner)}, last seen {age:.0f} s ago)"
+        dead = f" (if it died, the folder is free in {max(claim.seconds - age, 0):.0f} s)"
+    return InputError(f"another command is at work in {folder}{where}; wait for it{dead}, or choose another folder")
 
 
 def _left_by_us(path: Path) -> bool:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import time
-from _thread import interrupt_main
 from pathlib import Path
 from typing import Any
 
-from mixwright.errors import InputError
+from mixwright.errors import InputError, MissingExtraError
 from mixwright.experiment.core.config_parts import RunConfig
 from mixwright.experiment.core.parallel import Report
 from mixwright.experiment.core.run_folder import command_of
-from mixwright.experiment.core.stages import is_run
+from mixwright.experiment.core.stages import at_work, check_held, is_run
 from mixwright.experiment.engines.pieces import Piece, check_planned
 from mixwright.experiment.kinds import of_config
 from mixwright.experiment.run import load
 from mixwright.files.claims import Claim
+from mixwright.files.holder import ClaimLost
 
 
 def do_again(piece: Piece, config: RunConfig, report: Report) -> Any:
@@ -52,34 +52,53 @@ def do_piece(folder: Path, key: str, report: Report) -> Any:
 
 
 def _do(piece: Piece, config: RunConfig, report: Report, trusted: bool) -> Any:
-    if trusted and (found := piece.result()) is not None:
-        return found["value"]
-    claim = Claim(piece.place)
-    if not claim.try_take():  # somebody else is, or was, at it
-        claim.take(wait=True)
-        trusted = True
-    with claim.beating(lost=interrupt_main):
+    waits = not trusted  # a command of this machine, where nobody else would do it later
+    while True:
         if trusted and (found := piece.result()) is not None:
             return found["value"]
+        claim = Claim(piece.place)
+        if not claim.try_take():  # somebody else is, or was, at it
+            claim.take(wait=True, until=check_held)
+            trusted = True
         try:
-            return _done(piece, config, claim, report)
-        except KeyboardInterrupt:
-            if claim.lost:
-                raise InputError(f"another worker took over {piece.name}, since this one stood still") from None
-            raise
-        except Exception as error:
-            piece.fail(f"{error}" or repr(error), socket.gethostname(), isinstance(error, InputError))
-            raise
+            with at_work(claim):
+                if trusted and (found := piece.result()) is not None:
+                    return found["value"]
+                return _done_or_failed(piece, config, claim, report)
+        except ClaimLost as lost:
+            check_held()  # of the run that this belongs to
+            if not waits:
+                raise InputError(
+                    f"{piece.name}: another worker took over {lost.claim.folder}, since this one stood still"
+                ) from None
+            trusted = True
+
+
+def _done_or_failed(piece: Piece, config: RunConfig, claim: Claim, report: Report) -> Any:
+    try:
+        return _done(piece, config, claim, report)
+    except Exception as error:
+        piece.fail(f"{error}" or repr(error), socket.gethostname(), _to_correct(error))
+        raise
+
+
+def _to_correct(error: Exception) -> bool:
+    """Whether the user has to correct something, so that another try would fail too; a bad node or disk may pass."""
+    return isinstance(error, MissingExtraError) or (
+        isinstance(error, InputError) and not isinstance(error.__cause__, OSError)
+    )
 
 
 def _done(piece: Piece, config: RunConfig, claim: Claim, report: Report) -> Any:
     started, function = time.monotonic(), of_config(config).get("pieces")[piece.what]
 
     def reported(share: float) -> None:
+        check_held()
         claim.about |= {"share": round(share, 4), "seconds": round(time.monotonic() - started, 1)}
         report(share)
 
     value = function(config, piece.folder, *piece.arguments, reported)
+    check_held(now=True)
     return piece.keep(value, time.monotonic() - started, socket.gethostname())
 
 

@@ -16,6 +16,7 @@ from mixwright.checks import read_object, unique_names
 from mixwright.errors import InputError
 from mixwright.files import atomic_write, explain_write_error, file_fingerprint, write_json
 from mixwright.files.claims import Claim
+from mixwright.files.holder import ClaimLost, Holder
 from mixwright.search.table.rows import RowInfo, row_info
 from mixwright.search.table.stale import remove_stale
 from mixwright.version import __version__
@@ -74,8 +75,13 @@ def _flocked(descriptor: int) -> bool:
 def _claimed(folder: Path) -> Iterator[None]:
     claim = Claim(folder)
     claim.take(wait=True)
-    with claim.beating():
-        yield
+    try:
+        with Holder(claim):
+            yield
+    except ClaimLost as lost:
+        if lost.claim is not claim:
+            raise
+        raise InputError(f"another process took over {folder.parent}, since this one stood still; try again") from None
 
 
 def write_header(folder: Path, header: Header) -> None:
