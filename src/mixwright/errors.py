@@ -1,8 +1,17 @@
 """Errors that a user can fix."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
 
 class InputError(ValueError):
     """Bad input: the message says what should be, what was found and what to do. Commands exit with status 2 on it."""
+
+
+class UnreachableError(InputError):
+    """A cluster does not answer; what was handed over to it goes on, and is found again later."""
 
 
 class MissingExtraError(ImportError):
@@ -10,7 +19,20 @@ class MissingExtraError(ImportError):
 
 
 class DryRun(Exception):
-    """A command ends before its work, as it was asked to; the text says what it wrote and how to go on."""
+    """
+    A command ends before its work, as it was asked to.
+
+    Parameters
+    ----------
+    text
+        Says what it wrote and how to go on.
+    scripts
+        What it wrote.
+    """
+
+    def __init__(self, text: str, scripts: Sequence[Path] = ()) -> None:
+        super().__init__(text)
+        self.scripts = list(scripts)
 
 
 class AlarmWarning(UserWarning):

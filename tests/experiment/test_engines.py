@@ -18,11 +18,12 @@ from typer.testing import CliRunner
 from mixwright.cli.app import app
 from mixwright.errors import DryRun, InputError
 from mixwright.experiment import drive, load
-from mixwright.experiment.engines import cluster, on_slurm
+from mixwright.experiment.engines import cluster
 from mixwright.experiment.engines.config import EngineConfig, size_of
 from mixwright.experiment.engines.on_slurm import SlurmCluster, array_script
-from mixwright.experiment.engines.pieces import planned
+from mixwright.experiment.engines.pieces import pinned_threads, planned
 from mixwright.experiment.engines.work import do_piece
+from mixwright.files.claims import Claim
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,10 @@ from mixwright.experiment.engines.work import do_piece
         ({"kind": "slurm", "gpus": -1}, "at least 0"),
         ({"kind": "ray", "retrys": 1}, "did you mean 'retries'"),
         ({"kind": "slurm", "array": 0}, "at least 1"),
+        ({"kind": "slurm", "partition": "gpu\n#SBATCH --nice"}, "should be the name of a partition"),
+        ({"kind": "slurm", "partition": "a b"}, "should be the name of a partition"),
+        ({"kind": "slurm", "setup": ["export WANDB_API_KEY=0123abc"]}, "should hold no key or password"),
+        ({"kind": "slurm", "setup": ["a=1; hf_token='x' run"]}, "should hold no key or password"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_one_error(tmp_path, engine, says):
@@ -54,6 +59,33 @@ def test_a_name_is_short_for_a_kind_and_the_engine_does_not_name_results(tmp_pat
     assert "engine" not in make_assays(tmp_path).dumped()
 
 
+def test_keys_that_are_read_from_elsewhere_are_no_secrets():
+    setup = [
+        "source ~/.keys",
+        "export HF_TOKEN=$(cat ~/.token)",
+        'KEY="$MINE"',
+        "SSL_KEY=/etc/key.pem",
+        "MONKEY_BUSINESS=1",
+    ]
+    assert EngineConfig(kind="slurm", setup=setup).setup == setup
+
+
+def test_a_piece_computes_with_the_cores_that_it_has(tmp_path):
+    engine = EngineConfig(kind="slurm", cpus=8)
+    assert (engine.threads(1), engine.threads(4), EngineConfig(kind="slurm").threads(4)) == (8, 4, 4)
+    with pytest.raises(InputError, match=r"cpus should be at least the threads of a training \(16\), found 8"):
+        engine.threads(16)
+    config = make_assays(tmp_path, compute={"cores": 2, "threads": 2}, engine={"kind": "slurm", "cpus": 1})
+    with pytest.raises(InputError, match=r"cpus should be at least the threads of a training \(2\), found 1"):
+        drive(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_threads_of_pieces_are_those_of_the_command_that_began_the_run(tmp_path):
+    assert pinned_threads(tmp_path, 32) == 32
+    assert pinned_threads(tmp_path, 16) == 32
+
+
 @pytest.mark.parametrize(("text", "size"), [("8G", 8 * 2**30), ("500 MB", 500 * 2**20), ("1.5GiB", 3 * 2**29)])
 def test_sizes(text, size):
     assert size_of(text) == size
@@ -64,6 +96,7 @@ class Pretended:
     """A cluster that does each piece when it is asked what ended, and fails as it is told: {key: tries}."""
 
     poll = 0.0
+    most = 100
 
     def __init__(self, folder, fails=None, error=None):
         self.folder, self.fails, self.error = folder, dict(fails or {}), error
@@ -88,6 +121,9 @@ class Pretended:
 
     def running(self):
         return [piece.key for piece in self.open]
+
+    def waiting(self):
+        return "5 wait (Priority)" if self.open else ""
 
     def stop(self):
         self.stopped = True
@@ -141,6 +177,62 @@ def test_what_fails_each_time_is_named_and_the_others_are_done(local, tmp_path, 
     made.fails = {}
     drive(config, run)
     assert (run / "cells.csv").read_bytes() == (local / "local" / "cells.csv").read_bytes()
+
+
+def test_a_try_that_came_further_is_not_counted(local, tmp_path, monkeypatch):
+    first = planned(local / "local")[0].key
+    made, told, shares = Pretended(tmp_path / "run", {first: 7}), [], iter([0.2, 0.4, 0.4, 0.3, 0.9, 0.9, 0.9, 0.9])
+    on(monkeypatch, made)
+    config = load("compare", local / "local" / "config.yaml", engine={"kind": "slurm", "retries": 3})
+    real = made.ended
+
+    def ended():
+        if first in [piece.key for piece in made.open]:
+            claim = Claim(tmp_path / "run" / "pieces" / first)
+            claim.about["share"] = next(shares)
+            assert claim.take()
+            claim.release()
+        return real()
+
+    made.ended = ended
+    with pytest.raises(InputError, match=r"1 of 4 cells failed: target, seed 0 \(try 4 of 4\)"):
+        drive(config, tmp_path / "run", lambda *call: told.append(call[3] if len(call) > 3 else ""))
+    said = [note.partition(" failed, ")[2].partition(":")[0] for note in told if "failed" in note]
+    assert said == ["it goes on from 20 %", "it goes on from 40 %", "try 1 of 4", "try 2 of 4", "it goes on from 90 %",
+                    "try 3 of 4"]  # fmt: skip
+
+
+def test_a_cluster_has_a_limited_number_of_pieces_at_a_time(local, tmp_path, monkeypatch):
+    made, told = Pretended(tmp_path / "run"), []
+    made.most, had, real = 2, [], made.submit
+    made.submit = lambda pieces: (had.append(len(pieces)), real(pieces))
+    on(monkeypatch, made)
+    monkeypatch.setattr(cluster, "_DRAWN", 0.0)
+    config = load("compare", local / "local" / "config.yaml", engine="slurm")
+    drive(config, tmp_path / "run", lambda *call: told.append(call[3] if len(call) > 3 else ""))
+    assert had == [2, 2]
+    assert (tmp_path / "run" / "cells.csv").read_bytes() == (local / "local" / "cells.csv").read_bytes()
+    assert "2 of 4" in told
+
+
+def test_what_another_scheduler_does_is_seen_and_what_waits_is_cancelled(local, tmp_path, monkeypatch):
+    made = Pretended(tmp_path / "run")
+    made.ended = dict  # its tasks never begin
+    on(monkeypatch, made)
+    monkeypatch.setattr(cluster, "_GLANCED", 0.0)
+    told = []
+
+    def by_hand(stage, done, total, note=""):
+        told.append(note)
+        for piece in made.open:
+            do_piece(piece.folder, piece.key, lambda share: None)
+
+    monkeypatch.setattr(cluster, "_DRAWN", 0.0)
+    config = load("compare", local / "local" / "config.yaml", engine="slurm")
+    drive(config, tmp_path / "run", by_hand)
+    assert (tmp_path / "run" / "cells.csv").read_bytes() == (local / "local" / "cells.csv").read_bytes()
+    assert made.stopped
+    assert "0 of 4, 5 wait (Priority)" in told
 
 
 def test_an_error_that_the_user_can_correct_is_not_tried_again(local, tmp_path, monkeypatch):
@@ -264,39 +356,6 @@ def test_commands_that_are_not_there_or_fail_are_one_error(local, tmp_path, monk
     (tmp_path / "sbatch").chmod(0o755)
     with pytest.raises(InputError, match=r"sbatch failed: invalid partition specified: x"):
         drive(config, tmp_path / "run")
-
-
-def test_a_piece_that_no_node_can_have_is_an_error_and_is_cancelled(tmp_path, monkeypatch):
-    called = []
-
-    def pretended(*line):
-        called.append(line)
-        return "7_0|PENDING|PartitionTimeLimit\n" if line[0] == "squeue" else "7\n"
-
-    monkeypatch.setattr(on_slurm, "_called", pretended)
-    made = SlurmCluster(EngineConfig(kind="slurm"), 1, tmp_path)
-    made._tasks, made._names = {"7_0": "abc"}, {"mixwright-1"}
-    with pytest.raises(InputError, match=r"never starts one \(PartitionTimeLimit\); lower time"):
-        made.ended()
-    made.stop()
-    assert called[-1] == ("scancel", "7")
-
-
-def test_a_slurm_that_is_silent_for_a_while_ends_nothing(tmp_path, monkeypatch):
-    def silent(*line):
-        raise InputError("squeue failed")
-
-    made = SlurmCluster(EngineConfig(kind="slurm"), 1, tmp_path)
-    made._tasks, made._names = {"7_0": "abc"}, {"mixwright-1"}
-    monkeypatch.setattr(on_slurm, "_called", silent)
-    assert made.ended() == {}
-    made._answered -= 601
-    with pytest.raises(InputError, match="squeue failed"):
-        made.ended()
-
-
-def test_the_loop_has_no_more_than_it_needs_of_a_cluster():
-    assert {"submit", "ended", "running", "stop"} <= set(vars(cluster.Cluster))
 
 
 def test_an_array_script_calls_programs_and_folders_whose_names_have_blanks(tmp_path, monkeypatch):

@@ -93,6 +93,7 @@ def show(
     with guarded(output):
         if path.is_dir():
             from mixwright.experiment.core.run_folder import resuming
+            from mixwright.experiment.core.stages import held_by_another
             from mixwright.experiment.core.summary import read_summary
             from mixwright.experiment.engines.pieces import planned
 
@@ -103,6 +104,8 @@ def show(
                 output.note(f"the run is not finished; to resume it: {resuming(path)}")
                 return
             show_run(output, read_summary(path), path)
+            if held_by_another(path):
+                output.note("a command is at work in this run; this is what the last one that ended left")
             return
         from mixwright.mixture_file import MixtureFile
 

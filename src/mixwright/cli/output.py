@@ -159,6 +159,7 @@ def guarded(output: Output) -> Iterator[None]:
         output.error(str(error))
         raise typer.Exit(2) from None
     except DryRun as ended:
+        output.json({"submitted": False, "scripts": [str(script) for script in ended.scripts]})
         output.stderr.print(str(ended), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(0) from None
     except PermissionError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -47,7 +48,16 @@ def piece(
         signal.signal(signal.SIGTERM, _stop)
         with output.bars() as progress:
             value = _do(run, key, progress)
-        output.json(value)
+        output.json(_finite(value))
+
+
+def _finite(value: Any) -> Any:
+    """Return a value as JSON may have it: nothing in place of nan and infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_pieces(states: Sequence[Mapping[str, Any]]) -> None:

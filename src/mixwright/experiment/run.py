@@ -283,7 +283,7 @@ def drive(
             run.check(progress)
             with open_run(folder, config_text(kind, values), progress):
                 progress = _held(progress)
-                forget_plan(folder)
+                forget_plan(config, folder)
                 run.prepare(progress)
                 if plan := run.plan():
                     progress(PLAN, 0, 1, plan)

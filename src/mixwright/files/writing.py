@@ -31,9 +31,11 @@ def explain_write_error(path: Path | str, error: OSError) -> InputError:
 
 
 @contextmanager
-def atomic_write(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_write(path: Path | str, mode: str = "w", durable: bool = True) -> Iterator[IO[Any]]:
     """
     Open a temporary file beside `path`; on a clean exit it replaces `path`, on any error it is removed.
+
+    Where not `durable`, a machine that crashes may lose the file, which is for what is easily written again.
 
     Raises InputError when the folder cannot be written or the disk is full; `path` is then as it was.
     """
@@ -45,7 +47,8 @@ def atomic_write(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
         with open(temporary, mode, encoding=encoding) as handle:
             yield handle
             handle.flush()
-            os.fsync(handle.fileno())
+            if durable:
+                os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise explain_write_error(path, error) from error
@@ -53,8 +56,8 @@ def atomic_write(path: Path | str, mode: str = "w") -> Iterator[IO[Any]]:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as indented JSON, atomically. NaN and infinity are refused."""
+def write_json(path: Path | str, value: Any, durable: bool = True) -> None:
+    """Write `value` as indented JSON, atomically, `durable` as for `atomic_write`. NaN and infinity are refused."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-    with atomic_write(path) as handle:
+    with atomic_write(path, durable=durable) as handle:
         handle.write(text + "\n")

@@ -180,6 +180,7 @@ class RunConfig(Part):
         seed: int
 
     _file: YamlFile | None = PrivateAttr(None)
+    _digest: tuple[int, str] | None = PrivateAttr(None)  # of what its pieces depend on, and whose that is
 
     def where(self, *key: str) -> str:
         """Say where a key stands: file, line and dotted key."""

@@ -142,7 +142,7 @@ def at_work(claim: Claim, progress: Progress = silent) -> Iterator[Holder]:
     claim
         The claim.
     progress
-        Told when a stage is waited for, since another process is at it.
+        Called when a stage is waited for, since another process is at it.
     """
     with Holder(claim) as held:
         _AT_WORK.layers.append((held, {}, progress))
@@ -216,7 +216,7 @@ def open_run(folder: Path, config_text: str, progress: Progress = silent) -> Ite
     config_text
         Written as `config.yaml`.
     progress
-        Told when a former command is waited for, which may be dead.
+        Called when a former command is waited for, which may be dead.
 
     Raises
     ------

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import Count, Part, not_bool
 
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -16,6 +17,8 @@ _OF = {  # the keys of each kind
     "slurm": {"partition", "time", "cpus", "gpus", "memory", "array", "setup", "dry_run", "retries"},
 }
 _TIME = re.compile(r"\d+|(\d+-)?\d+(:\d\d){0,2}")
+_NAME = re.compile(r"[^\s\"'\\#]+")  # of a partition, as a line of a script may have it
+_SECRET = re.compile(r"\b\w*(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)=(?![\"']?[$`/~])[\"']?[^\s\"';]", re.IGNORECASE)
 
 
 class EngineConfig(Part):
@@ -29,7 +32,9 @@ class EngineConfig(Part):
         default=None,
         description="ray: the head as host:port, auto (the cluster of this node), or local. Default: auto.",
     )
-    cpus: Count | None = Field(default=None, description="Cores of each piece. Default: its threads, else 1.")
+    cpus: Count | None = Field(
+        default=None, description="Cores of each piece, which computes with as many threads. Default: its threads."
+    )
     gpus: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] | None = Field(
         default=None, description="GPUs of each piece. Default: 0."
     )
@@ -44,7 +49,9 @@ class EngineConfig(Part):
     time: str | None = Field(
         default=None, description="slurm: the time of each piece, such as 2:00:00; one that is cut off goes on later."
     )
-    array: Count | None = Field(default=None, description="slurm: pieces at work at the same time. Default: no limit.")
+    array: Count | None = Field(
+        default=None, description="slurm: tasks of an array at work at the same time. Default: no limit."
+    )
     setup: list[str] | None = Field(
         default=None, description="slurm: lines of the script before the piece begins, such as module load cuda."
     )
@@ -66,6 +73,20 @@ class EngineConfig(Part):
             raise ValueError("should be a time in quotation marks, such as '2:00:00', '1-12:00:00' or '90' (minutes)")
         return value
 
+    @field_validator("partition", mode="after")
+    @classmethod
+    def _partition_is_one_word(cls, value: str | None) -> str | None:
+        if value is not None and not _NAME.fullmatch(value):
+            raise ValueError("should be the name of a partition, without blanks and quotation marks")
+        return value
+
+    @field_validator("setup", mode="after")
+    @classmethod
+    def _setup_has_no_secrets(cls, value: list[str] | None) -> list[str] | None:
+        if any(_SECRET.search(line) for line in value or ()):  # it would be in the run folder, and on the page
+            raise ValueError("should hold no key or password; write it to a file of your own: setup: [source FILE]")
+        return value
+
     @model_validator(mode="after")
     def _keys_of_the_kind(self) -> EngineConfig:
         given = {name for name in self.model_fields_set if getattr(self, name) is not None} - {"kind"}
@@ -77,6 +98,22 @@ class EngineConfig(Part):
     def tries(self) -> int:
         """Return how often a piece is tried, at most."""
         return 1 + (3 if self.retries is None else self.retries)
+
+    def threads(self, of_training: int) -> int:
+        """
+        Return the threads of a piece: its cores, unless the configuration says how many a training has.
+
+        Raises
+        ------
+        InputError
+            The training has more threads than that.
+        """
+        if self.cpus is not None and self.cpus < of_training:
+            raise InputError(
+                f"engine: cpus should be at least the threads of a training ({of_training}), found {self.cpus}; raise "
+                "cpus, or lower compute: threads"
+            )
+        return of_training if of_training > 1 or self.cpus is None else self.cpus
 
 
 Engine = Annotated[

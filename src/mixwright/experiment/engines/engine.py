@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mixwright.experiment.core.parallel import Limits, Work, run_all
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.engines.cluster import cluster_of, do_on, on_cluster
 from mixwright.experiment.engines.config import EngineConfig
-from mixwright.experiment.engines.pieces import Piece, plan
+from mixwright.experiment.engines.pieces import Piece, pinned_threads, plan
 from mixwright.experiment.engines.work import do_again
 
 
@@ -37,9 +38,10 @@ def do_pieces(works: Sequence[Work], limits: Limits, progress: Progress, stage: 
     if not works:
         return []
     config, folder = works[0].arguments[:2]
-    pieces = plan(works, limits.threads, stage)
     if on_cluster(config):
-        return _on_cluster(config.engine, pieces, folder, limits.threads, progress, stage)
+        threads = config.engine.threads(limits.threads)
+        return _on_cluster(config.engine, plan(works, threads, stage), folder, threads, progress, stage)
+    pieces = plan(works, limits.threads, stage)
     here = [Work(w.name, do_again, (piece, config), w.size) for w, piece in zip(works, pieces, strict=True)]
     return run_all(here, limits, progress, stage)
 
@@ -48,25 +50,28 @@ def do_ahead(works: Sequence[Work], progress: Progress, stage: str) -> None:
     """
     Do on a cluster what a run does one after another otherwise: it then finds the stages done.
 
-    Each computes with as many threads as this process would, since last digits depend on that.
+    Each computes with as many threads as the process that began the run, unless the engine says how many cores it has:
+    last digits depend on that.
     """
+    if works:
+        config, folder = works[0].arguments[:2]
+        threads = config.engine.cpus or pinned_threads(folder, _threads())
+        do_pieces(works, Limits(threads=threads), progress, stage)
+
+
+def _threads() -> int:
     try:
         import torch
-
-        threads = torch.get_num_threads()
     except ImportError:
-        threads = os.cpu_count() or 1
-    do_pieces(works, Limits(threads=threads), progress, stage)
+        return os.cpu_count() or 1
+    return int(torch.get_num_threads())
 
 
 def _on_cluster(
     engine: EngineConfig, pieces: list[Piece], folder: Path, threads: int | None, progress: Progress, stage: str
 ) -> list[Any]:
     if any(piece.result() is None for piece in pieces):
-        cluster = cluster_of(engine, threads, folder)
-        try:
+        with closing(cluster_of(engine, threads, folder)) as cluster:
             do_on(cluster, pieces, engine.tries, progress, stage)
-        finally:
-            cluster.close()
     progress(stage, 1000, 1000)
     return [(piece.result() or {})["value"] for piece in pieces]

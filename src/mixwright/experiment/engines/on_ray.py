@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mixwright.errors import InputError, missing_extra
+from mixwright.errors import InputError, UnreachableError, missing_extra
 from mixwright.experiment.engines.config import EngineConfig, size_of
 from mixwright.experiment.engines.pieces import PARENT, PIECES, Piece
 
 _FITS = 30.0  # seconds in which a node with what a piece needs should be there: clusters may grow
+_GONE = 600.0  # seconds in which such a node may be away later
 _GRACE = 15.0  # seconds that a piece gets to write what it has
 
 
@@ -38,6 +40,7 @@ class RayCluster:
     """
 
     poll = 0.5
+    most = 5000
 
     def __init__(self, engine: EngineConfig, threads: int | None) -> None:
         try:
@@ -49,9 +52,14 @@ class RayCluster:
         if engine.memory is not None:
             self._needs["memory"] = float(size_of(engine.memory) or 0)
         self._own = not ray.is_initialized()
-        if self._own:
-            self._connect(engine.address or "auto")
-        self._check_fits()
+        try:
+            if self._own:
+                self._connect(engine.address or "auto")
+            self._check_fits()
+        except BaseException:
+            self.close()
+            raise
+        self._fitted = self._asked = time.monotonic()
         self._task = ray.remote(max_retries=0)(_in_a_process)
         self._refs: dict[Any, str] = {}
 
@@ -71,24 +79,41 @@ class RayCluster:
         try:
             self._ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except Exception as error:
-            said = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise InputError(f"engine: a Ray cluster should be at {address}, found none ({said}); {remedy}") from None
+            raise InputError(
+                f"engine: a Ray cluster should be at {address}, found none ({_first_line(error)}); {remedy}"
+            ) from None
 
     def _check_fits(self) -> None:
         """Wait a little for a node that has what a piece needs; InputError if there is none."""
         until = time.monotonic() + _FITS
-        while True:
-            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-            if any(all(node.get(what, 0.0) >= n for what, n in self._needs.items()) for node in nodes):
-                return
+        while not self._fits():
             if time.monotonic() > until:
-                break
+                raise self._too_little()
             time.sleep(1)
+
+    def _nodes(self) -> list[Mapping[str, float]]:
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _fits(self) -> bool:
+        return any(all(node.get(what, 0.0) >= n for what, n in self._needs.items()) for node in self._nodes())
+
+    def _too_little(self) -> InputError:
+        nodes = self._nodes()
         found = {what: max((node.get(what, 0.0) for node in nodes), default=0.0) for what in self._needs}
-        raise InputError(
+        return InputError(
             f"engine: a node of the Ray cluster should have {_words(self._needs)}, found at most {_words(found)} on "
             f"{len(nodes)} nodes; lower cpus, gpus or memory, or add a node"
         )
+
+    def _watch(self) -> None:
+        """Look now and then whether a node still has what a piece needs; InputError if it has been away for long."""
+        if (now := time.monotonic()) - self._asked < _FITS:
+            return
+        self._asked = now
+        if self._fits():
+            self._fitted = now
+        elif now - self._fitted > _GONE:
+            raise self._too_little()
 
     def submit(self, pieces: Sequence[Piece]) -> None:
         """Hand pieces over."""
@@ -99,7 +124,17 @@ class RayCluster:
 
     def ended(self) -> Mapping[str, str]:
         """Return the keys of pieces that ended since the last call, and why."""
-        ready, _ = self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=0) if self._refs else ([], [])
+        refs = list(self._refs)
+        try:
+            ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0) if refs else ([], [])
+            self._watch()
+        except InputError:
+            raise
+        except Exception as error:  # of Ray: its head is gone
+            raise UnreachableError(
+                f"engine: the Ray cluster should answer, found that it does not ({_first_line(error)}); start it "
+                "again, then run the same command"
+            ) from None
         return {self._refs.pop(ref): self._why(ref) for ref in ready}
 
     def _why(self, ref: Any) -> str:
@@ -116,19 +151,28 @@ class RayCluster:
 
     def running(self) -> Collection[str]:
         """Return the keys of pieces that were handed over; claims say which are at work."""
-        return list(self._refs.values())
+        return self._refs.values()
+
+    def waiting(self) -> str:
+        """Say that no node has what a piece needs, where that is so."""
+        return "no node has what a piece needs" if self._fitted < self._asked else ""
 
     def stop(self) -> None:
         """Cancel what was handed over, and give it some seconds to write what it has."""
-        for ref in self._refs:
-            self._ray.cancel(ref, force=False)
-        if self._refs:
-            self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=_GRACE)
+        with suppress(Exception):  # of Ray: its head is gone, and what it had too
+            for ref in self._refs:
+                self._ray.cancel(ref, force=False)
+            if self._refs:
+                self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=_GRACE)
 
     def close(self) -> None:
         """Leave the cluster, if it was joined here."""
         if self._own:
             self._ray.shutdown()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
 
 
 def _words(needs: Mapping[str, float]) -> str:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import re
 import secrets
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
-from mixwright.errors import DryRun, InputError
+from mixwright.errors import DryRun, InputError, UnreachableError
 from mixwright.experiment.engines.config import EngineConfig, size_of
 from mixwright.experiment.engines.pieces import LINES, PIECES, Piece
-from mixwright.files import atomic_write, write_json
+from mixwright.files import atomic_write
 
-_SILENT = 600.0  # seconds in which SLURM may not answer
+_SILENT = 600.0  # seconds in which SLURM may not answer, or refuse what it would take later
 _MOST = 1000  # elements of an array; clusters commonly allow 1,001
 _NEVER = {
     "BadConstraints",
@@ -26,13 +27,50 @@ _NEVER = {
     "PartitionNodeLimit",
     "PartitionTimeLimit",
     "QOSMaxWallDurationPerJobLimit",
+    "QOSMaxCpuPerJobLimit",
+    "QOSMaxMemoryPerJob",
+    "AssocMaxCpuPerJobLimit",
+    "AssocMaxWallDurationPerJobLimit",
 }
-_NEVER |= {"QOSMaxCpuPerJobLimit", "QOSMaxMemoryPerJob", "AssocMaxCpuPerJobLimit", "AssocMaxWallDurationPerJobLimit"}
+_ID = re.compile(r"\d+_\d+")
+_PLAIN = re.compile(r"[\w./%+=:,@-]+")
+_LATER = re.compile(  # what SLURM says of a submission that may be taken later
+    r"timed out|within a minute|unable to contact|connection refused|temporarily|try again|zero bytes|slurm_receive|"
+    r"unexpected message|MaxSubmit|submit limit|resource temporarily",
+    re.IGNORECASE,
+)
+_ENDED = {
+    "CANCELLED",
+    "TIMEOUT",
+    "FAILED",
+    "COMPLETED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "DEADLINE",
+    "BOOT_FAIL",
+}
+
+
+class _Task(NamedTuple):
+    """A task of an array, as `squeue` shows it; `id` is job_number."""
+
+    id: str
+    state: str
+    reason: str
+    name: str
+
+
+class _FailedError(InputError):
+    """A command of SLURM failed, or did not answer."""
 
 
 class SlurmCluster:
     """
     A cluster under SLURM.
+
+    Each array has a name of its own, and a file of that name has its keys: so it is found again by its name, also
+    where the answer to `sbatch` was lost, or where somebody submitted the script of a dry run.
 
     Parameters
     ----------
@@ -44,47 +82,92 @@ class SlurmCluster:
         The run folder; arrays that a former command submitted there, and that are still there, are taken over.
     """
 
+    most = 5 * _MOST
+
     def __init__(self, engine: EngineConfig, threads: int | None, folder: Path, poll: float = 5.0) -> None:
         self._engine, self._threads, self.poll = engine, threads, poll
         self._place = folder.resolve() / PIECES / "arrays"
+        _check_place(folder.resolve())
         self._tasks: dict[str, str] = {}  # {job_number: key}
         self._names: set[str] = set()
         self._running: set[str] = set()
-        self._answered = time.monotonic()
-        if not engine.dry_run:
-            self._take_over()
+        self._pieces: list[Piece] = []  # handed over, and not in a script yet
+        self._done: set[str] = set()  # of these, those that somebody did meanwhile
+        self._unsent: list[Path] = []  # scripts that SLURM did not take yet
+        self._asked_for: set[str] = set()  # names of scripts that it was asked to take
+        self._looked = self._ran = False
+        self._why_waiting = ""
+        self._failing: dict[str, float] = {}  # {command: since when it fails each time}
 
     def check(self) -> None:
         """Raise InputError if SLURM is not there."""
         if not self._engine.dry_run:
             _called("sbatch", "--version")
 
-    def _take_over(self) -> None:
-        arrays = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in self._place.glob("*.json")}
-        active = self._active(arrays)
-        for name, known in arrays.items():
-            tasks = {f"{known['job']}_{i}": key for i, key in enumerate(known["keys"])}
-            if own := {task: key for task, key in tasks.items() if task in active}:
-                self._tasks |= own
-                self._names.add(name)
-
     def submit(self, pieces: Sequence[Piece]) -> None:
         """Hand pieces over, but for those that a former command has handed over."""
-        there = set(self._tasks.values())
-        wanted = [piece for piece in pieces if piece.key not in there]
-        scripts = [self._written(wanted[start : start + _MOST]) for start in range(0, len(wanted), _MOST)]
+        self._pieces += pieces
         if self._engine.dry_run:
-            lines = "\n".join(f"  sbatch {shlex.quote(str(script))}" for script in scripts)
-            raise DryRun(
-                f"{len(wanted)} pieces are open, nothing was submitted. To submit them:\n{lines}\nthen run the same "
-                "command again"
-            )
-        for script in scripts:
-            keys = script.with_suffix(".txt").read_text(encoding="utf-8").split()
-            job = _called("sbatch", "--parsable", str(script)).strip().partition(";")[0]
-            write_json(script.with_suffix(".json"), {"job": job, "keys": keys})
-            self._tasks |= {f"{job}_{i}": key for i, key in enumerate(keys)}
+            self._dry_run()
+        with self._patience("sbatch"):
+            self._send()
+
+    def _dry_run(self) -> NoReturn:
+        with suppress(InputError):  # no SLURM here, perhaps
+            self._take_over()
+        scripts = self._scripts()
+        lines = "\n".join(f"  sbatch {shlex.quote(str(script))}" for script in scripts)
+        count = sum(len(_keys(script)) for script in scripts)
+        queued = f" besides the {len(self._tasks)} that SLURM has" if self._tasks else ""
+        said = f"To submit them:\n{lines}\nthen run" if scripts else "Wait for those, then run"
+        raise DryRun(f"{count} pieces are open{queued}, nothing was submitted. {said} the same command again", scripts)
+
+    def _take_over(self) -> None:
+        """Find the arrays that former commands, or people, submitted."""
+        if self._looked:
+            return
+        scripts = {path.stem: path for path in self._place.glob("*.txt")}
+        for task in self._asked(scripts):
+            self._take(task, _keys(scripts[task.name]))
+        self._looked = True
+
+    def _take(self, task: _Task, keys: Sequence[str]) -> None:
+        self._tasks[task.id] = keys[int(task.id.partition("_")[2])]
+        self._names.add(task.name)
+
+    def _send(self) -> None:
+        """Submit what was handed over; what SLURM does not take is left for the next time."""
+        self._take_over()
+        self._unsent += self._scripts()
+        while self._unsent:
+            script = self._unsent[0]
+            job = self._found(script.stem) or self._submitted(script)
+            self._tasks |= {f"{job}_{i}": key for i, key in enumerate(_keys(script))}
             self._names.add(script.stem)
+            self._unsent.pop(0)
+
+    def _scripts(self) -> list[Path]:
+        """Write the scripts of the pieces that were handed over and that no array has."""
+        there = set(self._tasks.values())
+        wanted, self._pieces = [piece for piece in self._pieces if piece.key not in there], []
+        done = {piece.key for piece in wanted if piece.result() is not None}  # while SLURM did not answer
+        wanted, self._done = [piece for piece in wanted if piece.key not in done], self._done | done
+        return [self._written(wanted[start : start + _MOST]) for start in range(0, len(wanted), _MOST)]
+
+    def _found(self, name: str) -> str | None:
+        """Return the job of an array that SLURM took without saying so."""
+        if name not in self._asked_for:
+            return None
+        return next((task.id.partition("_")[0] for task in self._asked([name])), None)
+
+    def _submitted(self, script: Path) -> str:
+        self._asked_for.add(script.stem)
+        try:
+            return _called("sbatch", "--parsable", str(script)).strip().partition(";")[0]
+        except _FailedError as error:
+            if self._tasks or _LATER.search(str(error)):
+                raise
+            raise InputError(f"{error}; correct that") from None  # nothing is at work, and another try would fail too
 
     def _written(self, pieces: Sequence[Piece]) -> Path:
         """Write the keys and the script of an array; return the script's path."""
@@ -96,35 +179,67 @@ class SlurmCluster:
             handle.write(array_script(self._engine, self._threads, self._place, name, len(pieces)))
         return script
 
+    @contextmanager
+    def _patience(self, command: str) -> Iterator[None]:
+        """Bear that SLURM does not answer, for a while: a server that restarts does not end a run of days."""
+        try:
+            yield
+            self._failing.pop(command, None)
+        except _FailedError as error:
+            now, self._why_waiting = time.monotonic(), f"{error}"
+            began = self._failing.setdefault(command, now)
+            if command == "sbatch" and self._tasks:  # own pieces are at work, and may be what it is full of
+                self._failing[command] = now
+            elif now - began > _SILENT:
+                raise UnreachableError(
+                    f"{error}; correct that, or try again later: what was submitted goes on, and is found again"
+                ) from None
+
     def ended(self) -> Mapping[str, str]:
         """Return the keys of pieces whose task is gone, and the last line of its log."""
-        try:
-            active = self._active(self._names)
-        except InputError:  # a head that restarts does not end a run of days
-            if time.monotonic() - self._answered > _SILENT:
-                raise
-            return {}
-        self._answered = time.monotonic()
-        if never := next(
-            (reason for state, reason in active.values() if state == "PENDING" and reason in _NEVER), None
-        ):
+        gone: dict[str, str] = {}
+        with self._patience("squeue"):
+            active = {task.id: task for task in self._asked(self._names)}
+            self._judge(list(active.values()))
+            self._running = {
+                key for task, key in self._tasks.items() if task in active and active[task].state == "RUNNING"
+            }
+            gone = {task: key for task, key in self._tasks.items() if task not in active}
+            self._forget(gone, {task.name for task in active.values()})
+        with self._patience("sbatch"):
+            self._send()
+        done, self._done = self._done, set()
+        return {key: self._why(task) for task, key in gone.items()} | dict.fromkeys(done, "")
+
+    def _forget(self, gone: Collection[str], active: Collection[str]) -> None:
+        """Forget tasks that are gone, and remove the scripts of arrays without any; logs are kept."""
+        for task in gone:
+            del self._tasks[task]
+        for name in self._names - set(active):
+            for suffix in (".txt", ".sh"):
+                (self._place / f"{name}{suffix}").unlink(missing_ok=True)
+        self._names &= set(active)
+
+    def _judge(self, tasks: Sequence[_Task]) -> None:
+        """See why tasks wait; raise InputError if that would be for ever."""
+        waiting = Counter(task.reason for task in tasks if task.state == "PENDING")
+        self._ran = self._ran or any(task.state == "RUNNING" for task in tasks)
+        (reason, count) = waiting.most_common(1)[0] if waiting else ("", 0)
+        self._why_waiting = f"{waiting.total()} wait ({reason})" if count else ""
+        never = next((reason for reason in waiting if reason in _NEVER), None)
+        if never and not self._ran:  # where one ran, others can: its nodes are down for a while
             raise InputError(
                 f"engine: SLURM should have a node and a limit for each piece, found that it never starts one "
                 f"({never}); lower time, cpus, gpus or memory, or choose another partition"
             )
-        self._running = {key for task, key in self._tasks.items() if active.get(task, ("", ""))[0] == "RUNNING"}
-        gone = [task for task in self._tasks if task not in active]
-        return {self._tasks.pop(task): self._why(task) for task in gone}
 
-    def _active(self, names: Collection[str]) -> dict[str, tuple[str, str]]:
-        """Return {job_number: (state, reason)} of the tasks of arrays that SLURM still has."""
+    def _asked(self, names: Collection[str]) -> list[_Task]:
+        """Return the tasks of arrays that SLURM still has."""
         if not names:
-            return {}
-        text = _called("squeue", "-h", "-r", "-o", "%i|%T|%r", f"--name={','.join(sorted(names))}")
-        rows = [line.split("|") for line in text.splitlines() if line.count("|") == 2]
-        return {
-            task: (state, reason) for task, state, reason in rows if state not in ("CANCELLED", "TIMEOUT", "FAILED")
-        }
+            return []
+        text = _called("squeue", "-h", "-r", "-o", "%i|%T|%r|%j", f"--name={','.join(sorted(names))}")
+        tasks = [_Task(*line.split("|")) for line in text.splitlines() if line.count("|") == 3]
+        return [t for t in tasks if t.state not in _ENDED and t.name in names and _ID.fullmatch(t.id)]
 
     def _why(self, task: str) -> str:
         """Return what SLURM wrote into the log of a task, such as that its time was over; else the log's last lines."""
@@ -141,14 +256,36 @@ class SlurmCluster:
         """Return the keys of pieces whose tasks run."""
         return self._running
 
+    def waiting(self) -> str:
+        """Return the most common reason for which tasks wait, or what SLURM said last where it does not answer."""
+        return self._why_waiting
+
     def stop(self) -> None:
         """Cancel the arrays, as far as SLURM answers: what stopped the command is what its user should read."""
-        if jobs := sorted({task.partition("_")[0] for task in self._tasks}):
-            with suppress(InputError):
-                _called("scancel", *jobs)
+        jobs = {task.partition("_")[0] for task in self._tasks}
+        with suppress(InputError):
+            if lost := [script.stem for script in self._unsent if script.stem in self._asked_for]:
+                jobs |= {task.id.partition("_")[0] for task in self._asked(lost)}
+        with suppress(InputError):
+            if jobs:
+                _called("scancel", *sorted(jobs))
 
     def close(self) -> None:
         """Do nothing: there is no connection."""
+
+
+def _keys(script: Path) -> list[str]:
+    """Return the keys of an array, in the order of its tasks."""
+    return script.with_suffix(".txt").read_text(encoding="utf-8").split()
+
+
+def _check_place(run: Path) -> None:
+    """Raise InputError if the lines of a script cannot have the path of a run."""
+    if found := [c for c in str(run) if c in "\"'\\" or not c.isprintable()]:
+        raise InputError(
+            f"{str(run)!r} should be a path without quotation marks, backslashes and line breaks for engine: slurm, "
+            f"found {found[0]!r}; choose another folder (--run)"
+        )
 
 
 def array_script(engine: EngineConfig, threads: int | None, place: Path, name: str, count: int) -> str:
@@ -158,7 +295,7 @@ def array_script(engine: EngineConfig, threads: int | None, place: Path, name: s
     options: dict[str, Any] = {
         "job-name": name,
         "array": f"0-{count - 1}{most}",
-        "output": _quoted(f"{place}/%A_%a.log"),
+        "output": _quoted(f"{str(place).replace('%', '%%')}/%A_%a.log"),
         "open-mode": "append",
         "partition": engine.partition,
         "time": engine.time,
@@ -184,8 +321,8 @@ def array_script(engine: EngineConfig, threads: int | None, place: Path, name: s
 
 
 def _quoted(text: str) -> str:
-    """Return a value as SLURM reads it from a script: in quotation marks where it has blanks."""
-    return f'"{text}"' if any(c.isspace() for c in text) else text
+    """Return a value as SLURM reads it from a script: in quotation marks where it has blanks, or what it may take."""
+    return text if _PLAIN.fullmatch(text) else f'"{text}"'
 
 
 def _called(*line: str) -> str:
@@ -198,9 +335,7 @@ def _called(*line: str) -> str:
             "the cluster, or give dry_run: true"
         ) from None
     except subprocess.TimeoutExpired:
-        raise InputError(
-            f"engine: SLURM should answer {line[0]} within a minute, found that it does not; try again"
-        ) from None
+        raise _FailedError(f"engine: SLURM should answer {line[0]} within a minute, found that it does not") from None
     if done.returncode:
-        raise InputError(f"engine: {line[0]} failed: {done.stderr.strip() or done.stdout.strip()}; correct that")
+        raise _FailedError(f"engine: {line[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout

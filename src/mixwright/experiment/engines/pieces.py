@@ -25,7 +25,9 @@ from mixwright.version import __version__
 LINES = 5  # of a log, in a message
 PARENT = "MIXWRIGHT_PARENT"  # the process that a piece ends with, where one started it
 PIECES = "pieces"  # folder in that of the run
+_AHEAD = "ahead.json"  # {"threads": of the pieces that a run does ahead}
 _PLAN = "plan.json"  # {stage: [keys]} of the command that is, or was last, at work
+_PACKAGES = ("numpy", "torch", "transformers", "tokenizers", "peft", "accelerate", "scikit-learn", "xgboost", "scipy")
 _NO_MATTER = (  # keys of a configuration that no piece depends on
     *(("title",), ("engine",), ("seeds",), ("over",), ("error",), ("detect",), ("forecast",)),
     *(("compute", "cores"), ("compute", "memory"), ("training", "checkpoint_every")),
@@ -77,7 +79,7 @@ class Piece:
         own = {k: v for k, v in vars(self).items() if k not in ("folder", "key")}
         path, values = self.place / "piece.json", {**own, "versions": versions()}
         if _read(path) != json.loads(json.dumps(values)):
-            write_json(path, values)
+            write_json(path, values, durable=False)
 
     @classmethod
     def read(cls, folder: Path, key: str) -> Piece:
@@ -92,7 +94,7 @@ class Piece:
         """Raise InputError if this process has other versions than the one that planned the piece."""
         there, own = (_read(self.place / "piece.json") or {}).get("versions", {}), versions()
         if differ := [
-            f"{name} {there[name]} there, {own.get(name)} here" for name in there if there[name] != own[name]
+            f"{name} {there[name]} there, {own.get(name)} here" for name in there if there[name] != own.get(name)
         ]:
             raise InputError(
                 f"the piece {self.name} should be done with the versions that planned it, found {'; '.join(differ)}; "
@@ -151,7 +153,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def versions() -> dict[str, str | None]:
     """Return the versions that results depend on; builds for other accelerators count as the same."""
-    return {"mixwright": __version__, **{package: _version(package) for package in ("numpy", "torch", "transformers")}}
+    return {"mixwright": __version__, **{package: _version(package) for package in _PACKAGES}}
 
 
 @cache
@@ -165,28 +167,22 @@ def _version(package: str) -> str | None:
 def plan(works: Sequence[Work], threads: int | None, stage: str) -> list[Piece]:
     """Return the pieces of works, whose arguments begin with configuration and run folder; describe them there."""
     config, folder = works[0].arguments[:2]
-    table = of_config(config).get("pieces")
-    names = {function: name for name, function in table.items()}
-    depends = _depends(config)
-    pieces = []
+    names = {function: name for name, function in of_config(config).get("pieces").items()}
+    depends, pieces = _depends(config), []
     for work in works:
         what, arguments = names[work.function], list(work.arguments[2:])
-        key = _key(what, arguments, threads, depends)
+        key = fingerprint([what, arguments, threads, depends])
         pieces.append(Piece(folder, key, stage, work.name, what, arguments, work.size, threads))
     for piece in pieces:
         piece.write()
     keys = {**(_read(folder / PIECES / _PLAN) or {}), stage: [piece.key for piece in pieces]}
-    write_json(folder / PIECES / _PLAN, keys)
+    write_json(folder / PIECES / _PLAN, keys, durable=False)
     return pieces
-
-
-def _key(what: str, arguments: list[Any], threads: int | None, depends: list[Any]) -> str:
-    return fingerprint([what, arguments, threads, __version__, *depends])
 
 
 def check_planned(piece: Piece, config: RunConfig) -> None:
     """Raise InputError if the run's configuration or data are others than those that a piece was planned with."""
-    if _key(piece.what, piece.arguments, piece.threads, _depends(config)) != piece.key:
+    if fingerprint([piece.what, piece.arguments, piece.threads, _depends(config)]) != piece.key:
         raise InputError(
             f"the piece {piece.name} should be of the configuration and the data of {piece.folder}, found that one of "
             "them changed since it was planned; run the command of the run again, which plans its pieces again"
@@ -200,14 +196,32 @@ def planned(folder: Path) -> list[Piece]:
     return [Piece.read(folder, key) for key in every if (folder / PIECES / key / "piece.json").is_file()]
 
 
-def forget_plan(folder: Path) -> None:
-    """Forget which pieces a former command planned; what came of them is kept."""
+def forget_plan(config: RunConfig, folder: Path) -> None:
+    """Forget which pieces a former command planned, and what its data were; what came of the pieces is kept."""
+    config._digest = None
     (folder / PIECES / _PLAN).unlink(missing_ok=True)
 
 
-def _depends(config: RunConfig) -> list[Any]:
-    """Return what all pieces of a run depend on: its configuration, and size and time of the files in it."""
-    return [_without(config.dumped()), sorted(_files(config))]
+def pinned_threads(folder: Path, wanted: int) -> int:
+    """Return the threads of pieces that a run does ahead: those of the first command, on whatever machine that was."""
+    path = folder / PIECES / _AHEAD
+    found = _read(path) or {}
+    if not isinstance(found.get("threads"), int):
+        found = {"threads": wanted}
+        write_json(path, found)
+    return int(found["threads"])
+
+
+def _depends(config: RunConfig) -> str:
+    """
+    Name what all pieces of a run depend on: its configuration, size and time of the files in it, and versions.
+
+    The files are looked at once for each command: a source may be a folder of a million.
+    """
+    if config._digest is None or config._digest[0] != id(config):  # a copy with changes has another
+        values = {name: getattr(config, name) for name in type(config).model_fields if (name,) not in _NO_MATTER}
+        config._digest = (id(config), fingerprint([_without(config.dumped()), sorted(_files(values)), versions()]))
+    return config._digest[1]
 
 
 def _without(values: Mapping[str, Any], key: tuple[str, ...] = ()) -> dict[str, Any]:
