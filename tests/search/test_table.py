@@ -1,10 +1,12 @@
 """The table in memory and in a folder: the same values, continued after a kill, and one clear error otherwise."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from mixwright.errors import InputError
 from mixwright.files.claims import Claim
+from mixwright.files.storage import is_shared
 from mixwright.search.table.files import locked
 from mixwright.search.table.table import LikelihoodTable, factorise
 
@@ -470,6 +473,24 @@ def test_what_is_not_ours_or_at_work_is_kept(tmp_path):
     assert {name: value for name, value in after[0].items() if not name.startswith("table/")} == before[0]
 
 
+def test_what_another_machine_writes_is_kept_for_a_day(tmp_path):
+    pytest.importorskip("fcntl")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    folders = [tmp_path / f".table.{dead.pid}{of}.tmp" for of in ("-0123abcd", "")]  # another machine's; a former name
+    for folder in folders:
+        (folder / "columns").mkdir(parents=True)
+    start(tmp_path / "table")
+    assert all(folder.exists() for folder in folders)
+    for path in [p for folder in folders for p in (folder, folder / "columns")]:
+        os.utime(path, (time.time() - 90_000,) * 2)
+    start(tmp_path / "table2")  # of another table: these are not its own
+    assert all(folder.exists() for folder in folders)
+    shutil.rmtree(tmp_path / "table")
+    start(tmp_path / "table")
+    assert not any(folder.exists() for folder in folders)
+
+
 def test_where_the_file_system_refuses_locks_claims_guard_the_header(tmp_path, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
 
@@ -485,6 +506,25 @@ def test_where_the_file_system_refuses_locks_claims_guard_the_header(tmp_path, m
     table.finish("web")
     assert LikelihoodTable.open(tmp_path / "table").rows_done("web") == 20
     assert Claim(tmp_path / "table" / ".claims").owner() is None
+
+
+def test_on_storage_that_machines_share_claims_guard_the_header_besides_locks(tmp_path, monkeypatch):
+    pytest.importorskip("fcntl")
+    start(tmp_path / "table")
+    with locked(tmp_path / "table"):
+        assert not (tmp_path / "table" / ".claims").exists()  # one machine has this one
+    monkeypatch.setattr("mixwright.search.table.files.is_shared", lambda folder: True)
+    with locked(tmp_path / "table"):
+        assert Claim(tmp_path / "table" / ".claims").owner().process == os.getpid()
+
+
+@pytest.mark.parametrize(("kind", "shared"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False)])
+def test_storage_is_known_by_its_mount(tmp_path, monkeypatch, kind, shared):
+    device = os.stat(tmp_path).st_dev
+    line = f"36 35 {os.major(device)}:{os.minor(device)} / /data rw - {kind} server:/data rw"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", lambda *_, **__: f"1 0 0:1 / / rw - ext4 x rw\n{line}\n")
+        assert is_shared(tmp_path) == shared
 
 
 # -------------------------------------------------------------------- wrong input leaves every file as it was

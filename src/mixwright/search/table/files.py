@@ -17,8 +17,9 @@ from mixwright.errors import InputError
 from mixwright.files import atomic_write, explain_write_error, file_fingerprint, write_json
 from mixwright.files.claims import Claim
 from mixwright.files.holder import ClaimLost, Holder
+from mixwright.files.storage import is_shared
 from mixwright.search.table.rows import RowInfo, row_info
-from mixwright.search.table.stale import remove_stale
+from mixwright.search.table.stale import remove_stale, temporary_folder
 from mixwright.version import __version__
 
 try:
@@ -50,20 +51,27 @@ def column_numbers(header: Header) -> list[int]:
 
 @contextmanager
 def locked(folder: Path, moves: bool = False) -> Iterator[None]:
-    """Let one process at a time change a folder, so that several can score columns of one table; `moves`: its name."""
+    """
+    Let one process at a time change a folder, so that several score columns of one table; `moves`: its name.
+
+    A lock is enough where one machine has the file system. On others it keeps the processes of a machine in order, and a
+    claim does so for all: an NFS may refuse locks, or keep them to each machine without a word. A folder that moves has
+    no claim, since nobody else knows it.
+    """
     if fcntl is None:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with nullcontext() if _flocked(descriptor) or moves else _claimed(folder / ".claims"):
+        refused = not _flocked(descriptor)
+        with _claimed(folder / ".claims") if not moves and (refused or is_shared(folder)) else nullcontext():
             yield
     finally:
         os.close(descriptor)
 
 
 def _flocked(descriptor: int) -> bool:
-    """Lock a folder; False where the file system refuses that to every process, as NFS does."""
+    """Lock a folder; False where the file system refuses that, to everybody or to us now."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError:
@@ -143,7 +151,7 @@ def write_folder(path: Path, info: RowInfo, columns: Iterable[Iterable[npt.NDArr
     Raises InputError when something that is no empty folder is there already, or when it cannot be written.
     """
     require_free(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_folder(path)
     shutil.rmtree(temporary, ignore_errors=True)
     remove_stale(path)
     try:

@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
+import time
+from functools import cache
 from pathlib import Path
+
+from mixwright.files.claims import here
 
 try:
     import fcntl
 except ImportError:  # no such locks on this system
     fcntl = None  # type: ignore[assignment]
 
+_DAY = 86_400.0
 _OURS = re.compile(r"columns|columns/[0-9]{4,}\.f64|table\.json|(documents|weights|targets)\.npy")
+
+
+def temporary_folder(path: Path) -> Path:
+    """Return where this process makes a table, beside it: named by the process and its machine."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{_machine()}.tmp")
 
 
 def remove_stale(path: Path) -> None:
     """Remove the temporary folders that killed processes left beside a table, and nothing else."""
     if fcntl is None:  # no way here to ask whether a process lives
         return
-    named = re.compile(rf"\.{re.escape(path.name)}\.([0-9]{{1,9}})\.tmp")
+    named = re.compile(rf"\.{re.escape(path.name)}\.([0-9]{{1,9}})(?:-([0-9a-f]{{8}}))?\.tmp")
     try:
-        found = [(p, match[1]) for p in path.parent.iterdir() if (match := named.fullmatch(p.name))]
+        found = [(p, match[1], match[2]) for p in path.parent.iterdir() if (match := named.fullmatch(p.name))]
     except OSError:
         return
-    for folder, process in found:
-        if _is_ours(folder) and not _lives(int(process)) and not _held(folder):
+    for folder, process, machine in found:
+        at_work = _lives(int(process)) if machine == _machine() else not _untouched(folder)
+        if _is_ours(folder) and not at_work and not _held(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def _machine() -> str:
+    return hashlib.sha256(here().machine.encode()).hexdigest()[:8]
+
+
+def _untouched(folder: Path) -> bool:
+    """Whether nothing in a folder changed for a day; who works in it may be a process that is not seen from here."""
+    try:
+        newest = max(os.lstat(p).st_mtime for p in (folder, *folder.rglob("*")))
+    except OSError:
+        return False
+    return time.time() - newest > _DAY
 
 
 def _is_ours(folder: Path) -> bool:
