@@ -54,9 +54,9 @@ def locked(folder: Path, moves: bool = False) -> Iterator[None]:
     """
     Let one process at a time change a folder, so that several score columns of one table; `moves`: its name.
 
-    A lock is enough where one machine has the file system. On others it keeps the processes of a machine in order, and a
-    claim does so for all: an NFS may refuse locks, or keep them to each machine without a word. A folder that moves has
-    no claim, since nobody else knows it.
+    A lock is enough where one machine has the file system. On others it keeps the processes of a machine in order, and
+    a claim does so for all: an NFS may refuse locks, or keep them to each machine without a word. A folder that moves
+    has no claim, since nobody else knows it.
     """
     if fcntl is None:
         yield
