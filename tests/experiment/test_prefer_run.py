@@ -16,6 +16,7 @@ pytest.importorskip("peft")
 sys.path.insert(0, str(Path(__file__).parents[1] / "preference"))
 
 from golden_files import check_run
+from test_engines import Pretended, on
 from tiny_pairs import LETTERS, SIZES, TRAINING, write_all, write_model
 
 from mixwright.errors import InputError
@@ -23,6 +24,7 @@ from mixwright.experiment import drive, read_summary
 from mixwright.experiment import make as configured
 from mixwright.experiment.core.run_folder import config_text
 from mixwright.experiment.core.stages import silent
+from mixwright.experiment.engines.pieces import planned
 from mixwright.experiment.kinds import of_config
 from mixwright.experiment.preference.inputs import open_inputs
 from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
@@ -109,6 +111,18 @@ def test_cached_losses_are_those_of_the_saved_specialists(data, specialists) -> 
                 np.testing.assert_allclose(cached, again, atol=1e-4)
         assert summary["measured"][name][name]["loss"] == pytest.approx(found.test.mean(), abs=1e-5)
         assert found.test.mean() < np.log(2)
+
+
+def test_specialists_that_a_cluster_trains_are_the_same(data, specialists, tmp_path, monkeypatch) -> None:
+    run, summary = specialists
+    made = Pretended(tmp_path / "run")
+    on(monkeypatch, made)
+    there = drive(make(data, "prefer specialists", specialists={"keep": True}, engine="slurm"), tmp_path / "run")
+    assert [p.stage for p in planned(tmp_path / "run")] == ["specialists"] * len(summary["sources"])
+    assert len(made.submitted) == len(summary["sources"])
+    for source, other in zip(summary["sources"], there["sources"], strict=True):
+        models = [(run / source["model"]), (tmp_path / "run" / other["model"])]
+        assert len({(model / "model.safetensors").read_bytes() for model in models}) == 1
 
 
 def test_specialists_of_equal_steps_cost_their_steps(data, tmp_path) -> None:
