@@ -101,6 +101,22 @@ def test_the_head_is_stopped_and_begun_again(cluster, tmp_path):
     assert (tmp_path / "run" / "cells.csv").read_bytes() == (tmp_path / "local" / "cells.csv").read_bytes()
 
 
+def test_a_head_that_is_killed_leaves_its_array_to_the_next_one(cluster, tmp_path):
+    drive(make_assays(tmp_path, arms=["uniform", "mixmin"]), tmp_path / "local")
+    run, file = tmp_path / "run", tmp_path / "local" / "config.yaml"
+    line = [sys.executable, "-m", "mixwright.cli.main", "compare", str(file), "--run", str(run), "--quiet"]
+    head = subprocess.Popen([*line, "--engine", "{kind: slurm, array: 1}"])
+    end = time.monotonic() + 120
+    while not active():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    head.kill()
+    head.wait()
+    drive(load("compare", file, engine={"kind": "slurm", "array": 1}), run)
+    assert (run / "cells.csv").read_bytes() == (tmp_path / "local" / "cells.csv").read_bytes()
+    assert len({log.name.partition("_")[0] for log in (run / "pieces" / "arrays").glob("*.log")}) == 1
+
+
 def test_what_no_node_has_is_said_within_a_minute(cluster, tmp_path):
     make_assays(tmp_path)
     started = time.monotonic()

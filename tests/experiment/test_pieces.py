@@ -16,12 +16,14 @@ from test_compare_assays_run import make_assays
 from typer.testing import CliRunner
 
 from mixwright.cli.app import app
-from mixwright.errors import InputError
+from mixwright.errors import InputError, MissingExtraError
 from mixwright.experiment import drive, load
+from mixwright.experiment.assays.compare import assay_work
 from mixwright.experiment.core.stages import open_run
 from mixwright.experiment.engines import pieces
 from mixwright.experiment.engines.pieces import Piece, planned
 from mixwright.experiment.engines.work import do_again, do_piece
+from mixwright.files import explain_write_error
 from mixwright.files.claims import Claim
 
 
@@ -168,6 +170,70 @@ def test_a_piece_of_a_configuration_that_changed_is_not_done(run):
     assert piece.failure()["correct"]
     (run / "config.yaml").write_text(text)
     assert do_piece(run, piece.key, ignored)
+
+
+def test_a_value_that_json_cannot_have_is_printed_as_null(run, monkeypatch):
+    piece = planned(run)[0]
+    record = json.loads((piece.place / "result.json").read_text())
+    (piece.place / "result.json").write_text(json.dumps({**record, "value": [{"x": float("nan"), "y": [1.5]}]}))
+    done = command(run, piece.key, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [{"x": None, "y": [1.5]}]
+
+
+def test_show_says_that_a_command_is_at_work_in_a_finished_run(run, monkeypatch):
+    claim = Claim(run / ".head")
+    assert claim.take()
+    assert "a command is at work" not in CliRunner().invoke(app, ["show", str(run)]).output  # this process itself
+    monkeypatch.setattr("mixwright.files.claims._machine", lambda: "another")
+    assert "a command is at work in this run" in CliRunner().invoke(app, ["show", str(run)]).output
+    claim.release()
+
+
+@pytest.mark.parametrize(
+    ("error", "correct"),
+    [
+        (InputError("a wrong key"), True),
+        (MissingExtraError("install it"), True),
+        (explain_write_error("x", OSError(28, "full")), False),
+        (RuntimeError("cuda"), False),
+    ],
+)
+def test_what_a_bad_node_may_have_caused_is_tried_again(run, monkeypatch, error, correct):
+    piece = planned(run)[-1]
+    (piece.place / "result.json").unlink()
+
+    def failing(*_):
+        if isinstance(error, InputError) and not correct:
+            raise error from OSError(28, "full")
+        raise error
+
+    monkeypatch.setattr("mixwright.experiment.engines.work._done", failing)
+    with pytest.raises(type(error)):
+        do_piece(run, piece.key, ignored)
+    assert piece.failure()["correct"] == correct
+
+
+def test_files_are_looked_at_once_for_each_command(run, monkeypatch):
+    config, looked, real = load("compare", run / "config.yaml"), [], pieces._files
+    monkeypatch.setattr(pieces, "_files", lambda value: looked.append(value) or real(value))
+    for seed in range(3):
+        pieces.plan([pieces.Work("x", assay_work, (config, run, "target", seed))], 1, "cells")
+    first = len(looked)
+    assert first > 0
+    pieces.plan([pieces.Work("x", assay_work, (config, run, "target", 9))], 1, "cells")
+    assert len(looked) == first
+    pieces.forget_plan(config, run)
+    pieces.plan([pieces.Work("x", assay_work, (config, run, "target", 9))], 1, "cells")
+    assert len(looked) == 2 * first
+
+
+def test_results_are_of_their_versions(run, monkeypatch):
+    config = load("compare", run / "config.yaml")
+    key = pieces.plan([pieces.Work("x", assay_work, (config, run, "target", 0))], 1, "cells")[0].key
+    monkeypatch.setattr(pieces, "_version", lambda package: "9.9")
+    pieces.forget_plan(config, run)
+    assert pieces.plan([pieces.Work("x", assay_work, (config, run, "target", 0))], 1, "cells")[0].key != key
 
 
 def test_wrong_folders_keys_and_versions_are_one_error(run, tmp_path, monkeypatch):
