@@ -2,6 +2,7 @@
 
 import os
 import random
+import subprocess
 import sys
 import time
 
@@ -17,6 +18,7 @@ from test_compare_assays_run import make_assays
 
 from mixwright.errors import InputError
 from mixwright.experiment import drive, load
+from mixwright.experiment.engines import cluster as loop
 from mixwright.experiment.engines import on_ray
 from mixwright.experiment.engines.config import EngineConfig
 from mixwright.experiment.engines.on_ray import RayCluster
@@ -45,27 +47,47 @@ def engine(cluster, **more):
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ray")
-    drive(make_assays(folder, arms=["uniform", "mixmin"]), folder / "local")
+    drive(make_assays(folder, arms=["uniform", "mixmin"], seeds=3), folder / "local")
     return folder / "local"
 
 
-def test_a_node_that_is_killed_changes_no_digit(cluster, local, tmp_path):
-    dying, told = cluster.add_node(num_cpus=1), []
-    random.seed(0)
+def test_a_node_that_is_killed_at_any_of_ten_moments_changes_no_digit(cluster, local, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_DRAWN", 0.2)
+    chosen, cut = random.Random(5), 0
+    for number in range(10):
+        dying, told, killed = cluster.add_node(num_cpus=1), [], []
+        moment, started = chosen.uniform(0.5, 6), time.monotonic()
 
-    def kill(stage, done, total, note=""):
-        told.append(note)
-        if "at work" in note and dying in cluster.list_all_nodes():
-            time.sleep(random.random())
+        def kill(stage, done, total, note="", node=dying, told=told, killed=killed, end=started + moment):
+            told.append(note)
+            if stage == "cells" and not killed and time.monotonic() > end:
+                killed.append(cluster.remove_node(node, allow_graceful=False))
+
+        run = tmp_path / f"run{number}"
+        drive(load("compare", local / "config.yaml", engine=engine(cluster)), run, kill)
+        if not killed:
             cluster.remove_node(dying, allow_graceful=False)
+        failed = [note.partition(": ")[0] for note in dict.fromkeys(told) if "failed" in note]
+        cut += bool(failed)
+        said = f"killed after {moment:.1f} s" if killed else "ended before"
+        print(f"{said}, {time.monotonic() - started:.0f} s in all; {', '.join(failed)}")  # noqa: T201 - kept with the log
+        assert (run / "cells.csv").read_bytes() == (local / "cells.csv").read_bytes()
+        assert {p.state()["state"] for p in planned(run)} == {"done"}
+    assert cut > 0
 
-    config = load("compare", local / "config.yaml", engine=engine(cluster))
-    started = time.monotonic()
-    drive(config, tmp_path / "run", kill)
-    print(f"4 pieces, {time.monotonic() - started:.0f} s")  # noqa: T201 - kept with the log
-    print("\n".join(note for note in dict.fromkeys(told) if "failed" in note))  # noqa: T201
-    assert (tmp_path / "run" / "cells.csv").read_bytes() == (local / "cells.csv").read_bytes()
-    assert {p.state()["state"] for p in planned(tmp_path / "run")} == {"done"}
+
+def test_a_head_that_is_killed_and_begun_again_changes_no_digit(cluster, local, tmp_path):
+    run = tmp_path / "run"
+    line = [sys.executable, "-m", "mixwright.cli.main", "compare", str(local / "config.yaml"), "--run", str(run)]
+    head = subprocess.Popen([*line, "--quiet", "--engine", f"{{kind: ray, address: '{cluster.address}'}}"])
+    end = time.monotonic() + 120
+    while not list(run.glob("pieces/*/result.json")):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    head.kill()
+    head.wait()
+    drive(load("compare", local / "config.yaml", engine=engine(cluster)), run)
+    assert (run / "cells.csv").read_bytes() == (local / "cells.csv").read_bytes()
 
 
 def test_what_cannot_be_is_one_error(cluster, local, tmp_path, monkeypatch):
