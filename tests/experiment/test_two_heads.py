@@ -1,8 +1,13 @@
 """Two commands, or tasks of two, on one run folder: nothing at the same time, and the one that lost keeps nothing."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -140,6 +145,60 @@ def test_the_second_of_two_heads_is_refused_and_says_when_a_dead_one_is_free(tmp
     ):
         drive(make_assays(tmp_path), tmp_path / "run")
     claim.release()
+
+
+def test_two_commands_that_begin_at_once_make_one_result(tmp_path):
+    drive(make_assays(tmp_path), tmp_path / "local")
+    run, file = tmp_path / "run", tmp_path / "local" / "config.yaml"
+    line = [sys.executable, "-m", "mixwright.cli.main", "compare", str(file), "--run", str(run), "--quiet"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    both = [subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    said = [process.communicate()[1] for process in both]
+    statuses = [process.returncode for process in both]
+    assert sorted(statuses) in ([0, 2], [0, 0]), said  # the second may begin when the first has ended
+    assert all("another command is at work" in text for text, status in zip(said, statuses, strict=True) if status)
+    assert (run / "cells.csv").read_bytes() == (tmp_path / "local" / "cells.csv").read_bytes()
+    assert {piece.state()["state"] for piece in planned(run)} == {"done"}
+
+
+@pytest.mark.parametrize("first", [0, 2, 5, 9, 14, 20])
+def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path, monkeypatch, first):
+    drive(make_assays(tmp_path), tmp_path / "local")
+    replace, count = os.replace, iter(range(10**6))
+
+    def full(*names):
+        if first <= next(count) < first + 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(*names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with suppress(InputError):  # claims bear it, all else is one error
+            drive(make_assays(tmp_path), tmp_path / "run")
+    assert next(count) > first
+    assert Claim(tmp_path / "run" / ".head").owner() is None
+    drive(make_assays(tmp_path), tmp_path / "run")
+    assert (tmp_path / "run" / "cells.csv").read_bytes() == (tmp_path / "local" / "cells.csv").read_bytes()
+
+
+def test_a_run_in_another_thread_learns_of_its_loss_by_its_reports(tmp_path):
+    said, run = [], tmp_path / "run"
+
+    def lose(stage, done, total, note=""):
+        if stage == "cells" and not (run / ".head" / "claim.2").exists():
+            take_over(run / ".head")
+
+    def notebook():
+        try:
+            drive(make_assays(tmp_path), run, lose)
+        except InputError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=notebook)
+    thread.start()
+    thread.join()
+    assert "took over" in said[0]
+    assert not (run / "summary.json").exists()
 
 
 def test_a_former_command_that_may_be_dead_is_waited_for_with_a_word(tmp_path, monkeypatch):

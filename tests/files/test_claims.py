@@ -143,6 +143,9 @@ def test_a_full_disk_is_one_error_and_beats_go_on(tmp_path, monkeypatch):
     assert one.age() == before  # its time was renewed in place
     with pytest.raises(InputError, match="the disk is full"):
         Claim(tmp_path / "other", where=world.machine("b")).take()
+    one.release()  # by a process that lives on
+    assert one.owner() is None
+    assert one.last_owner().process == 1
 
 
 def test_files_do_not_pile_up(tmp_path):

@@ -343,30 +343,35 @@ class Claim:
         self.lost = self.lost or self._last()[0] > (self._number or 0)
         return self.lost
 
+    def _text(self, held: bool) -> str:
+        here = self._here
+        owner = Owner(
+            self._id, here.machine, here.host, here.process, here.started, self._beats, held, dict(self.about)
+        )
+        return json.dumps(vars(owner))
+
     def _written(self, held: bool) -> Path:
         """Write what the claim says to a temporary file, and return its path."""
-        owner = Owner(
-            self._id,
-            self._here.machine,
-            self._here.host,
-            self._here.process,
-            self._here.started,
-            self._beats,
-            held,
-            dict(self.about),
-        )
         temporary = self.folder / f".claim.{self._id}.tmp"
-        temporary.write_text(json.dumps(vars(owner)), encoding="utf-8")
+        temporary.write_text(self._text(held), encoding="utf-8")
         self._here.touch(temporary)
         return temporary
 
     def _write(self, held: bool) -> None:
-        """Replace the own claim; on a full disk only its time is renewed, which is enough for a beat."""
+        """
+        Replace the own claim; on a full disk only its time is renewed, which is enough for a beat.
+
+        A release is then written over what is there, which needs no room: a process that lives would hold it for ever.
+        """
         path = self.folder / f"claim.{self._number}"
         try:
             os.replace(self._written(held), path)
         except OSError:
             _remove(self.folder / f".claim.{self._id}.tmp")
+            if not held:
+                with open(path, "r+", encoding="utf-8") as handle:
+                    handle.write(self._text(held))
+                    handle.truncate()
             self._here.touch(path)
 
 
