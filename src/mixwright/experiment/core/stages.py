@@ -244,7 +244,8 @@ def open_run(folder: Path, config_text: str, progress: Progress = silent) -> Ite
     except ClaimLost as lost:
         raise InputError(
             f"this command should have shown every {claim.seconds:.0f} s that it works in {lost.claim.folder.parent}, "
-            "found that it did not (it stood still, or the storage did), and another one took over; wait for that one"
+            "found that it did not (it stood still, or the storage did), and another one took over, or may do so; "
+            "wait for that one, or run it again if there is none"
         ) from None
 
 
