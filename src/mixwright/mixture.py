@@ -24,7 +24,16 @@ from mixwright.steering.hand import Hand
 from mixwright.steering.hands import Hands
 from mixwright.steering.reigns import Reigns
 from mixwright.strategies.registry import from_config
-from mixwright.strategy import Strategy, carried, check_fed, require_strategy, state_from_json, state_to_json
+from mixwright.strategy import (
+    Strategy,
+    carried,
+    check_fed,
+    check_revisions,
+    recorded,
+    require_strategy,
+    state_from_json,
+    state_to_json,
+)
 
 if TYPE_CHECKING:
     from mixwright.stream.plan.ledger import Ledger
@@ -380,6 +389,7 @@ class Mixture:
             "by_hand": self.hands.to_json(),
             "reigns": self._reigns.to_json(),
             "introduced": self._introduced,
+            **recorded(self._reigns.revisions),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -399,6 +409,7 @@ class Mixture:
             "by_hand": [],
             "reigns": {"turns": [], "resting": {}},
             "introduced": bool(state.get("decisions")),
+            "revisions": {},
             **state,
         }  # a state of a version that had none
         if missing := [name for name in now if name not in state]:
@@ -410,6 +421,7 @@ class Mixture:
                 )
         try:
             reigns = self._reigns.loaded(state["reigns"])
+            check_revisions(state["revisions"], reigns.revisions, "the checkpoint")
             strategy = reigns.last[2]
             loaded = state_from_json(strategy.init(self.prior.copy()), state["state"])
             timeline = [(int(begins), self._checked(weights)) for begins, weights in state["pending"]]

@@ -82,6 +82,15 @@ class Strategy(ABC, Generic[S]):
         """Return the strategy for other sources: its numbers per source moved, if it has some."""
         return self
 
+    @property
+    def revision(self) -> int:
+        """
+        Of the rule: raised where the same observations give other weights than in the version before.
+
+        Above 1 it is in the record of a training, which so does not go on by another rule than it was begun with.
+        """
+        return 1
+
     def remarks(self, state: S) -> dict[str, Any]:
         """
         Return what the decision log should say of a state beside its weights: JSON-able values by name.
@@ -89,6 +98,29 @@ class Strategy(ABC, Generic[S]):
         A text under "alarm" is about the last update; `Mixture` raises it as an `AlarmWarning`, too.
         """
         return {}
+
+
+def revisions(strategy: Strategy[Any]) -> dict[str, int]:
+    """Return {class: revision} of a strategy and those inside it."""
+    inside = getattr(strategy, "strategy", None)
+    found = revisions(inside) if isinstance(inside, Strategy) else {}
+    return {**found, type(strategy).__name__: strategy.revision}
+
+
+def recorded(found: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """Return the revisions above 1 as a part of a record; nothing if there are none, as in records of before."""
+    above = {name: number for name, number in found.items() if number > 1}
+    return {"revisions": above} if above else {}
+
+
+def check_revisions(before: Mapping[str, int], now: Mapping[str, int], what: str) -> None:
+    """Raise InputError if `what` was begun with other revisions, where 1 is left out, than those of now."""
+    if other := sorted(name for name in {**before, **now} if before.get(name, 1) != now.get(name, 1)):
+        when = "an earlier" if all(before.get(name, 1) < now.get(name, 1) for name in other) else "another"
+        raise InputError(
+            f"{what} was begun with {when} rule of {' and '.join(other)} than this version's; begin in a new folder, "
+            "or finish it with the version of mixwright that began it"
+        )
 
 
 def state_to_json(state: tuple[Any, ...]) -> dict[str, Any]:

@@ -374,7 +374,7 @@ def trainings_of(run, values):
     return [r for r in trainings(run) if r["values"]["held-out loss"]["mix"] == values["uniform"][0]]
 
 
-def test_an_arm_may_observe_more_often_and_in_another_metric(tmp_path):
+def test_an_arm_may_observe_more_often_and_in_another_metric(tmp_path, monkeypatch):
     arms = [
         "uniform",
         "PiKE",
@@ -396,6 +396,20 @@ def test_an_arm_may_observe_more_often_and_in_another_metric(tmp_path):
     weights = {arm["name"]: arm["mixtures"][0]["weights"] for arm in summary["arms"]}
     assert weights["as in final"] == weights["PiKE"]
     assert weights["scaled"] != weights["PiKE"] != weights["often"]
+    monkeypatch.setattr(arm_training, "train", None)
+    assert drive(make(tmp_path, **more), tmp_path / "run")["measures"] == summary["measures"]
+    for path in (tmp_path / "run" / "trainings").glob("*/begin.json"):
+        record = json.loads(path.read_text())
+        inputs = record["inputs"]
+        inputs.pop("revisions", None)
+        if inputs["settings"].get("statistics_metric") == "adam":  # only the metric changed
+            inputs["revisions"] = {"PiKE": 2}
+        path.write_text(json.dumps(record))
+    for kept, named in ((arms, "PiKE"), ([arms[0], arms[3]], "Adam's metric")):
+        said = rf"arms\.1: the arm \w+ in .* was begun with an earlier rule of {named} than this version's; begin in a"
+        with pytest.raises(InputError, match=said):
+            drive(make(tmp_path, **{**more, "arms": kept, "seeds": 2}), tmp_path / "run")
+    drive(make(tmp_path, **{**more, "arms": arms[:1]}), tmp_path / "run")  # the others go on
 
 
 @pytest.mark.parametrize("key", [{"observe_every": 4}, {"statistics_metric": "adam"}])

@@ -22,6 +22,8 @@ from mixwright import (
     Strategy,
     Warmup,
 )
+from mixwright.steering.hand import Hand
+from mixwright.strategy import recorded, revisions
 
 PRIOR = np.array([0.5, 0.3, 0.2])
 
@@ -209,6 +211,37 @@ def test_declarations_come_from_the_strategy_inside():
     assert Guard(BalancedPiKE()).uses == {"eval_loss", "excess_loss"}
     with pytest.raises(InputError, match="TakesLoss needs loss in each observation"):
         Mixture(["a", "b"], strategy).check([])
+
+
+def test_a_rule_that_changed_is_named_also_inside_wrappers():
+    assert recorded(revisions(Guard(Floor(PiKE(), 0.1)))) == {"revisions": {"PiKE": 2}}
+    assert recorded(revisions(BalancedPiKE())) == {"revisions": {"BalancedPiKE": 2}}
+    assert recorded(revisions(PiKE(zeta1=0.1, zeta2=0.1))) == {}  # with numbers it is the paper's, as before
+    assert recorded(revisions(Floor(Static(), 0.1))) == {}
+
+
+def test_a_state_of_a_former_rule_is_refused_and_one_of_a_rule_that_stayed_is_not():
+    former = Mixture(["a", "b"], Floor(PiKE(), 0.1)).state_dict()
+    assert former.pop("revisions") == {"PiKE": 2}
+    mixture = Mixture(["a", "b"], Floor(PiKE(), 0.1))
+    with pytest.raises(InputError, match="the checkpoint was begun with an earlier rule of PiKE than this version's;"):
+        mixture.load_state_dict(former)
+    with pytest.raises(InputError, match="was begun with another rule of PiKE"):
+        mixture.load_state_dict({**former, "revisions": {"PiKE": 3}})
+    mixture.load_state_dict({**former, "revisions": {"PiKE": 2}})
+    kept = Mixture(["a", "b"], Static()).state_dict()
+    assert "revisions" not in kept
+    Mixture(["a", "b"], Static()).load_state_dict(kept)
+
+
+def test_a_state_in_which_a_former_rule_took_over_by_hand_is_refused():
+    mixture = Mixture(["a", "b"], Static())
+    mixture.steer(Hand(strategy="PiKE"))
+    mixture.prepare(0)
+    former = mixture.state_dict()
+    assert former.pop("revisions") == {"PiKE": 2}
+    with pytest.raises(InputError, match="was begun with an earlier rule of PiKE"):
+        Mixture(["a", "b"], Static()).load_state_dict(former)
 
 
 @pytest.mark.parametrize(

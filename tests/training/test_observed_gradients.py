@@ -9,6 +9,7 @@ from test_language_model import SPEC, digest, run
 
 from mixwright import BalancedPiKE, PiKE, Static
 from mixwright.errors import InputError
+from mixwright.gradients.adam import AdamMetric
 from mixwright.text import byte_tokenizer
 from mixwright.training import step as step_module
 from mixwright.training.batches import Batches
@@ -218,6 +219,34 @@ def test_a_training_that_skips_on_and_on_stops(stores, tmp_path, monkeypatch):
 def test_bad_settings_of_statistics(change, message):
     with pytest.raises(InputError, match=message):
         TrainingSettings(steps=1, **change)
+
+
+@pytest.mark.parametrize(
+    ("rule", "strategy", "metric"),
+    [("PiKE", PiKE(), "plain"), ("Adam's metric", PiKE(zeta1=0.1, zeta2=0.01), "adam")],
+)
+def test_a_training_of_a_former_rule_does_not_go_on_by_todays(rule, strategy, metric, stores, tmp_path, monkeypatch):
+    def interrupt(stage, done, total, note):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    values = {**TOLD, "statistics_metric": metric}
+    settings = TrainingSettings(context=16, learning_rate=3e-3, warmup=3, evaluate_every=5, **values)
+    with monkeypatch.context() as former:
+        former.setattr(PiKE, "revision", 1)
+        former.setattr(AdamMetric, "revision", 1)
+        run(stores, tmp_path / "done", strategy, **values)
+        for name in ("killed", "again"):
+            with pytest.raises(KeyboardInterrupt):
+                run(stores, tmp_path / name, strategy, progress=interrupt, **values)
+    for name in ("done", "killed"):
+        before = {path: path.read_bytes() for path in (tmp_path / name).rglob("*.*") if path.is_file()}
+        said = f"the training in .*{name} was begun with an earlier rule of {rule} than this version's; begin in a new"
+        with pytest.raises(InputError, match=said):
+            train(SPEC, stores, strategy, settings, tmp_path / name, byte_tokenizer(), anew=False)
+        assert {path: path.read_bytes() for path in before} == before
+    again = train(SPEC, stores, strategy, settings, tmp_path / "again", byte_tokenizer())  # where it may begin anew
+    assert len((again.folder / "metrics.jsonl").read_text().splitlines()) == settings.steps
 
 
 def test_another_trainings_checkpoint_is_refused_where_asked(stores, tmp_path):

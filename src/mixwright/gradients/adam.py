@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class AdamMetric:
     InputError
         If the optimiser keeps no second moments.
     """
+
+    revision: ClassVar[int] = 2  # least second moments; see `Strategy.revision`
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         groups = optimizer.param_groups

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.strategies.registry import from_config
-from mixwright.strategy import Strategy, state_from_json, state_to_json
+from mixwright.strategy import Strategy, revisions, state_from_json, state_to_json
 
 Array = NDArray[np.float64]
 
@@ -37,6 +37,11 @@ class Reigns:
     def last(self) -> tuple[int, Any, Strategy[Any]]:
         """Return the strategy that took over last: its first step, its configuration (None: the run's own), itself."""
         return self._all[-1]
+
+    @property
+    def revisions(self) -> dict[str, int]:
+        """Return the revisions of all of them, as `mixwright.strategy.revisions`."""
+        return {name: number for _, _, strategy in self._all for name, number in revisions(strategy).items()}
 
     def at(self, step: int) -> Strategy[Any]:
         """Return the strategy that gives the weights of a step."""

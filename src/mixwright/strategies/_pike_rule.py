@@ -91,6 +91,11 @@ class PiKERule:
         return self.zeta1 is None
 
     @property
+    def revision(self) -> int:
+        """Which form of the rule this is: sources that cannot be measured come back since the second."""
+        return 2 if self.scale_free else 1
+
+    @property
     def reads_variance(self) -> bool:
         """Whether the variance term is there."""
         return self.variance and (self.zeta2 if self.zeta2 is not None else self.ratio) > 0

@@ -56,8 +56,8 @@ class PiKE(PiKERule, Strategy[PiKEState]):
     variance
         Whether the variance term is there. Without, only `grad_sq_norm` is needed.
     rate, ratio, move
-        Of the scale-free form: the mean exponent, zeta_2 / zeta_1, and the most that an update may change the
-        logarithm of the ratio of two weights.
+        Of the scale-free form: the mean exponent, zeta_2 / zeta_1, and the most that an update of the rule
+        may change the logarithm of the ratio of two weights.
     decay
         Share of the old averages of statistics that an update keeps. None: 0 with numbers given, .7 without.
 

@@ -25,7 +25,7 @@ from mixwright.source_change import SourceChange
 from mixwright.steering.control import Control, follow
 from mixwright.steering.known import RECORD, read_record
 from mixwright.steering.orders import CONTROL, Order
-from mixwright.strategy import Strategy
+from mixwright.strategy import Strategy, check_revisions, recorded
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
 from mixwright.training.average import WeightAverage
@@ -39,7 +39,7 @@ from mixwright.training.result import DivergedError, TrainingResult
 from mixwright.training.settings import TrainingSettings, described, learning_rate_at
 from mixwright.training.step import Asked, Gradient, StepLosses, Stepper, low_precision, no_losses
 from mixwright.watching.row_weights import RowWeights, held_within, sampling_shares
-from mixwright.watching.statistics import FIELDS, SampledStatistics, level_for
+from mixwright.watching.statistics import FIELDS, SampledStatistics, followed, level_for
 from mixwright.watching.watcher import ROWS, Measure, Watcher, excess_means, row_means
 
 Array = NDArray[np.float64]
@@ -148,7 +148,15 @@ class LanguageModelLoop:
             "tokenizer": self.tokenizer.fingerprint,
             "evaluation": getattr(self.evaluate, "fingerprint", None) if self.evaluate else None,
             **excess,
+            **recorded(self._followed),
         }
+
+    @property
+    def _followed(self) -> dict[str, int]:
+        settings = self.settings
+        if not isinstance(self.weights, Strategy):
+            return {}
+        return followed(self.weights, settings.statistics_metric, settings.statistics == "always")
 
     @property
     def fingerprint(self) -> str:
@@ -275,12 +283,18 @@ class LanguageModelLoop:
         name = self.fingerprint
         if position is not None and position["fingerprint"] != name and not anew:
             now = json.loads(json.dumps(self.made_from))
-            differ = [key for key, value in now.items() if position.get("made_from", {}).get(key) != value]
+            then = position.get("made_from", {})
+            differ = [key for key in {**now, **then} if then.get(key) != now.get(key)]
+            if differ == ["revisions"]:
+                check_revisions(then.get("revisions", {}), self._followed, f"the training in {self.folder}")
             raise InputError(
                 f"{self.folder} holds a checkpoint that was made with other {' and '.join(differ)}; put back what was "
                 "there, or choose another folder"
             )
-        if not anew and self._holds_other():
+        finished = None if anew else self._finished_print()
+        if finished not in (None, name):
+            if finished == fingerprint({key: part for key, part in self.made_from.items() if key != "revisions"}):
+                check_revisions({}, self._followed, f"the training in {self.folder}")
             raise InputError(
                 f"{self.folder} holds a finished training with other data or settings; choose another folder, or "
                 "restore the former data and settings"
@@ -299,12 +313,12 @@ class LanguageModelLoop:
         (self.folder / _DECISIONS).unlink(missing_ok=True)
         return None
 
-    def _holds_other(self) -> bool:
-        """Return whether the folder holds a finished training that is not this one, whose model may be gone."""
+    def _finished_print(self) -> str | None:
+        """Return what names the finished training in the folder, whose model may be gone; None if there is none."""
         try:
-            return TrainingResult.read(self.folder).fingerprint != self.fingerprint
+            return TrainingResult.read(self.folder).fingerprint
         except InputError:  # unfinished, or damaged: nothing is lost by training again
-            return False
+            return None
 
     @property
     def _checkpoint(self) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixwright.errors import InputError
+from mixwright.strategy import Strategy, check_revisions, recorded, revisions
 
 Array = NDArray[np.float64]
 FIELDS = frozenset({"grad_sq_norm", "grad_variance", "gram"})  # of an observation, from gradient statistics
@@ -20,6 +21,30 @@ def level_for(fields: Collection[str]) -> str | None:
     if "grad_variance" in fields:
         return "example"
     return "source" if FIELDS & set(fields) else None
+
+
+def metric_revisions(metric: str) -> dict[str, int]:
+    """Return the revision of a metric of statistics, as `mixwright.strategy.revisions`."""
+    if metric != "adam":
+        return {}
+    from mixwright.gradients.adam import AdamMetric
+
+    return {"Adam's metric": AdamMetric.revision}
+
+
+def followed(strategy: Strategy[Any], metric: str, always: bool = False) -> dict[str, int]:
+    """
+    Return the revisions of all that a training follows: its strategy, and the metric of its gradient statistics.
+
+    Parameters
+    ----------
+    strategy, metric
+        What gives the weights; what norms are measured in.
+    always
+        Whether statistics are taken also where the strategy does not read them.
+    """
+    measured = level_for(FIELDS if always else strategy.needs | strategy.uses) is not None
+    return revisions(strategy) | (metric_revisions(metric) if measured else {})
 
 
 class SampledStatistics:
@@ -130,7 +155,12 @@ class SampledStatistics:
     def state_dict(self) -> dict[str, Any]:
         """Return the state of this rank as JSON-able values."""
         running = None if self._running is None else self._running.state_dict()
-        return {"observations": self._observations, "unknown": self._unknown.tolist(), "statistics": running}
+        own = {"observations": self._observations, "unknown": self._unknown.tolist(), "statistics": running}
+        return {**own, **recorded(self._revisions)}
+
+    @property
+    def _revisions(self) -> dict[str, int]:
+        return metric_revisions("adam" if self._options.get("optimizer") else "plain")
 
     def load_state_dict(self, state: Mapping[str, Any], gathered: bool = False) -> None:
         """
@@ -146,6 +176,7 @@ class SampledStatistics:
         """
         if "statistics" not in state:
             state = {"observations": 0, "unknown": [0] * self._k, "statistics": state}
+        check_revisions(state.get("revisions", {}), self._revisions, "the checkpoint")
         running = state["statistics"]
         # every rank reads the same file: only rank 0 may take up what waits
         if gathered and not _is_first():

@@ -195,6 +195,12 @@ def _versioned(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {"version": _VERSION, **inputs}
 
 
+def inputs_of(folder: Path) -> dict[str, Any]:
+    """Return the inputs that the folder of a stage belongs to; none where it is damaged or there is none."""
+    inputs = _read_record(folder / "begin.json").get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
 def _read_record(path: Path) -> dict[str, Any]:
     """Return a stage's record, or an empty one if there is none or it is damaged."""
     try:

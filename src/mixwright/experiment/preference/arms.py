@@ -10,6 +10,7 @@ from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import by_source
 from mixwright.mixture import Mixture
 from mixwright.strategies import from_config
+from mixwright.strategy import Strategy, recorded, revisions
 
 _REPORTED = frozenset({"planned", "loss", "excess_loss"})  # what a training of pairs reports to its strategy
 _NAMES = {"pooled": "pooled", "uniform": "uniform", "normalised": "source-normalised"}
@@ -57,6 +58,11 @@ def following(strategy: str | Mapping[str, Any], names: Sequence[str], **options
 def described(weighting: Weighting) -> str:
     """Return the weights or the strategy in words."""
     return weighting.weights if isinstance(weighting.weights, str) else repr(weighting.weights)
+
+
+def followed(weighting: Weighting) -> dict[str, Any]:
+    """Return the revisions of the strategy, as a part of a record."""
+    return recorded(revisions(weighting.weights) if isinstance(weighting.weights, Strategy) else {})
 
 
 def start_of(weighting: Weighting, names: Sequence[str], sizes: Mapping[str, int]) -> dict[str, float]:

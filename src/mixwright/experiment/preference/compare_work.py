@@ -13,7 +13,15 @@ import numpy as np
 from mixwright.compare import AVERAGE_OF_SOURCES
 from mixwright.experiment.core.parallel import Report
 from mixwright.experiment.core.stages import Progress, Stage, silent
-from mixwright.experiment.preference.arms import Weighting, checked_share, described, fixed, following, start_of
+from mixwright.experiment.preference.arms import (
+    Weighting,
+    checked_share,
+    described,
+    fixed,
+    followed,
+    following,
+    start_of,
+)
 from mixwright.experiment.preference.compare_config import ComparePreferenceConfig, PreferenceArmConfig
 from mixwright.experiment.preference.inputs import open_inputs
 from mixwright.experiment.preference.measures import HeldOutPairs, PairMeasures, Specialist
@@ -231,7 +239,13 @@ class _ArmWork:
             return {**inputs, "made_of": own, "specialists": self._specialist_prints()}
         weights = [described(self._weighting), _plain(self._weighting.options)]
         specialists = [config.of_specialists.target, self._specialist_prints()] if self._weighting.gated else None
-        return {**inputs, "weights": weights, "training": training, "specialists": specialists}
+        return {
+            **inputs,
+            "weights": weights,
+            "training": training,
+            "specialists": specialists,
+            **followed(self._weighting),
+        }
 
     def _specialist_prints(self) -> dict[str, str]:
         return {name: fingerprint([own.train.tolist(), own.test.tolist()]) for name, own in self._specialists().items()}

@@ -12,7 +12,7 @@ from mixwright.experiment.core.parallel import Report, Work
 from mixwright.experiment.core.stages import Progress, Stage, silent
 from mixwright.experiment.engines.cluster import on_cluster
 from mixwright.experiment.engines.engine import do_ahead
-from mixwright.experiment.preference.arms import Weighting, described, fixed, following
+from mixwright.experiment.preference.arms import Weighting, described, fixed, followed, following
 from mixwright.experiment.preference.checks import check_generalist, check_specialists
 from mixwright.experiment.preference.inputs import open_inputs
 from mixwright.experiment.preference.measures import Specialist
@@ -200,6 +200,7 @@ class PreferenceTrainingRun(_OnPairs):
             "specialists": None if losses is None else fingerprint(losses),
             "tokens": {n: [s.train.fingerprint, s.test.fingerprint] for n, s in inputs.sources.items()},
             "reference": inputs.model_fingerprint,
+            **followed(self.weighting),
         }
 
 

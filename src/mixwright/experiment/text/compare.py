@@ -35,7 +35,7 @@ from mixwright.experiment.text.compare_work import (
 )
 from mixwright.experiment.text.comparing.cost import Costs
 from mixwright.experiment.text.comparing.prepared import forget
-from mixwright.experiment.text.comparing.training import Training, check_row_weights, training_work
+from mixwright.experiment.text.comparing.training import Training, check_begun, check_row_weights, training_work
 from mixwright.experiment.text.inputs import (
     check_choice,
     check_enough,
@@ -166,6 +166,7 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
                 if arm.settings is not None:
                     arm.settings.check(names, arm.settings.prior, config.final.tokens)
         check_reference_of(config)
+        check_begun(config, self.folder)
 
     def _check_trainings(self, wanted: Mapping[tuple[str, int, str | None], Training]) -> None:
         """Raise InputError if rows count too often, or an arm's sources cannot give its rows within max_epochs."""

@@ -9,8 +9,9 @@ from typing import Any
 
 from mixwright.compare import LOSS
 from mixwright.experiment.core.arms import strategy_of
+from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.parallel import Report
-from mixwright.experiment.core.stages import Stage
+from mixwright.experiment.core.stages import Stage, inputs_of
 from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
 from mixwright.experiment.text.comparing.prepared import Prepared, of_seed, prepared, progress_of
 from mixwright.experiment.text.evaluation import MEASURED_TOKENS, HeldOut
@@ -21,10 +22,12 @@ from mixwright.experiment.text.reference import reference_measure
 from mixwright.files import fingerprint, folder_fingerprint
 from mixwright.mixture import Mixture
 from mixwright.strategies import Static
+from mixwright.strategy import check_revisions, recorded
 from mixwright.training.language_model import TrainingResult, train
 from mixwright.training.model import build_model
 from mixwright.training.settings import TrainingSettings, described
 from mixwright.watching.row_weights import RowWeights, held_within, sampling_shares
+from mixwright.watching.statistics import followed
 
 _TRAINED = 0.9  # share of a training's work that is training; the rest is measuring
 
@@ -72,6 +75,24 @@ def check_row_weights(config: CompareConfig, training: Training, rows: Mapping[s
         if drawn is not None:
             limits = held_within(None, rows, drawn) if arm else None
             RowWeights(Mixture(rows, strategy, prior=prior, constraints=limits), drawn, training.steps)
+
+
+def check_begun(config: CompareConfig, folder: Path) -> None:
+    """Raise InputError if trainings in a run folder followed another form of an arm's rule than this version has."""
+    begun = [inputs_of(path.parent) for path in sorted(folder.glob("trainings/*/begin.json"))]
+    for number, arm in enumerate(config.arms):
+        if (strategy := strategy_of(arm, list(config.sources), config.measured)) is None:
+            continue
+        metric = config.observed(arm)["statistics_metric"]
+        now = followed(strategy, metric)
+        for inputs in begun:
+            if inputs.get("strategy") == [repr(strategy), arm.prior] and _metric(inputs) == metric:
+                with named(config.where("arms", str(number))):
+                    check_revisions(inputs.get("revisions", {}), now, f"the arm {arm.title} in {folder}")
+
+
+def _metric(inputs: Mapping[str, Any]) -> str:
+    return str(inputs.get("settings", {}).get("statistics_metric", "plain"))
 
 
 def training_work(config: CompareConfig, folder: Path, given: Sequence[Any], report: Report) -> dict[str, Any]:
@@ -139,6 +160,7 @@ class _TrainingWork:
             "strategy": strategy,
             **({} if self._training.sampling is None else {"sampling": self._training.sampling}),
             **self._reference_inputs(),
+            **recorded(followed(self._strategy, self._settings.statistics_metric) if self._strategy else {}),
             "tokenizer": self._opened.tokenizer.fingerprint,
             "held_out": self._held.fingerprints,
             "source_tokens": MEASURED_TOKENS,
