@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,11 @@ from mixwright.experiment.core.stages import silent
 from mixwright.experiment.text.proxies import neural
 from mixwright.files import file_fingerprint
 from mixwright.search.table.table import LikelihoodTable
-from mixwright.text import load_tokenizer
+from mixwright.text import byte_tokenizer, load_tokenizer
 from mixwright.text.target_rows import TargetRows
 from mixwright.training.model import build_model, forward_flops, training_flops
 from mixwright.training.scoring import score
+from mixwright.watching.reference import Reference
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SEARCH: dict[str, Any] = {
@@ -262,6 +264,36 @@ def test_what_does_not_fit_is_one_error_before_any_work(shared, command, more, s
     assert sorted(shared.rglob("*")) == before
 
 
+@pytest.mark.parametrize("own", [None, {"path": "other", "adapter": {"rank": 2}}], ids=["model", "proxies"])
+def test_two_models_on_disk_with_two_tokenizers_are_refused(shared, own) -> None:
+    models = {"model": {"path": "other"}, "proxy": {**SEARCH["proxy"], "model": {"path": "llama"}}}
+    if own is not None:
+        models = {"model": {"path": "llama"}, "proxy": {**SEARCH["proxy"], "model": own}}
+    with pytest.raises(InputError) as caught:
+        drive(make("search", {**SEARCH, **models}, folder=shared), shared / "two")
+    said, first = str(caught.value), models["model"]["path"]
+    assert said.startswith("key proxy.model.path: proxies and final models should have one tokenizer, found those of ")
+    assert f"{shared / first} (model) and {shared / models['proxy']['model']['path']} (proxy: model), which" in said
+    assert not (shared / "two").exists()
+
+
+def test_scores_and_references_of_adapters_are_named_by_their_base_too(shared, tmp_path) -> None:
+    shutil.copytree(shared / "adapter", tmp_path / "adapter")
+    shutil.copytree(shared / "llama", tmp_path / "llama")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "base_model_name_or_path": str(tmp_path / "llama")}))
+    names, proxy = list(SEARCH["sources"]), {**SEARCH["proxy"], "checkpoints": {}}
+    proxy["checkpoints"] = dict.fromkeys(names, str(tmp_path / "adapter"))
+    config = make("search", {**SEARCH, "proxy": proxy}, folder=shared)
+    prints = []
+    for _ in range(2):
+        own = neural.train_proxy(config, tmp_path, None, SimpleNamespace(name=names[0]), silent)  # type: ignore[arg-type]
+        prints.append((own.fingerprint, Reference(tmp_path / "adapter").fingerprint))
+        write_llama(tmp_path / "llama", positions=65)
+    assert prints[0][0] == prints[0][1] != prints[1][0] == prints[1][1]
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     import transformers
@@ -270,6 +302,10 @@ def shared(tmp_path_factory):
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
     transformers.BertForMaskedLM(transformers.BertConfig(**small, vocab_size=40)).save_pretrained(folder / "bert")
     write_llama(folder / "bare")
+    write_llama(folder / "other")
+    for path in (folder / "other").glob("tokenizer*"):
+        path.unlink()
+    byte_tokenizer().save(folder / "other")
     for path in (folder / "bare").glob("tokenizer*"):
         path.unlink()
     build_model(

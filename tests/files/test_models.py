@@ -7,7 +7,7 @@ import pytest
 
 from mixwright import InputError
 from mixwright.files import file_fingerprint, fingerprints, folder_fingerprint
-from mixwright.files.models import adapter_base, check_model_folder, holds_model
+from mixwright.files.models import adapter_base, check_model_folder, holds_model, model_fingerprint
 
 safetensors = pytest.importorskip("safetensors.numpy")
 
@@ -94,6 +94,18 @@ def test_an_adapter_will_do_where_its_base_is_on_this_disk(tmp_path):
     assert adapter_base(tmp_path / "base") is None
     with pytest.raises(InputError, match="an adapter alone; merge it"):
         check_model_folder(folder)
+
+
+def test_an_adapter_is_another_one_after_its_base_was_trained_further(tmp_path):
+    adapter, base = write(tmp_path / "adapter", "adapter_model.safetensors", "adapter_config.json"), tmp_path / "base"
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    write(base)
+    assert model_fingerprint(base) == folder_fingerprint(base)  # of whole models as it was
+    own, before = folder_fingerprint(adapter), model_fingerprint(adapter)
+    assert model_fingerprint(adapter) == before != own
+    safetensors.save_file({"a": np.full(3, 2.0)}, base / "model.safetensors", {"format": "pt"})
+    assert folder_fingerprint(adapter) == own
+    assert model_fingerprint(adapter) != before
 
 
 def test_a_folder_is_read_again_only_if_a_file_changed(tmp_path, monkeypatch):

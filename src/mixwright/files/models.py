@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixwright.errors import InputError
+from mixwright.files.fingerprints import fingerprint, folder_fingerprint
 from mixwright.files.pointers import refuse_pointers_in
 
 _ADAPTER = "adapter_config.json"
@@ -48,6 +49,12 @@ def adapter_base(folder: Path | str) -> Path | None:
             f"{path}: there should be the settings of an adapter with its base (base_model_name_or_path), found a "
             "damaged file or no base; save the adapter again"
         ) from None
+
+
+def model_fingerprint(folder: Path | str) -> str:
+    """Return what names the files of a model: of an adapter also those of its base, which makes half of its outputs."""
+    base, own = adapter_base(folder), folder_fingerprint(folder)
+    return own if base is None else fingerprint([own, folder_fingerprint(base)])
 
 
 def _is_adapter(folder: Path | str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mixwright.batch_losses import TOKEN_CLIPS
 from mixwright.errors import InputError
-from mixwright.files import file_fingerprint
+from mixwright.files.models import model_fingerprint
 from mixwright.strategy import Strategy
 
 REPORTED = frozenset({"excess_loss", "reference_loss"})  # what an observation has only with a reference
@@ -43,8 +43,8 @@ class Reference:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Name the model's files."""
-        return file_fingerprint(self.path)
+        """Name the model's files, those of an adapter's base too."""
+        return model_fingerprint(self.path)
 
 
 def reads_reference(strategy: Strategy[Any]) -> bool:

@@ -19,7 +19,8 @@ from mixwright.experiment.text.proxies.neural import model_inputs, named_rate, s
 from mixwright.experiment.text.proxies.online import reference_of
 from mixwright.experiment.text.questions.harness import evaluated, named_by
 from mixwright.experiment.text.reference import reference_measure
-from mixwright.files import fingerprint, folder_fingerprint
+from mixwright.files import fingerprint
+from mixwright.files.models import model_fingerprint
 from mixwright.mixture import Mixture
 from mixwright.strategies import Static
 from mixwright.strategy import check_revisions, recorded
@@ -172,7 +173,7 @@ class _TrainingWork:
         if self._chosen is None or self._arm is None:
             return {}
         if self._chosen.path is not None:
-            return {"reference": [folder_fingerprint(self._chosen.path), self._chosen.clip]}
+            return {"reference": [model_fingerprint(self._chosen.path), self._chosen.clip]}
         settings = settings_for(self._config, self._chosen.tokens or self._config.proxy.tokens, proxy=True)
         model = model_inputs(self._config.proxy_model().spec())
         return {"reference": [model, described(settings), self._arm.prior, self._chosen.clip]}

@@ -16,6 +16,7 @@ from mixwright.text.tokenizer import tokenizer_folder
 
 def check_models(config: SearchConfig) -> None:
     """Raise InputError if the final models or the proxies cannot be trained; nothing is built."""
+    _check_one_tokenizer(config)
     if config.trains:
         check_model(config, config.model, "final", "model")
     part = "final" if config.proxy.context is None else "proxy"
@@ -23,6 +24,24 @@ def check_models(config: SearchConfig) -> None:
         check_model(config, config.proxy.model, part, "proxy", "model")
     elif part == "proxy" and config.proxy.kind == "neural" and set(config.sources) - set(config.proxy.checkpoints):
         check_model(config, config.model, part, "model")
+
+
+def _check_one_tokenizer(config: SearchConfig) -> None:
+    """Raise InputError if the final models and the proxies start from models on disk with two tokenizers."""
+    if config.model.path is None or config.proxy.model is None or config.proxy.model.path is None:
+        return
+    found = {}
+    for key, path in ((("model",), config.model.path), (("proxy", "model"), config.proxy.model.path)):
+        with named(config.where(*key, "path")):
+            own = tokenizer_folder(path)
+            found[path] = None if own is None else load_tokenizer(own).fingerprint
+    if None not in found.values() and len(set(found.values())) > 1:
+        first, second = found
+        raise InputError(
+            f"{config.where('proxy', 'model', 'path')}: proxies and final models should have one tokenizer, found "
+            f"those of {first} (model) and {second} (proxy: model), which differ; choose models of one family, or "
+            "give the proxies settings of their own (proxy: model: {model_type: ...})"
+        )
 
 
 def check_model(config: TextConfig, model: ModelConfig, part: str, *key: str) -> None:

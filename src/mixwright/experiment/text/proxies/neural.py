@@ -15,7 +15,7 @@ from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.proxies.scores import Scores, Scoring, part_of
 from mixwright.files import folder_fingerprint
-from mixwright.files.models import adapter_base, holds_model
+from mixwright.files.models import adapter_base, holds_model, model_fingerprint
 from mixwright.search.table.table import LikelihoodTable
 from mixwright.text import Tokenizer
 from mixwright.text.target_rows import TargetRows
@@ -94,7 +94,7 @@ def train_proxy(
     """Return the proxy of a source: an existing checkpoint as it is, or a training, which is resumed."""
     existing = config.proxy.checkpoints.get(source.name)
     if existing is not None:
-        return Proxy(source.name, existing, folder_fingerprint(existing), 0)
+        return Proxy(source.name, existing, model_fingerprint(existing), 0)
     settings, spec = settings_for(config, config.proxy.tokens, proxy=True), config.proxy_model().spec()
     stage = Stage(
         folder / "proxies" / folder_name(source.name),
