@@ -21,9 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mapping import add_rows, read_rows, rows_path
 from mixwright.compare.statistics import PairedDifference, paired_differences
 from online_text import BALANCED, SMALL
 
+ROWS = rows_path("map")
 HALVES = {
     "A": ("books_en", "code_python_stdlib", "math_latex", "web_k8s_en"),
     "B": ("encyclopedia_factbook", "pydocs_en", "shakespeare", "spec_peps"),
@@ -276,24 +278,13 @@ def config(regime: str, half: str, data: Path, folder: Path, changes: dict, arms
     }
 
 
-def rows_path() -> Path:
-    """Return the file of what was trained."""
-    return Path(__file__).with_name("results") / "rows" / "map.jsonl"
-
-
-def read_rows() -> list[dict]:
-    """Return what was trained."""
-    path = rows_path()
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def run(regime: str, half: str, data: Path, folder: Path, cores: int, only: tuple[str, ...] = ()) -> None:
     """Train the arms of a regime that are not there yet, group by group."""
     from mixwright.experiment import drive, make
     from preference import shower
 
     groups = {"methods": ({}, ARMS), "searches": ({}, SEARCHES), **(KNOBS if half == "A" else {})}
-    done = {(row["group"], row["arm"]) for row in read_rows() if (row["regime"], row["half"]) == (regime, half)}
+    done = {(row["group"], row["arm"]) for row in read_rows(ROWS) if (row["regime"], row["half"]) == (regime, half)}
     for group, (changes, arms) in groups.items():
         missing = [arm for arm in arms if (group, named(arm)) not in done]
         if not missing or (only and group not in only):
@@ -327,10 +318,8 @@ def keep(summary: dict, regime: str, half: str, group: str, done: set[tuple[str,
             (mixture,) = arm["mixtures"]
             row["weights"] = {source: round(values[i], 4) for source, values in mixture["weights"].items()}
             row["epochs"] = {source: round(values[i], 3) for source, values in mixture["epochs"].items()}
-            lines.append(json.dumps(row) + "\n")
-    rows_path().parent.mkdir(exist_ok=True)
-    with rows_path().open("a", encoding="utf-8") as file:
-        file.writelines(lines)
+            lines.append(row)
+    add_rows(ROWS, lines)
 
 
 def measured(summary: dict, kind: str, arm: str, seed: int) -> dict[str, float]:
@@ -370,7 +359,7 @@ def differences(rows: list[dict], measure: Callable[[dict], float]) -> Differenc
 
 def judged(half: str, measure: str, group: str = "methods") -> dict[str, Differences]:
     """Return the differences of a half, by regime."""
-    rows = [row for row in read_rows() if (row["half"], row["group"]) == (half, group)]
+    rows = [row for row in read_rows(ROWS) if (row["half"], row["group"]) == (half, group)]
     regimes = [regime for regime in REGIMES if any(row["regime"] == regime for row in rows)]
     return {
         r: differences([row for row in rows if row["regime"] == r], {**MEASURES, TARGET: on_target}[measure])
@@ -431,7 +420,7 @@ def made_losses(half: str) -> list[str]:
 
 def by_arm(half: str, value: Callable[[dict, dict], float | None], written: str) -> list[str]:
     """Return a table of means over seeds of what a row, beside uniform's of its seed, gives; none in any: no column."""
-    rows = [row for row in read_rows() if (row["half"], row["group"]) == (half, "methods")]
+    rows = [row for row in read_rows(ROWS) if (row["half"], row["group"]) == (half, "methods")]
     base = {(row["regime"], row["seed"]): row for row in rows if row["arm"] == "uniform"}
     found: dict[tuple[str, str], list[float]] = {}
     for row in rows:

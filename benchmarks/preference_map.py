@@ -23,10 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from map import Differences, grid, named
+from mapping import add_rows, read_rows, rows_path
 from mixwright.compare.statistics import paired_differences
 from preference import shower
 from svg import COLOURS, Picture, intervals
 
+ROWS = rows_path("preference_map")
 HALVES = {
     "A": ("interest-in-science", "agreeableness", "openness", "conscientiousness"),
     "B": ("risk-averse", "extraversion", "interest-in-music", "neuroticism"),
@@ -155,22 +157,11 @@ def config(regime: str, half: str, data: Path, base: Path, folder: Path, trained
     }
 
 
-def rows_path() -> Path:
-    """Return the file of what was trained."""
-    return Path(__file__).with_name("results") / "rows" / "preference_map.jsonl"
-
-
-def read_rows() -> Rows:
-    """Return what was trained."""
-    path = rows_path()
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def run(regime: str, half: str, data: Path, base: Path, folder: Path, cores: int) -> None:
     """Train the arms of a regime that are not there yet."""
     from mixwright.experiment import drive, make
 
-    done = {row["arm"] for row in read_rows() if (row["regime"], row["half"]) == (regime, half)}
+    done = {row["arm"] for row in read_rows(ROWS) if (row["regime"], row["half"]) == (regime, half)}
     wanted = arms(half)
     missing = [arm for arm in wanted if named(arm) not in done]
     if not missing:
@@ -205,10 +196,8 @@ def keep(summary: dict, regime: str, half: str, done: set[str]) -> None:
                 row[key] = {m["name"]: round(m["values"][arm["name"]][i], 6) for m in own}
             mixtures = arm.get("mixtures") or []
             row["weights"] = {n: round(v[i], 4) for m in mixtures[:1] for n, v in m["weights"].items()}
-            lines.append(json.dumps(row) + "\n")
-    rows_path().parent.mkdir(exist_ok=True)
-    with rows_path().open("a", encoding="utf-8") as file:
-        file.writelines(lines)
+            lines.append(row)
+    add_rows(ROWS, lines)
 
 
 def real(values: dict[str, float]) -> list[float]:
@@ -229,7 +218,7 @@ def judged(half: str, measure: str) -> dict[str, Differences]:
     key, one = MEASURES[measure]
     found = {}
     for regime in REGIMES:
-        rows = [row for row in read_rows() if (row["half"], row["regime"]) == (half, regime)]
+        rows = [row for row in read_rows(ROWS) if (row["half"], row["regime"]) == (half, regime)]
         if not rows:
             continue
         arms = list(dict.fromkeys(row["arm"] for row in rows))
@@ -257,7 +246,7 @@ def chosen() -> dict[str, float]:
 
 def shares(half: str) -> list[str]:
     """Return the last weight of the last source, by arm and regime; means over seeds."""
-    rows = [row for row in read_rows() if row["half"] == half and row["weights"]]
+    rows = [row for row in read_rows(ROWS) if row["half"] == half and row["weights"]]
     names = [regime for regime in REGIMES if any(row["regime"] == regime for row in rows)]
     lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for arm in dict.fromkeys(row["arm"] for row in rows):
