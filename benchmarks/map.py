@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mapping import add_rows, read_rows, rows_path
+from mapping import add_rows, machine, read_rows, rows_path
 from mixwright.compare.statistics import PairedDifference, paired_differences
 from online_text import BALANCED, SMALL
 
@@ -312,6 +312,7 @@ def keep(summary: dict, regime: str, half: str, group: str, done: set[tuple[str,
             continue
         for i, seed in enumerate(summary["seeds"]):
             row = {"regime": regime, "half": half, "group": group, "arm": arm["name"], "seed": seed}
+            row["machine"] = machine()
             row["loss"] = measured(summary, "source", arm["name"], i)
             if group == "searches":
                 row["target"] = measured(summary, "target", arm["name"], i)

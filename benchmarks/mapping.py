@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,3 +26,10 @@ def add_rows(path: Path, rows: Iterable[dict]) -> None:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
         file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def machine() -> str:
+    """Return what is computed on."""
+    import torch
+
+    return f"{platform.machine()}, torch {torch.__version__}"

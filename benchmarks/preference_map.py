@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from map import Differences, grid, named
-from mapping import add_rows, read_rows, rows_path
+from mapping import add_rows, machine, read_rows, rows_path
 from mixwright.compare.statistics import paired_differences
 from preference import shower
 from svg import COLOURS, Picture, intervals
@@ -191,6 +191,7 @@ def keep(summary: dict, regime: str, half: str, done: set[str]) -> None:
             continue
         for i, seed in enumerate(summary["seeds"]):
             row = {"regime": regime, "half": half, "arm": arm["name"], "seed": seed}
+            row["machine"] = machine()
             for quantity, key in QUANTITIES.items():
                 own = [m for m in measures if m["quantity"] == quantity]
                 row[key] = {m["name"]: round(m["values"][arm["name"]][i], 6) for m in own}
