@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from mixwright.errors import InputError
 from mixwright.text.target_rows import TargetRows
 from mixwright.training.model import build_model
-from mixwright.training.scoring import evaluate, loss_gradient, score
+from mixwright.training.scoring import WINDOW, chunk_values, evaluate, loss_gradient, row_values, score
 
 CONTEXT, BOS = 6, 256
 DOCUMENTS = [[1, 2, 3], [], list(range(20)), [7] * 6, [9], list(range(40, 53))]
@@ -118,7 +120,37 @@ def test_batch_size_and_start_do_not_matter(fixed, documents, unit, batch_size, 
     np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-4)
     start = data.draw(st.integers(0, rows.n))
     rest = np.concatenate([np.empty(0), *score(fixed, rows, batch_size, start)])
-    np.testing.assert_allclose(rest, whole[start:], atol=1e-4)
+    np.testing.assert_array_equal(rest, np.concatenate(blocks)[start:])  # to the last digit
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.lists(st.integers(0, 255), max_size=60), min_size=1, max_size=12).filter(any),
+    st.sampled_from(UNITS),
+    st.data(),
+)
+def test_parts_of_whole_windows_give_the_same_to_the_last_digit(fixed, documents, unit, data):
+    rows = TargetRows.from_documents(documents, CONTEXT, unit, BOS)
+    chunks, window = len(rows.ends) - 1, WINDOW
+    cuts = sorted({0, *data.draw(st.sets(st.integers(0, chunks // window).map(lambda i: i * window))), chunks})
+    parts = [np.concatenate([*chunk_values(fixed, rows, 1, a, b)]) for a, b in pairwise(cuts)]
+    start = data.draw(st.integers(0, rows.n - 1))
+    found = np.concatenate([*row_values(rows, parts, 0, start)])
+    np.testing.assert_array_equal(found, scored(fixed, rows, batch_size=1)[start:])
+
+
+def test_rows_are_kept_on_disk_and_damage_is_seen(tmp_path):
+    rows = TargetRows.from_questions([([1, 2], [3]), ([4], [5, 6])], 4, "answer", BOS)
+    rows.save(tmp_path)
+    found = TargetRows.load(tmp_path)
+    assert found.fingerprint == rows.fingerprint
+    assert (found.n, found.unit, found.skip.tolist()) == (2, "answer", [2, 1])
+    np.save(tmp_path / "skip.npy", [0, 1])
+    with pytest.raises(InputError, match="should hold the rows of a target, found other contents"):
+        TargetRows.load(tmp_path)
+    (tmp_path / "ends.npy").write_bytes(b"cut")
+    with pytest.raises(InputError, match="should hold the rows of a target, found"):
+        TargetRows.load(tmp_path)
 
 
 def test_documents_longer_than_a_window_and_many_blocks(fixed):

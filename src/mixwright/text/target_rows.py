@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError
+from mixwright.files import atomic_write, write_json
 
 _UNITS = ("sequence", "chunk", "token")
 _QUESTION_UNITS = ("joint", "answer")
+_ARRAYS = ("tokens", "ends", "skip", "chunk_documents")
+_NUMBERS = ("total", "context", "bos", "unit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +59,7 @@ class TargetRows:
             raise InputError("there should be at least one target document with text, found none; check the target")
         digest = hashlib.sha256(f"{self.total} {self.context} {self.bos} {self.unit}".encode())
         for array in (self.tokens, self.ends, self.skip, self.chunk_documents):
-            digest.update(array.tobytes())
+            digest.update(np.ascontiguousarray(array).data)
         object.__setattr__(self, "fingerprint", digest.hexdigest()[:16])
 
     @classmethod
@@ -97,6 +102,33 @@ class TargetRows:
         skip = np.array([len(prompt) for prompt in kept], np.int64)
         ends = _ends([[len(ids)] for ids in lists])
         return cls(_join(lists), ends, skip, np.arange(len(lists)), len(lists), context, bos, unit)
+
+    def save(self, folder: Path) -> None:
+        """Write the rows into a folder, from which `load` maps them; InputError if that cannot be written."""
+        for name in _ARRAYS:
+            with atomic_write(folder / f"{name}.npy", "wb") as file:
+                np.save(file, getattr(self, name))
+        write_json(folder / "rows.json", {name: getattr(self, name) for name in (*_NUMBERS, "fingerprint")})
+
+    @classmethod
+    def load(cls, folder: Path) -> TargetRows:
+        """
+        Return the rows that `save` wrote; they stay on disk.
+
+        Raises
+        ------
+        InputError
+            A file is missing or damaged.
+        """
+        try:
+            about = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
+            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+            rows = cls(**arrays, **{name: about[name] for name in _NUMBERS})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder} should hold the rows of a target, found {error}; remove it") from error
+        if rows.fingerprint != about["fingerprint"]:
+            raise InputError(f"{folder} should hold the rows of a target, found other contents; remove it")
+        return rows
 
     @property
     def n(self) -> int:

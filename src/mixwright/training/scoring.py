@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from mixwright.errors import InputError
 from mixwright.text.target_rows import TargetRows
 from mixwright.training.model import check_context, torch
 
-_WINDOW = 16
+WINDOW = 16  # batches
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,79 @@ def score(model: Any, rows: TargetRows, batch_size: int = 32, start_row: int = 0
     check_context(model.config, rows.context)
     if not 0 <= start_row <= rows.n:
         raise InputError(f"the first row should be from 0 to {rows.n}, found {start_row}")
-    starts = rows.chunk_rows()
-    done, chunk = start_row, _first_chunk(starts, start_row)
-    carried = 0.0  # what is known of the row that goes on in the next window
-    while done < rows.n:
-        stop = min(chunk + _WINDOW * batch_size, len(starts) - 1)
-        values, places = _pieces(rows, starts, _score_chunks(model, rows, batch_size, chunk, stop), chunk)
-        upto, first = int(starts[stop]), int(starts[chunk])
-        sums = np.zeros(max(upto, int(places[-1]) + 1) - first)
-        np.add.at(sums, places - first, values)
-        sums[0] += carried
-        carried = float(sums[upto - first]) if upto - first < len(sums) else 0.0
-        block = sums[done - first : upto - first] if upto > done else sums[:0]
-        if len(block):
-            yield block
-        done, chunk = max(done, upto), stop
+    if start_row == rows.n:
+        return
+    window = WINDOW * batch_size
+    chunk = _first_chunk(rows.chunk_rows(), start_row) // window * window  # batches as in a whole pass
+    yield from row_values(rows, chunk_values(model, rows, batch_size, chunk), chunk, start_row)
+
+
+def chunk_values(
+    model: Any, rows: TargetRows, batch_size: int, start: int, stop: int | None = None
+) -> Iterator[NDArray[np.float64]]:
+    """
+    Yield what chunks add to the rows: a log-likelihood for each token, where rows are tokens, else for each chunk.
+
+    Chunks are sorted by length within windows of WINDOW batches, so that little is padded. The numbers of a chunk
+    depend on those beside it in the last digits: a part that begins and ends with a window has those of a whole pass.
+
+    Parameters
+    ----------
+    model, rows, batch_size
+        As for `score`.
+    start, stop
+        The chunks; to the last one by default.
+
+    Yields
+    ------
+    float64 [m]
+        A block for each window.
+    """
+    check_context(model.config, rows.context)
+    window, last = WINDOW * batch_size, len(rows.ends) - 1 if stop is None else stop
+    for chunk in range(start, last, window):
+        found = _score_chunks(model, rows, batch_size, chunk, min(chunk + window, last))
+        yield np.concatenate(found) if rows.unit == "token" else np.array([values.sum() for values in found])
+
+
+def row_values(
+    rows: TargetRows, blocks: Iterable[NDArray[np.float64]], chunk: int = 0, start_row: int = 0
+) -> Iterator[NDArray[np.float64]]:
+    """
+    Yield the log-likelihoods of the rows from `start_row` on, in blocks, from what chunks add to them.
+
+    Each row is added up in the order of its chunks, so that blocks of any lengths give the same.
+
+    Parameters
+    ----------
+    rows
+        What was scored.
+    blocks
+        As `chunk_values` yields them, of all chunks from `chunk` on.
+    chunk, start_row
+        The first chunk, which is no later than that of `start_row`.
+    """
+    if rows.unit == "token":
+        at = int(rows.ends[chunk])
+        for values in blocks:
+            if at + len(values) > start_row:
+                yield values[max(start_row - at, 0) :]
+            at += len(values)
+        return
+    starts, at, done = rows.chunk_rows(), chunk, start_row
+    open_sum = 0.0  # of the row that goes on in the next block
+    for values in blocks:
+        if not len(values):
+            continue
+        first, upto = int(starts[at]), int(starts[at + len(values)])
+        sums = np.zeros(int(starts[at + len(values) - 1]) - first + 1)
+        sums[0] = open_sum
+        np.add.at(sums, starts[at : at + len(values)] - first, values)
+        at += len(values)
+        open_sum = float(sums[upto - first]) if upto - first < len(sums) else 0.0
+        if upto > done:
+            yield sums[max(done - first, 0) : upto - first]
+        done = max(done, upto)
 
 
 def evaluate(model: Any, rows: TargetRows, batch_size: int = 32) -> DocumentLosses:
@@ -109,15 +167,6 @@ def _first_chunk(starts: NDArray[np.int64], row: int) -> int:
     """Return the first chunk that has a part in `row`."""
     exact = int(np.searchsorted(starts, row, "left"))
     return exact if exact < len(starts) and starts[exact] == row else exact - 1
-
-
-def _pieces(
-    rows: TargetRows, starts: NDArray[np.int64], scores: Sequence[NDArray[np.float64]], chunk: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return values that add up to the rows, and the row of each: a token's or a chunk's."""
-    if rows.unit == "token":
-        return np.concatenate(scores), np.arange(starts[chunk], starts[chunk + len(scores)])
-    return np.array([values.sum() for values in scores]), starts[chunk : chunk + len(scores)]
 
 
 def _score_chunks(model: Any, rows: TargetRows, size: int, start: int, stop: int) -> list[NDArray[np.float64]]:

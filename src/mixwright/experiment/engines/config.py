@@ -13,8 +13,8 @@ from mixwright.experiment.core.config_parts import Count, Part, not_bool
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _OF = {  # the keys of each kind
     "local": set[str](),
-    "ray": {"address", "cpus", "gpus", "memory", "retries"},
-    "slurm": {"partition", "time", "cpus", "gpus", "memory", "array", "setup", "dry_run", "retries"},
+    "ray": {"address", "cpus", "gpus", "memory", "retries", "shard"},
+    "slurm": {"partition", "time", "cpus", "gpus", "memory", "array", "setup", "dry_run", "retries", "shard"},
 }
 _TIME = re.compile(r"\d+|(\d+-)?\d+(:\d\d){0,2}")
 _NAME = re.compile(r"[^\s\"'\\#]+")  # of a partition, as a line of a script may have it
@@ -44,6 +44,9 @@ class EngineConfig(Part):
     retries: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] | None = Field(
         default=None,
         description="How often a piece is tried again after its process, its node or its time ended. Default: 3.",
+    )
+    shard: Count | None = Field(
+        default=None, description="Tokens of a target that one piece scores under one proxy. Default: 4 million."
     )
     partition: str | None = Field(default=None, description="slurm: the partition. Default: that of the cluster.")
     time: str | None = Field(

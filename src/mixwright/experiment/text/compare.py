@@ -21,6 +21,7 @@ from mixwright.experiment.core.comparison import ComparisonRun
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.parallel import Work
 from mixwright.experiment.core.stages import Progress
+from mixwright.experiment.engines.cluster import on_cluster
 from mixwright.experiment.engines.engine import do_pieces
 from mixwright.experiment.text.compare_config import CompareConfig
 from mixwright.experiment.text.compare_work import (
@@ -31,6 +32,7 @@ from mixwright.experiment.text.compare_work import (
     proxy_run_work,
     proxy_work,
     reference_work,
+    score_works,
     search_work,
 )
 from mixwright.experiment.text.comparing.cost import Costs
@@ -328,6 +330,8 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
             for found in self._counts()
         ]
         self._count_notes = [note for notes in do_pieces(works, limits, progress, "counts") for note in notes]
+        if on_cluster(config):
+            do_pieces([w for s in self.seeds for w in score_works(config, folder, s)], limits, progress, "scores")
         works = [Work(f"the search, seed {seed}", search_work, (config, folder, seed)) for seed in self.seeds]
         searched: Searched = {}
         for seed, found in zip(self.seeds, do_pieces(works, limits, progress, "searches"), strict=True):

@@ -9,15 +9,15 @@ from typing import cast
 
 import numpy as np
 
-from mixwright.experiment.core.parallel import Report, part_of
-from mixwright.experiment.core.stages import Stage, folder_name
+from mixwright.experiment.core.parallel import Report, Work, part_of
+from mixwright.experiment.core.stages import Stage, folder_name, silent
 from mixwright.experiment.text.compare_config import ArmConfig, CompareConfig
 from mixwright.experiment.text.comparing.prepared import Prepared, of_seed, prepared, progress_of
 from mixwright.experiment.text.comparing.training import training_work
 from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.mixtures import search_mixture
 from mixwright.experiment.text.proxies.counts import count_notes, is_cut, most_counted, score_by_counts
-from mixwright.experiment.text.proxies.neural import score_target, train_proxy
+from mixwright.experiment.text.proxies.neural import score_shard, score_target, shards_ahead, train_proxy
 from mixwright.experiment.text.proxies.online import mean_weights, reference_of
 from mixwright.experiment.text.proxies.scores import Scores, units_of
 from mixwright.experiment.text.proxies.search_config import MethodConfig
@@ -137,6 +137,47 @@ def _neural_scores(opened: Prepared, found: ArmEvidence, report: Report) -> list
     return scores
 
 
+def score_works(config: CompareConfig, folder: Path, seed: int) -> list[Work]:
+    """Return the pieces that score the targets of neural proxies with a seed, which are there."""
+    opened, works = prepared(config, folder), []
+    for found in evidence(config, folder, opened.sources, opened.targets, seed).values():
+        own, place, by_name = found.config, found.place, {target.name: target for target in opened.targets}
+        if own.proxy.kind != "neural":
+            continue
+        proxies = [train_proxy(own, place, opened.tokenizer, s, silent) for s in opened.sources]
+        for name, unit in found.wanted:
+
+            def made(source: str, first: int, last: int, name: str = name, unit: str = unit) -> Work:
+                what = f"{name} per {unit} by {source}, from chunk {first}, seed {seed}"
+                return Work(what, score_work, (config, folder, seed, source, name, unit, first, last), last - first)
+
+            works += shards_ahead(own, place, opened.tokenizer, proxies, by_name[name], unit, made)
+    return works
+
+
+def score_work(
+    config: CompareConfig,
+    folder: Path,
+    seed: int,
+    source: str,
+    target: str,
+    unit: str,
+    first: int,
+    last: int,
+    report: Report,
+) -> None:
+    """Score some chunks of a target under the proxy of a source with a seed."""
+    opened = prepared(config, folder)
+    found = next(
+        e
+        for e in evidence(config, folder, opened.sources, opened.targets, seed).values()
+        if e.config.proxy.kind == "neural"
+    )
+    wanted = next(s for s in opened.sources if s.name == source)
+    proxy = train_proxy(found.config, found.place, opened.tokenizer, wanted, silent)
+    score_shard(found.config, found.place, opened.tokenizer, proxy, (target, unit, first, last), progress_of(report))
+
+
 def _found(
     config: CompareConfig, place: Path, opened: Prepared, arm: ArmConfig, by_target: Mapping[str, Scores]
 ) -> dict[str | None, list[float]]:
@@ -203,6 +244,7 @@ def _joined(tables: Sequence[LikelihoodTable]) -> LikelihoodTable:
 PIECES = {
     "proxy": proxy_work,
     "counts": count_work,
+    "scores": score_work,
     "search": search_work,
     "reference": reference_work,
     "proxy run": proxy_run_work,

@@ -277,7 +277,7 @@ class TextSearchRun(Run[SearchConfig]):
         if on_cluster(self.config):
             from mixwright.experiment.text.proxies.pieces import proxies_ahead
 
-            proxies_ahead(self.config, self.folder, [(target.name, unit) for target, unit in wanted], self.progress)
+            proxies_ahead(self.config, self.folder, tokenizer, sources, wanted, self.progress)
         proxies, scores = train_proxies(self.config, self.folder, tokenizer, sources, self.progress), []
         for index, (target, unit) in enumerate(wanted):
             report = part_of(self.progress, "scores", index, len(wanted), target.name)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError
+from mixwright.experiment.core.parallel import Work
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.proxies.scores import Scores, Scoring, part_of
+from mixwright.experiment.text.proxies.shards import Shards
 from mixwright.files import folder_fingerprint
 from mixwright.files.models import adapter_base, holds_model, model_fingerprint
 from mixwright.search.table.table import LikelihoodTable
@@ -140,18 +142,64 @@ def score_target(
     """
     Return the likelihoods of a target's rows under each proxy.
 
-    Scores are written block by block; what is written is not scored again.
+    Scores are written block by block; what is written is not scored again, nor what pieces of a cluster scored.
     """
     prints = {proxy.source: proxy.fingerprint for proxy in proxies}
     scoring = Scoring(folder, tokenizer, target, unit, config.proxy_setting("context"), prints)
+    shards = Shards(config, folder, target.name, unit)
     model = None
     for index, proxy in enumerate(proxies):
         if proxy.source in scoring.missing:
             report = part_of(progress, "", index, len(proxies), f"per {unit}, {proxy.source}")
-            model = _fill_column(config, scoring.table, proxy, tokenizer, scoring.rows, report, model)
+            model = _fill_column(config, scoring.table, proxy, tokenizer, scoring.rows, report, model, shards)
     scores = scoring.finish()
+    shards.remove()
     progress("", 1, 1)
     return scores
+
+
+def shards_ahead(
+    config: SearchConfig,
+    folder: Path,
+    tokenizer: Tokenizer,
+    proxies: list[Proxy],
+    target: Target,
+    unit: str,
+    made: Callable[[str, int, int], Work],
+) -> list[Work]:
+    """
+    Return the pieces that score a target ahead of `score_target`.
+
+    Parameters
+    ----------
+    config, folder, tokenizer, proxies, target, unit
+        As there.
+    made
+        Returns the piece of a source, from a chunk to the one after its last; the piece calls `score_shard`.
+    """
+    prints = {proxy.source: proxy.fingerprint for proxy in proxies}
+    scoring = Scoring(folder, tokenizer, target, unit, config.proxy_setting("context"), prints, ahead=True)
+    return Shards(config, folder, target.name, unit).plan(scoring, made)
+
+
+def score_shard(
+    config: SearchConfig,
+    folder: Path,
+    tokenizer: Tokenizer,
+    proxy: Proxy,
+    shard: tuple[str, str, int, int],
+    progress: Progress,
+) -> None:
+    """Score a part of a target: its name, the unit, the first chunk and the one after the last."""
+    target, unit, first, last = shard
+    what, own = f"the proxy of {proxy.source}", proxy.tokens > 0
+    Shards(config, folder, target, unit).score(
+        proxy.source,
+        proxy.fingerprint,
+        (first, last),
+        lambda rows: trained_model(proxy.model, what, tokenizer, rows.context, own),
+        progress,
+    )
 
 
 def _fill_column(
@@ -162,14 +210,18 @@ def _fill_column(
     rows: TargetRows,
     report: Progress,
     before: Any,
+    shards: Shards,
 ) -> Any:
     """Score the rows of a column that are not there yet; return the model, whose base the next adapter may share."""
     start, model = table.rows_done(proxy.source), before
     if start < table.n:
-        what, own = f"the proxy of {proxy.source}", proxy.tokens > 0
-        model = trained_model(proxy.model, what, tokenizer, rows.context, own, before)
+        blocks = shards.blocks(rows, proxy.source, proxy.fingerprint, start)
+        if blocks is None:
+            what, own = f"the proxy of {proxy.source}", proxy.tokens > 0
+            model = trained_model(proxy.model, what, tokenizer, rows.context, own, before)
+            blocks = score(model, rows, config.proxy_setting("batch_size"), start)
         done = start
-        for block in score(model, rows, config.proxy_setting("batch_size"), start):
+        for block in blocks:
             table.append(proxy.source, block)
             done += len(block)
             report("", done, table.n)

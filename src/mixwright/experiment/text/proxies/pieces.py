@@ -13,16 +13,30 @@ from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.final_runs import FinalRuns
 from mixwright.experiment.text.inputs import Target, TokenSource, open_sources, read_target
 from mixwright.experiment.text.mixtures import NamedMixture
-from mixwright.experiment.text.proxies.neural import score_target, train_proxies, train_proxy
+from mixwright.experiment.text.proxies.neural import score_shard, shards_ahead, train_proxies, train_proxy
 from mixwright.text import Tokenizer, load_tokenizer
 
 
-def proxies_ahead(config: SearchConfig, folder: Path, wanted: Sequence[tuple[str, str]], progress: Progress) -> None:
-    """Train the proxies, then score what is wanted, (target, unit) each."""
+def proxies_ahead(
+    config: SearchConfig,
+    folder: Path,
+    tokenizer: Tokenizer,
+    sources: list[TokenSource],
+    wanted: Sequence[tuple[Target, str]],
+    progress: Progress,
+) -> None:
+    """Train the proxies, then score what is wanted, (target, unit) each, in shards."""
     trained = [name for name in config.sources if name not in config.proxy.checkpoints]
     works = [Work(f"the proxy of {name}", proxy_piece, (config, folder, name)) for name in trained]
     do_ahead(works, progress, "proxies")
-    works = [Work(f"the scores of {t} per {unit}", score_piece, (config, folder, t, unit)) for t, unit in wanted]
+    proxies, works = train_proxies(config, folder, tokenizer, sources, silent), []
+    for target, unit in wanted:
+
+        def made(source: str, first: int, last: int, name: str = target.name, unit: str = unit) -> Work:
+            what = f"{name} per {unit} by {source}, from chunk {first}"
+            return Work(what, score_piece, (config, folder, source, name, unit, first, last), size=last - first)
+
+        works += shards_ahead(config, folder, tokenizer, proxies, target, unit, made)
     do_ahead(works, progress, "scores")
 
 
@@ -47,11 +61,13 @@ def proxy_piece(config: SearchConfig, folder: Path, source: str, report: Report)
     train_proxy(config, folder, tokenizer, next(s for s in sources if s.name == source), _progress(report))
 
 
-def score_piece(config: SearchConfig, folder: Path, target: str, unit: str, report: Report) -> None:
-    """Score a target under the proxies, which are there."""
-    tokenizer, sources, (wanted,) = _opened(config, folder, [target])
-    proxies = train_proxies(config, folder, tokenizer, sources, silent)
-    score_target(config, folder, tokenizer, proxies, wanted, unit, _progress(report))
+def score_piece(
+    config: SearchConfig, folder: Path, source: str, target: str, unit: str, first: int, last: int, report: Report
+) -> None:
+    """Score some chunks of a target under the proxy of a source, which is there."""
+    tokenizer, sources, _ = _opened(config, folder, [])
+    proxy = train_proxy(config, folder, tokenizer, next(s for s in sources if s.name == source), silent)
+    score_shard(config, folder, tokenizer, proxy, (target, unit, first, last), _progress(report))
 
 
 def final_piece(

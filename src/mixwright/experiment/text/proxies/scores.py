@@ -92,10 +92,19 @@ class Scoring:
         Tokens of a chunk.
     prints
         {source: fingerprint of its proxy}.
+    ahead
+        Pieces are planned for it: somebody else will begin and finish it.
     """
 
     def __init__(
-        self, folder: Path, tokenizer: Tokenizer, target: Target, unit: str, context: int, prints: Mapping[str, str]
+        self,
+        folder: Path,
+        tokenizer: Tokenizer,
+        target: Target,
+        unit: str,
+        context: int,
+        prints: Mapping[str, str],
+        ahead: bool = False,
     ) -> None:
         self.rows, self.target = target_rows(target.search, tokenizer, context, unit), target
         data = fingerprint([target.fingerprint, tokenizer.fingerprint, self.rows.fingerprint])
@@ -113,7 +122,7 @@ class Scoring:
             data_fingerprint=data,
         )
         self._result = self._stage.result() if self.table.complete else None
-        if self._result is None:
+        if self._result is None and not ahead:
             self._stage.begin()
 
     @property
