@@ -56,6 +56,21 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+NOTE = """In short:
+
+- **MixMin is better than uniform on all three targets**, by .480 and .559 nats per token on the two question sets
+  (answer loss: .259 and .382 nats per byte less) and .042 on the Kubernetes pages. Natural shares are worse than
+  uniform on the questions.
+- **Count models do as well as LoRA proxies** (-.362 and -.360 on the average of the targets), in seconds. The LoRA
+  proxies and their scores cost as much as 18,635 tokens of training, seven times the final run; nothing was charged.
+- **The best single source does as well as either.** For both question sets it is the training questions of ARC-Easy,
+  and MixMin gives it 99 %. For the pages MixMin mixes, .8 of PEPs with code, and its loss is .002 to .008 above that of
+  PEPs alone.
+- Ten steps of 256 tokens are an adaptation of the answers' style as much as of knowledge. Three seeds; sciq has 27
+  held-out questions.
+
+"""
+
 
 def passages(data: Path, folder: Path, name: str, count: int, length: int) -> Path:
     """Write the first `length` characters of `count` documents of a domain, spread over all, and return the file."""
@@ -171,7 +186,7 @@ def _measured(measure: dict[str, Any], over: str, level: float) -> list[str]:
 
 def _weights(summary: dict[str, Any]) -> list[str]:
     """Return the mean weights that were trained with, for each arm and target."""
-    names = summary["sources"]
+    names = list(summary["arms"][0]["mixtures"][0]["weights"])  # also those of which no loss is measured
     lines = [f"| arm | for | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
     for arm in summary["arms"]:
         for mixture in arm["mixtures"]:
@@ -201,7 +216,8 @@ def main() -> None:
         head = "# MixMin for adapting a real model\n\n`python benchmarks/adapt_real.py run`, `... table --write`; "
         model = "a random model" if given.size == "tiny" else "SmolLM2-135M-Instruct"
         tokens = f"{SIZES[given.size]['proxy']:,} tokens a proxy and {SIZES[given.size]['final']:,} a final model"
-        head += f"{model}, LoRA of rank 8, size {given.size} ({tokens}); {platform.machine()}.\n\n"
+        head += f"{model}, LoRA of rank 8, size {given.size} ({tokens});\n{platform.machine()}.\n\n"
+        head += NOTE if given.size == "small" else ""
         Path(__file__).with_name("results").joinpath("adapt_real.md").write_text(head + text, encoding="utf-8")
 
 
