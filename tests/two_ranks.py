@@ -3,8 +3,11 @@
 import atexit
 import gc
 import os
+import signal
 import subprocess
 import sys
+import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -56,3 +59,39 @@ def run_ranks(size, script, *arguments) -> None:
         ]  # fmt: skip
         errors = [rank.communicate(timeout=900)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0] * size, "\n".join(errors)[-4000:]
+
+
+def in_ranks(size, work, *arguments):
+    """Run `work(*arguments)` on so many ranks, forks of this process; return their exit codes, -9 for one ended."""
+    with meeting(size) as environment:
+        os.environ.update(environment)
+        ranks = []
+        for rank in range(size):
+            ranks.append(os.fork())
+            if not ranks[-1]:
+                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+                try:
+                    work(*arguments)
+                    os._exit(0)
+                except BaseException:
+                    traceback.print_exc()
+                    os._exit(1)
+        return ended(ranks)
+
+
+def ended(ranks):
+    """Wait for the ranks; one that still waits for another that has failed is ended."""
+    size = len(ranks)
+    codes, until = {}, time.monotonic() + 900
+    while len(codes) < size:
+        for rank, pid in enumerate(ranks):
+            if rank not in codes and (found := os.waitpid(pid, os.WNOHANG))[0]:
+                codes[rank] = os.waitstatus_to_exitcode(found[1])
+                until = min(until, time.monotonic() + (60 if codes[rank] else 900))
+        if time.monotonic() > until:
+            for rank, pid in enumerate(ranks):
+                if rank not in codes:
+                    os.kill(pid, signal.SIGKILL)
+            until = float("inf")
+        time.sleep(0.01)
+    return [codes[rank] for rank in range(size)]

@@ -6,10 +6,8 @@ Usage: python trainings_on_ranks.py TOKENS FOLDER. FOLDER/NAME is each training,
 
 import json
 import os
-import signal
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,7 @@ from mixwright.training.model import build_model
 from mixwright.training.ranks import started_ranks
 from mixwright.training.reference import Reference
 from mixwright.training.settings import TrainingSettings
-from two_ranks import meeting
+from two_ranks import in_ranks
 
 SPEC = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 STOPPED = 3
@@ -132,47 +130,11 @@ def meet(ranks, late):
     assert late.exists(), f"rank {ranks.rank} did not wait"
 
 
-def in_ranks(size, *arguments):
-    """Run `work` on so many ranks; return their exit codes, -9 for one that had to be ended."""
-    with meeting(size) as environment:
-        os.environ.update(environment)
-        ranks = []
-        for rank in range(size):
-            ranks.append(os.fork())
-            if not ranks[-1]:
-                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
-                try:
-                    work(*arguments)
-                    os._exit(0)
-                except BaseException:
-                    traceback.print_exc()
-                    os._exit(1)
-        return ended(ranks)
-
-
-def ended(ranks):
-    """Wait for the ranks; one that still waits for another that has failed is ended."""
-    size = len(ranks)
-    codes, until = {}, time.monotonic() + 900
-    while len(codes) < size:
-        for rank, pid in enumerate(ranks):
-            if rank not in codes and (found := os.waitpid(pid, os.WNOHANG))[0]:
-                codes[rank] = os.waitstatus_to_exitcode(found[1])
-                until = min(until, time.monotonic() + (60 if codes[rank] else 900))
-        if time.monotonic() > until:
-            for rank, pid in enumerate(ranks):
-                if rank not in codes:
-                    os.kill(pid, signal.SIGKILL)
-            until = float("inf")
-        time.sleep(0.01)
-    return [codes[rank] for rank in range(size)]
-
-
 def main(tokens, out):
     found = []
     build_model(SPEC, byte_tokenizer(), 16, seed=7).save_pretrained(Path(out) / "reference")
     for name, kind, size, accumulate, stop in TRAININGS:
-        codes = in_ranks(size, tokens, Path(out) / name, kind, accumulate, stop)
+        codes = in_ranks(size, work, tokens, Path(out) / name, kind, accumulate, stop)
         left = (Path(out) / name / "checkpoints" / "last.safetensors").exists()
         found.append({"name": name, "codes": codes, "checkpoint": left})
     (Path(out) / "codes.json").write_text(json.dumps(found))

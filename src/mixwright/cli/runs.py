@@ -46,15 +46,16 @@ class _Help:
     run: tuple[str, ...] = field(default=("--run",))
 
 
+_RANKS = ("--run", "--folder")  # torchrun takes --run for one of its own options
+
 _HELP = {
     "search": _Help(help_texts.SEARCH, "sources, targets and budgets"),
     "runs fit": _Help(help_texts.RUNS_FIT, "table, target, law and limits"),
     "compare": _Help(help_texts.COMPARE, "sources, targets, arms and budgets"),
-    # torchrun takes --run for one of its own options
-    "train": _Help(help_texts.TRAIN, "sources, model and weights or strategy", ("--run", "--folder")),
+    "train": _Help(help_texts.TRAIN, "sources, model and weights or strategy", _RANKS),
     "prefer sft": _Help(help_texts.PREFER_SFT, "model, sources of pairs and training settings"),
-    "prefer specialists": _Help(help_texts.PREFER_SPECIALISTS, "model, sources of pairs and training settings"),
-    "prefer train": _Help(help_texts.PREFER_TRAIN, "model, sources of pairs and training settings"),
+    "prefer specialists": _Help(help_texts.PREFER_SPECIALISTS, "model, sources of pairs and training settings", _RANKS),
+    "prefer train": _Help(help_texts.PREFER_TRAIN, "model, sources of pairs and training settings", _RANKS),
 }
 
 

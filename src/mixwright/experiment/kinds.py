@@ -65,7 +65,10 @@ class Kind:
 
 
 _HERE, _TABLES = "mixwright.experiment", "mixwright.cli.tables"
-_NOT_RESULTS: tuple[Key, ...] = (("title",), ("training", "checkpoint_every"))
+_NOT_RESULTS: tuple[Key, ...] = (
+    ("title",),
+    *(("training", key) for key in ("checkpoint_every", "parallel", "compile")),
+)
 _OF_COMPARISONS: tuple[Key, ...] = (
     *((key,) for key in ("arms", "seeds", "over", "error", "detect", "title", "engine")),
     *((key,) for key in ("charge_search", "charge_specialists", "keep_models", "evaluate")),
@@ -117,7 +120,7 @@ KINDS = (
         "train", "text", "train", "training",
         f"{_HERE}.text.train_config:TrainConfig", f"{_HERE}.text.train:TextTrainingRun",
         f"{_TABLES}.training:print_training", "training", "training",
-        (*_NOT_RESULTS, ("training", "parallel"), ("evaluate",)),
+        (*_NOT_RESULTS, ("evaluate",)),
     ),
     Kind(
         "sft", "preference", "prefer sft", "fine-tuning",

@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
 from mixwright.errors import InputError
 from mixwright.files import atomic_write
 from mixwright.preference.checkpoints import last_complete_checkpoint
-from mixwright.preference.losses import PairLoss
+from mixwright.preference.losses import ONE, PairLoss
 from mixwright.preference.pairs.rows import PairRows
+from mixwright.preference.sharded import ShardedTrainer, is_of_parts
 from mixwright.preference.trainer import PreferenceTrainer
+from mixwright.training.ranks import Ranks
 
 METRICS, EVALUATION, CHECKPOINTS = "metrics.jsonl", "evaluation.jsonl", "checkpoints"
 _TIMES = ("train_runtime",)  # the Trainer's closing line, which differs from run to run
@@ -35,7 +38,7 @@ class FitSettings:
     Parameters
     ----------
     steps, batch_size, accumulate
-        Optimiser steps; pairs of each, over all micro-batches; micro-batches.
+        Optimiser steps; pairs of each, over all ranks and micro-batches; micro-batches on each rank.
     learning_rate, warmup, weight_decay, max_grad_norm
         AdamW (.9, .999), linear to 0 after `warmup` steps; longer gradients are cut to the norm.
     seed
@@ -79,13 +82,25 @@ class FitSettings:
         """Return the type of autocast, for `score_pairs`; None: none."""
         return torch.bfloat16 if self.mixed else None
 
-    def arguments(self, folder: Path) -> TrainingArguments:
+    def check(self, ranks: int) -> None:
+        """Raise InputError if a step's pairs cannot be shared out to the ranks."""
+        if self.batch_size % (ranks * self.accumulate):
+            raise InputError(
+                f"batch_size should be a multiple of ranks x accumulate ({ranks} x {self.accumulate}), found "
+                f"{self.batch_size}; change one of them"
+            )
+
+    def arguments(self, folder: Path, ranks: int = 1) -> TrainingArguments:
         """Return the Trainer's arguments; `folder` is for checkpoints."""
+        self.check(ranks)
         more: dict[str, Any] = {"gradient_checkpointing": True} if self.gradient_checkpointing else {}
+        if ranks > 1:  # on a CPU the Trainer would train each rank for itself otherwise
+            more |= {"ddp_backend": torch.distributed.get_backend(), "use_cpu": not torch.cuda.is_available()}
+            more["ddp_find_unused_parameters"] = False
         return TrainingArguments(
             output_dir=str(folder),
             max_steps=self.steps,
-            per_device_train_batch_size=self.batch_size // self.accumulate,
+            per_device_train_batch_size=self.batch_size // (self.accumulate * ranks),
             gradient_accumulation_steps=self.accumulate,
             learning_rate=self.learning_rate,
             warmup_steps=self.warmup,
@@ -123,6 +138,7 @@ def fit(
     watch: Watch | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     control: bool | Path = False,
+    ranks: Ranks = ONE,
     **options: Any,
 ) -> PreferenceTrainer:
     """
@@ -145,23 +161,31 @@ def fit(
         Where checkpoints are until `forget_checkpoints`. Default: `folder`.
     progress
         Called as `progress(steps done, steps in all)`.
+    ranks
+        Who trains it; each calls this, and the first one writes. A checkpoint is gone on with by any number of ranks.
 
     Raises
     ------
     InputError
-        As from `PreferenceTrainer`.
+        As from `PreferenceTrainer`; the pairs of a step cannot be shared out to the ranks.
     """
     folder = Path(folder)
     kept = (checkpoints or folder) / CHECKPOINTS
-    last = last_complete_checkpoint(kept)
-    if last is None and options.get("log") is not None:
+    arguments = settings.arguments(kept, ranks.size)
+    last = ranks.shared(last_complete_checkpoint(kept) if ranks.main else None)
+    if ranks.main and last is None and options.get("log") is not None:
         Path(options["log"]).unlink(missing_ok=True)  # of a training that had no checkpoint yet
-    arguments = settings.arguments(kept)
-    trainer = PreferenceTrainer(model, arguments, sources, weights, loss=loss, control=control, **options)
+    options |= {"loss": loss, "control": control}
+    ranks.compile(model)
+    trainer: PreferenceTrainer
+    if ranks.in_parts or is_of_parts(last):
+        trainer = ShardedTrainer(model, arguments, sources, weights, ranks=ranks, **options)
+    else:
+        trainer = PreferenceTrainer(model, arguments, sources, weights, **options)
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
             trainer.remove_callback(callback)
-    trainer.add_callback(_Journal(folder, watch, progress, settings))
+    trainer.add_callback(_Journal(folder, watch, progress, settings, ranks))
     with _quiet(last is not None):
         trainer.train(resume_from_checkpoint=last)
     return trainer
@@ -189,17 +213,22 @@ def forget_checkpoints(folder: Path | str) -> None:
 
 
 class _Journal(TrainerCallback):
-    """Writes metrics and held-out measurements, and asks for checkpoints."""
+    """Writes metrics and held-out measurements on the first rank, and asks for checkpoints."""
 
     def __init__(
-        self, folder: Path, watch: Watch | None, progress: Callable[[int, int], None], settings: FitSettings
+        self,
+        folder: Path,
+        watch: Watch | None,
+        progress: Callable[[int, int], None],
+        settings: FitSettings,
+        ranks: Ranks = ONE,
     ) -> None:
-        self._folder, self._watch, self._progress = folder, watch, progress
+        self._folder, self._watch, self._progress, self._ranks = folder, watch, progress, ranks
         self._settings, self._saved = settings, time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Cut what was written after the checkpoint; measure the model before the first step."""
-        for name in (METRICS, EVALUATION):
+        for name in (METRICS, EVALUATION) if self._ranks.main else ():
             _cut(self._folder / name, state.global_step)
         if state.global_step == 0 and self._watch is not None:
             self._measure(0, more["model"])
@@ -209,19 +238,20 @@ class _Journal(TrainerCallback):
         step, last = state.global_step, state.global_step >= self._settings.steps
         if self._watch is not None and (last or step % self._watch.every == 0):
             self._measure(step, more["model"])
-        if not last and time.monotonic() - self._saved >= self._settings.checkpoint_seconds:
+        due = float(self._ranks.main and time.monotonic() - self._saved >= self._settings.checkpoint_seconds)
+        if not last and self._ranks.sum(np.array([due]))[0]:  # all ranks save what they have, or none
             control.should_save = True
         self._progress(step, self._settings.steps)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
         """Append a line of metrics."""
-        if logs and not any(name in logs for name in _TIMES):
+        if logs and self._ranks.main and not any(name in logs for name in _TIMES):
             kept = {name: _number(value) for name, value in logs.items() if name != "epoch"}
             _append(self._folder / METRICS, {"step": state.global_step, **kept})
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Remove the checkpoints before this one."""
-        for path in Path(args.output_dir).glob("checkpoint-*"):
+        for path in Path(args.output_dir).glob("checkpoint-*") if self._ranks.main else ():
             if path.name != f"checkpoint-{state.global_step}":
                 shutil.rmtree(path, ignore_errors=True)
         self._saved = time.monotonic()
@@ -231,7 +261,8 @@ class _Journal(TrainerCallback):
         training = model.training
         values = self._watch.measure(model)
         model.train(training)
-        _append(self._folder / EVALUATION, {"step": step, **values})
+        if self._ranks.main:
+            _append(self._folder / EVALUATION, {"step": step, **values})
 
 
 def read_lines(path: Path | str) -> list[dict[str, Any]]:

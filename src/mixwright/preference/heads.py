@@ -62,7 +62,8 @@ class Head:
 
     def _score(self, module: Any, arguments: Any, logits: Tensor) -> Tensor | None:
         if self._known:
-            return LogProbabilities.apply(logits, self._targets)[:, None]
+            # a tensor of its own: FSDP2 warns of models that return views
+            return LogProbabilities.apply(logits, self._targets)[:, None].clone()
         self._logits = logits.detach()
         return None
 

@@ -18,9 +18,11 @@ from mixwright.errors import InputError
 from mixwright.files import fingerprint
 from mixwright.preference.heads import Head
 from mixwright.preference.pairs.rows import PairBatch, token_row
+from mixwright.training.ranks import Ranks
 
 Array = NDArray[np.float32]
 KINDS = ("sigmoid", "ipo", "simpo")
+ONE = Ranks()
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ def score_pairs(
     *,
     precision: torch.dtype | None = None,
     pad: int = 0,
+    ranks: Ranks = ONE,
 ) -> PairScores:
     """
     Return the losses of all pairs under a model, without dropout and gradients.
@@ -210,13 +213,15 @@ def score_pairs(
         torch.bfloat16 or torch.float16: under autocast, as a training with bf16 or fp16 would see them.
     pad
         The token that padding is made of; the model does not see it.
+    ranks
+        Who does it: each rank scores some batches, and all get the losses of all pairs.
 
     Raises
     ------
     InputError
         If a loss is not finite: it names the pair.
     """
-    scores = log_probabilities(model, encoded, batch_size, progress, precision, pad)
+    scores = log_probabilities(model, encoded, batch_size, progress, precision, pad, ranks)
     lengths = np.array([[len(encoded.chosen(i)), len(encoded.rejected(i))] for i in range(len(encoded))])
     given = None if reference is None else torch.from_numpy(np.array(reference, np.float32))
     chosen, rejected = torch.from_numpy(scores).unbind(1)
@@ -237,6 +242,7 @@ def reference_log_probabilities(
     *,
     precision: torch.dtype | None = None,
     pad: int = 0,
+    ranks: Ranks = ONE,
 ) -> Array:
     """
     Return the log-probabilities of all answers under the model before training, float32 [n, 2]; as `score_pairs`.
@@ -251,7 +257,7 @@ def reference_log_probabilities(
     # an adapter that was just made changes nothing, but one that was loaded does
     off: AbstractContextManager[Any] = model.disable_adapter() if hasattr(model, "peft_config") else nullcontext()
     with off:
-        found = log_probabilities(model, encoded, batch_size, progress, precision, pad)
+        found = log_probabilities(model, encoded, batch_size, progress, precision, pad, ranks)
     if bad := np.flatnonzero(~np.isfinite(found).all(1)).tolist():
         raise InputError(
             f"the reference's log-probabilities should be finite, found {found[bad[0]].tolist()} for "
@@ -268,25 +274,32 @@ def log_probabilities(
     progress: Callable[[int], None] | None = None,
     precision: torch.dtype | None = None,
     pad: int = 0,
+    ranks: Ranks = ONE,
 ) -> Array:
     """Return the log-probabilities of all answers under a model, float32 [n, 2]; arguments as of `score_pairs`."""
     rows = [token_row(encoded, i) for i in range(len(encoded))]
     # the longest first: if memory is short, that shows at once
     order = sorted(range(len(rows)), key=lambda i: -rows[i].tokens)
-    found = np.empty((len(rows), 2), np.float32)
+    batches = [order[begin : begin + batch_size] for begin in range(0, len(rows), batch_size)]
+    found = np.zeros((len(rows), 2), np.float32)
     device, training = next(model.parameters()).device, model.training
     model.eval()
     try:
-        for begin in range(0, len(rows), batch_size):
-            at = order[begin : begin + batch_size]
+        for turn in range(0, len(batches), ranks.size):
+            own = batches[turn + ranks.rank : turn + ranks.rank + 1]
+            # a rank without a batch of its own takes part: a model in parts needs every one
+            at = own[0] if own else batches[0]
             batch = PairBatch.of([rows[i] for i in at], pad).to(device)
             with nullcontext() if precision is None else torch.autocast(device.type, precision):
-                found[at] = answer_log_probabilities(model, batch).float().cpu().numpy()
+                values = answer_log_probabilities(model, batch).float().cpu().numpy()
+            if own:
+                found[at] = values
             if progress is not None:
-                progress(min(begin + batch_size, len(rows)))
+                progress(min((turn + ranks.size) * batch_size, len(rows)))
     finally:
         model.train(training)
-    return found
+    # zeros but for a rank's own pairs: the sum is exact
+    return found if ranks.size == 1 else ranks.sum(found.astype(np.float64)).astype(np.float32)
 
 
 def place_of(encoded: Any, i: int) -> str:

@@ -213,6 +213,7 @@ def train_specialist(
     loss: Any,
     progress: Callable[[int, int], None] = lambda done, total: None,
     pad: int = 0,
+    ranks: Any = None,
 ) -> Any:
     """
     Train a model on one source alone, or the rest of a training that was stopped, and return it.
@@ -231,8 +232,11 @@ def train_specialist(
         `PairLoss`, the same as the generalist's.
     pad
         The token of padding.
+    ranks
+        `Ranks` that train it together; None: this process.
     """
-    from mixwright.preference.fitting import fit
+    from mixwright.preference.fitting import ONE, fit
 
     bare = PairRows(rows.encoded, rows.reference)
-    return fit(model, {name: bare}, [1.0], settings, folder, loss, progress=progress, pad_token_id=pad).model
+    options: dict[str, Any] = {"pad_token_id": pad, "ranks": ranks or ONE}
+    return fit(model, {name: bare}, [1.0], settings, folder, loss, progress=progress, **options).model

@@ -36,8 +36,8 @@ class WeightAverage:
         for own, other in zip(self.model.parameters(), model.parameters(), strict=True):
             if not other.requires_grad:
                 own.data = other.data  # what is not trained, as under an adapter, is there once
-        if ranks is not None and ranks.size > 1 and ranks.kind == "fsdp2":
-            ranks.wrap(self.averaged.module)
+        if ranks is not None and ranks.in_parts:
+            ranks.shard(self.averaged.module)
 
     @property
     def model(self) -> Any:

@@ -96,6 +96,14 @@ Precision = Annotated[
     Literal["auto", "float32", "bfloat16"],
     Field(description="Precision of the passes; auto: bfloat16 on a GPU. Parameters are kept in float32."),
 ]
+Parallel = Annotated[
+    Literal["ddp", "fsdp2"] | None,
+    Field(description="Under torchrun: the whole model on each rank (ddp, the default), or a part of it (fsdp2)."),
+]
+Compile = Annotated[
+    bool | None,
+    Field(strict=True, description="Whether torch.compile makes the model's blocks faster. The first steps take long."),
+]
 CheckpointEvery = Annotated[Positive, Field(description="Longest time between checkpoints, in seconds.")]
 MaxEpochs = Annotated[
     Positive | None,

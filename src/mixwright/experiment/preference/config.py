@@ -155,8 +155,10 @@ class PreferTrainingConfig(Part):
     epochs: Positive | None = Field(
         default=None, description="How often as many pairs are seen as there are to train on. Default: 1."
     )
-    batch_size: Count = Field(default=32, description="Pairs per step, over all micro-batches.")
-    accumulate: Count = Field(default=1, description="Micro-batches per step: less memory, the same batch.")
+    batch_size: Count = Field(default=32, description="Pairs per step, over all ranks and micro-batches.")
+    accumulate: Count = Field(
+        default=1, description="Micro-batches per step on each rank: less memory, the same batch."
+    )
     learning_rate: LinearRate = 1e-4
     warmup: Warmup = 0.05
     weight_decay: WeightDecay = 0.0

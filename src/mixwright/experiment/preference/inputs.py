@@ -97,6 +97,10 @@ class Inputs:
             return load_model(self.model)
         return with_adapter(self.reference(), self.adapter, seed)
 
+    def forget(self) -> None:
+        """Forget the base in memory: it is in parts."""
+        self._base = None
+
     def trained(self, folder: Path) -> Any:
         """Return a model that was saved, as it is to be scored."""
         if not (folder / "adapter_config.json").exists():

@@ -94,8 +94,8 @@ class Specialists:
         if self.settings.run is not None:
             return self._of_run(job.name, self.settings.run)
         made_of = self._made_of(job)
-        found = self.work.cache.get(LOSSES, made_of)
-        if found is None or (job.keep and not holds_model(job.model)):
+        found = self.work.cached(LOSSES, made_of, lambda: not job.keep or holds_model(job.model))
+        if found is None:
             found = self._made(job, made_of)
         job.report(1.0)
         return Specialist(found["train"], found["test"], float(found["cost"][0]), job.model if job.keep else None)
@@ -153,7 +153,7 @@ class Specialists:
             train[part.scored] = found["train"]
             test.append(found["test"])
         losses = np.mean(test, 0, dtype=np.float64)
-        return self.work.cache.put(LOSSES, job.name, made_of, train=train, test=losses, cost=[cost])
+        return self.work.keep(LOSSES, job.name, made_of, train=train, test=losses, cost=[cost])
 
     def _parts(self, job: SpecialistJob) -> Iterator[_Part]:
         """Yield the trainings of a job: one on all pairs, or one for each fold, and the whole one if it is kept."""
@@ -171,17 +171,21 @@ class Specialists:
         own = {**made_of, "part": part.label}
         stage = Stage(job.folder(part.place), {"stage": "specialist", **own})
         keep = job.keep and part.label == "whole"
-        found = self.work.cache.get("part", own)
-        if found is None or (keep and not holds_model(job.model)):
-            stage.begin()
+        found, main = self.work.cached("part", own, lambda: not keep or holds_model(job.model)), self.work.ranks.main
+        if found is None:
+            if main:
+                stage.begin()
             model = self._model(job, part, stage.folder, report)
             values = self._scores(job.name, part, model)
-            if keep:
+            if keep and main:
                 self.work.inputs.save(model, job.model)
-            found = self.work.cache.put("part", job.name, own, **values)
+            found = self.work.keep("part", job.name, own, **values)
             self.work.inputs.release(model)
-            stage.finish({"steps": self._steps(len(part.seen))})
-        forget_checkpoints(stage.folder)
+            if main:
+                stage.finish({"steps": self._steps(len(part.seen))})
+        if main:
+            forget_checkpoints(stage.folder)
+        self.work.ranks.wait()
         return found
 
     def _model(self, job: SpecialistJob, part: _Part, folder: Path, report: Report) -> Any:
@@ -191,7 +195,10 @@ class Specialists:
         progress: Callable[[int, int], None] = lambda done, total: report(0.9 * done / total)  # noqa: E731
         how, model = self._how(len(part.seen), job.seed), work.inputs.policy(job.seed)
         with no_bars():
-            return train_specialist(model, job.name, rows, how, folder, work.loss, progress, work.inputs.pad)
+            model = train_specialist(
+                model, job.name, rows, how, folder, work.loss, progress, work.inputs.pad, work.ranks
+            )
+        return work.whole(model, job.seed)
 
     def _scores(self, name: str, part: _Part, model: Any) -> dict[str, Any]:
         """Return the losses of the pairs that a part scores, and of those held out; and what it cost."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,28 +26,48 @@ from mixwright.experiment.run import Run
 from mixwright.files import fingerprint
 from mixwright.files.models import holds_model
 from mixwright.preference.fitting import forget_checkpoints
-from mixwright.preference.losses import PairLoss
+from mixwright.preference.losses import ONE, PairLoss
 from mixwright.steering.control import orders_of
 from mixwright.steering.words import steering_notes
+from mixwright.training.ranks import KINDS, Ranks, started_ranks
 
 
 class _OnPairs(Run[PreferConfig]):
     """What specialists and generalists begin with: pairs, their reference, and how specialists are made."""
 
     settings: SpecialistsConfig
+    ranks: Ranks = ONE
+
+    @contextmanager
+    def processes(self) -> Iterator[Ranks]:
+        """Join the ranks that torchrun started."""
+        training = self.config.training
+        with started_ranks(training.parallel or KINDS[0], bool(training.compile)) as self.ranks:
+            yield self.ranks
 
     def _open(self, progress: Progress) -> None:
         """Read the pairs; nothing is written."""
         config = self.config
+        with named(config.where("training", "batch_size")):
+            config.training.settings(1, config.seed).check(self.ranks.size)
         inputs = open_inputs(config, self.folder, progress)
         loss = PairLoss(**config.loss.model_dump())
-        self.pairs = PairWork(inputs, self.folder, config.training, loss, self.settings.target)
+        self.pairs = PairWork(inputs, self.folder, config.training, loss, self.settings.target, self.ranks)
         self.specialists = Specialists(self.pairs, self.settings)
 
-    def prepare(self, progress: Progress) -> None:
-        """Keep the tokens, and score all pairs under the reference."""
-        self.pairs.inputs.keep()
+    def _join(self, progress: Progress) -> None:
+        """Open on further ranks what the first one has opened, and score all pairs under the reference."""
+        if not self.ranks.main:
+            self._begin(silent)
         self.pairs.make_references(lambda share: progress("reference", round(1000 * share), 1000))
+
+    @abstractmethod
+    def _begin(self, progress: Progress) -> None:
+        """Take the settings, and open the pairs."""
+
+    def prepare(self, progress: Progress) -> None:
+        """Keep the tokens, which all ranks open."""
+        self.pairs.inputs.keep()
 
     def _trained(self, progress: Progress) -> dict[str, Specialist]:
         """Return the specialists of all sources."""
@@ -74,10 +96,13 @@ class SpecialistsRun(_OnPairs):
         """Return the heading where the configuration gives none."""
         return f"Specialists of {', '.join(self.config.sources)}"
 
-    def check(self, progress: Progress) -> None:
-        """Read the pairs, and check that each source can have a specialist."""
+    def _begin(self, progress: Progress) -> None:
         self.settings = self.config.settings
         self._open(progress)
+
+    def check(self, progress: Progress) -> None:
+        """Read the pairs, and check that each source can have a specialist."""
+        self._begin(progress)
         check_specialists(self.config, self.specialists, self.config.seed)
 
     def plan(self) -> str:
@@ -85,8 +110,9 @@ class SpecialistsRun(_OnPairs):
         return self._planned()
 
     def work(self, progress: Progress) -> dict[str, Any]:
-        """Train the specialists, or the rest of them, and return the summary without its head."""
-        if on_cluster(self.config):
+        """Train the specialists, or the rest of them, and return the summary without its head, on the first rank."""
+        self._join(progress)
+        if self.ranks.main and on_cluster(self.config):
             names = self.pairs.names
             works = [
                 Work(f"the specialist {name}", specialist_piece, (self.config, self.folder, name)) for name in names
@@ -94,6 +120,8 @@ class SpecialistsRun(_OnPairs):
             do_ahead(works, progress, "specialists")
         found = self._trained(progress)
         measured = {name: self._of_kept(own) for name, own in found.items()} if self.settings.keep else {}
+        if not self.ranks.main:
+            return {}
         return {
             **settings_of(self.config, self.pairs, self.settings),
             **specialists_summary(self.pairs, found, measured),
@@ -132,11 +160,14 @@ class PreferenceTrainingRun(_OnPairs):
         """Return the heading of the report where the configuration gives none."""
         return f"A model of {', '.join(self.config.sources)}"
 
-    def check(self, progress: Progress) -> None:
-        """Check the weights or the strategy, read the pairs, and check what will be trained on them."""
+    def _begin(self, progress: Progress) -> None:
         self.weighting = _weighting(self.config)
         self.settings = self.config.specialists or SpecialistsConfig()
         self._open(progress)
+
+    def check(self, progress: Progress) -> None:
+        """Check the weights or the strategy, read the pairs, and check what will be trained on them."""
+        self._begin(progress)
         if self._with_specialists:
             check_specialists(self.config, self.specialists, self.config.seed)
         check_generalist(self.config, self.pairs, self.weighting)
@@ -152,9 +183,12 @@ class PreferenceTrainingRun(_OnPairs):
         return f"{first}{'; ' if first else ''}{self.pairs.steps:,} steps, {pairs:,} pairs to train"
 
     def work(self, progress: Progress) -> dict[str, Any]:
-        """Train specialists and generalist, or the rest of them, and return the summary without its head."""
+        """Train specialists and generalist, or the rest; return the summary without its head, on the first rank."""
+        self._join(progress)
         found = self._trained(progress) if self._with_specialists else None
         result = self._generalist(found, progress)
+        if not self.ranks.main:
+            return {}
         record, summary = orders_of(self.folder), training_summary(self.pairs, found, result)
         return {
             **settings_of(self.config, self.pairs, self.config.specialists),
@@ -167,11 +201,12 @@ class PreferenceTrainingRun(_OnPairs):
 
     def _generalist(self, found: Mapping[str, Specialist] | None, progress: Progress) -> dict[str, Any]:
         """Train the generalist and measure it; the result is kept in `trained/`."""
-        stage = Stage(self.folder / "trained", self._made_from(found))
-        result = stage.result()
-        if result is not None and holds_model(self.folder / "model"):
-            return result
-        stage.begin()
+        stage, main = Stage(self.folder / "trained", self._made_from(found)), self.ranks.main
+        result = self.ranks.shared(stage.result() if main and holds_model(self.folder / "model") else None)
+        if result is not None:
+            return dict(result)
+        if main:
+            stage.begin()
         settings = self.config.training.settings(self.pairs.steps, self.config.seed)
         with named(self.config.where("training")):
             trainer, model = self.pairs.train(
@@ -187,6 +222,8 @@ class PreferenceTrainingRun(_OnPairs):
         progress("train", 1000, 1000)
         measured = {name: own.to_json() for name, own in self.pairs.measure(model, found).items()}
         result = {**self.pairs.result(trainer, settings), "measured": measured, "curve": curve_of(self.folder)}
+        if not main:
+            return result
         self.pairs.inputs.save(model, self.folder / "model")
         result = stage.finish(result)
         forget_checkpoints(stage.folder)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from mixwright.experiment.core.config_parts import (
+    Compile,
     Count,
     FilePath,
     Lag,
@@ -14,6 +15,7 @@ from mixwright.experiment.core.config_parts import (
     LinearRate,
     MaxEpochs,
     ObserveEvery,
+    Parallel,
     Part,
     Positive,
     Share,
@@ -81,6 +83,8 @@ class GeneralistTrainingConfig(PreferTrainingConfig):
 
     learning_rate: LinearRate = 5e-6
     warmup: Warmup = 0.1
+    parallel: Parallel = None  # not in the config.yaml of former runs
+    compile: Compile = None  # not in the config.yaml of former runs
     clip: Literal["example", "source", "none"] = Field(
         default="example",
         description="Where the excess over the specialist is cut at 0: per pair, per source, nowhere.",

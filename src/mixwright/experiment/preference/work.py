@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from mixwright.experiment.core.parallel import Report, part_of
 from mixwright.experiment.preference.arms import Weighting
 from mixwright.experiment.preference.data import EncodedSource
-from mixwright.experiment.preference.inputs import Inputs
+from mixwright.experiment.preference.inputs import Inputs, on_device
 from mixwright.experiment.preference.measures import HeldOutPairs, PairMeasures, Specialist
 from mixwright.experiment.preference.train_config import GeneralistTrainingConfig
 from mixwright.files import fingerprint
 from mixwright.preference.fitting import EVALUATION, FitSettings, Watch, fit, read_lines
-from mixwright.preference.losses import PairLoss, reference_log_probabilities, score_pairs
+from mixwright.preference.losses import ONE, PairLoss, reference_log_probabilities, score_pairs
 from mixwright.preference.pairs.rows import PairRows
+from mixwright.preference.sharded import put_together
 from mixwright.preference.specialists import REFERENCE, SpecialistCache, targets_of
 from mixwright.training.model import no_bars
+from mixwright.training.ranks import Ranks
 
 Losses: TypeAlias = Mapping[str, Specialist]
 Array = NDArray[np.float32]
@@ -28,7 +30,7 @@ Array = NDArray[np.float32]
 
 class PairWork:
     """
-    Preference pairs and their reference in one process.
+    Preference pairs and their reference, in one process or on several ranks.
 
     Parameters
     ----------
@@ -40,6 +42,8 @@ class PairWork:
         Settings of all trainings.
     target
         What a pair's loss is compared with: its specialist's loss of the "pair", or the "source_mean".
+    ranks
+        Who does it: all call the same methods, share the work, and get the same numbers; the first one writes.
     """
 
     def __init__(
@@ -49,7 +53,9 @@ class PairWork:
         training: GeneralistTrainingConfig,
         loss: PairLoss,
         target: str = "pair",
+        ranks: Ranks = ONE,
     ) -> None:
+        self.ranks = ranks
         self.inputs, self.folder, self.training, self.loss, self.target = inputs, folder, training, loss, target
         self.names = list(inputs.sources)
         self.cache = SpecialistCache(folder / "cache")
@@ -82,13 +88,27 @@ class PairWork:
                 self._reference[name] = (None, None)
                 continue
             made_of = self.content(name)
-            found = self.cache.get(REFERENCE, made_of)
+            found = self.cached(REFERENCE, made_of)
             if found is None:
                 model = self.inputs.reference() if model is None else model
                 share = part_of(report, number, len(sources))
-                found = self.cache.put(REFERENCE, name, made_of, **self._scored_by(model, source, share))
+                found = self.keep(REFERENCE, name, made_of, **self._scored_by(model, source, share))
             self._reference[name] = (found["train"], found["test"])
         report(1.0)
+
+    def cached(
+        self, kind: str, made_of: Mapping[str, Any], whole: Callable[[], bool] = lambda: True
+    ) -> dict[str, Array] | None:
+        """Return what the cache has, if the rest is there too (`whole`), or None: the same on every rank."""
+        found = self.cache.get(kind, made_of) if self.ranks.main else None
+        shared: dict[str, Array] | None = self.ranks.shared(found if found is not None and whole() else None)
+        return shared
+
+    def keep(self, kind: str, source: str, made_of: Mapping[str, Any], **arrays: Any) -> dict[str, Array]:
+        """Put arrays into the cache, and return them as it has them."""
+        if self.ranks.main:
+            return self.cache.put(kind, source, made_of, **arrays)
+        return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
 
     def _scored_by(self, model: Any, source: EncodedSource, report: Report) -> dict[str, Array]:
         whole, found = len(source.train) + len(source.test), {}
@@ -100,6 +120,7 @@ class PairWork:
                 lambda done, before=before: report((before + done) / whole),  # type: ignore[misc]
                 precision=self.probe.dtype,
                 pad=self.inputs.pad,
+                ranks=self.ranks,
             )
         return found
 
@@ -115,14 +136,13 @@ class PairWork:
 
     @property
     def _scored(self) -> int:
-        """Return how many pairs are scored at once."""
-        return max(1, self.training.batch_size // self.training.accumulate)
+        """Return how many pairs are scored at once on a rank."""
+        return max(1, self.training.batch_size // (self.training.accumulate * self.ranks.size))
 
     def scores(self, model: Any, encoded: Any, reference: Array | None) -> Any:
         """Return the PairScores of pairs, in the precision of the training."""
-        return score_pairs(
-            model, encoded, self.loss, reference, self._scored, precision=self.probe.dtype, pad=self.inputs.pad
-        )
+        how: dict[str, Any] = {"precision": self.probe.dtype, "pad": self.inputs.pad, "ranks": self.ranks}
+        return score_pairs(model, encoded, self.loss, reference, self._scored, **how)
 
     def held_out(self, model: Any, most: int | None = None) -> dict[str, HeldOutPairs]:
         """Return losses and margins of held-out pairs of each source under a model; `most` of each, evenly chosen."""
@@ -195,9 +215,17 @@ class PairWork:
                 pad_token_id=self.inputs.pad,
                 checkpoints=checkpoints,
                 log=folder / "decisions.jsonl",
+                ranks=self.ranks,
                 **own,
             )
-        return trainer, trainer.model
+        return trainer, self.whole(trainer.model, settings.seed)
+
+    def whole(self, model: Any, seed: int) -> Any:
+        """Return a trained model as each rank can score and save it: whole, also where the ranks hold parts of it."""
+        if not self.ranks.in_parts:
+            return model
+        self.inputs.forget()
+        return put_together(model, on_device(self.inputs.policy(seed)))
 
     def result(self, trainer: Any, settings: FitSettings) -> dict[str, Any]:
         """Return the last weights of a training, and what each source gave, JSON-able."""

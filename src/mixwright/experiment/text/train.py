@@ -77,7 +77,8 @@ class TextTrainingRun(Run[TrainConfig]):
     @contextmanager
     def processes(self) -> Iterator[Ranks]:
         """Join the ranks that torchrun started."""
-        with started_ranks(self.config.training.parallel) as self.ranks:
+        training = self.config.training
+        with started_ranks(training.parallel, bool(training.compile)) as self.ranks:
             yield self.ranks
 
     def check(self, progress: Progress) -> None:

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from mixwright.experiment.core.compare_config import ArmConfig
 from mixwright.experiment.core.config_parts import (
     CheckpointEvery,
+    Compile,
     Context,
     Count,
     Ema,
@@ -71,6 +72,7 @@ class TrainingConfig(Part):
     parallel: Literal["ddp", "fsdp2"] = Field(
         default="ddp", description="Under torchrun: the whole model on each rank (ddp), or a part of it (fsdp2)."
     )
+    compile: Compile = None  # not in the config.yaml of former runs
     checkpoint_every: CheckpointEvery = 60.0
     evaluate_every: Count | None = Field(
         default=None, description="Steps between measurements of the held-out losses. Default: a twentieth of the run."
