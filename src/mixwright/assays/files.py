@@ -22,6 +22,7 @@ from mixwright.files.kinds import kind_of
 from mixwright.files.listing import the_file
 from mixwright.files.opening import open_text
 from mixwright.files.parquet import open_parquet, without_views
+from mixwright.files.stores import local
 
 _BLOCK = 1 << 24  # bytes of a .csv file that are parsed at a time
 _LARGEST = (1 << 31) - 1
@@ -89,6 +90,7 @@ def read_assays(
         File, column, label, feature or SMILES that is not as it should be (named).
     """
     paths = list(dict.fromkeys([Path(path)] if isinstance(path, str | Path) else map(Path, path)))
+    paths = local(paths)
     check_long(assay, value, ignore)
     rule = LabelRule(coding, threshold, active)
     names = _names_of(paths)
@@ -168,7 +170,7 @@ def _of_smiles(
 
 def assay_names(paths: Sequence[Path | str], assay: str | None = None) -> list[str]:
     """Return what may name an assay, each once: the columns of all files, or what the column `assay` says."""
-    names = _names_of([Path(path) for path in paths])
+    names = _names_of(local([Path(path) for path in paths]))
     if assay is None:
         return list(names)
     if assay not in names:

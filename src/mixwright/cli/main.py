@@ -12,7 +12,8 @@ _OF_THE_CLI = {"typer", "rich", "pydantic", "pydantic_core", "yaml"}
 
 def main() -> None:
     """Run the command line; one line says what to install if its packages are absent."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # models come from this disk; nothing is asked of the network
+    if "HF_HUB_OFFLINE" not in os.environ:  # models come from this disk; only inputs that name the hub ask it
+        os.environ |= {"HF_HUB_OFFLINE": "1", "MIXWRIGHT_HUB": "inputs"}
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import RunConfig
 from mixwright.experiment.core.errors import explain
+from mixwright.experiment.core.inputs import naming_addresses, with_copies
 from mixwright.experiment.core.run_folder import check_no_run, check_same, config_text
 from mixwright.experiment.core.stages import PLAN, Progress, check_folder, check_held, open_run, silent
 from mixwright.experiment.core.summary import SCHEMA
@@ -274,12 +275,14 @@ def drive(
         if not processes.main:
             if problem := processes.shared(None):
                 raise InputError(problem)
+            run.config = with_copies(config)
             return run.work(progress)
-        with _announced(processes) as begin:
+        with naming_addresses(), _announced(processes) as begin:
             check_folder(folder)
             values = config.dumped()
             check_same(kind, values, folder)
             check_engine(config, folder)
+            run.config = with_copies(config, progress)
             run.check(progress)
             with open_run(folder, config_text(kind, values), progress):
                 progress = _held(progress)

@@ -11,12 +11,12 @@ from pathlib import Path
 from mixwright.errors import InputError
 from mixwright.files.kinds import LINES, kind_of
 from mixwright.files.pointers import refuse_pointer
+from mixwright.files.stores.fetching import local
 
 Paths = Path | str | Sequence[Path | str]
 """A file, a folder, a pattern such as `web/**/*.jsonl`, or a list of them."""
 
 ROWS = (*LINES, ".parquet")
-_NETWORK = ("http:", "https:", "s3:", "gs:", "hf:", "az:")  # a part of the path that was an address
 _HIDDEN, _TEMPORARY, _OTHER = "hidden", "temporary or backup", "of another kind"
 _LEFTOVERS = ("~", ".tmp", ".temp", ".bak", ".orig", ".swp", ".swo", ".part", ".partial", ".crdownload")
 
@@ -67,7 +67,8 @@ def list_files(what: Paths, kinds: Sequence[str] = ROWS, texts: bool = False) ->
     ----------
     what
         A file; a folder, with all its sub-folders, in the order of the names; a pattern with `*`, `?`, `[...]` or
-        `**`; or a list of them. A file that is named twice is read once.
+        `**`; an address (s3://, gs://, hf://, https://, dataset://), of which a copy is read; or a list of them. A
+        file that is named twice is read once.
     kinds
         The kinds of files that a folder is read for. Links to files and folders are followed.
     texts
@@ -79,6 +80,7 @@ def list_files(what: Paths, kinds: Sequence[str] = ROWS, texts: bool = False) ->
     InputError
         Nothing is there, a folder cannot be listed, links form a loop, or data are not fetched yet.
     """
+    what = local(what)
     found: dict[Path, bool] = {}
     left_out: dict[str, list[Path]] = {}
     for path in [Path(what)] if isinstance(what, str | Path) else [Path(one) for one in what]:
@@ -103,8 +105,7 @@ def _files_of(
         refuse_pointer(path)
         if not glob.has_magic(str(path)):
             what = "the file that this link leads to" if path.is_symlink() else "a file or folder here"
-            advice = "download it first" if any(part in _NETWORK for part in path.parts) else "check the path"
-            raise InputError(f"{path}: there should be {what}, found nothing; {advice}")
+            raise InputError(f"{path}: there should be {what}, found nothing; check the path")
         named, inside = _matching(path, left_out)
         if "." in path.name:  # *.md asks for files of this kind, * does not; what is in a folder x.md/ nobody asked for
             found = sorted([*named, *_data_among(inside, kinds, texts, left_out)])

@@ -17,6 +17,7 @@ from mixwright.files.kinds import kind_of
 from mixwright.files.listing import the_file
 from mixwright.files.opening import read_text
 from mixwright.files.parquet import open_parquet, without_views
+from mixwright.files.stores import local
 from mixwright.runs.trackers import KEYS, is_step, number, of_files, of_objects, recognised
 
 Array = NDArray[np.float64]
@@ -38,6 +39,7 @@ def read_columns(path: Path) -> Columns:
 
 
 def _read(path: Path) -> Columns:
+    path = local(path)
     if path.is_dir() and (files := sorted(path.glob("*.csv"))):
         return of_files({file.stem: _csv(file) for file in files}, f"{path}: ")
     if path.suffix in (".json", ".jsonl"):

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     PrivateAttr,
     ValidationInfo,
     field_validator,
@@ -21,10 +22,14 @@ from pydantic import (
 
 from mixwright.constraints.limits import Constraints
 from mixwright.experiment.core.yaml import YamlFile, dotted
+from mixwright.files.stores import address_of, address_of_copy
+from mixwright.files.stores.addresses import of_dataset
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     """Read a relative path from the folder of the YAML file."""
+    if (address := address_of(path)) is not None:
+        raise ValueError(f"{address}: should be a path of this disk: download it first, addresses are for data")
     whole = Path((info.context or {}).get("folder", Path.cwd())) / path.expanduser()
     real = whole.resolve()
     # A link to a file keeps its name: in the caches of hubs, DVC and git-annex only that says what is in the file.
@@ -32,14 +37,34 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
 
 
 def _resolve_each(value: Path | list[Path], info: ValidationInfo) -> Path | list[Path]:
-    return [_resolve(path, info) for path in value] if isinstance(value, list) else _resolve(value, info)
+    return [_find(path, info) for path in value] if isinstance(value, list) else _find(value, info)
+
+
+def _find(path: Path, info: ValidationInfo) -> Path:
+    """Return the path of data, as `_resolve`; an address stays one until the run begins."""
+    address = address_of(path)
+    return _resolve(path, info) if address is None else Path(str(address))
+
+
+def _as_path(value: Any) -> Any:
+    """Let {dataset: owner/name, config, split, revision} stand for its address."""
+    return Path(str(of_dataset(value))) if isinstance(value, dict) else value
+
+
+def _written(value: Any) -> Any:
+    """Return paths as config.yaml has them: addresses, whether they are fetched yet or not."""
+    if isinstance(value, list):
+        return [_written(one) for one in value]
+    if not isinstance(value, Path):
+        return value
+    return str(address_of(value) or address_of_copy(value) or value)
 
 
 def _path_or_paths(value: Any) -> Any:
-    several = value if isinstance(value, list) else [value]
+    several = [_as_path(one) for one in value] if isinstance(value, list) else [_as_path(value)]
     if not several or not all(isinstance(path, str | Path) for path in several):
         raise ValueError("should be a path or a list of paths")
-    return value
+    return several if isinstance(value, list) else several[0]
 
 
 def not_bool(value: Any) -> Any:
@@ -72,7 +97,18 @@ def by_source(prior: Any, names: Sequence[str]) -> Any:
 
 
 FilePath = Annotated[Path, AfterValidator(_resolve)]
-FilePaths = Annotated[Path | list[Path], BeforeValidator(_path_or_paths), AfterValidator(_resolve_each)]
+DataFile = Annotated[
+    Path,
+    BeforeValidator(_as_path, json_schema_input_type=Path | dict[str, str]),
+    AfterValidator(_find),
+    PlainSerializer(_written, when_used="json"),
+]
+FilePaths = Annotated[
+    Path | list[Path],
+    BeforeValidator(_path_or_paths, json_schema_input_type=Path | dict[str, str] | list[Path | dict[str, str]]),
+    AfterValidator(_resolve_each),
+    PlainSerializer(_written, when_used="json"),
+]
 Count = Annotated[int, BeforeValidator(not_bool), Field(ge=1)]
 Share = Annotated[float, BeforeValidator(not_bool), Field(ge=0, le=1)]
 Positive = Annotated[float, BeforeValidator(not_bool), Field(gt=0)]

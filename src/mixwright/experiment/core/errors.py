@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.yaml import Key, YamlFile, dotted
+from mixwright.files.stores import masked
 
 _SHOWN = 10  # faults that are named in one message
 _LIMITS = {  # pydantic's kinds of errors
@@ -188,5 +189,5 @@ def _short(value: Any) -> str:
     """Show a value in at most 60 characters."""
     if value is None:
         return "nothing"
-    text = repr(value)
+    text = masked(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."

@@ -20,6 +20,7 @@ from mixwright.experiment.core.parallel import Work
 from mixwright.experiment.kinds import of_config
 from mixwright.files import atomic_write, fingerprint, write_json
 from mixwright.files.claims import Claim
+from mixwright.files.stores.copies import in_view
 from mixwright.version import __version__
 
 LINES = 5  # of a log, in a message
@@ -236,7 +237,9 @@ def _without(values: Mapping[str, Any], key: tuple[str, ...] = ()) -> dict[str, 
 def _files(value: Any) -> Iterator[list[Any]]:
     if isinstance(value, BaseModel):
         value = [getattr(value, name) for name in type(value).model_fields]
-    if isinstance(value, Path):
+    if isinstance(value, Path) and (copy := in_view(value)) is not None:  # a version, the same on every machine
+        yield [copy, 0, 0]
+    elif isinstance(value, Path):
         inside = [p for p in value.rglob("*") if p.is_file()] if value.is_dir() else [value]
         for path in inside:
             try:

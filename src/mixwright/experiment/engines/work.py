@@ -10,6 +10,7 @@ from typing import Any
 
 from mixwright.errors import InputError, MissingExtraError
 from mixwright.experiment.core.config_parts import RunConfig
+from mixwright.experiment.core.inputs import with_copies
 from mixwright.experiment.core.parallel import Report
 from mixwright.experiment.core.run_folder import command_of
 from mixwright.experiment.core.stages import at_work, check_held, is_run
@@ -43,7 +44,7 @@ def do_piece(folder: Path, key: str, report: Report) -> Any:
     piece = Piece.read(folder, key)
     try:
         piece.check_versions()
-        config = load(command_of(folder) or "", folder / "config.yaml")
+        config = with_copies(load(command_of(folder) or "", folder / "config.yaml"))
         check_planned(piece, config)
     except InputError as error:  # the head would otherwise see no reason, and try it again
         piece.fail(f"{error}", socket.gethostname(), correct=True)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
 from mixwright.experiment.core.config_parts import (
-    FilePath,
+    DataFile,
     Names,
     Part,
     Positive,
@@ -24,7 +24,7 @@ class LikelihoodTableConfig(Part):
     """The table: a row per target row, a column per source. A plain path is short for `{path: ...}`."""
 
     shorthand: ClassVar[str | None] = "path"
-    path: FilePath = Field(
+    path: DataFile = Field(
         description="File (.parquet or .csv) with a column per source, and optional columns named document, weight and "
         "target; or the folder of a table, as LikelihoodTable.save and mixwright table import write it."
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from mixwright.experiment.core.config_parts import (
-    FilePath,
+    DataFile,
     Names,
     NotNegative,
     Part,
@@ -28,16 +28,16 @@ class RunTableConfig(Part):
     """The table: a row per training, with its weights and its losses. A plain path is short for `{path: ...}`."""
 
     shorthand: ClassVar[str | None] = "path"
-    path: FilePath = Field(description="File (.parquet or .csv); with `metrics`, the file of the weights.")
+    path: DataFile = Field(description="File (.parquet or .csv); with `metrics`, the file of the weights.")
     weights: Chosen | dict[str, Chosen] = Field(
         default="w:",
         description="Columns of the weights: a prefix, a pattern with one *, or a list; {phase: columns} for phases.",
     )
     losses: Chosen = Field(default="loss:", description="Columns of the losses: a prefix, a pattern or a list.")
-    sources: FilePath | None = Field(
+    sources: DataFile | None = Field(
         default=None, description="File with the columns source and available_tokens (or tokens, size, rows)."
     )
-    metrics: FilePath | None = Field(default=None, description="A second file with the losses, joined on `key`.")
+    metrics: DataFile | None = Field(default=None, description="A second file with the losses, joined on `key`.")
     key: str | None = Field(
         default=None, description="Column that names the runs. Default: run, run_id, name, id or index."
     )

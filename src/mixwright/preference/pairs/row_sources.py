@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mixwright.errors import InputError
 from mixwright.files.listing import Listing, list_files
 from mixwright.files.rows import FoundRow, rows_of_file
+from mixwright.files.stores import local
 from mixwright.preference.pairs.pair_rows import BadRowError
 from mixwright.stream.sources.tables import load_saved
 
@@ -26,7 +27,7 @@ class Rows(NamedTuple):
 def rows_of(what: Any) -> Rows:
     """Return the rows of whatever was given."""
     if is_paths(what):
-        return _of_paths([Path(what)] if isinstance(what, str | Path) else [Path(one) for one in what])
+        return _of_paths([Path(local(one)) for one in ([what] if isinstance(what, str | Path) else what)])
     if hasattr(what, "column_names"):
         return Rows(_of_dataset(what, "the data set"), [])
     if isinstance(what, Iterable) and not isinstance(what, Mapping | bytes):

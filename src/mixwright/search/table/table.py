@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mixwright.checks import near
 from mixwright.errors import InputError
 from mixwright.files import file_fingerprint
+from mixwright.files.stores import local
 from mixwright.search.table.attributes import check_values, require_same
 from mixwright.search.table.column_views import SelectedColumns
 from mixwright.search.table.columns import ArrayColumns, FolderColumns
@@ -244,7 +245,7 @@ class LikelihoodTable(TableSources):
         MissingExtraError
             pyarrow, which reads .parquet files, is not installed.
         """
-        path, column = Path(path), tokens if isinstance(tokens, str) else None
+        path, column = Path(local(Path(path))), tokens if isinstance(tokens, str) else None
         found = read_table(path, sources, column, values)
         try:
             given: dict[str, Any] = {} if column or tokens is None else {"tokens": tokens}

@@ -13,6 +13,7 @@ import numpy as np
 from mixwright.errors import InputError
 from mixwright.files.kinds import LINES, PACKED, kind_of
 from mixwright.files.listing import Paths, list_files
+from mixwright.files.stores import local
 from mixwright.stream.sources.source import AnyRows, ChainedRows, Source
 
 
@@ -25,7 +26,8 @@ def open_source(what: Any, context: int | None = None, **options: Any) -> Source
     what
         A path: `.npy`, raw `.bin` (with `dtype=`), a Megatron prefix, `.idx` or `.bin` beside an `.idx`, `.parquet`,
         `.jsonl`, `.ndjson`, a JSON list (`.json`), a folder of parquet files and JSON lines (with its sub-folders), a
-        pattern such as `web/*.parquet`, a list of `Path`, or a folder of `datasets.save_to_disk` or of `write_tokens`.
+        pattern such as `web/*.parquet`, a list of `Path`, an address (`s3://bucket/web/*.parquet`; gs, hf, https,
+        dataset), or a folder of `datasets.save_to_disk` or of `write_tokens`.
         What is left out of a folder is counted in a warning. Or an object: a TokenStore, an integer array of tokens,
         an array of rows, a `datasets.Dataset`, any object with `__len__` and `__getitem__`, or a Source, which is
         returned.
@@ -44,9 +46,9 @@ def open_source(what: Any, context: int | None = None, **options: Any) -> Source
     if isinstance(what, Source):
         return what
     if isinstance(what, str | Path):
-        return _open_path(Path(what), context, options)
+        return _open_path(Path(local(what)), context, options)
     if isinstance(what, list | tuple) and what and all(isinstance(one, Path) for one in what):
-        return _open_rows(what, options)
+        return _open_rows(local(what), options)
     if type(what).__module__.startswith("torch") and hasattr(what, "numpy"):
         what = what.numpy()
     datasets = sys.modules.get("datasets")

@@ -19,6 +19,7 @@ from mixwright.experiment.text.overlaps.documents import hash_of
 from mixwright.experiment.text.source_files import check_sources, part_of_source
 from mixwright.experiment.text.train_config import TrainConfig
 from mixwright.files import atomic_write, fingerprint, write_json
+from mixwright.files.stores import local
 from mixwright.strategy import Strategy
 from mixwright.text import Tokenizer, TokenPart, TokenStore, load_tokenizer, write_tokens
 
@@ -71,7 +72,7 @@ def make_tokens(config: TrainConfig, run: Path, name: str, path: Path, progress:
     )
     if name in config.sources or (place / PART).exists():
         raise used
-    one = config.model_copy(update={"sources": {name: SourceConfig.model_validate({"path": path.absolute()})}})
+    one = config.model_copy(update={"sources": {name: SourceConfig.model_validate({"path": local(path).absolute()})}})
     tokenizer, prints = _tokenizer(run), check_sources(one, run, progress)
     if _of_others(tokens_stage(one, run, name, tokenizer, prints[name])):
         raise used
@@ -95,7 +96,8 @@ def make_parts(config: TrainConfig, run: Path, whole: str, paths: Mapping[str, P
     if source.overlap == "drop":
         raise InputError(f"the source {whole!r} leaves documents out (overlap: drop), and cannot be split")
     named = {
-        part: source.model_copy(update={"path": path.absolute(), "max_documents": None}) for part, path in paths.items()
+        part: source.model_copy(update={"path": local(path).absolute(), "max_documents": None})
+        for part, path in paths.items()
     }
     tokenizer = _tokenizer(run)
     held: dict[str, list[tuple[int, str]]] = {}
