@@ -29,6 +29,7 @@ NAVIGATION = {
         "docs/search",
         "docs/runs",
         "docs/compare",
+        "docs/inputs",
         "docs/engines",
         "docs/constraints",
         "docs/assays",

@@ -15,6 +15,7 @@ from typing import Any
 
 from mixwright.errors import InputError
 from mixwright.files.claims import Claim
+from mixwright.files.holder import ClaimLost, Holder
 from mixwright.files.stores.addresses import WEB, Address, address_of
 from mixwright.files.stores.copies import Kept, blob, cache_folder, digest, make_view, opened, view_of
 from mixwright.files.stores.faults import TRIES, again, explained
@@ -57,7 +58,7 @@ def fetch(address: Address, report: Report = lambda done, total: None, view: str
     """
     if view is not None and (found := opened(address, view)) is not None:
         return found
-    with online(), _alone(address, report), _explained(address):
+    with online(), _alone(address), _explained(address):
         if address.scheme == "dataset":
             from mixwright.files.stores.by_name import fetch_dataset
 
@@ -208,12 +209,20 @@ def _digest(path: Path) -> str:
 
 
 @contextmanager
-def _alone(address: Address, report: Report) -> Iterator[None]:
+def _alone(address: Address) -> Iterator[None]:
     """Let one process fetch an address at a time: the others then find it here."""
     claim = Claim(cache_folder() / "claims" / digest(str(address)))
     claim.take(wait=True)
-    with claim.beating():
-        yield
+    try:
+        with Holder(claim):
+            yield
+    except ClaimLost as lost:
+        if lost.claim is not claim:
+            raise
+        raise InputError(
+            f"{address}: this process should have shown that it fetches, found that it stood still and another one "
+            "took over; run the same command again"
+        ) from None
 
 
 @contextmanager
