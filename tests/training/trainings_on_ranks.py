@@ -15,7 +15,7 @@ import torch
 
 from mixwright import DoReMi, PiKE
 from mixwright.steering.known import read_record
-from mixwright.steering.orders import Order, add_order, write_orders
+from mixwright.steering.orders import Order, add_order, read_orders, write_orders
 from mixwright.text import TokenPart, TokenStore, byte_tokenizer
 from mixwright.training.language_model import train
 from mixwright.training.model import build_model
@@ -95,7 +95,7 @@ def work(tokens, folder, kind, accumulate, stop):
     )  # fmt: skip
 
     def progress(stage, done, total, note):
-        if folder.name == "ddp steered" and done in ORDERS:
+        if folder.name == "ddp steered" and done in ORDERS and len(read_orders(folder)) <= [*ORDERS].index(done):
             add_order(folder, Order.of(ORDERS[done]), list(stores))
         if folder.name == "ddp regrouped" and done in CHANGES and len(read_record(folder)) < 2:
             add_order(folder, Order.of(CHANGES[done]), list(stores))
