@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from mixwright.errors import InputError
 from mixwright.files.claims import BEAT, Claim
 
 _SIGNAL = getattr(signal, "SIGURG", None)  # ignored where nobody handles it: one that comes late does no harm
@@ -116,6 +118,28 @@ class Holder:
         """Interrupt the main thread, once: what it does then must not be cut off again."""
         if self in _HOLDERS and not self._ended.is_set():
             signal.pthread_kill(threading.main_thread().ident or 0, _SIGNAL or 0)
+
+
+@contextmanager
+def alone(claim: Claim, lost: str) -> Iterator[None]:
+    """
+    Take a claim, waiting for it, and hold it; InputError with the words `lost` if it was lost meanwhile.
+
+    Parameters
+    ----------
+    claim
+        Not taken yet.
+    lost
+        What to say then. Another claim that was lost is for whoever holds it.
+    """
+    claim.take(wait=True)
+    try:
+        with Holder(claim):
+            yield
+    except ClaimLost as error:
+        if error.claim is not claim:
+            raise
+        raise InputError(lost) from None
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

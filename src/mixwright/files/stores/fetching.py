@@ -9,13 +9,13 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError
 from mixwright.files.claims import Claim
-from mixwright.files.holder import ClaimLost, Holder
+from mixwright.files.holder import alone
 from mixwright.files.stores.addresses import WEB, Address, address_of
 from mixwright.files.stores.copies import Kept, blob, cache_folder, digest, make_view, opened, view_of
 from mixwright.files.stores.faults import TRIES, again, explained
@@ -208,21 +208,13 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-@contextmanager
-def _alone(address: Address) -> Iterator[None]:
+def _alone(address: Address) -> AbstractContextManager[None]:
     """Let one process fetch an address at a time: the others then find it here."""
-    claim = Claim(cache_folder() / "claims" / digest(str(address)))
-    claim.take(wait=True)
-    try:
-        with Holder(claim):
-            yield
-    except ClaimLost as lost:
-        if lost.claim is not claim:
-            raise
-        raise InputError(
-            f"{address}: this process should have shown that it fetches, found that it stood still and another one "
-            "took over; run the same command again"
-        ) from None
+    lost = (
+        f"{address}: this process should have shown that it fetches, found that it stood still and another one took "
+        "over; run the same command again"
+    )
+    return alone(Claim(cache_folder() / "claims" / digest(str(address))), lost)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from mixwright.checks import read_object, unique_names
 from mixwright.errors import InputError
 from mixwright.files import atomic_write, explain_write_error, file_fingerprint, write_json
 from mixwright.files.claims import Claim
-from mixwright.files.holder import ClaimLost, Holder
+from mixwright.files.holder import alone
 from mixwright.files.storage import is_shared
 from mixwright.search.table.rows import RowInfo, row_info
 from mixwright.search.table.stale import remove_stale, temporary_folder
@@ -64,7 +64,9 @@ def locked(folder: Path, moves: bool = False) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         refused = not _flocked(descriptor)
-        with _claimed(folder / ".claims") if not moves and (refused or is_shared(folder)) else nullcontext():
+        lost = f"another process took over {folder}, since this one stood still; try again"
+        claimed = alone(Claim(folder / ".claims"), lost)
+        with claimed if not moves and (refused or is_shared(folder)) else nullcontext():
             yield
     finally:
         os.close(descriptor)
@@ -77,19 +79,6 @@ def _flocked(descriptor: int) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    claim = Claim(folder)
-    claim.take(wait=True)
-    try:
-        with Holder(claim):
-            yield
-    except ClaimLost as lost:
-        if lost.claim is not claim:
-            raise
-        raise InputError(f"another process took over {folder.parent}, since this one stood still; try again") from None
 
 
 def write_header(folder: Path, header: Header) -> None:

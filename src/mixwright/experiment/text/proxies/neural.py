@@ -144,8 +144,7 @@ def score_target(
 
     Scores are written block by block; what is written is not scored again, nor what pieces of a cluster scored.
     """
-    prints = {proxy.source: proxy.fingerprint for proxy in proxies}
-    scoring = Scoring(folder, tokenizer, target, unit, config.proxy_setting("context"), prints)
+    scoring = _scoring(config, folder, tokenizer, proxies, target, unit)
     shards = Shards(config, folder, target.name, unit)
     model = None
     for index, proxy in enumerate(proxies):
@@ -177,9 +176,21 @@ def shards_ahead(
     made
         Returns the piece of a source, from a chunk to the one after its last; the piece calls `score_shard`.
     """
-    prints = {proxy.source: proxy.fingerprint for proxy in proxies}
-    scoring = Scoring(folder, tokenizer, target, unit, config.proxy_setting("context"), prints, ahead=True)
+    scoring = _scoring(config, folder, tokenizer, proxies, target, unit, ahead=True)
     return Shards(config, folder, target.name, unit).plan(scoring, made)
+
+
+def _scoring(
+    config: SearchConfig,
+    folder: Path,
+    tokenizer: Tokenizer,
+    proxies: list[Proxy],
+    target: Target,
+    unit: str,
+    ahead: bool = False,
+) -> Scoring:
+    prints = {proxy.source: proxy.fingerprint for proxy in proxies}
+    return Scoring(folder, tokenizer, target, unit, config.proxy_setting("context"), prints, ahead)
 
 
 def score_shard(
