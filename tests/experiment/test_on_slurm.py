@@ -14,6 +14,7 @@ pytest.importorskip("sklearn")
 
 import slurm_here
 from test_compare_assays_run import make_assays
+from tiny import SETTINGS, write_tiny
 
 from mixwright.errors import InputError
 from mixwright.experiment import drive, load
@@ -126,3 +127,17 @@ def test_what_no_node_has_is_said_within_a_minute(cluster, tmp_path):
             drive(config, tmp_path / f"run{number}")
     assert time.monotonic() - started < 180
     assert active() == {}
+
+
+def test_a_target_scored_in_shards_has_the_same_bytes(cluster, tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    final = SETTINGS["final"] | {"tokens": 500, "mixtures": ["uniform"]}
+    path = write_tiny(tmp_path, proxy={"tokens": 500, "batch_size": 1}, final=final)
+    drive(load("search", path), tmp_path / "local")
+    engine = {"kind": "slurm", "partition": "all", "time": "10", "array": 4, "shard": 400}
+    drive(load("search", path, engine=engine), tmp_path / "run")
+    assert sum(piece.stage == "scores" for piece in planned(tmp_path / "run")) > 3
+    local, found = ({p.name: p.read_bytes() for p in (tmp_path / name).rglob("*.f64")} for name in ("local", "run"))
+    assert found == local
+    assert len(found) == 3

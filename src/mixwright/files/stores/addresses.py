@@ -75,6 +75,7 @@ def address_of(what: Path | str) -> Address | None:
     if found is None:
         return None
     scheme, rest = _SAME.get(found[1].lower(), found[1].lower()), text[found.end() :]
+    text = f"{found[1]}://{rest}"  # as it was written, for messages
     path, _, query = rest.partition("?") if scheme in (*WEB, "dataset") else (rest, "", "")
     _refuse_credentials(scheme, text, path, query)
     address = Address(scheme, path.rstrip("/"), dict(parse_qsl(query, keep_blank_values=True)))
