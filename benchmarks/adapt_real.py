@@ -184,6 +184,21 @@ def _measured(measure: dict[str, Any], over: str, level: float) -> list[str]:
     return lines
 
 
+def plot(summary: dict[str, Any], path: Path) -> None:
+    """Draw a panel for each target and quantity: differences to uniform with their intervals."""
+    from svg import COLOURS, Picture, intervals
+
+    drawn = [m for m in summary["measures"] if m["name"] in summary["targets"]]
+    picture = Picture(20 + 380 * 3, 60 + 200 * -(-len(drawn) // 3))
+    for index, measure in enumerate(drawn):
+        own = [
+            (d["arm"], COLOURS[i], d["difference"], d["low"], d["high"]) for i, d in enumerate(measure["differences"])
+        ]
+        place = (20 + 380 * (index % 3), 40 + 200 * (index // 3), 360, 160)
+        intervals(picture, place, f"{measure['quantity']}, {measure['name']}", own)
+    picture.write(path, f"Differences to uniform, {100 * summary['level']:.0f} % intervals")
+
+
 def _weights(summary: dict[str, Any]) -> list[str]:
     """Return the mean weights that were trained with, for each arm and target."""
     names = list(summary["arms"][0]["mixtures"][0]["weights"])  # also those of which no loss is measured
@@ -205,7 +220,7 @@ def main() -> None:
     parser.add_argument("--size", choices=list(SIZES), default="small")
     parser.add_argument("--seeds", type=int, help="default: 3")
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="also write results/adapt_real.md")
+    parser.add_argument("--write", action="store_true", help="also write results/adapt_real.md and its plot")
     given = parser.parse_args()
     if given.do == "run":
         run(given.data, given.model, given.folder, given.size, given.seeds, given.cores)
@@ -218,7 +233,12 @@ def main() -> None:
         tokens = f"{SIZES[given.size]['proxy']:,} tokens a proxy and {SIZES[given.size]['final']:,} a final model"
         head += f"{model}, LoRA of rank 8, size {given.size} ({tokens});\n{platform.machine()}.\n\n"
         head += NOTE if given.size == "small" else ""
-        Path(__file__).with_name("results").joinpath("adapt_real.md").write_text(head + text, encoding="utf-8")
+        results = Path(__file__).with_name("results")
+        plot(
+            json.loads((given.folder / "run" / "summary.json").read_text(encoding="utf-8")), results / "adapt_real.svg"
+        )
+        head += "![Differences to uniform](adapt_real.svg)\n\n"
+        (results / "adapt_real.md").write_text(head + text, encoding="utf-8")
 
 
 if __name__ == "__main__":
