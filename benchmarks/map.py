@@ -137,8 +137,6 @@ What half B says, with defaults and five seeds:
   (decision 212). Both PiKEs were trained again after it; averages moved by at most .006, worst sources by at most
   .016.
 - **Read with care.** Each column of a table has its own 5 %, and there are 14: expect a false verdict somewhere.
-  Noise and shifted letters are made from whole sources, so held-out pieces of these are in them in another form, for
-  all arms.
 - **Not run yet:** the regime "long", all of half A but boilerplate, and so the settings (rules, tau, Adam's metric,
   interval); searches. No default was changed from this map.
 """
@@ -151,15 +149,16 @@ Documents = dict[str, list[str]]
 Differences = dict[str, PairedDifference]
 
 
-def plain(data: Path, names: tuple[str, ...]) -> Documents:
-    """Return pieces of about 2,000 characters of each source, 400 kB in a fixed random order."""
+def read(data: Path, names: tuple[str, ...], start: int = 0) -> Documents:
+    """Return pieces of about 2,000 characters of each source, 400 kB in a fixed random order, after `start` bytes."""
     made = {}
     for name in names:
         with gzip.open(data / "text" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
             texts = [json.loads(line)["text"] for line in lines]
         pieces = [text[i : i + PIECE] for text in texts for i in range(0, len(text), PIECE)]
         random.Random(name).shuffle(pieces)
-        made[name] = _first(pieces, BYTES)
+        before = len(_first(pieces, start)) if start else 0
+        made[name] = _first(pieces[before:], BYTES)
     return made
 
 
@@ -174,19 +173,19 @@ def _first(pieces: list[str], size: int) -> list[str]:
     return kept
 
 
-def imbalance(found: Documents) -> Documents:
+def imbalance(found: Documents, _: Documents) -> Documents:
     """Make each source 2.5 times smaller than the one before it."""
     return {name: _first(pieces, round(BYTES / 2.5**i)) for i, (name, pieces) in enumerate(found.items())}
 
 
-def repeated(found: Documents) -> Documents:
+def repeated(found: Documents, _: Documents) -> Documents:
     """Cut the last source to 20 kB, in pieces of 250 characters."""
     *others, last = found
     short = [piece[:250] for piece in found[last]]
     return {name: found[name] for name in others} | {last: _first(short, 20_000)}
 
 
-def soon_learnt(found: Documents) -> Documents:
+def soon_learnt(found: Documents, _: Documents) -> Documents:
     """Put near-duplicates in the place of the last source: its first piece with 5 % of the characters changed."""
     *others, last = found
     chance, text = random.Random(1), found[last][0]
@@ -194,7 +193,7 @@ def soon_learnt(found: Documents) -> Documents:
     return {name: found[name] for name in others} | {_DUPLICATES: copies}
 
 
-def boilerplate(found: Documents) -> Documents:
+def boilerplate(found: Documents, _: Documents) -> Documents:
     """Put boilerplate in the place of the last source: the first 300 characters of it, over and over."""
     *others, last = found
     text = found[last][0][:300]
@@ -202,29 +201,30 @@ def boilerplate(found: Documents) -> Documents:
     return {name: found[name] for name in others} | {_BOILERPLATE: pages}
 
 
-def noisy(found: Documents) -> Documents:
-    """Add a fifth source: the first with four of ten characters replaced by random ones."""
+def noisy(found: Documents, more: Documents) -> Documents:
+    """Add a fifth source: more text of the first one with four of ten characters replaced by random ones."""
     chance, letters = random.Random(2), "".join(chr(i) for i in range(33, 127))
-    first = next(iter(found.values()))
+    first = next(iter(more.values()))
     noise = ["".join(c if chance.random() > 0.4 else chance.choice(letters) for c in text) for text in first]
     return found | {_NOISE: noise}
 
 
-def conflicting(found: Documents) -> Documents:
-    """Add a fifth source: the second with its letters shifted by 13. What one teaches is wrong for the other."""
+def conflicting(found: Documents, more: Documents) -> Documents:
+    """Add a fifth source: more text of the second, letters shifted by 13. What one teaches is wrong for the other."""
     table = {
         ord(c): chr((ord(c) - base + 13) % 26 + base) for base in (65, 97) for c in map(chr, range(base, base + 26))
     }
-    second = list(found.values())[1]
+    second = list(more.values())[1]
     return found | {_SHIFTED: [text.translate(table) for text in second]}
 
 
-def same(found: Documents) -> Documents:
+def same(found: Documents, _: Documents) -> Documents:
     """Change nothing."""
     return found
 
 
-REGIMES: dict[str, tuple[Callable[[Documents], Documents], dict, str]] = {
+Change = Callable[[Documents, Documents], Documents]
+REGIMES: dict[str, tuple[Change, dict, str]] = {  # of 400 kB of each source, and of the 400 kB after them
     "plain": (same, {}, "four sources of 400 kB, each seen in part"),
     "imbalance": (imbalance, {}, "400, 160, 64 and 26 kB: equal shares go twice through the smallest"),
     "repeated": (
@@ -238,8 +238,8 @@ REGIMES: dict[str, tuple[Callable[[Documents], Documents], dict, str]] = {
         {"tokens": 409_600},
         "the last source is one paragraph of 300 characters, over and over; twice the steps",
     ),
-    "noisy": (noisy, {}, "a fifth source with 40 % random characters"),
-    "conflicting": (conflicting, {}, "a fifth source is the second with shifted letters"),
+    "noisy": (noisy, {}, "a fifth source is more text of the first, with 40 % random characters"),
+    "conflicting": (conflicting, {}, "a fifth source is more text of the second, with shifted letters"),
     "long": (same, {"tokens": 819_200}, "as plain, four times the steps"),
 }
 
@@ -260,11 +260,12 @@ def config(regime: str, half: str, data: Path, folder: Path, changes: dict, arms
     """Return the configuration of a comparison; searches have a target."""
     change, longer, words = REGIMES[regime]
     name = TARGETS[half]
-    target = written(plain(data, (name,)), folder / "text" / half) if any(arm in SEARCHES[1:] for arm in arms) else {}
+    target = written(read(data, (name,)), folder / "text" / half) if any(arm in SEARCHES[1:] for arm in arms) else {}
+    sources = change(read(data, HALVES[half]), read(data, HALVES[half], start=BYTES))
     return {
         **({"targets": target} if target else {}),
         "title": f"{regime}, half {half}: {words}",
-        "sources": written(change(plain(data, HALVES[half])), folder / "text" / f"{half}_{regime.replace(' ', '_')}"),
+        "sources": written(sources, folder / "text" / f"{half}_{regime.replace(' ', '_')}"),
         "held_out": 0.1,
         "tokenizer": "bytes",
         "model": SMALL,
