@@ -27,7 +27,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from preference import shower
+from summaries import Summary, costs, differences, panels, read_summary, shower, verdicts
 
 DOMAINS = ("books_en", "code_python_stdlib", "encyclopedia_factbook", "spec_peps")
 QUESTIONS = {"arc_easy": "arc_easy.validation", "piqa": "piqa.validation", "sciq": "sciq.validation"}
@@ -152,54 +152,23 @@ def run(data: Path, model: Path | None, folder: Path, size: str, seeds: int | No
     print(summary["verdict"])
 
 
-def table(folder: Path) -> str:
+def table(summary: Summary) -> str:
     """Return the Markdown tables: costs, the measures with their verdicts, and what the searches found."""
-    summary = json.loads((folder / "run" / "summary.json").read_text(encoding="utf-8"))
-    lines = ["| arm | steps | tokens trained | tokens that its search cost | most epochs |", "|---|---|---|---|---|"]
-    for arm in summary["arms"]:
-        numbers = [f"{arm[key]:,.0f}" for key in ("steps", "amount", "search_cost")]
-        lines.append(f"| {arm['name']} | {' | '.join(numbers)} | {arm['most_epochs']:.2f} |")
-    for measure in summary["measures"]:
-        lines += ["", *_measured(measure, summary["over"], summary["level"])]
-    lines += ["", "## Weights, means over seeds", "", *_weights(summary), ""]
+    lines = costs(summary, "tokens trained", "tokens that its search cost")
+    lines += verdicts(summary, summary["measures"])
+    lines += ["## Weights, means over seeds", "", *_weights(summary)]
     return "\n".join([*lines, f"In words: {summary['verdict']}.", "", *(f"- {note}" for note in summary["notes"]), ""])
 
 
-def _measured(measure: dict[str, Any], over: str, level: float) -> list[str]:
-    side = f"{'higher' if measure['higher'] else 'lower'} is better"
-    words = ", ".join(filter(None, (measure["unit"], side)))
-    lines = [
-        f"## {measure['quantity'].capitalize()}, {measure['name']} ({words})",
-        "",
-        f"| arm | by seed | mean | minus {over} | {100 * level:.0f} % interval | verdict |",
-        "|---|---|---|---|---|---|",
-    ]
-    found = {d["arm"]: d for d in measure["differences"]}
-    for arm, values in measure["values"].items():
-        cells = [arm, " / ".join(f"{v:.3f}" for v in values), f"{statistics.mean(values):.4f}", "", "", ""]
-        if (d := found.get(arm)) is not None:
-            ends = "" if d["low"] is None else f"{d['low']:+.4f} to {d['high']:+.4f}"
-            cells[3:] = [f"{d['difference']:+.4f}", ends, d["word"]]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def plot(summary: dict[str, Any], path: Path) -> None:
+def plot(summary: Summary, path: Path) -> None:
     """Draw a panel for each target and quantity: differences to uniform with their intervals."""
-    from svg import COLOURS, Picture, intervals
-
-    drawn = [m for m in summary["measures"] if m["name"] in summary["targets"]]
-    picture = Picture(20 + 380 * 3, 60 + 200 * -(-len(drawn) // 3))
-    for index, measure in enumerate(drawn):
-        own = [
-            (d["arm"], COLOURS[i], d["difference"], d["low"], d["high"]) for i, d in enumerate(measure["differences"])
-        ]
-        place = (20 + 380 * (index % 3), 40 + 200 * (index // 3), 360, 160)
-        intervals(picture, place, f"{measure['quantity']}, {measure['name']}", own)
-    picture.write(path, f"Differences to uniform, {100 * summary['level']:.0f} % intervals")
+    drawn = {
+        f"{m['quantity']}, {m['name']}": differences(m) for m in summary["measures"] if m["name"] in summary["targets"]
+    }
+    panels(path, f"Differences to uniform, {100 * summary['level']:.0f} % intervals", drawn)
 
 
-def _weights(summary: dict[str, Any]) -> list[str]:
+def _weights(summary: Summary) -> list[str]:
     """Return the mean weights that were trained with, for each arm and target."""
     names = list(summary["arms"][0]["mixtures"][0]["weights"])  # also those of which no loss is measured
     lines = [f"| arm | for | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
@@ -225,8 +194,8 @@ def main() -> None:
     if given.do == "run":
         run(given.data, given.model, given.folder, given.size, given.seeds, given.cores)
         return
-    text = table(given.folder)
-    print(text)
+    summary = read_summary(given.folder / "run")
+    print(text := table(summary))
     if given.write:
         head = "# MixMin for adapting a real model\n\n`python benchmarks/adapt_real.py run`, `... table --write`; "
         model = "a random model" if given.size == "tiny" else "SmolLM2-135M-Instruct"
@@ -234,9 +203,7 @@ def main() -> None:
         head += f"{model}, LoRA of rank 8, size {given.size} ({tokens});\n{platform.machine()}.\n\n"
         head += NOTE if given.size == "small" else ""
         results = Path(__file__).with_name("results")
-        plot(
-            json.loads((given.folder / "run" / "summary.json").read_text(encoding="utf-8")), results / "adapt_real.svg"
-        )
+        plot(summary, results / "adapt_real.svg")
         head += "![Differences to uniform](adapt_real.svg)\n\n"
         (results / "adapt_real.md").write_text(head + text, encoding="utf-8")
 

@@ -17,14 +17,12 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import platform
 import statistics
 from pathlib import Path
 
 import numpy as np
 
-from map import cell
-from mixwright.compare.statistics import PairedDifference, paired_differences
+from mapping import Differences, add_rows, grid, judged, machine, read_rows
 from online_text import BALANCED
 from pike import DOMAINS
 
@@ -177,12 +175,6 @@ def config(part: str, setting: str, size: str, given: argparse.Namespace, arms: 
     }
 
 
-def read_rows(path: Path, **only: str) -> Rows:
-    """Return what was trained, where these keys have these values."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    return [row for row in rows if all(row[key] == value for key, value in only.items())]
-
-
 def compare(part: str, setting: str, size: str, given: argparse.Namespace, arms: dict[str, dict]) -> None:
     """Train the arms with seeds that are not there yet, and keep what came out."""
     first, number = (CHOOSING, given.seeds or 2) if part == "choose" else (JUDGING, given.seeds or 3)
@@ -190,21 +182,13 @@ def compare(part: str, setting: str, size: str, given: argparse.Namespace, arms:
     if {(arm, first + i) for arm in arms for i in range(number)} <= done:
         return
     from mixwright.experiment import drive, make
-    from preference import shower
+    from summaries import shower
 
     values = config(part, setting, size, given, arms) | {"seed": first, "seeds": number}
     place = given.folder / size / part / setting
     summary = drive(make("compare", values), place, shower(), f"python benchmarks/pike_questions.py {part}")
     keep(given.rows, summary, done, {"part": part, "setting": setting, "size": size, "machine": machine()})
     print(f"{part} {setting} {size}: {summary['verdict']}", flush=True)
-
-
-def machine() -> str:
-    """Return what was computed on."""
-    import torch
-
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    return f"{where}, torch {torch.__version__}"
 
 
 def keep(path: Path, summary: dict, done: set, about: dict[str, str]) -> None:
@@ -218,10 +202,8 @@ def keep(path: Path, summary: dict, done: set, about: dict[str, str]) -> None:
             shares = {source: round(values[i], 4) for source, values in mixture["weights"].items()}
             values = [[m["quantity"], m["name"], round(m["values"][arm["name"]][i], 6)] for m in summary["measures"]]
             row = {**about, "arm": arm["name"], "seed": seed, "tokens": arm["amount"], "weights": shares}
-            lines.append(json.dumps({**row, "values": values}) + "\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(lines)
+            lines.append({**row, "values": values})
+    add_rows(path, lines)
 
 
 def value(row: dict, measure: Measure) -> float:
@@ -250,23 +232,14 @@ def arms_of(path: Path, setting: str, size: str) -> dict[str, dict]:
     return {name: ARMS[name] for name in names} | ({"PiKE, tuned": CANDIDATES[tuned]} if tuned else {})
 
 
-def judged(rows: Rows, measure: Measure) -> dict[str, PairedDifference]:
-    """Return what each arm has more than uniform, over the seeds that all arms have."""
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    found = {(row["arm"], row["seed"]): value(row, measure) for row in rows}
-    seeds = [s for s in sorted({row["seed"] for row in rows}) if all((arm, s) in found for arm in arms)]
-    table = np.array([[found[arm, seed] for seed in seeds] for arm in arms])
-    higher = measure[0] in HIGHER
-    return {d.arm: d for d in paired_differences(table, arms, unit="", higher=higher)}
+def differences(rows: Rows, measure: Measure) -> Differences:
+    """Return what each arm has more than uniform."""
+    return judged(rows, lambda row: value(row, measure), higher=measure[0] in HIGHER)
 
 
-def grid(rows: Rows) -> list[str]:
+def verdicts(rows: Rows) -> list[str]:
     """Return a table: a row for each arm, a column for each measure that is judged."""
-    found = {words: judged(rows, measure) for measure, words in JUDGED.items()}
-    lines = [f"| minus uniform | {' | '.join(found)} |", "|---" * (len(found) + 1) + "|"]
-    for arm in next(iter(found.values())):
-        lines.append(f"| {arm} | {' | '.join(cell(differences[arm]) for differences in found.values())} |")
-    return [*lines, ""]
+    return grid({words: differences(rows, measure) for measure, words in JUDGED.items()}, "minus uniform")
 
 
 def means(rows: Rows) -> list[str]:
@@ -294,7 +267,7 @@ def table(path: Path) -> str:
                     lines += [f"## {words}: {setting}, {size}", ""]
                     lines += [f"{rows[0]['tokens']:,.0f} tokens; seeds {seeds}; {where}.", ""]
                     lines += [
-                        *(grid(rows) if part == "run" else [f"Chosen: {chosen(path, setting, size)}.", ""]),
+                        *(verdicts(rows) if part == "run" else [f"Chosen: {chosen(path, setting, size)}.", ""]),
                         *means(rows),
                     ]
     return "\n".join(lines)
@@ -311,7 +284,7 @@ def plot(kept: Path, setting: str, path: Path) -> None:
     picture = Picture(20 + 380 * len(JUDGED), 60 + 260 * len(sizes))
     for down, (size, rows) in enumerate(sizes.items()):
         for right, (measure, words) in enumerate(JUDGED.items()):
-            found = [d for d in judged(rows, measure).values() if np.isfinite(d.low)]
+            found = [d for d in differences(rows, measure).values() if np.isfinite(d.low)]
             own = [(d.arm, COLOURS[drawn.index(d.arm)], d.difference, d.low, d.high) for d in found]
             intervals(picture, (20 + 380 * right, 40 + 260 * down, 360, 220), f"{size}: {words}", own)
     picture.write(path, f"Differences to uniform on {setting}, 90 % intervals")

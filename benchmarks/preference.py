@@ -14,9 +14,9 @@ and AMA-S; all trained for as many steps from the same reference, with specialis
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 from pathlib import Path
+
+from summaries import Summary, by_source, costs, differences, panels, read_summary, shower, verdicts
 
 PERSONA = {
     "risk_averse": ("risk-averse", 890),
@@ -94,18 +94,6 @@ def config(data: Path, base: Path, cores: int) -> dict:
     }
 
 
-def shower():
-    """Return a progress that prints a line for each twentieth of a stage."""
-    shown: dict[str, int] = {}
-
-    def progress(stage: str, done: int, total: int, note: str = "") -> None:
-        if 20 * done // total != shown.get(stage):
-            shown[stage] = 20 * done // total
-            print(f"{stage}: {100 * done // total} % {note}", flush=True)
-
-    return progress
-
-
 def run(data: Path, base: Path | None, folder: Path, cores: int) -> None:
     """Do the comparison, or the rest of it."""
     from mixwright.experiment import drive, make
@@ -118,83 +106,27 @@ def run(data: Path, base: Path | None, folder: Path, cores: int) -> None:
     print(summary["verdict"])
 
 
-def table(folder: Path) -> str:
-    """Return the Markdown tables."""
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    lines = [*_costs(summary), *_verdicts(summary)]
+def table(summary: Summary) -> str:
+    """Return the Markdown tables: costs, averages and worst sources with their verdicts, means by source."""
+    lines = ["## Cost", "", *costs(summary, "pairs trained", "pairs that its specialists cost")]
+    lines += verdicts(summary, (m for m in summary["measures"] if m["kind"] == "all sources"))
     for quantity in dict.fromkeys(m["quantity"] for m in summary["measures"]):
-        lines += _by_source(summary, quantity)
+        lines += by_source(summary, quantity)
     return "\n".join([*lines, "The verdict in words: " + summary["verdict"] + ".", ""])
 
 
-def _costs(summary: dict) -> list[str]:
-    lines = [
-        "## Cost",
-        "",
-        "| arm | steps | pairs trained | pairs that its specialists cost | most epochs |",
-        "|---|---|---|---|---|",
-    ]
-    for arm in summary["arms"]:
-        numbers = [f"{arm[key]:,.0f}" for key in ("steps", "amount", "search_cost")]
-        lines.append(f"| {arm['name']} | {' | '.join(numbers)} | {arm['most_epochs']:.2f} |")
-    return [*lines, ""]
-
-
-def _verdicts(summary: dict) -> list[str]:
-    """Return the differences of averages and worst sources, with intervals."""
-    lines = []
-    for m in summary["measures"]:
-        if m["kind"] != "all sources":
-            continue
-        side = "higher" if m["higher"] else "lower"
-        lines += [
-            f"## {m['quantity'].capitalize()}, {m['name']} ({side} is better)",
-            "",
-            f"| arm | by seed | mean | minus {summary['over']} | paired {100 * summary['level']:.0f} % | verdict |",
-            "|---|---|---|---|---|---|",
-        ]
-        found = {d["arm"]: d for d in m["differences"]}
-        for arm, values in m["values"].items():
-            cells = [arm, " / ".join(f"{v:.3f}" for v in values), f"{statistics.mean(values):.4f}"]
-            d = found.get(arm)
-            if d is None:
-                cells += ["", "", ""]
-            else:
-                ends = "" if d["low"] is None else f"{d['low']:+.4f} to {d['high']:+.4f}"
-                cells += [f"{d['difference']:+.4f}", ends, d["word"]]
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
-    return lines
-
-
-def _by_source(summary: dict, quantity: str) -> list[str]:
-    """Return the means over seeds by source."""
-    measures = [m for m in summary["measures"] if m["quantity"] == quantity]
-    names = [m["name"] for m in measures]
-    lines = [f"## {quantity.capitalize()} by source, means over seeds", "", f"| arm | {' | '.join(names)} |"]
-    lines.append("|---" * (len(names) + 1) + "|")
-    for arm in measures[0]["values"]:
-        cells = [f"{statistics.mean(m['values'][arm]):.3f}" for m in measures]
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
-    return [*lines, ""]
-
-
-def plot(summary: dict, path: Path) -> None:
+def plot(summary: Summary, path: Path) -> None:
     """Draw differences to the baseline, for all arms that are not one source's specialist."""
-    from svg import COLOURS, Picture, intervals
-
-    wanted = {(LOSS, 0): "loss", (LOSS, 1): "loss", (ACCURACY, 0): "accuracy", (EXCESS, 1): "excess"}
-    picture = Picture(940, 620)
-    for i, ((quantity, number), word) in enumerate(wanted.items()):
+    drawn = {}
+    drawn_of = ((LOSS, 0, "loss"), (LOSS, 1, "loss"), (ACCURACY, 0, "accuracy"), (EXCESS, 1, "excess"))
+    for quantity, number, word in drawn_of:
         found = [m for m in summary["measures"] if m["quantity"] == quantity and m["kind"] == "all sources"][number]
-        shown = [d for d in found["differences"] if not d["arm"].startswith("specialist ")]
-        rows = [
-            (d["arm"], COLOURS[j % len(COLOURS)], d["difference"], d["low"], d["high"]) for j, d in enumerate(shown)
-        ]
-        box = (20 + 460 * (i % 2), 40 + 300 * (i // 2), 440, 260)
-        better = "more" if found["higher"] else "less"
-        intervals(picture, box, f"{word}, {found['name']}, minus {summary['over']} ({better} is better)", rows)
-    picture.write(path, f"{summary['title']}: differences to {summary['over']} on held-out pairs, 90 % intervals")
+        title = f"{word}, {found['name']}, minus {summary['over']} ({'more' if found['higher'] else 'less'} is better)"
+        drawn[title] = differences(found, without="specialist ")
+    intervals = f"{100 * summary['level']:.0f} % intervals"
+    panels(
+        path, f"{summary['title']}: differences to {summary['over']} on held-out pairs, {intervals}", drawn, across=2
+    )
 
 
 def main() -> None:
@@ -210,8 +142,8 @@ def main() -> None:
     if arguments.do == "run":
         run(arguments.data, arguments.base, arguments.folder, arguments.cores)
         return
-    text = table(arguments.folder)
-    print(text)
+    summary = read_summary(arguments.folder)
+    print(text := table(summary))
     if arguments.write:
         head = "# AutoMixAlign on real preference pairs\n\n`python benchmarks/preference.py run`, `... table --write`; "
         head += (
@@ -220,7 +152,7 @@ def main() -> None:
         head += "specialist of the same seed, pair by pair, cut at 0.\n\n"
         results = Path(__file__).with_name("results")
         results.joinpath("preference.md").write_text(head + NOTE.lstrip() + "\n" + text)
-        plot(json.loads((arguments.folder / "summary.json").read_text(encoding="utf-8")), results / "preference.svg")
+        plot(summary, results / "preference.svg")
 
 
 if __name__ == "__main__":

@@ -20,13 +20,8 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from map import Differences, grid, named
-from mapping import add_rows, machine, read_rows, rows_path
-from mixwright.compare.statistics import paired_differences
-from preference import shower
-from svg import COLOURS, Picture, intervals
+from mapping import Differences, add_rows, by_arm, by_regime, grid, judged, machine, means, named, read_rows, rows_path
+from summaries import panels, shower
 
 ROWS = rows_path("preference_map")
 HALVES = {
@@ -161,7 +156,7 @@ def run(regime: str, half: str, data: Path, base: Path, folder: Path, cores: int
     """Train the arms of a regime that are not there yet."""
     from mixwright.experiment import drive, make
 
-    done = {row["arm"] for row in read_rows(ROWS) if (row["regime"], row["half"]) == (regime, half)}
+    done = {row["arm"] for row in read_rows(ROWS, regime=regime, half=half)}
     wanted = arms(half)
     missing = [arm for arm in wanted if named(arm) not in done]
     if not missing:
@@ -214,26 +209,19 @@ MEASURES: dict[str, tuple[str, Callable[[list[float]], float]]] = {
 }
 
 
-def judged(half: str, measure: str) -> dict[str, Differences]:
-    """Return what each arm has more than uniform, by regime, judged over all arms of a regime together."""
+def differences(half: str, measure: str) -> dict[str, Differences]:
+    """Return what each arm has more than uniform, by regime."""
     key, one = MEASURES[measure]
-    found = {}
-    for regime in REGIMES:
-        rows = [row for row in read_rows(ROWS) if (row["half"], row["regime"]) == (half, regime)]
-        if not rows:
-            continue
-        arms = list(dict.fromkeys(row["arm"] for row in rows))
-        values = {(row["arm"], row["seed"]): one(real(row[key])) for row in rows}
-        seeds = sorted({row["seed"] for row in rows})
-        whole = np.array([[values[arm, seed] for seed in seeds] for arm in arms])
-        higher = key == "accuracy"
-        found[regime] = {d.arm: d for d in paired_differences(whole, arms, higher=higher)}
-    return found
+    found = by_regime(read_rows(ROWS, half=half), REGIMES)
+    return {
+        regime: judged(rows, lambda row: one(real(row[key])), higher=key == "accuracy")
+        for regime, rows in found.items()
+    }
 
 
 def chosen() -> dict[str, float]:
     """Return the rate of AMA-R and of AMA-S with the least worst excess on half A, on the mean of its regimes."""
-    judgements = judged("A", "worst excess over the specialist")
+    judgements = differences("A", "worst excess over the specialist")
     if not set(CHOOSING) <= set(judgements):
         raise SystemExit(f"run half A first ({', '.join(CHOOSING)}): the rates of the weights are chosen there")
     found = {regime: judgements[regime] for regime in CHOOSING}
@@ -247,50 +235,30 @@ def chosen() -> dict[str, float]:
 
 def shares(half: str) -> list[str]:
     """Return the last weight of the last source, by arm and regime; means over seeds."""
-    rows = [row for row in read_rows(ROWS) if row["half"] == half and row["weights"]]
-    names = [regime for regime in REGIMES if any(row["regime"] == regime for row in rows)]
-    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        own = [[row for row in rows if (row["arm"], row["regime"]) == (arm, r)] for r in names]
-        last = [
-            f"{statistics.mean(list(row['weights'].values())[-1] for row in each):.2f}" if each else "" for each in own
-        ]
-        lines.append(f"| {arm} | {' | '.join(last)} |")
-    return [*lines, ""]
+    rows = [row for row in read_rows(ROWS, half=half) if row["weights"]]
+    return means(by_regime(rows, REGIMES), lambda row: list(row["weights"].values())[-1])
 
 
 def table() -> str:
     """Return the Markdown of all that was trained."""
     lines = []
     for half, words in (("B", "Verdicts"), ("A", "The half that the learning rate is chosen on")):
-        if not judged(half, "average loss"):
+        if not read_rows(ROWS, half=half):
             continue
         seeds = f"seeds {FIRST_SEED[half]} to {FIRST_SEED[half] + SEEDS[half] - 1}"
         lines += [f"## {words}: half {half} ({', '.join(HALVES[half])}; {seeds})", ""]
         for measure, (key, _) in MEASURES.items():
             side = "more is better" if key == "accuracy" else "nats per pair"
-            lines += [f"### {measure.capitalize()}, minus uniform, {side}", "", *grid(judged(half, measure))]
+            lines += [f"### {measure.capitalize()}, minus uniform, {side}", "", *grid(differences(half, measure))]
         lines += ["### Last weight of the last source", "", *shares(half)]
     return "\n".join(lines)
-
-
-def plot(path: Path) -> None:
-    """Draw a panel for each arm: its worst excess in each regime, minus uniform's, with intervals."""
-    found = judged("B", "worst excess over the specialist")
-    arms = list(dict.fromkeys(arm for differences in found.values() for arm in differences))
-    picture = Picture(1380, 60 + 240 * -(-len(arms) // 3))
-    for i, arm in enumerate(arms):
-        rows = [
-            (regime, COLOURS[0], d[arm].difference, d[arm].low, d[arm].high) for regime, d in found.items() if arm in d
-        ]
-        intervals(picture, (20 + 460 * (i % 3), 40 + 240 * (i // 3), 430, 200), arm, rows)
-    picture.write(path, "worst excess over the specialist, minus uniform, by regime (left is better), 90 % intervals")
 
 
 def write() -> None:
     """Write results/preference_map.md and its plot."""
     results = Path(__file__).with_name("results")
-    plot(results / "preference_map.svg")
+    words = "worst excess over the specialist, minus uniform, by regime (left is better), 90 % intervals"
+    panels(results / "preference_map.svg", words, by_arm(differences("B", "worst excess over the specialist")))
     rows = "".join(f"| {name} | {words} |\n" for name, (_, words) in REGIMES.items())
     (results / "preference_map.md").write_text((HEAD + rows + NOTE + "\n" + table()).rstrip() + "\n", encoding="utf-8")
 

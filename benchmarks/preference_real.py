@@ -20,13 +20,26 @@ harmless (HH, 150). Specialists have equal steps; a pair is scored by one that w
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 
+import preference
 import preference_map
-from preference import _by_source, _costs, _verdicts, shower
+from summaries import read_summary, shower
 
+HEAD = """# AutoMixAlign on a real model
+
+`python benchmarks/preference_real.py run --precision bfloat16`, `... table --write`; SmolLM2-135M-Instruct, LoRA of
+rank 8, DPO with beta .1, 40 steps of 8 pairs, pairs of at most 80 tokens; specialists of 20 steps, each pair scored by
+one that was trained without it (two folds); two cores of an x86-64 CPU, bfloat16, three paired seeds. Four sources:
+honest (900 pairs), risk-averse (300), code (150), harmless (150). Rates of the weights are those that
+[the map](preference_map.md) chose on other tasks and another model, times its steps over these.
+
+"""
+NOTE = """
+![Differences to uniform](preference_real.svg)
+
+"""
 RATES = (0.01, 0.03, 0.1)
 CHOOSING, JUDGING = 100, 0  # the first seed of each
 EXCESS, WORST = "excess over the specialist", "worst source"
@@ -92,7 +105,7 @@ def chosen(folder: Path, steps: int) -> dict[str, float]:
     """Return the learning rate of AMAR and AMAS with the least worst excess in the choice; else that of the map."""
     if not (folder / "choose" / "summary.json").exists():
         return {name: rate * preference_map.TRAINING["steps"] / steps for name, rate in preference_map.chosen().items()}
-    summary = json.loads((folder / "choose" / "summary.json").read_text(encoding="utf-8"))
+    summary = read_summary(folder / "choose")
     (measure,) = (m for m in summary["measures"] if m["quantity"] == EXCESS and m["name"] == WORST)
     found = {}
     for name in ("AMAR", "AMAS"):
@@ -113,15 +126,16 @@ def table(folder: Path) -> str:
     """Return the Markdown tables of the verdict, and of the choice before it."""
     lines = []
     for part, words in (("run", "The verdict: seeds that nothing was chosen on"), ("choose", "The choice")):
-        path = folder / part / "summary.json"
-        if not path.exists():
-            continue
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        lines += [f"# {words}", "", *_costs(summary), *_verdicts(summary)]
-        for quantity in dict.fromkeys(m["quantity"] for m in summary["measures"]):
-            lines += _by_source(summary, quantity)
-        lines += ["In words: " + summary["verdict"] + ".", ""]
+        if (folder / part / "summary.json").exists():
+            lines += [f"# {words}", "", preference.table(read_summary(folder / part))]
     return "\n".join(lines)
+
+
+def write(folder: Path, text: str) -> None:
+    """Write results/preference_real.md and its plot."""
+    results = Path(__file__).with_name("results")
+    preference.plot(read_summary(folder / "run"), results / "preference_real.svg")
+    (results / "preference_real.md").write_text(HEAD + NOTE + "\n" + text, encoding="utf-8")
 
 
 def main() -> None:
@@ -135,7 +149,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="default: 2 to choose, 3 to judge")
     parser.add_argument("--precision", default="auto", help="bfloat16: faster on processors with AMX")
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="also write results/preference_real.md")
+    parser.add_argument("--write", action="store_true", help="also write results/preference_real.md and its plot")
     given = parser.parse_args()
     common = (given.data, given.model, given.size)
     if given.do == "choose":
@@ -148,10 +162,9 @@ def main() -> None:
         arms = ["uniform", "pooled", "normalised", *best, {"merge": "linear"}, {"merge": "ties"}]
         compare(given.folder / "run", config(*common, arms, JUDGING, given.seeds or 3, given.cores, given.precision))
     else:
-        text = table(given.folder)
-        print(text)
+        print(text := table(given.folder))
         if given.write:
-            Path(__file__).with_name("results").joinpath("preference_real.md").write_text(text)
+            write(given.folder, text)
 
 
 if __name__ == "__main__":
