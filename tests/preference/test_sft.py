@@ -94,6 +94,16 @@ def test_stopped_and_resumed_it_ends_with_the_same_model(adapter: bool, start: A
     assert any(not torch.equal(first[name], whole[name]) for name in first)
 
 
+def test_passes_are_in_bfloat16_where_it_is_asked_for(start: Any, tmp_path: Path) -> None:
+    folder, encoded = start
+    model, seen = load(folder), set()
+    model.get_output_embeddings().register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    settings = FitSettings(steps=1, batch_size=2, precision="bfloat16")
+    fine_tune(model, {"a": encoded}, {"a": 1.0}, settings, tmp_path, pad=0)
+    assert seen == {torch.bfloat16}
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
 def test_a_loss_that_is_not_finite_names_the_source(start: Any, tmp_path: Path) -> None:
     folder, encoded = start
     model = load(folder)

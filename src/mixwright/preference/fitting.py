@@ -94,9 +94,10 @@ class FitSettings:
         """Return the Trainer's arguments; `folder` is for checkpoints."""
         self.check(ranks)
         more: dict[str, Any] = {"gradient_checkpointing": True} if self.gradient_checkpointing else {}
-        if ranks > 1:  # on a CPU the Trainer would train each rank for itself otherwise
-            more |= {"ddp_backend": torch.distributed.get_backend(), "use_cpu": not torch.cuda.is_available()}
-            more["ddp_find_unused_parameters"] = False
+        if ranks > 1 or self.mixed:  # else, on a CPU, the Trainer trains each rank for itself, and refuses bfloat16
+            more["use_cpu"] = not torch.cuda.is_available()
+        if ranks > 1:
+            more |= {"ddp_backend": torch.distributed.get_backend(), "ddp_find_unused_parameters": False}
         return TrainingArguments(
             output_dir=str(folder),
             max_steps=self.steps,
