@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mapping import Differences, add_rows, by_arm, by_regime, grid, judged, machine, means, named, read_rows, rows_path
+from mapping import Differences, by_arm, by_regime, grid, judged, keep_new, machine, means, named, read_rows, rows_path
 from online_text import BALANCED, SMALL
 from summaries import panels
 
@@ -291,22 +291,20 @@ def run(regime: str, half: str, data: Path, folder: Path, cores: int, only: tupl
         missing = [arm for arm in arms if (group, named(arm)) not in done]
         if not missing or (only and group not in only):
             continue
-        # uniform is the same training in each group: a check, and a pair for each seed
+        # uniform is the same training in each group of its settings: a pair for each seed
         trained = missing if "uniform" in missing else ["uniform", *missing]
         made = make("compare", config(regime, half, data, folder, changes, trained, cores))
         part = "" if len(missing) == len(arms) else "_" + "_".join(map(named, missing))
         place = folder / "runs" / f"{half}_{regime}_{group}{part}".replace(" ", "_")
         summary = drive(made, place, shower(), "python benchmarks/map.py run")
-        keep(summary, regime, half, group, done)
+        keep(summary, regime, half, group)
         print(regime, half, group, summary["verdict"], flush=True)
 
 
-def keep(summary: dict, regime: str, half: str, group: str, done: set[tuple[str, str]]) -> None:
+def keep(summary: dict, regime: str, half: str, group: str) -> None:
     """Add a line for each arm that was missing, and seed."""
     lines = []
     for arm in summary["arms"]:
-        if (group, arm["name"]) in done:
-            continue
         for i, seed in enumerate(summary["seeds"]):
             row = {"regime": regime, "half": half, "group": group, "arm": arm["name"], "seed": seed}
             row["machine"] = machine()
@@ -317,7 +315,7 @@ def keep(summary: dict, regime: str, half: str, group: str, done: set[tuple[str,
             row["weights"] = {source: round(values[i], 4) for source, values in mixture["weights"].items()}
             row["epochs"] = {source: round(values[i], 3) for source, values in mixture["epochs"].items()}
             lines.append(row)
-    add_rows(ROWS, lines)
+    keep_new(ROWS, lines, ("regime", "half", "group", "arm", "seed"))
 
 
 def measured(summary: dict, kind: str, arm: str, seed: int) -> dict[str, float]:

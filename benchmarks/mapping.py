@@ -17,6 +17,7 @@ from svg import COLOURS
 
 Row = dict[str, Any]
 Differences = dict[str, PairedDifference]  # by arm
+SAME = 2e-3  # nats; less than seeds scatter, more than another processor should make of its rounding
 
 
 def rows_path(name: str) -> Path:
@@ -38,6 +39,27 @@ def add_rows(path: Path, rows: Iterable[Row]) -> None:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
         file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def keep_new(path: Path, rows: list[Row], keys: tuple[str, ...]) -> None:
+    """
+    Add the rows that are not there; `keys` say which are the same training.
+
+    What was trained again, such as uniform beside an arm that was missing, should have the losses that are kept: else
+    the difference of the new arm to it would be one of two machines or versions. Then nothing is added.
+    """
+    kept = {tuple(row[key] for key in keys): row for row in read_rows(path)}
+    new = []
+    for row in rows:
+        if (old := kept.get(tuple(row[key] for key in keys))) is None:
+            new.append(row)
+        elif (apart := max(abs(old["loss"][name] - loss) for name, loss in row["loss"].items())) > SAME:
+            raise SystemExit(
+                f"{row['arm']}, seed {row['seed']}: trained again, its losses are up to {apart:.4f} from those of "
+                f"{path.name} ({old.get('machine')}); remove the rows of {row['regime']}, half {row['half']}, "
+                "to train all arms again"
+            )
+    add_rows(path, new)
 
 
 def machine() -> str:

@@ -20,7 +20,7 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from mapping import Differences, add_rows, by_arm, by_regime, grid, judged, machine, means, named, read_rows, rows_path
+from mapping import Differences, by_arm, by_regime, grid, judged, keep_new, machine, means, named, read_rows, rows_path
 from summaries import panels, shower
 
 ROWS = rows_path("preference_map")
@@ -166,7 +166,7 @@ def run(regime: str, half: str, data: Path, base: Path, folder: Path, cores: int
     part = "" if len(missing) == len(wanted) else "_" + "_".join(map(named, missing))
     place = folder / "runs" / f"{half}_{regime}{part}".replace(" ", "_").replace(",", "")
     summary = drive(made, place, shower(), "python benchmarks/preference_map.py run")
-    keep(summary, regime, half, done)
+    keep(summary, regime, half)
     print(regime, half, summary["verdict"], flush=True)
 
 
@@ -177,13 +177,11 @@ QUANTITIES = {
 }
 
 
-def keep(summary: dict, regime: str, half: str, done: set[str]) -> None:
+def keep(summary: dict, regime: str, half: str) -> None:
     """Add a line for each arm that was missing, and seed."""
     measures = [m for m in summary["measures"] if m["kind"] != "all sources"]
     lines = []
     for arm in summary["arms"]:
-        if arm["name"] in done:
-            continue
         for i, seed in enumerate(summary["seeds"]):
             row = {"regime": regime, "half": half, "arm": arm["name"], "seed": seed}
             row["machine"] = machine()
@@ -193,7 +191,7 @@ def keep(summary: dict, regime: str, half: str, done: set[str]) -> None:
             mixtures = arm.get("mixtures") or []
             row["weights"] = {n: round(v[i], 4) for m in mixtures[:1] for n, v in m["weights"].items()}
             lines.append(row)
-    add_rows(ROWS, lines)
+    keep_new(ROWS, lines, ("regime", "half", "arm", "seed"))
 
 
 def real(values: dict[str, float]) -> list[float]:
