@@ -8,10 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mixwright.compare.looks import Looks
 from mixwright.errors import InputError
 
 COLUMNS = ("arm", "seed", "mixture_for", "quantity", "measured_on", "value", "unit", "steps")
 _FORMER = {"tokens": "amount", "search_tokens": "search_cost", "total_tokens": "total_cost"}
+AVERAGE_OF_SOURCES = "average of sources"  # what is judged where there are no targets
+WORST_SOURCE = "worst source"
+AVERAGE_OF_TARGETS = "average of targets"
+WORST_TARGET = "worst target"
+DETECT = 0.01  # of the baseline: a difference that would be worth seeing
 
 
 @dataclass(frozen=True)
@@ -212,3 +218,69 @@ def tables_of_tasks(rows: Mapping[str, Sequence[Cell]]) -> list[tuple[str, Quant
             table = {arm: [next(values) for _ in cells] for arm, cells in rows.items()}
             tables.append((task, Quantity(metric, "", first["higher"]), table))
     return tables
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """
+    The settings and findings of a comparison.
+
+    Attributes
+    ----------
+    arms, seeds, targets, sources
+        What was compared, on what; `arms` in the order of reports.
+    cells
+        One for each arm, seed and target of its own.
+    quantities
+        What was measured on targets; the first one is what verdicts are about.
+    source_quantities
+        What was measured on sources; the first one is the held-out loss.
+    judged
+        Without targets: the (quantity, measure) of verdicts, a measure being a source, their average or the worst.
+    over
+        The arm that the others are compared with.
+    level, error
+        Of intervals; chance of a false "better" over all arms of a measure.
+    unit
+        What trainings are counted in: tokens, pairs or rows.
+    held_out
+        {target: (clause, clean, all)} for targets of documents: which of the held-out ones are in a source, in words
+        (empty if none is), how many are in none, and how many there are.
+    looks
+        Where seeds are added until verdicts are decided: the looks that are allowed for.
+    detect
+        A difference that would be worth seeing, as a share of the baseline's value.
+    """
+
+    arms: Sequence[ArmInfo]
+    seeds: Sequence[int]
+    targets: Sequence[str]
+    sources: Sequence[str]
+    cells: Sequence[Cell]
+    quantities: Sequence[Quantity] = (LOSS,)
+    source_quantities: Sequence[Quantity] = (LOSS,)
+    judged: Sequence[tuple[str, str]] = ((LOSS.name, AVERAGE_OF_SOURCES),)
+    over: str = "uniform"
+    level: float = 0.9
+    error: float = 0.05
+    unit: str = "tokens"
+    held_out: Mapping[str, tuple[str, int, int]] = field(default_factory=dict)
+    looks: Looks | None = None
+    detect: float = DETECT
+
+    def __post_init__(self) -> None:
+        """Check that no cell is missing."""
+        for arm in self.arms:
+            if arm.per_target and not self.targets:
+                raise InputError(f"the arm {arm.name} has a mixture for each target, but there are no targets")
+        check_cells(self.cells, self.arms, self.seeds, self.targets)
+
+    @property
+    def goals(self) -> Sequence[str]:
+        """Return the names of the loss curves: the targets, or without any the average of the sources."""
+        return self.targets or (AVERAGE_OF_SOURCES,)
+
+    def cell(self, arm: ArmInfo, seed: int, target: str | None) -> Cell:
+        """Return the cell of an arm for a target: its own one, where the arm has one per target."""
+        wanted = (arm.name, seed, target if arm.per_target else None)
+        return next(c for c in self.cells if (c.arm, c.seed, c.target) == wanted)

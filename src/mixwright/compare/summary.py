@@ -4,91 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from mixwright.compare.cells import LOSS, ArmInfo, Cell, Quantity, check_cells, tables_of_tasks
+from mixwright.compare.cells import (
+    AVERAGE_OF_SOURCES,
+    AVERAGE_OF_TARGETS,
+    LOSS,
+    WORST_SOURCE,
+    WORST_TARGET,
+    ArmInfo,
+    Cell,
+    Comparison,
+    Quantity,
+    tables_of_tasks,
+)
 from mixwright.compare.documents import doubt_of, doubt_of_several, fewest_clean, make_unverified
-from mixwright.compare.looks import Looks
 from mixwright.compare.questions import add_average, add_intervals
 from mixwright.compare.statistics import PairedDifference, paired_differences
-from mixwright.errors import InputError
 from mixwright.version import __version__
 
 SCHEMA = 2  # of summary.json, of all kinds of runs
-AVERAGE_OF_SOURCES = "average of sources"  # what is judged where there are no targets
-WORST_SOURCE = "worst source"
-AVERAGE_OF_TARGETS = "average of targets"
-WORST_TARGET = "worst target"
-DETECT = 0.01  # of the baseline: a difference that would be worth seeing
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """
-    The settings and findings of a comparison.
-
-    Attributes
-    ----------
-    arms, seeds, targets, sources
-        What was compared, on what; `arms` in the order of reports.
-    cells
-        One for each arm, seed and target of its own.
-    quantities
-        What was measured on targets; the first one is what verdicts are about.
-    source_quantities
-        What was measured on sources; the first one is the held-out loss.
-    judged
-        Without targets: the (quantity, measure) of verdicts, a measure being a source, their average or the worst.
-    over
-        The arm that the others are compared with.
-    level, error
-        Of intervals; chance of a false "better" over all arms of a measure.
-    unit
-        What trainings are counted in: tokens, pairs or rows.
-    held_out
-        {target: (clause, clean, all)} for targets of documents: which of the held-out ones are in a source, in words
-        (empty if none is), how many are in none, and how many there are.
-    looks
-        Where seeds are added until verdicts are decided: the looks that are allowed for.
-    detect
-        A difference that would be worth seeing, as a share of the baseline's value.
-    """
-
-    arms: Sequence[ArmInfo]
-    seeds: Sequence[int]
-    targets: Sequence[str]
-    sources: Sequence[str]
-    cells: Sequence[Cell]
-    quantities: Sequence[Quantity] = (LOSS,)
-    source_quantities: Sequence[Quantity] = (LOSS,)
-    judged: Sequence[tuple[str, str]] = ((LOSS.name, AVERAGE_OF_SOURCES),)
-    over: str = "uniform"
-    level: float = 0.9
-    error: float = 0.05
-    unit: str = "tokens"
-    held_out: Mapping[str, tuple[str, int, int]] = field(default_factory=dict)
-    looks: Looks | None = None
-    detect: float = DETECT
-
-    def __post_init__(self) -> None:
-        """Check that no cell is missing."""
-        for arm in self.arms:
-            if arm.per_target and not self.targets:
-                raise InputError(f"the arm {arm.name} has a mixture for each target, but there are no targets")
-        check_cells(self.cells, self.arms, self.seeds, self.targets)
-
-    @property
-    def goals(self) -> Sequence[str]:
-        """Return the names of the loss curves: the targets, or without any the average of the sources."""
-        return self.targets or (AVERAGE_OF_SOURCES,)
-
-    def cell(self, arm: ArmInfo, seed: int, target: str | None) -> Cell:
-        """Return the cell of an arm for a target: its own one, where the arm has one per target."""
-        wanted = (arm.name, seed, target if arm.per_target else None)
-        return next(c for c in self.cells if (c.arm, c.seed, c.target) == wanted)
 
 
 def summarise(found: Comparison) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from mixwright.compare import (
     csv_text,
     summarise,
 )
+from mixwright.compare.cells import AVERAGE_OF_TARGETS, DETECT, WORST_TARGET
 from mixwright.compare.forecast import csv_of_scores, score
-from mixwright.compare.summary import AVERAGE_OF_TARGETS, DETECT, WORST_TARGET
 from mixwright.experiment.core.compare_config import ArmConfig, ComparisonConfig
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.forecasts import check_fixed, check_names, check_weights, fix, read_forecast

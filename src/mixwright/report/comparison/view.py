@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mixwright.compare.summary import AVERAGE_OF_TARGETS
+from mixwright.compare.cells import AVERAGE_OF_TARGETS
 from mixwright.compare.upgrade import upgraded
 from mixwright.report.charts import Chart
 from mixwright.report.comparison.charts import ArmView, Gain, Shown, forest_chart, gain_chart, seeds_chart
