@@ -37,6 +37,7 @@ NAVIGATION = {
         "docs/train",
         "docs/gradients",
         "docs/transformers",
+        "docs/trainers",
         "docs/preference",
         "docs/stream",
         "docs/formats",

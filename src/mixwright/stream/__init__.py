@@ -17,6 +17,7 @@ _LATER = {
     "PaddedDocuments": "sources.tokens",
     "ParquetRows": "sources.tables",
     "PlanSampler": "slices",
+    "PlanSource": "numbered",
     "Source": "sources.source",
     "SourceRows": "batches",
     "Sources": "gather",

@@ -12,9 +12,8 @@ from mixwright.checks import whole_number
 from mixwright.errors import InputError
 from mixwright.stream.batches import SourceRows
 from mixwright.stream.gather import Sources
-from mixwright.stream.loader import check_sizes
 from mixwright.stream.plan.plan import Plan
-from mixwright.stream.slices import Slices
+from mixwright.stream.slices import Slices, check_sizes
 
 
 class StreamDataset(IterableDataset[Any]):

@@ -77,6 +77,26 @@ class Sources(Mapping[str, Source]):
         """The fingerprint of each source's content."""
         return {name: self[name].fingerprint for name in self.names}
 
+    def check_prints(self, known: Any) -> dict[str, str]:
+        """
+        Return the fingerprints of a state, those of removed sources too, after comparing them with the sources.
+
+        Raises
+        ------
+        InputError
+            If a source has other rows or another content than at the checkpoint: it names the source.
+        """
+        if not isinstance(known, Mapping):
+            raise InputError(f"the state of the loader is damaged: 'fingerprints' has {known!r:.80}; use another one")
+        for name, now in self.fingerprints.items():
+            if known.get(name, now) != now:
+                raise InputError(
+                    f"the source {name!r} ({self.sizes[name]} rows) should have the rows and content that it "
+                    f"had at the checkpoint (fingerprint {known[name]}), found {now}; restore the data, or give the "
+                    "new data another name"
+                )
+        return dict(known)
+
     @property
     def by_address(self) -> bool:
         """Whether rows are copied out of memory maps, one by one: then `note` says exactly which one is read."""

@@ -19,7 +19,7 @@ from mixwright.stream.gather import Sources
 from mixwright.stream.plan.ledger import Ledger
 from mixwright.stream.plan.parts import check_after, check_given
 from mixwright.stream.plan.plan import Plan
-from mixwright.stream.slices import PlanSampler, Slots
+from mixwright.stream.slices import PlanSampler, Slots, check_sizes
 from mixwright.stream.sources.opening import open_source
 from mixwright.stream.sources.source import PartRows
 
@@ -255,7 +255,7 @@ class MixtureLoader:
             raise InputError(
                 "the state should have a Mixture exactly if this plan has one; make the plan as it was then"
             )
-        known = self._checked_prints(state)
+        known = self.sources.check_prints(state.get("fingerprints", {}))
         mixture, driver = state.get("mixture"), self._driver
         afresh = changed and isinstance(mixture, Mapping) and mixture.get("sources") != list(self.sources.names)
         before, awaits = self.plan._state_dict(self._step), self.plan.awaits
@@ -338,20 +338,6 @@ class MixtureLoader:
             made.load_state_dict(state)  # type: ignore[arg-type]
         return made
 
-    def _checked_prints(self, state: Mapping[str, Any]) -> dict[str, str]:
-        """Return the fingerprints of a state, those of removed sources too, after comparing them with the sources."""
-        known = state.get("fingerprints", {})
-        if not isinstance(known, Mapping):
-            raise InputError(f"the state of the loader is damaged: 'fingerprints' has {known!r:.80}; use another one")
-        for name, now in self.sources.fingerprints.items():
-            if known.get(name, now) != now:
-                raise InputError(
-                    f"the source {name!r} ({self.sources.sizes[name]} rows) should have the rows and content that it "
-                    f"had at the checkpoint (fingerprint {known[name]}), found {now}; restore the data, or give the "
-                    "new data another name"
-                )
-        return dict(known)
-
     def _explained(self, error: RuntimeError, batches: Any, notes: NDArray[np.int64]) -> InputError | None:
         """Name what a dead worker was reading; None if no worker died while it read."""
         dead = [i for i, worker in enumerate(getattr(batches, "_workers", [])) if not worker.is_alive()]
@@ -404,17 +390,3 @@ def _opened_alone(name: str, what: Any) -> Any:
 
 def _as_it_is(inputs: Any) -> Any:
     return inputs
-
-
-def check_sizes(sources: Sources, plan: Plan) -> None:
-    """Raise InputError unless the plan was made for these sources."""
-    if sources.names != plan.sources:
-        raise InputError(
-            f"the plan and the sources should have the same names in the same order, found {list(plan.sources)[:5]} "
-            f"and {list(sources.names)[:5]}; make the plan with Plan(Sources(...).sizes, ...)"
-        )
-    for name, size in zip(plan.sources, plan.settings.sizes.tolist(), strict=True):
-        if sources.sizes[name] != size:
-            raise InputError(
-                f"the source {name!r} should have the {size} rows of the plan, found {sources.sizes[name]}"
-            )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixwright.checks import whole_number
 from mixwright.errors import InputError
+from mixwright.stream.gather import Sources
 from mixwright.stream.plan.plan import Plan, PlannedStep
 
 
@@ -162,3 +163,17 @@ class PlanSampler:
         if self.steps is None:
             raise TypeError("the stream has no length; give steps=")
         return self.steps * self.slices.per_step
+
+
+def check_sizes(sources: Sources, plan: Plan) -> None:
+    """Raise InputError unless the plan was made for these sources."""
+    if sources.names != plan.sources:
+        raise InputError(
+            f"the plan and the sources should have the same names in the same order, found {list(plan.sources)[:5]} "
+            f"and {list(sources.names)[:5]}; make the plan with Plan(Sources(...).sizes, ...)"
+        )
+    for name, size in zip(plan.sources, plan.settings.sizes.tolist(), strict=True):
+        if sources.sizes[name] != size:
+            raise InputError(
+                f"the source {name!r} should have the {size} rows of the plan, found {sources.sizes[name]}"
+            )

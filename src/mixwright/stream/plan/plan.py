@@ -190,6 +190,11 @@ class Plan:
         return self._driver
 
     @property
+    def changes(self) -> tuple[tuple[int, Array], ...]:
+        """Return the weights that `set_weights` asked for from steps that are not planned yet: (step, weights [k])."""
+        return () if self._driver is not None else tuple(c for c in self._changes if c[0] >= self.step)
+
+    @property
     def batch_size(self) -> int:
         """Return the rows of the global batch."""
         return self.settings.batch_size
