@@ -72,6 +72,8 @@ class Mixture:
         Of the last decision, as the log has it; "" if there was none.
     alarm_on
         Returns an alarm about decided weights [k], or "", beside those of the strategy.
+    listener
+        Called with the sources and the line of the log after each decision, whether there is a log or not.
 
     Raises
     ------
@@ -111,6 +113,7 @@ class Mixture:
         self._introduced = False  # whether the log has the sources
         self.alarm = ""  # of the last decision
         self.alarm_on: Callable[[Array], str] | None = None
+        self.listener: Callable[[tuple[str, ...], Mapping[str, Any]], None] | None = None
 
     @property
     def k(self) -> int:
@@ -252,7 +255,8 @@ class Mixture:
             allowed = self._allowed(given)
             weights = self.hands.in_force(allowed, begins)
             remarks = self._remarks(weights)
-            self._write(self._decision(observation, begins, weights, given, remarks, ledger))
+            line = self._decision(observation, begins, weights, given, remarks, ledger)
+            self._write(line)
         except BaseException:
             self._state = before
             raise
@@ -262,6 +266,8 @@ class Mixture:
         self._timeline.append((begins, allowed))
         while len(self._timeline) > 1 and self._timeline[1][0] <= self._last:
             del self._timeline[0]
+        if self.listener is not None:
+            self.listener(self.sources, line)
         if alarm := self.strategy.remarks(self._state).get("alarm"):
             warnings.warn(f"after step {observation.step}: {alarm}", AlarmWarning, stacklevel=2)
         return weights.copy()
@@ -319,7 +325,7 @@ class Mixture:
         moved = [(begins, self._checked(change.weights(weights))) for begins, weights in other._timeline]
         self._timeline = [(begins, self._allowed(weights)) for begins, weights in moved]
         self._last, self._decisions, self._own_log = other._last, other._decisions, other._own_log
-        self._reported = other._reported
+        self._reported, self.listener = other._reported, other.listener
 
     def check(self, given: Iterable[str] = (), apply: str = "sampling", draw: str = "carry") -> None:
         """

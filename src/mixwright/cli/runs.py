@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from mixwright.cli import help_texts, likelihoods, run_tables, run_trainings
-from mixwright.cli.options import Engine, Json, Quiet, command_line, engine_given, output_of
+from mixwright.cli.options import Engine, Json, Quiet, Track, command_line, engine_given, output_of, track_given
 from mixwright.cli.output import Output, guarded, open_page
 from mixwright.experiment.kinds import KINDS, of_summary
 
@@ -87,22 +87,24 @@ def _made(command: str) -> Callable[..., None]:
         context: typer.Context,
         config: Path | None = typer.Argument(None, metavar="CONFIG", help=config_help),  # noqa: B008
         run: Path | None = typer.Option(None, *about.run, help=_RUN),  # noqa: B008
+        track: Track = None,
         schema: Schema = False,
         quiet: Quiet = False,
         as_json: Json = False,
     ) -> None:
-        _do(command, context, config, run, schema, quiet, as_json)
+        _do(command, context, config, run, schema, quiet, as_json, **track_given(track))
 
     def pieces_command(
         context: typer.Context,
         config: Path | None = typer.Argument(None, metavar="CONFIG", help=config_help),  # noqa: B008
         run: Path | None = typer.Option(None, *about.run, help=_RUN),  # noqa: B008
         engine: Engine = None,
+        track: Track = None,
         schema: Schema = False,
         quiet: Quiet = False,
         as_json: Json = False,
     ) -> None:
-        _do(command, context, config, run, schema, quiet, as_json, **engine_given(engine))
+        _do(command, context, config, run, schema, quiet, as_json, **engine_given(engine), **track_given(track))
 
     def search_command(
         context: typer.Context,
@@ -121,6 +123,7 @@ def _made(command: str) -> Callable[..., None]:
         floor: likelihoods.FloorOf = None,
         cap: likelihoods.Cap = None,
         size: likelihoods.Size = None,
+        track: Track = None,
         schema: Schema = False,
         quiet: Quiet = False,
         as_json: Json = False,
@@ -130,7 +133,19 @@ def _made(command: str) -> Callable[..., None]:
         with guarded(output_of(context, quiet, as_json)):
             made = likelihoods.table_values(table, config, options)
         more: dict[str, Any] = _given(quick=quick or None, own_rows=own_rows)
-        _do(command, context, table or config, run, schema, quiet, as_json, made, **more, **engine_given(engine))
+        _do(
+            command,
+            context,
+            table or config,
+            run,
+            schema,
+            quiet,
+            as_json,
+            made,
+            **more,
+            **engine_given(engine),
+            **track_given(track),
+        )
 
     def fit_command(
         context: typer.Context,
@@ -152,6 +167,7 @@ def _made(command: str) -> Callable[..., None]:
         cap: likelihoods.Cap = None,
         size: likelihoods.Size = None,
         max_epochs: run_tables.MaxEpochs = None,
+        track: Track = None,
         schema: Schema = False,
         quiet: Quiet = False,
         as_json: Json = False,
@@ -162,7 +178,7 @@ def _made(command: str) -> Callable[..., None]:
         options |= {"guardrail": guardrail}
         with guarded(output_of(context, quiet, as_json)):
             made = run_tables.fit_values(table, options)
-        _do(command, context, table, run, schema, quiet, as_json, made)
+        _do(command, context, table, run, schema, quiet, as_json, made, **track_given(track))
 
     own: dict[str, Callable[..., None]] = {"search": search_command, "runs fit": fit_command}
     own |= dict.fromkeys(("compare", "prefer specialists"), pieces_command)

@@ -67,10 +67,11 @@ class Kind:
 _HERE, _TABLES = "mixwright.experiment", "mixwright.cli.tables"
 _NOT_RESULTS: tuple[Key, ...] = (
     ("title",),
+    ("track",),
     *(("training", key) for key in ("checkpoint_every", "parallel", "compile")),
 )
 _OF_COMPARISONS: tuple[Key, ...] = (
-    *((key,) for key in ("arms", "seeds", "over", "error", "detect", "title", "engine")),
+    *((key,) for key in ("arms", "seeds", "over", "error", "detect", "title", "engine", "track")),
     *((key,) for key in ("charge_search", "charge_specialists", "keep_models", "evaluate")),
     ("compute", "cores"),
     ("compute", "memory"),
@@ -114,7 +115,7 @@ KINDS = (
     Kind(
         "fit", "runs", "runs fit", "runs",
         f"{_HERE}.runs.config:RunsConfig", f"{_HERE}.runs.fit:RunFit",
-        f"{_TABLES}.runs:print_fit", "runs", "fit", (("title",),),
+        f"{_TABLES}.runs:print_fit", "runs", "fit", (("title",), ("track",)),
     ),
     Kind(
         "train", "text", "train", "training",

@@ -26,6 +26,8 @@ from mixwright.experiment.kinds import KINDS, Kind, of_command, of_config, of_su
 from mixwright.files import write_json
 from mixwright.report.page import write
 from mixwright.version import __version__
+from mixwright.watching.trackers.tracked import NOBODY, Tracked, notes_of, records_of
+from mixwright.watching.trackers.tracker import check_trackers
 
 Config = TypeVar("Config", bound=RunConfig)
 Annotate = Callable[[dict[str, Any]], list[str]]
@@ -66,6 +68,8 @@ class Run(ABC, Generic[Config]):
 
     def __init__(self, config: Config, folder: Path) -> None:
         self.config, self.folder = config, folder
+
+    track: Tracked = NOBODY  # of the process that writes
 
     @property
     @abstractmethod
@@ -282,9 +286,11 @@ def drive(
             values = config.dumped()
             check_same(kind, values, folder)
             check_engine(config, folder)
+            check_trackers(config.track or (), config.where("track"))
             run.config = with_copies(config, progress)
             run.check(progress)
-            with open_run(folder, config_text(kind, values), progress):
+            with open_run(folder, config_text(kind, values), progress), config.tracked(folder) as run.track:
+                run.track.prepare()
                 progress = _held(progress)
                 forget_plan(config, folder)
                 run.prepare(progress)
@@ -292,11 +298,12 @@ def drive(
                     progress(PLAN, 0, 1, plan)
                 begin()
                 summary = {**_head(kind, run, command), **run.work(progress)}
-                summary["notes"] = [*summary.get("notes", ()), *(annotate(summary) if annotate else ())]
+                said = notes_of(records_of(folder) if config.track else ())
+                summary["notes"] = [*summary.get("notes", ()), *(annotate(summary) if annotate else ()), *said]
                 check_held(now=True)
                 write_json(folder / "summary.json", summary)
                 if kind.page is not None:
-                    write_page(summary, folder)
+                    run.track.page(write_page(summary, folder))
                     progress("report", 1, 1)
                 return summary
 

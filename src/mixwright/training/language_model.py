@@ -22,6 +22,7 @@ from mixwright.training.ranks import Ranks
 from mixwright.training.reference import Reference
 from mixwright.training.result import DivergedError, TrainingResult
 from mixwright.training.settings import TrainingSettings
+from mixwright.watching.trackers.tracked import NOBODY, Tracked
 from mixwright.watching.watcher import Measure
 
 __all__ = ["DivergedError", "TrainingResult", "train"]
@@ -45,6 +46,7 @@ def train(
     sampling: Any = None,
     others: Others | None = None,
     anew: bool = True,
+    track: Tracked = NOBODY,
 ) -> TrainingResult:
     """
     Train a language model on a mixture of token stores, or return the result if `folder` already holds it.
@@ -85,6 +87,8 @@ def train(
         w_s / q_s. None: rows are drawn by the weights (by the prior where a strategy acts on the loss alone).
     others
         Where sources are found that are added under way, or that are parts of one; None: the sources stay.
+    track
+        Trackers that get each line as it is written, on the rank that writes.
 
     Raises
     ------
@@ -124,6 +128,7 @@ def train(
         reference,
         sampling=sampling,
         others=others,
+        track=track,
     )
     name = run.fingerprint
     done = ranks.shared(ranks.main and _finished(folder, name))

@@ -29,7 +29,7 @@ from mixwright.strategy import Strategy, check_revisions, recorded
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
 from mixwright.training.average import WeightAverage
-from mixwright.training.batches import Batches
+from mixwright.training.batches import Batches, TokenBatch
 from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint
 from mixwright.training.model import build_model, no_bars, torch, training_flops
 from mixwright.training.others import Others, counts, planned_change, rows_of
@@ -40,6 +40,7 @@ from mixwright.training.settings import TrainingSettings, described, learning_ra
 from mixwright.training.step import Asked, Gradient, StepLosses, Stepper, low_precision, no_losses
 from mixwright.watching.row_weights import RowWeights, held_within, sampling_shares
 from mixwright.watching.statistics import FIELDS, SampledStatistics, followed, level_for
+from mixwright.watching.trackers.tracked import NOBODY, Tracked
 from mixwright.watching.watcher import ROWS, Measure, Watcher, excess_means, row_means
 
 Array = NDArray[np.float64]
@@ -71,6 +72,7 @@ class LanguageModelLoop:
     reference: Reference | None = None
     sampling: Any = None
     others: Others | None = None
+    track: Tracked = NOBODY
 
     step: int = 0
     regrouped: int = 0  # changes of the sources so far
@@ -120,6 +122,7 @@ class LanguageModelLoop:
         shared = {name: _of_main(self.ranks, measure) for name, measure in self.measures.items()}
         names, fields = ((*ROWS, "excess"), excess_means) if self.reference else (ROWS, row_means)
         watcher = Watcher(mixture, every, rows, names, fields, measures=shared, statistics=statistics)
+        mixture.listener = self.track.decision
         mixture.check(watcher.given, apply="loss" if self.row_weights else "sampling", draw="carry")
         return watcher
 
@@ -179,6 +182,7 @@ class LanguageModelLoop:
             self._steer()
             path: Path | str = self.folder / "metrics.jsonl" if self.ranks.main else os.devnull
             with open(path, "ab") as self.metrics, torch.random.fork_rng():
+                self.track.begin(self.step)
                 self._loop()
             return self._finish(flops)
         except OSError as error:
@@ -344,7 +348,7 @@ class LanguageModelLoop:
                 found = self.stepper.gradient(self.step, batch, self._request(saved))
                 # from here the model and the counters may disagree: an interruption must not save them
                 whole_step = False
-                self._take(found, batch.factors)
+                self._take(found, batch)
                 if self.watcher:
                     excess = [found.excess] if self.scored else []
                     self.watcher.add(np.array([*found.losses[:2], *excess]), batch.weights)
@@ -373,11 +377,12 @@ class LanguageModelLoop:
         due = time.monotonic() - saved >= self.settings.checkpoint_seconds
         return steer | Asked.SAVE if due else steer
 
-    def _take(self, found: Gradient, factors: Array | None) -> None:
+    def _take(self, found: Gradient, batch: TokenBatch) -> None:
         """Apply the gradient, or skip it, and write down the step."""
-        rate, names = learning_rate_at(self.step, self.settings), tuple(self.stores)
+        rate, names, factors = learning_rate_at(self.step, self.settings), tuple(self.stores), batch.factors
         line: dict[str, Any] = {"step": self.step + 1, "loss": found.losses.mean, "gradient_norm": found.norm}
         line |= {"learning_rate": rate, "source_loss": found.losses.by_source(names)}
+        line |= {"weights": self._by_name(self._weights(batch)), "shares": self._by_name(found.losses.shares)}
         if factors is not None and found.losses.counts.any():  # what is minimised; "loss" is the mean of the rows
             line["objective"] = float(factors @ found.losses.sums / found.losses.counts.sum())
         if found.finite:
@@ -392,6 +397,11 @@ class LanguageModelLoop:
         self.losses = self.losses.plus(found.losses)
         self.metrics.write(json.dumps(line, allow_nan=False).encode() + b"\n")
         self.metrics.flush()  # who looks into the file sees how far the training is
+        self.track.line(line)
+
+    def _weights(self, batch: TokenBatch) -> Array:
+        """Return the weights [k] of the step at work: those that drew its rows, or that act on their losses."""
+        return self.row_weights.mixture.weights_for(self.step) if self.row_weights else batch.weights
 
     def _check_skipped(self, found: Gradient) -> None:
         """Count a step that is skipped; DivergedError if it should not be, or too many were."""
@@ -423,6 +433,7 @@ class LanguageModelLoop:
             point["last_weights_loss"] = self._evaluated(self.model)
         self.model.train()
         self.curve, self.losses = [*self.curve, point], no_losses(len(self.stores))
+        self.track.measured(point)
 
     @property
     def _measured(self) -> Any:
@@ -454,6 +465,7 @@ class LanguageModelLoop:
     def _save(self) -> None:
         self._clock()
         self.metrics.flush()
+        self.track.flush()
         if self.scored:
             self.scored.flush()
         if self.ranks.main:

@@ -45,6 +45,12 @@ class StepLosses(NamedTuple):
         """Return the mean over the rows with a finite loss; None without any."""
         return float(self.sums.sum() / self.counts.sum()) if self.counts.any() else None
 
+    @property
+    def shares(self) -> Array:
+        """Return the share [k] of each source in the rows."""
+        rows = self.counts + self.bad
+        return rows / rows.sum()
+
     def by_source(self, names: tuple[str, ...]) -> dict[str, float]:
         """Return the mean loss of each source that had rows."""
         seen = np.flatnonzero(self.counts)

@@ -24,6 +24,8 @@ from mixwright.constraints.limits import Constraints
 from mixwright.experiment.core.yaml import YamlFile, dotted
 from mixwright.files.stores import address_of, address_of_copy
 from mixwright.files.stores.addresses import of_dataset
+from mixwright.watching.trackers.tracked import NOBODY, Tracked
+from mixwright.watching.trackers.tracker import TRACKERS, About
 
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
@@ -213,6 +215,13 @@ def _no_adapter(value: Any) -> Any:
     return None if value in ("none", "no") else value
 
 
+Track = Annotated[
+    list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] | None,
+    BeforeValidator(listed, json_schema_input_type=str | list[str]),
+    Field(description=f"Trackers that follow the run: {', '.join(TRACKERS)}, one or several. Default: none."),
+]
+
+
 Adapter = Annotated[AdapterConfig | None, BeforeValidator(_no_adapter)]
 
 
@@ -222,6 +231,8 @@ class RunConfig(Part):
     if TYPE_CHECKING:  # each kind of run has them, in the order of its own file
         title: str
         seed: int
+
+    track: Track = None
 
     _file: YamlFile | None = PrivateAttr(None)
     _digest: tuple[int, str] | None = PrivateAttr(None)  # of what its pieces depend on, and whose that is
@@ -233,6 +244,25 @@ class RunConfig(Part):
     def dumped(self) -> dict[str, Any]:
         """Return the configuration as JSON-able values, with every default, as it can be read again."""
         return self.model_dump(mode="json", exclude_none=True)
+
+    def tracked(self, folder: Path, name: str = "", group: str = "", **facts: Any) -> Tracked:
+        """
+        Return the trackers that follow a run, or one of its trainings.
+
+        Parameters
+        ----------
+        folder
+            Of what is followed.
+        name, group
+            Default: the name of the folder.
+        **facts
+            Such as the arm.
+        """
+        if not self.track:
+            return NOBODY
+        own, facts = folder.resolve().name, {"seed": self.seed, **facts}
+        about = About(name or own, group or own, folder, facts, self.dumped())
+        return Tracked(list(dict.fromkeys(self.track)), about)
 
     def check_together(self) -> None:
         """Raise InputError for keys that do not fit together, where the message names their places."""

@@ -30,7 +30,7 @@ _AHEAD = "ahead.json"  # {"threads": of the pieces that a run does ahead}
 _PLAN = "plan.json"  # {stage: [keys]} of the command that is, or was last, at work
 _PACKAGES = ("numpy", "torch", "transformers", "tokenizers", "peft", "accelerate", "scikit-learn", "xgboost", "scipy")
 _NO_MATTER = (  # keys of a configuration that no piece depends on
-    *(("title",), ("engine",), ("seeds",), ("over",), ("error",), ("detect",), ("forecast",)),
+    *(("title",), ("engine",), ("track",), ("seeds",), ("over",), ("error",), ("detect",), ("forecast",)),
     *(("compute", "cores"), ("compute", "memory"), ("training", "checkpoint_every")),
 )
 

@@ -232,6 +232,7 @@ class TextTrainingRun(Run[TrainConfig]):
                 sampling=self.config.sampling,
                 others=OtherSources(self.folder, self._measured_on, self._check_fed),
                 anew=False,
+                track=self.track,
             )
         except DivergedError as error:
             where = self.config.where("training", "learning_rate")

@@ -1,0 +1,1 @@
+"""Trackers: TensorBoard and others get the lines that a training writes down, as it writes them."""

@@ -1,0 +1,215 @@
+"""A run that trackers follow: they get each line that it writes down, and never stop it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mixwright.errors import AlarmWarning
+from mixwright.files import write_json
+from mixwright.watching.trackers.records import Numbers, measured_of, numbers_of, statistics_of, words_of
+from mixwright.watching.trackers.tracker import About, Tracker, tracker_of
+
+RECORD = "tracked.json"  # in the run's folder: how its trackers name it, and which of them failed
+
+
+@dataclass
+class _At:
+    """A tracker at work, and the last step that it had when it was opened."""
+
+    tracker: Tracker
+    held: int
+
+
+@dataclass(eq=False)
+class Tracked:
+    """
+    A run and its trackers.
+
+    Whoever writes the run's files tells it the same lines; so a tracker has the numbers of the files. A tracker
+    that fails is left out from then on: a warning says it once, and `notes` goes into the summary.
+
+    Parameters
+    ----------
+    names
+        Of the trackers; without any, nothing is done.
+    about
+        The run.
+
+    Examples
+    --------
+    >>> with Tracked([], About("first", "first", Path("runs/first"))) as tracked:
+    ...     tracked.begin(0)
+    ...     tracked.line({"step": 1, "loss": 2.0})
+    """
+
+    names: Sequence[str]
+    about: About
+    _live: dict[str, _At] = field(default_factory=dict)
+    _failed: dict[str, str] = field(default_factory=dict)
+    _ended: bool = False
+    _measured: int = -1  # the last step whose measurements former processes passed on
+
+    def begin(self, step: int) -> None:
+        """Open all trackers; `step`: the last one that is done, whose run goes on."""
+        if self._live or not self.names:
+            return
+        record = _read(self.about.folder / RECORD)
+        self.about.ids |= record.get("ids", {})
+        self._failed |= record.get("failed", {})
+        self._measured = record.get("measured", -1)
+        for name in self.names:
+            self._open(name, step)
+        self._catch_up(step)
+        self._keep()
+
+    def prepare(self) -> None:
+        """Make what the trackers of all trainings of a run share."""
+        for name in self.names:
+            self._try(name, tracker_of(name).prepare)
+
+    def _open(self, name: str, step: int) -> None:
+        tracker = tracker_of(name)()
+
+        def opened() -> None:
+            self._live[name] = _At(tracker, tracker.open(self.about, step))
+
+        self._try(name, opened)
+
+    def _catch_up(self, step: int) -> None:
+        """Tell each tracker the lines up to a step that it does not have: what it held back when a process ended."""
+        later: list[tuple[int, Callable[[], None]]] = []
+        for line in _lines(self.about.folder / "metrics.jsonl"):
+            later.append((line["step"], partial(self.line, line)))
+        sources: Sequence[str] = ()
+        for line in _lines(self.about.folder / "decisions.jsonl"):
+            sources = line.get("run", {}).get("sources", sources)
+            later.append((line["observation"]["step"] + 1, partial(self.decision, sources, line)))
+        for done, tell in sorted(later, key=lambda each: each[0]):
+            if done <= step:
+                tell()
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """Take a line of `metrics.jsonl`."""
+        if self._live:
+            self._numbers(line["step"], numbers_of(line))
+
+    def decision(self, sources: Sequence[str], line: Mapping[str, Any]) -> None:
+        """Take a line of `decisions.jsonl`, of these sources."""
+        step = line["observation"]["step"] + 1
+        self._numbers(step, statistics_of(line, sources))
+        for kind, text in words_of(line, sources):
+            self._tell(step, lambda tracker, kind=kind, text=text: tracker.words(step, kind, text))  # type: ignore[misc]
+
+    def measured(self, point: Mapping[str, Any]) -> None:
+        """Take what was measured after a step; a checkpoint of that step comes before."""
+        if not self._live:
+            return
+        step, values = point["step"], measured_of(point)
+        self._tell(None if step > self._measured else step, lambda tracker: tracker.numbers(step, values))
+        self.flush()
+        self._measured = max(step, self._measured)
+        self._keep()
+
+    def flush(self) -> None:
+        """Let trackers put on disk what they have: a checkpoint follows."""
+        self._tell(None, lambda tracker: tracker.flush())
+
+    def page(self, path: Path) -> None:
+        """Give the page to the trackers that keep files, and end."""
+        if self.names and not _read(self.about.folder / RECORD).get("ended"):
+            self.begin(0)
+            self._tell(None, lambda tracker: tracker.page(path))
+            self._ended = True
+
+    def end(self, failed: bool = False) -> None:
+        """Close all trackers."""
+        if self._live:
+            self._tell(None, lambda tracker: tracker.close(failed))
+            self._live.clear()
+            self._keep()
+
+    @property
+    def notes(self) -> list[str]:
+        """Return sentences about trackers that failed."""
+        return notes_of([{"failed": self._failed}])
+
+    def __enter__(self) -> Tracked:
+        """Return it."""
+        return self
+
+    def __exit__(self, kind: object, *more: object) -> None:
+        """End, however the run did."""
+        self.end(failed=kind is not None)
+
+    def _numbers(self, step: int, values: Numbers) -> None:
+        if values:
+            self._tell(step, lambda tracker: tracker.numbers(step, values))
+
+    def _tell(self, step: int | None, what: Callable[[Tracker], None]) -> None:
+        """Let each tracker do something; `step`: unless it had that step's numbers when it was opened."""
+        for name, at in list(self._live.items()):
+            if step is None or step > at.held:
+                self._try(name, lambda at=at: what(at.tracker))  # type: ignore[misc]
+
+    def _try(self, name: str, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception as error:  # whatever a tracker raises, the run goes on
+            self._live.pop(name, None)
+            said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            self._failed[name] = said
+            self._keep()
+            warnings.warn(f"{_failure(name, said)}; the run goes on", AlarmWarning, stacklevel=2)
+
+    def _keep(self) -> None:
+        """Write the record; a full disk ends no run here."""
+        record = {"name": self.about.name, "ids": self.about.ids, "failed": self._failed, "ended": self._ended}
+        record["measured"] = self._measured
+        try:
+            write_json(self.about.folder / RECORD, record, durable=False)
+        except (OSError, ValueError):
+            return
+
+
+NOBODY = Tracked((), About("", "", Path()))  # of a run that no tracker follows
+
+
+def _failure(name: str, said: str) -> str:
+    return f"the tracker {name} failed and got nothing from then on ({said})"
+
+
+def notes_of(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence about each tracker that failed in a run, from the records of its trainings."""
+    failed: dict[str, str] = {}
+    for record in records:
+        failed |= record.get("failed", {})
+    return [f"{_failure(name, said)}; metrics.jsonl has everything" for name, said in failed.items()]
+
+
+def records_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of the trainings in a run folder."""
+    found = [path for pattern in ("", "*/", "*/*/", "*/*/*/") for path in sorted(folder.glob(f"{pattern}{RECORD}"))]
+    return [_read(path) for path in found]
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the whole lines of a file of JSON lines, which there may not be."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        return
+    yield from (json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

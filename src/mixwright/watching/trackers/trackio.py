@@ -1,0 +1,73 @@
+"""trackio: a local database, or a Space or server where its settings name one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+from mixwright.watching.trackers.tracker import PROJECT, About, Tracker
+
+
+class Trackio(Tracker):
+    """
+    A run of trackio in the project TRACKIO_PROJECT.
+
+    trackio knows a run by its name, so the name ends with a number that no other run has. It writes twice a second: a
+    process that is killed may leave out the steps since then.
+    """
+
+    package = "trackio"
+
+    def open(self, about: About, step: int) -> int:
+        """Begin a run, or go on with it."""
+        import trackio
+
+        again = "trackio" in about.ids
+        name = about.ids.setdefault("trackio", f"{about.name} {secrets.token_hex(2)}")
+        project = os.environ.get("TRACKIO_PROJECT") or PROJECT
+        with _without_words():
+            self._run = trackio.init(
+                project,
+                name=name,
+                group=about.group,
+                config={**about.facts, "mixwright": dict(about.config)},
+                resume="allow" if again else "never",
+                embed=False,
+                auto_log_cpu=False,
+                auto_log_gpu=False,
+            )
+        return _last(project, name) if again else 0
+
+    def numbers(self, step: int, values: Mapping[str, float]) -> None:
+        """Log the numbers."""
+        self._run.log(dict(values), step=step)
+
+    def words(self, step: int, kind: str, text: str) -> None:
+        """Log a text."""
+        self._run.log({kind: text}, step=step)
+
+    def page(self, path: Path) -> None:
+        """Keep the page as an artifact, where this version of trackio has some."""
+        if hasattr(self._run, "log_artifact"):
+            self._run.log_artifact(path, name=f"page {self._run.name}", type="page")
+
+    def close(self, failed: bool) -> None:
+        """End the run."""
+        with _without_words():
+            self._run.finish()
+
+
+def _last(project: str, name: str) -> int:
+    from trackio.sqlite_storage import SQLiteStorage
+
+    return int(SQLiteStorage.get_max_step_for_run(project, name) or 0)
+
+
+@contextmanager
+def _without_words() -> Iterator[None]:
+    """Keep what trackio prints from the results on stdout."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield

@@ -1,0 +1,192 @@
+"""Trackers get the lines that a run writes down: the same numbers, no step twice, and never an error of theirs."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+from mixwright.errors import AlarmWarning, InputError
+from mixwright.watching.trackers.records import numbers_of, statistics_of
+from mixwright.watching.trackers.tracked import RECORD, Tracked, notes_of
+from mixwright.watching.trackers.tracker import TRACKERS, About, check_trackers
+
+
+def line(step, **more):
+    return {"step": step, "loss": 2.0 + step / 7, "source_loss": {"a": 1 / step}, "weights": {"a": 0.25}, **more}
+
+
+def followed(folder: Path, *names) -> Tracked:
+    facts, config = {"arm": "first", "seed": 0}, {"sources": ["a"]}
+    return Tracked(names, About("first, seed 0", "group", folder, facts, config))
+
+
+def test_numbers_have_names_in_our_words():
+    found = numbers_of({"step": 1, "grad_norm": 2.0, "mixture/weight/a/b": 0.5, "loss": None, "skipped": ["a"]})
+    assert found == {"gradient_norm": 2.0, "weight/a/b": 0.5}
+    seen = {"observation": {"grad_sq_norm": [1.0, None], "loss": [3.0, 4.0]}, "entropy": 0.5}
+    assert statistics_of(seen, ("a", "b")) == {"entropy": 0.5, "grad_sq_norm/a": 1.0}
+
+
+def test_a_tracker_that_is_not_installed_is_said_before_any_work(monkeypatch):
+    monkeypatch.setattr("mixwright.watching.trackers.tracker.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"line 3: tensorboard should be installed.*pip install") as caught:
+        check_trackers(["tensorboard"], "line 3")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tracker_that_fails_is_said_once_and_the_run_goes_on(tmp_path, monkeypatch):
+    took = []
+
+    class Failing:
+        def open(self, about, step):
+            about.ids["tensorboard"] = "here"
+            return step
+
+        def numbers(self, step, values):
+            took.append(step)
+            if step == 2:
+                raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mixwright.watching.trackers.tracked.tracker_of", lambda name: Failing)
+    with warnings.catch_warnings(record=True) as said, followed(tmp_path, "tensorboard") as tracked:
+        warnings.simplefilter("always")
+        tracked.begin(0)
+        for step in range(1, 5):
+            tracked.line(line(step))
+    assert took == [1, 2]
+    assert [(each.category, "No space left" in str(each.message)) for each in said] == [(AlarmWarning, True)]
+    assert json.loads((tmp_path / RECORD).read_text())["ids"] == {"tensorboard": "here"}
+    assert notes_of([json.loads((tmp_path / RECORD).read_text())]) == tracked.notes
+    assert "No space left" in tracked.notes[0]
+
+
+def test_nothing_is_told_or_written_without_trackers(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with followed(tmp_path) as tracked:
+            tracked.begin(0)
+            tracked.line(line(1))
+            tracked.page(tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())
+
+
+class Reader:
+    """Reads back what a tracker has: {name: [(step, value)]}, and sentences by kind."""
+
+    def tensorboard(self, folder):
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        found = EventAccumulator(str(folder / "tensorboard"), {"scalars": 0, "tensors": 0}).Reload()
+        numbers = {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+        texts = {tag: found.Tensors(tag) for tag in found.Tags()["tensors"]}
+        return numbers, {tag: [e.tensor_proto.string_val[0].decode() for e in own] for tag, own in texts.items()}
+
+    def mlflow(self, folder):
+        from mlflow import MlflowClient
+
+        client = MlflowClient()
+        (run,) = client.search_runs([client.get_experiment_by_name("mixwright").experiment_id])
+        assert run.data.tags["group"] == "group"
+        assert run.data.tags["mlflow.runName"] == "first, seed 0"
+        history = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
+        numbers = {key: [(m.step, m.value) for m in own] for key, own in history.items()}
+        return numbers, {kind: [run.data.tags[kind]] for kind in ("decision", "alarm")}
+
+    def trackio(self, folder):
+        import sqlite3
+
+        from trackio.sqlite_storage import SQLiteStorage
+
+        with sqlite3.connect(SQLiteStorage.get_project_db_path("mixwright")) as base:
+            rows = base.execute("select step, metrics, run_name from metrics order by id").fetchall()
+        assert len({name for *_, name in rows}) == 1
+        return _of_rows((step, json.loads(metrics)) for step, metrics, _ in rows)
+
+    def wandb(self, folder):
+        from mixwright.watching.trackers.wandb import history
+
+        lines = [line for path in sorted(folder.glob("wandb/offline-run-*/*.wandb")) for line in history(path)]
+        return _of_rows((line["_step"], line) for line in lines)
+
+
+def _of_rows(rows):
+    numbers, words = {}, {}
+    for step, values in rows:
+        for key, value in values.items():
+            if isinstance(value, str):
+                words.setdefault(key, []).append(value)
+            elif not key.startswith("_"):
+                numbers.setdefault(key, []).append((step, value))
+    return numbers, words
+
+
+@pytest.fixture(params=list(TRACKERS))
+def tracker(request, tmp_path, monkeypatch):
+    """The name of a tracker that is installed and keeps what it gets in this folder, and what reads it."""
+    pytest.importorskip(request.param)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "WANDB_MODE": "offline",
+        "WANDB_DIR": tmp_path,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        "TRACKIO_DIR": tmp_path / "trackio",
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    if request.param == "trackio":  # it looks at its folder when it is imported
+        monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path / "trackio")
+        monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", tmp_path / "trackio")
+    return request.param, getattr(Reader(), request.param)
+
+
+DECISION = {"decision": 0, "begins": 4, "weights": [0.25, 0.75], "entropy": 0.5, "remarks": {"alarm": "b is lost"},
+            "run": {"sources": ["a", "b"]}, "observation": {"step": 1, "grad_sq_norm": [1.0, 2.0]}}  # fmt: skip
+
+
+def tell(tracked, folder, step):
+    """Write a step down, and tell it."""
+    for name, written in (("metrics.jsonl", line(step)), ("decisions.jsonl", DECISION if step == 2 else None)):
+        if written is not None:
+            with open(folder / name, "a") as handle:
+                handle.write(json.dumps(written) + "\n")
+    tracked.line(line(step))
+    if step == 2:
+        tracked.decision(("a", "b"), DECISION)
+
+
+def killed(folder, name):
+    tracked = followed(folder, name)
+    tracked.begin(0)
+    for step in range(1, 5):
+        tell(tracked, folder, step)
+        if step == 2:
+            tracked.flush()
+            tracked.measured({"step": 2, "loss": {"source a": 1.5}})
+
+
+def test_what_a_tracker_has_equals_the_lines_also_after_a_resume(tmp_path, tracker):
+    name, read = tracker
+    if (child := os.fork()) == 0:  # a process that is killed after step 4, its last checkpoint is of step 2
+        try:
+            killed(tmp_path, name)
+        finally:
+            os._exit(9)
+    os.waitpid(child, 0)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "metrics.jsonl").write_text("".join(lines[:2]))
+    with followed(tmp_path, name) as again:
+        again.begin(2)
+        again.measured({"step": 2, "loss": {"source a": 1.5}})
+        for step in range(3, 7):
+            tell(again, tmp_path, step)
+    numbers, words = read(tmp_path)
+    expected = {"loss": [2.0 + s / 7 for s in range(1, 7)], "loss/a": [1 / s for s in range(1, 7)],
+                "weight/a": [0.25] * 6}  # fmt: skip
+    for key, values in expected.items():
+        assert [step for step, _ in numbers[key]] == [1, 2, 3, 4, 5, 6], key
+        assert [value for _, value in numbers[key]] == pytest.approx(values, rel=1e-7 if name == "tensorboard" else 0)
+    assert numbers["grad_sq_norm/b"] == [(2, 2.0)]
+    assert numbers["held_out_loss/a"] == [(2, 1.5)]
+    assert words["decision"] == ["after step 2, from step 5 on: a 0.25, b 0.75"]
+    assert words["alarm"] == ["after step 2: b is lost"]
