@@ -5,7 +5,7 @@ import pytest
 
 from mixwright import InputError
 from mixwright.compare import paired_differences
-from mixwright.compare.spread import Scatter, Student
+from mixwright.compare.spread import Scatter, Student, spread
 
 
 def cells(rng, arms, seeds, gain=0.0, spread=None, moved=0.04):
@@ -20,6 +20,23 @@ def names(arms):
     return ["uniform", *(f"arm{i}" for i in range(1, arms))]
 
 
+def judged(tables):
+    """
+    Return low, high and p [n, others] and which designs are paired [n] of tables [n, arms, seeds].
+
+    All at once, since only that is quick; a few are judged one by one too, and must be the same.
+    """
+    base, others = tables[:, 0], tables[:, 1:]
+    mean = others.mean(-1) - base.mean(-1)[:, None]
+    paired, found = spread(base, others, 0.05)
+    low, high, p = mean - found.half(0.05), mean + found.half(0.05), found.below(mean)
+    for i in range(0, len(tables), 50):
+        alone = paired_differences(tables[i], names(tables.shape[1]))
+        assert [d.design for d in alone] == ["paired" if paired[i] else "unpaired"] * len(alone)
+        np.testing.assert_allclose(np.array([(d.low, d.high, d.p) for d in alone]).T, (low[i], high[i], p[i]), 1e-9)
+    return low, high, p, paired
+
+
 MOVED = pytest.mark.parametrize("moved", [0.0, 0.005, 0.04])
 SLOW = [pytest.param(*size, marks=pytest.mark.slow) for size in ((2, 3), (2, 6), (4, 3), (6, 5), (6, 2))]
 SIZES = pytest.mark.parametrize(("arms", "seeds"), [(2, 2), (9, 3), *SLOW])
@@ -29,10 +46,8 @@ SIZES = pytest.mark.parametrize(("arms", "seeds"), [(2, 2), (9, 3), *SLOW])
 @SIZES
 def test_without_a_difference_a_false_better_is_rare_whatever_the_seeds_do(arms, seeds, moved):
     rng = np.random.default_rng([arms, seeds, int(1000 * moved)])
-    called = sum(
-        any(d.p <= d.error for d in paired_differences(cells(rng, arms, seeds, moved=moved), names(arms)))
-        for _ in range(600)
-    )
+    *_, p, _ = judged(np.stack([cells(rng, arms, seeds, moved=moved) for _ in range(600)]))
+    called = (p <= 0.05).any(1).sum()
     assert called <= 30 + 2 * np.sqrt(600 * 0.05 * 0.95)
 
 
@@ -40,25 +55,19 @@ def test_without_a_difference_a_false_better_is_rare_whatever_the_seeds_do(arms,
 @SIZES
 def test_the_intervals_hold_together(arms, seeds, moved):
     rng = np.random.default_rng([7, arms, seeds, int(1000 * moved)])
-    covered = 0
-    for _ in range(600):
-        found = paired_differences(cells(rng, arms, seeds, gain=0.02, moved=moved), names(arms))
-        covered += all(d.low <= truth <= d.high for d, truth in zip(found, [-0.02, *[0.0] * arms], strict=False))
+    low, high, *_ = judged(np.stack([cells(rng, arms, seeds, gain=0.02, moved=moved) for _ in range(600)]))
+    truth = np.array([-0.02, *[0.0] * (arms - 2)])
+    covered = ((low <= truth) & (truth <= high)).all(1).sum()
     assert 540 - 2 * np.sqrt(600 * 0.09) <= covered <= 594
 
 
 def test_pairing_is_used_where_it_helps():
     rng = np.random.default_rng(1)
-    designs = {moved: [] for moved in (0.0, 0.04)}
-    widths = {moved: [] for moved in (0.0, 0.04)}
-    for moved in designs:
-        for _ in range(200):
-            d = paired_differences(cells(rng, 3, 4, moved=moved), names(3))[0]
-            designs[moved].append(d.design)
-            widths[moved].append(d.high - d.low)
-    assert designs[0.04].count("paired") > 180
-    assert designs[0.0].count("unpaired") > 100
-    assert np.median(widths[0.0]) < np.median(widths[0.04])
+    found = {moved: judged(np.stack([cells(rng, 3, 4, moved=moved) for _ in range(200)])) for moved in (0.0, 0.04)}
+    assert found[0.04][3].sum() > 180
+    assert (~found[0.0][3]).sum() > 100
+    widths = {moved: np.median((high - low)[:, 0]) for moved, (low, high, *_) in found.items()}
+    assert widths[0.0] < widths[0.04]
 
 
 def test_an_arm_is_called_exactly_where_its_interval_says_so():
@@ -91,15 +100,11 @@ def test_an_arm_with_tied_seeds_is_called_exactly_where_its_interval_says_so():
 def test_arms_that_scatter_differently_are_not_all_given_one_spread():
     """One arm scatters three times as much: with five seeds its interval is wider than the others'."""
     rng = np.random.default_rng(3)
-    spread = np.array([0.01] * 5 + [0.03])
-    false, wider = 0, 0
-    for _ in range(500):
-        found = paired_differences(cells(rng, 6, 5, spread=spread), names(6))
-        false += any(d.p <= d.error for d in found)
-        widths = [d.high - d.low for d in found]
-        wider += widths[-1] > 1.5 * np.median(widths[:-1])
-    assert false <= 0.075 * 500
-    assert wider > 150
+    scale = np.array([0.01] * 5 + [0.03])
+    low, high, p, _ = judged(np.stack([cells(rng, 6, 5, spread=scale) for _ in range(500)]))
+    widths = high - low
+    assert (p <= 0.05).any(1).sum() <= 0.075 * 500
+    assert (widths[:, -1] > 1.5 * np.median(widths[:, :-1], axis=1)).sum() > 150
 
 
 def test_two_arms_by_hand():
