@@ -23,6 +23,7 @@ from mixwright.simplex import maximise_linear
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Named = tuple[str, str, int]
+Inequalities = tuple[Any, Array, list[tuple[float | None, float | None]]]
 TIGHT = 1e-7  # a constraint with less slack than this holds with equality
 ROOM = 1e-9  # an inequality that can never be slack by more than this is an equality
 SCALES = (1e7, 1e4, 1e2, 1.0)
@@ -174,7 +175,9 @@ class Polytope:
         return kind == "lower" and bool(self.lower[i] == self.upper[i])
 
     def take(self, chosen: NDArray[np.intp], w: Array) -> Polytope:
-        """Return the set of the chosen weights where the others stay as in `w`."""
+        """Return the set of the chosen weights, in rising order, where the others stay as in `w`."""
+        if chosen.size == w.size:
+            return self  # with what was computed of it
         others = np.ones(w.size, bool)
         others[chosen] = False
         fixed = np.where(others, w, 0.0)
@@ -196,6 +199,10 @@ class Polytope:
             cap_labels=tuple(self.cap_labels[i] for i in chosen) if self.cap_labels else (),
             equal=self.equal[:, chosen] if len(self.equal) else self.equal,
         )
+
+    def above(self, lower: Array) -> Polytope:
+        """Return the set with other lower bounds."""
+        return self if np.array_equal(lower, self.lower) else replace(self, lower=lower)
 
     def contains(self, w: Array, slack: float = 1e-12) -> bool:
         """Return whether `w` [k] is allowed, up to `slack`."""
@@ -292,7 +299,20 @@ class Polytope:
         Unsolved
             The solver fails, and whether there are any is open.
         """
-        sparse, k, d = _sparse(), self.lower.size, cost.size
+        plain = rows is None and cost.size == self.lower.size
+        A, b, bounds = self._own_inequalities if plain else self._inequalities(cost.size, rows, limits)
+        cost = np.r_[cost, np.zeros(A.shape[1] - cost.size)]
+        equal = np.r_[np.ones(self.lower.size), np.zeros(cost.size - self.lower.size)][None]
+        return _linprog(cost, A, b, equal, bounds, self.mass)
+
+    @cached_property
+    def _own_inequalities(self) -> Inequalities:
+        """Return `_inequalities` of the weights alone, computed once: only gains change from step to step."""
+        return self._inequalities(self.lower.size)
+
+    def _inequalities(self, d: int, rows: Array | None = None, limits: Array | None = None) -> Inequalities:
+        """Return A, b and bounds of `programme`, for d columns and those that the centre needs."""
+        sparse, k = _sparse(), self.lower.size
         padded = np.hstack([self.rows, np.zeros((len(self.rows), d - k))])
         matrix, ends = [sparse.csr_array(padded)], [self.limits]
         if rows is not None and limits is not None:
@@ -303,10 +323,8 @@ class Polytope:
             eye, total = sparse.identity(k), sparse.csr_array(np.r_[np.zeros(d), np.ones(k)][None])
             matrix = [sparse.hstack([part, sparse.csr_array((part.shape[0], k))]) for part in matrix]
             matrix += [sparse.hstack([sparse.eye(k, d), -eye]), total]
-            ends += [self.centre, np.array([self.excess()])]
-            cost, bounds = np.r_[cost, np.zeros(k)], bounds + [(0.0, None)] * k
-        equal = np.r_[np.ones(k), np.zeros(cost.size - k)][None]
-        return _linprog(cost, sparse.vstack(matrix), np.concatenate(ends), equal, bounds, self.mass)
+            ends, bounds = [*ends, self.centre, np.array([self.excess()])], bounds + [(0.0, None)] * k
+        return sparse.vstack(matrix), np.concatenate(ends), bounds
 
     def _least_prices(self, w: Array, gain: Array) -> Prices:
         """

@@ -203,7 +203,7 @@ class Targets:
         if region is None:
             region = Polytope.box(self.region.lower, self.region.upper, self.region.mass)
         part = region.take(chosen, at.weights)
-        return H, replace(part, lower=np.where(held, np.maximum(lower, 0.1 * w), lower)), inverse
+        return H, part.above(np.where(held, np.maximum(lower, 0.1 * w), lower)), inverse
 
 
 def solve_certified(

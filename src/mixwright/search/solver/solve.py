@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -296,7 +296,7 @@ def _quadratic(H: Array, region: Region, at: Solution, chosen: NDArray[np.intp])
         H[np.diag_indices_from(H)] += np.where(held, penalty / np.where(held, w, 1.0) ** 2, 0.0)
         lower = np.where(held, np.maximum(lower, 0.1 * w), lower)
     if region.linear is not None:
-        part = replace(region.linear.take(chosen, at.weights), lower=lower)
+        part = region.linear.take(chosen, at.weights).above(lower)
         out = at.weights.copy()
         out[chosen] = minimise_quadratic(H, w, part, gain)
         return out
