@@ -218,14 +218,14 @@ def is_read_or_refused(text, format):
 @example(text="SOURCES = {" + "(" * 1000 + "}", format=None)
 @example(text="SOURCES = {[]: 1}", format="datasets")
 @example(text="SOURCES = {**{}}", format="datasets")
-@settings(max_examples=600)
+@settings(max_examples=200)
 def test_any_text_is_a_mixture_or_one_error(text, format):
     is_read_or_refused(text, format)
     is_read_or_refused("\n" + text, format)
 
 
 @given(value=values, key=words, format=st.sampled_from([None, *READABLE]))
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_any_json_is_a_mixture_or_one_error(value, key, format):
     for text in (json.dumps({key: value}), json.dumps(value), "SOURCES = {'a': " + repr(value) + "}"):
         is_read_or_refused("\n" + text, format)

@@ -21,7 +21,7 @@ def simulated(n=6000, k=6, seed=1):
     return SimulatedTarget.make(k, "sparse", 1.0, seed=seed).draw(n, seed)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from([0.0, 0.0, 1e-4, 0.1, 10.0]), st.booleans())
 def test_streamed_rows_give_the_same_optimum_and_a_true_bound(kind, seed, tau, bounded):
     L, c = make(kind, seed)
@@ -173,7 +173,7 @@ def test_a_wrong_memory(found):
         MixMin(memory=found)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     st.sampled_from(KINDS),
     st.integers(0, 10**6),

@@ -80,14 +80,14 @@ def random_bounds(rng, k):
     return lower, upper
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from([0.0, 0.0, 1e-4, 0.1, 10.0]), st.booleans())
 @example("one-hot rows", 3, 0.0, True)
 def test_the_gap_is_a_true_bound(kind, seed, tau, bounded):
     check_the_gap(kind, seed, tau, bounded)
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from([0.0, 0.0, 1e-4, 0.1, 10.0]), st.booleans())
 def test_the_gap_is_a_true_bound_where_prices_are_float32(kind, seed, tau, bounded):
     with patch("mixwright.search.solver.evidence.EXACT_ELEMENTS", 0):
@@ -114,7 +114,7 @@ def check_the_gap(kind, seed, tau, bounded):
     assert reached - other <= result.gap + rounding
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from([0.0, 0.01, 1.0]))
 def test_the_certificate_formula_bounds_the_distance_of_any_weights(kind, seed, tau):
     from mixwright.search.solver.evidence import Evidence

@@ -690,7 +690,7 @@ def test_a_damaged_part_is_not_finished(tmp_path):
 
 
 @given(name=st.sampled_from(["table.json", "documents.npy", "weights.npy", "targets.npy"]), data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=60)
 @pytest.mark.filterwarnings("ignore")
 def test_any_damage_ends_in_one_error_or_none(tmp_path_factory, name, data):
     path = complete(tmp_path_factory.mktemp("damage"))

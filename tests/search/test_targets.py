@@ -80,7 +80,7 @@ def grid(steps):
     return np.stack([i, j, steps - i - j], axis=1) / steps
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(st.sampled_from([k for k in KINDS if k not in ("one source", "one target")]), st.integers(0, 10**6),
        st.sampled_from(LIMITS))  # fmt: skip
 def test_three_sources_and_three_targets_against_a_grid(kind, seed, limits):
@@ -126,7 +126,7 @@ def by_slsqp(L, targets, c, best, start, lower, upper):
     return project_onto_bounds(np.clip(found.x[:-1], lower, upper), lower, upper)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.booleans())
 @example("plain", 240, False)  # Mehrotra's corrector goes round in circles
 @example("ties", 687511, True)
@@ -148,7 +148,7 @@ def test_the_gap_is_a_true_bound(kind, seed, bounded):
     assert worst[0] <= worst[1] + result.gap + 1e-10
 
 
-@settings(max_examples=40)
+@settings(max_examples=24)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from(LIMITS), st.sampled_from([0.0, 0.02]))
 def test_the_certificate_formula_bounds_the_distance_of_any_weights(kind, seed, limits, tau):
     L, targets, c = make(kind, seed)
@@ -261,7 +261,7 @@ def test_few_documents_are_unverified():
         result.interval()
 
 
-@settings(max_examples=40)
+@settings(max_examples=24)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from(LIMITS))
 def test_a_weighted_sum_is_one_search(kind, seed, limits):
     L, targets, c = make(kind, seed)
@@ -309,7 +309,7 @@ def test_target_weights_that_do_not_fit(simulated, weights, message):
         MixMin(shrinkage=0.0).fit(simulated, target_weights=weights)
 
 
-@settings(max_examples=30)
+@settings(max_examples=18)
 @given(st.sampled_from(KINDS), st.integers(0, 10**6), st.sampled_from(LIMITS), st.sampled_from([0.0, 0.05]))
 def test_the_curve_of_two_targets(kind, seed, limits, tau):
     L, targets, c = make(kind, seed, m=2)
