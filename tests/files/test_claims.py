@@ -81,6 +81,27 @@ def test_a_lease_of_another_machine_runs_out_whatever_its_clock(tmp_path, wrong)
     assert other.beat()
 
 
+@pytest.mark.parametrize("wrong", [-300.0, 0.0, 300.0])
+def test_who_only_reads_writes_nothing_and_sees_a_death_but_none_that_was_not(tmp_path, monkeypatch, wrong):
+    world, waited = World(), 0.0
+    monkeypatch.setattr(claims.time, "time", lambda: world.now + wrong)
+    holder, reader = (
+        Claim(tmp_path, where=world.machine("a")),
+        Claim(tmp_path, where=world.machine("b"), reads_only=True),
+    )
+    holder.take()
+    for _ in range(20):
+        assert reader.held()
+        holder.beat()
+        world.now += BEAT
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path, *tmp_path.iterdir())}
+    while reader.held():
+        world.now += 2
+        waited += 2
+    assert 2 * BEAT < waited <= LEASE + BEAT
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path, *tmp_path.iterdir())} == before
+
+
 def test_a_holder_that_died_long_ago_is_seen_to_be_gone_in_less_than_a_lease(tmp_path):
     world = World()
     assert Claim(tmp_path, where=world.machine("a")).take()

@@ -123,10 +123,19 @@ class Claim:
         The lease, and the time between two beats.
     where
         The process that claims.
+    reads_only
+        Nothing is written: time is this machine's own, and a claim of another one is held until that is surely not so.
     """
 
-    def __init__(self, folder: Path, seconds: float = LEASE, beat: float = BEAT, where: Here | None = None) -> None:
-        self.folder, self.seconds, self.beat_seconds = folder, seconds, beat
+    def __init__(
+        self,
+        folder: Path,
+        seconds: float = LEASE,
+        beat: float = BEAT,
+        where: Here | None = None,
+        reads_only: bool = False,
+    ) -> None:
+        self.folder, self.seconds, self.beat_seconds, self._reads_only = folder, seconds, beat, reads_only
         self.about: dict[str, Any] = {}  # what others may read beside the owner, such as how far the work is
         self.lost = False
         self._here, self._id, self._beats = where or here(), secrets.token_hex(8), 0
@@ -187,8 +196,9 @@ class Claim:
         return self._now() - stamp
 
     def held(self) -> bool:
-        """Whether somebody surely has it; False also where a lease may have run out."""
-        return self._look()[1] is False
+        """Whether somebody surely has it; False also where a lease may have run out, unless this only reads."""
+        free = self._look()[1]
+        return free is False or (free is None and self._reads_only)
 
     def _look(self) -> tuple[int, bool | None]:
         """Return the highest number, and whether that is free (None: not sure)."""
@@ -241,6 +251,8 @@ class Claim:
 
     def _now(self) -> float:
         """Return the time that the file system gives to a file now; of this machine only where it gives none."""
+        if self._reads_only:
+            return time.time()
         probe = self.folder / f".now.{self._id}.tmp"
         try:
             with open(probe, "w", encoding="ascii"):
