@@ -4,7 +4,7 @@ import time
 import pytest
 from rich.console import Console
 
-from mixwright.cli.output import Output, _Lines
+from mixwright.cli.output import Output, StageLines
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_lines_say_what_a_run_will_take_and_how_long_the_rest_of_a_stage_may(now: list[float]) -> None:
     text = io.StringIO()
-    lines = _Lines(Console(file=text, width=40))
+    lines = StageLines(Console(file=text, width=40))
     lines("plan", 0, 1, "3 proxies, 8 final runs of 300 tokens each, which is a long line")
     lines("proxies", 200, 1000, "web")  # done by a former command
     now[0] += 30
@@ -37,7 +37,7 @@ def test_lines_say_what_a_run_will_take_and_how_long_the_rest_of_a_stage_may(now
 
 def test_the_start_of_processes_is_no_rate(now: list[float]) -> None:
     text = io.StringIO()
-    lines = _Lines(Console(file=text, width=40))
+    lines = StageLines(Console(file=text, width=40))
     for share, seconds in ((0, 0), (1, 30), (500, 30)):
         now[0] += seconds
         lines("searches", share, 1000, "0 of 2")

@@ -26,10 +26,10 @@ from rich.progress import (
 )
 
 from mixwright.errors import DryRun, InputError, MissingExtraError
+from mixwright.experiment.core.pace import Pace
 
 STOPPED = "Stopped. Finished work is saved; run the same command to resume."
 _PLAN = "plan"  # the stage in whose note a run says beforehand what it will take
-_SEEN = 0.01  # share of a stage that must be done before the rest is estimated: the start of processes is no rate
 _Report = Callable[..., None]
 
 
@@ -77,7 +77,7 @@ class Output:
             with _Bars(self.stderr) as bars:
                 yield bars
         else:
-            yield _Lines(self.stderr)
+            yield StageLines(self.stderr)
 
 
 class _Bars:
@@ -116,21 +116,21 @@ class _Bars:
         self._progress.update(self._tasks[stage], completed=done, total=total, note=shown)
 
 
-class _Lines:
+class StageLines:
     """A line when a stage starts, each 20 seconds, and when it is done."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._stage, self._last, self._finished = "", 0.0, set[str]()
-        self._began: dict[str, tuple[float, float]] = {}  # of each stage: when, and what share was done then
+        self._pace = Pace()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Say how far a stage is and how long the rest of it may take, if it is time to; or what a run will take."""
         if stage == _PLAN:
             self._console.print(f"{stage}: {note}", markup=False, highlight=False, soft_wrap=True)
             return
-        now, share = time.monotonic(), done / max(total, 1)
-        began, before = self._began.setdefault(stage, (now, share))
+        now = time.monotonic()
+        left = self._pace.left(stage, done / max(total, 1))
         if done >= total:
             if stage in self._finished:
                 return
@@ -139,8 +139,8 @@ class _Lines:
             return
         self._stage, self._last = stage, now
         text = f"{stage}: done" if done >= total else f"{stage}: {100 * done // max(total, 1)} % {note}"
-        if before + _SEEN <= share < 1:  # judged by the rate of this command: what was done before it took no time
-            text += f", about {_time((now - began) * (1 - share) / (share - before))} left"
+        if left is not None:
+            text += f", about {_time(left)} left"
         self._console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 

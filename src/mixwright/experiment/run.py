@@ -18,11 +18,12 @@ from mixwright.experiment.core.errors import explain
 from mixwright.experiment.core.inputs import naming_addresses, with_copies
 from mixwright.experiment.core.run_folder import check_no_run, check_same, config_text
 from mixwright.experiment.core.stages import PLAN, Progress, check_folder, check_held, open_run, silent
-from mixwright.experiment.core.summary import SCHEMA
+from mixwright.experiment.core.summary import SCHEMA, read_summary
 from mixwright.experiment.core.yaml import YamlFile, read_yaml
 from mixwright.experiment.engines.cluster import check_engine
 from mixwright.experiment.engines.pieces import forget_plan
 from mixwright.experiment.kinds import KINDS, Kind, of_command, of_config, of_summary
+from mixwright.experiment.live.telling import telling
 from mixwright.files import write_json
 from mixwright.report.page import write
 from mixwright.version import __version__
@@ -289,9 +290,9 @@ def drive(
             check_trackers(config.track or (), config.where("track"))
             run.config = with_copies(config, progress)
             run.check(progress)
-            with open_run(folder, config_text(kind, values), progress), config.tracked(folder) as run.track:
+            held = _opened(run, kind, folder, config_text(kind, values), progress)
+            with held as progress, config.tracked(folder) as run.track:
                 run.track.prepare()
-                progress = _held(progress)
                 forget_plan(config, folder)
                 run.prepare(progress)
                 if plan := run.plan():
@@ -306,6 +307,21 @@ def drive(
                     run.track.page(write_page(summary, folder))
                     progress("report", 1, 1)
                 return summary
+
+
+@contextmanager
+def _opened(run: Run[Any], kind: Kind, folder: Path, text: str, progress: Progress) -> Iterator[Progress]:
+    """Hold the run folder, and yield the progress that ends the work of a command that lost it, and tells others."""
+    title, page = run.config.title or run.title, kind.page is not None
+
+    def former() -> None:
+        write_page(read_summary(folder), folder)
+
+    with (
+        open_run(folder, text, progress) as claim,
+        telling(claim, folder, title, page, former, _held(progress)) as told,
+    ):
+        yield told
 
 
 def _held(progress: Progress) -> Progress:

@@ -18,6 +18,7 @@ from mixwright.errors import InputError, missing_extra
 from mixwright.files import atomic_write
 from mixwright.report import words
 from mixwright.report.comparison.view import build_comparison
+from mixwright.report.live.view import build_live
 from mixwright.report.preference.view import build_preference
 from mixwright.report.runs.view import build_runs
 from mixwright.report.search.view import build_search
@@ -59,6 +60,7 @@ PAGES = {
     "preference": Page(build_preference, ("metrics", "decisions")),
     "runs": Page(build_runs, ("what_if",)),
     "what_if": Page(build_what_if, ("what_if",)),
+    "live": Page(build_live),
 }
 
 
@@ -148,15 +150,18 @@ def _document(template: str, view: Mapping[str, Any]) -> str:
     if what_if:
         parts = (*(("laws.js",) if what_if["law"] else ()), "numbers.js", "what_if.js")
         scripts |= {"what_if_script": "".join(_file(f"what_if/{part}") for part in parts)}
+    if refresh := view.get("refresh"):
+        scripts |= {"live_script": _file("live/live.js")}
+    styles = ["style.css", *(["what_if/what_if.css"] if what_if else []), *view.get("styles", ())]
     hashes = [_hash(text.encode()) for text in scripts.values()]
     library, library_hash = _library() if charts else ("", None)
     text = (
         _environment()
         .get_template(template)
         .render(
-            {"what_if": None, **view},
+            {"what_if": None, **view, "refresh": refresh},
             library_version=__version__,
-            style=_literal(_file("style.css") + (_file("what_if/what_if.css") if what_if else "")),
+            style=_literal("".join(map(_file, styles))),
             data=charts,
             bundle=library,
             hashes=[*hashes, *([library_hash] if library_hash else [])],

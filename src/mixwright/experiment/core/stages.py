@@ -211,9 +211,9 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def open_run(folder: Path, config_text: str, progress: Progress = silent) -> Iterator[None]:
+def open_run(folder: Path, config_text: str, progress: Progress = silent) -> Iterator[Claim]:
     """
-    Make `folder` a run folder and hold it: two commands never work in the same one.
+    Make `folder` a run folder and hold it, by the claim that this yields: two commands never work in the same one.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def open_run(folder: Path, config_text: str, progress: Progress = silent) -> Ite
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explain_write_error(folder, error) from error
-    claim = Claim(folder / _HEAD)
+    claim = head_of(folder)
     if (taken := claim.try_take()) is None:
         progress(PLAN, 0, 1, f"looking whether a former command still works in {folder}; this takes half a minute")
     if not (taken or claim.take()):
@@ -246,7 +246,7 @@ def open_run(folder: Path, config_text: str, progress: Progress = silent) -> Ite
             path = folder / "config.yaml"
             if not path.exists() or path.read_text(encoding="utf-8") != config_text:
                 _write_text(path, config_text)
-            yield
+            yield claim
     except ClaimLost as lost:
         raise InputError(
             f"this command should have shown every {claim.seconds:.0f} s that it works in {lost.claim.folder.parent}, "
@@ -283,16 +283,21 @@ def _check_writable(folder: Path) -> None:
         raise explain_write_error(folder, OSError(errno.EROFS if read_only else errno.EACCES, ""))
 
 
+def head_of(folder: Path, reads_only: bool = False) -> Claim:
+    """Return the claim of the command that does a run, not taken."""
+    return Claim(folder / _HEAD, reads_only=reads_only)
+
+
 def held_by_another(folder: Path) -> bool:
     """Whether another process than this one does a run now."""
-    claim = Claim(folder / _HEAD)
+    claim = head_of(folder)
     owner = claim.owner()
     return owner is not None and (owner.machine, owner.process) != (claim.machine, os.getpid())
 
 
 def _check_free(folder: Path) -> None:
     """Raise InputError if another command is at work in a run."""
-    claim = Claim(folder / _HEAD)
+    claim = head_of(folder)
     if claim.held():
         raise _at_work(folder, claim)
     if _locked(folder / _LOCK):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -131,12 +132,12 @@ class Piece:
         """Forget the failure of a former try."""
         (self.place / "failed.json").unlink(missing_ok=True)
 
-    def state(self) -> dict[str, Any]:
-        """Return how far it is: `state` (done, running, failed, open), and what belongs to it."""
+    def state(self, claim: Claim | None = None) -> dict[str, Any]:
+        """Return how far it is: `state` (done, running, failed, open), and what belongs to it; `claim`: to look at."""
         about = {"key": self.key, "stage": self.stage, "name": self.name}
         if (found := self.result()) is not None:
             return {**about, "state": "done", "host": found["host"], "seconds": found["seconds"]}
-        claim = Claim(self.place)
+        claim = claim or Claim(self.place)
         if (owner := claim.owner()) is not None and claim.held():
             return {**about, "state": "running", "host": owner.host, **owner.about}
         if (failed := self.failure()) is not None:
@@ -190,11 +191,12 @@ def check_planned(piece: Piece, config: RunConfig) -> None:
         )
 
 
-def planned(folder: Path) -> list[Piece]:
-    """Return the pieces that the command at work in a run, or the last one, planned so far."""
+def planned(folder: Path, known: Mapping[str, Piece] = MappingProxyType({})) -> list[Piece]:
+    """Return the pieces that the command at work in a run, or the last one, planned so far; `known` are not read."""
     stages = _read(folder / PIECES / _PLAN) or {}
     every = [key for keys in stages.values() for key in keys]
-    return [Piece.read(folder, key) for key in every if (folder / PIECES / key / "piece.json").is_file()]
+    there = [key for key in every if key in known or (folder / PIECES / key / "piece.json").is_file()]
+    return [known[key] if key in known else Piece.read(folder, key) for key in there]
 
 
 def forget_plan(config: RunConfig, folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""A run while it goes: what its files say of it, and its page."""

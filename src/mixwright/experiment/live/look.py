@@ -1,0 +1,220 @@
+"""What the files of a run say of it while it goes; nothing is written, and no claim is taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mixwright.errors import InputError
+from mixwright.experiment.core.run_folder import command_of
+from mixwright.experiment.core.stages import head_of, is_run
+from mixwright.experiment.engines.pieces import Piece, planned
+from mixwright.experiment.live.logs import GrowingLog, LogCourse
+from mixwright.files.claims import Claim, Owner
+
+RUNNING, FINISHED, STOPPED, UNKNOWN = "running", "finished", "stopped", "unknown"
+_LOSS = "mixture/loss/"
+_TRAINS = "train"  # the stage whose steps metrics.jsonl has
+
+
+@dataclass(frozen=True)
+class RunState:
+    """
+    How far a run is.
+
+    Parameters
+    ----------
+    folder, command, title
+        Its folder, what is typed after `mixwright`, its heading.
+    state
+        running, finished, stopped (nobody is at work, and it is not finished), or unknown: a former version began it.
+    host, silent
+        Where it runs, and the seconds since it last said so.
+    why
+        Why it stopped, where that is known.
+    plan, note
+        What the run said beforehand that it takes, and what it said last of its stage.
+    stages
+        {name: [done, of, seconds left (None: unknown)]}, in their order.
+    step, loss
+        The last step of a training and its loss.
+    weights, losses
+        By source: in force, and the last training losses.
+    weight_course, loss_course
+        {"steps": [...], "values": [{source: number}]}.
+    pieces
+        As `Piece.state` gives them.
+    """
+
+    folder: str
+    command: str
+    title: str
+    state: str
+    host: str = ""
+    silent: float | None = None
+    why: str = ""
+    plan: str = ""
+    note: str = ""
+    stages: dict[str, list[Any]] = field(default_factory=dict)
+    step: int | None = None
+    loss: float | None = None
+    weights: dict[str, float] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+    weight_course: dict[str, Any] = field(default_factory=dict)
+    loss_course: dict[str, Any] = field(default_factory=dict)
+    pieces: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def goes(self) -> bool:
+        """Whether somebody is at work in the run."""
+        return self.state == RUNNING or any(piece["state"] == "running" for piece in self.pieces)
+
+    def ended(self, state: str) -> RunState:
+        """Return the same in another state."""
+        return replace(self, state=state)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON-able values."""
+        return dict(vars(self))
+
+
+class Watched:
+    """
+    A run that is looked at again and again; what was read once is not read again.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+
+    Raises
+    ------
+    InputError
+        It is no run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not is_run(folder):
+            found = "none" if not folder.exists() else "a file" if not folder.is_dir() else "another folder"
+            raise InputError(f"{folder} should be the folder of a run, found {found}; check the path, or begin the run")
+        self.folder = folder
+        self._head = head_of(folder, reads_only=True)
+        self._metrics, self._decisions = GrowingLog(folder / "metrics.jsonl"), GrowingLog(folder / "decisions.jsonl")
+        self._pieces: dict[str, Piece] = {}
+        self._done: dict[str, dict[str, Any]] = {}
+        self._claims: dict[str, Claim] = {}  # kept: who reads sees a death by beats that are missing
+        self._forget()
+
+    def _forget(self) -> None:
+        self._losses, self._weights = LogCourse(held=False), LogCourse(held=True)
+        self._sources: list[str] = []
+        self._step: int | None = None
+        self._loss: float | None = None
+
+    def look(self, own: Mapping[str, Any] | None = None) -> RunState:
+        """
+        Return how far the run is now.
+
+        Parameters
+        ----------
+        own
+            What this process, which does the run, says of it; None: what its claim says.
+        """
+        owner = None if own is not None else self._head.last_owner()
+        about = own if own is not None else owner.about if owner is not None else {}
+        if not is_run(self.folder):
+            raise InputError(f"{self.folder} was the folder of a run, found that it is gone; check its storage")
+        self._read_logs()
+        stages = {name: list(found) for name, found in about.get("stages", {}).items()}
+        if self._step is not None and _TRAINS in stages:  # the log is newer than a beat
+            done, of, left = stages[_TRAINS]
+            stages[_TRAINS] = [max(done, min(self._step, of)), of, left]
+        return RunState(
+            str(self.folder),
+            command_of(self.folder) or "",
+            about.get("title") or self._title(),
+            RUNNING if own is not None else self._state(owner),
+            "" if owner is None else owner.host,
+            None if owner is None else max(self._head.age(), 0.0),
+            about.get("why", ""),
+            about.get("plan", ""),
+            about.get("note", ""),
+            stages,
+            self._step,
+            self._loss,
+            self._weights.last,
+            self._losses.last,
+            vars_of(self._weights),
+            vars_of(self._losses),
+            list(self._states()),
+        )
+
+    def _state(self, owner: Owner | None) -> str:
+        if owner is not None and owner.held and self._head.held():
+            return RUNNING
+        finished = (self.folder / "summary.json").exists()
+        if owner is None:  # of a version without claims, or damaged
+            return FINISHED if finished else UNKNOWN
+        ended = owner.about.get("ended", FINISHED if finished and not owner.held else STOPPED)
+        return FINISHED if finished and ended == FINISHED else STOPPED
+
+    def _title(self) -> str:
+        try:
+            return str(json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))["title"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return f"The run in {self.folder.absolute().name}"
+
+    def _read_logs(self) -> None:
+        anew, lines = self._metrics.more()
+        if anew:
+            self._losses, self._step, self._loss = LogCourse(held=False), None, None
+        for line in lines:
+            if isinstance(step := line.get("step"), int):
+                if losses := _source_losses(line):
+                    self._losses.add(step, losses)
+                self._step = step
+                self._loss = line["loss"] if isinstance(line.get("loss"), int | float) else self._loss
+        anew, lines = self._decisions.more()
+        if anew:
+            self._weights, self._sources = LogCourse(held=True), []
+        for line in lines:
+            self._decide(line)
+
+    def _decide(self, line: Mapping[str, Any]) -> None:
+        """Take in a decision; one of other sources whose names were not read is left out."""
+        run = line.get("run", {})
+        self._sources = list(run.get("sources", self._sources))
+        if not self._weights.steps and len(run.get("prior") or ()) == len(self._sources):
+            self._weights.add(0, dict(zip(self._sources, run["prior"], strict=True)))
+        weights = line.get("weights")
+        if isinstance(weights, list) and len(weights) == len(self._sources) and isinstance(line.get("begins"), int):
+            self._weights.add(line["begins"], dict(zip(self._sources, weights, strict=True)))
+
+    def _states(self) -> Iterator[dict[str, Any]]:
+        """Yield how far the pieces are; those that are done are not asked again."""
+        for piece in planned(self.folder, self._pieces):
+            self._pieces[piece.key] = piece
+            if piece.key not in self._done:
+                claim = self._claims.setdefault(piece.key, Claim(piece.place, reads_only=True))
+                state = piece.state(claim)
+                if state["state"] != "done":
+                    yield state
+                    continue
+                self._done[piece.key] = state
+            yield self._done[piece.key]
+
+
+def vars_of(course: LogCourse) -> dict[str, Any]:
+    """Return a course as JSON-able values."""
+    return {"steps": list(course.steps), "values": list(course.values)}
+
+
+def _source_losses(line: Mapping[str, Any]) -> dict[str, float]:
+    """Return the losses by source in a line of metrics.jsonl, of texts or of pairs."""
+    found = line.get("source_loss")
+    if not isinstance(found, Mapping):
+        found = {name[len(_LOSS) :]: value for name, value in line.items() if name.startswith(_LOSS)}
+    return {str(name): float(value) for name, value in found.items() if isinstance(value, int | float)}

@@ -1,0 +1,225 @@
+"""What the files of a run say of it while it goes, and its page while it goes."""
+
+import json
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from mixwright.errors import InputError
+from mixwright.experiment.core.stages import open_run
+from mixwright.experiment.live import logs, telling
+from mixwright.experiment.live.logs import GrowingLog, LogCourse
+from mixwright.experiment.live.look import Watched
+from mixwright.files.claims import Claim, Here
+from mixwright.files.holder import ClaimLost
+
+CONFIG = "# Go on with: mixwright train THIS_FILE --run THIS_FOLDER\nsources: {a: a.jsonl, b: b.jsonl}\n"
+
+
+def append(path: Path, *lines: object, end: str = "\n") -> None:
+    with open(path, "a", encoding="utf-8") as handle:
+        handle.write("\n".join(json.dumps(line) for line in lines) + end)
+
+
+def step(n: int, **losses: float) -> dict:
+    return {"step": n, "loss": sum(losses.values()) / len(losses), "source_loss": losses}
+
+
+def decision(begins: int, weights: list[float], **run: object) -> dict:
+    return {"begins": begins, "weights": weights, "observation": {"step": begins - 1}, **({"run": run} if run else {})}
+
+
+def made(folder: Path) -> Path:
+    """A run that another machine is at, with two steps and one decision."""
+    folder.mkdir()
+    (folder / ".mixwright-run").touch()
+    (folder / "config.yaml").write_text(CONFIG)
+    append(folder / "metrics.jsonl", step(1, a=4.0, b=2.0), step(2, a=3.0, b=2.0))
+    append(folder / "decisions.jsonl", decision(3, [0.25, 0.75], sources=["a", "b"], prior=[0.5, 0.5]))
+    claim = Claim(folder / ".head", where=Here("another machine", "node7", 17, "1"))
+    claim.about = {"title": "Two sources", "note": "loss 2.5", "stages": {"train": [1, 8, 70.0]}}
+    assert claim.try_take()
+    return folder
+
+
+def there(folder: Path) -> dict[str, tuple[int, float]]:
+    return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.rglob("*"))} | {
+        str(folder): (0, folder.stat().st_mtime_ns)
+    }
+
+
+def test_a_log_gives_whole_lines_once_and_begins_anew_where_it_was_cut(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = GrowingLog(path)
+    assert log.more() == (False, [])
+    append(path, {"step": 1}, {"step": 2})
+    path.write_bytes(path.read_bytes() + b'{"step": 3')
+    assert log.more() == (True, [{"step": 1}, {"step": 2}])
+    path.write_bytes(path.read_bytes() + b"}\nno JSON\n")
+    assert log.more() == (False, [{"step": 3}])
+    os.truncate(path, len(b'{"step": 1}\n'))
+    assert log.more() == (True, [{"step": 1}])
+
+
+def test_of_a_long_log_samples_are_read_the_first_line_and_the_last_one_among_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "MOST_BYTES", 2000)
+    path = tmp_path / "metrics.jsonl"
+    append(path, *({"step": n, "filling": "x" * (n % 50)} for n in range(5000)))
+    log = GrowingLog(path)
+    steps = [line["step"] for line in log.more()[1]]
+    assert (steps[0], steps[-1]) == (0, 4999)
+    assert 150 <= len(steps) <= 203
+    assert steps == sorted(steps)
+    append(path, {"step": 5000})
+    assert log.more() == (False, [{"step": 5000}])
+
+
+def test_a_course_halves_its_points_and_keeps_means(monkeypatch):
+    monkeypatch.setattr(logs, "POINTS", 4)
+    losses, weights = LogCourse(held=False), LogCourse(held=True)
+    for n in range(1, 7):
+        losses.add(n, {"a": float(n)})
+        weights.add(n, {"a": float(n)})
+    assert losses.steps == [2, 4, 6]
+    assert losses.values == [{"a": 1.5}, {"a": 3.5}, {"a": 5.5}]
+    assert weights.values == [{"a": 2.0}, {"a": 4.0}, {"a": 6.0}]
+    losses.add(4, {"a": 9.0})  # resumed there
+    assert losses.steps == [2, 4]
+    assert losses.last == {"a": 9.0}
+
+
+def test_looking_says_weights_losses_and_how_far_and_writes_nothing(tmp_path):
+    run = made(tmp_path / "run")
+    watched, before = Watched(run), there(run)
+    seen = watched.look()
+    assert (seen.state, seen.host, seen.title, seen.command) == ("running", "node7", "Two sources", "train")
+    assert seen.weights == {"a": 0.25, "b": 0.75}
+    assert seen.losses == {"a": 3.0, "b": 2.0}
+    assert seen.loss_course == {"steps": [1, 2], "values": [{"a": 4.0, "b": 2.0}, {"a": 3.0, "b": 2.0}]}
+    assert seen.stages == {"train": [2, 8, 70.0]}  # the log is newer than the claim
+    assert seen.weight_course["steps"] == [0, 3]
+    assert seen.weight_course["values"][0] == {"a": 0.5, "b": 0.5}
+    assert there(run) == before
+    append(run / "metrics.jsonl", step(3, a=1.0, b=1.0))
+    append(run / "metrics.jsonl", {"step": 3, "seconds": 1.5})  # of the same step, without losses
+    append(run / "decisions.jsonl", decision(4, [0.2, 0.3, 0.5], sources=["a", "b", "c"]), decision(5, [0.5, 0.5]))
+    seen = watched.look()
+    assert (seen.step, seen.loss) == (3, 1.0)
+    assert seen.weights == {"a": 0.2, "b": 0.3, "c": 0.5}  # the last line is of sources that nobody named
+    assert seen.losses == {"a": 1.0, "b": 1.0}
+    json.dumps(seen.to_json(), allow_nan=False)
+    (run / ".mixwright-run").unlink()
+    with pytest.raises(InputError, match="found that it is gone"):
+        watched.look()
+
+
+def test_a_run_is_finished_stopped_or_of_an_earlier_version(tmp_path):
+    run = made(tmp_path / "run")
+    claim = Claim(run / ".head", where=Here("another machine", "node7", 17, "1"))
+    claim.about = {"ended": "stopped", "why": "the disk is full"}
+    (run / ".head" / "claim.1").unlink()
+    assert claim.try_take()
+    claim.release()
+    seen = Watched(run).look()
+    assert (seen.state, seen.why, seen.goes) == ("stopped", "the disk is full", False)
+    (run / "summary.json").write_text(json.dumps({"title": "Done"}))
+    assert Watched(run).look().state == "stopped"  # what is there is of a former command
+    for path in (run / ".head").iterdir():
+        path.unlink()
+    assert (Watched(run).look().state, Watched(run).look().title) == ("finished", "Done")
+    (run / "summary.json").unlink()
+    assert Watched(run).look().state == "unknown"
+
+
+@pytest.mark.parametrize("found", ["none", "a file", "another folder"])
+def test_what_is_no_run_is_refused(tmp_path, found):
+    path = tmp_path / "run"
+    if found == "a file":
+        path.write_text("")
+    elif found == "another folder":
+        path.mkdir()
+    with pytest.raises(InputError, match=f"should be the folder of a run, found {found}"):
+        Watched(path)
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.pages = 100.0, []
+        self.cost = 0.02
+        monkeypatch.setattr(telling.time, "monotonic", lambda: self.now)
+
+        def render(kind: str, seen: dict, every: float) -> str:
+            self.now += self.cost
+            self.pages.append((round(self.now, 2), seen["state"], every))
+            return f"<p>{seen['state']}"
+
+        monkeypatch.setattr(telling, "render", render)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def silent(*args: object) -> None:
+    pass
+
+
+def told(run: Path, former=silent):
+    return telling.telling(Claim(run / ".head"), run, "A title", True, former, silent)
+
+
+def test_the_page_is_written_while_the_run_goes_for_a_hundredth_of_its_time(tmp_path, clock):
+    with open_run(tmp_path / "run", CONFIG), told(tmp_path / "run") as progress:
+        for n in range(2000):
+            clock.now += 0.1
+            clock.cost = 0.02 if n < 500 else 0.5
+            progress("train", n, 2000, "loss 1")
+    times = [when for when, *_ in clock.pages]
+    assert times[0] == pytest.approx(102.02, abs=0.11)
+    pauses = [b - a for a, b in pairwise(times)]
+    assert all(5 <= pause < 5.3 for pause in pauses[:9])
+    assert all(pause > 50 for pause in pauses[11:])
+    assert len(pauses) == 12
+    assert {state for _, state, _ in clock.pages} == {"running"}
+    assert (tmp_path / "run" / "report.html").read_text() == "<p>running"
+
+
+def test_a_run_that_stops_says_so_unless_another_command_has_it(tmp_path, clock):
+    run = tmp_path / "run"
+    for error, last in ((InputError("no room"), "stopped"), (KeyboardInterrupt(), "stopped"), (ClaimLost, "running")):
+        with pytest.raises((InputError, KeyboardInterrupt)), open_run(run, CONFIG), told(run) as progress:  # noqa: PT012
+            clock.now += 3
+            progress("train", 1, 10)
+            raise error if not isinstance(error, type) else error(Claim(run / "x"))
+        assert clock.pages[-1][1] == last
+    assert Watched(run).look().state == "stopped"
+    with pytest.raises(InputError), open_run(run, CONFIG), told(run):  # noqa: PT012
+        (run / "report.html").write_text("Running")  # of a command that was killed
+        raise InputError("no room")
+    assert (run / "report.html").read_text() == "<p>stopped"
+
+
+def test_a_short_command_leaves_the_page_and_a_long_one_that_stops_brings_the_former_one_back(tmp_path, clock):
+    run, called = tmp_path / "run", []
+    with open_run(run, CONFIG), told(run) as progress:
+        progress("train", 1, 10)
+    assert not (run / "report.html").exists()
+    (run / "summary.json").write_text("{}")
+    for seconds, former in ((0, 0), (3, 1)):
+        with pytest.raises(InputError), open_run(run, CONFIG), told(run, lambda: called.append(1)) as progress:  # noqa: PT012
+            clock.now += seconds
+            progress("train", 1, 10)
+            raise InputError("stop")
+        assert len(called) == former
+
+
+def test_a_page_that_cannot_be_written_does_not_stop_the_run(tmp_path, clock):
+    run = tmp_path / "run"
+    with open_run(run, CONFIG), told(run) as progress:
+        (run / "report.html").mkdir()
+        clock.now += 3
+        progress("train", 1, 10)
+        assert clock.pages
