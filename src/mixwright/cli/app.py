@@ -19,6 +19,7 @@ from mixwright.cli.replay import replay
 from mixwright.cli.runs import add_runs, open_report, show_run
 from mixwright.cli.steer import steer
 from mixwright.cli.tables.search import print_mixture
+from mixwright.cli.watch.command import watch
 from mixwright.cli.wrong_paths import check_shown
 from mixwright.version import __version__
 
@@ -135,6 +136,7 @@ def report(
         open_report(output, run, open_it)
 
 
+app.command(help=help_texts.WATCH)(watch)
 app.command(help=help_texts.PIECE)(piece)
 app.command(help=help_texts.STEER)(steer)
 app.command(help=help_texts.REPLAY)(replay)

@@ -272,6 +272,22 @@ Examples:
   mixwright prefer train --schema > prefer.schema.json
 """
 
+WATCH = """
+Watch a run while it goes: weights, losses, stages and pieces.
+
+RUN is the folder of a run that this machine or another one is at. Only its files are read. On a terminal the picture
+changes; elsewhere lines are written as in a log. It ends when the run ends, with status 0 if the run finished and 1 if
+it stopped. With --json the state of this moment is written, and that is all. With --serve a browser on this machine
+shows the same as a page.
+
+\b
+Examples:
+  mixwright watch runs/first
+  mixwright watch runs/first --serve
+  mixwright watch runs/first --serve 8080
+  mixwright watch runs/first --quiet && mixwright show runs/first
+"""
+
 PIECE = """
 Do one piece of a run, for a scheduler of your own.
 
