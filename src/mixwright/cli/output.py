@@ -26,7 +26,7 @@ from rich.progress import (
 )
 
 from mixwright.errors import DryRun, InputError, MissingExtraError
-from mixwright.experiment.core.pace import Pace
+from mixwright.experiment.live.pace import Pace
 
 STOPPED = "Stopped. Finished work is saved; run the same command to resume."
 _PLAN = "plan"  # the stage in whose note a run says beforehand what it will take

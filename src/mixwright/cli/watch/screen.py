@@ -59,7 +59,7 @@ def _draws_courses(console: Console) -> bool:
 
 
 def picture(seen: RunState, height: int, courses: bool = True) -> Group:
-    """Return a run as it is drawn on a terminal of so many lines; `courses`: whether that has room and the blocks."""
+    """Return a run as it is drawn on a terminal of `height` lines; `courses`: whether that has room and the blocks."""
     summary = seen.to_json()
     parts: list[RenderableType] = [
         Text(seen.title, style="bold", no_wrap=True, overflow="ellipsis"),
@@ -84,7 +84,7 @@ def _stages(summary: Mapping[str, Any]) -> Table:
         bar = ProgressBar(total=1.0, completed=stage["share"], width=_BAR)
         table.add_row(Text(name), bar, Text(stage["said"], no_wrap=True))
     if not summary["stages"]:
-        table.add_row(Text("nothing is told yet", style="dim"))
+        table.add_row(Text("no stage has begun", style="dim"))
     return table
 
 

@@ -28,9 +28,9 @@ class GrowingLog:
 
     def more(self) -> tuple[bool, list[dict[str, Any]]]:
         """
-        Return the whole lines since the last look, or samples of many; and whether the file began anew.
+        Return the whole lines since the last look, or samples of many; and whether the file was begun again.
 
-        It begins anew where it is shorter than it was, or another file: a run that is resumed repeats steps.
+        It was where it is shorter than before, or another file: a run that is resumed repeats steps.
         """
         try:
             with open(self._path, "rb") as handle:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError, MissingExtraError
-from mixwright.experiment.core.pace import Pace
 from mixwright.experiment.core.stages import PLAN, Progress
 from mixwright.experiment.live.look import FINISHED, STOPPED, RunState, Watched
+from mixwright.experiment.live.pace import Pace
 from mixwright.files import atomic_write
 from mixwright.files.claims import Claim
 from mixwright.files.holder import ClaimLost
@@ -41,7 +41,7 @@ def telling(
     former
         Called when the run stops with an error and its folder has the result of a former command: writes that page.
     progress
-        What else is told.
+        Called with everything that is reported.
     """
     live = _Live(claim, folder, title, has_page, progress)
     try:
@@ -119,7 +119,7 @@ class _Live:
 
 
 def write_live(seen: RunState, folder: Path, every: float) -> None:
-    """Write the page of a run that goes into its folder; it is read again every so many seconds."""
+    """Write the page of a run that goes into its folder; a browser reads it again every `every` seconds."""
     text = render("live", seen.to_json(), every=every)
     with atomic_write(folder / "report.html", durable=False) as handle:
         handle.write(text)
