@@ -200,6 +200,9 @@ def test_a_run_that_stops_says_so_unless_another_command_has_it(tmp_path, clock)
         (run / "report.html").write_text("Running")  # of a command that was killed
         raise InputError("no room")
     assert (run / "report.html").read_text() == "<p>stopped"
+    with open_run(run, CONFIG), told(run) as progress:  # nobody is left with that page
+        progress("train", 1, 10)
+        assert (run / "report.html").read_text() == "<p>running"
 
 
 def test_a_short_command_leaves_the_page_and_a_long_one_that_stops_brings_the_former_one_back(tmp_path, clock):

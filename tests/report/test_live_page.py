@@ -32,7 +32,7 @@ def test_the_page_says_how_far_the_run_is_and_is_read_again():
     [
         (
             {"state": "stopped", "why": "no room on <the> disk"},
-            "Stopped at train, 46\u202f%, about 12 min 34 s left. no",
+            "Stopped at train, 46\u202f%: no room on &lt;the",
         ),
         ({"state": "finished", "stages": {}}, "Finished"),
         ({"state": "unknown", "stages": {}}, "Begun by an earlier version"),

@@ -67,9 +67,10 @@ class _Live:
         self._pace, self._stages, self._left = Pace(), {}, {}  # type: ignore[var-annotated]
         self._said: dict[str, Any] = {"title": title}
         self._watched = Watched(folder) if has_page else None
-        self._told, self._next = 0.0, time.monotonic() + _FIRST
+        self._told, self._next = 0.0, time.monotonic() + (0.0 if self._left_over() else _FIRST)
         self._pause = EVERY
         self.wrote = False
+        claim.about = self._about()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Pass on what is reported; tell it, and write the page, if it is time to."""

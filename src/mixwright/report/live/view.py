@@ -56,10 +56,10 @@ def lead(summary: Mapping[str, Any]) -> str:
     open_stages = [stage_words(name, *found) for name, found in stages.items() if found[0] < found[1]]
     if open_stages:
         stage = open_stages[-1]
-        at = f"{stage['name']}, {stage['said']}"
-        words += f": {at}" if summary["state"] == "running" else f" at {at}"
+        at = f" {stage['name']}, "
+        words += f":{at}{stage['said']}" if summary["state"] == "running" else f" at{at}{percent(stage['share'], 0)}"
     if summary["state"] == "stopped" and summary["why"]:
-        words += f". {summary['why']}"
+        words += f": {summary['why']}"
     if summary["state"] == "unknown":
         words += " by an earlier version, which does not say whether a command is at work"
     return words
