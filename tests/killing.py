@@ -1,20 +1,9 @@
 """Processes that die of kill -9 while they work: at a place, not at a time, so that a busy machine changes nothing."""
 
-import multiprocessing
 import os
 import random
 import signal
 import threading
-
-
-def exit_code(function, *arguments):
-    """Call a function in a process of its own, which has torch and its company already; return how it ended."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["transformers.trainer", "peft"])
-    process = context.Process(target=function, args=arguments)
-    process.start()
-    process.join()
-    return process.exitcode
 
 
 class Die:

@@ -3,13 +3,17 @@
 import atexit
 import gc
 import os
+import runpy
 import signal
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from forked import forked
 
 
 @contextmanager
@@ -47,18 +51,25 @@ def run_two_ranks(script, *arguments) -> None:
 
 def run_ranks(size, script, *arguments) -> None:
     """Run `script RANK *arguments` as so many ranks; an error with what they said if one fails."""
-    paths = os.pathsep.join([os.path.dirname(script), *filter(None, sys.path)])
-    with meeting(size) as environment:
+    with meeting(size) as environment, TemporaryDirectory() as folder:
+        said = [Path(folder, str(rank)) for rank in range(size)]
         ranks = [
-            subprocess.Popen(
-                [sys.executable, str(script), str(rank), *map(str, arguments)],
-                env=os.environ | environment | {"PYTHONPATH": paths, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            )
+            forked(_as_rank, rank, {**os.environ, **environment}, said[rank], str(script), arguments)
             for rank in range(size)
-        ]  # fmt: skip
-        errors = [rank.communicate(timeout=900)[1] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0] * size, "\n".join(errors)[-4000:]
+        ]
+        for rank in ranks:
+            rank.join(900)
+        errors = "\n".join(path.read_text() for path in said)
+    assert [rank.exitcode for rank in ranks] == [0] * size, errors[-4000:]
+
+
+def _as_rank(rank, environment, said, script, arguments) -> None:
+    os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
+    sys.path.insert(0, os.path.dirname(script))
+    sys.argv = [script, str(rank), *map(str, arguments)]
+    runpy.run_path(script, run_name="__main__")
 
 
 def in_ranks(size, work, *arguments):

@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from forked import command
 from mixwright.cli.app import app
 from mixwright.mixture_file import MixtureFile
 
@@ -53,13 +54,13 @@ def _hear_ctrl_c() -> None:
 
 def test_version_and_help() -> None:
     assert mixwright("--version").stdout.startswith("mixwright 0.")
-    for command in ("demo", "search", "compare", "train", "show", "report"):
-        shown = called(command, "--help")
+    for name in ("demo", "search", "compare", "train", "show", "report"):
+        shown = called(name, "--help")
         assert shown.exit_code == 0
-        assert "mixwright " + command in shown.stdout
+        assert "mixwright " + name in shown.stdout
         assert "--quiet" in shown.stdout
         assert "--json" in shown.stdout
-        assert command in called("--help").stdout
+        assert name in called("--help").stdout
 
 
 def test_the_schema_is_json_and_nothing_else() -> None:
@@ -206,7 +207,7 @@ def tiny_config(tmp_path: Path) -> Path:
 
 def test_search_from_beginning_to_page(tiny_config: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    first = mixwright("search", str(tiny_config), "--json", cwd=tmp_path)
+    first = command("search", tiny_config, "--json", cwd=tmp_path, COLUMNS="120")
     assert first.returncode == 0, first.stderr
     summary = json.loads(first.stdout)
     run = tmp_path / "runs" / "search"

@@ -7,7 +7,8 @@ import pytest
 pytest.importorskip("sybil", reason="reads the blocks of the pages (extra dev)")
 
 from blocks import PAGES, ROOT, commands, dotted_names, read, resolve, run_in, run_page
-from fresh import in_a_fresh_process
+
+from forked import in_a_fresh_process
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

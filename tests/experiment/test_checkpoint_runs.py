@@ -22,7 +22,8 @@ from comparing import rows_of
 from safetensors import safe_open
 from tiny import SETTINGS, write_tiny
 
-from killing import Die, exit_code
+from forked import exit_code
+from killing import Die
 from mixwright.errors import InputError
 from mixwright.experiment import drive, make
 from mixwright.experiment.core.stages import silent

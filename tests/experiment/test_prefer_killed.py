@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "preference"))
 
 from tiny_pairs import write_all
 
-from killing import Die, exit_code
+from forked import exit_code
+from killing import Die
 from mixwright.experiment import drive, make, read_summary
 from mixwright.experiment.core.stages import silent
 

@@ -20,7 +20,8 @@ from golden_files import check_run
 from pair_tokenizers import TEMPLATE
 from tiny_pairs import LETTERS, write_model, write_pairs
 
-from killing import Die, exit_code
+from forked import exit_code
+from killing import Die
 from mixwright.errors import InputError
 from mixwright.experiment import drive, load, read_summary
 from mixwright.experiment import make as configured

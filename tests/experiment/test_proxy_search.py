@@ -16,7 +16,8 @@ from comparing import SMALL
 from comparing import make as comparison
 from typer.testing import CliRunner
 
-from killing import die_soon, exit_code
+from forked import exit_code
+from killing import die_soon
 from mixwright.cli.app import app
 from mixwright.decisions import read_decisions, replay
 from mixwright.errors import InputError

@@ -17,7 +17,8 @@ pytest.importorskip("torch")
 import tiny
 from golden_files import check_run
 
-from killing import die_soon, exit_code
+from forked import exit_code
+from killing import die_soon
 from mixwright.errors import InputError
 from mixwright.experiment import drive, load, read_summary
 from mixwright.experiment.core import stages

@@ -14,7 +14,8 @@ pytest.importorskip("transformers")
 from golden_files import check_run
 from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
 
-from killing import Die, exit_code
+from forked import exit_code
+from killing import Die
 from mixwright.cli.app import app
 from mixwright.decisions import read_decisions, replay
 from mixwright.errors import InputError

@@ -1,4 +1,4 @@
-"""One of two ranks, or a training that is killed: trains, and writes what its Mixture was told and decided."""
+"""One of two ranks, or a process alone: trains, and writes what its Mixture was told and decided."""
 
 import json
 import os
@@ -70,7 +70,4 @@ def on_a_rank(rank, folder):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "killed":
-        run(Path(sys.argv[2]), "AMAR", "example", killed_at=4)
-    else:
-        on_a_rank(int(sys.argv[1]), Path(sys.argv[2]))
+    on_a_rank(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,10 +1,8 @@
 """Two ranks (gloo, CPU) under DDP are one process with the same batches; a training that was killed goes on."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ torch = pytest.importorskip("torch", reason="the Trainer needs torch")
 
 from preference_on_a_rank import CASES, run  # noqa: E402
 
+from forked import exit_code  # noqa: E402
 from mixwright.preference.trainer import last_complete_checkpoint  # noqa: E402
 from two_ranks import run_two_ranks  # noqa: E402
 
@@ -46,12 +45,8 @@ def test_two_ranks_are_one_process_with_the_same_batches(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_a_training_that_was_killed_while_it_saved_goes_on(tmp_path):
-    paths = os.pathsep.join([str(SCRIPT.parent), *filter(None, sys.path)])
-    command = [sys.executable, str(SCRIPT), "killed", str(tmp_path / "killed")]
-    killed = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr[-4000:]
+    killed = partial(run, killed_at=4)
+    assert exit_code(killed, tmp_path / "killed", "AMAR", "example") == -signal.SIGKILL
     assert (tmp_path / "killed" / "checkpoint-4" / "optimizer.pt").exists()
     assert last_complete_checkpoint(tmp_path / "killed") == str(tmp_path / "killed" / "checkpoint-2")
     whole = run(tmp_path / "whole", "AMAR", "example")

@@ -7,7 +7,8 @@ import pytest
 import torch
 from test_language_model import LONG, SPEC, ByLoss, digest, measures, run
 
-from killing import Die, exit_code
+from forked import exit_code
+from killing import Die
 from mixwright.errors import InputError
 from mixwright.strategies import PiKE
 from mixwright.text import TokenStore, byte_tokenizer

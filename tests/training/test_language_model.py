@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from killing import Die, exit_code
+from forked import exit_code
+from killing import Die
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files.claims import Claim
 from mixwright.files.holder import ClaimLost
