@@ -15,6 +15,8 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-
 
 # Threads that wait by spinning are ten times slower when other work shares the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Bytecode is kept: tests start hundreds of processes, each of which would compile our modules again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test test-all fuzz lint docs clean
 
