@@ -1,6 +1,7 @@
 """The fenced blocks of a Markdown page, read by Sybil: what runs, what is checked, what is skipped and why."""
 
 import importlib
+import operator
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from sybil.sybil import Sybil
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
+WITH_BLOCKS = [page for page in PAGES if re.search(r"```(python|yaml|shell)", page.read_text(encoding="utf-8"))]
 # What the keys of a fragment belong to, where a page shows only a part of a configuration.
 AROUND = {"sources": {"a": "a.jsonl", "b": "b.jsonl"}, "targets": {"t": "t.jsonl"}}
 
@@ -94,11 +96,19 @@ def dotted_names() -> list[str]:
     return sorted(set(re.findall(r"(?<![\w./-])mixwright(?:\.[A-Za-z_]\w*)+(?![\w/])", "\n".join(lines))))
 
 
-def resolve(name: str) -> None:
-    """Follow a dotted name from `import mixwright`."""
-    value: object = importlib.import_module("mixwright")
-    for part in name.split(".")[1:]:
-        value = getattr(value, part)
+def missing(names: list[str]) -> list[str]:
+    """Return the dotted names that cannot be followed from `import mixwright` alone; each is tried in a fork."""
+    package, lost = importlib.import_module("mixwright"), []
+    for name in names:
+        if (child := os.fork()) == 0:
+            try:
+                operator.attrgetter(name.partition(".")[2])(package)
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+        if os.waitpid(child, 0)[1]:
+            lost.append(name)
+    return lost
 
 
 def commands(document: Document) -> list[list[str]]:
