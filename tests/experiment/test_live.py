@@ -12,6 +12,7 @@ from mixwright.experiment.core.stages import open_run
 from mixwright.experiment.live import logs, telling
 from mixwright.experiment.live.logs import GrowingLog, LogCourse
 from mixwright.experiment.live.look import Watched
+from mixwright.experiment.live.pace import Rests
 from mixwright.files.claims import Claim, Here
 from mixwright.files.holder import ClaimLost
 
@@ -147,11 +148,13 @@ def test_what_is_no_run_is_refused(tmp_path, found):
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.pages = 100.0, []
-        self.cost = 0.02
+        self.cost, self.spent = 0.02, 0.0
         monkeypatch.setattr(telling.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(telling.time, "thread_time", lambda: self.spent)
 
         def render(kind: str, seen: dict, every: float) -> str:
             self.now += self.cost
+            self.spent += self.cost
             self.pages.append((round(self.now, 2), seen["state"], every))
             return f"<p>{seen['state']}"
 
@@ -185,6 +188,15 @@ def test_the_page_is_written_while_the_run_goes_for_a_hundredth_of_its_time(tmp_
     assert len(pauses) == 12
     assert {state for _, state, _ in clock.pages} == {"running"}
     assert (tmp_path / "run" / "report.html").read_text() == "<p>running"
+
+
+def test_a_rest_counts_the_processor_and_a_busy_machine_less(clock):
+    rests = Rests(5, 0.01)
+    for spent, took, rest in ((1.0, 9.0, 5), (0.02, 0.3, 5), (0.2, 0.3, 20), (0.02, 3.0, 30), (0.0, 0.0, 5)):
+        with rests.counted():
+            clock.spent += spent
+            clock.now += took
+        assert rests.seconds == pytest.approx(rest)
 
 
 def test_a_run_that_stops_says_so_unless_another_command_has_it(tmp_path, clock):

@@ -59,6 +59,8 @@ def test_pieces_are_grouped_by_arm_and_those_that_failed_come_first():
     assert len(view["running"]["rows"]) + view["running"]["more"] == at_work
     alone = [{"stage": "proxies", "name": f"the proxy of {n}", "state": "open"} for n in "abc"]
     assert pieces_view(alone)["stages"][0]["groups"] == []
+    done = [{**piece, "state": "done"} for piece in pieces]
+    assert pieces_view(done)["stages"][0]["groups"] == []
 
 
 def test_a_stage_says_its_share_and_what_is_left():

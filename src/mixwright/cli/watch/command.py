@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mixwright.experiment.live.look import RunState, Watched
 
 _PAUSE = 2.0  # seconds between two looks
-_SHARE = 0.05  # of the time that looks may take, on storage that is slow
+_SHARE = 0.05  # of the processor that looks may take
 
 Serve = Annotated[
     bool, typer.Option("--serve", help="Serve the page, on this machine alone (127.0.0.1), until Ctrl-C.")
@@ -57,6 +57,8 @@ def watch(
 
 def _follow(watched: Watched, output: Output, serve: bool, port: int | None) -> RunState:
     """Show the run until nobody is at work in it; with `serve` until Ctrl-C."""
+    from mixwright.experiment.live.pace import Rests
+
     with ExitStack() as stack:
         served: Callable[[RunState], None] = lambda seen: None  # noqa: E731
         if serve:
@@ -68,14 +70,15 @@ def _follow(watched: Watched, output: Output, serve: bool, port: int | None) -> 
             server.answer("/")  # a package that pages need is missed now
             output.note(f"page: {server.address} (Ctrl-C ends this)")
         draw = _drawing(output, stack)
+        rests = Rests(_PAUSE, _SHARE)
         while True:
-            began = time.monotonic()
-            seen = watched.look()
-            served(seen)
-            draw(seen)
+            with rests.counted():
+                seen = watched.look()
+                served(seen)
+                draw(seen)
             if not seen.goes and not serve:
                 return seen
-            time.sleep(max(_PAUSE, (time.monotonic() - began) / _SHARE))
+            time.sleep(rests.seconds)
 
 
 def _drawing(output: Output, stack: ExitStack) -> Callable[[RunState], None]:

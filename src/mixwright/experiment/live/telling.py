@@ -11,7 +11,7 @@ from typing import Any
 from mixwright.errors import InputError, MissingExtraError
 from mixwright.experiment.core.stages import PLAN, Progress
 from mixwright.experiment.live.look import FINISHED, STOPPED, RunState, Watched
-from mixwright.experiment.live.pace import Pace
+from mixwright.experiment.live.pace import Pace, Rests
 from mixwright.files import atomic_write
 from mixwright.files.claims import Claim
 from mixwright.files.holder import ClaimLost
@@ -19,7 +19,7 @@ from mixwright.report import render
 
 EVERY = 5.0  # seconds between two pages, at least
 _FIRST = 2.0  # seconds before the first one: a run of a moment writes its page at the end alone
-_SHARE = 0.01  # of the time that pages may take
+_SHARE = 0.01  # of the processor that pages may take
 _TOLD = 0.5  # seconds between two words to the claim, which renews them with its next beat
 
 
@@ -68,7 +68,7 @@ class _Live:
         self._said: dict[str, Any] = {"title": title}
         self._watched = Watched(folder) if has_page else None
         self._told, self._next = 0.0, time.monotonic() + (0.0 if self._left_over() else _FIRST)
-        self._pause = EVERY
+        self._rests = Rests(EVERY, _SHARE)
         self.wrote = False
         claim.about = self._about()
 
@@ -104,19 +104,17 @@ class _Live:
 
     def _write(self, state: str | None = None) -> None:
         """Write the page; what goes wrong with it never stops the run."""
-        began = time.monotonic()
-        try:
-            if self._watched is not None:
-                seen = self._watched.look(self._about())
-                write_live(seen if state is None else seen.ended(state), self._folder, self._pause)
-                self.wrote = True
-        except (InputError, OSError):
-            pass  # such as a full disk: the run itself will meet it
-        except MissingExtraError:
-            self._watched = None
-        ended = time.monotonic()
-        self._pause = max(EVERY, (ended - began) / _SHARE)
-        self._next = ended + self._pause
+        with self._rests.counted():
+            try:
+                if self._watched is not None:
+                    seen = self._watched.look(self._about())
+                    write_live(seen if state is None else seen.ended(state), self._folder, self._rests.seconds)
+                    self.wrote = True
+            except (InputError, OSError):
+                pass  # such as a full disk: the run itself will meet it
+            except MissingExtraError:
+                self._watched = None
+        self._next = time.monotonic() + self._rests.seconds
 
 
 def write_live(seen: RunState, folder: Path, every: float) -> None:

@@ -148,8 +148,9 @@ def _stage(name: str, groups: Mapping[str, Counter[str]]) -> dict[str, Any]:
     total: Counter[str] = sum(groups.values(), Counter())
     rows = [{"name": group, **_counts(found)} for group, found in groups.items()]
     rows.sort(key=lambda row: (not row["failed"], not row["running"], row["open"] == 0))
-    alone = all(row["of"] == 1 for row in rows)  # a list of names says no more than the counts of all
-    return {"name": name, **_counts(total), "groups": [] if alone or len(rows) == 1 else rows}
+    # a list of names, or of groups that are done, says no more than the counts of all
+    whole = len(rows) == 1 or all(row["of"] == 1 for row in rows) or all(row["done"] == row["of"] for row in rows)
+    return {"name": name, **_counts(total), "groups": [] if whole else rows}
 
 
 def _counts(found: Counter[str]) -> dict[str, Any]:
