@@ -44,6 +44,8 @@ class Kind:
         stage knows what it was made from.
     pieces
         {name: function} of the pieces that engines do; None: the run has none.
+    spread
+        Those that may have several ranks: their functions take `Ranks` as a last argument.
     """
 
     task: str
@@ -57,6 +59,7 @@ class Kind:
     noun: str = "run"
     may_differ: tuple[Key, ...] | None = None
     pieces: str | None = None
+    spread: tuple[str, ...] = ()
 
     def get(self, field: str) -> Any:
         """Import and return what one of the fields config, run, table and pieces names."""
@@ -82,6 +85,7 @@ KINDS = (
         "search", "text", "search", None,
         f"{_HERE}.text.config:SearchConfig", f"{_HERE}.text.search:TextSearchRun",
         f"{_TABLES}.search:print_summary", "search", pieces=f"{_HERE}.text.proxies.pieces:PIECES",
+        spread=("final run",),
     ),
     Kind(
         "search", "assays", "search", "assays",
@@ -97,7 +101,7 @@ KINDS = (
         "compare", "text", "compare", "comparison",
         f"{_HERE}.text.compare_config:CompareConfig", f"{_HERE}.text.compare:TextComparisonRun",
         f"{_TABLES}.comparison:print_comparison", "comparison", "comparison", _OF_COMPARISONS,
-        f"{_HERE}.text.compare_work:PIECES",
+        f"{_HERE}.text.compare_work:PIECES", ("training",),
     ),
     Kind(
         "compare", "assays", "compare", "comparison",
@@ -110,7 +114,7 @@ KINDS = (
         f"{_HERE}.preference.compare_config:ComparePreferenceConfig",
         f"{_HERE}.preference.compare:PreferenceComparisonRun",
         f"{_TABLES}.comparison:print_comparison", "comparison", "comparison", _OF_COMPARISONS,
-        f"{_HERE}.preference.compare_work:PIECES",
+        f"{_HERE}.preference.compare_work:PIECES", ("specialist", "arm"),
     ),
     Kind(
         "fit", "runs", "runs fit", "runs",
@@ -132,7 +136,7 @@ KINDS = (
         "specialists", "preference", "prefer specialists", "specialists",
         f"{_HERE}.preference.train_config:SpecialistsRunConfig", f"{_HERE}.preference.train:SpecialistsRun",
         f"{_TABLES}.training:print_specialists", None, "run", (*_NOT_RESULTS, ("specialists", "keep"), ("engine",)),
-        f"{_HERE}.preference.train:PIECES",
+        f"{_HERE}.preference.train:PIECES", ("specialist",),
     ),
     Kind(
         "train", "preference", "prefer train", "preference",

@@ -22,6 +22,7 @@ from mixwright.experiment.core.summary import SCHEMA, read_summary
 from mixwright.experiment.core.yaml import YamlFile, read_yaml
 from mixwright.experiment.engines.cluster import check_engine
 from mixwright.experiment.engines.pieces import forget_plan
+from mixwright.experiment.engines.ranks import check_ranks
 from mixwright.experiment.kinds import KINDS, Kind, of_command, of_config, of_summary
 from mixwright.experiment.live.telling import telling
 from mixwright.files import write_json
@@ -286,6 +287,7 @@ def drive(
             check_folder(folder)
             values = config.dumped()
             check_same(kind, values, folder)
+            check_ranks(config, folder)
             check_engine(config, folder)
             check_trackers(config.track or (), config.where("track"))
             run.config = with_copies(config, progress)

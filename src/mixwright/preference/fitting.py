@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import TrainerCallback, TrainingArguments
+from transformers.training_args import ParallelMode
 
 from mixwright.errors import InputError
 from mixwright.files import atomic_write
 from mixwright.preference.checkpoints import last_complete_checkpoint
-from mixwright.preference.losses import ONE, PairLoss
+from mixwright.preference.losses import PairLoss
 from mixwright.preference.pairs.rows import PairRows
 from mixwright.preference.sharded import ShardedTrainer, is_of_parts
 from mixwright.preference.trainer import PreferenceTrainer
-from mixwright.training.ranks import Ranks
+from mixwright.training.ranks import ONE, Ranks
 
 METRICS, EVALUATION, CHECKPOINTS = "metrics.jsonl", "evaluation.jsonl", "checkpoints"
 _TIMES = ("train_runtime",)  # the Trainer's closing line, which differs from run to run
@@ -98,7 +99,7 @@ class FitSettings:
             more["use_cpu"] = not torch.cuda.is_available()
         if ranks > 1:
             more |= {"ddp_backend": torch.distributed.get_backend(), "ddp_find_unused_parameters": False}
-        return TrainingArguments(
+        made = TrainingArguments(
             output_dir=str(folder),
             max_steps=self.steps,
             per_device_train_batch_size=self.batch_size // (self.accumulate * ranks),
@@ -117,6 +118,12 @@ class FitSettings:
             remove_unused_columns=False,
             **more,
         )
+        if ranks > 1 and made.parallel_mode != ParallelMode.DISTRIBUTED:  # each would train for itself
+            raise InputError(
+                f"a process should join the {ranks} ranks before it makes a Trainer, found that accelerate was begun "
+                "without them; train in a process of its own"
+            )
+        return made
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,10 @@ from mixwright.errors import InputError
 from mixwright.files import fingerprint
 from mixwright.preference.heads import Head
 from mixwright.preference.pairs.rows import PairBatch, token_row
-from mixwright.training.ranks import Ranks
+from mixwright.training.ranks import ONE, Ranks
 
 Array = NDArray[np.float32]
 KINDS = ("sigmoid", "ipo", "simpo")
-ONE = Ranks()
 
 
 @dataclass(frozen=True)

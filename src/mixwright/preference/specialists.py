@@ -235,7 +235,8 @@ def train_specialist(
     ranks
         `Ranks` that train it together; None: this process.
     """
-    from mixwright.preference.fitting import ONE, fit
+    from mixwright.preference.fitting import fit
+    from mixwright.training.ranks import ONE
 
     bare = PairRows(rows.encoded, rows.reference)
     options: dict[str, Any] = {"pad_token_id": pad, "ranks": ranks or ONE}

@@ -121,6 +121,9 @@ class Ranks:
         self.gather(None)
 
 
+ONE = Ranks()
+
+
 def _blocks(model: Any) -> list[Any]:
     """Return the modules that transformers names as the ones that should not be split."""
     names = set(getattr(model, "_no_split_modules", None) or ())

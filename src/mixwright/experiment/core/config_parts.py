@@ -267,6 +267,10 @@ class RunConfig(Part):
     def check_together(self) -> None:
         """Raise InputError for keys that do not fit together, where the message names their places."""
 
+    def shared_out(self) -> dict[tuple[str, ...], tuple[int, int]]:
+        """Return what ranks of its pieces share: {key of a batch size: (batch size, micro-batches of a rank)}."""
+        return {}
+
 
 class LimitsConfig(Part):
     """What weights are allowed."""

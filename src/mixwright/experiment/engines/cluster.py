@@ -55,9 +55,11 @@ def on_cluster(config: Any) -> bool:
     return getattr(config, "engine", None) is not None and config.engine.kind != "local"
 
 
-def cluster_of(engine: EngineConfig, threads: int | None, folder: Path) -> Any:
-    """Return the cluster that an engine names, which is there; InputError if it is not."""
-    return RayCluster(engine, threads) if engine.kind == "ray" else SlurmCluster(engine, threads, folder)
+def cluster_of(engine: EngineConfig, threads: int | None, folder: Path, ranks: int = 1) -> Any:
+    """Return the cluster that an engine names, for pieces of `ranks` processes; InputError if it is not there."""
+    if engine.kind == "ray":
+        return RayCluster(engine, threads, ranks)
+    return SlurmCluster(engine, threads, folder, ranks)
 
 
 def check_engine(config: Any, folder: Path) -> None:
@@ -65,7 +67,7 @@ def check_engine(config: Any, folder: Path) -> None:
     if on_cluster(config) and not (folder / "summary.json").exists():
         if compute := getattr(config, "compute", None):
             config.engine.threads(compute.threads)
-        cluster = cluster_of(config.engine, None, folder)
+        cluster = cluster_of(config.engine, None, folder, config.engine.spread)
         try:
             cluster.check()
         finally:

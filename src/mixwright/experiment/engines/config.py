@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -12,13 +13,21 @@ from mixwright.experiment.core.config_parts import Count, Part, not_bool
 
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _OF = {  # the keys of each kind
-    "local": set[str](),
-    "ray": {"address", "cpus", "gpus", "memory", "retries", "shard"},
-    "slurm": {"partition", "time", "cpus", "gpus", "memory", "array", "setup", "dry_run", "retries", "shard"},
+    "local": {"ranks"},
+    "ray": {"address", "ranks", "cpus", "gpus", "memory", "retries", "shard"},
+    "slurm": {"partition", "time", "ranks", "cpus", "gpus", "memory", "array", "setup", "dry_run", "retries", "shard"},
 }
 _TIME = re.compile(r"\d+|(\d+-)?\d+(:\d\d){0,2}")
 _NAME = re.compile(r"[^\s\"'\\#]+")  # of a partition, as a line of a script may have it
 _SECRET = re.compile(r"\b\w*(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD)=(?![\"']?[$`/~])[\"']?[^\s\"';]", re.IGNORECASE)
+
+
+class Needs(NamedTuple):
+    """What a piece takes of a node, all its processes together; memory in bytes, None: no say."""
+
+    cpus: int
+    gpus: int
+    memory: int | None
 
 
 class EngineConfig(Part):
@@ -32,14 +41,20 @@ class EngineConfig(Part):
         default=None,
         description="ray: the head as host:port, auto (the cluster of this node), or local. Default: auto.",
     )
+    ranks: Count | None = Field(
+        default=None,
+        description="Processes of each piece that trains a final model, an arm or a specialist, as torchrun starts "
+        "them on one node. Other pieces are one process. Default: 1.",
+    )
     cpus: Count | None = Field(
-        default=None, description="Cores of each piece, which computes with as many threads. Default: its threads."
+        default=None,
+        description="Cores of each process of a piece, which computes with as many threads. Default: its threads.",
     )
     gpus: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] | None = Field(
-        default=None, description="GPUs of each piece. Default: 0."
+        default=None, description="GPUs of each process of a piece. Default: 1 for one of several ranks, else 0."
     )
     memory: str | None = Field(
-        default=None, description="Memory of each piece, such as 8G. Default: as the cluster says."
+        default=None, description="Memory of each process of a piece, such as 8G. Default: as the cluster says."
     )
     retries: Annotated[int, BeforeValidator(not_bool), Field(ge=0)] | None = Field(
         default=None,
@@ -90,6 +105,16 @@ class EngineConfig(Part):
             raise ValueError("should hold no key or password; write it to a file of your own: setup: [source FILE]")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_node(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "nodes" in value:
+            raise ValueError(
+                "a piece has one node: remove nodes; a training over several nodes is mixwright train or prefer train "
+                "under torchrun"
+            )
+        return value
+
     @model_validator(mode="after")
     def _keys_of_the_kind(self) -> EngineConfig:
         given = {name for name in self.model_fields_set if getattr(self, name) is not None} - {"kind"}
@@ -98,13 +123,24 @@ class EngineConfig(Part):
         return self
 
     @property
+    def spread(self) -> int:
+        """Return the ranks of a piece that can be spread over several."""
+        return self.ranks or 1
+
+    def needs(self, threads: int | None, ranks: int) -> Needs:
+        """Return what a piece takes whose processes compute with a number of threads."""
+        gpus = self.gpus if self.gpus is not None else int(ranks > 1)
+        memory = None if self.memory is None else ranks * (size_of(self.memory) or 0)
+        return Needs(ranks * (self.cpus or threads or 1), ranks * gpus, memory)
+
+    @property
     def tries(self) -> int:
         """Return how often a piece is tried, at most."""
         return 1 + (3 if self.retries is None else self.retries)
 
     def threads(self, of_training: int) -> int:
         """
-        Return the threads of a piece: its cores, unless the configuration says how many a training has.
+        Return the threads of a process: its cores, unless the configuration says how many a training has.
 
         Raises
         ------

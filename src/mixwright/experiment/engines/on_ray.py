@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -14,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError, UnreachableError, missing_extra
-from mixwright.experiment.engines.config import EngineConfig, size_of
-from mixwright.experiment.engines.pieces import PARENT, PIECES, Piece
+from mixwright.experiment.engines.config import EngineConfig
+from mixwright.experiment.engines.pieces import PIECES, Piece
+from mixwright.experiment.engines.processes import GRACE, in_a_process
 
 _FITS = 30.0  # seconds in which a node with what a piece needs should be there: clusters may grow
 _GONE = 600.0  # seconds in which such a node may be away later
-_GRACE = 15.0  # seconds that a piece gets to write what it has
 
 
 class RayCluster:
@@ -30,8 +26,8 @@ class RayCluster:
     ----------
     engine
         Where it is, and what each piece needs.
-    threads
-        Of each piece.
+    threads, ranks
+        Of each process of a piece; the processes.
 
     Raises
     ------
@@ -42,15 +38,16 @@ class RayCluster:
     poll = 0.5
     most = 5000
 
-    def __init__(self, engine: EngineConfig, threads: int | None) -> None:
+    def __init__(self, engine: EngineConfig, threads: int | None, ranks: int = 1) -> None:
         try:
             import ray
         except ImportError as error:
             raise missing_extra("ray", "ray") from error
-        self._ray, self._engine = ray, engine
-        self._needs = {"CPU": float(engine.cpus or threads or 1), "GPU": float(engine.gpus or 0)}
-        if engine.memory is not None:
-            self._needs["memory"] = float(size_of(engine.memory) or 0)
+        self._ray = ray
+        needs = engine.needs(threads, ranks)
+        self._needs = {"CPU": float(needs.cpus), "GPU": float(needs.gpus)}
+        if needs.memory is not None:
+            self._needs["memory"] = float(needs.memory)
         self._own = not ray.is_initialized()
         try:
             if self._own:
@@ -102,7 +99,7 @@ class RayCluster:
         found = {what: max((node.get(what, 0.0) for node in nodes), default=0.0) for what in self._needs}
         return InputError(
             f"engine: a node of the Ray cluster should have {_words(self._needs)}, found at most {_words(found)} on "
-            f"{len(nodes)} nodes; lower cpus, gpus or memory, or add a node"
+            f"{len(nodes)} nodes; lower ranks, cpus, gpus or memory, or add a node"
         )
 
     def _watch(self) -> None:
@@ -163,7 +160,7 @@ class RayCluster:
             for ref in self._refs:
                 self._ray.cancel(ref, force=False)
             if self._refs:
-                self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=_GRACE)
+                self._ray.wait(list(self._refs), num_returns=len(self._refs), timeout=GRACE)
 
     def close(self) -> None:
         """Leave the cluster, if it was joined here."""
@@ -182,20 +179,7 @@ def _words(needs: Mapping[str, float]) -> str:
 
 def _in_a_process(folder: str, key: str) -> dict[str, Any]:
     """Do a piece on a node, as `mixwright piece`; say how its process ended, and a folder that is not there."""
-    host, place = socket.gethostname(), Path(folder) / PIECES / key
-    if not place.is_dir():
+    host = socket.gethostname()
+    if not (Path(folder) / PIECES / key).is_dir():
         return {"host": host, "folder": folder, "status": None}
-    line = [sys.executable, "-m", "mixwright.cli.main", "piece", folder, key, "--quiet"]
-    with open(place / "log.txt", "ab") as log:
-        process = subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, PARENT: str(os.getpid())})
-        try:
-            while process.poll() is None:
-                time.sleep(0.1)
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(_GRACE)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-    return {"host": host, "folder": None, "status": process.returncode}
+    return {"host": host, "folder": None, "status": in_a_process(Path(folder), key)}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from mixwright.errors import DryRun, InputError, UnreachableError
-from mixwright.experiment.engines.config import EngineConfig, size_of
+from mixwright.experiment.engines.config import EngineConfig
 from mixwright.experiment.engines.pieces import LINES, PIECES, Piece
 from mixwright.files import atomic_write
 
@@ -77,15 +77,19 @@ class SlurmCluster:
     engine
         What each piece needs.
     threads
-        Of each piece.
+        Of each process of a piece.
     folder
         The run folder; arrays that a former command submitted there, and that are still there, are taken over.
+    ranks
+        The processes of a piece.
     """
 
     most = 5 * _MOST
 
-    def __init__(self, engine: EngineConfig, threads: int | None, folder: Path, poll: float = 5.0) -> None:
-        self._engine, self._threads, self.poll = engine, threads, poll
+    poll = 5.0
+
+    def __init__(self, engine: EngineConfig, threads: int | None, folder: Path, ranks: int = 1) -> None:
+        self._engine, self._threads, self._ranks = engine, threads, ranks
         self._place = folder.resolve() / PIECES / "arrays"
         _check_place(folder.resolve())
         self._tasks: dict[str, str] = {}  # {job_number: key}
@@ -176,7 +180,7 @@ class SlurmCluster:
         with atomic_write(script.with_suffix(".txt")) as handle:
             handle.write("".join(f"{piece.key}\n" for piece in pieces))
         with atomic_write(script) as handle:
-            handle.write(array_script(self._engine, self._threads, self._place, name, len(pieces)))
+            handle.write(array_script(self._engine, self._threads, self._place, name, len(pieces), self._ranks))
         return script
 
     @contextmanager
@@ -230,7 +234,7 @@ class SlurmCluster:
         if never and not self._ran:  # where one ran, others can: its nodes are down for a while
             raise InputError(
                 f"engine: SLURM should have a node and a limit for each piece, found that it never starts one "
-                f"({never}); lower time, cpus, gpus or memory, or choose another partition"
+                f"({never}); lower time, ranks, cpus, gpus or memory, or choose another partition"
             )
 
     def _asked(self, names: Collection[str]) -> list[_Task]:
@@ -288,10 +292,10 @@ def _check_place(run: Path) -> None:
         )
 
 
-def array_script(engine: EngineConfig, threads: int | None, place: Path, name: str, count: int) -> str:
+def array_script(engine: EngineConfig, threads: int | None, place: Path, name: str, count: int, ranks: int = 1) -> str:
     """Return the script of an array, one piece for each element; the keys are in `place/NAME.txt`."""
     most = "" if engine.array is None else f"%{engine.array}"
-    memory = None if engine.memory is None else f"{max(1, (size_of(engine.memory) or 0) // 2**20)}M"
+    needs = engine.needs(threads, ranks)
     options: dict[str, Any] = {
         "job-name": name,
         "array": f"0-{count - 1}{most}",
@@ -299,9 +303,10 @@ def array_script(engine: EngineConfig, threads: int | None, place: Path, name: s
         "open-mode": "append",
         "partition": engine.partition,
         "time": engine.time,
-        "cpus-per-task": engine.cpus or threads or 1,
-        "gpus": engine.gpus or None,
-        "mem": memory,
+        "nodes": 1 if ranks > 1 else None,
+        "cpus-per-task": needs.cpus,
+        "gpus": needs.gpus or None,
+        "mem": None if needs.memory is None else f"{max(1, needs.memory // 2**20)}M",
         "signal": "B:TERM@30",
     }
     head = [f"#SBATCH --{key}={value}" for key, value in options.items() if value is not None]

@@ -54,7 +54,9 @@ class Piece:
     size
         What it weighs in the progress.
     threads
-        It computes with; None: as many as there are.
+        Each of its processes computes with; None: as many as there are.
+    ranks
+        Its processes.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class Piece:
     arguments: list[Any]
     size: float = 1.0
     threads: int | None = None
+    ranks: int = 1
 
     @property
     def place(self) -> Path:
@@ -169,17 +172,30 @@ def _version(package: str) -> str | None:
 def plan(works: Sequence[Work], threads: int | None, stage: str) -> list[Piece]:
     """Return the pieces of works, whose arguments begin with configuration and run folder; describe them there."""
     config, folder = works[0].arguments[:2]
-    names = {function: name for name, function in of_config(config).get("pieces").items()}
     depends, pieces = _depends(config), []
+    names = {function: name for name, function in of_config(config).get("pieces").items()}
     for work in works:
         what, arguments = names[work.function], list(work.arguments[2:])
-        key = fingerprint([what, arguments, threads, depends])
-        pieces.append(Piece(folder, key, stage, work.name, what, arguments, work.size, threads))
+        key = fingerprint([what, arguments, threads, depends])  # ranks are no part of it, as the engine is none
+        pieces.append(Piece(folder, key, stage, work.name, what, arguments, work.size, threads, ranks_of(work)))
     for piece in pieces:
         piece.write()
     keys = {**(_read(folder / PIECES / _PLAN) or {}), stage: [piece.key for piece in pieces]}
     write_json(folder / PIECES / _PLAN, keys, durable=False)
     return pieces
+
+
+def spread_of(config: RunConfig) -> int:
+    """Return the ranks of those pieces of a run that can be spread."""
+    engine = getattr(config, "engine", None)
+    return 1 if engine is None else int(engine.spread)
+
+
+def ranks_of(work: Work) -> int:
+    """Return the ranks of a piece: those that the engine names, if it can be spread."""
+    kind = of_config(work.arguments[0])
+    spread = [kind.get("pieces")[name] for name in kind.spread]
+    return spread_of(work.arguments[0]) if work.function in spread else 1
 
 
 def check_planned(piece: Piece, config: RunConfig) -> None:

@@ -140,6 +140,10 @@ class ComparePreferenceConfig(PreferDataConfig, ComparisonConfig):
         """Return none: mixtures are judged on the sources' held-out pairs."""
         return {}
 
+    def shared_out(self) -> dict[tuple[str, ...], tuple[int, int]]:
+        """Return the batch size of all trainings."""
+        return {("training", "batch_size"): (self.training.batch_size, self.training.accumulate)}
+
     @property
     def of_specialists(self) -> SpecialistsConfig:
         """Return the settings of the specialists, also where none are given."""

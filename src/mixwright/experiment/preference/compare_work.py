@@ -26,24 +26,28 @@ from mixwright.experiment.preference.compare_config import ComparePreferenceConf
 from mixwright.experiment.preference.inputs import open_inputs
 from mixwright.experiment.preference.measures import HeldOutPairs, PairMeasures, Specialist
 from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
-from mixwright.experiment.preference.work import PairWork, curve_of
+from mixwright.experiment.preference.work import PairWork, curve_of, ranks_for
 from mixwright.files import atomic_write, fingerprint
 from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.losses import PairLoss
 from mixwright.preference.merges import merge
 from mixwright.preference.specialists import overfit_note
 from mixwright.training.model import no_bars
+from mixwright.training.ranks import ONE, Ranks
 
 _HELD_OUT = "held_out.npz"
 _OPEN: dict[Path, Specialists] = {}
 
 
-def opened(config: ComparePreferenceConfig, folder: Path, progress: Progress = silent) -> Specialists:
+def opened(
+    config: ComparePreferenceConfig, folder: Path, progress: Progress = silent, ranks: Ranks = ONE
+) -> Specialists:
     """Return the specialists of a comparison, with pairs and reference; read once in each process."""
     if folder not in _OPEN:
         _OPEN.clear()
         loss, settings = PairLoss(**config.loss.model_dump()), config.of_specialists
-        work = PairWork(open_inputs(config, folder, progress), folder, config.training, loss, settings.target)
+        inputs, training = open_inputs(config, folder, progress), config.training
+        work = PairWork(inputs, folder, training, loss, settings.target, ranks_for(training, ranks))
         _OPEN[folder] = Specialists(work, settings)
     return _OPEN[folder]
 
@@ -78,10 +82,10 @@ def steps_of(config: ComparePreferenceConfig, folder: Path, arm: PreferenceArmCo
 
 
 def specialist_work(
-    config: ComparePreferenceConfig, folder: Path, seed: int, name: str, report: Report
+    config: ComparePreferenceConfig, folder: Path, seed: int, name: str, report: Report, ranks: Ranks = ONE
 ) -> tuple[float, str | None]:
     """Train a specialist with a seed; return what it cost, in pairs, and a sentence if it learned them by heart."""
-    maker = opened(config, folder)
+    maker = opened(config, folder, ranks=ranks)
     found = maker.get(SpecialistJob(name, seed, _of_seed(folder, seed), _kept(config), report))
     return found.pairs, overfit_note(name, found.train, found.test, maker.work.loss)
 
@@ -95,9 +99,17 @@ def _of_seed(folder: Path, seed: int) -> Path:
 
 
 def arm_work(
-    config: ComparePreferenceConfig, folder: Path, seed: int, number: int, steps: int, over: bool, report: Report
+    config: ComparePreferenceConfig,
+    folder: Path,
+    seed: int,
+    number: int,
+    steps: int,
+    over: bool,
+    report: Report,
+    ranks: Ranks = ONE,
 ) -> dict[str, Any]:
     """Train and measure an arm with a seed; return the fields of a `Cell` that do not depend on its name."""
+    opened(config, folder, ranks=ranks)
     return _ArmWork(config, folder, seed, config.arms[number], steps).do(over, report)
 
 
@@ -111,6 +123,7 @@ class _ArmWork:
         self._config, self._folder, self._seed, self._arm = config, folder, seed, arm
         self._maker = opened(config, folder)
         self._work = self._maker.work
+        self._ranks = self._work.ranks
         self._weighting = weighting_of(config, arm)
         self._settings = config.training.settings(steps, seed)
         self._known: dict[str, Specialist] | None = None
@@ -126,9 +139,11 @@ class _ArmWork:
 
     def do(self, over: bool, report: Report) -> dict[str, Any]:
         """Return the figures; `over`: with the excess over the specialists."""
-        result, pairs = self._stage.result(), _read(self._stage.folder / _HELD_OUT)
+        known = (self._stage.result(), _read(self._stage.folder / _HELD_OUT)) if self._ranks.main else (None, None)
+        result, pairs = self._ranks.shared(known)
         if result is None or pairs is None:
-            self._stage.begin()
+            if self._ranks.main:
+                self._stage.begin()
             result, pairs = self._made(report)
         report(1.0)
         measured = {
@@ -149,11 +164,12 @@ class _ArmWork:
             result, model = self._trained(self._weighting, report)
         pairs = self._work.held_out(model)
         self._work.inputs.release(model)
-        _write(self._stage.folder / _HELD_OUT, pairs)
-        result = self._stage.finish(result)
-        forget_checkpoints(self._stage.folder)
-        if self._arm.specialist is None and not self._config.keep_models:
-            shutil.rmtree(self._stage.folder / "model", ignore_errors=True)
+        if self._ranks.main:
+            _write(self._stage.folder / _HELD_OUT, pairs)
+            result = self._stage.finish(result)
+            forget_checkpoints(self._stage.folder)
+            if self._arm.specialist is None and not self._config.keep_models:
+                shutil.rmtree(self._stage.folder / "model", ignore_errors=True)
         return result, pairs
 
     def _model_folder(self) -> Path:
@@ -162,10 +178,16 @@ class _ArmWork:
         if self._arm.specialist is not None:
             return _known(models[self._arm.specialist])
         folder = self._stage.folder / "model"
+        if self._ranks.main:
+            self._merge({name: _known(path) for name, path in models.items()}, folder)
+        self._ranks.wait()
+        return folder
+
+    def _merge(self, models: Mapping[str, Path], folder: Path) -> None:
         with no_bars():
-            return merge(
+            merge(
                 self._work.inputs.model,
-                {name: _known(path) for name, path in models.items()},
+                models,
                 _known(self._arm.merge),
                 folder,
                 weights=self._arm.weights,
@@ -198,7 +220,7 @@ class _ArmWork:
         trainer, model = self._work.train(
             weighting, self._settings, folder, specialists, watched=None, report=lambda share: report(0.9 * share)
         )
-        if self._config.keep_models:
+        if self._config.keep_models and self._ranks.main:
             self._work.inputs.save(model, folder / "model")
         found = self._work.result(trainer, self._settings)
         sizes = {name: len(source.train) for name, source in self._work.inputs.sources.items()}

@@ -14,6 +14,7 @@ from mixwright.experiment.core.parallel import Report, Work
 from mixwright.experiment.core.stages import Progress, Stage, silent
 from mixwright.experiment.engines.cluster import on_cluster
 from mixwright.experiment.engines.engine import do_ahead
+from mixwright.experiment.engines.pieces import spread_of
 from mixwright.experiment.preference.arms import Weighting, described, fixed, followed, following
 from mixwright.experiment.preference.checks import check_generalist, check_specialists
 from mixwright.experiment.preference.inputs import open_inputs
@@ -21,15 +22,15 @@ from mixwright.experiment.preference.measures import Specialist
 from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
 from mixwright.experiment.preference.summary import settings_of, specialists_summary, training_summary
 from mixwright.experiment.preference.train_config import PreferConfig, SpecialistsConfig, SpecialistsRunConfig
-from mixwright.experiment.preference.work import PairWork, curve_of
+from mixwright.experiment.preference.work import PairWork, curve_of, ranks_for
 from mixwright.experiment.run import Run
 from mixwright.files import fingerprint
 from mixwright.files.models import holds_model
 from mixwright.preference.fitting import forget_checkpoints
-from mixwright.preference.losses import ONE, PairLoss
+from mixwright.preference.losses import PairLoss
 from mixwright.steering.control import orders_of
 from mixwright.steering.words import steering_notes
-from mixwright.training.ranks import KINDS, Ranks, started_ranks
+from mixwright.training.ranks import ONE, Ranks, started_ranks
 
 
 class _OnPairs(Run[PreferConfig]):
@@ -41,8 +42,8 @@ class _OnPairs(Run[PreferConfig]):
     @contextmanager
     def processes(self) -> Iterator[Ranks]:
         """Join the ranks that torchrun started."""
-        training = self.config.training
-        with started_ranks(training.parallel or KINDS[0], bool(training.compile)) as self.ranks:
+        with started_ranks() as ranks:
+            self.ranks = ranks_for(self.config.training, ranks)
             yield self.ranks
 
     def _open(self, progress: Progress) -> None:
@@ -112,7 +113,7 @@ class SpecialistsRun(_OnPairs):
     def work(self, progress: Progress) -> dict[str, Any]:
         """Train the specialists, or the rest of them, and return the summary without its head, on the first rank."""
         self._join(progress)
-        if self.ranks.main and on_cluster(self.config):
+        if self.ranks.main and (on_cluster(self.config) or spread_of(self.config) > 1):
             names = self.pairs.names
             works = [
                 Work(f"the specialist {name}", specialist_piece, (self.config, self.folder, name)) for name in names
@@ -137,10 +138,10 @@ class SpecialistsRun(_OnPairs):
         return found
 
 
-def specialist_piece(config: SpecialistsRunConfig, folder: Path, name: str, report: Report) -> None:
-    """Train the specialist of a source, or the rest of it."""
+def specialist_piece(config: SpecialistsRunConfig, folder: Path, name: str, report: Report, ranks: Ranks = ONE) -> None:
+    """Train the specialist of a source, or the rest of it; every rank calls this."""
     run = SpecialistsRun(config, folder)
-    run.settings = config.settings
+    run.settings, run.ranks = config.settings, ranks_for(config.training, ranks)
     run._open(silent)
     run.specialists.get(SpecialistJob(name, config.seed, folder / "specialists", run.settings.keep, report))
 

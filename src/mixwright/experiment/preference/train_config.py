@@ -153,6 +153,10 @@ class SpecialistsRunConfig(PreferConfig):
             raise ValueError("specialists.run is for trainings; here the specialists are trained: remove the key run")
         return self
 
+    def shared_out(self) -> dict[tuple[str, ...], tuple[int, int]]:
+        """Return the batch size of all trainings."""
+        return {("training", "batch_size"): (self.training.batch_size, self.training.accumulate)}
+
     @property
     def settings(self) -> SpecialistsConfig:
         """Return the settings of the specialists, also where none are given."""

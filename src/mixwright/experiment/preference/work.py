@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,12 +18,12 @@ from mixwright.experiment.preference.measures import HeldOutPairs, PairMeasures,
 from mixwright.experiment.preference.train_config import GeneralistTrainingConfig
 from mixwright.files import fingerprint
 from mixwright.preference.fitting import EVALUATION, FitSettings, Watch, fit, read_lines
-from mixwright.preference.losses import ONE, PairLoss, reference_log_probabilities, score_pairs
+from mixwright.preference.losses import PairLoss, reference_log_probabilities, score_pairs
 from mixwright.preference.pairs.rows import PairRows
 from mixwright.preference.sharded import put_together
 from mixwright.preference.specialists import REFERENCE, SpecialistCache, targets_of
 from mixwright.training.model import no_bars
-from mixwright.training.ranks import Ranks
+from mixwright.training.ranks import KINDS, ONE, Ranks
 
 Losses: TypeAlias = Mapping[str, Specialist]
 Array = NDArray[np.float32]
@@ -239,6 +240,11 @@ class PairWork:
                 name: {key: ledger[name][key] for key in ("asked", "drawn", "rows", "epochs")} for name in self.names
             },
         }
+
+
+def ranks_for(training: GeneralistTrainingConfig, ranks: Ranks) -> Ranks:
+    """Return ranks that hold models, and compile them, as a configuration says."""
+    return replace(ranks, kind=training.parallel or KINDS[0], compiled=bool(training.compile))
 
 
 def curve_of(folder: Path) -> list[dict[str, Any]]:

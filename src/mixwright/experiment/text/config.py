@@ -381,6 +381,10 @@ class SearchConfig(TextConfig, ReferencesConfig):
         if self.final.mixtures:
             self.check_ema(self.final.tokens // (self.final.batch_size * self.final.context))
 
+    def shared_out(self) -> dict[tuple[str, ...], tuple[int, int]]:
+        """Return the batch size of the final runs, or of a comparison's trainings."""
+        return {("final", "batch_size"): (self.final.batch_size, 1)} if self.final.mixtures else {}
+
     def check_ema(self, steps: int) -> None:
         """Raise InputError if weights cannot be averaged as `final: ema` says in a training of `steps` steps."""
         with named(self.where("final", "ema")):

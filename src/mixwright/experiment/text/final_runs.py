@@ -19,6 +19,7 @@ from mixwright.experiment.text.proxies.scores import part_of
 from mixwright.experiment.text.questions.reports import Answers
 from mixwright.text import Tokenizer
 from mixwright.training.language_model import train
+from mixwright.training.ranks import ONE, Ranks
 from mixwright.training.settings import described
 
 
@@ -80,6 +81,8 @@ class FinalRuns:
         The run.
     progress
         Called as `progress(stage, done, total, note)`.
+    ranks
+        Who trains: every rank calls `run`, the first one writes and measures, and the others return nothing.
     """
 
     def __init__(
@@ -90,7 +93,9 @@ class FinalRuns:
         sources: list[TokenSource],
         targets: list[Target],
         progress: Progress,
+        ranks: Ranks = ONE,
     ) -> None:
+        self._ranks = ranks
         self._config, self._folder, self._tokenizer = config, folder, tokenizer
         self._sources, self._progress = sources, progress
         self._spec = config.model.spec()
@@ -103,6 +108,8 @@ class FinalRuns:
         runs: list[FinalRun] = []
         for index, mixture in enumerate(mixtures):
             stage, result = self._train(mixture, index, len(mixtures))
+            if not self._ranks.main:
+                continue
             self._progress("evaluation", index, len(mixtures), mixture.name)
             found = self._evaluate(stage, mixture)
             runs.append(
@@ -138,17 +145,29 @@ class FinalRuns:
         stage = Stage(self._folder / "final" / folder_name(mixture.name), inputs)
         if stage.fingerprint in self._done:
             return self._done[stage.fingerprint]
-        result = stage.result()
+        main = self._ranks.main
+        result: dict[str, Any] | None = self._ranks.shared(stage.result() if main else None)
         if result is None:
-            stage.begin()
+            if main:
+                stage.begin()
             report = part_of(self._progress, "final runs", index, total, mixture.name)
             stores = {source.name: source.train for source in self._sources}
             weights, watch = list(mixture.weights), self._held.watch
             with named_rate(self._config, f"the final run of {mixture.name}"):
-                trained = train(self._spec, stores, weights, settings, stage.folder, self._tokenizer, report, watch)
-            result = stage.finish(
-                {"tokens": trained.tokens, "steps": trained.steps, "seconds": trained.seconds, "curve": trained.curve}
-            )
+                trained = train(
+                    self._spec,
+                    stores,
+                    weights,
+                    settings,
+                    stage.folder,
+                    self._tokenizer,
+                    report,
+                    watch,
+                    ranks=self._ranks,
+                )
+            result = {name: getattr(trained, name) for name in ("tokens", "steps", "seconds", "curve")}
+            if main:
+                result = stage.finish(result)
         self._done[stage.fingerprint] = (stage, result)
         return stage, result
 

@@ -19,6 +19,7 @@ from mixwright.experiment.core.stages import PLAN, Progress, folder_name
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
 from mixwright.experiment.engines.cluster import on_cluster
+from mixwright.experiment.engines.pieces import spread_of
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.config import SearchConfig
 from mixwright.experiment.text.inputs import (
@@ -240,7 +241,7 @@ class TextSearchRun(Run[SearchConfig]):
         self._announce_rest(cost, trained)
         from mixwright.experiment.text.final_runs import FinalRuns  # a search by count models alone needs no torch
 
-        if on_cluster(self.config):
+        if on_cluster(self.config) or spread_of(self.config) > 1:
             from mixwright.experiment.text.proxies.pieces import final_runs_ahead
 
             final_runs_ahead(self.config, self.folder, trained, self.progress)

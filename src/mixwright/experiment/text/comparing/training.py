@@ -18,7 +18,7 @@ from mixwright.experiment.text.evaluation import MEASURED_TOKENS, HeldOut
 from mixwright.experiment.text.proxies.neural import model_inputs, named_rate, settings_for
 from mixwright.experiment.text.proxies.online import reference_of
 from mixwright.experiment.text.questions.harness import evaluated, named_by
-from mixwright.experiment.text.reference import reference_measure
+from mixwright.experiment.text.reference import MadeReference, reference_measure
 from mixwright.files import fingerprint
 from mixwright.files.models import model_fingerprint
 from mixwright.mixture import Mixture
@@ -26,6 +26,7 @@ from mixwright.strategies import Static
 from mixwright.strategy import check_revisions, recorded
 from mixwright.training.language_model import TrainingResult, train
 from mixwright.training.model import build_model
+from mixwright.training.ranks import ONE, Ranks
 from mixwright.training.settings import TrainingSettings, described
 from mixwright.watching.row_weights import RowWeights, held_within, sampling_shares
 from mixwright.watching.statistics import followed
@@ -96,15 +97,21 @@ def _metric(inputs: Mapping[str, Any]) -> str:
     return str(inputs.get("settings", {}).get("statistics_metric", "plain"))
 
 
-def training_work(config: CompareConfig, folder: Path, given: Sequence[Any], report: Report) -> dict[str, Any]:
-    """Train as `Training.given` says and measure; return the fields of a `Cell` that do not depend on the arm."""
+def training_work(
+    config: CompareConfig, folder: Path, given: Sequence[Any], report: Report, ranks: Ranks = ONE
+) -> dict[str, Any]:
+    """
+    Train as `Training.given` says and measure; return the fields of a `Cell` that do not depend on the arm.
+
+    Every rank calls this; the first one measures, and the others return nothing.
+    """
     opened, training = prepared(config, folder), Training.of(given)
-    return _TrainingWork(config.with_seed(training.seed), folder, training, opened).do(report)
+    return _TrainingWork(config.with_seed(training.seed), folder, training, opened, ranks).do(report)
 
 
 class _TrainingWork:
-    def __init__(self, config: CompareConfig, folder: Path, training: Training, opened: Prepared) -> None:
-        self._config, self._training, self._opened = config, training, opened
+    def __init__(self, config: CompareConfig, folder: Path, training: Training, opened: Prepared, ranks: Ranks) -> None:
+        self._config, self._training, self._opened, self._ranks = config, training, opened, ranks
         arm = None if training.strategy is None else config.arms[training.strategy]
         self._names = [source.name for source in opened.sources]
         self._arm = arm
@@ -120,17 +127,30 @@ class _TrainingWork:
 
     def do(self, report: Report) -> dict[str, Any]:
         """Train, measure, and return the figures."""
-        result = self._stage.result()
-        if result is None:
-            self._stage.begin()
-            trained = self._train(report)
+        result, trained = self._trained(report)
+        if not self._ranks.main:
+            return {}
+        if trained is not None:
             result = self._stage.finish(self._measured(trained))
-        elif self._held.lacks(result.get("questions", {})):
+        assert result is not None
+        if trained is None and self._held.lacks(result.get("questions", {})):
             model = self._model(self._stage.folder / "model")  # trained by a former version
             result = self._stage.finish({**result, "questions": self._held.answers(model)})
         result = self._with_tasks(result)
         report(1.0)
         return {key: value for key, value in result.items() if key != "seconds"}
+
+    def _trained(self, report: Report) -> tuple[dict[str, Any] | None, TrainingResult | None]:
+        """Return the figures if they are there, or else the training, which every rank does."""
+        main = self._ranks.main
+        result = self._ranks.shared(self._stage.result() if main else None)
+        if result is not None:
+            return result, None
+        if main:
+            self._stage.begin()
+            self._reference()  # made before it is read on every rank
+        self._ranks.wait()
+        return None, self._train(report)
 
     def _with_tasks(self, result: dict[str, Any]) -> dict[str, Any]:
         """Return a result with what another evaluator measures, if one is asked for; what was measured is kept."""
@@ -184,9 +204,7 @@ class _TrainingWork:
         if self._training.sampling is not None and self._strategy is None:
             weights = Static(weights)  # only what a strategy gives can act on the loss
         measures: dict[str, Any] = self._held.strategy_measures(self._strategy)
-        made = None
-        if self._arm is not None:
-            made = reference_of(self._config, self._place, self._opened.tokenizer, self._opened.sources, self._arm)
+        made = self._reference()
         if made is not None:
             measures["reference_loss"] = reference_measure(made.reference, self._held, self._config.final.context)
         excess = made is not None and self._strategy is not None and "excess_loss" in self._strategy.needs
@@ -204,7 +222,14 @@ class _TrainingWork:
                 measures=measures,
                 reference=made.reference if made is not None and excess else None,
                 sampling=self._training.shares,
+                ranks=self._ranks,
             )
+
+    def _reference(self) -> MadeReference | None:
+        """Return the reference of the arm, which is made if it is not there; None if it has none."""
+        if self._arm is None:
+            return None
+        return reference_of(self._config, self._place, self._opened.tokenizer, self._opened.sources, self._arm)
 
     def _model(self, folder: Path) -> Any:
         path = {"path": str(folder)}

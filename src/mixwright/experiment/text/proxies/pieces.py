@@ -15,6 +15,7 @@ from mixwright.experiment.text.inputs import Target, TokenSource, open_sources, 
 from mixwright.experiment.text.mixtures import NamedMixture
 from mixwright.experiment.text.proxies.neural import score_shard, shards_ahead, train_proxies, train_proxy
 from mixwright.text import Tokenizer, load_tokenizer
+from mixwright.training.ranks import ONE, Ranks
 
 
 def proxies_ahead(
@@ -79,15 +80,16 @@ def final_piece(
     target: str | None,
     extra_tokens: int,
     report: Report,
+    ranks: Ranks = ONE,
 ) -> None:
-    """Train and measure a mixture."""
+    """Train and measure a mixture; every rank calls this."""
     tokenizer, sources, targets = _opened(config, folder, list(config.targets))
 
     def progress(stage: str, done: int, total: int, note: str = "") -> None:
         if stage == "final runs":
             report(0.9 * done / max(total, 1))
 
-    runs = FinalRuns(config, folder, tokenizer, sources, targets, progress)
+    runs = FinalRuns(config, folder, tokenizer, sources, targets, progress, ranks)
     runs.run([NamedMixture(name, kind, tuple(weights), target, extra_tokens)])
 
 
