@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ pytest.importorskip("torch", reason="the loader needs torch")
 
 from streams import SIZES, plan, take
 
+import training
+from forked import exit_code
 from mixwright.steering.known import read_record
+from two_ranks import in_ranks
 
 SCRIPT = Path(__file__).with_name("training.py")
 STEPS = 60
@@ -22,47 +26,44 @@ def logged(folder, rank=0):
     return [json.loads(line) for line in (folder / f"rows{rank}.log").read_text().splitlines()]
 
 
-def start(folder, steps, workers, *more, launcher=()):
-    return run(*launcher, str(SCRIPT), str(folder), str(steps), str(workers), *map(str, more))
+def train(folder, steps, workers):
+    assert exit_code(training.main, folder, steps, workers) == 0
 
 
-def run(*arguments):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{SCRIPT.parent}:{os.environ.get('PYTHONPATH', '')}",
-    }
-    environment["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else a restart can meet the addresses of the dead group
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+def train_on_ranks(folder, workers):
+    """Train on two ranks; once one of them is killed, both begin again."""
+    assert exit_code(_killed_once, folder, workers) == 0
 
 
-def finish(process):
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors.decode()[-2000:]
+def _killed_once(folder, workers):
+    assert in_ranks(2, training.main, folder, STEPS, workers, 41)[1] == -signal.SIGKILL
+    assert in_ranks(2, training.main, folder, STEPS, workers, 41) == [0, 0]
 
 
 @pytest.mark.slow
 def test_kill_9_with_two_workers_at_20_random_moments(tmp_path):
     folder = tmp_path / "killed"
-    code = f"import training; from pathlib import Path; training.killed(Path({str(folder)!r}), 2, 20)"
-    finish(run("-c", code))
+    assert exit_code(training.killed, folder, 2, 20) == 0
     steps = len((folder / "rows0.log").read_bytes().splitlines()) + 10
-    finish(start(folder, steps, 2))
-    finish(start(tmp_path / "whole", steps, 0))
+    train(folder, steps, 2)
+    train(tmp_path / "whole", steps, 0)
     assert logged(folder) == logged(tmp_path / "whole")
     assert [step for step, _ in logged(folder)] == list(range(steps))
 
 
 @pytest.mark.slow
 def test_two_ranks_under_torchrun_one_of_them_killed_and_restarted(tmp_path):
+    train(tmp_path / "whole", STEPS, 0)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1")
-    finish(start(tmp_path / "whole", STEPS, 0))
-    finish(start(tmp_path / "two", STEPS, 1, 41, launcher=launcher))
+    more = {
+        "PYTHONPATH": f"{SCRIPT.parent}:{os.environ.get('PYTHONPATH', '')}",
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else a restart can meet the addresses of the dead group
+    }
+    command = [sys.executable, *launcher, str(SCRIPT), str(tmp_path / "two"), str(STEPS), "1", "41"]
+    done = subprocess.run(
+        command, env=os.environ | more, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=240
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert (tmp_path / "two" / "killed").exists()
     whole, halves = logged(tmp_path / "whole"), [logged(tmp_path / "two", rank) for rank in (0, 1)]
     assert all(len(half) == STEPS for half in halves)
@@ -84,15 +85,14 @@ def test_steered_ranks_with_workers_killed_and_resumed_have_the_rows_of_that_sch
     }
     two.mkdir()
     (two / "orders.json").write_text(json.dumps(orders))
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1")
-    finish(start(two, STEPS, 2, 41, launcher=launcher))
+    train_on_ranks(two, 2)
     assert (two / "killed").exists()
     record = read_record(two)
     assert [line.get("at") for line in record] == [19, None, None, 34, 45]
     whole.mkdir()
     schedule = [{**line["order"], "at": line["at"]} for line in record if "at" in line]
     (whole / "control.yaml").write_text(json.dumps(schedule) + "\n")
-    finish(start(whole, STEPS, 0))
+    train(whole, STEPS, 0)
     halves = [logged(two, rank) for rank in (0, 1)]
     assert [(step, a + b) for (step, a), (_, b) in zip(*halves, strict=True)] == [tuple(line) for line in logged(whole)]
     shares = [sum(s == 2 for step, rows in logged(whole) if begin <= step < end for s, _ in rows)
@@ -102,16 +102,13 @@ def test_steered_ranks_with_workers_killed_and_resumed_have_the_rows_of_that_sch
 
 @pytest.mark.slow
 def test_a_source_that_is_split_under_two_ranks_with_workers_that_are_killed(tmp_path):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1")
-    for name, workers, at, more in (
-        ("two", 1, 20, {"launcher": launcher}),
-        ("late", 2, 45, {"launcher": launcher}),
-        ("whole", 0, 20, {}),
-        ("whole late", 0, 45, {}),
-    ):
+    for name, workers, at in (("two", 1, 20), ("late", 2, 45), ("whole", 0, 20), ("whole late", 0, 45)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "change.json").write_text(str(at))
-        finish(start(tmp_path / name, STEPS, workers, *([41] if more else []), **more))
+        if workers:
+            train_on_ranks(tmp_path / name, workers)
+        else:
+            train(tmp_path / name, STEPS, 0)
     for name, undisturbed in (("two", "whole"), ("late", "whole late")):
         assert (tmp_path / name / "killed").exists()
         halves = [logged(tmp_path / name, rank) for rank in (0, 1)]
