@@ -180,7 +180,7 @@ def search_and_die(path: Path, run: Path, left: int | None) -> None:
 def test_killed_at_random_moments_it_gives_the_same_numbers(done: Path, tmp_path: Path) -> None:
     rng, kills = random.Random(3), 0
     while True:
-        left = rng.randint(1, 50) if kills < 12 else None
+        left = rng.randint(1, 50) if kills < 7 else None
         code = exit_code(search_and_die, done / "search.yaml", tmp_path / "run", left)
         if code == 0:
             break

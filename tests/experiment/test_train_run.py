@@ -283,12 +283,12 @@ KILLED = {
     "held_out": 0.2,
     "model": SETTINGS["model"],
     "strategy": {"name": "PiKE", "rule": "restoring"},
-    "training": {**TRAINING, "steps": 40, "observe_every": 5, "checkpoint_every": 1e-6, "evaluate_every": 20},
+    "training": {**TRAINING, "steps": 24, "observe_every": 5, "checkpoint_every": 1e-6, "evaluate_every": 12},
 }
 
 
 def train_and_die(path, run):
-    drive(load("train", path), run, Die("train", 15))
+    drive(load("train", path), run, Die("train", 8))
 
 
 @pytest.mark.slow
@@ -303,7 +303,7 @@ def test_killed_and_resumed_is_bitwise_the_same(tmp_path, change):
     config = load("train", path)
     drive(config, tmp_path / "killed", lambda stage, at, *_: steps.append(at) if stage == "train" else None)
     drive(config, tmp_path / "whole")
-    assert steps[0] >= 15
+    assert steps[0] >= 8
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
