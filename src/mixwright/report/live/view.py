@@ -150,7 +150,7 @@ def _stage(name: str, groups: Mapping[str, Counter[str]]) -> dict[str, Any]:
     rows.sort(key=lambda row: (not row["failed"], not row["running"], row["open"] == 0))
     # a list of names, or of groups that are done, says no more than the counts of all
     whole = len(rows) == 1 or all(row["of"] == 1 for row in rows) or all(row["done"] == row["of"] for row in rows)
-    return {"name": name, **_counts(total), "groups": [] if whole else rows}
+    return {"name": name, **_counts(total), "groups": [] if whole else rows, "size": 0 if whole else len(rows)}
 
 
 def _counts(found: Counter[str]) -> dict[str, Any]:
