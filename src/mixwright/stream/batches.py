@@ -137,6 +137,28 @@ def to_torch(rows: Rows, collate: Callable[[list[Any]], Any] | None, slots: Slot
         ) from None
 
 
+def language_model_inputs(batch: Batch) -> dict[str, torch.Tensor]:
+    """Return {"input_ids", "labels", ...} int64 for a causal language model; padding is not learned from."""
+    if isinstance(batch.inputs, torch.Tensor):
+        tokens = batch.inputs.long()
+        return {"input_ids": tokens, "labels": tokens.clone()}
+    if not isinstance(batch.inputs, Mapping) or "input_ids" not in batch.inputs:
+        raise InputError(
+            f"a batch should be tokens or have 'input_ids', found {type(batch.inputs).__name__}; give inputs=, "
+            f"a function from a Batch to the model's inputs"
+        )
+    found = {k: v for k, v in batch.inputs.items() if k in ("input_ids", "attention_mask", "position_ids", "labels")}
+    tokens = found["input_ids"].long()
+    labels = found.get("labels", tokens).long().clone()
+    if "labels" not in found and "attention_mask" in found:
+        labels[found["attention_mask"] == 0] = -100
+    if "labels" not in found and "position_ids" in found:
+        labels[
+            found["position_ids"] == 0
+        ] = -100  # the first token of a document does not follow from the one before it
+    return {**found, "input_ids": tokens, "labels": labels}
+
+
 def _kind(row: Any) -> str:
     """Say what a row is, the same for rows that can be stacked without a change of dtype."""
     if hasattr(row, "dtype") and hasattr(row, "shape"):

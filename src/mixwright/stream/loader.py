@@ -19,7 +19,7 @@ from mixwright.stream.gather import Sources
 from mixwright.stream.plan.ledger import Ledger
 from mixwright.stream.plan.parts import check_after, check_given
 from mixwright.stream.plan.plan import Plan
-from mixwright.stream.slices import PlanSampler, Slots, check_sizes
+from mixwright.stream.slices import PlanSampler, Slices, Slots, check_sizes
 from mixwright.stream.sources.opening import open_source
 from mixwright.stream.sources.source import PartRows
 
@@ -121,6 +121,11 @@ class MixtureLoader:
     def steps_ahead(self) -> int:
         """Return how many steps are planned beyond the one whose last batch was handed out."""
         return -(-self.num_workers * self.ahead // self._sampler.slices.accumulate)
+
+    @property
+    def slices(self) -> Slices:
+        """Return which part of each step comes here: `rank`, `world_size`, `accumulate` and `rows` of a batch."""
+        return self._sampler.slices
 
     @property
     def step(self) -> int:

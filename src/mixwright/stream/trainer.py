@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import torch
-
 from mixwright.errors import InputError, missing_extra
-from mixwright.stream.batches import Batch
+from mixwright.stream.batches import Batch, language_model_inputs
 from mixwright.stream.loader import MixtureLoader
 from mixwright.stream.trainer_models import mend_loading
 
@@ -79,28 +77,6 @@ def attach(trainer: Any, callback: Callback, inputs: Callable[[Batch], Any] | No
     args.ignore_data_skip = True  # the stream goes on by its state; skipping batches would lose them
     trainer.add_callback(callback)
     return callback
-
-
-def language_model_inputs(batch: Batch) -> dict[str, torch.Tensor]:
-    """Return {"input_ids", "labels", ...} int64 for a causal language model; padding is not learned from."""
-    if isinstance(batch.inputs, torch.Tensor):
-        tokens = batch.inputs.long()
-        return {"input_ids": tokens, "labels": tokens.clone()}
-    if not isinstance(batch.inputs, Mapping) or "input_ids" not in batch.inputs:
-        raise InputError(
-            f"a batch should be tokens or have 'input_ids', found {type(batch.inputs).__name__}; give inputs=, "
-            f"a function from a Batch to the model's inputs"
-        )
-    found = {k: v for k, v in batch.inputs.items() if k in ("input_ids", "attention_mask", "position_ids", "labels")}
-    tokens = found["input_ids"].long()
-    labels = found.get("labels", tokens).long().clone()
-    if "labels" not in found and "attention_mask" in found:
-        labels[found["attention_mask"] == 0] = -100
-    if "labels" not in found and "position_ids" in found:
-        labels[
-            found["position_ids"] == 0
-        ] = -100  # the first token of a document does not follow from the one before it
-    return {**found, "input_ids": tokens, "labels": labels}
 
 
 class MixtureCallback(TrainerCallback, ExportableState):
