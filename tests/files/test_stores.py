@@ -3,12 +3,13 @@
 import functools
 import http.server
 import json
+import sys
 import threading
 from typing import ClassVar
 
 import pytest
 
-from mixwright.errors import InputError
+from mixwright.errors import InputError, MissingExtraError
 from mixwright.experiment.run import drive, load
 from mixwright.files.stores import addresses, copies, faults, fetching, systems
 from mixwright.files.stores.addresses import address_of, masked
@@ -290,6 +291,18 @@ def test_an_address_with_a_credential_is_refused_and_not_shown(text, tmp_path):
     with pytest.raises(InputError, match="no credentials") as error:
         load("search", tmp_path / "s.yaml")
     assert "secret" not in str(error.value)
+    assert str(error.value).count("://") == 1
+
+
+def test_a_package_that_is_missing_is_named_with_the_key(tmp_path, monkeypatch):
+    pytest.importorskip("fsspec")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    (tmp_path / "law.jsonl").write_bytes(lines(LAW))
+    file = tmp_path / "s.yaml"
+    file.write_text("quick: true\nsources:\n  web: gs://bucket/web\n  law: law.jsonl\ntargets: {goal: law.jsonl}\n")
+    with pytest.raises(MissingExtraError, match=r"s\.yaml, line 3, key sources\.web.*needs the package 'gcsfs'"):
+        drive(load("search", file), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_addresses():

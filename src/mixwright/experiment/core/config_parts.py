@@ -30,8 +30,8 @@ from mixwright.watching.trackers.tracker import TRACKERS, About
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     """Read a relative path from the folder of the YAML file."""
-    if (address := address_of(path)) is not None:
-        raise ValueError(f"{address}: should be a path of this disk: download it first, addresses are for data")
+    if address_of(path) is not None:
+        raise ValueError("should be a path of this disk: download it first, addresses are for data")
     whole = Path((info.context or {}).get("folder", Path.cwd())) / path.expanduser()
     real = whole.resolve()
     # A link to a file keeps its name: in the caches of hubs, DVC and git-annex only that says what is in the file.

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mixwright.errors import InputError
+from mixwright.errors import InputError, MissingExtraError
 from mixwright.experiment.core.yaml import Key, YamlFile, dotted
 from mixwright.files.stores import masked
 
@@ -36,11 +36,13 @@ _SHAPES = {
 
 @contextmanager
 def named(where: str) -> Iterator[None]:
-    """Put the place in the configuration before an InputError."""
+    """Put the place in the configuration before an InputError, or one of a package that is missing."""
     try:
         yield
     except InputError as error:
         raise InputError(f"{where}: {_without_place(str(error), where)}") from error
+    except MissingExtraError as error:
+        raise MissingExtraError(f"{where}: {error}") from error
 
 
 def _without_place(text: str, where: str) -> str:
@@ -106,7 +108,8 @@ def _sentence(
         return f"{place}: this key is missing; add it{f' ({about})' if about else ''}"
     found = detail["input"]
     should = _should(detail)
-    if isinstance(found, BaseModel | dict) and detail["type"] == "value_error":
+    whole = isinstance(detail.get("ctx", {}).get("error"), InputError)  # it says itself what was found
+    if whole or (isinstance(found, BaseModel | dict) and detail["type"] == "value_error"):
         return f"{place}: {should}"
     return f"{place}: {should}, found {_short(found)}"
 
