@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from mixwright import MixtureFile, RunDesign, RunTable
 from mixwright.cli.app import app
-from mixwright.errors import InputError
+from mixwright.errors import DryRun, InputError
 from mixwright.experiment import drive, make
 from mixwright.experiment.runs.confirm import confirm
 from mixwright.experiment.runs.training import train_plan
@@ -75,6 +75,17 @@ def test_a_plan_is_trained_fitted_and_confirmed(tmp_path: Path) -> None:
     assert "forecast: the intervals have" in said
     proposal, incumbent = found["mixtures"][:2]
     assert found["difference"]["estimate"] == pytest.approx(proposal["measured"] - incumbent["measured"])
+
+
+def test_a_dry_run_writes_the_scripts_of_all_trainings(tmp_path: Path) -> None:
+    config, plan = write_config(tmp_path), tmp_path / "plan.csv"
+    RunDesign(runs=9, repeats=1, anchors=("natural", "vertices")).plan(SOURCES, tokens=1500).write(plan, ["mix"])
+    engine = {"kind": "slurm", "dry_run": True}
+    with pytest.raises(DryRun) as caught:
+        train_plan(plan, config, tmp_path / "plan", tmp_path / "runs.csv", engine=engine)
+    assert [script.parents[2].name for script in caught.value.scripts] == ["seed_0", "seed_1"]
+    assert str(caught.value).count("nothing was submitted") == 2
+    assert not (tmp_path / "runs.csv").exists()
 
 
 def test_what_does_not_fit_is_said_before_anything_is_trained(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mixwright.errors import InputError
+from mixwright.errors import DryRun, InputError
 from mixwright.experiment.core.stages import Progress, silent
 from mixwright.experiment.run import drive, load
 from mixwright.experiment.text.source_files import source_documents
@@ -61,11 +61,16 @@ def train_plan(
     groups = _by_seed(table)
     more = _as_planned(config, columns, _arms(table, range(table.n))) | ({} if engine is None else {"engine": engine})
     configs = [comparison_of(config, _arms(table, rows), number, **more) for number, rows in enumerate(groups)]
-    values: dict[str, dict[str, float]] = {}
+    values, written = dict[str, dict[str, float]](), list[DryRun]()
     for number, (one, rows) in enumerate(zip(configs, groups, strict=True)):
-        summary = drive(one, folder / f"seed_{number}", progress, command)
-        measured = measures_of(summary)
+        try:
+            measured = measures_of(drive(one, folder / f"seed_{number}", progress, command))
+        except DryRun as ended:  # the groups do not build on each other
+            written.append(ended)
+            continue
         values |= {table.runs[i]: {t: by_arm[table.runs[i]][0] for t, by_arm in measured.items()} for i in rows}
+    if written:
+        raise DryRun("\n".join(f"{ended}" for ended in written), [path for ended in written for path in ended.scripts])
     return fill(_without_losses(columns), values, out)
 
 
