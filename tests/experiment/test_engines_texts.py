@@ -9,20 +9,12 @@ pytest.importorskip("transformers")
 
 from comparing import make
 from test_engines import Pretended, on
-from tiny import write_tiny
+from tiny import without_times, write_tiny
 
 from mixwright.experiment import drive, load
 from mixwright.experiment.engines.pieces import planned
 from mixwright.experiment.text.final_runs import FinalRuns
 from mixwright.experiment.text.proxies import shards
-
-TIMES = {"created", "seconds", "command"}
-
-
-def without_times(value):
-    if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
-    return [without_times(v) for v in value] if isinstance(value, list) else value
 
 
 def test_a_search_gives_what_one_process_gives(tmp_path, monkeypatch):

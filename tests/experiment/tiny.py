@@ -5,6 +5,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+TIMES = {"created", "seconds", "command"}  # what differs between two runs with the same result
+
 KINDS = {"greek": "alpha beta gamma delta", "<b>&/numbers": "one two three four", "letters": "x y z w"}
 
 SETTINGS: dict[str, Any] = {
@@ -49,3 +51,22 @@ def write_tiny(folder: Path, **more: Any) -> Path:
     path = folder / "search.yaml"
     path.write_text(json.dumps(SETTINGS | more))
     return path
+
+
+def without_times(value: Any) -> Any:
+    """Return a summary, or another record of a run, without what differs between two runs with the same result."""
+    if isinstance(value, dict):
+        return {key: without_times(inner) for key, inner in value.items() if key not in TIMES}
+    return [without_times(inner) for inner in value] if isinstance(value, list) else value
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    """Return what a run left, by the names of the files: numbers without times, and the bytes of tables and models."""
+    found: dict[str, Any] = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix == ".json" and not name.startswith("pieces/"):
+            found[name] = without_times(json.loads(path.read_text(encoding="utf-8")))
+        elif path.suffix in (".jsonl", ".csv", ".f64", ".npy", ".bin", ".safetensors"):
+            found[name] = path.read_bytes()
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -14,8 +15,8 @@ from mixwright.experiment.engines.config import EngineConfig
 from mixwright.experiment.engines.pieces import PIECES, Piece
 from mixwright.experiment.engines.processes import GRACE, in_a_process
 
-_FITS = 30.0  # seconds in which a node with what a piece needs should be there: clusters may grow
-_GONE = 600.0  # seconds in which such a node may be away later
+_FITS = 30.0  # seconds in which a node with what a piece needs should be there, or be on its way
+_GONE = 600.0  # seconds in which no such node may be there or on its way, later
 
 
 class RayCluster:
@@ -57,6 +58,7 @@ class RayCluster:
             self.close()
             raise
         self._fitted = self._asked = time.monotonic()
+        self._growing = False
         self._task = ray.remote(max_retries=0)(_in_a_process)
         self._refs: dict[Any, str] = {}
 
@@ -81,12 +83,22 @@ class RayCluster:
             ) from None
 
     def _check_fits(self) -> None:
-        """Wait a little for a node that has what a piece needs; InputError if there is none."""
-        until = time.monotonic() + _FITS
-        while not self._fits():
-            if time.monotonic() > until:
-                raise self._too_little()
-            time.sleep(1)
+        """See that a node has what a piece needs, or that one is asked for and on its way; InputError if neither."""
+        until, asking = time.monotonic() + _FITS, None
+        try:
+            while not (self._fits() or (asking is not None and _grows(self._ray))):
+                if time.monotonic() > until:
+                    raise self._too_little()
+                if asking is None:  # an autoscaler starts what tasks wait for
+                    asking = self._ray.remote(_nothing).options(max_retries=0, **self._options()).remote()
+                time.sleep(1)
+        finally:
+            if asking is not None:
+                self._ray.cancel(asking)
+
+    def _options(self) -> dict[str, float]:
+        memory = {"memory": self._needs["memory"]} if "memory" in self._needs else {}
+        return {"num_cpus": self._needs["CPU"], "num_gpus": self._needs["GPU"], **memory}
 
     def _nodes(self) -> list[Mapping[str, float]]:
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -99,23 +111,25 @@ class RayCluster:
         found = {what: max((node.get(what, 0.0) for node in nodes), default=0.0) for what in self._needs}
         return InputError(
             f"engine: a node of the Ray cluster should have {_words(self._needs)}, found at most {_words(found)} on "
-            f"{len(nodes)} nodes; lower ranks, cpus, gpus or memory, or add a node"
+            f"{len(nodes)} nodes, and no other node on its way; lower ranks, cpus, gpus or memory, or add a node (or "
+            "such a kind of node to the autoscaler)"
         )
 
     def _watch(self) -> None:
         """Look now and then whether a node still has what a piece needs; InputError if it has been away for long."""
         if (now := time.monotonic()) - self._asked < _FITS:
             return
-        self._asked = now
+        self._asked, self._growing = now, False
         if self._fits():
             self._fitted = now
+        elif self._refs and _grows(self._ray):
+            self._fitted, self._growing = now, True
         elif now - self._fitted > _GONE:
             raise self._too_little()
 
     def submit(self, pieces: Sequence[Piece]) -> None:
         """Hand pieces over."""
-        memory = {"memory": self._needs["memory"]} if "memory" in self._needs else {}
-        task = self._task.options(num_cpus=self._needs["CPU"], num_gpus=self._needs["GPU"], **memory)
+        task = self._task.options(**self._options())
         for piece in pieces:
             self._refs[task.remote(str(piece.folder.resolve()), piece.key)] = piece.key
 
@@ -152,6 +166,8 @@ class RayCluster:
 
     def waiting(self) -> str:
         """Say that no node has what a piece needs, where that is so."""
+        if self._growing:
+            return "waiting for a new node"
         return "no node has what a piece needs" if self._fitted < self._asked else ""
 
     def stop(self) -> None:
@@ -166,6 +182,25 @@ class RayCluster:
         """Leave the cluster, if it was joined here."""
         if self._own:
             self._ray.shutdown()
+
+
+def _grows(ray: Any) -> bool:
+    """Whether an autoscaler starts nodes now, as far as Ray says (it has two kinds, and no public word on either)."""
+    try:
+        from ray.autoscaler.v2.sdk import get_cluster_status
+        from ray.experimental.internal_kv import _internal_kv_get
+
+        found = get_cluster_status(ray.get_runtime_context().gcs_address)
+        if found.pending_launches or found.pending_nodes:
+            return True
+        report = json.loads(_internal_kv_get("__autoscaling_status") or b"{}").get("autoscaler_report") or {}
+        return bool(report.get("pending_launches") or report.get("pending_nodes"))
+    except Exception:  # of Ray, whatever it is in its next version
+        return False
+
+
+def _nothing() -> None:
+    """Wait for a node with what a piece needs, as a task does."""
 
 
 def _first_line(error: Exception) -> str:
