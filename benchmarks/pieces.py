@@ -18,14 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import yaml
 
 from mixwright.experiment import load, make
 from mixwright.experiment.core.parallel import Limits, Work
-from mixwright.experiment.engines import cluster, on_slurm, pieces
+from mixwright.experiment.engines import on_slurm, pieces
 from mixwright.experiment.engines.engine import do_pieces
 from mixwright.experiment.engines.on_slurm import SlurmCluster
 from mixwright.experiment.kinds import of_config
@@ -90,7 +89,7 @@ def measure(count, folder):
     config, run = make("compare", CONFIG, folder=folder), folder / "run"
     fake = FakeSlurm()
     on_slurm._called = fake.called
-    cluster.SlurmCluster = partial(SlurmCluster, poll=0.0)
+    SlurmCluster.poll = 0.0
     function, before = of_config(config).get("pieces")["cells"], memory()
     works = [Work(f"target, seed {i}", function, (config, run, "target", i)) for i in range(count)]
     found = {"pieces": count}

@@ -222,6 +222,22 @@ def test_an_array_of_a_head_that_died_is_taken_over(fake, local, tmp_path, monke
     assert fake.calls == ["sbatch"]
 
 
+def test_tasks_of_a_former_configuration_are_cancelled_and_nothing_of_them_stays(fake, local, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        dies(patch)
+        with pytest.raises(DiedError):
+            drive(configured(local), run)
+    former = {piece.key for piece in planned(run)}
+    works(monkeypatch, run)
+    drive(load("compare", local / "config.yaml", engine="slurm", arms=["uniform", "natural"]), run)
+    assert fake.calls == ["sbatch", "scancel 1", "sbatch"]
+    left = list(run.glob("pieces/*/*"))
+    assert {path.name for path in left} == {"piece.json", "result.json"}
+    assert {path.parent.name for path in left} == {piece.key for piece in planned(run)}
+    assert former.isdisjoint(path.parent.name for path in left)
+
+
 def test_a_script_that_was_submitted_by_hand_is_taken_over(fake, local, tmp_path, monkeypatch):
     run = tmp_path / "run"
     with pytest.raises(DryRun, match="2 pieces are open, nothing was submitted") as caught:

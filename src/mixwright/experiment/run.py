@@ -21,7 +21,7 @@ from mixwright.experiment.core.stages import PLAN, Progress, check_folder, check
 from mixwright.experiment.core.summary import SCHEMA, read_summary
 from mixwright.experiment.core.yaml import YamlFile, read_yaml
 from mixwright.experiment.engines.cluster import check_engine
-from mixwright.experiment.engines.pieces import forget_plan
+from mixwright.experiment.engines.pieces import forget_plan, tidy
 from mixwright.experiment.engines.ranks import check_ranks
 from mixwright.experiment.kinds import KINDS, Kind, of_command, of_config, of_summary
 from mixwright.experiment.live.telling import telling
@@ -305,6 +305,7 @@ def drive(
                 summary["notes"] = [*summary.get("notes", ()), *(annotate(summary) if annotate else ()), *said]
                 check_held(now=True)
                 write_json(folder / "summary.json", summary)
+                tidy(folder)
                 if kind.page is not None:
                     run.track.page(write_page(summary, folder))
                     progress("report", 1, 1)

@@ -15,7 +15,7 @@ from mixwright.experiment.core.stages import PLAN, Progress, held_by_another
 from mixwright.experiment.engines.config import EngineConfig
 from mixwright.experiment.engines.on_ray import RayCluster
 from mixwright.experiment.engines.on_slurm import SlurmCluster
-from mixwright.experiment.engines.pieces import LINES, Piece
+from mixwright.experiment.engines.pieces import LINES, Piece, is_current
 from mixwright.files.claims import Claim
 from mixwright.files.holder import ClaimLost
 
@@ -55,11 +55,12 @@ def on_cluster(config: Any) -> bool:
     return getattr(config, "engine", None) is not None and config.engine.kind != "local"
 
 
-def cluster_of(engine: EngineConfig, threads: int | None, folder: Path, ranks: int = 1) -> Any:
-    """Return the cluster that an engine names, for pieces of `ranks` processes; InputError if it is not there."""
-    if engine.kind == "ray":
+def cluster_of(config: Any, threads: int | None, folder: Path, ranks: int = 1) -> Any:
+    """Return the cluster that a run's engine names, for pieces of `ranks` processes; InputError if none is there."""
+    engine: EngineConfig = config.engine
+    if engine.kind == "ray":  # what a head that died had there ended with it
         return RayCluster(engine, threads, ranks)
-    return SlurmCluster(engine, threads, folder, ranks)
+    return SlurmCluster(engine, threads, folder, ranks, lambda key: is_current(folder, key, config))
 
 
 def check_engine(config: Any, folder: Path) -> None:
@@ -67,7 +68,7 @@ def check_engine(config: Any, folder: Path) -> None:
     if on_cluster(config) and not (folder / "summary.json").exists():
         if compute := getattr(config, "compute", None):
             config.engine.threads(compute.threads)
-        cluster = cluster_of(config.engine, None, folder, config.engine.spread)
+        cluster = cluster_of(config, None, folder, config.engine.spread)
         try:
             cluster.check()
         finally:

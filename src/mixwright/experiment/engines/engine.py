@@ -6,13 +6,11 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from mixwright.experiment.core.parallel import Limits, Work, run_all
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.engines.cluster import cluster_of, do_on, on_cluster
-from mixwright.experiment.engines.config import EngineConfig
 from mixwright.experiment.engines.pieces import Piece, pinned_threads, plan, ranks_of
 from mixwright.experiment.engines.ranks import do_on_ranks, has_gpus
 from mixwright.experiment.engines.work import do_again
@@ -39,10 +37,10 @@ def do_pieces(works: Sequence[Work], limits: Limits, progress: Progress, stage: 
     """
     if not works:
         return []
-    config, folder = works[0].arguments[:2]
+    config = works[0].arguments[0]
     if on_cluster(config):
         threads = config.engine.threads(limits.threads)
-        return _on_cluster(config.engine, plan(works, threads, stage), folder, threads, progress, stage)
+        return _on_cluster(config, plan(works, threads, stage), threads, progress, stage)
     pieces = plan(works, limits.threads, stage)
     here = [
         Work(w.name, do_again if piece.ranks == 1 else do_on_ranks, (piece, config), w.size)
@@ -79,11 +77,10 @@ def _threads() -> int:
     return int(torch.get_num_threads())
 
 
-def _on_cluster(
-    engine: EngineConfig, pieces: list[Piece], folder: Path, threads: int | None, progress: Progress, stage: str
-) -> list[Any]:
+def _on_cluster(config: Any, pieces: list[Piece], threads: int | None, progress: Progress, stage: str) -> list[Any]:
     if any(piece.result() is None for piece in pieces):
-        with closing(cluster_of(engine, threads, folder, max(piece.ranks for piece in pieces))) as cluster:
-            do_on(cluster, pieces, engine.tries, progress, stage)
+        ranks = max(piece.ranks for piece in pieces)
+        with closing(cluster_of(config, threads, pieces[0].folder, ranks)) as cluster:
+            do_on(cluster, pieces, config.engine.tries, progress, stage)
     progress(stage, 1000, 1000)
     return [(piece.result() or {})["value"] for piece in pieces]

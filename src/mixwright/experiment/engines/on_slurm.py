@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from mixwright.errors import DryRun, InputError, UnreachableError
 from mixwright.experiment.engines.config import EngineConfig
-from mixwright.experiment.engines.pieces import LINES, PIECES, Piece
+from mixwright.experiment.engines.pieces import ARRAYS, LINES, PIECES, Piece
 from mixwright.files import atomic_write
 
 _SILENT = 600.0  # seconds in which SLURM may not answer, or refuse what it would take later
@@ -82,15 +82,24 @@ class SlurmCluster:
         The run folder; arrays that a former command submitted there, and that are still there, are taken over.
     ranks
         The processes of a piece.
+    current
+        Whether a key is of the configuration of now; tasks of others are cancelled.
     """
 
     most = 5 * _MOST
 
     poll = 5.0
 
-    def __init__(self, engine: EngineConfig, threads: int | None, folder: Path, ranks: int = 1) -> None:
-        self._engine, self._threads, self._ranks = engine, threads, ranks
-        self._place = folder.resolve() / PIECES / "arrays"
+    def __init__(
+        self,
+        engine: EngineConfig,
+        threads: int | None,
+        folder: Path,
+        ranks: int = 1,
+        current: Callable[[str], bool] = lambda key: True,
+    ) -> None:
+        self._engine, self._threads, self._ranks, self._current = engine, threads, ranks, current
+        self._place = folder.resolve() / PIECES / ARRAYS
         _check_place(folder.resolve())
         self._tasks: dict[str, str] = {}  # {job_number: key}
         self._names: set[str] = set()
@@ -127,17 +136,19 @@ class SlurmCluster:
         raise DryRun(f"{count} pieces are open{queued}, nothing was submitted. {said} the same command again", scripts)
 
     def _take_over(self) -> None:
-        """Find the arrays that former commands, or people, submitted."""
+        """Find the arrays that former commands, or people, submitted; cancel tasks of a former configuration."""
         if self._looked:
             return
-        scripts = {path.stem: path for path in self._place.glob("*.txt")}
-        for task in self._asked(scripts):
-            self._take(task, _keys(scripts[task.name]))
+        keys = {path.stem: _keys(path) for path in self._place.glob("*.txt")}
+        found = {task: keys[task.name][int(task.id.partition("_")[2])] for task in self._asked(keys)}
+        self._tasks |= {task.id: key for task, key in found.items() if self._current(key)}
+        self._names |= {task.name for task in found}
+        former = [task.id for task in found if task.id not in self._tasks]
+        if former and not self._engine.dry_run:
+            at_work = {_job(task) for task in self._tasks}
+            with suppress(InputError):  # they refuse to start
+                _called("scancel", *sorted({task if _job(task) in at_work else _job(task) for task in former}))
         self._looked = True
-
-    def _take(self, task: _Task, keys: Sequence[str]) -> None:
-        self._tasks[task.id] = keys[int(task.id.partition("_")[2])]
-        self._names.add(task.name)
 
     def _send(self) -> None:
         """Submit what was handed over; what SLURM does not take is left for the next time."""
@@ -162,7 +173,7 @@ class SlurmCluster:
         """Return the job of an array that SLURM took without saying so."""
         if name not in self._asked_for:
             return None
-        return next((task.id.partition("_")[0] for task in self._asked([name])), None)
+        return next((_job(task.id) for task in self._asked([name])), None)
 
     def _submitted(self, script: Path) -> str:
         self._asked_for.add(script.stem)
@@ -204,7 +215,7 @@ class SlurmCluster:
         gone: dict[str, str] = {}
         with self._patience("squeue"):
             active = {task.id: task for task in self._asked(self._names)}
-            self._judge(list(active.values()))
+            self._judge([task for task in active.values() if task.id in self._tasks])
             self._running = {
                 key for task, key in self._tasks.items() if task in active and active[task].state == "RUNNING"
             }
@@ -266,16 +277,20 @@ class SlurmCluster:
 
     def stop(self) -> None:
         """Cancel the arrays, as far as SLURM answers: what stopped the command is what its user should read."""
-        jobs = {task.partition("_")[0] for task in self._tasks}
+        jobs = {_job(task) for task in self._tasks}
         with suppress(InputError):
             if lost := [script.stem for script in self._unsent if script.stem in self._asked_for]:
-                jobs |= {task.id.partition("_")[0] for task in self._asked(lost)}
+                jobs |= {_job(task.id) for task in self._asked(lost)}
         with suppress(InputError):
             if jobs:
                 _called("scancel", *sorted(jobs))
 
     def close(self) -> None:
         """Do nothing: there is no connection."""
+
+
+def _job(task: str) -> str:
+    return task.partition("_")[0]
 
 
 def _keys(script: Path) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -27,8 +29,10 @@ from mixwright.version import __version__
 LINES = 5  # of a log, in a message
 PARENT = "MIXWRIGHT_PARENT"  # the process that a piece ends with, where one started it
 PIECES = "pieces"  # folder in that of the run
+ARRAYS = "arrays"  # folder in that one: what was submitted to SLURM, and its logs
 _AHEAD = "ahead.json"  # {"threads": of the pieces that a run does ahead}
 _PLAN = "plan.json"  # {stage: [keys]} of the command that is, or was last, at work
+_LEFT = {"piece.json", "result.json"}
 _PACKAGES = ("numpy", "torch", "transformers", "tokenizers", "peft", "accelerate", "scikit-learn", "xgboost", "scipy")
 _NO_MATTER = (  # keys of a configuration that no piece depends on
     *(("title",), ("engine",), ("track",), ("seeds",), ("over",), ("error",), ("detect",), ("forecast",)),
@@ -172,11 +176,11 @@ def _version(package: str) -> str | None:
 def plan(works: Sequence[Work], threads: int | None, stage: str) -> list[Piece]:
     """Return the pieces of works, whose arguments begin with configuration and run folder; describe them there."""
     config, folder = works[0].arguments[:2]
-    depends, pieces = _depends(config), []
     names = {function: name for name, function in of_config(config).get("pieces").items()}
+    pieces = []
     for work in works:
         what, arguments = names[work.function], list(work.arguments[2:])
-        key = fingerprint([what, arguments, threads, depends])  # ranks are no part of it, as the engine is none
+        key = _key(what, arguments, threads, config)  # ranks are no part of it, as the engine is none
         pieces.append(Piece(folder, key, stage, work.name, what, arguments, work.size, threads, ranks_of(work)))
     for piece in pieces:
         piece.write()
@@ -200,11 +204,24 @@ def ranks_of(work: Work) -> int:
 
 def check_planned(piece: Piece, config: RunConfig) -> None:
     """Raise InputError if the run's configuration or data are others than those that a piece was planned with."""
-    if fingerprint([piece.what, piece.arguments, piece.threads, _depends(config)]) != piece.key:
+    if _key(piece.what, piece.arguments, piece.threads, config) != piece.key:
         raise InputError(
             f"the piece {piece.name} should be of the configuration and the data of {piece.folder}, found that one of "
             "them changed since it was planned; run the command of the run again, which plans its pieces again"
         )
+
+
+def is_current(folder: Path, key: str, config: RunConfig) -> bool:
+    """Whether a piece that was handed over once is one of the configuration and the data of now."""
+    try:
+        piece = Piece.read(folder, key)
+    except InputError:
+        return False
+    return _key(piece.what, piece.arguments, piece.threads, config) == key
+
+
+def _key(what: str, arguments: list[Any], threads: int | None, config: RunConfig) -> str:
+    return fingerprint([what, arguments, threads, _depends(config)])
 
 
 def planned(folder: Path, known: Mapping[str, Piece] = MappingProxyType({})) -> list[Piece]:
@@ -213,6 +230,24 @@ def planned(folder: Path, known: Mapping[str, Piece] = MappingProxyType({})) -> 
     every = [key for keys in stages.values() for key in keys]
     there = [key for key in every if key in known or (folder / PIECES / key / "piece.json").is_file()]
     return [known[key] if key in known else Piece.read(folder, key) for key in there]
+
+
+def tidy(folder: Path) -> None:
+    """
+    Leave of the pieces of a finished run what they were and what came of them, and logs in which something is written.
+
+    Pieces of former configurations go whole.
+    """
+    stages = _read(folder / PIECES / _PLAN) or {}
+    kept = {key for keys in stages.values() for key in keys}
+    places = [path for path in (folder / PIECES).glob("*/") if path.name != ARRAYS]
+    for place in places:
+        if place.name not in kept:
+            shutil.rmtree(place, ignore_errors=True)
+    for path in [p for place in places for p in place.glob("*")] + list((folder / PIECES / ARRAYS).glob("*.log")):
+        with suppress(OSError):
+            if path.name not in _LEFT and not (path.suffix in (".txt", ".log") and path.stat().st_size):
+                path.unlink()
 
 
 def forget_plan(config: RunConfig, folder: Path) -> None:
