@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import RunConfig
 from mixwright.experiment.core.errors import explain
-from mixwright.experiment.core.inputs import naming_addresses, with_copies
+from mixwright.experiment.core.inputs import changed_inputs, naming_addresses, pin, with_copies
 from mixwright.experiment.core.run_folder import check_no_run, check_same, config_text
 from mixwright.experiment.core.stages import PLAN, Progress, check_folder, check_held, open_run, silent
 from mixwright.experiment.core.summary import SCHEMA, read_summary
@@ -281,7 +281,7 @@ def drive(
         if not processes.main:
             if problem := processes.shared(None):
                 raise InputError(problem)
-            run.config = with_copies(config)
+            run.config = with_copies(config, folder)
             return run.work(progress)
         with naming_addresses(), _announced(processes) as begin:
             check_folder(folder)
@@ -290,19 +290,20 @@ def drive(
             check_ranks(config, folder)
             check_engine(config, folder)
             check_trackers(config.track or (), config.where("track"))
-            run.config = with_copies(config, progress)
+            run.config = with_copies(config, folder, progress)
             run.check(progress)
             held = _opened(run, kind, folder, config_text(kind, values), progress)
             with held as progress, config.tracked(folder) as run.track:
                 run.track.prepare()
                 forget_plan(config, folder)
+                others = pin(run.config, folder)
                 run.prepare(progress)
                 if plan := run.plan():
                     progress(PLAN, 0, 1, plan)
                 begin()
                 summary = {**_head(kind, run, command), **run.work(progress)}
-                said = notes_of(records_of(folder) if config.track else ())
-                summary["notes"] = [*summary.get("notes", ()), *(annotate(summary) if annotate else ()), *said]
+                others += [*changed_inputs(folder), *notes_of(records_of(folder) if config.track else ())]
+                summary["notes"] = [*summary.get("notes", ()), *(annotate(summary) if annotate else ()), *others]
                 check_held(now=True)
                 write_json(folder / "summary.json", summary)
                 tidy(folder)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixwright.errors import InputError, MissingExtraError
 from mixwright.experiment.core.config_parts import RunConfig
-from mixwright.experiment.core.inputs import with_copies
+from mixwright.experiment.core.inputs import check_pinned, copies_of, with_copies
 from mixwright.experiment.core.parallel import Report
 from mixwright.experiment.core.run_folder import command_of
 from mixwright.experiment.core.stages import at_work, check_held, is_run
@@ -21,6 +21,7 @@ from mixwright.experiment.kinds import of_config
 from mixwright.experiment.run import load
 from mixwright.files.claims import Claim
 from mixwright.files.holder import ClaimLost
+from mixwright.files.stores.copies import copies_in
 
 if TYPE_CHECKING:
     from mixwright.training.ranks import Ranks
@@ -50,12 +51,13 @@ def do_piece(folder: Path, key: str, report: Report) -> Any:
             "worker sees under the same path"
         )
     piece = Piece.read(folder, key)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return _on_a_rank(piece, report)
-    if piece.ranks == 1:
-        return _do(piece, _planned_config(piece), report, trusted=True)
-    done = piece.result()
-    return start_ranks(piece) if done is None else done["value"]
+    with copies_in(copies_of(folder)):
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            return _on_a_rank(piece, report)
+        if piece.ranks == 1:
+            return _do(piece, _planned_config(piece), report, trusted=True)
+        done = piece.result()
+        return start_ranks(piece) if done is None else done["value"]
 
 
 def _planned_config(piece: Piece) -> RunConfig:
@@ -71,7 +73,8 @@ def _planned_config(piece: Piece) -> RunConfig:
 
 
 def _config(piece: Piece) -> RunConfig:
-    config: RunConfig = with_copies(load(command_of(piece.folder) or "", piece.folder / "config.yaml"))
+    config: RunConfig = with_copies(load(command_of(piece.folder) or "", piece.folder / "config.yaml"), piece.folder)
+    check_pinned(config, piece.folder)
     return config
 
 

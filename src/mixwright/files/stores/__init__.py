@@ -7,6 +7,6 @@ every reader reads the copy.
 
 from mixwright.files.stores.addresses import address_of, masked
 from mixwright.files.stores.copies import address_of_copy, with_addresses
-from mixwright.files.stores.fetching import fetch, local
+from mixwright.files.stores.fetching import changed, fetch, local
 
-__all__ = ["address_of", "address_of_copy", "fetch", "local", "masked", "with_addresses"]
+__all__ = ["address_of", "address_of_copy", "changed", "fetch", "local", "masked", "with_addresses"]

@@ -20,12 +20,10 @@ def fetch_dataset(address: Address) -> Path:
     """Return the parquet file of a split, of the commit that the revision stands for now; errors as for `fetch`."""
     try:
         import datasets
-        from huggingface_hub import HfApi
+        import huggingface_hub  # noqa: F401 - not installed: one error
     except ImportError as error:
         raise missing_extra(error.name or "datasets", "stores") from None
-    commit = address.query.get("revision", "")
-    if not _COMMIT.fullmatch(commit):
-        commit = again(lambda: HfApi().dataset_info(address.path, revision=commit or None).sha or "")
+    commit = again(lambda: _commit(address))
     known = _known(address, commit)
     if known is not None and (found := opened(address, view_of(address, [known]))) is not None:
         return found
@@ -33,6 +31,20 @@ def fetch_dataset(address: Address) -> Path:
     kept, content = _written(address, commit, rows)
     _remember(address, commit, kept)
     return make_view(address, {kept: content})
+
+
+def dataset_changed(address: Address, view: str) -> bool:
+    """Whether the revision stands for another commit now than that of a copy."""
+    known = _known(address, _commit(address))
+    return known is None or view_of(address, [known]) != view
+
+
+def _commit(address: Address) -> str:
+    """Return the commit that the revision stands for now."""
+    from huggingface_hub import HfApi
+
+    given = address.query.get("revision", "")
+    return given if _COMMIT.fullmatch(given) else HfApi().dataset_info(address.path, revision=given or None).sha or ""
 
 
 def _loaded(datasets: Any, address: Address, commit: str) -> Any:

@@ -14,7 +14,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,20 @@ def cache_folder() -> Path:
     if given := os.environ.get(PLACE):
         return Path(given).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "mixwright"
+
+
+@contextmanager
+def copies_in(folder: Path) -> Iterator[None]:
+    """Read copies in a folder, such as that of another process, where that is here and this one has no own."""
+    own = os.environ.get(PLACE)
+    if own or not folder.is_dir():
+        yield
+        return
+    os.environ[PLACE] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[PLACE]
 
 
 def digest(value: Any) -> str:

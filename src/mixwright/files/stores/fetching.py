@@ -66,6 +66,22 @@ def fetch(address: Address, report: Report = lambda done, total: None, view: str
         return _fetched(address, connect(address), report)
 
 
+def changed(address: Address, view: str) -> bool | None:
+    """Whether the store has another version now than that of a copy, which a view names; None where it does not say."""
+    try:
+        with online():
+            if address.scheme == "dataset":
+                from mixwright.files.stores.by_name import dataset_changed
+
+                return dataset_changed(address, view)
+            files = list(_listed(address, connect(address)))
+    except Exception:  # the store is not needed: the copy is here
+        return None
+    if not all(kept.version and kept.size >= 0 for kept in files):
+        return None
+    return view_of(address, files) != view
+
+
 def _fetched(address: Address, system: Any, report: Report) -> Path:
     """List, fetch what is not here, and list again: what changed meanwhile is fetched once more."""
     for _ in range(TRIES):
