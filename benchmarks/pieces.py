@@ -7,10 +7,14 @@ that wait (claim, result, release) and then lists the others. What it takes itse
 process of its own, and once more when all is done, as after a head that died. `--sources N` measures what a
 configuration with that many sources costs the head and each worker. With --write the tables become
 benchmarks/results/pieces.md.
+
+`--ray N` does N pieces of next to no work (a classifier of one tree and 240 rows) with `local` and then on a real Ray
+cluster of one node: what an engine adds to a piece. It needs ray and xgboost, and adds its table to the page (--write).
 """
 
 import argparse
 import json
+import os
 import platform
 import resource
 import shutil
@@ -22,7 +26,7 @@ from pathlib import Path
 
 import yaml
 
-from mixwright.experiment import load, make
+from mixwright.experiment import drive, load, make
 from mixwright.experiment.core.parallel import Limits, Work
 from mixwright.experiment.engines import on_slurm, pieces
 from mixwright.experiment.engines.engine import do_pieces
@@ -30,6 +34,7 @@ from mixwright.experiment.engines.on_slurm import SlurmCluster
 from mixwright.experiment.kinds import of_config
 from mixwright.files.claims import Claim
 
+CORES = 2  # that pieces have, with local and on Ray
 AT_ONCE = 500  # tasks that are done between two looks
 CONFIG = {
     "kind": "assays",
@@ -126,6 +131,54 @@ def measure_sources(count, folder):
     return {"sources": count, "load": loaded, "depends": named, "plan": time.perf_counter() - started}
 
 
+def measure_ray(count, folder):
+    """Do the same small pieces on this machine and on Ray; return the seconds of each."""
+    from ray.cluster_utils import Cluster
+
+    rows = [f"{i},{i * i % 97},{i % 2},{i % 3 % 2}" for i in range(240)]
+    (folder / "t.csv").write_text("\n".join(["x_0,x_1,target,near", *rows]) + "\n")
+    small = {"arms": ["uniform"], "seeds": count, "classifier": {"trees": 1, "depth": 1}, "own_rows": False}
+    values = {**CONFIG, **small, "threads": 1, "compute": {"cores": CORES}}
+    os.environ |= {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "RAY_worker_niceness": "0"}
+    found = {
+        "pieces": count,
+        "local": timed(make("compare", {**values, "engine": "local"}, folder=folder), folder / "a"),
+    }
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": CORES})
+    engine = {"kind": "ray", "address": nodes.address}
+    found["ray"] = timed(make("compare", values | {"engine": engine}, folder=folder), folder / "b")
+    nodes.shutdown()
+    assert (folder / "a" / "cells.csv").read_bytes() == (folder / "b" / "cells.csv").read_bytes()
+    return found
+
+
+def timed(config, run):
+    """Return the seconds of a run between its plan of pieces and the end of the last one."""
+    seen = []
+
+    def progress(stage, done, total, note=""):
+        if stage == "cells":
+            seen.append(time.perf_counter())
+
+    started = time.perf_counter()
+    drive(config, run, progress)
+    return {"pieces": seen[-1] - seen[0], "run": time.perf_counter() - started}
+
+
+def ray_table(found):
+    """Return the table of what an engine adds to a piece."""
+    lines = [
+        "| engine | pieces | s for all pieces | s per piece and core | whole command, s |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name in ("local", "ray"):
+        s = found[name]
+        each = s["pieces"] * CORES / found["pieces"]
+        lines.append(f"| `{name}` | {found['pieces']} | {s['pieces']:.1f} | {each:.2f} | {s['run']:.1f} |")
+    ratio = found["ray"]["pieces"] / found["local"]["pieces"]
+    return "\n".join([*lines, "", f"Ray takes {ratio:.1f} times as long for pieces of next to no work."]) + "\n"
+
+
 def in_a_process(*arguments):
     folder = tempfile.mkdtemp(prefix="pieces-")
     try:
@@ -151,13 +204,31 @@ def report(rows, sources):
     return "\n".join(lines) + "\n"
 
 
+def write_ray(table, given):
+    """Print the table, and put it at the end of the page."""
+    print(table)
+    page = Path(__file__).parent / "results" / "pieces.md"
+    if given.write:
+        head = (
+            f"## What Ray adds to a piece\n\n`python benchmarks/pieces.py --ray {given.ray} --write`; {CORES} cores, "
+            "Ray on the same machine, other work on it: compare the two\nengines rather than seconds. `local` keeps "
+            "its processes from piece to piece, Ray starts one for each.\n\n"
+        )
+        page.write_text(page.read_text().partition("\n## What Ray")[0].rstrip() + "\n\n" + head + table)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pieces", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     parser.add_argument("--sources", type=int, nargs="*", default=[1_000, 10_000])
     parser.add_argument("--folder", type=Path, help="measure one size there, and print JSON")
+    parser.add_argument("--ray", type=int, help="pieces that are done with local and on Ray, in place of the rest")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
+    if given.ray:
+        with tempfile.TemporaryDirectory(prefix="pieces-") as folder:
+            write_ray(ray_table(measure_ray(given.ray, Path(folder))), given)
+        return
     if given.folder:
         found = (
             measure(given.pieces[0], given.folder) if given.pieces else measure_sources(given.sources[0], given.folder)
@@ -174,7 +245,9 @@ def main():
             "disk, other work on the\nmachine. SLURM is pretended and does the work at once; what it takes is not "
             "counted. See the docstring of the script\nand [Engines](../../docs/engines.md).\n\n"
         )
-        (Path(__file__).parent / "results" / "pieces.md").write_text(head + text)
+        page = Path(__file__).parent / "results" / "pieces.md"
+        kept = page.read_text().partition("\n## What Ray") if page.exists() else ("", "", "")
+        page.write_text(head + text + "".join(kept[1:]))
 
 
 if __name__ == "__main__":
