@@ -37,7 +37,7 @@ def with_copies(config: Config, run: Path, progress: Progress = silent) -> Confi
     run
         The run folder.
     progress
-        Told of what is fetched.
+        Called while something is fetched.
 
     Raises
     ------
