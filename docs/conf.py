@@ -31,6 +31,7 @@ NAVIGATION = {
         "docs/compare",
         "docs/inputs",
         "docs/engines",
+        "docs/tracking",
         "docs/constraints",
         "docs/assays",
         "docs/strategies",

@@ -14,6 +14,7 @@ pytest.importorskip("transformers")
 from golden_files import check_run
 from tiny import KINDS, SETTINGS, write_jsonl, write_tiny
 
+from event_files import read_events
 from forked import exit_code
 from killing import Die
 from mixwright.cli.app import app
@@ -477,16 +478,13 @@ def test_products_with_targets_need_targets_and_whole_gradients(change, missing,
 
 def test_a_tracker_has_the_numbers_of_the_metrics(tmp_path):
     pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     summary = drive(make(tmp_path, track=["tensorboard"]), tmp_path / "run")
-    found = EventAccumulator(str(tmp_path / "run" / "tensorboard"), {"scalars": 0, "tensors": 0}).Reload()
+    numbers, words = read_events(tmp_path / "run" / "tensorboard")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     for tag, key in ((f"weight/{FIRST}", "weights"), (f"share/{FIRST}", "shares"), (f"loss/{FIRST}", "source_loss")):
-        seen = [(line["step"], np.float32(line[key][FIRST])) for line in lines if FIRST in line[key]]
-        assert [(event.step, event.value) for event in found.Scalars(tag)] == seen
-    assert [event.value for event in found.Scalars("loss")] == [np.float32(line["loss"]) for line in lines]
-    held = [point["source_loss"][SECOND] for point in summary["curve"]]
-    assert [event.value for event in found.Scalars(f"held_out_loss/{SECOND}")] == [np.float32(loss) for loss in held]
-    assert len(found.Scalars(f"grad_sq_norm/{FIRST}")) == len(found.Tensors("decision")) == 4
+        assert numbers[tag] == [(line["step"], np.float32(line[key][FIRST])) for line in lines if FIRST in line[key]]
+    assert numbers["loss"] == [(line["step"], np.float32(line["loss"])) for line in lines]
+    held = [(point["step"], np.float32(point["source_loss"][SECOND])) for point in summary["curve"]]
+    assert numbers[f"held_out_loss/{SECOND}"] == held
+    assert len(numbers[f"grad_sq_norm/{FIRST}"]) == len(words["decision"]) == 4
     assert summary["notes"] == drive(make(tmp_path), tmp_path / "run")["notes"]  # another `track` in the same folder

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from event_files import read_events
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.watching.trackers.records import numbers_of, statistics_of
 from mixwright.watching.trackers.tracked import RECORD, Tracked, notes_of
@@ -68,7 +69,7 @@ def test_nothing_is_told_or_written_without_trackers(tmp_path):
         with followed(tmp_path) as tracked:
             tracked.begin(0)
             tracked.line(line(1))
-            tracked.page(tmp_path / "report.html")
+            tracked.result(tmp_path / "report.html", "better")
     assert not list(tmp_path.iterdir())
 
 
@@ -76,12 +77,7 @@ class Reader:
     """Reads back what a tracker has: {name: [(step, value)]}, and sentences by kind."""
 
     def tensorboard(self, folder):
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-        found = EventAccumulator(str(folder / "tensorboard"), {"scalars": 0, "tensors": 0}).Reload()
-        numbers = {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
-        texts = {tag: found.Tensors(tag) for tag in found.Tags()["tensors"]}
-        return numbers, {tag: [e.tensor_proto.string_val[0].decode() for e in own] for tag, own in texts.items()}
+        return read_events(folder / "tensorboard")
 
     def mlflow(self, folder):
         from mlflow import MlflowClient
@@ -92,7 +88,7 @@ class Reader:
         assert run.data.tags["mlflow.runName"] == "first, seed 0"
         history = {key: client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
         numbers = {key: [(m.step, m.value) for m in own] for key, own in history.items()}
-        return numbers, {kind: [run.data.tags[kind]] for kind in ("decision", "alarm")}
+        return numbers, {kind: [run.data.tags[kind]] for kind in ("decision", "alarm", "verdict")}
 
     def trackio(self, folder):
         import sqlite3
@@ -163,6 +159,7 @@ def killed(folder, name):
         if step == 2:
             tracked.flush()
             tracked.measured({"step": 2, "loss": {"source a": 1.5}})
+    tracked._aside.wait(60)
 
 
 def test_what_a_tracker_has_equals_the_lines_also_after_a_resume(tmp_path, tracker):
@@ -180,6 +177,8 @@ def test_what_a_tracker_has_equals_the_lines_also_after_a_resume(tmp_path, track
         again.measured({"step": 2, "loss": {"source a": 1.5}})
         for step in range(3, 7):
             tell(again, tmp_path, step)
+        (tmp_path / "report.html").write_text("<html></html>")
+        again.result(tmp_path / "report.html", "no better than uniform")
     numbers, words = read(tmp_path)
     expected = {"loss": [2.0 + s / 7 for s in range(1, 7)], "loss/a": [1 / s for s in range(1, 7)],
                 "weight/a": [0.25] * 6}  # fmt: skip
@@ -190,3 +189,4 @@ def test_what_a_tracker_has_equals_the_lines_also_after_a_resume(tmp_path, track
     assert numbers["held_out_loss/a"] == [(2, 1.5)]
     assert words["decision"] == ["after step 2, from step 5 on: a 0.25, b 0.75"]
     assert words["alarm"] == ["after step 2: b is lost"]
+    assert words["verdict"] == ["no better than uniform"]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mixwright.cli import help_texts
 from mixwright.cli.likelihoods import pairs
-from mixwright.cli.options import Engine, Json, Quiet, command_line, engine_given, output_of
+from mixwright.cli.options import Engine, Json, Quiet, Track, command_line, engine_given, output_of, track_given
 from mixwright.cli.output import guarded
 from mixwright.cli.run_tables import next_fit
 from mixwright.cli.tables.parts import print_line
@@ -43,6 +43,7 @@ def train_runs(
     run: Annotated[Path, typer.Option("--run", help="Folder of the trainings.")] = Path("runs/plan"),
     out: _Table = Path("runs.csv"),
     engine: Engine = None,
+    track: Track = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -52,7 +53,9 @@ def train_runs(
         from mixwright.experiment.runs.training import train_plan
 
         with output.bars() as progress:
-            table = train_plan(plan, config, run, out, progress, command_line(), **engine_given(engine))
+            table = train_plan(
+                plan, config, run, out, progress, command_line(), **engine_given(engine), **track_given(track)
+            )
         output.json({"table": str(out.resolve()), "runs": table.n, "targets": list(table.targets)})
 
         def show(console: Console) -> None:
@@ -71,6 +74,7 @@ def confirm_fit(
     seeds: _Seeds = 3,
     beside: _Beside = None,
     engine: Engine = None,
+    track: Track = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -81,7 +85,9 @@ def confirm_fit(
 
         others = {name: Path(path) for name, path in pairs("beside", beside or ()).items()}
         with output.bars() as progress:
-            found = confirm(fit, config, run, seeds, others, progress, command_line(), **engine_given(engine))
+            found = confirm(
+                fit, config, run, seeds, others, progress, command_line(), **engine_given(engine), **track_given(track)
+            )
         output.json(found)
         output.show(lambda console: _print_confirmed(console, found, run))
 

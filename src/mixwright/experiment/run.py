@@ -293,7 +293,7 @@ def drive(
             run.config = with_copies(config, folder, progress)
             run.check(progress)
             held = _opened(run, kind, folder, config_text(kind, values), progress)
-            with held as progress, config.tracked(folder) as run.track:
+            with held as progress, config.tracked(folder, folder) as run.track:
                 run.track.prepare()
                 forget_plan(config, folder)
                 others = pin(run.config, folder)
@@ -302,13 +302,14 @@ def drive(
                     progress(PLAN, 0, 1, plan)
                 begin()
                 summary = {**_head(kind, run, command), **run.work(progress)}
+                run.track.flush()
                 others += [*changed_inputs(folder), *notes_of(records_of(folder) if config.track else ())]
                 summary["notes"] = [*summary.get("notes", ()), *(annotate(summary) if annotate else ()), *others]
                 check_held(now=True)
                 write_json(folder / "summary.json", summary)
                 tidy(folder)
                 if kind.page is not None:
-                    run.track.page(write_page(summary, folder))
+                    run.track.result(write_page(summary, folder), summary.get("verdict"))
                     progress("report", 1, 1)
                 return summary
 

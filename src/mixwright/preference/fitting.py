@@ -26,6 +26,7 @@ from mixwright.preference.pairs.rows import PairRows
 from mixwright.preference.sharded import ShardedTrainer, is_of_parts
 from mixwright.preference.trainer import PreferenceTrainer
 from mixwright.training.ranks import ONE, Ranks
+from mixwright.watching.trackers.tracked import NOBODY, Tracked
 
 METRICS, EVALUATION, CHECKPOINTS = "metrics.jsonl", "evaluation.jsonl", "checkpoints"
 _TIMES = ("train_runtime",)  # the Trainer's closing line, which differs from run to run
@@ -147,6 +148,7 @@ def fit(
     progress: Callable[[int, int], None] = lambda done, total: None,
     control: bool | Path = False,
     ranks: Ranks = ONE,
+    track: Tracked = NOBODY,
     **options: Any,
 ) -> PreferenceTrainer:
     """
@@ -171,6 +173,8 @@ def fit(
         Called as `progress(steps done, steps in all)`.
     ranks
         Who trains it; each calls this, and the first one writes. A checkpoint is gone on with by any number of ranks.
+    track
+        Trackers that get each line as it is written, on the first rank.
 
     Raises
     ------
@@ -193,7 +197,8 @@ def fit(
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in ("PrinterCallback", "ProgressCallback"):
             trainer.remove_callback(callback)
-    trainer.add_callback(_Journal(folder, watch, progress, settings, ranks))
+    trainer.mixture.listener = track.decision
+    trainer.add_callback(_Journal(folder, watch, progress, settings, ranks, track))
     with _quiet(last is not None):
         trainer.train(resume_from_checkpoint=last)
     return trainer
@@ -230,7 +235,9 @@ class _Journal(TrainerCallback):
         progress: Callable[[int, int], None],
         settings: FitSettings,
         ranks: Ranks = ONE,
+        track: Tracked = NOBODY,
     ) -> None:
+        self._track = track
         self._folder, self._watch, self._progress, self._ranks = folder, watch, progress, ranks
         self._settings, self._saved = settings, time.monotonic()
 
@@ -238,6 +245,7 @@ class _Journal(TrainerCallback):
         """Cut what was written after the checkpoint; measure the model before the first step."""
         for name in (METRICS, EVALUATION) if self._ranks.main else ():
             _cut(self._folder / name, state.global_step)
+        self._track.begin(state.global_step)
         if state.global_step == 0 and self._watch is not None:
             self._measure(0, more["model"])
 
@@ -255,7 +263,9 @@ class _Journal(TrainerCallback):
         """Append a line of metrics."""
         if logs and self._ranks.main and not any(name in logs for name in _TIMES):
             kept = {name: _number(value) for name, value in logs.items() if name != "epoch"}
-            _append(self._folder / METRICS, {"step": state.global_step, **kept})
+            line = {"step": state.global_step, **kept}
+            _append(self._folder / METRICS, line)
+            self._track.line(line)
 
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Remove the checkpoints before this one."""
@@ -263,6 +273,7 @@ class _Journal(TrainerCallback):
             if path.name != f"checkpoint-{state.global_step}":
                 shutil.rmtree(path, ignore_errors=True)
         self._saved = time.monotonic()
+        self._track.flush()
 
     def _measure(self, step: int, model: Any) -> None:
         assert self._watch is not None
@@ -270,7 +281,9 @@ class _Journal(TrainerCallback):
         values = self._watch.measure(model)
         model.train(training)
         if self._ranks.main:
-            _append(self._folder / EVALUATION, {"step": step, **values})
+            point = {"step": step, **values}
+            _append(self._folder / EVALUATION, point)
+            self._track.measured(point)
 
 
 def read_lines(path: Path | str) -> list[dict[str, Any]]:

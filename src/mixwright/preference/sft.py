@@ -20,6 +20,7 @@ from mixwright.preference.fitting import CHECKPOINTS, FitSettings, _Journal, _qu
 from mixwright.preference.pairs.encode import EncodedPairs
 from mixwright.stream.sources.source import Source, as_rows
 from mixwright.training.model import no_bars
+from mixwright.watching.trackers.tracked import NOBODY, Tracked
 
 
 class AnswerRow(NamedTuple):
@@ -125,6 +126,7 @@ def fine_tune(
     pad: int,
     checkpoints: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    track: Tracked = NOBODY,
 ) -> Any:
     """
     Fine-tune a model on the better answers, or do the rest of that, and return its TrainerMixture.
@@ -150,6 +152,8 @@ def fine_tune(
         Where checkpoints are until `forget_checkpoints`. Default: `folder`.
     progress
         Called as `progress(steps done, steps in all)`.
+    track
+        Trackers that get each line as it is written.
 
     Raises
     ------
@@ -164,7 +168,7 @@ def fine_tune(
     rows = {name: AnswerRows(encoded) for name, encoded in sources.items()}
     shares = [float(weights[name]) for name in rows]
     mixture = use_mixture(trainer, rows, shares, statistics=None, collate=collate_answers(pad), control=False)
-    trainer.add_callback(_Journal(Path(folder), None, progress, settings))
+    trainer.add_callback(_Journal(Path(folder), None, progress, settings, track=track))
     last = _last_whole(kept)
     with no_bars(), _quiet(last is not None):
         trainer.train(resume_from_checkpoint=last)

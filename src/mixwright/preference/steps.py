@@ -204,6 +204,7 @@ class PreferenceSteps(WatchedCallback):
         if self.settings.specialists:
             values |= {"excess": logged.mean("excess"), "gate": logged.mean("gate")}
         assert self.loader is not None
+        values["share"] = logged["rows"] / logged["rows"].sum()
         values["epochs"] = np.array([line.epochs for line in self.loader.ledger().lines])
         return {**self.watcher.line(values, self.weights), **skipped}
 

@@ -236,6 +236,7 @@ class RunConfig(Part):
 
     _file: YamlFile | None = PrivateAttr(None)
     _digest: tuple[int, str] | None = PrivateAttr(None)  # of what its pieces depend on, and whose that is
+    _piece: str = PrivateAttr("")  # the name of the piece at work
 
     def where(self, *key: str) -> str:
         """Say where a key stands: file, line and dotted key."""
@@ -245,7 +246,11 @@ class RunConfig(Part):
         """Return the configuration as JSON-able values, with every default, as it can be read again."""
         return self.model_dump(mode="json", exclude_none=True)
 
-    def tracked(self, folder: Path, name: str = "", group: str = "", **facts: Any) -> Tracked:
+    def begin_piece(self, name: str) -> None:
+        """Name the piece at work, "the arm uniform, seed 3": so trackers name its training."""
+        self._piece = name.removeprefix("the arm ")
+
+    def tracked(self, folder: Path, run: Path, name: str = "", writes: bool = True, **facts: Any) -> Tracked:
         """
         Return the trackers that follow a run, or one of its trainings.
 
@@ -253,15 +258,20 @@ class RunConfig(Part):
         ----------
         folder
             Of what is followed.
-        name, group
-            Default: the name of the folder.
+        run
+            The run folder, whose name is the group.
+        name
+            Default: that of the piece at work, or of the folder.
+        writes
+            Whether this process writes the training's files; other ranks speak to no tracker.
         **facts
-            Such as the arm.
+            Such as the seed.
         """
-        if not self.track:
+        if not (self.track and writes):
             return NOBODY
-        own, facts = folder.resolve().name, {"seed": self.seed, **facts}
-        about = About(name or own, group or own, folder, facts, self.dumped())
+        arm = {"arm": self._piece.rpartition(", seed ")[0]} if self._piece else {}
+        group, facts = run.resolve().name, {**arm, "seed": self.seed, **facts}
+        about = About(name or self._piece or folder.resolve().name, group, folder, facts, self.dumped())
         return Tracked(list(dict.fromkeys(self.track)), about)
 
     def check_together(self) -> None:

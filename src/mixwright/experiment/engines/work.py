@@ -170,6 +170,8 @@ def _to_correct(error: Exception) -> bool:
 def _done(piece: Piece, config: RunConfig, claim: Claim, report: Report, more: tuple[Any, ...]) -> Any:
     started, function = time.monotonic(), of_config(config).get("pieces")[piece.what]
 
+    config.begin_piece(piece.name)
+
     def reported(share: float) -> None:
         check_held()
         claim.about |= {"share": round(share, 4), "seconds": round(time.monotonic() - started, 1)}

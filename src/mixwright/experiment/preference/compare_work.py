@@ -217,9 +217,16 @@ class _ArmWork:
     def _trained(self, weighting: Weighting, report: Report) -> tuple[dict[str, Any], Any]:
         folder, batch = self._stage.folder, self._settings.batch_size
         specialists = self._specialists() if weighting.gated else None
-        trainer, model = self._work.train(
-            weighting, self._settings, folder, specialists, watched=None, report=lambda share: report(0.9 * share)
-        )
+        with self._config.tracked(folder, self._folder, writes=self._ranks.main, seed=self._seed) as track:
+            trainer, model = self._work.train(
+                weighting,
+                self._settings,
+                folder,
+                specialists,
+                watched=None,
+                report=lambda share: report(0.9 * share),
+                track=track,
+            )
         if self._config.keep_models and self._ranks.main:
             self._work.inputs.save(model, folder / "model")
         found = self._work.result(trainer, self._settings)

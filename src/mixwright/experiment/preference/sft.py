@@ -77,6 +77,7 @@ class FineTuningRun(Run[SftConfig]):
                 pad=self.inputs.pad,
                 checkpoints=stage.folder,
                 progress=lambda done, total: progress("train", done, total),
+                track=self.track,
             )
         model = self.inputs.save(model, self.folder / "model", merge=self.config.adapter is not None)
         measured = {"before": before, "after": self._measure(model, progress, "after")}

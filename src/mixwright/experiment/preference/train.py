@@ -219,6 +219,7 @@ class PreferenceTrainingRun(_OnPairs):
                 checkpoints=stage.folder,
                 control=self.folder,
                 report=lambda share: progress("train", round(1000 * share), 1000),
+                track=self.track,
             )
         progress("train", 1000, 1000)
         measured = {name: own.to_json() for name, own in self.pairs.measure(model, found).items()}

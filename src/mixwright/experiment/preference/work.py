@@ -24,6 +24,7 @@ from mixwright.preference.sharded import put_together
 from mixwright.preference.specialists import REFERENCE, SpecialistCache, targets_of
 from mixwright.training.model import no_bars
 from mixwright.training.ranks import KINDS, ONE, Ranks
+from mixwright.watching.trackers.tracked import NOBODY, Tracked
 
 Losses: TypeAlias = Mapping[str, Specialist]
 Array = NDArray[np.float32]
@@ -183,6 +184,7 @@ class PairWork:
         watched: Losses | None,
         checkpoints: Path | None = None,
         report: Report = lambda share: None,
+        track: Tracked = NOBODY,
         **options: Any,
     ) -> tuple[Any, Any]:
         """
@@ -217,6 +219,7 @@ class PairWork:
                 checkpoints=checkpoints,
                 log=folder / "decisions.jsonl",
                 ranks=self.ranks,
+                track=track,
                 **own,
             )
         return trainer, self.whole(trainer.model, settings.seed)

@@ -33,6 +33,7 @@ def confirm(
     progress: Progress = silent,
     command: str = "confirm",
     engine: Any = None,
+    track: Any = None,
 ) -> dict[str, Any]:
     """
     Train a proposal beside the best measured run, natural and uniform weights; compare with what was predicted.
@@ -54,8 +55,8 @@ def confirm(
         {name: mixture.json} of other mixtures of the same sources, such as that of a search; trained too.
     progress, command
         As for `mixwright.experiment.drive`.
-    engine
-        In place of the key `engine` of the configuration.
+    engine, track
+        In place of the keys of the configuration.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def confirm(
     tokens = found["fit"].get("tokens")  # of the training that is predicted: shorter ones repeat sources as it would
     given: dict[str, Any] = {"seeds": seeds, "over": "incumbent", "forecast": str((fit / FORECAST).resolve())}
     given |= {} if tokens is None else repeating(load("compare", config, arms=arms), tokens)
-    given |= {} if engine is None else {"engine": engine}
+    given |= {k: v for k, v in (("engine", engine), ("track", track)) if v is not None}
     made = comparison_of(config, arms, OTHER_SEEDS, **given)
     counted = [target for target in found["targets"] if target["share"] > 0]
     if missing := [target["name"] for target in counted if target["name"] not in made.targets]:

@@ -29,6 +29,7 @@ def train_plan(
     progress: Progress = silent,
     command: str = "train_plan",
     engine: Any = None,
+    track: Any = None,
 ) -> RunTable:
     """
     Train the runs of a plan that `RunPlan.write` wrote, write them with their losses, and return them.
@@ -48,8 +49,8 @@ def train_plan(
         The table of runs to write.
     progress, command
         As for `mixwright.experiment.drive`.
-    engine
-        In place of the key `engine` of the configuration.
+    engine, track
+        In place of the keys of the configuration.
 
     Raises
     ------
@@ -59,7 +60,9 @@ def train_plan(
     columns = read_columns(plan)
     table = planned(plan)
     groups = _by_seed(table)
-    more = _as_planned(config, columns, _arms(table, range(table.n))) | ({} if engine is None else {"engine": engine})
+    more = _as_planned(config, columns, _arms(table, range(table.n))) | {
+        key: value for key, value in (("engine", engine), ("track", track)) if value is not None
+    }
     configs = [comparison_of(config, _arms(table, rows), number, **more) for number, rows in enumerate(groups)]
     values, written = dict[str, dict[str, float]](), list[DryRun]()
     for number, (one, rows) in enumerate(zip(configs, groups, strict=True)):

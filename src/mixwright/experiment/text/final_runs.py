@@ -153,7 +153,10 @@ class FinalRuns:
             report = part_of(self._progress, "final runs", index, total, mixture.name)
             stores = {source.name: source.train for source in self._sources}
             weights, watch = list(mixture.weights), self._held.watch
-            with named_rate(self._config, f"the final run of {mixture.name}"):
+            tracked = self._config.tracked(
+                stage.folder, self._folder, f"{mixture.name}, final run", writes=main, arm=mixture.name
+            )
+            with named_rate(self._config, f"the final run of {mixture.name}"), tracked as track:
                 trained = train(
                     self._spec,
                     stores,
@@ -164,6 +167,7 @@ class FinalRuns:
                     report,
                     watch,
                     ranks=self._ranks,
+                    track=track,
                 )
             result = {name: getattr(trained, name) for name in ("tokens", "steps", "seconds", "curve")}
             if main:

@@ -79,8 +79,8 @@ class MLflow(Tracker):
             self._client.log_batch(self._id, metrics=waiting[:some], tags=tags)
             waiting, tags = waiting[some:], []
 
-    def page(self, path: Path) -> None:
-        """Keep the page as an artifact."""
+    def keep(self, path: Path) -> None:
+        """Keep a file as an artifact."""
         self._client.log_artifact(self._id, str(path))
 
     def close(self, failed: bool) -> None:

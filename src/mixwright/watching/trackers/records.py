@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ Numbers = dict[str, float]
 _BY_SOURCE = {"source_loss": "loss", "weights": "weight", "shares": "share"}  # of a line of metrics.jsonl
 _NAMES = {"grad_norm": "gradient_norm"}  # a Trainer's word
 _OF_TRAINER = "mixture/"
+_OF_PART = re.compile(r"(.*)@([0-9a-f]*)(?:@sample)?")
 _NOT_SHOWN = ("step", "skipped", "epoch")
 _STATISTICS = ("grad_sq_norm", "grad_variance", "excess_loss", "reference_loss")  # of an observation
 _MEASURED = {"source": "held_out_loss", "target": "target_loss"}
@@ -69,16 +71,25 @@ def measured_of(point: Mapping[str, Any]) -> Numbers:
     --------
     >>> measured_of({"step": 4, "loss": {"source web": 2.5, "target exam": 3.0}})
     {'held_out_loss/web': 2.5, 'target_loss/exam': 3.0}
+    >>> measured_of({"step": 4, "loss": {"exam@0f3a": 3.0, "source average@": 2.5}})
+    {'target_loss/exam': 3.0, 'held_out_loss': 2.5}
     >>> measured_of({"step": 4, "sources": {"code": {"loss": 0.5, "accuracy": 0.75}}})
     {'held_out_loss/code': 0.5, 'held_out_accuracy/code': 0.75}
     """
     found: list[tuple[str, Any]] = []
     for key, value in point.get("loss", {}).items():
-        kind, _, name = key.partition(" ")
-        found.append((f"{_MEASURED[kind]}/{name}" if kind in _MEASURED and name else f"target_loss/{key}", value))
+        found.append((_measured(key), value))
     for name, measured in point.get("sources", {}).items():
         found += [(f"held_out_{what}/{name}", value) for what, value in measured.items()]
     return _known(found)
+
+
+def _measured(key: str) -> str:
+    """Return the name of a held-out loss: "source NAME", "target NAME", or a target and what names its documents."""
+    if part := _OF_PART.fullmatch(key):  # a comparison's; without a print it is the sources' average
+        return f"target_loss/{part[1]}" if part[2] else "held_out_loss"
+    kind, _, name = key.partition(" ")
+    return f"{_MEASURED[kind]}/{name}" if kind in _MEASURED else key
 
 
 def _known(found: Sequence[tuple[str, Any]]) -> Numbers:

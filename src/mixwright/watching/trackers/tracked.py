@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,12 @@ from typing import Any
 
 from mixwright.errors import AlarmWarning
 from mixwright.files import write_json
+from mixwright.watching.trackers.aside import Aside
 from mixwright.watching.trackers.records import Numbers, measured_of, numbers_of, statistics_of, words_of
 from mixwright.watching.trackers.tracker import About, Tracker, tracker_of
 
+METRICS, MIXTURE = "metrics.jsonl", "mixture.json"
+_FLUSH, _END = 5.0, 180.0  # seconds that a run waits for its trackers: at a checkpoint, at its end
 RECORD = "tracked.json"  # in the run's folder: how its trackers name it, and which of them failed
 
 
@@ -31,8 +35,9 @@ class Tracked:
     """
     A run and its trackers.
 
-    Whoever writes the run's files tells it the same lines; so a tracker has the numbers of the files. A tracker
-    that fails is left out from then on: a warning says it once, and `notes` goes into the summary.
+    Whoever writes the run's files tells it the same lines; so a tracker has the numbers of the files. They get
+    them in a thread of their own, so that no step waits. One that fails is left out from then on: a warning says it
+    once, and `notes` goes into the summary.
 
     Parameters
     ----------
@@ -52,87 +57,125 @@ class Tracked:
     about: About
     _live: dict[str, _At] = field(default_factory=dict)
     _failed: dict[str, str] = field(default_factory=dict)
+    _aside: Aside = field(default_factory=Aside)
+    _begun: bool = False
     _ended: bool = False
     _measured: int = -1  # the last step whose measurements former processes passed on
 
+    def prepare(self) -> None:
+        """Make what the trackers of all trainings of a run share."""
+        for name in self.names:
+            with suppress(Exception):  # it fails again, and is left out, where a training begins
+                tracker_of(name).prepare()
+
     def begin(self, step: int) -> None:
         """Open all trackers; `step`: the last one that is done, whose run goes on."""
-        if self._live or not self.names:
-            return
+        if self.names and not self._begun:
+            self._begun = True
+            self._do(partial(self._begin, step))
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """Take a line of `metrics.jsonl`."""
+        self._do(partial(self._line, line))
+
+    def decision(self, sources: Sequence[str], line: Mapping[str, Any]) -> None:
+        """Take a line of `decisions.jsonl`, of these sources."""
+        self._do(partial(self._decision, sources, line))
+
+    def measured(self, point: Mapping[str, Any]) -> None:
+        """Take what was measured after a step; a checkpoint of that step comes before."""
+        self._do(partial(self._measurement, point))
+
+    def flush(self) -> None:
+        """Let trackers put on disk what they have: a checkpoint follows. One that takes long is not waited for."""
+        self._do(partial(self._tell, None, lambda tracker: tracker.flush()))
+        self._aside.wait(_FLUSH)
+
+    def result(self, page: Path, verdict: Any = None) -> None:
+        """Give the page and the mixture to the trackers that keep files, and the verdict and the weights to all."""
+        if self.names and not _read(self.about.folder / RECORD).get("ended"):
+            self.begin(max((line["step"] for line in _lines(self.about.folder / METRICS)), default=0))
+            self._do(partial(self._result, page, verdict))
+
+    def end(self, failed: bool = False) -> None:
+        """Close all trackers, but wait no longer than a tracker may take for that."""
+        self._do(partial(self._end, failed))
+        if not self._aside.wait(_END):
+            warnings.warn(f"trackers are not done after {_END:.0f} s; the run goes on", AlarmWarning, stacklevel=2)
+        self._begun = False
+
+    def _do(self, what: Callable[[], None]) -> None:
+        if self._begun:
+            self._aside.do(partial(self._safely, what))
+
+    def _safely(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except Exception as error:  # a thread that ends would do nothing for the others
+            for name in self.names:
+                self._fail(name, error)
+
+    def _begin(self, step: int) -> None:
         record = _read(self.about.folder / RECORD)
         self.about.ids |= record.get("ids", {})
         self._failed |= record.get("failed", {})
         self._measured = record.get("measured", -1)
         for name in self.names:
-            self._open(name, step)
+            self._try(name, partial(self._open, name, step))
         self._catch_up(step)
         self._keep()
 
-    def prepare(self) -> None:
-        """Make what the trackers of all trainings of a run share."""
-        for name in self.names:
-            self._try(name, tracker_of(name).prepare)
-
     def _open(self, name: str, step: int) -> None:
         tracker = tracker_of(name)()
-
-        def opened() -> None:
-            self._live[name] = _At(tracker, tracker.open(self.about, step))
-
-        self._try(name, opened)
+        self._live[name] = _At(tracker, tracker.open(self.about, step))
 
     def _catch_up(self, step: int) -> None:
         """Tell each tracker the lines up to a step that it does not have: what it held back when a process ended."""
         later: list[tuple[int, Callable[[], None]]] = []
-        for line in _lines(self.about.folder / "metrics.jsonl"):
-            later.append((line["step"], partial(self.line, line)))
+        for line in _lines(self.about.folder / METRICS):
+            later.append((line["step"], partial(self._line, line)))
         sources: Sequence[str] = ()
         for line in _lines(self.about.folder / "decisions.jsonl"):
             sources = line.get("run", {}).get("sources", sources)
-            later.append((line["observation"]["step"] + 1, partial(self.decision, sources, line)))
+            later.append((line["observation"]["step"] + 1, partial(self._decision, sources, line)))
         for done, tell in sorted(later, key=lambda each: each[0]):
             if done <= step:
                 tell()
 
-    def line(self, line: Mapping[str, Any]) -> None:
-        """Take a line of `metrics.jsonl`."""
-        if self._live:
-            self._numbers(line["step"], numbers_of(line))
+    def _line(self, line: Mapping[str, Any]) -> None:
+        self._numbers(line["step"], numbers_of(line))
 
-    def decision(self, sources: Sequence[str], line: Mapping[str, Any]) -> None:
-        """Take a line of `decisions.jsonl`, of these sources."""
+    def _decision(self, sources: Sequence[str], line: Mapping[str, Any]) -> None:
         step = line["observation"]["step"] + 1
         self._numbers(step, statistics_of(line, sources))
         for kind, text in words_of(line, sources):
             self._tell(step, lambda tracker, kind=kind, text=text: tracker.words(step, kind, text))  # type: ignore[misc]
 
-    def measured(self, point: Mapping[str, Any]) -> None:
-        """Take what was measured after a step; a checkpoint of that step comes before."""
-        if not self._live:
-            return
+    def _measurement(self, point: Mapping[str, Any]) -> None:
         step, values = point["step"], measured_of(point)
         self._tell(None if step > self._measured else step, lambda tracker: tracker.numbers(step, values))
-        self.flush()
+        self._tell(None, lambda tracker: tracker.flush())
         self._measured = max(step, self._measured)
         self._keep()
 
-    def flush(self) -> None:
-        """Let trackers put on disk what they have: a checkpoint follows."""
-        self._tell(None, lambda tracker: tracker.flush())
+    def _result(self, page: Path, verdict: Any) -> None:
+        folder = self.about.folder
+        mixture = _read(folder / MIXTURE)
+        if mixture and not (folder / METRICS).exists():  # of a search; a training has the weights of each step
+            named = zip(mixture["sources"], mixture["weights"], strict=True)
+            weights = {f"weight/{name}": float(weight) for name, weight in named}
+            self._tell(None, lambda tracker: tracker.numbers(0, weights))
+        if isinstance(verdict, str):
+            self._tell(None, lambda tracker: tracker.words(0, "verdict", verdict))
+        for path in (page, folder / MIXTURE):
+            if path.exists():
+                self._tell(None, lambda tracker, path=path: tracker.keep(path))  # type: ignore[misc]
+        self._ended = True
 
-    def page(self, path: Path) -> None:
-        """Give the page to the trackers that keep files, and end."""
-        if self.names and not _read(self.about.folder / RECORD).get("ended"):
-            self.begin(0)
-            self._tell(None, lambda tracker: tracker.page(path))
-            self._ended = True
-
-    def end(self, failed: bool = False) -> None:
-        """Close all trackers."""
-        if self._live:
-            self._tell(None, lambda tracker: tracker.close(failed))
-            self._live.clear()
-            self._keep()
+    def _end(self, failed: bool) -> None:
+        self._tell(None, lambda tracker: tracker.close(failed))
+        self._live.clear()
+        self._keep()
 
     @property
     def notes(self) -> list[str]:
@@ -161,11 +204,14 @@ class Tracked:
         try:
             do()
         except Exception as error:  # whatever a tracker raises, the run goes on
-            self._live.pop(name, None)
-            said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            self._failed[name] = said
-            self._keep()
-            warnings.warn(f"{_failure(name, said)}; the run goes on", AlarmWarning, stacklevel=2)
+            self._fail(name, error)
+
+    def _fail(self, name: str, error: Exception) -> None:
+        self._live.pop(name, None)
+        said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        self._failed[name] = said
+        self._keep()
+        warnings.warn(f"{_failure(name, said)}; the run goes on", AlarmWarning, stacklevel=2)
 
     def _keep(self) -> None:
         """Write the record; a full disk ends no run here."""

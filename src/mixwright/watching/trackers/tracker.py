@@ -80,10 +80,10 @@ class Tracker(ABC):
 
     @abstractmethod
     def words(self, step: int, kind: str, text: str) -> None:
-        """Take a sentence: `kind` is "decision" or "alarm"."""
+        """Take a sentence: `kind` is "decision", "alarm" or "verdict"."""
 
-    def page(self, path: Path) -> None:  # noqa: B027 - not every tracker keeps files
-        """Keep the page of the run, where the tracker keeps files."""
+    def keep(self, path: Path) -> None:  # noqa: B027 - not every tracker keeps files
+        """Keep a file of the run, such as its page, where the tracker keeps files."""
 
     def flush(self) -> None:  # noqa: B027 - not every tracker holds back
         """Put on disk, or send, what was taken so far."""

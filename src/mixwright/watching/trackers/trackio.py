@@ -49,10 +49,10 @@ class Trackio(Tracker):
         """Log a text."""
         self._run.log({kind: text}, step=step)
 
-    def page(self, path: Path) -> None:
-        """Keep the page as an artifact, where this version of trackio has some."""
+    def keep(self, path: Path) -> None:
+        """Keep a file as an artifact, where this version of trackio has some."""
         if hasattr(self._run, "log_artifact"):
-            self._run.log_artifact(path, name=f"page {self._run.name}", type="page")
+            self._run.log_artifact(path, name=f"{path.stem}-{self._run.name.rpartition(' ')[2]}", type=path.stem)
 
     def close(self, failed: bool) -> None:
         """End the run."""

@@ -65,14 +65,14 @@ class WeightsAndBiases(Tracker):
         self._run.log(dict(values), step=step)
 
     def words(self, step: int, kind: str, text: str) -> None:
-        """Log a text beside the numbers of the step."""
-        self._run.log({kind: text}, step=step)
+        """Log a text beside the numbers of the step, or of the last one: wandb takes nothing for earlier steps."""
+        self._run.log({kind: text}, step=step or None)
 
-    def page(self, path: Path) -> None:
-        """Keep the page as an artifact."""
+    def keep(self, path: Path) -> None:
+        """Keep a file as an artifact."""
         import wandb
 
-        artifact = wandb.Artifact(f"page-{self._run.id}", type="page")
+        artifact = wandb.Artifact(f"{path.stem}-{self._run.id}", type=path.stem)
         artifact.add_file(str(path))
         self._run.log_artifact(artifact)
 

@@ -121,7 +121,7 @@ class _TrainingWork:
         )
         self._settings = training_settings(config, training.steps, arm)
         self._chosen = config.reference_of(arm) if arm else None
-        self._place = of_seed(folder, training.seed)
+        self._folder, self._place = folder, of_seed(folder, training.seed)
         inputs = self._inputs()
         self._stage = Stage(folder / "trainings" / fingerprint(inputs), inputs)
 
@@ -208,7 +208,8 @@ class _TrainingWork:
         if made is not None:
             measures["reference_loss"] = reference_measure(made.reference, self._held, self._config.final.context)
         excess = made is not None and self._strategy is not None and "excess_loss" in self._strategy.needs
-        with named_rate(self._config, "a training of the comparison"):
+        tracked = self._config.tracked(self._stage.folder, self._folder, writes=self._ranks.main)
+        with named_rate(self._config, "a training of the comparison"), tracked as track:
             return train(
                 self._config.model.spec(),
                 stores,
@@ -223,6 +224,7 @@ class _TrainingWork:
                 reference=made.reference if made is not None and excess else None,
                 sampling=self._training.shares,
                 ranks=self._ranks,
+                track=track,
             )
 
     def _reference(self) -> MadeReference | None:
