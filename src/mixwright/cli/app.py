@@ -18,6 +18,7 @@ from mixwright.cli.piece import piece, print_pieces
 from mixwright.cli.replay import replay
 from mixwright.cli.runs import add_runs, open_report, show_run
 from mixwright.cli.steer import steer
+from mixwright.cli.tables.card import show_card
 from mixwright.cli.tables.search import print_mixture
 from mixwright.cli.watch.command import watch
 from mixwright.cli.wrong_paths import check_shown
@@ -86,12 +87,21 @@ add_table(app)
 def show(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A mixture.json, or the folder of a finished run.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="With --card: the README.md to write into. Default: stdout.")
+    ] = None,
+    as_card: Annotated[
+        bool, typer.Option("--card", help="Write a section for a model card: what was trained on, and the evidence.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Parse and do `mixwright show`."""
     output = output_of(context, quiet, as_json)
     with guarded(output):
+        if as_card or file is not None:
+            show_card(output, path, file, as_card)
+            return
         if path.is_dir():
             from mixwright.experiment.core.run_folder import resuming
             from mixwright.experiment.core.stages import held_by_another

@@ -177,12 +177,17 @@ Examples:
 """
 
 SHOW = """
-Show a mixture or the result of a run in the terminal.
+Show a mixture or the result of a run in the terminal, or as a section of a model card.
+
+With --card it is Markdown: sources, shares, how the weights were found, the evidence, and what was not shown. In a
+README.md that is there, the section between the markers of mixwright is replaced, and nothing else.
 
 \b
 Examples:
   mixwright show runs/demo/mixture.json
   mixwright show runs/demo
+  mixwright show runs/demo --card
+  mixwright show runs/first --card README.md
 """
 
 REPORT = """

@@ -15,14 +15,12 @@ from mixwright.report.comparison.forecasts import ends_of, forecast_title, predi
 from mixwright.report.comparison.schema import completed_comparison
 from mixwright.report.comparison.view import digits_of_measure
 from mixwright.report.comparison.words import (
-    BASELINE_CAVEAT,
     amount_of,
     counted,
+    explained,
     lead,
-    one_level,
     power_words,
     search_of,
-    seeds_words,
 )
 from mixwright.report.words import count, digits_of, number, percent, signed, span
 
@@ -58,7 +56,7 @@ def print_comparison(console: Console, summary: Mapping[str, Any], folder: Path)
     if counted(summary):
         _print_costs(console, summary)
     print_line(console, "verdict", lead(summary))
-    for name, text in _explained(summary):
+    for name, text in explained(summary):
         print_line(console, name, text)
     print_ends(
         console, summary, folder, **({"every_number": summary["csv"]} if summary["csv"] else {}), page="report.html"
@@ -95,21 +93,6 @@ def print_predictions(console: Console, title: str, scores: Sequence[Mapping[str
     for one in scores:
         if one.get("note"):
             print_line(console, "note", f"{prediction_of(one, scores)}: {one['note']}")
-
-
-def _explained(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what one must know to read the tables."""
-    if len(summary["seeds"]) < 2:
-        return [("why", "one seed cannot show how far runs differ by chance; run at least 2 seeds")]
-    error = percent(summary["error"], 0 if summary["error"] >= 0.01 else 1)
-    how = "where its interval says so" if one_level(summary) else "by a test of its own level, not by its interval"
-    looks = ", over all looks" if summary["looks"] else ""
-    caveat = BASELINE_CAVEAT.format(over=summary["over"])
-    text = (
-        f"{seeds_words(summary)}; the {percent(summary['level'], 0)} intervals of a table hold together, and an "
-        f"arm is called better {how} (the probability of any false “better” is at most {error}{looks}; {caveat})"
-    )
-    return [("how", text)]
 
 
 def _print_measure(console: Console, measure: Mapping[str, Any], summary: Mapping[str, Any]) -> None:

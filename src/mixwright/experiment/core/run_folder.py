@@ -61,7 +61,7 @@ def check_same(kind: Kind, values: Mapping[str, Any], folder: Path) -> None:
     path = folder / "config.yaml"
     if not path.exists():
         return
-    made_by, there = command_of(folder), _values(path)
+    made_by, there = command_of(folder), config_values(path)
     if made_by != kind.command or there.get("kind", kind.data) != kind.data:
         found = f"one of `mixwright {made_by}`" if made_by not in (None, kind.command) else "another run"
         raise InputError(
@@ -77,7 +77,7 @@ def check_same(kind: Kind, values: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def _values(path: Path) -> dict[str, Any]:
+def config_values(path: Path) -> dict[str, Any]:
     """Return what `config.yaml` holds; nothing where it is damaged."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -117,7 +117,7 @@ def trained_sources(folder: Path) -> list[str]:
     wanted = f"{folder} should be the folder of a run of mixwright train or prefer train, or a Trainer's output_dir"
     if not folder.is_dir():
         raise InputError(f"{wanted}, found no such folder")
-    command, sources = command_of(folder), _values(folder / "config.yaml").get("sources")
+    command, sources = command_of(folder), config_values(folder / "config.yaml").get("sources")
     if command is None and (named := sources_of(read_record(folder))):
         return named
     if command not in ("train", "prefer train") or not isinstance(sources, dict):

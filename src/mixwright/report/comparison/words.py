@@ -189,6 +189,21 @@ def reading(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def explained(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what one must know to read the tables."""
+    if len(summary["seeds"]) < 2:
+        return [("why", "one seed cannot show how far runs differ by chance; run at least 2 seeds")]
+    error = percent(summary["error"], 0 if summary["error"] >= 0.01 else 1)
+    how = "where its interval says so" if one_level(summary) else "by a test of its own level, not by its interval"
+    looks = ", over all looks" if summary["looks"] else ""
+    caveat = BASELINE_CAVEAT.format(over=summary["over"])
+    text = (
+        f"{seeds_words(summary)}; the {percent(summary['level'], 0)} intervals of a table hold together, and an "
+        f"arm is called better {how} (the probability of any false “better” is at most {error}{looks}; {caveat})"
+    )
+    return [("how", text)]
+
+
 def _over_looks(summary: Mapping[str, Any]) -> str:
     """Return what looks at growing numbers of seeds cost; nothing where the number was fixed."""
     if (looks := summary.get("looks")) is None:
