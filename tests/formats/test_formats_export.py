@@ -45,6 +45,10 @@ def test_what_is_written_is_read_as_the_same(to, form, sources, data):
     if (to, form) == ("megatron", "args"):
         drawn = ["".join(path.split()) for path in drawn]
     paths = dict(zip(sources, (f"s3://{i}{path}{i}" for i, path in enumerate(drawn)), strict=True))
+    if form == "card":
+        paths = {name: f"{i}{drawn[i].replace('..', '')}/x.jsonl".replace("\\", "") for i, name in enumerate(sources)}
+    elif to == "croissant":
+        paths = {name: {"path": path, "sha256": "0" * 64} for name, path in paths.items()}
     made = export(mixture, to, paths, form=form)
     again = read(made.text, paths=paths if to in NO_NAMES else None)  # detected by content
     kept = [i for i, w in enumerate(mixture.weights) if w > 0 or to in KEEPS_ZEROS]

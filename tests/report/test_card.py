@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mixwright.errors import InputError
 from mixwright.experiment.core.summary import read_summary
 from mixwright.mixture_file import MixtureFile
-from mixwright.report.card import card, write_card
+from mixwright.report import model_card, write_card
 from mixwright.report.card.markdown import linked, plain, table
 from mixwright.report.card.places import origins, without_paths
 
@@ -32,7 +32,7 @@ NASTY += ["<!-- mixwright:end -->", "$x$", "a\\|b", "~~gone~~", "a@b.example", "
 
 def of(kind: str, **changes: object) -> str:
     config = yaml.safe_load((RUNS / kind / "config.yaml").read_text(encoding="utf-8"))
-    return card(read_summary(RUNS / kind) | changes, config)
+    return model_card(read_summary(RUNS / kind) | changes, config)
 
 
 def cells(text: str, first: str) -> list[str]:
@@ -56,7 +56,7 @@ def test_a_training_says_its_shares_and_that_it_compares_nothing() -> None:
 
 def test_a_training_on_a_mixture_says_how_that_was_found() -> None:
     mixture = MixtureFile.read(RUNS / "search-text" / "mixture.json")
-    text = card(read_summary(RUNS / "train") | {"fixed": True}, {}, mixture)
+    text = model_card(read_summary(RUNS / "train") | {"fixed": True}, {}, mixture)
     found = section(text, "How the weights were found")
     assert "36 rows of 12 documents" in found
     assert "within 2.4e−14 nats per row" in found
@@ -69,7 +69,7 @@ def test_a_training_on_a_mixture_says_how_that_was_found() -> None:
     [("natural", "Fixed weights: natural."), ({"greek": 1.0}, "by hand"), ("/gone/mixture.json", "no longer where")],
 )
 def test_fixed_weights_say_where_they_come_from(weights: object, said: str) -> None:
-    text = card(read_summary(RUNS / "train") | {"fixed": True}, {"weights": weights})
+    text = model_card(read_summary(RUNS / "train") | {"fixed": True}, {"weights": weights})
     assert said in section(text, "How the weights were found")
     assert "gone" not in text
 
@@ -92,7 +92,9 @@ def test_a_comparison_says_each_verdict_in_words() -> None:
     assert "Verdict: No arm is better than uniform on this evidence. Worse: mixmin." in text
     summary = read_summary(RUNS / "compare-text")
     summary["measures"][0]["differences"][0] |= {"word": "no better", "low": -0.1, "high": 0.2}
-    assert "That mixmin is better or worse than uniform on mix." in section(card(summary, {}), "What was not shown")
+    assert "That mixmin is better or worse than uniform on mix." in section(
+        model_card(summary, {}), "What was not shown"
+    )
 
 
 @pytest.mark.parametrize("kind", sorted(path.name for path in RUNS.iterdir()))
@@ -111,7 +113,7 @@ def test_a_summary_that_lacks_a_field_is_one_error() -> None:
     summary = read_summary(RUNS / "train")
     del summary["held_out"]
     with pytest.raises(InputError, match="without 'held_out'; run the command again"):
-        card(summary)
+        model_card(summary)
 
 
 PLACES = [
@@ -148,7 +150,9 @@ def test_no_path_of_the_machine_gets_into_a_card() -> None:
         "of '/srv/secret/run/tokens' and C:\\Users\\alice\\x.bin",
         "fetched https://alice:secret@example.org/x?token=secret",
     ]
-    text = card(read_summary(RUNS / "train") | {"notes": notes, "strategy": "Static('/home/alice/w.json')"}, config)
+    text = model_card(
+        read_summary(RUNS / "train") | {"notes": notes, "strategy": "Static('/home/alice/w.json')"}, config
+    )
     assert not re.search("alice|secret|/home|/srv|Users", text)
     assert "web.jsonl has 3 rows without text" in text
 
@@ -197,7 +201,7 @@ CONFIG = {
 
 def test_a_new_card_is_read_by_the_hub(tmp_path: Path) -> None:
     hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
-    path, text = tmp_path / "README.md", card(read_summary(RUNS / "train"), CONFIG)
+    path, text = tmp_path / "README.md", model_card(read_summary(RUNS / "train"), CONFIG)
     assert write_card(text, path, CONFIG) == []
     assert hub.metadata_load(path) == {"datasets": ["org/greek", "org/letters"], "tags": ["data-mixture"]}
     loaded = hub.ModelCard.load(path)

@@ -32,7 +32,8 @@ def export(
     context: typer.Context,
     mixture: Annotated[Path, typer.Argument(metavar="MIXTURE", help="A mixture.json, or the .csv file of a plan.")],
     to: Annotated[
-        str, typer.Option("--to", help="One of megatron, datasets, trl, streaming, litdata, olmo-core, json.")
+        str,
+        typer.Option("--to", help="One of megatron, datasets, trl, streaming, litdata, olmo-core, croissant, json."),
     ],
     paths: _Paths = None,
     path: _Path = None,
@@ -42,7 +43,8 @@ def export(
     form: Annotated[
         str | None,
         typer.Option(
-            "--form", help="Where a tool has several: args or json (megatron), py or yaml (datasets, streaming)."
+            "--form",
+            help="Where a tool has several: args, json (megatron); py, yaml, card (datasets); py, yaml (streaming).",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="For tools that draw at random.")] = 0,
@@ -103,7 +105,7 @@ def import_(
     out: Annotated[Path | None, typer.Option("--out", help="The mixture.json to write. Default: stdout.")] = None,
     format: Annotated[
         str | None,
-        typer.Option("--from", help="megatron, datasets, trl, streaming, litdata, olmo-core, json or csv."),
+        typer.Option("--from", help="megatron, datasets, trl, streaming, litdata, olmo-core, croissant, json or csv."),
     ] = None,
     paths: _Paths = None,
     path: _Path = None,

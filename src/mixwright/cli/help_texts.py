@@ -354,7 +354,8 @@ Examples:
 """
 
 EXPORT = """
-Write a mixture in another tool's format: Megatron-LM, datasets, TRL, mosaicml-streaming, litdata, OLMo-core, JSON.
+Write a mixture as another tool reads it: Megatron-LM, datasets, TRL, mosaicml-streaming, litdata, OLMo-core,
+Croissant, JSON.
 
 Except for json, sources need paths: --path SOURCE=PATH for each, or --paths with a YAML file of them. What the tool
 cannot express is an error, or a note on stderr if the drawn shares stay the same. Without --out the text goes to
@@ -377,9 +378,9 @@ Examples:
 IMPORT = """
 Read a mixture from another tool's file into mixture.json.
 
-FILE is a Megatron-LM blend, the YAML of TRL, datasets, streaming or OLMo-core, a Python file that `mixwright export`
-wrote, a CSV of names and weights, or JSON {source: weight}; - reads stdin. A blend can also be given in quotes. The
-format is recognised by its content, or given with --from. Weights that do not sum to 1 are divided by their sum.
+FILE is a Megatron-LM blend, the YAML of TRL, datasets, streaming or OLMo-core, a file that `mixwright export` wrote, a
+CSV of names and weights, or JSON {source: weight}; - reads stdin. A blend can also be given in quotes. The format is
+recognised by its content, or given with --from. Weights that do not sum to 1 are divided by their sum.
 Without --out mixture.json goes to stdout.
 
 \b

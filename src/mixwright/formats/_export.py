@@ -18,7 +18,7 @@ from mixwright.formats._registry import FORMATS, Format
 from mixwright.formats.reading.places import Place, places_of
 from mixwright.mixture_file import MixtureFile
 
-_SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".py": "py", ".json": "json"}
+_SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".py": "py", ".json": "json", ".md": "card"}
 _EPOCHS = re.compile(r"the ([-+.\deE]+) epochs of source ")
 
 
@@ -102,7 +102,8 @@ def export(
         {source: where it lives}: a path or name, a list of files, or a mapping with "path", "max_epochs" and arguments
         of the tool. Needed for every source with a weight above 0, except for "json".
     form : str or None
-        Where a tool has several: "args" or "json" for megatron, "py" or "yaml" for datasets and streaming.
+        Where a tool has several: "args" or "json" for megatron, "py" or "yaml" for streaming, "py", "yaml" or
+        "card" (README.md) for datasets.
     seed : int
         For generated Python files and the YAML of datasets.
     allow_loss : bool

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from mixwright.formats import hub_datasets, json_weights, litdata, megatron, olmo_core, streaming, trl
+from mixwright.formats import (
+    croissant,
+    dataset_card,
+    hub_datasets,
+    json_weights,
+    litdata,
+    megatron,
+    olmo_core,
+    streaming,
+    trl,
+)
 from mixwright.formats._job import Job
 
 
@@ -68,7 +78,7 @@ FORMATS: dict[str, Format] = {
         Format(
             "datasets",
             "datasets",
-            {"py": hub_datasets.write_script, "yaml": hub_datasets.write_yaml},
+            {"py": hub_datasets.write_script, "yaml": hub_datasets.write_yaml, "card": dataset_card.write},
             "rows",
             "interleave_datasets would wait for a source that it never draws",
             _whole_epochs,
@@ -92,6 +102,7 @@ FORMATS: dict[str, Format] = {
             "its rounding may give a source of ratio 0 some tokens",
             _any_epochs,
         ),
+        Format("croissant", "Croissant", {"json": croissant.write}, "any", keys=("sha256",)),
         Format("json", "JSON", {"json": json_weights.write}, "any", keys=None),
     )
 }

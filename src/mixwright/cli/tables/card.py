@@ -18,15 +18,15 @@ def show_card(output: Output, path: Path, file: Path | None, as_card: bool) -> N
     _check(path, file, as_card)
     from mixwright.experiment.core.run_folder import config_values
     from mixwright.experiment.core.summary import read_summary
-    from mixwright.report.card import card, write_card
+    from mixwright.report import model_card, write_card
 
     if path.is_dir():
         summary, config = read_summary(path), config_values(path / "config.yaml")
-        section = card(summary, config, _mixture_of(summary, config))
+        section = model_card(summary, config, _mixture_of(summary, config))
     else:
         check_shown(path)
         config = config_values(path.parent / "config.yaml")
-        section = card(MixtureFile.read(path), config)
+        section = model_card(MixtureFile.read(path), config)
     notes = write_card(section, file, config) if file is not None else []
     for note in notes:
         output.note(f"note: {note}")

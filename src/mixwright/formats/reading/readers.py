@@ -14,8 +14,10 @@ from typing import Any
 from mixwright.errors import InputError
 from mixwright.formats._hub import label
 from mixwright.formats._text import NOTHING, parse_json, parse_yaml
+from mixwright.formats.croissant import RECORDS, SOURCE, WEIGHT
 
 _SCRIPT = re.compile(r"^SOURCES = \{", re.MULTILINE)
+_HEAD = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 _NAME_COLUMNS = ("source", "name", "dataset", "domain", "path")
 _WEIGHT_COLUMNS = ("weight", "weights", "share", "proportion", "probability", "fraction", "ratio")
 _DEEPEST = 4  # of the section `streams` in a configuration
@@ -98,6 +100,8 @@ def _datasets(text: str) -> Found:
     """Return the probabilities of the YAML, or the weights of the Python file, that `export` writes."""
     if _is_script(text):
         return _script(text, "load_dataset")
+    if (head := _head_of_card(text)) is not None:
+        return _of_card(head)
     value = parse_yaml(text)
     names = [name for name, _ in _hub_list(value, "fraction")]
     weights, own = value.get("probabilities"), value.get("sources", names)
@@ -107,6 +111,35 @@ def _datasets(text: str) -> Found:
     if not isinstance(own, list) or len(own) != len(names):
         raise InputError(f"sources should be {len(names)} names, one per data set, found {own!r:.60}; correct them")
     return Found(tuple(own), tuple(weights))
+
+
+def _of_card(head: str) -> Found:
+    """Return the mixture in the metadata of a dataset card."""
+    mixture = parse_yaml(head).get("mixture")
+    entries = mixture.get("sources") if isinstance(mixture, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(one, dict) and "source" in one for one in entries):
+        raise InputError("the metadata should have mixture: with a list of sources, found none; add it")
+    unit = "tokens" if mixture.get("unit") == "tokens" else "rows"
+    return Found(tuple(one["source"] for one in entries), tuple(one.get("weight") for one in entries), unit)
+
+
+def _head_of_card(text: str) -> str | None:
+    """Return the metadata at the beginning of a card; None where it has none with a mixture."""
+    found = _HEAD.match(text)
+    return found[1] if found and re.search(r"^mixture:", found[1], re.MULTILINE) else None
+
+
+def _croissant(text: str) -> Found:
+    """Return the records of the record set `mixture`."""
+    sets = parse_json(text).get("recordSet")
+    named = (
+        [one for one in sets if isinstance(one, dict) and one.get("@id") == RECORDS] if isinstance(sets, list) else []
+    )
+    data = named[0].get("data") if named else None
+    if not isinstance(data, list) or not all(isinstance(one, dict) and {SOURCE, WEIGHT} <= set(one) for one in data):
+        raise InputError(f"there should be a record set {RECORDS!r} with sources and weights, found none; add it")
+    unit = "tokens" if "of tokens" in str(named[0].get("description")) else "rows"
+    return Found(tuple(one[SOURCE] for one in data), tuple(one[WEIGHT] for one in data), unit)
 
 
 def _streaming(text: str) -> Found:
@@ -244,6 +277,7 @@ READERS: dict[str, Callable[[str], Found]] = {
     "streaming": _streaming,
     "litdata": _litdata,
     "olmo-core": _olmo_core,
+    "croissant": _croissant,
     "json": _json,
     "csv": _csv,
 }
@@ -258,6 +292,8 @@ def detect(text: str, suffix: str) -> str | None:
         return "json"
     if _is_script(text):
         return _detect_script(text)
+    if _head_of_card(text) is not None:
+        return "datasets"
     if suffix in (".csv", ".tsv"):
         return "csv"
     if (words := text.split()) and (words[0].startswith("--") or (len(words) > 1 and _is_number(words[0]))):
@@ -269,7 +305,7 @@ def _detect_json(text: str) -> str | None:
     value = parse_json(text)
     if "train" in value and not _is_number(value["train"]):
         return "megatron"
-    return "json"
+    return "croissant" if "@context" in value and "recordSet" in value else "json"
 
 
 def _detect_script(text: str) -> str | None:

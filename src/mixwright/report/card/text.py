@@ -16,7 +16,7 @@ from mixwright.report.card.trainings import training_parts
 from mixwright.report.words import moment
 
 
-def card(
+def model_card(
     of: Mapping[str, Any] | MixtureFile,
     config: Mapping[str, Any] | None = None,
     mixture: MixtureFile | None = None,
@@ -44,7 +44,7 @@ def card(
     Examples
     --------
     >>> from mixwright import MixtureFile
-    >>> print(card(MixtureFile(sources=["web", "law"], weights=[0.75, 0.25])).splitlines()[4])
+    >>> print(model_card(MixtureFile(sources=["web", "law"], weights=[0.75, 0.25])).splitlines()[4])
     | source | share |
     """
     if isinstance(of, MixtureFile):

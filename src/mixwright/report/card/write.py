@@ -33,7 +33,7 @@ def write_card(section: str, path: Path | str, config: Mapping[str, Any] | None 
     Parameters
     ----------
     section : str
-        What `card` returned.
+        What `model_card` returned.
     path : Path or str
         A file whose name ends in .md.
     config : mapping or None
