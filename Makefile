@@ -1,6 +1,7 @@
 # make demo: the demo, from nothing.   make lint: format, lint, types.
 # make test: the tests, from nothing.   make test-all: the slow ones too (processes that are killed, ranks, long runs).
 # make fuzz MINUTES=5: the property tests with fresh random seeds; a failure prints how to repeat it.
+# make release-check: wheel and sdist in clean environments, each Python, each extra, the lowest versions; needs a network.
 # make docs: the documentation site, build/site/index.html; a warning is an error.
 # Needs Python 3.11 or newer with venv, make and a package index; everything else goes into .venv.
 
@@ -18,7 +19,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # Bytecode is kept: tests start hundreds of processes, each of which would compile our modules again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-all fuzz lint docs clean
+.PHONY: demo test test-all fuzz lint docs release-check clean
 
 demo: .venv/.installed-lm
 	$(BIN)/mixwright demo --folder $(RUN) --open
@@ -45,6 +46,10 @@ lint: .venv/.installed-dev
 docs: .venv/.installed-docs
 	$(BIN)/sphinx-build -E -c docs -W --keep-going -q $(SPHINX_ARGS) . build/site
 	@echo "the site: build/site/index.html"
+
+release-check: .venv/.made
+	$(PIP) install -q uv
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/release.py $(RELEASE_ARGS)
 
 clean:
 	rm -rf .venv build dist runs src/*.egg-info

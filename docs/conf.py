@@ -44,7 +44,15 @@ NAVIGATION = {
         "docs/formats",
     ],
     "Reference": list(PAGES),
-    "Project": ["docs/architecture", "CONTRIBUTING", "docs/writing", "docs/decisions/README", "CHANGELOG"],
+    "Project": [
+        "docs/architecture",
+        "docs/support",
+        "docs/release-0.2.0",
+        "CONTRIBUTING",
+        "docs/writing",
+        "docs/decisions/README",
+        "CHANGELOG",
+    ],
     "Measured": ["benchmarks/results/*"],
 }
 DECISIONS = "docs/decisions/README"  # the pages of its folder are below it in the side bar

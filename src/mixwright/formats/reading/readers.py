@@ -115,8 +115,10 @@ def _datasets(text: str) -> Found:
 
 def _of_card(head: str) -> Found:
     """Return the mixture in the metadata of a dataset card."""
-    mixture = parse_yaml(head).get("mixture")
-    entries = mixture.get("sources") if isinstance(mixture, dict) else None
+    value = parse_yaml(head)
+    found = value.get("mixture") if isinstance(value, dict) else None
+    mixture = found if isinstance(found, dict) else {}
+    entries = mixture.get("sources")
     if not isinstance(entries, list) or not all(isinstance(one, dict) and "source" in one for one in entries):
         raise InputError("the metadata should have mixture: with a list of sources, found none; add it")
     unit = "tokens" if mixture.get("unit") == "tokens" else "rows"
@@ -131,7 +133,8 @@ def _head_of_card(text: str) -> str | None:
 
 def _croissant(text: str) -> Found:
     """Return the records of the record set `mixture`."""
-    sets = parse_json(text).get("recordSet")
+    value = parse_json(text)
+    sets = value.get("recordSet") if isinstance(value, dict) else None
     named = (
         [one for one in sets if isinstance(one, dict) and one.get("@id") == RECORDS] if isinstance(sets, list) else []
     )

@@ -1,0 +1,94 @@
+"""What a release says of itself: the citation, the table of supported versions, the types that others see."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import mixwright
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LOWEST = {  # of every package in an extra
+    re.split(r"[\[>=<; ]", text)[0]: found[1]
+    for extra in [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    for text in extra
+    if (found := re.search(r">=([\d.]+)", text))
+}
+PINNED = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
+
+
+def test_the_citation_is_valid_and_names_this_version() -> None:
+    yaml = pytest.importorskip("yaml")
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert set(cff) == {
+        *("cff-version", "message", "title", "abstract", "type", "authors", "version", "license", "keywords")
+    }
+    assert (cff["cff-version"], cff["type"], cff["license"]) == ("1.2.0", "software", PROJECT["license"])
+    assert cff["version"] == mixwright.__version__
+    assert all(set(author) == {"name"} for author in cff["authors"])  # schema 1.2.0: an entity has a name
+    schema = pytest.importorskip("cffconvert", reason="cffconvert is not installed; the fields were checked")
+    schema.Citation((ROOT / "CITATION.cff").read_text(encoding="utf-8")).validate()
+
+
+def _table() -> list[tuple[str, str, str]]:
+    """Return (package, lowest, newest) of the rows of the support table that name packages."""
+    found = []
+    for line in (ROOT / "docs" / "support.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and re.match(r"`\w+`.*: |numpy", cells[0]):
+            names, lowest, newest = (re.split(r"[,;] ", cell.rpartition(": ")[2]) for cell in cells[:3])
+            assert len(names) == len(lowest) == len(newest), line
+            found += zip(names, lowest, newest, strict=True)
+    return found
+
+
+def test_the_support_table_has_the_versions_that_are_asked_for_and_pinned() -> None:
+    rows = _table()
+    assert len(rows) > 15
+    for name, lowest, newest in rows:
+        assert _whole(lowest) == LOWEST[name], name
+        if name in PINNED:
+            assert _whole(newest) == PINNED[name], name
+
+
+def _whole(version: str) -> str:
+    return f"0{version}" if version.startswith(".") else version
+
+
+PROGRAM = """
+import mixwright
+
+mixture = mixwright.MixtureFile(sources=("a", "b"), weights=(0.5, 0.5))
+reveal_type(mixture.weights)
+mixwright.Constraints(caps="code")
+"""
+
+
+@pytest.mark.slow
+def test_a_program_elsewhere_sees_the_types_of_the_wheel(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    pytest.importorskip("setuptools")
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    subprocess.run([*pip, str(ROOT)], check=True, capture_output=True)
+    venv.create(tmp_path / "env")
+    (place,) = (tmp_path / "env").glob("lib/python*/site-packages")
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(place)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--python-executable", str(tmp_path / "env/bin/python"), "program.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "MYPY_CACHE_DIR": str(tmp_path / "cache")},
+    )
+    assert 'Revealed type is "tuple[builtins.float, ...]"' in done.stdout, done.stdout + done.stderr
+    assert re.search(r"program.py:6: error: Argument .caps.* has incompatible type .str.", done.stdout), done.stdout
+    assert "Found 1 error in 1 file" in done.stdout
