@@ -1,0 +1,1 @@
+from mixwright.integrations.transformers import use_mixture as use_mixture

@@ -1,0 +1,13 @@
+from mixwright.preference.losses import PairLoss as PairLoss
+from mixwright.preference.losses import reference_log_probabilities as reference_log_probabilities
+from mixwright.preference.losses import score_pairs as score_pairs
+from mixwright.preference.merges import merge as merge
+from mixwright.preference.pairs.encode import encode_pairs as encode_pairs
+from mixwright.preference.pairs.pairs import read_pairs as read_pairs
+from mixwright.preference.pairs.rows import PairRows as PairRows
+from mixwright.preference.pairs.rows import TokenPairs as TokenPairs
+from mixwright.preference.pairs.splits import leaked_prompts as leaked_prompts
+from mixwright.preference.pairs.splits import split_pairs as split_pairs
+from mixwright.preference.pairs.tokenizers import load_pair_tokenizer as load_pair_tokenizer
+from mixwright.preference.saving import merge_adapter as merge_adapter
+from mixwright.preference.trainer import PreferenceTrainer as PreferenceTrainer

@@ -1,0 +1,11 @@
+from mixwright.runs.comparisons import read_comparisons as read_comparisons
+from mixwright.runs.dependence import influence as influence
+from mixwright.runs.dependence import sensitivity as sensitivity
+from mixwright.runs.design.design import RunDesign as RunDesign
+from mixwright.runs.design.plan import RunPlan as RunPlan
+from mixwright.runs.laws import LAWS as LAWS
+from mixwright.runs.result import RunSearchResult as RunSearchResult
+from mixwright.runs.search import RunSearch as RunSearch
+from mixwright.runs.table import RunTable as RunTable
+from mixwright.runs.transfer import autoscale as autoscale
+from mixwright.runs.transfer import transfers as transfers
