@@ -209,7 +209,7 @@ class PreferenceTrainer(Trainer):
         )
 
     def _attach(
-        self, opened: Sources, settings: PairSettings, options: Mapping[str, Any], held_out: bool, **reading: int
+        self, opened: Sources, settings: PairSettings, options: Mapping[str, Any], held_out: bool, **reading: Any
     ) -> None:
         """Make the loader and what watches the steps, and put them in the Trainer's place."""
         watcher = self._watcher(settings, options["draw"], held_out)
