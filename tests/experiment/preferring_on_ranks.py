@@ -25,6 +25,7 @@ RUNS = (
     ("ddp", 2, {}, 0),
     ("fsdp2", 2, {"training": {"parallel": "fsdp2"}}, 0),
     ("ddp stopped", 2, {}, 500),
+    ("ddp stopped", 2, {"training": {"parallel": "fsdp2"}}, 0),  # refused
     ("ddp stopped", 1, {}, 0),
     ("fsdp2 stopped", 2, {"training": {"parallel": "fsdp2"}}, 500),
     ("fsdp2 stopped", 1, {"training": {"parallel": "fsdp2"}}, 0),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,10 +51,12 @@ def test_two_ranks_are_one_process_and_any_number_goes_on(tmp_path):
     ran = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-4000:]
     codes = json.loads((tmp_path / "codes.json").read_text())
-    for line in codes:
+    refused = [line for line in codes if set(line["codes"]) == {1}]
+    assert [(line["name"], line["left"]) for line in refused] == [("ddp stopped", 1), ("three", 0)]
+    for line in (line for line in codes if line not in refused):
         stopped = line["codes"][0] == 3
         assert line["left"] == (1 if stopped else 0), line  # checkpoints
-        assert stopped or set(line["codes"]) == {1 if line["name"] == "three" else 0}, ran.stderr[-4000:]
+        assert stopped or set(line["codes"]) == {0}, ran.stderr[-4000:]
     assert [line["codes"][0] for line in codes].count(3) == 3
     pairs = [("one", "ddp"), ("one", "fsdp2"), ("ddp", "ddp stopped"), ("ddp", "fsdp2 stopped")]
     pairs += [("ddp", "fsdp2 measured")]
@@ -65,3 +68,4 @@ def test_two_ranks_are_one_process_and_any_number_goes_on(tmp_path):
             np.testing.assert_allclose(found[key], values, rtol=2e-4, atol=5e-6, err_msg=f"{other}: {key}")
     assert "training.batch_size: batch_size should be a multiple of ranks x accumulate (3 x 1), found 8" in ran.stderr
     assert not (tmp_path / "three").exists()
+    assert re.search(r"/checkpoint-\d should be of several ranks with parallel: fsdp2, found one without", ran.stderr)

@@ -35,6 +35,8 @@ TRAININGS = (
     ("ddp stopped", "ddp", 2, 1, 0),
     ("fsdp2 stopped", "fsdp2", 2, 1, 7),
     ("fsdp2 stopped", "fsdp2", 2, 1, 0),
+    ("ddp begun", "ddp", 2, 1, 7),
+    ("ddp begun", "fsdp2", 2, 1, 0),
     ("ddp stopped again", "ddp", 2, 1, 7),
     ("ddp stopped again", "ddp", 1, 1, 0),
     ("ddp steered", "ddp", 2, 1, 7),
