@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -39,26 +40,50 @@ def one(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
     write_tiny(folder)
     drive(make("train", CONFIG | {"training": TRAINING | {"accumulate": 2}}, folder=folder), folder / "run")
-    return folder, left(folder / "run")
+    return folder
+
+
+def start(folder, name, *launch):
+    """Start torchrun with `mixwright train` in a folder."""
+    config = CONFIG | {"training": TRAINING | {"parallel": "ddp"}}
+    (folder / f"{name}.yaml").write_text(json.dumps(config))  # JSON is YAML
+    command = [TORCHRUN, *launch, "-m", "mixwright.cli.main", "train", f"{name}.yaml", "--folder", f"runs/{name}"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def check(folder, name, launchers):
+    """Wait for launchers, and assert that together they left what one process did."""
+    said = [launcher.communicate(timeout=900) for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0] * len(said), "".join(err for _, err in said)[:4000]
+    assert "".join(out for out, _ in said).count("held-out: average") == 1  # rank 0 alone speaks
+    (losses, decided, model), found = left(folder / "run"), left(folder / "runs" / name)
+    np.testing.assert_allclose(found[0], losses, rtol=1e-4)
+    np.testing.assert_allclose(found[1], decided, atol=2e-3)
+    for key, values in model.items():
+        if not key.endswith("query_key_value.bias"):  # a key's bias has no gradient but rounding
+            np.testing.assert_allclose(found[2][key], values, atol=2e-3, err_msg=key)
+
+
+on_torchrun = pytest.mark.skipif(
+    TORCHRUN is None or not torch.distributed.is_available(), reason="torchrun is not installed"
+)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(TORCHRUN is None or not torch.distributed.is_available(), reason="torchrun is not installed")
+@on_torchrun
 def test_two_ranks_under_torchrun_are_one_process(one):
     """DDP alone: FSDP2 differs in how the model is wrapped, which tests/training/test_ranks.py is about."""
-    folder, (losses, decided, model) = one
-    kind = "ddp"
-    config = CONFIG | {"training": TRAINING | {"parallel": kind}}
-    (folder / f"{kind}.yaml").write_text(json.dumps(config))  # JSON is YAML
-    command = [TORCHRUN, "--standalone", "--nproc-per-node", "2", "-m", "mixwright.cli.main"]
-    command += ["train", f"{kind}.yaml", "--folder", f"runs/{kind}"]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr[:4000]
-    assert done.stdout.count("held-out: average") == 1  # rank 0 alone speaks
-    found = left(folder / "runs" / kind)
-    np.testing.assert_allclose(found[0], losses, rtol=1e-4)
-    np.testing.assert_allclose(found[1], decided, atol=2e-3)
-    for name, values in model.items():
-        if not name.endswith("query_key_value.bias"):  # a key's bias has no gradient but rounding
-            np.testing.assert_allclose(found[2][name], values, atol=2e-3, err_msg=name)
+    check(one, "ddp", [start(one, "ddp", "--standalone", "--nproc-per-node", "2")])
+
+
+@pytest.mark.slow
+@on_torchrun
+def test_two_launchers_that_meet_as_two_nodes_do_are_one_process(one):
+    """Each has one rank, and they find each other by the rendezvous that docs/train.md shows."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"localhost:{free.getsockname()[1]}"
+    launch = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "first"]
+    launch += ["--rdzv-endpoint", place, "--local-addr", "localhost"]
+    check(one, "nodes", [start(one, "nodes", *launch) for _ in range(2)])

@@ -214,7 +214,7 @@ The smallest CONFIG.yaml:
 \b
 Examples:
   mixwright train train.yaml --run runs/first
-  torchrun --nproc-per-node 2 -m mixwright.cli.main train train.yaml --run runs/first
+  torchrun --nproc-per-node 2 -m mixwright.cli.main train train.yaml --folder runs/first
   mixwright replay runs/first --strategy balanced-pike
 """
 
