@@ -71,6 +71,6 @@ def test_a_comparison_of_pairs_is_compiled(tmp_path, compiled):
     values = write_all(tmp_path)
     del values["strategy"]
     training = {**SHORT, "batch_size": len(LETTERS), "compile": True}
-    more = {"kind": "preference", "arms": ["uniform"], "seeds": 1, "training": training}
+    more = {"kind": "preference", "arms": ["uniform"], "seeds": 1, "training": training, "compute": {"cores": 1}}
     drive(make("compare", values | more, folder=tmp_path), tmp_path / "run")
     assert compiled

@@ -14,6 +14,7 @@ from mixwright.experiment.engines.pieces import PARENT, PIECES
 
 GRACE = 15.0  # seconds that a piece gets to write what it has
 _POLL = 0.1  # seconds between two looks at a process
+_LOOK = 2.0  # seconds between two calls of what is called now and then
 
 
 def command(folder: Path, key: str) -> list[str]:
@@ -36,8 +37,11 @@ def in_a_process(folder: Path, key: str, look: Callable[[], object] = lambda: No
     with open(folder / PIECES / key / "log.txt", "ab") as log:
         process = subprocess.Popen([sys.executable, *command(folder, key)], stdout=log, stderr=log, env=environment)
         try:
+            looked = time.monotonic()
             while process.poll() is None:
-                look()
+                if time.monotonic() - looked >= _LOOK:  # it reads files
+                    looked = time.monotonic()
+                    look()
                 time.sleep(_POLL)
         finally:
             _end(process)
