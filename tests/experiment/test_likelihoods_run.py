@@ -17,6 +17,9 @@ from mixwright import LikelihoodTable, MixMin
 from mixwright.cli.app import app
 from mixwright.errors import InputError
 from mixwright.experiment import drive, load, make
+from mixwright.experiment.live import telling
+from mixwright.experiment.live.look import Watched
+from mixwright.experiment.live.pace import Rests
 from mixwright.search.mixmin import MixMin as SearchClass
 
 SOURCES = ["web", "books", "code"]
@@ -50,6 +53,27 @@ def mixwright(*words: Any, code: int = 0) -> str:
 
 def weights_of(summary: dict[str, Any]) -> dict[str, list[float]]:
     return {mixture["name"]: mixture["weights"] for mixture in summary["mixtures"]}
+
+
+def test_the_page_is_there_while_the_run_goes_and_the_finished_one_stays(tmp_path: Path, monkeypatch) -> None:
+    pages, write = [], telling.write_live
+
+    def written(seen, folder, every):
+        pages.append(seen.state)
+        write(seen, folder, every)
+        assert "location.reload" in (folder / "report.html").read_text(encoding="utf-8")
+
+    monkeypatch.setattr(telling, "write_live", written)
+    monkeypatch.setattr(telling, "_FIRST", 0.0)
+    monkeypatch.setattr(telling, "Rests", lambda least, share: Rests(0.0, 1e9))
+    table = {"kind": "likelihoods", "table": str(write_csv(tmp_path)), "search": {"shrinkage": 0.01}}
+    summary = drive(make("search", table), tmp_path / "run")
+    assert len(pages) > 1
+    assert set(pages) == {"running"}
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "location.reload" not in page
+    assert summary["title"] in page
+    assert Watched(tmp_path / "run").look().state == "finished"
 
 
 def test_options_a_file_and_python_find_the_same(tmp_path: Path) -> None:

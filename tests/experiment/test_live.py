@@ -217,6 +217,17 @@ def test_a_run_that_stops_says_so_unless_another_command_has_it(tmp_path, clock)
         assert (run / "report.html").read_text() == "<p>running"
 
 
+def test_the_finished_page_is_the_last_one(tmp_path, clock):
+    run = tmp_path / "run"
+    with open_run(run, CONFIG), told(run) as progress:
+        clock.now += 3
+        progress("train", 10, 10)
+        (run / "report.html").write_text("<p>finished")
+        clock.now += 100
+        progress(telling.REPORT, 1, 1)
+    assert (run / "report.html").read_text() == "<p>finished"
+
+
 def test_a_short_command_leaves_the_page_and_a_long_one_that_stops_brings_the_former_one_back(tmp_path, clock):
     run, called = tmp_path / "run", []
     with open_run(run, CONFIG), told(run) as progress:

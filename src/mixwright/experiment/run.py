@@ -24,7 +24,7 @@ from mixwright.experiment.engines.cluster import check_engine
 from mixwright.experiment.engines.pieces import forget_plan, tidy
 from mixwright.experiment.engines.ranks import check_ranks
 from mixwright.experiment.kinds import KINDS, Kind, of_command, of_config, of_summary
-from mixwright.experiment.live.telling import telling
+from mixwright.experiment.live.telling import REPORT, telling
 from mixwright.files import write_json
 from mixwright.report.page import write
 from mixwright.version import __version__
@@ -310,7 +310,7 @@ def drive(
                 tidy(folder)
                 if kind.page is not None:
                     run.track.result(write_page(summary, folder), summary.get("verdict"))
-                    progress("report", 1, 1)
+                    progress(REPORT, 1, 1)
                 return summary
 
 

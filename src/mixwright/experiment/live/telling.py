@@ -17,6 +17,7 @@ from mixwright.files.claims import Claim
 from mixwright.files.holder import ClaimLost
 from mixwright.report import render
 
+REPORT = "report"  # the stage that is reported when the finished page is written
 EVERY = 5.0  # seconds between two pages, at least
 _FIRST = 2.0  # seconds before the first one: a run of a moment writes its page at the end alone
 _SHARE = 0.01  # of the processor that pages may take
@@ -84,6 +85,8 @@ class _Live:
         now = time.monotonic()
         if now - self._told >= _TOLD:
             self._told, self._claim.about = now, self._about()
+        if stage == REPORT:  # the finished page is there, and no other one comes after it
+            self._watched = None
         if now >= self._next:
             self._write()
 
