@@ -16,6 +16,7 @@ from mixwright.cli.options import Json, Quiet, output_of
 from mixwright.cli.output import guarded
 from mixwright.cli.tables.parts import Column, print_line, print_table, print_title
 from mixwright.errors import InputError
+from mixwright.files.yaml_text import load_yaml
 from mixwright.report.words import count, number
 
 if TYPE_CHECKING:
@@ -188,6 +189,6 @@ def yaml_value(option: str, text: str) -> Any:
     with suppress(ValueError):
         return float(text)  # also 1e4, which is a text in YAML 1.1
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError:
         raise InputError(f"--{option} should be a value as in a YAML file, found {text!r}; check the braces") from None

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mixwright.cli.output import Output
+from mixwright.files.yaml_text import load_yaml
 from mixwright.watching.trackers.tracker import TRACKERS
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no tables; errors are still shown.")]
@@ -57,6 +58,6 @@ def engine_given(text: str | None) -> dict[str, Any]:
     import yaml
 
     try:
-        return {"engine": yaml.safe_load(text)}
+        return {"engine": load_yaml(text)}
     except yaml.YAMLError:
         return {"engine": text}

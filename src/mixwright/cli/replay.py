@@ -16,6 +16,7 @@ from mixwright.decisions import DecisionLog
 from mixwright.decisions import replay as replayed_weights
 from mixwright.errors import InputError
 from mixwright.files.opening import read_text
+from mixwright.files.yaml_text import load_yaml
 from mixwright.report.words import percent
 
 
@@ -48,7 +49,7 @@ def strategy_of_text(text: str) -> Any:
     is_file = text.endswith((".yaml", ".yml"))
     where = text if is_file else "--strategy"
     try:
-        value = yaml.safe_load(read_text(Path(text), "a YAML file with a strategy") if is_file else text)
+        value = load_yaml(read_text(Path(text), "a YAML file with a strategy") if is_file else text)
     except yaml.YAMLError as error:
         raise InputError(f"{where} should be a name or a mapping in YAML, found {text!r} ({error})") from None
     if is_file and isinstance(value, dict) and set(value) == {"strategy"}:

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from mixwright.errors import InputError, missing_extra
+from mixwright.files.yaml_text import load_yaml
 
 NOTHING = ("", "null", "~")
 
@@ -64,11 +65,7 @@ def parse_yaml(text: str) -> Any:
         """BaseLoader that refuses a key written twice."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if len(keys) != len(node.value):
-                raise InputError(
-                    f"line {node.start_mark.line + 1}: keys should be plain texts, found a list or mapping"
-                )
+            keys = [key.value for key, _ in node.value]
             seen: set[str] = set()
             for position, key in enumerate(keys):
                 if key in seen:
@@ -79,8 +76,8 @@ def parse_yaml(text: str) -> Any:
             return made
 
     try:
-        return yaml.load(text, Loader=Loader)
-    except (yaml.YAMLError, RecursionError) as error:
+        return load_yaml(text, Loader)
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0] or type(error).__name__

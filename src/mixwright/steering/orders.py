@@ -11,6 +11,7 @@ from typing import Any
 from mixwright.checks import whole_number
 from mixwright.errors import InputError, missing_extra
 from mixwright.files import atomic_write
+from mixwright.files.yaml_text import load_yaml
 from mixwright.source_change import SourceChange
 from mixwright.steering.hand import Hand
 from mixwright.steering.known import check_step, check_strategy
@@ -140,11 +141,14 @@ def orders_in(text: str, where: str) -> list[Order]:
     except ImportError:
         raise missing_extra("yaml", "cli") from None
     try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        values = load_yaml(text)
+    except yaml.YAMLError as error:
         raise InputError(f"{where} should be YAML, found what is not ({' '.join(str(error).split())})") from None
     listed = values if isinstance(values, list) else [] if values is None else [values]
-    return [Order.of(each) for each in listed]
+    try:
+        return [Order.of(each) for each in listed]
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def parts_of_file(folder: Path) -> tuple[list[Order], str]:

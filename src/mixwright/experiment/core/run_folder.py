@@ -12,6 +12,7 @@ import yaml
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import is_run
 from mixwright.experiment.kinds import Kind
+from mixwright.files.yaml_text import load_yaml
 from mixwright.steering.control import sources_of
 from mixwright.steering.known import read_record
 
@@ -80,7 +81,7 @@ def check_same(kind: Kind, values: Mapping[str, Any], folder: Path) -> None:
 def config_values(path: Path) -> dict[str, Any]:
     """Return what `config.yaml` holds; nothing where it is damaged."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return values if isinstance(values, dict) else {}

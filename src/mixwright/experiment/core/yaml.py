@@ -13,6 +13,7 @@ import yaml
 
 from mixwright.errors import InputError
 from mixwright.files.opening import read_text
+from mixwright.files.yaml_text import node_and_value
 
 Key = tuple[str | int, ...]
 
@@ -92,16 +93,11 @@ def read_yaml(path: Path | str) -> YamlFile:
     if not os.path.lexists(path):
         raise InputError(f"there is no file {path}; give the path of a YAML file with sources and targets")
     text = read_text(path, "a YAML file")
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        lines = dict(_lines(path, node, (), ())) if node is not None else {}
-        value = loader.construct_document(node) if node is not None else None
+        node, value = node_and_value(text, _Loader)
     except yaml.YAMLError as error:
         raise InputError(_explain(path, error)) from error
-    finally:
-        loader.dispose()
-    return YamlFile(path, value, lines)
+    return YamlFile(path, value, dict(_lines(path, node, ())) if node is not None else {})
 
 
 def _explain_folder(path: Path) -> str:
@@ -121,26 +117,21 @@ def _explain(path: Path, error: yaml.YAMLError) -> str:
     return f"{path}{line}: this is not YAML ({problem}); check the indentation, the colons and the quotes there"
 
 
-def _lines(path: Path, node: yaml.Node, key: Key, parents: tuple[int, ...]) -> Iterator[tuple[Key, int]]:
-    """Yield the line of every key below `node`. `parents` are the nodes above it: an alias may not hold itself."""
-    if id(node) in parents:
-        raise InputError(f"{path}, line {node.start_mark.line + 1}: an alias holds itself; write the value out")
-    parents = (*parents, id(node))
+def _lines(path: Path, node: yaml.Node, key: Key) -> Iterator[tuple[Key, int]]:
+    """Yield the line of every key below `node`."""
     if isinstance(node, yaml.MappingNode):
-        yield from _mapping_lines(path, node, key, parents)
+        yield from _mapping_lines(path, node, key)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield (*key, index), item.start_mark.line + 1
-            yield from _lines(path, item, (*key, index), parents)
+            yield from _lines(path, item, (*key, index))
 
 
-def _mapping_lines(path: Path, node: yaml.MappingNode, key: Key, parents: tuple[int, ...]) -> Iterator[tuple[Key, int]]:
+def _mapping_lines(path: Path, node: yaml.MappingNode, key: Key) -> Iterator[tuple[Key, int]]:
     """Yield the lines of a mapping's keys; a key that is there twice is an error."""
     seen: dict[str, int] = {}
     for name, value in node.value:
         line = name.start_mark.line + 1
-        if not isinstance(name, yaml.ScalarNode):
-            raise InputError(f"{path}, line {line}: a key should be plain text, found a list or a mapping")
         if name.value in seen and name.tag != "tag:yaml.org,2002:merge":
             found = dotted((*key, name.value))
             raise InputError(
@@ -149,4 +140,4 @@ def _mapping_lines(path: Path, node: yaml.MappingNode, key: Key, parents: tuple[
             )
         seen[name.value] = line
         yield (*key, name.value), line
-        yield from _lines(path, value, (*key, name.value), parents)
+        yield from _lines(path, value, (*key, name.value))
