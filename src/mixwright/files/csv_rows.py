@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from mixwright.errors import InputError
 from mixwright.files.opening import open_text
@@ -28,11 +29,18 @@ def open_csv(path: Path) -> Iterator[Iterator[list[str]]]:
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
     try:
         with open_text(path, "comma-separated values in UTF-8") as handle:
-            yield csv.reader(io.TextIOWrapper(handle, "utf-8-sig", newline=""), strict=True)
+            yield csv.reader(_lines(path, io.TextIOWrapper(handle, "utf-8-sig", newline="")), strict=True)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} should be text in UTF-8, found other bytes ({error}); convert the file") from error
     except csv.Error as error:
         raise InputError(f"{path} should hold comma-separated values, found a fault ({error}); correct it") from error
+
+
+def _lines(path: Path, text: IO[str]) -> Iterator[str]:
+    while line := text.readline(_LONGEST):
+        if len(line) == _LONGEST:
+            raise InputError(f"{path} should have lines of less than {_LONGEST:,} characters, found a longer one")
+        yield line
 
 
 def header(path: Path, rows: Iterator[list[str]]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import IO, Any, NamedTuple
 from mixwright.errors import InputError
 from mixwright.files.kinds import LINES, kind_of
 from mixwright.files.opening import decode, open_text, peek
+from mixwright.files.packed import LONGEST
 from mixwright.files.parquet import parquet_rows
 
 _CHUNK = 1 << 16
@@ -194,6 +195,8 @@ class _Scan:
         piece = self.handle.read(max(_CHUNK, len(self.text) - self.at))
         self.before += self.at
         self.text, self.at = self.text[self.at :] + piece.decode("latin-1"), 0
+        if len(self.text) > LONGEST:
+            raise self._bad(f"an item of more than {LONGEST:,} bytes")
         self.ended = not piece
         return bool(piece)
 
