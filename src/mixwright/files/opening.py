@@ -48,6 +48,21 @@ def _opened(path: Path, should: str) -> IO[bytes]:
         raise InputError(f"cannot read {path}: {error}; it should be {should}") from None
 
 
+def load_array(path: Path, mapped: bool = False) -> Any:
+    """Return the array of a `.npy` file, or a map of it; ValueError for what is no whole file of numbers."""
+    import numpy as np
+
+    try:
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # a header that is damaged can raise nearly anything
+        raise ValueError(f"no array: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise ValueError("not one array")
+    return array
+
+
 def peek(handle: IO[bytes], size: int) -> bytes:
     """Return up to `size` of the next bytes of a buffered file without reading on."""
     buffered: Any = handle

@@ -191,7 +191,9 @@ class TrainerReference:
 
         loader: Any = AutoModelForCausalLM
         try:
-            model = loader.from_pretrained(str(self.reference.path), local_files_only=True, dtype=self._dtype)
+            model = loader.from_pretrained(
+                str(self.reference.path), local_files_only=True, trust_remote_code=False, dtype=self._dtype
+            )
         except Exception as error:  # files of weights fail in every way
             raise InputError(f"{self.reference.path}: {_in_words(error)}; give another reference") from error
         return model.eval().requires_grad_(False).to(self._trainer.args.device)
@@ -256,7 +258,7 @@ def _config_of(folder: Path) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # configurations fail in every way
         raise InputError(f"{folder}: there should be a model (config.json); {_in_words(error)}") from error
 
@@ -268,7 +270,9 @@ def _vocabulary(folder: Path) -> dict[str, int] | None:
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None
     try:
-        return _vocabulary_of(AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
+        return _vocabulary_of(
+            AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        )
     except Exception as error:  # tokenizers fail in every way
         raise InputError(f"{folder}: there should be a tokenizer that can be read; {_in_words(error)}") from error
 

@@ -193,7 +193,7 @@ def _keys(path: Path) -> list[str]:
 def _model(base: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+    return AutoModelForCausalLM.from_pretrained(base, trust_remote_code=False, dtype="auto")
 
 
 class _Tensors:

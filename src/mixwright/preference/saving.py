@@ -66,7 +66,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path | str, sample: Sequence[
 
 def _loss_of_saved(model: Any, folder: Path, sample: Sequence[Any]) -> float:
     if not hasattr(model, "peft_config"):
-        again = AutoModelForCausalLM.from_pretrained(folder, dtype=model.dtype)
+        again = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False, dtype=model.dtype)
         return _loss(again.to(model.device), sample)
     own = model.active_adapter
     model.load_adapter(str(folder), adapter_name=_AGAIN)  # on the same base, which may be large

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixwright.errors import InputError
 from mixwright.files import atomic_write, write_json
+from mixwright.files.opening import load_array
 
 _UNITS = ("sequence", "chunk", "token")
 _QUESTION_UNITS = ("joint", "answer")
@@ -107,7 +108,7 @@ class TargetRows:
         """Write the rows into a folder, from which `load` maps them; InputError if that cannot be written."""
         for name in _ARRAYS:
             with atomic_write(folder / f"{name}.npy", "wb") as file:
-                np.save(file, getattr(self, name))
+                np.save(file, getattr(self, name), allow_pickle=False)
         write_json(folder / "rows.json", {name: getattr(self, name) for name in (*_NUMBERS, "fingerprint")})
 
     @classmethod
@@ -122,7 +123,7 @@ class TargetRows:
         """
         try:
             about = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
-            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+            arrays = {name: load_array(folder / f"{name}.npy", mapped=True) for name in _ARRAYS}
             rows = cls(**arrays, **{name: about[name] for name in _NUMBERS})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder} should hold the rows of a target, found {error}; remove it") from error

@@ -198,7 +198,7 @@ def _load_hugging_face(folder: Path) -> Tokenizer:
     except ImportError:
         raise missing_extra("transformers", "lm") from None
     try:
-        loaded = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        loaded = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # every kind of error comes out of here
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{folder}: there should be a Hugging Face tokenizer, loading it failed: {reason}") from None

@@ -107,7 +107,9 @@ def _from_config(spec: Mapping[str, Any], tokenizer: Tokenizer, context: int, se
     config = model_config(spec, tokenizer, context)
     with torch.random.fork_rng(), _explained(spec):
         torch.manual_seed(seed)
-        return _checked(transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32), spec)
+        return _checked(
+            transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False, dtype=torch.float32), spec
+        )
 
 
 def _checked(model: Any, spec: Mapping[str, Any]) -> Any:
@@ -199,7 +201,7 @@ def checkpoint_config(spec: Mapping[str, Any]) -> Any:
     """Return the transformers configuration of a checkpoint; InputError if it is no causal language model."""
     check_model_folder(folder := Path(spec["path"]))
     with _explained(spec):
-        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
     names = {causal} if isinstance(causal, str) else set(causal or ())
     if not names or config.is_encoder_decoder or (config.architectures and not names & set(config.architectures)):
@@ -211,8 +213,10 @@ def checkpoint_config(spec: Mapping[str, Any]) -> Any:
 def check_adapter(spec: Mapping[str, Any]) -> None:
     """Raise InputError if the adapter of a spec does not fit its checkpoint; no weights are read."""
     with _explained(spec), torch.device("meta"):
-        config = transformers.AutoConfig.from_pretrained(str(spec["path"]), local_files_only=True)
-        _adapted(transformers.AutoModelForCausalLM.from_config(config), spec, 0)
+        config = transformers.AutoConfig.from_pretrained(
+            str(spec["path"]), local_files_only=True, trust_remote_code=False
+        )
+        _adapted(transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False), spec, 0)
 
 
 def _adapted(base: Any, spec: Mapping[str, Any], seed: int) -> Any:
@@ -247,7 +251,11 @@ def _whole_from_disk(spec: Mapping[str, Any]) -> Any:
     loader: Any = transformers.AutoModelForCausalLM
     with _explained(spec), no_bars():
         model, info = loader.from_pretrained(
-            str(folder), local_files_only=True, dtype=torch.float32, output_loading_info=True
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
         _checked(model, spec)
     if info["missing_keys"]:

@@ -62,7 +62,9 @@ def check_reference(folder: Path | str, tokenizer: Tokenizer, context: int, spec
 def _config_of(folder: Path) -> Any:
     try:
         with no_bars():
-            return transformers.AutoConfig.from_pretrained(str(adapter_base(folder) or folder), local_files_only=True)
+            return transformers.AutoConfig.from_pretrained(
+                str(adapter_base(folder) or folder), local_files_only=True, trust_remote_code=False
+            )
     except Exception as error:  # configurations fail in every way
         reason = " ".join(str(error).split())
         raise InputError(f"{folder}: there should be a model (config.json), reading it failed: {reason}") from error

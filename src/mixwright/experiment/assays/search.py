@@ -32,6 +32,7 @@ from mixwright.experiment.engines.cluster import on_cluster
 from mixwright.experiment.engines.engine import do_ahead
 from mixwright.experiment.run import Run
 from mixwright.files import atomic_write, explain_write_error
+from mixwright.files.opening import load_array
 from mixwright.mixture_file import MixtureFile
 from mixwright.search.mixmin import MixMin
 from mixwright.search.table.table import LikelihoodTable
@@ -295,7 +296,7 @@ class SeedWork:
 
     def _held_out(self, folder: Path) -> np.ndarray:
         """Return an arm's probabilities for the held-out rows [n_test]; ValueError for another number of them."""
-        found: np.ndarray = np.load(folder / _HELD_OUT, allow_pickle=False)
+        found: np.ndarray = load_array(folder / _HELD_OUT)
         if found.shape != held_out_labels(self.plan).shape:
             raise ValueError(f"{folder / _HELD_OUT} has the shape {found.shape}")
         return found

@@ -159,7 +159,7 @@ def vocabulary_of(config: PreferDataConfig, model: Path) -> int:
     from transformers import AutoConfig
 
     try:
-        return int(AutoConfig.from_pretrained(model).get_text_config().vocab_size)
+        return int(AutoConfig.from_pretrained(model, trust_remote_code=False).get_text_config().vocab_size)
     except Exception as error:  # of every kind
         raise InputError(
             f"{config.where('model')}: {model} should hold a model of transformers, reading it failed: {error}"
@@ -172,7 +172,7 @@ def _check_lengths(config: PreferDataConfig, model: Path, encoded: Mapping[str, 
 
     from mixwright.training.model import check_context
 
-    about = AutoConfig.from_pretrained(model).get_text_config()
+    about = AutoConfig.from_pretrained(model, trust_remote_code=False).get_text_config()
     for name, source in encoded.items():
         with named(f"{config.where('pairs', 'max_length')}: source {name!r}"):
             check_context(about, max(source.train.longest, source.test.longest), f"the model {model.name}")
@@ -193,7 +193,9 @@ def _check_adapter(config: Any, folder: Path) -> dict[str, Any]:
     from mixwright.training.adapters import adapted_layers, adapter_notes
 
     with torch.device("meta"), named(config.where("adapter", "targets")):
-        model = with_adapter(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), config.adapter, 0)
+        about = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        base = AutoModelForCausalLM.from_config(about, trust_remote_code=False)
+        model = with_adapter(base, config.adapter, 0)
     return {"layers": adapted_layers(model), "adapter_notes": adapter_notes(model)}
 
 
@@ -206,7 +208,8 @@ def load_model(folder: Path, as_saved: bool = False) -> Any:
 
     try:
         with no_bars():
-            return AutoModelForCausalLM.from_pretrained(folder, dtype="auto" if as_saved else torch.float32)
+            dtype = "auto" if as_saved else torch.float32
+            return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False, dtype=dtype)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} should hold a causal language model, loading it failed: {error}") from error
 

@@ -22,6 +22,7 @@ from mixwright.experiment.text.overlaps.documents import TargetDocuments, hash_o
 from mixwright.experiment.text.source_files import check_lengths, named, part_of, part_of_source, source_documents
 from mixwright.files import atomic_write, folder_fingerprint
 from mixwright.files.models import check_model_folder
+from mixwright.files.opening import load_array
 from mixwright.search.inputs import FEWEST_DOCUMENTS
 from mixwright.search.mixmin import MixMin
 from mixwright.text import (
@@ -312,13 +313,13 @@ def _open_part(name: str, folder: Path) -> TokenPart:
     place = folder / "tokens" / folder_name(name)
     of = json.loads((place / PART).read_text(encoding="utf-8"))["of"]
     whole = TokenStore.open(folder / "tokens" / folder_name(of) / "train")
-    return TokenPart(name, whole, np.load(place / "documents.npy", allow_pickle=False), place / "train")
+    return TokenPart(name, whole, load_array(place / "documents.npy"), place / "train")
 
 
 def _check_tokens(folder: Path, result: Mapping[str, Any]) -> None:
     """Raise an error if the tokens of a source are not whole; runs of former versions do not say what is held out."""
     TokenStore.open(folder / "train")
-    np.load(folder / HASHES, allow_pickle=False)
+    load_array(folder / HASHES)
     if (folder / "held_out").exists() or result.get("held_out_documents"):
         TokenStore.open(folder / "held_out")
 
@@ -352,7 +353,7 @@ def _write_source(
 
     store = write_tokens(stage.folder / "train", kept(), tokenizer, about)
     with atomic_write(stage.folder / HASHES, "wb") as handle:
-        np.save(handle, np.unique(np.array(hashes, np.uint64)))
+        np.save(handle, np.unique(np.array(hashes, np.uint64)), allow_pickle=False)
     rest, held = part_of_source(source, fraction, held_out=True), 0
     if (first := next(rest, None)) is not None:
         held = write_tokens(stage.folder / "held_out", chain([first], rest), tokenizer, {"source": name}).documents

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixwright.checks import read_object
 from mixwright.errors import InputError
 from mixwright.files import atomic_write, write_json
+from mixwright.files.opening import load_array
 from mixwright.preference.pairs.pairs import Pairs
 from mixwright.preference.pairs.parts import Lost, Three, chat_parts, notes_of_parts, text_parts
 
@@ -139,7 +140,7 @@ class EncodedPairs:
         folder = Path(folder)
         head = read_object(folder / _HEAD, "the head of encoded pairs", _SCHEMA)
         try:
-            arrays = {name: np.load(folder / f"{name}.npy", allow_pickle=False) for name in _ARRAYS}
+            arrays = {name: load_array(folder / f"{name}.npy") for name in _ARRAYS}
             lists: dict[str, Any] = {key: tuple(head[key]) for key in ("labels", "notes")}
             found = cls(str(head["name"]), **arrays, counts=head["counts"], **lists)
             same = found.fingerprint == head["fingerprint"] and len(found) == head["pairs"]

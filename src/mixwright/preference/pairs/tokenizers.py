@@ -109,7 +109,7 @@ def load_pair_tokenizer(folder: Path | str, chat_template: str | None = None) ->
 
 def _hugging_face(folder: Path, transformers: Any) -> Any:
     try:
-        return transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # every kind of error comes out of here
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{folder}: there should be a Hugging Face tokenizer, loading it failed: {reason}") from None

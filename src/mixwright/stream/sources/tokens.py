@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from mixwright.checks import whole_number
 from mixwright.errors import InputError
 from mixwright.files.kinds import found_at
+from mixwright.files.opening import load_array
 from mixwright.files.pointers import refuse_pointer
 from mixwright.stream.sources.source import Source, as_rows, sample
 
@@ -52,14 +53,11 @@ class MappedArray:
         refuse_pointer(self.path)
         try:
             if self.dtype is None:
-                array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-                if not isinstance(array, np.ndarray):
-                    raise ValueError("not one array")
-                return np.asarray(array)
+                return np.asarray(load_array(self.path, mapped=True))
             size, item = self.path.stat().st_size, self.dtype.itemsize
         except FileNotFoundError:
             raise InputError(f"{self.path}: there should be a file of tokens, found none; check the path") from None
-        except (ValueError, OSError, EOFError) as error:
+        except (ValueError, OSError) as error:
             found = found_at(self.path)
             found = f"one that cannot be mapped ({error})" if found in (None, "a NumPy array") else found
             raise InputError(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mixwright.experiment.core.stages import Progress, Stage, folder_name, silent
 from mixwright.experiment.text.inputs import HASHES, Target, TokenSource
 from mixwright.experiment.text.overlaps.documents import TargetDocuments
+from mixwright.files.opening import load_array
 from mixwright.text import Tokenizer
 from mixwright.text.shingles import SHARE, shingle_size
 
@@ -123,7 +124,7 @@ def _looked_up(folder: Path, tokenizer: Tokenizer, targets: Sequence[Target], so
     result = stage.result()
     if result is None:
         stage.begin()
-        hashes = np.load(source.train.folder.parent / HASHES, allow_pickle=False)
+        hashes = load_array(source.train.folder.parent / HASHES)
         items = [item for target in targets for part in _PARTS for item in getattr(target, part)]
         masks = TargetDocuments(items, tokenizer).found(hashes, source.train.data)
         found: dict[str, Any] = {}

@@ -170,7 +170,7 @@ def _write_part(
         (HASHES, np.unique(np.array([hash_of(t) for _, t in own], np.uint64))),
     ):
         with atomic_write(place / name, "wb") as handle:
-            np.save(handle, values)
+            np.save(handle, values, allow_pickle=False)
     if held:
         write_tokens(place / "held_out", chain(held), tokenizer, {"source": part})
     write_json(place / PART, {"of": whole})
