@@ -106,13 +106,16 @@ def read_assays(
     if wide and standardise:
         raise InputError("standardise is for SMILES; with columns of features give the standardised ones")
     notes = [f"The column {name!r} was left out: it is an index." for name in indices if name]
-    if assay and value:
-        gathered = gather(columns, assay, value, labels, rule)
-        wanted, read, columns, first = list(gathered.assays), gathered.labels, gathered.columns, gathered.rows
-    else:
-        read, said = rule.of_columns({name: columns[name] for name in wanted})
-        notes += said
-        first = np.arange(len(read))
+    try:
+        if assay and value:
+            gathered = gather(columns, assay, value, labels, rule)
+            wanted, read, columns, first = list(gathered.assays), gathered.labels, gathered.columns, gathered.rows
+        else:
+            read, said = rule.of_columns({name: columns[name] for name in wanted})
+            notes += said
+            first = np.arange(len(read))
+    except InputError as error:
+        raise InputError(f"{', '.join(map(str, paths[:3]))}: {error}") from None
     settings = fingerprint or Fingerprint()
     found = (
         _of_columns(paths, wide, columns)

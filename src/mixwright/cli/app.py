@@ -16,7 +16,7 @@ from mixwright.cli.options import Json, Quiet, command_line, output_of
 from mixwright.cli.output import guarded
 from mixwright.cli.piece import piece, print_pieces
 from mixwright.cli.replay import replay
-from mixwright.cli.runs import add_runs, open_report, show_run
+from mixwright.cli.runs import add_runs, open_report, show_read, show_run
 from mixwright.cli.steer import steer
 from mixwright.cli.tables.card import show_card
 from mixwright.cli.tables.search import print_mixture
@@ -105,7 +105,6 @@ def show(
         if path.is_dir():
             from mixwright.experiment.core.run_folder import resuming
             from mixwright.experiment.core.stages import held_by_another
-            from mixwright.experiment.core.summary import read_summary
             from mixwright.experiment.engines.pieces import planned
 
             if not (path / "summary.json").exists() and (pieces := planned(path)):
@@ -114,7 +113,7 @@ def show(
                 output.show(lambda console: print_pieces(states))
                 output.note(f"the run is not finished; to resume it: {resuming(path)}")
                 return
-            show_run(output, read_summary(path), path)
+            show_read(output, path)
             if held_by_another(path):
                 output.note("a command is at work in this run; this is what the last one that ended left")
             return
@@ -137,10 +136,11 @@ def report(
     """Parse and do `mixwright report`."""
     output = output_of(context, quiet, as_json)
     with guarded(output):
-        from mixwright.experiment.core.summary import read_summary
+        from mixwright.experiment.core.summary import of_run, read_summary
         from mixwright.experiment.run import write_page
 
-        page = write_page(read_summary(run), run)
+        with of_run(run):
+            page = write_page(read_summary(run), run)
         output.json({"report": str(page.resolve())})
         output.show(lambda console: console.print(f"page: {page.resolve()}", markup=False, soft_wrap=True))
         open_report(output, run, open_it)

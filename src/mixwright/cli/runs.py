@@ -228,6 +228,14 @@ def show_run(output: Output, summary: dict[str, Any], folder: Path) -> None:
     output.show(lambda console: table(console, summary, folder))
 
 
+def show_read(output: Output, folder: Path) -> None:
+    """Show a finished run whose files may have been damaged since; InputError if they were."""
+    from mixwright.experiment.core.summary import of_run, read_summary
+
+    with of_run(folder):
+        show_run(output, read_summary(folder), folder)
+
+
 def open_report(output: Output, folder: Path, wanted: bool) -> None:
     """Open the page if that was asked for and can be done."""
     page = (folder / "report.html").resolve()

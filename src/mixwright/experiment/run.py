@@ -223,8 +223,8 @@ def _first_keys(command: str) -> str:
     fields = of_command(command)[0].get("config").model_fields
     keys = [key for key in ("model", "sources", "targets", "arms", "weights") if key in fields]
     required = [key for key in keys if fields[key].is_required()]
-    first, second = (required + [key for key in keys if key not in required])[:2]
-    return f"{first}: and {second}:"
+    keys = required + [key for key in keys if key not in required] or [k for k, f in fields.items() if f.is_required()]
+    return " and ".join(f"{key}:" for key in keys[:2])
 
 
 def json_schema(command: str) -> dict[str, Any]:

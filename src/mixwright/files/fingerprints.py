@@ -15,7 +15,7 @@ from mixwright.files.listing import walk
 def fingerprint(value: Any) -> str:
     """Return 16 hex digits that name a JSON-able value."""
     text = json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def file_fingerprint(path: Path | str, left_out: Collection[Path] = ()) -> str:

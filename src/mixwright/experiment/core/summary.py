@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mixwright.checks import read_object
 from mixwright.compare.summary import SCHEMA
 from mixwright.compare.upgrade import upgraded as comparison_upgraded
 from mixwright.errors import InputError
 from mixwright.experiment.core.run_folder import resuming
 from mixwright.experiment.core.stages import folder_name
 from mixwright.experiment.kinds import KINDS
+
+SUMMARY = "summary.json"
 
 
 def read_summary(folder: Path | str) -> dict[str, Any]:
@@ -22,21 +26,35 @@ def read_summary(folder: Path | str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        The folder is no run, or the run is not finished.
+        The folder is no run, the run is not finished, or its summary is damaged or of a newer version.
     """
     folder = Path(folder)
     _check_finished(folder)
-    path = folder / "summary.json"
+    with of_run(folder):
+        return upgraded(read_object(folder / SUMMARY, "the summary of a run", SCHEMA))
+
+
+@contextmanager
+def of_run(folder: Path) -> Iterator[None]:
+    """
+    Do something with the files of a finished run; whatever they make it fail of is an InputError that names the run.
+
+    A summary has some hundred fields, and its tables and pages read each of them. A file that somebody changed, or a
+    disk did, can fail at any of these places: there is one sentence for all.
+    """
+    path = folder / SUMMARY
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {error}; run the command again to write the file again") from error
-    schema = summary.get("schema") if isinstance(summary, dict) else None
-    if not isinstance(schema, int) or isinstance(schema, bool):
-        raise InputError(f"{path} is no summary of mixwright; run the command again to write the file again")
-    if schema > SCHEMA:
-        raise InputError(f"{path} was written by a newer mixwright (schema {schema}); upgrade this one")
-    return upgraded(summary)
+        yield
+    except InputError as error:
+        raise error if str(folder) in str(error) else InputError(f"{path}: {error}") from error
+    except (ImportError, OSError):
+        raise
+    except Exception as error:  # templates and charts raise kinds of their own
+        found = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(
+            f"{path} should be as the run wrote it, found something else there or beside it ({found:.200}); remove it "
+            f"and run the same command again to write it again: {resuming(folder)}"
+        ) from error
 
 
 def _check_finished(folder: Path) -> None:

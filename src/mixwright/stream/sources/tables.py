@@ -117,6 +117,8 @@ class ParquetRows(Source):
             for group in range(metadata.num_row_groups):
                 groups.append((number, group))
                 lengths.append(metadata.row_group(group).num_rows)
+            if metadata.num_rows < 0 or metadata.num_rows != sum(lengths[len(lengths) - metadata.num_row_groups :]):
+                raise _damaged(file, f"{metadata.num_rows} rows and other numbers of them in its row groups")
         self._groups, self._ends = groups, np.cumsum(lengths, dtype=np.int64)
         self._cache: OrderedDict[int, Any] = OrderedDict()
 
@@ -140,7 +142,12 @@ class ParquetRows(Source):
         if self.column is not None:
             values = [_one_width(_numpy(part.column(self.column)), self.column) for part in parts]
             return _one_width(np.concatenate(values) if values else np.empty(0), self.column)[back]
-        found = [row for part in parts for row in part.to_pylist()]
+        try:
+            found = [row for part in parts for row in part.to_pylist()]
+        except UnicodeDecodeError as error:
+            raise _damaged(
+                self.files[0] if len(self.files) == 1 else self.files, f"text that is not UTF-8 ({error})"
+            ) from None
         return [found[i] for i in back.tolist()]
 
     def _group(self, g: int) -> Any:
@@ -150,7 +157,10 @@ class ParquetRows(Source):
         else:
             number, group = self._groups[g]
             with open_parquet(self.files[number]) as file:
-                self._cache[g] = without_views(file.read_row_group(group, columns=self.columns))
+                read = without_views(file.read_row_group(group, columns=self.columns))
+            if len(read) != (wanted := int(np.diff(self._ends, prepend=0)[g])):
+                raise _damaged(self.files[number], f"{len(read)} rows in a row group that should have {wanted}")
+            self._cache[g] = read
             while len(self._cache) > self.keep:
                 self._cache.popitem(last=False)
         return self._cache[g]
@@ -204,6 +214,10 @@ def load_saved(path: Path | str, extra: str = "stream") -> Any:
         raise InputError(
             f"{path}: there should be a folder of datasets.save_to_disk, found one that does not open ({error})"
         ) from None
+
+
+def _damaged(path: Any, found: str) -> InputError:
+    return InputError(f"{path}: this should be a whole parquet file, found {found}; copy it again")
 
 
 def _parquet_metadata(path: Path) -> tuple[Any, Any]:

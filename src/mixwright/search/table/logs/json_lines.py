@@ -7,10 +7,12 @@ JSON lines that people write from vLLM, from a server or from their own code: a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mixwright.checks import is_number
 from mixwright.errors import InputError
 from mixwright.files import fingerprint
 from mixwright.files.rows import FoundRow, rows_of_file
@@ -41,14 +43,22 @@ def read_json_lines(source: str | None, files: Sequence[Path]) -> Iterator[tuple
         for found in rows_of_file(path):
             if isinstance(found.value, InputError):
                 raise found.value
-            models.add(found.value.get("model"))
+            models.add(_model(found))
             if source is not None and len(models) > 1:
                 named = ", ".join(sorted(map(repr, models)))
                 raise InputError(
                     f"{found.place}: the rows of source {source!r} should be of one model, found {named}; give the "
                     "path without a name, then the models are the sources"
                 )
-            yield source or str(found.value.get("model") or path.name.partition(".")[0]), _row(found)
+            yield source or str(_model(found) or path.name.partition(".")[0]), _row(found)
+
+
+def _model(found: FoundRow) -> Any:
+    row: Any = found.value
+    model = row.get("model")
+    if not isinstance(model, str | int | None):
+        raise InputError(f"{found.place}: model should be a text, found {model!r:.60}; name the model")
+    return model
 
 
 def _row(found: FoundRow) -> LoggedRow:
@@ -58,9 +68,14 @@ def _row(found: FoundRow) -> LoggedRow:
         raise InputError(f"{found.place}: id should be a text or a whole number, found {key!r:.60}; number the rows")
     scored, value = _log_likelihood(found.place, row)
     marks: dict[str, Any] = {"number of tokens": _tokens(found.place, row, scored), "text": None, "prompt": None}
-    marks |= {name: fingerprint(row[name]) for name in ("text", "prompt") if row.get(name) is not None}
-    if isinstance(row.get("tokens"), list):
-        marks["tokens"] = fingerprint(row["tokens"])
+    parts = [name for name in ("text", "prompt") if row.get(name) is not None]
+    for name in parts + (["tokens"] if isinstance(row.get("tokens"), list) else []):
+        try:
+            marks[name] = fingerprint(row[name])
+        except ValueError as error:
+            raise InputError(
+                f"{found.place}: {name} should be texts and finite numbers ({error}); correct it"
+            ) from None
     if scored is not None:
         marks["number of scored tokens"] = scored
     target, document = row.get("target"), row.get("document")
@@ -87,13 +102,16 @@ def _log_likelihood(place: str, row: dict[str, Any]) -> tuple[int | None, float]
 
 def _number(place: str, name: str, value: Any) -> float:
     """Return a natural log of a probability."""
-    right = isinstance(value, int | float) and not isinstance(value, bool) and value <= ROUNDING
-    if not right:
+    try:
+        number = float(value) if is_number(value) else math.nan
+    except OverflowError:
+        number = math.nan
+    if not number <= ROUNDING:
         shown = "null" if value is None else f"{value!r:.60}"
         raise InputError(
             f"{place}: {name} should be natural logs of probabilities, at most 0; found {shown}; write them again"
         )
-    return float(value)
+    return number
 
 
 def _tokens(place: str, row: dict[str, Any], scored: int | None) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any
 from mixwright.errors import InputError
 from mixwright.files import fingerprint
 from mixwright.files.parquet import parquet_rows
-from mixwright.search.table.logs.rows import LoggedRow, by_task, left_out, results_of
+from mixwright.search.table.logs.rows import LoggedRow, by_task, left_out, results_of, within
 
 PATTERN = "details_*.parquet"
 _COLUMNS = ("doc", "model_response")
@@ -34,7 +34,7 @@ def read_lighteval(source: str, files: Sequence[Path], notes: list[str]) -> Iter
     for task, path in by_task(source, files, _task_of).items():
         scored, version = False, _version(path, task)
         for number, row in parquet_rows(path, _COLUMNS):
-            if row["model_response"].get("logprobs"):
+            if within(row, "model_response", "logprobs"):
                 scored = True
                 yield _row(f"{path}, row {number}", task, version, row)
         if not scored:
@@ -51,7 +51,7 @@ def _version(path: Path, task: str) -> Any:
     parts, date = path.parts, path.parent.name
     at = max((i for i, part in enumerate(parts) if part == "details"), default=0)
     results = results_of(Path(*parts[:at], "results", *parts[at + 1 : -2], f"results_{date}.json"), "lighteval")
-    return results.get("config_tasks", {}).get(task, {}).get("version")
+    return within(results, "config_tasks", task, "version")
 
 
 def _row(place: str, task: str, version: Any, row: dict[str, Any]) -> LoggedRow:
@@ -68,7 +68,7 @@ def _row(place: str, task: str, version: Any, row: dict[str, Any]) -> LoggedRow:
             "task's version": version,
         }
         return LoggedRow(place, task, doc["id"], marks, float(response["logprobs"][right]))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{place}: this should be a row of lighteval's details with doc (query, choices, one gold_index) and "
             f"model_response (logprobs), found {type(error).__name__}: {error}; run it with --save-details"

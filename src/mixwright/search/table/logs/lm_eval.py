@@ -15,7 +15,7 @@ from typing import Any
 from mixwright.errors import InputError
 from mixwright.files import fingerprint
 from mixwright.files.rows import FoundRow, rows_of_file
-from mixwright.search.table.logs.rows import LoggedRow, by_task, left_out, results_of
+from mixwright.search.table.logs.rows import LoggedRow, by_task, left_out, results_of, within
 
 PATTERN = "samples_*.jsonl*"  # also packed
 _NAME = re.compile(r"samples_(.+?)(?:_(\d{4}-\d\d-\d\dT[\d-]+(?:\.\d+)?))?\.jsonl(?:\.gz|\.zst)?")
@@ -44,11 +44,11 @@ def read_lm_eval(source: str, files: Sequence[Path], notes: list[str]) -> Iterat
 
 
 def _read_task(path: Path, task: str, results: Mapping[str, Any], notes: list[str]) -> Iterator[LoggedRow]:
-    version, count, documents = results.get("versions", {}).get(task), 0, set()
+    version, count, documents = within(results, "versions", task), 0, set()
     for found in rows_of_file(path):
         if isinstance(found.value, InputError):
             raise found.value
-        documents.add(found.value.get("doc_id"))  # once for each filter
+        documents.add(repr(found.value.get("doc_id")))  # once for each filter
         if found.value.get("filter", _FILTER) == _FILTER and not _is_generated(found):
             count += 1
             yield _row(found, task, version)
@@ -69,7 +69,7 @@ def _row(found: FoundRow, task: str, version: Any) -> LoggedRow:
         marks = {name: sample.get(field) for name, field in _MARKS.items()}
         marks |= {"scored text": fingerprint(requests[right]), "task's version": version}
         return LoggedRow(found.place, task, sample["doc_id"], marks, scores[right])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(
             f"{found.place}: this should be a sample of lm-evaluation-harness with doc_id, arguments, target and "
             f"filtered_resps, found {type(error).__name__}: {error}; run it with --log_samples"
@@ -130,7 +130,7 @@ def _named(path: Path) -> tuple[str, str | None]:
 
 def _require_whole(path: Path, task: str, rows: int, results: Mapping[str, Any]) -> None:
     """Raise InputError if a log has other rows than the results of its run say."""
-    wanted = results.get("n-samples", {}).get(task, {}).get("effective")
+    wanted = within(results, "n-samples", task, "effective")
     if isinstance(wanted, int) and rows != wanted:
         raise InputError(
             f"{path}: the log should have {wanted:,} rows, as the results beside it say, found {rows:,}; copy it again"

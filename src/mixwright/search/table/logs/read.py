@@ -59,7 +59,10 @@ def read_logs(logs: Mapping[str, LogPath] | Sequence[LogPath], target: str | Non
         kind, files = _files(path)
         for name, row in _rows(kind, source, path, files, joined.notes):
             joined.add(name, row if target is None else _of_one_target(row, target))
-    return joined.table()
+    try:
+        return joined.table()
+    except InputError as error:
+        raise InputError(f"{', '.join(str(path) for _, path in given[:3])}: {error}") from None
 
 
 def _require_different(given: Sequence[tuple[str | None, Path]]) -> None:

@@ -17,6 +17,8 @@ from mixwright.files.opening import read_text
 from mixwright.search.table.table import LikelihoodTable, factorise
 from mixwright.search.table.values import ROUNDING
 
+_MOST = 10**300
+
 
 def by_task(source: str, files: Sequence[Path], task_of: Callable[[Path], str]) -> dict[str, Path]:
     """Return {task: its log} of a source; InputError if there are two of one task."""
@@ -37,9 +39,18 @@ def results_of(path: Path, program: str) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(read_text(path, f"results of {program}"))
-    except ValueError as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: this should be JSON, found {error}; copy it again, or remove it") from None
     return found if isinstance(found, dict) else {}
+
+
+def within(value: Any, *keys: str) -> Any:
+    """Return what is in objects in one another, such as results["versions"][task]; None where it is not there."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def left_out(task: str) -> str:
@@ -105,6 +116,7 @@ class JoinedRows:
         InputError
             Its number is no log-likelihood, the source has it already, or another source scored something else.
         """
+        _require_plain(row)
         value = row.log_likelihood
         if not value <= ROUNDING or math.isnan(value):
             raise InputError(
@@ -163,11 +175,23 @@ class JoinedRows:
                 target, key = missing[0]
                 of = sum(name == target for name, _ in self._rows)
                 lacks = sum(name == target for name, _ in missing)
-                other = self._rows[target, key].source
+                other, place = self._rows[target, key].source, self._rows[target, key].place
                 raise InputError(
                     f"each source should have scored the same rows, found {lacks:,} of {of:,} rows of {target} missing "
-                    f"under source {source!r}, first {key!r}, which {other!r} has; score them, or leave {target} out"
+                    f"under source {source!r}, first {key!r}, which {other!r} has ({place}); score them, or leave "
+                    f"{target} out"
                 )
+
+
+def _require_plain(row: LoggedRow) -> None:
+    """Raise InputError unless the row's name, its document and its marks are texts and finite numbers."""
+    named = {"id": row.key, "document": row.document, **row.marks}
+    for name, value in named.items():
+        several = value if isinstance(value, tuple) else (value,)
+        if not all(
+            v is None or isinstance(v, str) or (isinstance(v, int | float) and -_MOST < v < _MOST) for v in several
+        ):
+            raise InputError(f"{row.place}: the {name} should be a text or a number, found {value!r:.60}; correct it")
 
 
 def _require_same(row: LoggedRow, first: _JoinedRow) -> None:
@@ -177,7 +201,7 @@ def _require_same(row: LoggedRow, first: _JoinedRow) -> None:
         if known is None:
             first.marks[name] = mark
         elif mark is not None and mark != known:
-            shown = isinstance(mark, int | float)
+            shown = isinstance(mark, int | float) and isinstance(known, int | float)
             found = f"{mark:g} here and {known:g} under" if shown else "a different one here than under"
             raise InputError(
                 f"{row.place}: the {name} should be the same for every source, found {found} source {first.source!r} "

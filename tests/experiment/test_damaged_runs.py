@@ -1,0 +1,103 @@
+"""A damaged configuration or run folder gives either what is in it or one InputError that names it."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("pydantic")
+pytest.importorskip("typer")
+pytest.importorskip("jinja2")
+
+from golden_files import GOLDEN, KINDS
+from rich.console import Console
+
+from damage import File, Target, as_json, as_lines, cases, check, one
+from mixwright.cli.output import Output
+from mixwright.cli.runs import show_read
+from mixwright.experiment import load, read_summary
+from mixwright.experiment.core.forecasts import read_forecast
+from mixwright.experiment.core.run_folder import trained_sources
+from mixwright.experiment.core.summary import of_run
+from mixwright.experiment.run import write_page
+from mixwright.preference.fitting import read_lines
+from mixwright.steering.known import read_record, steps_done
+
+LIKELIHOODS = {"kind": "likelihoods", "table": "scores.csv", "search": {"shrinkage": 0.1}, "seed": 1}
+RUNS = {"table": "runs.csv", "target": "qa", "search": {"prior": "uniform", "shrinkage": 0.1}, "sizes": {"web": 100}}
+FORECAST = {
+    "forecasts": [{"arm": "mixmin", "over": "uniform", "predicted": -0.1, "low": -0.2, "high": 0.0, "level": 0.9}]
+}
+
+
+def config(command: str, value: Any) -> Target:
+    return one("config.yaml", value, as_json, lambda path: load(command, path).dumped())
+
+
+def golden(kind: str) -> Target:
+    return config(
+        " ".join(KINDS[kind]), yaml.safe_load((GOLDEN / "config" / f"{kind}.yaml").read_text(encoding="utf-8"))
+    )
+
+
+def _file(path: Path) -> File:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        return File(path.name, json.loads(text), as_json)
+    if path.suffix == ".jsonl":
+        return File(path.name, [json.loads(line) for line in text.splitlines()], as_lines)
+    return File(path.name, text.encode())
+
+
+def shown(folder: Path) -> str:
+    output, console = Output(quiet=False, as_json=False), Console(file=io.StringIO(), width=200)
+    output.stdout = console
+    show_read(output, folder)
+    return str(console.file)
+
+
+def run(kind: str, read: Callable[[Path], object]) -> Target:
+    return Target([_file(path) for path in sorted((GOLDEN / "runs" / kind).iterdir())], read)
+
+
+def reported(folder: Path) -> object:
+    page = folder / "report.html"
+    try:
+        with of_run(folder):
+            return write_page(read_summary(folder), folder)
+    finally:
+        page.unlink(missing_ok=True)
+
+
+def steered(folder: Path) -> object:
+    return trained_sources(folder), read_record(folder), steps_done(folder), read_lines(folder / "metrics.jsonl")
+
+
+TARGETS: dict[str, Target] = {
+    **{f"configuration of {kind}": golden(kind) for kind in KINDS},
+    "configuration of likelihoods": config("search", LIKELIHOODS),
+    "configuration of runs": config("runs fit", RUNS),
+    "forecast": one("forecast.yaml", FORECAST, as_json, read_forecast),
+    **{f"show {kind}": run(kind, shown) for kind in KINDS},
+    **{f"report {kind}": run(kind, reported) for kind in KINDS if kind not in ("prefer-sft", "prefer-specialists")},
+    "steer train": run("train", steered),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@cases(4)
+@given(data=st.data())
+def test_a_damaged_run(name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    check(TARGETS[name], data, tmp_path_factory.mktemp("damage"))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_whole_run(name: str, tmp_path: Path) -> None:
+    TARGETS[name].write(tmp_path)
+    assert TARGETS[name].read(tmp_path) is not None

@@ -1,0 +1,185 @@
+"""A damaged file gives either what is in it or one InputError that names it: readers of files that people bring."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("pyarrow")
+zstandard = pytest.importorskip("zstandard")
+
+from readers import READERS, VALUES  # noqa: E402
+
+from damage import File, Target, as_csv, as_json, as_lines, cases, check, file_of, one  # noqa: E402
+from mixwright import MixtureFile, Observation, RunTable  # noqa: E402
+from mixwright.decisions import read_decisions  # noqa: E402
+from mixwright.formats import export, read  # noqa: E402
+from mixwright.formats.reading.places import read_places  # noqa: E402
+from mixwright.search.table.logs.read import read_logs  # noqa: E402
+from mixwright.search.table.table import LikelihoodTable  # noqa: E402
+from mixwright.steering.orders import read_orders  # noqa: E402
+from mixwright.stream import open_source  # noqa: E402
+from mixwright.text import read_documents  # noqa: E402
+
+
+def packed(values: Any) -> bytes:
+    return gzip.compress(as_lines(values), mtime=0)
+
+
+def zstd(values: Any) -> bytes:
+    return bytes(zstandard.ZstdCompressor().compress(as_lines(values)))
+
+
+def of_rows(name: str) -> Target:
+    """Return one of the readers of rows; values change where its files are text."""
+    reader = READERS[name]
+    content = reader.content(VALUES)
+    if reader.suffix == ".csv":
+        return one("a.csv", [line.split(",") for line in content.decode().splitlines()], as_csv, reader.read)
+    if reader.suffix == ".jsonl":
+        return one("a.jsonl", [reader.row(i, value) for i, value in enumerate(VALUES)], as_lines, reader.read)
+    return one(f"a{reader.suffix}", content, None, reader.read)
+
+
+MIXTURE = MixtureFile(
+    sources=["web", "law"],
+    weights=[0.75, 0.25],
+    method={"name": "mixmin"},
+    certificate={"gap": 1e-9},
+    uncertainty={"level": 0.9, "interval": [[0.6, 0.9], [0.1, 0.4]]},
+)
+RUN = {"sources": ["web", "law"], "prior": [0.5, 0.5], "lag": 1, "strategy": "PiKE()"}
+SEEN = [Observation(step=i, batch_size=4, counts=[2, 2], loss=[1.0, 2.0 + i]).to_json() for i in (0, 3)]
+DECISIONS = [
+    {"decision": 0, "begins": 2, "weights": [0.6, 0.4], "entropy": 0.67, "run": RUN, "observation": SEEN[0]},
+    {"decision": 1, "begins": 5, "weights": [0.5, 0.5], "entropy": 0.69, "observation": SEEN[1]},
+]
+ORDERS = [{"weights": {"web": 0.2, "law": 0.8}}, {"at": 40, "pin": {"web": 0.5}}, {"undo": True}]
+RUNS = [
+    ["run", "w:web", "w:law", "loss:qa", "tokens"],
+    ["a", 1, 0, 2.5, 100],
+    ["b", 0.5, 0.5, 2.0, 100],
+    ["c", 0, 1, 3, 50],
+]
+TRACKED = [
+    {
+        "info": {"run_id": f"r{i}", "run_name": name, "status": "FINISHED"},
+        "data": {
+            "params": [{"key": "w:web", "value": "0.5"}, {"key": "w:law", "value": "0.5"}],
+            "metrics": [{"key": "loss:qa", "value": 2.0 + i, "timestamp": 1, "step": 9}],
+        },
+    }
+    for i, name in enumerate("ab")
+]
+SCORED = [{"id": i, "model": m, "token_logprobs": [None, -1.5], "tokens": 2} for m in ("web", "law") for i in range(2)]
+SAMPLES = [
+    {
+        "doc_id": i,
+        "doc": {},
+        "target": "1",
+        "doc_hash": "d",
+        "prompt_hash": "p",
+        "target_hash": "t",
+        "acc": 1.0,
+        "arguments": {"gen_args_0": {"arg_0": "q", "arg_1": " a"}, "gen_args_1": {"arg_0": "q", "arg_1": " b"}},
+        "resps": [[["-1.5", "False"]], [["-0.5", "True"]]],
+        "filtered_resps": [["-1.5", "False"], ["-0.5", "True"]],
+        "filter": "none",
+    }
+    for i in range(2)
+]
+RESULTS = {"versions": {"quiz": 1.0}, "n-samples": {"quiz": {"original": 2, "effective": 2}}}
+DATE = "2026-01-02T03-04-05.678"
+
+
+def table(folder: Path) -> Target:
+    """Return the files of a likelihood table."""
+    rows = LikelihoodTable.from_array([[-1.0, -2.0], [-3.0, -0.5], [-1.5, -1.0]], ["web", "law"])
+    rows.save(folder / "table")
+    paths = sorted(path for path in (folder / "table").rglob("*") if path.is_file())
+
+    def opened(place: Path) -> object:
+        found = LikelihoodTable.open(place / "table")
+        return found.block(0, found.n), found.select(found.target_names[0]).n
+
+    return Target([file_of(path, folder) for path in paths], opened)
+
+
+def megatron() -> list[File]:
+    sizes, tokens = np.array([3, 2], "<i4"), np.arange(5, dtype="<u2")
+    head = b"MMIDIDX\x00\x00" + np.array([1], "<u8").tobytes() + bytes([8]) + np.array([2, 3], "<u8").tobytes()
+    index = head + sizes.tobytes() + np.array([0, 6], "<i8").tobytes() + np.array([0, 1, 2], "<i8").tobytes()
+    return [File("a.idx", index), File("a.bin", tokens.tobytes())]
+
+
+def tokens_of(folder: Path) -> object:
+    source = open_source(folder / "a.idx", context=2)
+    return source.gather(np.arange(len(source)))
+
+
+def tracked(path: Path) -> RunTable:
+    return RunTable.from_file(path, weights="params.w:", losses="metrics.loss:*")
+
+
+TARGETS: dict[str, Target] = {
+    **{name: of_rows(name) for name in READERS},
+    "documents, gzip": one("a.jsonl.gz", [{"text": v} for v in VALUES], packed, lambda p: list(read_documents(p))),
+    "documents, zstd": one("a.jsonl.zst", [{"text": v} for v in VALUES], zstd, lambda p: list(read_documents(p))),
+    "documents, list": one("a.json", [{"text": v} for v in VALUES], as_json, lambda p: list(read_documents(p))),
+    "mixture.json": one("mixture.json", MIXTURE.to_json(), as_json, MixtureFile.read),
+    "weights": one("a.csv", [["source", "weight"], ["web", 0.75], ["law", 0.25]], as_csv, read),
+    "places": one("paths.yaml", {"web": "a", "law": {"path": ["b", "c"], "max_epochs": 2}}, as_json, read_places),
+    "decisions": one("decisions.jsonl", DECISIONS, as_lines, read_decisions),
+    "orders": one("control.yaml", ORDERS, lambda value: as_json(value) + b"\n", lambda path: read_orders(path.parent)),
+    "table of runs": one("runs.csv", RUNS, as_csv, RunTable.from_file),
+    "tracked runs": one("runs.json", {"runs": TRACKED}, as_json, tracked),
+    "scored lines": one("rows.jsonl", SCORED, as_lines, lambda path: read_logs([path])),
+    "samples of lm-eval": Target(
+        [File(f"samples_quiz_{DATE}.jsonl", SAMPLES, as_lines), File(f"results_{DATE}.json", RESULTS, as_json)],
+        lambda folder: read_logs({"web": folder}),
+    ),
+    "Megatron's tokens": Target(megatron(), tokens_of),
+}
+FORMATS = {
+    "megatron": {"web": "a", "law": "b"},
+    "trl": {"web": "a.jsonl", "law": "b"},
+    "datasets": {"web": "a.jsonl", "law": "b"},
+    "streaming": {"web": "a", "law": "b"},
+    "litdata": {"web": "a", "law": "b"},
+    "olmo-core": {"web": "a/*.npy", "law": "b/*.npy"},
+    "json": None,
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@cases(8)
+@given(data=st.data())
+def test_a_damaged_file(name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    check(TARGETS[name], data, tmp_path_factory.mktemp("damage"))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_whole_file(name: str, tmp_path: Path) -> None:
+    TARGETS[name].write(tmp_path)
+    assert TARGETS[name].read(tmp_path) is not None
+
+
+@cases(8)
+@given(data=st.data())
+def test_a_damaged_likelihood_table(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    check(table(tmp_path_factory.mktemp("whole")), data, tmp_path_factory.mktemp("damage"))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@cases(8)
+@given(data=st.data())
+def test_a_damaged_mixture_of_another_tool(
+    name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = export(MIXTURE, name, FORMATS[name]).text.encode()
+    target = one("mixture.txt", text, None, lambda path: (read(path), read(path, name)))
+    check(target, data, tmp_path_factory.mktemp("damage"))
