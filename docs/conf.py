@@ -46,6 +46,8 @@ NAVIGATION = {
     "Reference": list(PAGES),
     "Project": [
         "docs/architecture",
+        "docs/security",
+        "SECURITY",
         "docs/support",
         "docs/release-0.2.0",
         "CONTRIBUTING",
@@ -62,7 +64,7 @@ author = "the authors of mixwright"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
 root_doc = "docs/index"
-include_patterns = ["docs/**", "benchmarks/results/*.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+include_patterns = ["docs/**", "benchmarks/results/*.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
 exclude_patterns = [".venv", "build", "runs", "src", "tests", "**/__pycache__"]
 
 myst_heading_anchors = 3  # links to #a-heading, by the same rule as on a forge
