@@ -93,9 +93,10 @@ class Tracked:
 
     def result(self, page: Path, verdict: Any = None) -> None:
         """Give the page and the mixture to the trackers that keep files, and the verdict and the weights to all."""
-        if self.names and not _read(self.about.folder / RECORD).get("ended"):
+        training, ended = (self.about.folder / METRICS).exists(), _read(self.about.folder / RECORD).get("ended")
+        if self.names and not (training and ended):  # a comparison with more arms has another page
             self.begin(max((line["step"] for line in _lines(self.about.folder / METRICS)), default=0))
-            self._do(partial(self._result, page, verdict))
+            self._do(partial(self._result, page, None if ended else verdict, bool(training or ended)))
 
     def end(self, failed: bool = False) -> None:
         """Close all trackers, but wait no longer than a tracker may take for that."""
@@ -158,10 +159,10 @@ class Tracked:
         self._measured = max(step, self._measured)
         self._keep()
 
-    def _result(self, page: Path, verdict: Any) -> None:
+    def _result(self, page: Path, verdict: Any, weighed: bool) -> None:
         folder = self.about.folder
         mixture = _read(folder / MIXTURE)
-        if mixture and not (folder / METRICS).exists():  # of a search; a training has the weights of each step
+        if mixture and not weighed:  # of a search; a training has the weights of each step
             named = zip(mixture["sources"], mixture["weights"], strict=True)
             weights = {f"weight/{name}": float(weight) for name, weight in named}
             self._tell(None, lambda tracker: tracker.numbers(0, weights))

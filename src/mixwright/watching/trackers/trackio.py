@@ -39,7 +39,13 @@ class Trackio(Tracker):
                 auto_log_cpu=False,
                 auto_log_gpu=False,
             )
-        return _last(project, name) if again else 0
+        return self._last(project, name) if again else 0
+
+    def _last(self, project: str, name: str) -> int:
+        """Return the last step in the database here, or what `init` found out from a server."""
+        from trackio.sqlite_storage import SQLiteStorage
+
+        return int(SQLiteStorage.get_max_step_for_run(project, name) or getattr(self._run, "_next_step", 1) - 1)
 
     def numbers(self, step: int, values: Mapping[str, float]) -> None:
         """Log the numbers."""
@@ -58,12 +64,6 @@ class Trackio(Tracker):
         """End the run."""
         with _without_words():
             self._run.finish()
-
-
-def _last(project: str, name: str) -> int:
-    from trackio.sqlite_storage import SQLiteStorage
-
-    return int(SQLiteStorage.get_max_step_for_run(project, name) or 0)
 
 
 @contextmanager
