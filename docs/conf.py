@@ -22,7 +22,7 @@ from mixwright import __version__  # noqa: E402
 
 # The side bar: a caption and its pages. A page that is in no list fails the build.
 NAVIGATION = {
-    "Start": ["docs/quick-start", "docs/tutorial-text", "docs/tutorial-assays"],
+    "Start": ["docs/quick-start", "docs/tutorial-text", "docs/tutorial-assays", "docs/tutorial-change"],
     "Results": ["docs/reading-a-result", "docs/page"],
     "Guides": [
         "docs/which",

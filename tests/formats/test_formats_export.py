@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import mixwright
@@ -17,7 +17,7 @@ ROWS = MixtureFile(sources=["web", "law", "never"], weights=[0.7, 0.3, 0.0])
 TOKENS = MixtureFile(sources=["web", "law", "never"], weights=[0.7, 0.3, 0.0], unit="tokens")
 FORMS = [(name, form) for name, made in FORMATS.items() for form in made.forms]
 KEEPS_ZEROS = {name for name, made in FORMATS.items() if made.zeros is None}
-NO_NAMES = {"megatron", "trl"}
+NO_NAMES = {"megatron", "megatron-bridge", "automodel", "trl"}
 
 names = st.lists(
     st.text(min_size=1, max_size=20).filter(lambda s: s.strip()),
@@ -38,6 +38,8 @@ def weights_of(raw):
 @settings(max_examples=25)
 @pytest.mark.parametrize(("to", "form"), FORMS)
 def test_what_is_written_is_read_as_the_same(to, form, sources, data):
+    if to == "llama-factory":
+        assume(not any("," in name or name != name.strip() for name in sources))
     weights = weights_of(data.draw(st.lists(numbers, min_size=len(sources), max_size=len(sources))))
     unit = "tokens" if FORMATS[to].shares == "tokens" else "rows"
     mixture = MixtureFile(sources=sources, weights=weights, unit=unit)
@@ -64,6 +66,17 @@ def test_what_is_written_is_read_as_the_same(to, form, sources, data):
     [
         ("megatron", "args", "0.7 data/web_text\n0.3 data/law_text\n"),
         ("json", "json", '{\n  "web": 0.7,\n  "law": 0.3,\n  "never": 0.0\n}\n'),
+        (
+            "megatron-bridge",
+            "yaml",
+            'dataset:\n  data_path:\n  - "0.7"\n  - data/web_text\n  - "0.3"\n  - data/law_text\n',
+        ),
+        (
+            "automodel",
+            "yaml",
+            'dataset:\n  paths:\n  - "0.7"\n  - data/web_text\n  - "0.3"\n  - data/law_text\n',
+        ),
+        ("llama-factory", "yaml", "dataset: web,law\nmix_strategy: interleave_under\ninterleave_probs: 0.7,0.3\n"),
         (
             "streaming",
             "yaml",
@@ -112,11 +125,19 @@ def test_names_and_tiny_weights_are_what_they_are_in_plain_yaml(to, form, name):
     import yaml
 
     name = name or "x: y"
+    name = name.strip() if to == "llama-factory" else name
     mixture = MixtureFile(sources=[name, "b"], weights=[1e-05, 1 - 1e-05], unit="rows")
     text = export(mixture, to, {name: "s3://x", "b": "s3://y"}, form=form).text
     for loaded in (yaml.safe_load(text), yaml.load(text, Loader=yaml.BaseLoader)):
-        value = loaded.get("streams") or loaded.get("sources") or loaded["datasets"]
-        if to == "streaming":
+        value = next(loaded[key] for key in ("streams", "sources", "datasets", "dataset") if key in loaded)
+        if to == "llama-factory":
+            assert value == f"{name},b"
+            weight = loaded["interleave_probs"].split(",")[0]
+        elif to in ("megatron-bridge", "automodel"):
+            ((weight, *rest),) = value.values()
+            assert isinstance(weight, str)
+            assert rest[::2] == ["s3://x", "s3://y"]
+        elif to == "streaming":
             assert list(value) == [name, "b"]
             weight = value[name]["proportion"]
         elif to == "olmo-core":
@@ -128,7 +149,10 @@ def test_names_and_tiny_weights_are_what_they_are_in_plain_yaml(to, form, name):
         else:
             weight = value[0]["fraction"]
         assert float(weight) == 1e-05
-    assert yaml.safe_load(text) != yaml.load(text, Loader=yaml.BaseLoader)  # weights are numbers without further ado
+    if to not in ("megatron-bridge", "automodel", "llama-factory"):  # these take texts
+        assert yaml.safe_load(text) != yaml.load(
+            text, Loader=yaml.BaseLoader
+        )  # weights are numbers without further ado
 
 
 def test_probabilities_of_the_yaml_of_datasets_sum_to_one_as_numpy_asks():
@@ -373,3 +397,26 @@ def test_formats_need_numpy_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_llama_factory_refuses_names_that_it_would_part():
+    mixture = MixtureFile(sources=["a,b", "c"], weights=[0.5, 0.5])
+    with pytest.raises(InputError, match="parts names at commas"):
+        export(mixture, "llama-factory")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("dataset: web,law\nmix_strategy: interleave_under\ninterleave_probs: 0.7\n", "found 2 and 1"),
+        ("dataset:\n  data_path: data/web\n", "a list of weights and prefixes under `data_path`"),
+        ("dataset:\n  paths: [data/web, data/law]\n", "weights and prefixes in turn"),
+    ],
+)
+def test_configurations_without_weights_are_refused(text, says):
+    with pytest.raises(InputError, match=says):
+        read(text)
+
+
+def test_the_blend_of_train_is_read_from_a_configuration():
+    assert read("dataset:\n  paths:\n    train: ['30', a, '70', b]\n    test: [c]\n").weights == (0.3, 0.7)

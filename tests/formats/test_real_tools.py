@@ -275,3 +275,37 @@ def test_megatron(tmp_path, form):
     drawn = Counter(NAMES[int(train[i]["tokens"][0]) - 10] for i in random.Random(0).sample(range(len(train)), 2000))
     check_shares(drawn, 2000)
     check_shares(Counter(NAMES[i] for i in train.dataset_index), len(train), errors=0)
+
+
+def test_llama_factory(offline, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    yaml = pytest.importorskip("yaml")
+    arguments = pytest.importorskip("llamafactory.hparams.data_args", reason="LLaMA-Factory is not installed")
+    merged = pytest.importorskip("llamafactory.data.data_utils", reason="LLaMA-Factory is not installed")
+    read = arguments.DataArguments(**yaml.safe_load(export(MIXTURE, "llama-factory").text))
+    assert read.dataset == list(NAMES[:3])
+    assert read.interleave_probs == list(WEIGHTS[:3])
+    sets = [datasets.Dataset.from_dict({"source": [name] * 1500}) for name in read.dataset]
+    drawn = Counter(merged.merge_dataset(sets, read, seed=0)["source"])
+    check_shares(drawn, drawn.total())
+    assert max(drawn.values()) == 1500
+
+
+def test_automodel(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    utils = pytest.importorskip(
+        "nemo_automodel.components.datasets.llm.megatron.megatron_utils", reason="NeMo Automodel is not installed"
+    )
+    places = {name: str(tmp_path / f"{i} text") for i, name in enumerate(NAMES)}
+    section = yaml.safe_load(export(TOKENS, "automodel", places).text)["dataset"]
+    assert utils.get_blend_from_list(section["paths"]) == ([places[name] for name in NAMES[:3]], list(WEIGHTS[:3]))
+
+
+def test_megatron_bridge(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    pytest.importorskip("megatron.core")
+    from megatron.core.datasets.utils import get_blend_from_list  # what its loaders.py calls
+
+    places = {name: str(tmp_path / f"{i} text") for i, name in enumerate(NAMES)}
+    section = yaml.safe_load(export(TOKENS, "megatron-bridge", places).text)["dataset"]
+    assert get_blend_from_list(section["data_path"]) == ([places[name] for name in NAMES[:3]], list(WEIGHTS[:3]))

@@ -100,7 +100,7 @@ def export(
         One of `FORMATS`.
     paths : mapping
         {source: where it lives}: a path or name, a list of files, or a mapping with "path", "max_epochs" and arguments
-        of the tool. Needed for every source with a weight above 0, except for "json".
+        of the tool. Needed for every source with a weight above 0, except for "json" and "llama-factory".
     form : str or None
         Where a tool has several: "args" or "json" for megatron, "py" or "yaml" for streaming, "py", "yaml" or
         "card" (README.md) for datasets.
@@ -167,18 +167,15 @@ def _form(made: Format, form: str | None) -> str:
 def _kept(mixture: MixtureFile, made: Format, places: Mapping[str, Place], notes: list[str]) -> list[int]:
     """Return the positions of the sources that are written; InputError names those without a path."""
     positions = list(range(len(mixture.sources)))
-    if made.keys is None:
-        return positions
     zero = [i for i in positions if mixture.weights[i] == 0]
-    if missing := [
-        mixture.sources[i] for i in positions if mixture.weights[i] > 0 and mixture.sources[i] not in places
-    ]:
+    placeless = [] if made.keys is None else [i for i in positions if mixture.sources[i] not in places]
+    if missing := [mixture.sources[i] for i in placeless if mixture.weights[i] > 0]:
         shown = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
         raise InputError(
             f"{made.tool} needs a path for every source with a weight, found none for {shown}; give --path "
             "SOURCE=PATH, or a file of them with --paths"
         )
-    gone = zero if made.zeros else [i for i in zero if mixture.sources[i] not in places]
+    gone = zero if made.zeros else [i for i in zero if i in placeless]
     if gone:
         names = ", ".join(repr(mixture.sources[i]) for i in gone[:10]) + (" ..." if len(gone) > 10 else "")
         why = made.zeros or "no path was given"

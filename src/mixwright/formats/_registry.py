@@ -11,6 +11,7 @@ from mixwright.formats import (
     hub_datasets,
     json_weights,
     litdata,
+    llama_factory,
     megatron,
     olmo_core,
     streaming,
@@ -76,6 +77,20 @@ FORMATS: dict[str, Format] = {
             "it takes only weights above 0",
         ),
         Format(
+            "megatron-bridge",
+            "Megatron-Bridge",
+            {"yaml": megatron.write_bridge},
+            "tokens",
+            "it takes only weights above 0",
+        ),
+        Format(
+            "automodel",
+            "NeMo Automodel",
+            {"yaml": megatron.write_automodel},
+            "tokens",
+            "it takes only weights above 0",
+        ),
+        Format(
             "datasets",
             "datasets",
             {"py": hub_datasets.write_script, "yaml": hub_datasets.write_yaml, "card": dataset_card.write},
@@ -85,6 +100,14 @@ FORMATS: dict[str, Format] = {
             (*_HUB, "revision", "load_from_disk"),
         ),
         Format("trl", "TRL", {"yaml": trl.write}, "rows", None, _never_repeats, (*_HUB, "columns")),
+        Format(
+            "llama-factory",
+            "LLaMA-Factory",
+            {"yaml": llama_factory.write},
+            "rows",
+            "it would load a data set that it never draws",
+            keys=None,
+        ),
         Format(
             "streaming",
             "mosaicml-streaming",

@@ -1,5 +1,5 @@
 """
-Megatron-LM: a blend, weights and prefixes in turn.
+Megatron-LM: a blend, weights and prefixes in turn; also in the configurations of Megatron-Bridge and NeMo Automodel.
 
 The text is what `--data-args-path` reads and `--data-path` takes: words parted by white space. The JSON is for
 `--per-split-data-args-path`, where a prefix may hold spaces. Megatron divides the weights by their sum and asserts that
@@ -12,6 +12,7 @@ import json
 
 from mixwright.errors import InputError
 from mixwright.formats._job import Job
+from mixwright.formats._text import dump_yaml
 from mixwright.formats.reading.places import Place
 
 _TOOL = "Megatron-LM"
@@ -31,12 +32,26 @@ def write_args(job: Job) -> str:
 
 def write_json(job: Job) -> str:
     """Return JSON with the blend as the training split; validation and test are left to you."""
+    return json.dumps({"train": _words(job), "valid": None, "test": None}, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_bridge(job: Job) -> str:
+    """Return the section `dataset` of Megatron-Bridge: its `data_path` is the blend's words."""
+    return dump_yaml({"dataset": {"data_path": _words(job)}})
+
+
+def write_automodel(job: Job) -> str:
+    """Return the section `dataset` of NeMo Automodel (MegatronPretraining): its `paths` are the blend's words."""
+    return dump_yaml({"dataset": {"paths": _words(job)}})
+
+
+def _words(job: Job) -> list[str]:
+    """Return weights and prefixes in turn, all texts; a prefix may hold spaces, but not at its ends."""
     prefixes = _prefixes(job)
     for name, path in zip(job.sources, prefixes, strict=True):
         if path.strip() != path:
             raise InputError(f"{_TOOL} strips white space around the path of {name!r}, found {path!r}; rename the file")
-    blend = [word for weight, path in zip(job.weights, prefixes, strict=True) for word in (repr(weight), path)]
-    return json.dumps({"train": blend, "valid": None, "test": None}, indent=2, ensure_ascii=False) + "\n"
+    return [word for weight, path in zip(job.weights, prefixes, strict=True) for word in (repr(weight), path)]
 
 
 def _prefixes(job: Job) -> list[str]:

@@ -23,7 +23,7 @@ from mixwright.simplex import normalise
 READABLE = tuple(READERS)
 """The names of the formats that `read` knows."""
 
-_CALLED = {"megatron": prefix, "trl": label_of, "datasets": label_of}
+_CALLED = {"megatron": prefix, "megatron-bridge": prefix, "automodel": prefix, "trl": label_of, "datasets": label_of}
 
 
 def read(

@@ -47,6 +47,11 @@ def _megatron(text: str) -> Found:
             raise InputError("a Megatron-LM file of blends should have a list under 'train', found none; add it")
     elif words and words[0].startswith("--"):
         words = _words_of_flag(text)
+    return _blend(words, notes)
+
+
+def _blend(words: list[Any], notes: tuple[str, ...] = ()) -> Found:
+    """Return the names and weights of a blend's words."""
     if len(words) < 2 or len(words) % 2 or not _is_number(words[0]):
         found = "no weights" if words and not _is_number(words[0]) else f"{len(words)} words"
         raise InputError(
@@ -54,6 +59,37 @@ def _megatron(text: str) -> Found:
             "before each prefix"
         )
     return Found(tuple(str(word) for word in words[1::2]), tuple(words[::2]), "tokens", notes)
+
+
+def _blend_under(text: str, key: str) -> Found:
+    """Return the blend under a key of a configuration: a list, or a mapping with one for `train`."""
+    words = _find(parse_yaml(text), key)
+    words = words.get("train") if isinstance(words, dict) else words
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"there should be a list of weights and prefixes under `{key}`, found {words!r:.60}; add it")
+    return _blend(words)
+
+
+def _megatron_bridge(text: str) -> Found:
+    return _blend_under(text, "data_path")
+
+
+def _automodel(text: str) -> Found:
+    return _blend_under(text, "paths")
+
+
+def _llama_factory(text: str) -> Found:
+    """Return the names under `dataset`, and the probabilities."""
+    value = parse_yaml(text)
+    value = value if isinstance(value, dict) else {}
+    names, weights = ([part.strip() for part in str(value.get(key) or "").split(",") if part.strip()]
+                      for key in ("dataset", "interleave_probs"))  # fmt: skip
+    if not names or len(names) != len(weights):
+        raise InputError(
+            f"`dataset` and `interleave_probs` should have as many parts, found {len(names)} and {len(weights)}; "
+            "without probabilities LLaMA-Factory takes all rows, which gives no weights"
+        )
+    return Found(tuple(names), tuple(weights))
 
 
 def _words_of_flag(text: str) -> list[str]:
@@ -275,8 +311,11 @@ def _is_script(text: str) -> bool:
 
 READERS: dict[str, Callable[[str], Found]] = {
     "megatron": _megatron,
+    "megatron-bridge": _megatron_bridge,
+    "automodel": _automodel,
     "datasets": _datasets,
     "trl": _trl,
+    "llama-factory": _llama_factory,
     "streaming": _streaming,
     "litdata": _litdata,
     "olmo-core": _olmo_core,
@@ -332,7 +371,10 @@ def _detect_yaml(text: str) -> str | None:
         return "datasets" if "probabilities" in value else "trl"
     if isinstance(value.get("sources"), list):
         return "olmo-core"
-    return "streaming" if _find(value, "streams") is not None else None
+    if "interleave_probs" in value:
+        return "llama-factory"
+    keys = {"streams": "streaming", "data_path": "megatron-bridge", "paths": "automodel"}
+    return next((name for key, name in keys.items() if _find(value, key) is not None), None)
 
 
 def _looks_like_csv(text: str) -> bool:
