@@ -1,22 +1,24 @@
-"""`mixwright compare` as a person runs it: killed at random moments, in processes, with errors."""
+"""`mixwright compare` in processes that are killed at random moments; with an error."""
 
 import html
 import json
 import os
 import random
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from forked import command, exit_code
+from killing import Die
+from mixwright.cli.app import app
+from mixwright.experiment import drive, load
+
 KILLS = int(os.environ.get("MIXWRIGHT_KILLS", "2"))
-COMMAND = [sys.executable, "-m", "mixwright.cli.main", "compare"]
 MODEL = {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
@@ -42,56 +44,43 @@ def write_config(folder: Path) -> Path:
     return path
 
 
-def start(config: Path, run: Path, *more: str) -> subprocess.Popen:
-    environment = os.environ | {"COLUMNS": "120"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [*COMMAND, str(config), "--run", str(run), *more], stdout=pipe, stderr=pipe, text=True, env=environment
-    )
+def compare_and_die(config: Path, run: Path, stage: str, at: int) -> None:
+    drive(load("compare", config), run, Die(stage, at))
 
 
 @pytest.mark.slow
 def test_killed_at_random_moments_and_resumed_gives_the_same_table_and_page(tmp_path: Path) -> None:
-    config = write_config(tmp_path)
-    begun = time.monotonic()
-    whole = start(config, tmp_path / "whole")
-    out, err = whole.communicate()
-    assert whole.returncode == 0, err
-    assert "no better than" in out or "better" in out.lower()
-    took = time.monotonic() - begun
-    rng, run = random.Random(7), tmp_path / "run"
-    for _ in range(KILLS):
-        process = start(config, run)
-        try:
-            process.wait(rng.uniform(0.3, 0.9) * took)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
-    last = start(config, run, "--json")
-    out, err = last.communicate()
-    assert last.returncode == 0, err
+    config, run, alone = write_config(tmp_path), tmp_path / "run", tmp_path / "alone.yaml"
+    alone.write_text(json.dumps(json.loads(config.read_text()) | {"compute": {"cores": 1}}))
+    whole = command("compare", alone, "--run", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    assert "no better than" in whole.stdout or "better" in whole.stdout.lower()
+    rng = random.Random(7)
+    for stage, at in [("proxies", 1), *(("trainings", rng.randint(1, 500)) for _ in range(KILLS - 1))]:
+        assert exit_code(compare_and_die, config, run, stage, at) == -signal.SIGKILL
+    last = command("compare", config, "--run", run, "--json")
+    assert last.returncode == 0, last.stderr
     assert (run / "cells.csv").read_bytes() == (tmp_path / "whole" / "cells.csv").read_bytes()
     summaries, pages = [], []
     for folder in (run, tmp_path / "whole"):
         summary = json.loads((folder / "summary.json").read_text())
-        command = html.escape(summary.pop("command"))
+        words = html.escape(summary.pop("command"))
         summary.pop("created")
         page = (folder / "report.html").read_text()
-        assert command in page
+        assert words in page
         summaries.append(summary)
-        pages.append(page.replace(command, ""))
+        pages.append(page.replace(words, ""))
     assert summaries[0] == summaries[1]
     assert pages[0] == pages[1]
-    assert json.loads(out)["verdict"]
+    assert json.loads(last.stdout)["verdict"]
 
 
 def test_errors_are_one_line_and_leave_nothing(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     values = json.loads(config.read_text())
     config.write_text(json.dumps(values | {"arms": ["uniform", "Uniform"]}))
-    process = start(config, tmp_path / "run")
-    _, err = process.communicate()
-    assert process.returncode == 2
-    assert "there is no arm 'Uniform'; did you mean 'uniform'" in err
-    assert "Traceback" not in err
+    shown = CliRunner().invoke(app, ["compare", str(config), "--run", str(tmp_path / "run")], env={"COLUMNS": "120"})
+    assert shown.exit_code == 2
+    assert "there is no arm 'Uniform'; did you mean 'uniform'" in shown.stderr
+    assert "Traceback" not in shown.stderr
     assert not (tmp_path / "run").exists()
