@@ -1,6 +1,7 @@
 """What a release says of itself: the citation, the table of supported versions, the types that others see."""
 
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -59,6 +60,13 @@ def test_the_support_table_has_the_versions_that_are_asked_for_and_pinned() -> N
 
 def _whole(version: str) -> str:
     return f"0{version}" if version.startswith(".") else version
+
+
+def test_the_check_of_a_release_knows_every_extra() -> None:
+    script = runpy.run_path(str(ROOT / "benchmarks" / "release.py"))
+    extras = set(PROJECT["optional-dependencies"]) - {"docs", "dev", "benchmarks"}
+    assert set(script["IMPORTS"]) - {""} == extras
+    assert set(script["GPU"]) | set(script["LOWEST"]) - {""} <= extras
 
 
 PROGRAM = """
