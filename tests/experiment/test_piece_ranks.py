@@ -195,7 +195,7 @@ def test_pieces_on_ranks_give_the_cells_of_one_process(forked, kind):
 @on_ranks
 def test_a_search_and_specialists_on_ranks_are_those_of_one_process(forked):
     folder = forked
-    for name, keys in (("search", ("runs",)), ("specialists", ("specialists", "sources"))):
+    for name, keys in (("search", ("runs",)), ("specialists", ("measured", "sources", "cost"))):
         one, two = (json.loads((folder / f"{name} {n}" / "summary.json").read_text()) for n in ("one", "two"))
         for key in keys:
             expected, found = (dict(numbers(summary[key], key)) for summary in (one, two))
