@@ -12,6 +12,7 @@ from pathlib import Path
 
 import peft  # noqa: F401  once, for all ranks
 import pytest
+import transformers.models.gpt_neox.modeling_gpt_neox
 import transformers.trainer  # noqa: F401
 from comparing import make
 from tiny import SETTINGS, write_tiny
@@ -23,6 +24,7 @@ from mixwright.experiment import make as configured
 from mixwright.experiment.engines import engine
 from mixwright.experiment.engines.ranks import ended
 from mixwright.experiment.engines.work import do_piece
+from mixwright.experiment.kinds import KINDS
 from two_ranks import in_ranks
 
 TWO = {"engine": {"kind": "local", "ranks": 2}}
@@ -53,6 +55,7 @@ def said(head, pipe):
         return piece.result()["value"]
 
     engine.do_on_ranks = start
+    os.environ.pop("WORLD_SIZE", None)  # left by the ranks before
     try:
         head()
     except BaseException:
@@ -74,7 +77,7 @@ def search(folder, **more):
 
 
 def pairs(folder, **more):
-    values = write_all(folder)
+    values = few(write_all(folder))
     del values["strategy"]
     values["training"]["steps"] = 3
     values |= {"kind": "preference", "arms": [MERGE, AMAR], "seeds": 1, "compute": {"cores": 1}}
@@ -82,17 +85,26 @@ def pairs(folder, **more):
 
 
 def specialists(folder, **more):
-    return configured("prefer specialists", write_all(folder) | {"specialists": {"keep": True}} | more, folder=folder)
+    values = few(write_all(folder)) | {"specialists": {"keep": True}}
+    return configured("prefer specialists", values | more, folder=folder)
 
 
 def broken(out):
     """Train with a rate at which no training stays finite."""
     final = {"tokens": 2500, "batch_size": 4, "context": 32, "learning_rate": 1e30}
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="should stay finite"):
         drive(texts(out / "texts data", final=final, **TWO), out / "broken")
 
 
+def few(values):
+    """Return a configuration with two of its sources."""
+    return {**values, "sources": {name: values["sources"][name] for name in ("abc", "digits")}}
+
+
 def main(out):
+    for kind in KINDS:  # imported once, for all forks
+        for field in ("config", "run", *(["pieces"] if kind.pieces else [])):
+            kind.get(field)
     for made in (texts, search, pairs, specialists):
         name = made.__name__
         place = out / f"{name} data"

@@ -48,7 +48,7 @@ def test_ranks_of_what_cannot_be_spread_are_refused(tmp_path):
     assert "engine.ranks: ranks should go with trainings of final models, arms or specialists" in said
     assert "found a comparison without; its pieces are one process each: remove ranks" in said
     path = write_tiny(tmp_path, proxy="ngram", final={"mixtures": []}, engine=TWO)
-    assert "found a search without" in refused(load("search", path), tmp_path)
+    assert "found a run without" in refused(load("search", path), tmp_path)
 
 
 def test_a_step_that_cannot_be_shared_out_is_refused(tmp_path):
