@@ -31,9 +31,7 @@ from mixwright.steering.known import read_record, steps_done
 
 LIKELIHOODS = {"kind": "likelihoods", "table": "scores.csv", "search": {"shrinkage": 0.1}, "seed": 1}
 RUNS = {"table": "runs.csv", "target": "qa", "search": {"prior": "uniform", "shrinkage": 0.1}, "sizes": {"web": 100}}
-FORECAST = {
-    "forecasts": [{"arm": "mixmin", "over": "uniform", "predicted": -0.1, "low": -0.2, "high": 0.0, "level": 0.9}]
-}
+FORECAST = {"forecasts": [{"arm": "mixmin", "over": "uniform", "predicted": -0.1, "low": -0.2, "high": 0.0}]}
 
 
 def config(command: str, value: Any) -> Target:
@@ -91,7 +89,7 @@ TARGETS: dict[str, Target] = {
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@cases(4)
+@cases(3)
 @given(data=st.data())
 def test_a_damaged_run(name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     check(TARGETS[name], data, tmp_path_factory.mktemp("damage"))

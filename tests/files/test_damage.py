@@ -116,6 +116,11 @@ def megatron() -> list[File]:
     return [File("a.idx", index), File("a.bin", tokens.tobytes())]
 
 
+def gathered(path: Path) -> object:
+    source = open_source(path)
+    return source.gather(np.arange(len(source)))
+
+
 def tokens_of(folder: Path) -> object:
     source = open_source(folder / "a.idx", context=2)
     return source.gather(np.arange(len(source)))
@@ -126,7 +131,9 @@ def tracked(path: Path) -> RunTable:
 
 
 TARGETS: dict[str, Target] = {
-    **{name: of_rows(name) for name in READERS},
+    **{name: of_rows(name) for name in READERS if not name.startswith("stream")},
+    "stream": one("a.jsonl", [{"text": value} for value in VALUES], as_lines, gathered),
+    "stream of parquet": one("a.parquet", READERS["stream of parquet"].content(VALUES), None, gathered),
     "documents, gzip": one("a.jsonl.gz", [{"text": v} for v in VALUES], packed, lambda p: list(read_documents(p))),
     "documents, zstd": one("a.jsonl.zst", [{"text": v} for v in VALUES], zstd, lambda p: list(read_documents(p))),
     "documents, list": one("a.json", [{"text": v} for v in VALUES], as_json, lambda p: list(read_documents(p))),
