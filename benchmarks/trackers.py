@@ -1,14 +1,13 @@
 """
-What trackers cost: milliseconds of a step that a training waits, and the time of whole trainings against none.
+What trackers cost: milliseconds that a step waits, and steps with a tracker against those without in the same run.
 
-`python benchmarks/trackers.py` passes steps of 3 and of 60 sources to each tracker that is installed, as a training
-does (a line for each step, a decision for each tenth). Then it trains a small model with each of them and with none, in
-turn, `--rounds` times. All keep what they get on this disk. With --write the tables become
+`python benchmarks/trackers.py` does steps of a fixed work. Each second one is passed to a tracker as in a training:
+a line of 3 or 60 sources, and a decision with each tenth. Its time is compared with that of the steps between. All
+trackers that are installed keep what they get on this disk. With --write the table becomes
 benchmarks/results/trackers.md.
 """
 
 import argparse
-import json
 import os
 import platform
 import random
@@ -18,14 +17,13 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from mixwright.experiment import drive, make
+import numpy as np
+
 from mixwright.watching.trackers.tracked import Tracked
 from mixwright.watching.trackers.tracker import TRACKERS, About
 
-STEPS = 300
-MODEL = {"model_type": "gpt_neox", "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-         "intermediate_size": 512}  # fmt: skip
-TRAINING = {"steps": 100, "batch_size": 16, "context": 64, "evaluate_every": 100, "observe_every": 10}
+STEPS = 100  # with a tracker, and as many without
+SIZE = 500  # of the matrices that a step multiplies
 
 
 def here(folder):
@@ -41,91 +39,61 @@ def line(step, names):
             "source_loss": own, "weights": own, "shares": own}  # fmt: skip
 
 
-def waits(tracker, k, folder):
-    """Return the milliseconds of each step, and those of the end."""
-    names, found = [f"source {i}" for i in range(k)], []
-    tracked = Tracked([tracker], About("first", "group", folder))
+def measured(tracker, k, folder):
+    """Return the ms that steps wait, the ms of steps with and without a tracker, and the seconds of its end."""
+    names, waits, took = [f"source {i}" for i in range(k)], [], {True: [], False: []}
+    tracked, matrix = Tracked([tracker], About("first", "group", folder)), np.ones((SIZE, SIZE))
     tracked.prepare()
     tracked.begin(0)
     seen = {"grad_sq_norm": [1.0] * k, "grad_variance": [1.0] * k}
-    for step in range(1, STEPS + 1):
-        now = line(step, names)
-        started = time.perf_counter()
-        tracked.line(now)
-        if step % 10 == 0:
+    for step in range(1, 2 * STEPS + 1):
+        told, now, started = step % 2 == 0, line(step, names), time.perf_counter()
+        matrix @ matrix
+        before = time.perf_counter()
+        if told:
+            tracked.line(now)
+        if step % 20 == 0:
             decision = {"begins": step + 8, "weights": [1 / k] * k, "observation": {"step": step - 1, **seen}}
             tracked.decision(names, decision)
-        found.append(1000 * (time.perf_counter() - started))
-        time.sleep(0.005)  # as a step would take
+        waits += [1000 * (time.perf_counter() - before)] * told
+        took[told].append(1000 * (time.perf_counter() - started))
     started = time.perf_counter()
     tracked.end()
     if tracked.notes:
         raise SystemExit(tracked.notes[0])
-    return found, time.perf_counter() - started
+    return waits, took[True], took[False], time.perf_counter() - started
 
 
-def write_texts(folder):
-    rng = random.Random(0)
-    for i, words in enumerate(("alpha beta gamma", "one two three", "x y z w")):
-        texts = [" ".join(rng.choice(words.split()) for _ in range(80)) for _ in range(300)]
-        (folder / f"{i}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-
-
-def trained(folder, run, track):
-    """Return the seconds of a training."""
-    sources = {f"source {i}": f"{i}.jsonl" for i in range(3)}
-    values = {"sources": sources, "model": MODEL, "strategy": "PiKE", "held_out": 0.1, "training": TRAINING}
-    return drive(make("train", values | track, folder=folder), folder / run)["seconds"]
-
-
-def step_rows(trackers, folder):
-    for tracker in trackers:
-        for k in (3, 60):
-            own = folder / f"{tracker}_{k}"
-            own.mkdir()
-            found, end = waits(tracker, k, own)
-            found.sort()
-            yield tracker, k, statistics.median(found), found[int(0.99 * len(found))], sum(found) / len(found), end
-
-
-def training_rows(trackers, folder, rounds):
-    write_texts(folder)
-    seconds = {name: [] for name in ("none", *trackers)}
-    for number in range(rounds):
-        for name in seconds:
-            track = {} if name == "none" else {"track": [name]}
-            seconds[name].append(trained(folder, f"{name}_{number}", track))
-    for name, own in seconds.items():
-        ratios = [a / b for a, b in zip(own, seconds["none"], strict=True)]
-        step = 1000 * statistics.median(own) / TRAINING["steps"]
-        yield name, step, statistics.median(ratios), min(ratios), max(ratios)
+def row(tracker, k, folder):
+    own = folder / f"{tracker}_{k}"
+    own.mkdir()
+    waits, told, between, end = measured(tracker, k, own)
+    step, ratio = statistics.median(between), statistics.median(told) / statistics.median(between)
+    numbers = [statistics.median(waits), sorted(waits)[int(0.99 * len(waits))], step]
+    return f"| {tracker} | {k} | {' | '.join(f'{n:.2f}' for n in numbers)} | {ratio:.3f} | {end:.1f} |"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true")
     given, out = parser.parse_args(), Path(__file__).parent / "results" / "trackers.md"
-    trackers = [name for name in TRACKERS if find_spec(name)]
+    lines = ["| tracker | sources | waits, ms | 99 %, ms | step without, ms | ratio | end, s |"]
+    lines.append("|---|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        here(folder)
-        lines = ["| tracker | sources | median, ms | 99 %, ms | mean, ms | end, s |", "|---|---:|---:|---:|---:|---:|"]
-        for tracker, k, *ms, end in step_rows(trackers, folder):
-            lines.append(f"| {tracker} | {k} | {' | '.join(f'{each:.2f}' for each in ms)} | {end:.1f} |")
-            print(lines[-1], flush=True)
-        lines += ["", "| tracker | step, ms | against none | least | most |", "|---|---:|---:|---:|---:|"]
-        for tracker, step, *ratios in training_rows(trackers, folder, given.rounds):
-            lines.append(f"| {tracker} | {step:.1f} | {' | '.join(f'{each:.3f}' for each in ratios)} |")
-            print(lines[-1], flush=True)
+        here(Path(name))
+        for tracker in (name for name in TRACKERS if find_spec(name)):
+            for k in (3, 60):
+                lines.append(row(tracker, k, Path(name)))
+                print(lines[-1], flush=True)
         os.chdir("/")
     head = f"""# What trackers cost
 
-`python benchmarks/trackers.py --write`; {platform.machine()}, Python {platform.python_version()}, a local disk, other
-work on the machine. All trackers keep what they get on this disk (wandb offline, MLflow with SQLite). The first table
-is what a step waits for the tracker, {STEPS} steps of 5 ms; `end` is what closing takes. The second is whole trainings
-of {TRAINING["steps"]} steps: seconds against those without a tracker in the same round ({given.rounds} rounds).
-See the docstring of the script and [Trackers](../../docs/tracking.md).
+`python benchmarks/trackers.py --write`; {platform.machine()}, Python {platform.python_version()}, a local disk, two
+cores with much other work on the machine (load {os.getloadavg()[0]:.0f}), which stretches all times. Trackers
+keep what they get on this disk (wandb offline, MLflow with SQLite). `waits` is what a step waits for the tracker,
+`ratio` the time of a step with it against one without in the same run (medians of {STEPS} each), `end` what closing
+takes, with all that the tracker has not written by then. See the docstring of the script and
+[Trackers](../../docs/tracking.md).
 
 """
     if given.write:
