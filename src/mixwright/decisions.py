@@ -91,15 +91,18 @@ def read_decisions(records: Records) -> DecisionLog:
     about, k = decisions[0][3], len(decisions[0][1])
     sources = about.get("sources") or [f"source_{i}" for i in range(k)]
     prior = about.get("prior")
-    if len(sources) != k or (prior is not None and len(prior) != k):
-        raise InputError(
-            f"{path or 'the log'}, line 1: the run should have {k} sources as its weights, found {sources}"
-        )
+    where = f"{path or 'the log'}, line {first + 1}"
+    if not all(isinstance(v, list | tuple) and len(v) == k for v in (sources, prior) if v is not None):
+        raise InputError(f"{where}: the run should have {k} sources as its weights, found {sources!r:.200}")
+    try:
+        checked = None if prior is None else np.array(simplex_tuple(prior, "prior"))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     return DecisionLog(
         tuple(obs for obs, *_ in decisions),
         np.array([weights for _, weights, *_ in decisions]),
         np.array([begins for *_, begins, _ in decisions], np.int64),
-        None if prior is None else np.array(simplex_tuple(prior, "prior")),
+        checked,
         tuple(map(str, sources)),
         str(about.get("strategy", "")),
     )

@@ -23,7 +23,10 @@ def normalise(weights: ArrayLike, what: str = "weights") -> Array:
     """
     if isinstance(weights, Mapping):
         raise InputError(f"{what} should be a list of numbers, found a mapping; give them in the order of the sources")
-    w = np.asarray(weights)
+    try:
+        w = np.asarray(weights)
+    except ValueError:
+        raise InputError(f"{what} should be a list of numbers; found lists of other lengths in it") from None
     if w.ndim != 1 or w.size == 0:
         raise InputError(f"{what} should be a list of at least one number; found shape {w.shape}")
     if w.dtype.kind not in "buif":

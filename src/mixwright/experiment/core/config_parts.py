@@ -32,10 +32,14 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
     """Read a relative path from the folder of the YAML file."""
     if address_of(path) is not None:
         raise ValueError("should be a path of this disk: download it first, addresses are for data")
-    whole = Path((info.context or {}).get("folder", Path.cwd())) / path.expanduser()
-    real = whole.resolve()
-    # A link to a file keeps its name: in the caches of hubs, DVC and git-annex only that says what is in the file.
-    return whole.parent.resolve() / whole.name if whole.is_symlink() and not real.is_dir() else real
+    try:
+        whole = Path((info.context or {}).get("folder", Path.cwd())) / path.expanduser()
+        real = whole.resolve()
+        # A link to a file keeps its name: in the caches of hubs, DVC and git-annex only that says what is in the file.
+        return whole.parent.resolve() / whole.name if whole.is_symlink() and not real.is_dir() else real
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, or the home of nobody
+        found = getattr(error, "strerror", None) or error
+        raise ValueError(f"should be a path, found one that no file can have ({found})") from None
 
 
 def _resolve_each(value: Path | list[Path], info: ValidationInfo) -> Path | list[Path]:
