@@ -290,9 +290,11 @@ def read_lines(path: Path | str) -> list[dict[str, Any]]:
     """Return the lines of a file of JSON lines; none if there is no file. A last line without its end is left out."""
     try:
         text = Path(path).read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
     except OSError:
         return []
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} should be JSON lines, found a line that is none ({error}); remove the file") from None
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:

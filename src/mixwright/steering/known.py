@@ -66,9 +66,11 @@ def check_strategy(folder: Path, strategy: Strategy[Any]) -> None:
 
 def steps_done(folder: Path) -> int:
     """Return how many steps the logs of a run have; 0 if there are none yet."""
-    record = (line["read"] for line in read_record(folder) if "read" in line)
-    seen = _last_line(folder / "decisions.jsonl").get("observation", {}).get("step", -1) + 1
-    return max([_last_line(folder / "metrics.jsonl").get("step", 0), seen, *record])
+    observed = _last_line(folder / "decisions.jsonl").get("observation")
+    seen = observed.get("step") if isinstance(observed, Mapping) else None
+    found = [_last_line(folder / "metrics.jsonl").get("step"), seen + 1 if isinstance(seen, int) else None]
+    found += [line.get("read") for line in read_record(folder)]
+    return max([0, *(step for step in found if isinstance(step, int))])
 
 
 def _last_line(path: Path) -> Mapping[str, Any]:
@@ -78,7 +80,7 @@ def _last_line(path: Path) -> Mapping[str, Any]:
             handle.seek(max(0, path.stat().st_size - _TAIL))
             lines = handle.read().splitlines(keepends=True)
         found = json.loads(next(line for line in reversed(lines) if line.endswith(b"\n")))
-    except (OSError, ValueError, StopIteration):
+    except (OSError, ValueError, RecursionError, StopIteration):
         return {}
     return found if isinstance(found, Mapping) else {}
 
@@ -87,6 +89,11 @@ def read_record(folder: Path) -> list[dict[str, Any]]:
     """Return what a run took from its control file, a line each; nothing where it took none."""
     try:
         text = (folder / RECORD).read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.splitlines() if line]
     except OSError:
         return []
-    return [json.loads(line) for line in text.splitlines() if line]
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{folder / RECORD} should be JSON lines, found a line that is none ({error})") from None
+    if not all(isinstance(line, dict) for line in lines):
+        raise InputError(f"{folder / RECORD} should have an object in each line, found another value")
+    return lines
