@@ -130,7 +130,11 @@ def test_a_folder_of_another_kind_is_refused_and_left_as_it_was(counting, other,
 
 
 def test_a_summary_of_a_newer_version_and_a_damaged_one(tmp_path):
-    for text, says in (('{"schema": 99}', "newer mixwright"), ("{", "cannot read"), ("[]", "no summary of mixwright")):
+    for text, says in (
+        ('{"schema": 99}', "newer mixwright"),
+        ("{", "found text that is not JSON"),
+        ("[]", "should be the summary of a run, found a JSON list"),
+    ):
         (tmp_path / "summary.json").write_text(text)
         with pytest.raises(InputError, match=says):
             read_summary(Path(tmp_path))
