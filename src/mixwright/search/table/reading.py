@@ -102,8 +102,9 @@ class TableReading(TableRows):
         if not self.complete:
             missing = self.missing
             names = ", ".join(repr(name) for name in missing[:5]) + (" ..." if len(missing) > 5 else "")
+            where = "the table" if self._path is None else f"the table {self._path}"
             raise InputError(
-                f"the table should be complete, found {len(missing)} of {self.k} columns not finished ({names}); "
+                f"{where} should be complete, found {len(missing)} of {self.k} columns not finished ({names}); "
                 "append their rows and finish them"
             )
 
