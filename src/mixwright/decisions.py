@@ -194,14 +194,19 @@ def _decision(line: Any, where: str) -> tuple[Observation, Array, int, Mapping[s
                 f"{where}: a decision should have {name!r}, found {', '.join(map(str, line)) or 'nothing'}"
             )
     begins, run = line["begins"], line.get("run", {})
-    if isinstance(begins, bool) or not isinstance(begins, int) or not isinstance(run, Mapping):
+    if (
+        isinstance(begins, bool)
+        or not isinstance(begins, int)
+        or not 0 <= begins < 2**63
+        or not isinstance(run, Mapping)
+    ):
         raise InputError(f"{where}: 'begins' should be a step and 'run' a mapping, found {begins!r} and {run!r}")
     if not isinstance(line["observation"], Mapping):
         raise InputError(f"{where}: an observation should be a mapping, found {line['observation']!r}")
     try:
         obs = Observation.from_json(line["observation"])
         weights = np.array(simplex_tuple(line.get("strategy_weights", line["weights"])))
-    except (InputError, TypeError, ValueError) as error:
+    except (InputError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: {error}") from None
     if len(weights) != len(obs.counts):
         raise InputError(f"{where}: found {len(weights)} weights and counts of {len(obs.counts)} sources")

@@ -319,7 +319,10 @@ def _read(path: Path, names: list[str]) -> dict[str, NDArray[Any]]:
             table = without_views(file.read(columns=names))
     else:
         table = _csv_table(path, names)
-    return {name: _array(table[name]) for name in names}
+    try:
+        return {name: _array(table[name]) for name in names}
+    except ValueError as error:  # a text that is not UTF-8, or a whole number that no float is
+        raise InputError(f"{path} should hold numbers and texts in UTF-8, found others ({error}); correct it") from None
 
 
 def _csv_table(path: Path, names: list[str]) -> Any:
