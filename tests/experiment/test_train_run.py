@@ -249,6 +249,10 @@ BAD = [
         "^key weights: the weights should sum to 1, found 0.5; correct them$",
     ),
     ({"strategy": None, "weights": {"nobody": 1.0}}, "should name the sources .*, found 'nobody'"),
+    (
+        {"strategy": None, "weights": "pike"},
+        "key weights: should be a mixture file, found the strategy pike; give it as",
+    ),
     ({"strategy": "pikee"}, "^key strategy: there is no strategy 'pikee'"),
     ({"prior": {FIRST: 1.0}}, "should give each source a weight"),
     ({"training": {"steps": 3, "tokens": 5}}, "give tokens or steps, not both"),

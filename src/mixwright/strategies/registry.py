@@ -25,6 +25,11 @@ def known() -> dict[str, type[Strategy[Any]]]:
     return {name: value for name, value in found.items() if isinstance(value, type) and issubclass(value, Strategy)}
 
 
+def is_known(name: str) -> bool:
+    """Return whether a strategy or wrapper has this name, as `by_name` reads it."""
+    return _plain(name) in map(_plain, known())
+
+
 def by_name(name: str, **parameters: Any) -> Strategy[Any]:
     """
     Return the strategy of a name with its parameters.

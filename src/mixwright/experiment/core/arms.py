@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mixwright.compare import ArmInfo
@@ -11,6 +12,7 @@ from mixwright.experiment.core.compare_config import ArmConfig
 from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import from_config
+from mixwright.strategies.registry import is_known
 from mixwright.strategy import Strategy
 from mixwright.watching.watcher import GIVEN
 
@@ -68,7 +70,10 @@ def fixed_weights(arm: ArmConfig, sources: Sequence[str], sizes: Sequence[float]
 
 def _from_file(arm: ArmConfig, sources: Sequence[str]) -> Weights:
     assert arm.mixture is not None
-    file = MixtureFile.read(arm.mixture)
+    path = Path(arm.mixture)
+    if is_known(path.name) and not path.exists():
+        raise InputError(f"should be a mixture file, found the strategy {path.name}; give it as strategy: {path.name}")
+    file = MixtureFile.read(path)
     if file.unit == "tokens":
         raise InputError(f"{arm.mixture} has shares of tokens, a training draws rows; convert it, or search again")
     weights = dict(zip(file.sources, file.weights, strict=True))
