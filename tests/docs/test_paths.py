@@ -29,5 +29,5 @@ def test_a_file_that_a_page_names_is_there(page):
 
 def test_the_architecture_names_every_room():
     rooms = {f"{path.name}/" if path.is_dir() else path.name for path in SOURCE.iterdir()}
-    rooms -= {"__init__.py", "__pycache__/", "py.typed"}
+    rooms -= {"__init__.py", "__init__.pyi", "__pycache__/", "py.typed"}
     assert rooms <= set(named("docs/architecture.md"))

@@ -327,6 +327,6 @@ def test_the_benchmark_of_adaptations_runs_and_its_sizes_are_configurations(tmp_
         assert {"arc_easy", "kubernetes"} <= set(made.targets)
         assert made.model.adapter.rank == 8
     adapt_real.run(SHARED, None, tmp_path, "tiny", 1, 1)
-    text = adapt_real.table(tmp_path)
+    text = adapt_real.table(adapt_real.read_summary(tmp_path / "run"))
     for words in ("| MixMin, LoRA | arc_easy |", "Accuracy", "Answer loss", "minus uniform", "In words:"):
         assert words in text

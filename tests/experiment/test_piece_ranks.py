@@ -125,7 +125,7 @@ def test_ray_needs_a_node_with_a_gpu_for_each_rank(monkeypatch):
     monkeypatch.setattr(on_ray, "_FITS", 0.0)
     engine = EngineConfig(kind="ray", ranks=2)
     with pytest.raises(
-        InputError, match=r"should have 2 CPUs, 2 GPUs, found at most 4 CPUs, 1 GPUs on 1 nodes; .*ranks"
+        InputError, match=r"should have 2 CPUs, 2 GPUs, found at most 4 CPUs, 1 GPUs on 1 nodes, .*; lower ranks"
     ):
         RayCluster(engine, 1, 2)
     RayCluster(engine, 1)

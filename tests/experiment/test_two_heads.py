@@ -238,9 +238,9 @@ def losing(monkeypatch, winner):
     """Let the next piece be taken over while it is done; `winner(piece)` is what the other one does."""
     real, lost = work._done, []
 
-    def done(piece, config, claim, report):
+    def done(piece, config, claim, report, ranks):
         if lost:
-            return real(piece, config, claim, report)
+            return real(piece, config, claim, report, ranks)
         lost.append(claim)
         number = claim._number + 1
         take_over(piece.place, number)

@@ -124,7 +124,7 @@ def test_the_examples_of_the_documentation_give_what_it_shows(folder: Path) -> N
     MixtureFile(sources=("web", "law", "never"), weights=(0.7, 0.3, 0.0)).write(folder / "mixture.json")
     text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
     examples = re.findall(r"```console\n\$ mixwright (.*?)\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 6
+    assert len(examples) == 8
     for command, shown in examples:
         done = mixwright(*shlex.split(command), cwd=folder)
         assert (done.returncode, done.stdout) == (0, shown), command

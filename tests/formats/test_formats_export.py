@@ -352,7 +352,7 @@ def test_paths_from_a_file(tmp_path):
         ("- a", "should map each source to its path, found a list"),
         ("a: b\na: c", "line 2: the name 'a' appears twice"),
         ("a: [", "this is not YAML, line 1"),
-        ("? [a]\n: b", "keys should be plain texts"),
+        ("? [a]\n: b", "a key should be plain text, found a list or a mapping"),
     ],
 )
 def test_a_wrong_file_of_paths(tmp_path, text, message):

@@ -44,7 +44,9 @@ def dataloader(make: Made, inputs: Inputs | None = None) -> Any:
 
     Examples
     --------
-    >>> config.dataloader = dataloader(lambda rank, size: MixtureLoader(sources, plan, rank, size))  # doctest: +SKIP
+    In the trainer's configuration::
+
+        config.dataloader = dataloader(lambda rank, size: MixtureLoader(sources, plan, rank, size))
     """
     given = Given(make, inputs)
     if _configured:

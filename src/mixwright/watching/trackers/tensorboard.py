@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mixwright.watching.trackers.tracker import About, Tracker
@@ -30,6 +31,7 @@ class TensorBoard(Tracker):
 
         self._event, folder = Event, about.folder / FOLDER
         again = folder.is_dir()
+        _wait_for_another_second(folder)
         self._file = EventFileWriter(str(folder), max_queue_size=1000, flush_secs=_SECONDS)
         if again:
             start = SessionLog(status=SessionLog.START)
@@ -70,3 +72,9 @@ class TensorBoard(Tracker):
     def close(self, failed: bool) -> None:
         """End the file."""
         self._file.close()
+
+
+def _wait_for_another_second(folder: Path) -> None:
+    """Wait while a file of this second is there: readers go by the names, which begin with the second."""
+    while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.05)
