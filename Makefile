@@ -1,7 +1,7 @@
 # make demo: the demo, from nothing.   make lint: format, lint, types.
 # make test: the tests, from nothing.   make test-all: the slow ones too (processes that are killed, ranks, long runs).
 # make fuzz MINUTES=5: the property tests with fresh random seeds; a failure prints how to repeat it.
-# make release-check: wheel and sdist in clean environments, each Python, each extra, the lowest versions; needs a network.
+# make release-check: wheel and sdist in clean environments, each Python, extras without torch, lowest versions; needs a network.
 # make docs: the documentation site, build/site/index.html; a warning is an error.
 # Needs Python 3.11 or newer with venv, make and a package index; everything else goes into .venv.
 

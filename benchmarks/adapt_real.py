@@ -156,7 +156,7 @@ def table(summary: Summary) -> str:
     """Return the Markdown tables: costs, the measures with their verdicts, and what the searches found."""
     lines = costs(summary, "tokens trained", "tokens that its search cost")
     lines += verdicts(summary, summary["measures"])
-    lines += ["## Weights, means over seeds", "", *_weights(summary)]
+    lines += ["## Weights, means over seeds", "", *_weights(summary), ""]
     return "\n".join([*lines, f"In words: {summary['verdict']}.", "", *(f"- {note}" for note in summary["notes"]), ""])
 
 

@@ -5,9 +5,10 @@ Runs that are killed with -9 at random moments, resumed, and compared with runs 
 models of some thousand parameters. Everything is imported once; each attempt is a fork of that process, which is killed
 when it has used a random share of the processor time that the undisturbed run took: so a busy machine changes nothing.
 A training keeps a checkpoint after each step. After some kills the run is left alone; then every result in its folder
-(logs, tables, mixtures, pages, weights of models, and the summary without times) should be that of the undisturbed
-run, byte by byte. Each such life is a line in benchmarks/results/rows/kills.jsonl, so the campaign goes on where it
-was. `--write` makes benchmarks/results/kills.md of the lines.
+(logs, tables, mixtures, weights of models, and the summary without times) should be that of the undisturbed run, byte
+by byte; a page has times in it, so its lines are counted. Each such life is a line in
+benchmarks/results/rows/kills.jsonl, so the campaign goes on where it was. `--write` makes
+benchmarks/results/kills.md of the lines.
 """
 
 import argparse
@@ -41,7 +42,6 @@ ROWS = mapping.rows_path("kills")
 PAGE = Path(__file__).with_name("results") / "kills.md"
 KILLS = 5  # of a run at most, before it is left alone
 SOON = 1e-6  # seconds between checkpoints: one after every step
-TIMES = {"created", "command", "seconds", "hours"}
 RESULTS = ("*.jsonl", "*.csv", "mixture.json", "whatif.json", "model/*.safetensors", "report.html")
 TRAINING = {"steps": 12, "batch_size": 6, "context": 32, "learning_rate": 3e-3, "evaluate_every": 4, "observe_every": 3}
 
@@ -105,19 +105,13 @@ def results(run: Path) -> dict[str, str]:
         found[str(path.relative_to(run))] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     if (run / "report.html").exists():
         found["report.html"] = str(len((run / "report.html").read_text().replace(command, "").splitlines()))
-    found["summary.json"] = hashlib.sha256(json.dumps(without_times(whole)).encode()).hexdigest()[:16]
+    found["summary.json"] = hashlib.sha256(json.dumps(tiny.without_times(whole)).encode()).hexdigest()[:16]
     return found
-
-
-def without_times(value):
-    if isinstance(value, dict):
-        return {key: without_times(inner) for key, inner in value.items() if key not in TIMES}
-    return [without_times(inner) for inner in value] if isinstance(value, list) else value
 
 
 def life(command: str, values: dict, folder: Path, whole: dict[str, str], seconds: float, seed: int) -> dict:
     """Kill a run some times, leave it alone, and compare it; its folder stays if something differs."""
-    random.seed(seed)
+    random.seed(f"{command} {seed}")
     run, begun = folder / "run", time.monotonic()
     kills, ended, left = [], "killed", seconds
     while ended == "killed" and len(kills) < KILLS:

@@ -21,7 +21,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mapping import Differences, by_arm, by_regime, grid, judged, keep_new, machine, means, named, read_rows, rows_path
+from mapping import (
+    Differences,
+    by_arm,
+    by_regime,
+    done_arms,
+    grid,
+    judged,
+    keep_new,
+    machine,
+    means,
+    named,
+    read_rows,
+    rows_path,
+)
 from online_text import BALANCED, SMALL
 from summaries import panels
 
@@ -286,9 +299,9 @@ def run(regime: str, half: str, data: Path, folder: Path, cores: int, only: tupl
     from summaries import shower
 
     groups = {"methods": ({}, ARMS), "searches": ({}, SEARCHES), **(KNOBS if half == "A" else {})}
-    done = {(row["group"], row["arm"]) for row in read_rows(ROWS, regime=regime, half=half)}
     for group, (changes, arms) in groups.items():
-        missing = [arm for arm in arms if (group, named(arm)) not in done]
+        done = done_arms(read_rows(ROWS, regime=regime, half=half, group=group), SEEDS[half])
+        missing = [arm for arm in arms if named(arm) not in done]
         if not missing or (only and group not in only):
             continue
         # uniform is the same training in each group of its settings: a pair for each seed
@@ -302,7 +315,7 @@ def run(regime: str, half: str, data: Path, folder: Path, cores: int, only: tupl
 
 
 def keep(summary: dict, regime: str, half: str, group: str) -> None:
-    """Add a line for each arm that was missing, and seed."""
+    """Add a line for each arm and seed that is not there."""
     lines = []
     for arm in summary["arms"]:
         for i, seed in enumerate(summary["seeds"]):

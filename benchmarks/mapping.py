@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,18 @@ def named(arm: str | dict) -> str:
     return arm if isinstance(arm, str) else arm["name"]
 
 
+def done_arms(rows: Iterable[Row], seeds: int) -> set[str]:
+    """Return the arms that have a row for each seed."""
+    return {arm for arm, number in Counter(row["arm"] for row in rows).items() if number >= seeds}
+
+
 def judged(rows: list[Row], value: Callable[[Row], float], higher: bool = False) -> Differences:
-    """Return what each arm has more than uniform, over the seeds that all have; judged over all arms together."""
+    """Return what each arm has more than uniform, judged over all arms together; all should have the same seeds."""
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     found = {(row["arm"], row["seed"]): value(row) for row in rows}
-    seeds = [s for s in sorted({row["seed"] for row in rows}) if all((arm, s) in found for arm in arms)]
+    seeds = sorted({row["seed"] for row in rows})
+    if missing := [f"{arm}, seed {seed}" for arm in arms for seed in seeds if (arm, seed) not in found]:
+        raise SystemExit(f"every arm should have the seeds {seeds}, found none for {'; '.join(missing)}; run it again")
     values = np.array([[found[arm, seed] for seed in seeds] for arm in arms])
     return {d.arm: d for d in paired_differences(values, arms, unit="", higher=higher)}
 

@@ -20,7 +20,20 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from mapping import Differences, by_arm, by_regime, grid, judged, keep_new, machine, means, named, read_rows, rows_path
+from mapping import (
+    Differences,
+    by_arm,
+    by_regime,
+    done_arms,
+    grid,
+    judged,
+    keep_new,
+    machine,
+    means,
+    named,
+    read_rows,
+    rows_path,
+)
 from summaries import panels, shower
 
 ROWS = rows_path("preference_map")
@@ -156,7 +169,7 @@ def run(regime: str, half: str, data: Path, base: Path, folder: Path, cores: int
     """Train the arms of a regime that are not there yet."""
     from mixwright.experiment import drive, make
 
-    done = {row["arm"] for row in read_rows(ROWS, regime=regime, half=half)}
+    done = done_arms(read_rows(ROWS, regime=regime, half=half), SEEDS[half])
     wanted = arms(half)
     missing = [arm for arm in wanted if named(arm) not in done]
     if not missing:
@@ -178,7 +191,7 @@ QUANTITIES = {
 
 
 def keep(summary: dict, regime: str, half: str) -> None:
-    """Add a line for each arm that was missing, and seed."""
+    """Add a line for each arm and seed that is not there."""
     measures = [m for m in summary["measures"] if m["kind"] != "all sources"]
     lines = []
     for arm in summary["arms"]:

@@ -23,19 +23,22 @@ import argparse
 import statistics
 from pathlib import Path
 
+import yaml
+
 import preference
 import preference_map
+from mapping import machine
 from summaries import read_summary, shower
 
 HEAD = """# AutoMixAlign on a real model
 
-`python benchmarks/preference_real.py run --precision bfloat16`, `... table --write`; SmolLM2-135M-Instruct, LoRA of
-rank 8, DPO with beta .1, 40 steps of 8 pairs, pairs of at most 80 tokens; specialists of 20 steps, each pair scored by
-one that was trained without it (two folds); two cores of an x86-64 CPU, bfloat16, three paired seeds. Four sources:
-honest (900 pairs), risk-averse (300), code (150), harmless (150). Rates of the weights are those that
-[the map](preference_map.md) chose on other tasks and another model, times its steps over these.
+`python benchmarks/preference_real.py run`, `... table --write`; SmolLM2-135M-Instruct, LoRA of rank 8, DPO with beta
+.1, {steps} steps of {batch} pairs, pairs of at most {length} tokens; specialists of {specialist} steps, each pair
+scored by one that was trained without it (two folds); {machine}, precision {precision}, {seeds} paired seeds.
+Pairs: {pairs}. Rates of the weights are {rates}.
 
 """
+OF_MAP = "those that [the map](preference_map.md) chose on other tasks and another model, times its steps over these"
 NOTE = """
 ![Differences to uniform](preference_real.svg)
 
@@ -133,9 +136,21 @@ def table(folder: Path) -> str:
 
 def write(folder: Path, text: str) -> None:
     """Write results/preference_real.md and its plot."""
-    results = Path(__file__).with_name("results")
-    preference.plot(read_summary(folder / "run"), results / "preference_real.svg")
-    (results / "preference_real.md").write_text(HEAD + NOTE + "\n" + text, encoding="utf-8")
+    results, summary = Path(__file__).with_name("results"), read_summary(folder / "run")
+    asked = yaml.safe_load((folder / "run" / "config.yaml").read_text(encoding="utf-8"))
+    head = HEAD.format(
+        steps=asked["training"]["steps"],
+        batch=asked["training"]["batch_size"],
+        length=asked["pairs"]["max_length"],
+        specialist=asked["specialists"]["steps"],
+        machine=machine(),
+        precision=asked["training"]["precision"],
+        seeds=len(summary["seeds"]),
+        pairs=", ".join(f"{name} {source['max_pairs']}" for name, source in asked["sources"].items()),
+        rates="chosen as below" if (folder / "choose" / "summary.json").exists() else OF_MAP,
+    )
+    preference.plot(summary, results / "preference_real.svg")
+    (results / "preference_real.md").write_text(head + NOTE + "\n" + text, encoding="utf-8")
 
 
 def main() -> None:
@@ -161,6 +176,8 @@ def main() -> None:
         best = [strategy(name, rate) for name, rate in chosen(given.folder, SIZES[given.size]["steps"]).items()]
         arms = ["uniform", "pooled", "normalised", *best, {"merge": "linear"}, {"merge": "ties"}]
         compare(given.folder / "run", config(*common, arms, JUDGING, given.seeds or 3, given.cores, given.precision))
+    elif not (given.folder / "run" / "summary.json").exists():
+        raise SystemExit(f"{given.folder} should have a finished run, found none; do `run` first")
     else:
         print(text := table(given.folder))
         if given.write:

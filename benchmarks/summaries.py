@@ -40,7 +40,7 @@ def costs(summary: Summary, trained: str, charged: str) -> list[str]:
     return [*lines, ""]
 
 
-def verdicts(summary: Summary, measures: Iterable[Summary], digits: int = 3) -> list[str]:
+def verdicts(summary: Summary, measures: Iterable[Summary]) -> list[str]:
     """Return a table for each measure: its values by seed, differences to the baseline with intervals, verdicts."""
     lines = []
     for measure in measures:
@@ -52,7 +52,7 @@ def verdicts(summary: Summary, measures: Iterable[Summary], digits: int = 3) -> 
         lines.append("|---|---|---|---|---|---|")
         found = {d["arm"]: d for d in measure["differences"]}
         for arm, values in measure["values"].items():
-            cells = [arm, " / ".join(f"{v:.{digits}f}" for v in values), f"{statistics.mean(values):.4f}"]
+            cells = [arm, " / ".join(f"{v:.3f}" for v in values), f"{statistics.mean(values):.4f}"]
             lines.append(f"| {' | '.join(cells + _difference(found.get(arm)))} |")
         lines.append("")
     return lines
@@ -94,7 +94,9 @@ def differences(measure: Summary, without: str = "no arm") -> list[Interval]:
 
 
 def panels(path: Path, words: str, drawn: dict[str, list[Interval]], across: int = 3, width: int = 460) -> None:
-    """Draw a panel for each title: dots with intervals."""
+    """Draw a panel for each title: dots with intervals; nothing where there is none."""
+    if not drawn:
+        return
     height = 70 + 22 * max(len(rows) for rows in drawn.values())
     picture = Picture(width * across, 40 + (height + 40) * -(-len(drawn) // across))
     for i, (title, rows) in enumerate(drawn.items()):

@@ -182,10 +182,14 @@ def files_of(folder: Path) -> Mapping[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+class TooLateError(BaseException):
+    """No Exception, which a reader may turn into an InputError."""
+
+
 @contextmanager
 def _soon(seconds: float = 20) -> Iterator[None]:
     def late(*_: object) -> None:
-        raise AssertionError(f"the reader was not done after {seconds} s")
+        raise TooLateError(f"the reader was not done after {seconds} s")
 
     former = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -226,10 +230,11 @@ class File:
 
 @dataclass(frozen=True)
 class Target:
-    """Files in a folder, and what reads them."""
+    """Files in a folder, and what reads them; `whole`: an error may name the folder in place of the file."""
 
     files: Sequence[File]
     read: Callable[[Path], object]
+    whole: bool = False
 
     @property
     def damaged(self) -> st.SearchStrategy[tuple[File, bytes]]:
@@ -259,4 +264,5 @@ def check(target: Target, data: st.DataObject, folder: Path) -> None:
     target.write(folder)
     file, content = data.draw(target.damaged)
     (folder / file.name).write_bytes(content)
-    reads_or_refuses(lambda: target.read(folder), folder, Path(file.name).name, folder.name)
+    names = (Path(file.name).name, *((folder.name,) if target.whole else ()))
+    reads_or_refuses(lambda: target.read(folder), folder, *names)

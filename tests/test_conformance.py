@@ -152,7 +152,8 @@ def wrapped(wrap, case):
     return StrategyCase(lambda k: wrap(case.make(k)), permute)
 
 
-# Each strategy within each wrapper, and other settings of it within all at once: a wrapper sees weights alone.
+# Each strategy within each wrapper, and other settings of it within all at once: a wrapper
+# sees what a strategy observes and returns, not its settings.
 ONE_OF_EACH = {type(case.make(7)): name for name, case in reversed(PLAIN.items())}.values()
 CASES = PLAIN | {
     f"{name}({inner})": wrapped(WRAPPERS[name], PLAIN[inner])

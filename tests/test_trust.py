@@ -63,3 +63,4 @@ def test_templates_escape_all_but_what_is_a_constant() -> None:
     # two symbols of a fixed table, and the line break between two lines of a verdict
     assert safe == {"macros.html": 2, "base.html": 1}
     assert "autoescape=True" in FILES["report/page.py"]
+    assert [name for name, text in FILES.items() if "Markup(" in text] == ["report/page.py"]

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-TIMES = {"created", "seconds", "command"}  # what differs between two runs with the same result
+TIMES = {"created", "seconds", "hours", "command"}  # what differs between two runs with the same result
 
 KINDS = {"greek": "alpha beta gamma delta", "<b>&/numbers": "one two three four", "letters": "x y z w"}
 
