@@ -1,5 +1,7 @@
 import json
+from email.message import Message
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,3 +69,14 @@ def test_too_little_text_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(InputError, match="too little text for the demo"):
         demo_data.write_demo_data(tmp_path, lambda *_: None)
     assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_the_pages_are_of_other_packages(monkeypatch):
+    """The README shows the demo's result: read as a source, it would change it."""
+    found = []
+    for name in ("numpy", "mixwright"):
+        metadata = Message()
+        metadata["Name"], metadata["Description"] = name, f"the page of {name}"
+        found.append(SimpleNamespace(metadata=metadata))
+    monkeypatch.setattr(demo_data.importlib.metadata, "distributions", lambda: found)
+    assert list(demo_data.SOURCES["package_pages"][1]()) == ["the page of numpy"]

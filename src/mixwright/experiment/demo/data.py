@@ -139,7 +139,8 @@ def _topics() -> Iterator[str]:
 def _package_pages() -> Iterator[str]:
     for distribution in sorted(importlib.metadata.distributions(), key=lambda d: d.metadata["Name"] or ""):
         metadata: Any = distribution.metadata
-        yield str(metadata.get("Description") or metadata.get_payload() or "")
+        if metadata["Name"] != "mixwright":  # its README, which shows this demo's result, would change it
+            yield str(metadata.get("Description") or metadata.get_payload() or "")
 
 
 def _licences() -> Iterator[str]:
