@@ -99,6 +99,8 @@ def _text(value):
     [
         ("/home/alice/web.jsonl", "relative to it, found '/home/alice/web.jsonl'"),
         ("gone.jsonl", "'gone.jsonl' of 'web' cannot be read here"),
+        ("data/web.jsonl", "'data/web.jsonl' of 'web' cannot be read here"),
+        ("data/web.zst", "'data/web.zst' of 'web' cannot be read here"),
         ({"path": "s3://bucket/x", "sha256": "abc"}, "64 hexadecimal digits for each of 1 files"),
         ("https://alice:secret@example.org/x.jsonl", "should hold no credentials"),
     ],
@@ -121,6 +123,14 @@ def test_what_croissant_cannot_say_is_refused(place, said, tmp_path, monkeypatch
 def test_a_card_without_a_mixture_is_one_error(text, said):
     with pytest.raises(InputError, match=said):
         read(text)
+
+
+def test_the_code_of_a_card_has_the_names_of_the_configs():
+    name = "law \N{SCALES} \N{GRINNING FACE}"
+    text = export(MixtureFile(sources=[name], weights=[1.0]), "datasets", {name: "a.csv"}, form="card").text
+    code = text.partition("shares = ")[2].partition("}")[0] + "}"
+    assert eval(code) == {name: 1.0}
+    assert yaml.safe_load(text.split("---\n")[1])["configs"][0]["config_name"] == name
 
 
 def test_the_metadata_of_a_card_is_yaml():

@@ -61,6 +61,11 @@ def _builder(source: str, files: str | list[str]) -> str:
     return _BUILDERS[suffixes.pop()]
 
 
+def is_file(name: str) -> bool:
+    """Whether a name is that of a file by its suffix; without a known one it may be a data set of the hub."""
+    return _suffix(name) in _BUILDERS or PurePath(name).suffix in _COMPRESSED
+
+
 def _suffix(file: str) -> str:
     path = PurePath(file)
     return PurePath(path.stem).suffix.lower() if path.suffix in _COMPRESSED else path.suffix.lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -35,6 +36,12 @@ class Job:
     def __iter__(self) -> Iterator[tuple[str, float, Place]]:
         """Yield (source, weight, place)."""
         return zip(self.sources, self.weights, self.places, strict=True)
+
+    @property
+    def probabilities(self) -> list[float]:
+        """Return the weights so that they sum to 1; numpy's choice asks for 1.5e-8."""
+        total = math.fsum(self.weights)
+        return [weight if abs(total - 1) < 1e-9 else weight / total for weight in self.weights]
 
 
 def script(job: Job, tool: str, entries: dict[str, dict[str, object]], imports: str, body: str) -> str:

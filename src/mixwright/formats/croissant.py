@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from mixwright.errors import InputError
+from mixwright.formats._hub import is_file
 from mixwright.formats._job import Job
 from mixwright.formats.reading.places import Place
 from mixwright.version import __version__
@@ -101,7 +102,7 @@ def _objects(source: str, place: Place) -> Iterator[dict[str, Any]]:
     if not place.files:
         raise InputError(f"the place of {source!r} should have a path, found none; add one")
     for i, file in enumerate(place.files):
-        if not hashes and _HUB.fullmatch(file) and not Path(file).exists():
+        if not hashes and _HUB.fullmatch(file) and not is_file(file) and not Path(file).exists():
             yield _file(file, f"https://huggingface.co/datasets/{file}", "git+https", _GIT_HASH)
         else:
             _check_public(source, file)

@@ -52,7 +52,10 @@ def write(job: Job) -> str:
     head = dump_yaml({"configs": configs, "mixture": {"unit": job.unit, "sources": sources}})
     shares = {one["config"]: one["weight"] for one in sources}
     splits = {one["config_name"]: one["data_files"][0]["split"] for one in configs}
-    words = {"shares": json.dumps(shares, indent=4), "splits": json.dumps(splits)}
+    words = {
+        "shares": json.dumps(shares, indent=4, ensure_ascii=False),
+        "splits": json.dumps(splits, ensure_ascii=False),  # escaped, a name beyond \uffff would be two characters
+    }
     return f"---\n{head}---\n" + _BODY.format(
         number=len(configs), unit=job.unit, version=__version__, seed=job.seed, **words
     )

@@ -7,7 +7,6 @@ up, and holds a source with `max_epochs` to that many passes.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from mixwright.errors import InputError
@@ -65,8 +64,6 @@ def write_script(job: Job) -> str:
 
 def write_yaml(job: Job) -> str:
     """Return the arguments of interleave_datasets as YAML, each data set as those of load_dataset."""
-    total = math.fsum(job.weights)
-    exact = abs(total - 1) < 1e-9  # numpy's choice asks for 1.5e-8
     loads = []
     for name, _, place in job:
         if "load_from_disk" in place.options or place.max_epochs not in (None, 1):
@@ -78,7 +75,7 @@ def write_yaml(job: Job) -> str:
     value: dict[str, Any] = {
         "sources": list(job.sources),
         "datasets": loads,
-        "probabilities": [weight if exact else weight / total for weight in job.weights],
+        "probabilities": job.probabilities,
         "seed": job.seed,
         "stopping_strategy": "first_exhausted",
     }

@@ -7,8 +7,6 @@ The sources are names of data sets in its dataset_info.json, so there are no pat
 
 from __future__ import annotations
 
-import math
-
 from mixwright.errors import InputError
 from mixwright.formats._job import Job
 from mixwright.formats._text import dump_yaml
@@ -22,13 +20,10 @@ def write(job: Job) -> str:
                 f"LLaMA-Factory parts names at commas and strips them, found the source {name!r}; rename it as in its "
                 "dataset_info.json"
             )
-    total = math.fsum(job.weights)
-    exact = abs(total - 1) < 1e-9  # numpy's choice asks for 1.5e-8
-    weights = [weight if exact else weight / total for weight in job.weights]
     return dump_yaml(
         {
             "dataset": ",".join(job.sources),
             "mix_strategy": "interleave_under",
-            "interleave_probs": ",".join(map(repr, weights)),
+            "interleave_probs": ",".join(map(repr, job.probabilities)),
         }
     )
