@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -66,12 +68,16 @@ def test_a_training_on_a_mixture_says_how_that_was_found() -> None:
 
 @pytest.mark.parametrize(
     ("weights", "said"),
-    [("natural", "Fixed weights: natural."), ({"greek": 1.0}, "by hand"), ("/gone/mixture.json", "no longer where")],
+    [
+        ("natural", "Fixed weights: natural."),
+        ({"greek": 1.0}, "by hand"),
+        ("/gone/mixture.json", "that is gone or has changed"),
+    ],
 )
 def test_fixed_weights_say_where_they_come_from(weights: object, said: str) -> None:
     text = model_card(read_summary(RUNS / "train") | {"fixed": True}, {"weights": weights})
     assert said in section(text, "How the weights were found")
-    assert "gone" not in text
+    assert "/gone" not in text
 
 
 def test_a_search_says_what_trainings_showed_and_what_they_did_not() -> None:
@@ -157,6 +163,20 @@ def test_no_path_of_the_machine_gets_into_a_card() -> None:
     assert "web.jsonl has 3 rows without text" in text
 
 
+@pytest.mark.parametrize(
+    ("configured", "text", "said"),
+    [
+        ("/x", "of /home/jane and C:\\Users\\jane", "of a folder and a folder"),
+        ("/scratch/jane", "of /scratch/jane/secret/part-0: no text", "of part-0: no text"),
+        ("/scratch/jane/", "of /scratch/jane/secret/part-0.", "of part-0."),
+        ("/data", "https://h.example/data/x, /data/x and '/data'", "https://h.example/data/x, x and 'data'"),
+        ("/data/a b", "/data/a b/c, /data/a and /data/a b.txt", "c, a and a b.txt"),
+    ],
+)
+def test_a_path_goes_with_what_lies_below_it_and_addresses_stay(configured: str, text: str, said: str) -> None:
+    assert without_paths(text, {"sources": {"web": configured}}) == said
+
+
 def test_numbers_and_shares_are_no_paths() -> None:
     for text in ("1/2 of it", "a/b/c", "nats/token and rows/s", "https://example.org/a/b", "<b>&/numbers"):
         assert without_paths(text) == text
@@ -214,7 +234,8 @@ def test_only_the_section_is_replaced_and_twice_is_once(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_bytes(b"---\nlicense: mit\ndatasets: [org/greek]\n---\r\n# Model\r\n\r\nMy words | here.\r\n")
     first, second = "## One\n\nold", "## Two\n\nnew"
-    assert write_card(first, path, CONFIG) == [f"the metadata of {path} does not name org/letters; add to datasets:"]
+    should = f"datasets: in the metadata of {path} should name"
+    assert write_card(first, path, CONFIG) == [f"{should} org/letters, found org/greek; add it there"]
     with path.open("ab") as handle:
         handle.write(b"\n## After\n")
     write_card(second, path)
@@ -228,6 +249,14 @@ def test_only_the_section_is_replaced_and_twice_is_once(tmp_path: Path) -> None:
     path.write_bytes(once.replace(b"\n", b"\r\n"))  # an editor of another system
     write_card(first, path)
     assert path.read_bytes().count(b"mixwright:begin") == 1
+
+
+def test_metadata_without_data_sets_say_what_to_add(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("# Model\n")
+    assert write_card("## One", path, CONFIG) == [
+        f"datasets: in the metadata of {path} should name org/greek, org/letters, found none; add it there"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -267,3 +296,53 @@ def test_the_command_prints_a_card_and_writes_it(tmp_path: Path) -> None:
         refused = runner.invoke(app, arguments)
         assert refused.exit_code == 2
         assert said in " ".join(refused.output.split())
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A run of fixed weights from a mixture file, and that file."""
+    monkeypatch.chdir(tmp_path)
+    run, file = Path("run"), Path("mixture.json")
+    shutil.copytree(RUNS / "train", run)
+    summary, weights = json.loads((run / "summary.json").read_text()) | {"fixed": True}, [0.5, 0.25, 0.25]
+    for source, weight in zip(summary["sources"], weights, strict=True):
+        source["last_weight"] = weight
+    (run / "summary.json").write_text(json.dumps(summary))
+    (run / "config.yaml").write_text(f"weights: {file}\n")
+    MixtureFile([source["name"] for source in summary["sources"]], weights, verdict="better by a hair").write(file)
+    return run, file
+
+
+def printed(*arguments: object) -> Any:
+    runner = pytest.importorskip("typer.testing").CliRunner()
+    from mixwright.cli.app import app
+
+    return runner.invoke(app, ["show", *map(str, arguments), "--card"])
+
+
+def test_a_mixture_is_quoted_only_while_it_is_what_was_trained(trained: tuple[Path, Path]) -> None:
+    run, file = trained
+    assert "better by a hair" in printed(run).stdout
+    names = MixtureFile.read(file).sources
+    changed = MixtureFile(names, [0.5, 0.3, 0.2], verdict="better by a mile")
+    for spoil in (lambda: changed.write(file), lambda: file.write_text("{"), file.unlink):
+        spoil()
+        assert "gone or has changed since" in printed(run).stdout
+        assert "better by" not in printed(run).stdout
+
+
+def test_a_file_with_the_name_of_a_baseline_is_not_read(trained: tuple[Path, Path]) -> None:
+    run, file = trained
+    (run / "config.yaml").write_text("weights: uniform\n")
+    file.rename("uniform")
+    assert "Fixed weights: uniform." in printed(run).stdout
+
+
+def test_a_damaged_summary_has_one_error_that_names_the_run(trained: tuple[Path, Path]) -> None:
+    run, _ = trained
+    summary = json.loads((run / "summary.json").read_text())
+    summary["held_out"] = []
+    (run / "summary.json").write_text(json.dumps(summary))
+    found = printed(run)
+    assert found.exit_code == 2
+    assert f"{run / 'summary.json'} should be as the run wrote it" in " ".join(found.output.split())

@@ -12,17 +12,20 @@ from mixwright.cli.wrong_paths import check_shown
 from mixwright.errors import InputError
 from mixwright.mixture_file import MixtureFile
 
+_ROUNDING = 1e-6
+
 
 def show_card(output: Output, path: Path, file: Path | None, as_card: bool) -> None:
     """Print the card of a run or a mixture, or write it into a README.md."""
     _check(path, file, as_card)
     from mixwright.experiment.core.run_folder import config_values
-    from mixwright.experiment.core.summary import read_summary
+    from mixwright.experiment.core.summary import of_run, read_summary
     from mixwright.report import model_card, write_card
 
     if path.is_dir():
-        summary, config = read_summary(path), config_values(path / "config.yaml")
-        section = model_card(summary, config, _mixture_of(summary, config))
+        with of_run(path):
+            summary, config = read_summary(path), config_values(path / "config.yaml")
+            section = model_card(summary, config, _mixture_of(summary, config))
     else:
         check_shown(path)
         config = config_values(path.parent / "config.yaml")
@@ -49,8 +52,17 @@ def _check(path: Path, file: Path | None, as_card: bool) -> None:
 
 
 def _mixture_of(summary: Mapping[str, Any], config: Mapping[str, Any]) -> MixtureFile | None:
-    """Return the mixture that a training had its weights from; None where it had none, or it is no longer there."""
+    """Return the mixture that a training had its weights from; None where it had none, or it is gone or has changed."""
+    from mixwright.report.card.trainings import is_mixture_path
+
     given = config.get("weights")
-    if summary["task"] != "train" or not isinstance(given, str) or not Path(given).is_file():
+    if summary["task"] != "train" or not is_mixture_path(given) or not Path(given).is_file():
         return None
-    return MixtureFile.read(given)
+    try:
+        mixture = MixtureFile.read(given)
+    except InputError:
+        return None
+    there = dict(zip(mixture.sources, mixture.weights, strict=True))
+    trained = {source["name"]: source["last_weight"] for source in summary["sources"]}
+    same = all(abs(there.get(name, 0.0) - trained.get(name, 0.0)) < _ROUNDING for name in {*there, *trained})
+    return mixture if same else None

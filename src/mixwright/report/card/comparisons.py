@@ -7,7 +7,7 @@ from typing import Any
 
 from mixwright.report.card.markdown import table
 from mixwright.report.card.mixtures import ends, limits
-from mixwright.report.card.parts import Parts, Teller, order_of, sentences
+from mixwright.report.card.parts import Parts, Teller, order_of, sentences, within
 from mixwright.report.comparison.schema import check_comparison, completed_comparison
 from mixwright.report.comparison.view import digits_of_measure
 from mixwright.report.comparison.words import budget_words, explained, lead, power_words
@@ -103,15 +103,9 @@ def _measured(measure: Mapping[str, Any], summary: Mapping[str, Any], teller: Te
         if entry is None:
             rows.append([*cells, "", "", "baseline"])
         else:
-            rows.append([*cells, signed(entry["difference"], digits), _interval(entry, digits), entry["word"]])
+            rows.append([*cells, signed(entry["difference"], digits), within(entry, digits), entry["word"]])
     columns = ["trained with", "mean", f"minus {over}", f"{percent(summary['level'], 0)} interval", "verdict"]
     return table(columns, rows)
-
-
-def _interval(entry: Mapping[str, Any], digits: int) -> str:
-    if entry["low"] is None or entry["high"] is None:
-        return "not known"
-    return span(entry["low"], entry["high"], digits, signed)
 
 
 def _open(summary: Mapping[str, Any], teller: Teller) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mixwright.report.card.markdown import bullets, linked, plain, table
 from mixwright.report.card.places import Origin, origins, without_paths
-from mixwright.report.words import NOTHING
+from mixwright.report.words import NOTHING, signed, span
 
 SHARES = "Shares are of rows of one length, so they are shares of tokens too."
 _NOT_TRIED = "Other models, budgets, sources and targets than these were not tried."
@@ -100,6 +100,13 @@ class Teller:
 def order_of(weights: Sequence[float]) -> list[int]:
     """Return the positions of the sources, the largest weight first."""
     return sorted(range(len(weights)), key=lambda i: (-weights[i], i))
+
+
+def within(entry: Mapping[str, Any], digits: int) -> str:
+    """Return the interval of a difference."""
+    if entry["low"] is None or entry["high"] is None:
+        return "not known"
+    return span(entry["low"], entry["high"], digits, signed)
 
 
 def sentences(*parts: str) -> str:

@@ -15,7 +15,7 @@ from mixwright.files.stores.addresses import WEB, Address, address_of, masked, o
 _PUBLIC = ("s3", "gs", "hf", "az", "abfs", "adl", "oss", *WEB)  # other schemes name machines and disks
 _HUB = re.compile(r"(?:huggingface\.co/)?datasets/([\w.-]+/[\w.-]+?)(?:@[^/]*)?(?:/|$)")
 _END = r"\s\\/'\"`,;:()<>|\[\]{}"
-_PATH = re.compile(rf"(?<![\w.~:/\\])(?:~|[A-Za-z]:)?[\\/](?:[^{_END}]+[\\/])+([^{_END}]*)")
+_PATH = re.compile(rf"(?<![\w.~:/\\])(?:~|[A-Za-z]:)?[\\/](?:[^{_END}]+[\\/])+[^{_END}]*")
 _HOMES = ("home", "Users")
 
 
@@ -54,8 +54,10 @@ def origins(value: Any) -> list[Origin]:
 def without_paths(text: str, config: Mapping[str, Any] | None = None) -> str:
     """Return a text in which no path of this machine is left but its last part, and no address has a credential."""
     for path in sorted(set(_paths(config or {})), key=len, reverse=True):
-        text = text.replace(path, _last(path))
-    return _PATH.sub(lambda found: found[1] or _last(found[0]), masked(text))
+        begin = re.escape(path.rstrip("/\\"))  # what lies below it goes too
+        whole = rf"(?<![\w.~:/\\]){begin}(?:[\\/]+[^{_END}]+)*(?!\.?[\w-])"
+        text = re.sub(whole, lambda found: _last(found[0]), text)
+    return _PATH.sub(lambda found: _last(found[0]), masked(text))
 
 
 def _origin(value: Any) -> Origin:

@@ -7,11 +7,11 @@ from typing import Any
 
 from mixwright.report.card.markdown import table
 from mixwright.report.card.mixtures import ends, improvement_words, limits
-from mixwright.report.card.parts import SHARES, Parts, Teller, order_of, sentences
+from mixwright.report.card.parts import SHARES, Parts, Teller, order_of, sentences, within
 from mixwright.report.measure import Measure, measure_of
 from mixwright.report.search.answers import certificate_words
 from mixwright.report.search.schema import check_summary, completed
-from mixwright.report.words import count, number, percent, signed, small, span
+from mixwright.report.words import count, number, percent, signed, small
 
 
 def search_parts(summary: Mapping[str, Any], config: Mapping[str, Any]) -> Parts:
@@ -85,15 +85,9 @@ def _trained(summary: Mapping[str, Any], target: str, measure: Measure, teller: 
     for run in summary["runs"]:
         if (value := run[measure.field].get(target)) is not None:
             found = over.get(run["mixture"])
-            said = _difference(found, measure.digits) if found else ["", ""]
+            said = [signed(found["difference"], measure.digits), within(found, measure.digits)] if found else ["", ""]
             rows.append([teller.say(run["mixture"]), count(run[measure.amount]), number(value, measure.digits), *said])
     return table(columns, rows)
-
-
-def _difference(found: Mapping[str, Any], digits: int) -> list[str]:
-    known = found["low"] is not None and found["high"] is not None
-    within = span(found["low"], found["high"], digits, signed) if known else "not known"
-    return [signed(found["difference"], digits), within]
 
 
 def _missing(summary: Mapping[str, Any], teller: Teller) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from mixwright.mixture_file import MixtureFile
 from mixwright.report.card.mixtures import how_found
@@ -38,6 +38,11 @@ def training_parts(summary: Mapping[str, Any], config: Mapping[str, Any], mixtur
     )
 
 
+def is_mixture_path(given: object) -> TypeGuard[str]:
+    """Whether the weights of a configuration are those of a mixture file."""
+    return isinstance(given, str) and given.endswith(".json")
+
+
 def _cells(source: Mapping[str, Any], summary: Mapping[str, Any], unit: str) -> list[str]:
     trained = summary["tokens"] * source["drawn"] if unit == "tokens" else source["rows"]
     shares = [percent(source["asked"]), percent(source["drawn"])]
@@ -62,8 +67,8 @@ def _found(
             sentences(f"The weights changed in training, by {teller.say(summary['strategy'])}", _prior(prior, teller))
         ]
     given = config.get("weights")
-    if isinstance(given, str) and given.endswith(".json"):
-        return ["Fixed weights, from a mixture file that is no longer where it was."]
+    if is_mixture_path(given):
+        return ["Fixed weights, from a mixture file that is gone or has changed since."]
     return [f"Fixed weights: {teller.say(given)}." if isinstance(given, str) else "Fixed weights, given by hand."]
 
 

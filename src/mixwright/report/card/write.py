@@ -57,8 +57,10 @@ def write_card(section: str, path: Path | str, config: Mapping[str, Any] | None 
         return []
     text = read_text(path, "a README.md", "save it as UTF-8")
     _replace(path, _with(text, marked(section), path))
-    absent = [name for name in known if name not in _named(text)]
-    return [f"the metadata of {path} does not name {', '.join(absent)}; add to datasets:"] if absent else []
+    named = _named(text)
+    absent = ", ".join(name for name in known if name not in named)
+    found = ", ".join(named) or "none"
+    return [f"datasets: in the metadata of {path} should name {absent}, found {found}; add it there"] if absent else []
 
 
 def _replace(path: Path, text: str) -> None:
@@ -95,7 +97,7 @@ def _named(text: str) -> list[str]:
     except _yaml().YAMLError:
         return []
     named = value.get("datasets") if isinstance(value, dict) else None
-    return [str(one) for one in named] if isinstance(named, list) else [str(named)]
+    return [str(one) for one in (named if isinstance(named, list) else [named] if named else [])]
 
 
 def _yaml() -> Any:
