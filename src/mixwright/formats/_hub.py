@@ -62,7 +62,7 @@ def _builder(source: str, files: str | list[str]) -> str:
 
 
 def is_file(name: str) -> bool:
-    """Whether a name is that of a file by its suffix; without a known one it may be a data set of the hub."""
+    """Whether a name has a known suffix of a file; without one it may be a data set of the hub."""
     return _suffix(name) in _BUILDERS or PurePath(name).suffix in _COMPRESSED
 
 

@@ -39,7 +39,7 @@ def training_parts(summary: Mapping[str, Any], config: Mapping[str, Any], mixtur
 
 
 def is_mixture_path(given: object) -> TypeGuard[str]:
-    """Whether the weights of a configuration are those of a mixture file."""
+    """Whether what a configuration gives as weights is the path of a mixture file."""
     return isinstance(given, str) and given.endswith(".json")
 
 
