@@ -117,7 +117,14 @@ def broken(lines, i, **changes):
         ),
         (lambda lines: broken(lines, 1, observation={"loss": "x"}), "line 2: an observation should have"),
         (lambda lines: broken(lines, 1, observation=[1]), "line 2: an observation should be a mapping"),
-        (lambda lines: broken(lines, 0, run={"sources": ["a"]}), "line 1: the run should have 3 sources"),
+        (
+            lambda lines: broken(lines, 0, run={"sources": ["a"]}),
+            r"line 1: the run should have 3 sources.*found \['a'\]",
+        ),
+        (
+            lambda lines: broken(lines, 0, run={"sources": ["a", "b", "c"], "prior": [0.5, 0.5]}),
+            r"line 1: the run should have 3 shares in its prior.*found \[0.5, 0.5\]",
+        ),
     ],
 )
 def test_bad_logs(tmp_path, change, message):

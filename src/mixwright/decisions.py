@@ -92,8 +92,9 @@ def read_decisions(records: Records) -> DecisionLog:
     sources = about.get("sources") or [f"source_{i}" for i in range(k)]
     prior = about.get("prior")
     where = f"{path or 'the log'}, line {first + 1}"
-    if not all(isinstance(v, list | tuple) and len(v) == k for v in (sources, prior) if v is not None):
-        raise InputError(f"{where}: the run should have {k} sources as its weights, found {sources!r:.200}")
+    for what, found in (("sources", sources), ("shares in its prior", [0.0] * k if prior is None else prior)):
+        if not (isinstance(found, list | tuple) and len(found) == k):
+            raise InputError(f"{where}: the run should have {k} {what}, as its weights, found {found!r:.200}")
     try:
         checked = None if prior is None else np.array(simplex_tuple(prior, "prior"))
     except InputError as error:

@@ -169,8 +169,8 @@ def test_an_arm_has_the_line_and_a_name_of_its_own(tmp_path: Path) -> None:
         load("compare", path)
 
 
-@pytest.mark.parametrize("path", ["x" * 5000, "~nobody-of-that-name/x"])
+@pytest.mark.parametrize("path", ["'" + "x" * 5000 + "'", "~nobody-of-that-name/x", r'"a\0b"'])
 def test_a_path_that_no_file_can_have_is_one_error(tmp_path: Path, path: str) -> None:
-    message = error_of(tmp_path, f"sources: {{a: '{path}'}}\ntargets: {{t: x}}\n")
-    assert "found one that no file can have" in message
+    message = error_of(tmp_path, f"sources: {{a: {path}}}\ntargets: {{t: x}}\n")
+    assert "should be a path that a file can have (" in message
     assert "sources.a" in message

@@ -16,6 +16,7 @@ from mixwright.experiment import drive, kinds, load, make, read_summary
 from mixwright.experiment.core.config_parts import Count, RunConfig
 from mixwright.experiment.core.run_folder import config_text
 from mixwright.experiment.core.stages import Stage
+from mixwright.experiment.core.summary import of_run
 from mixwright.experiment.run import Run
 
 
@@ -127,6 +128,14 @@ def test_a_folder_of_another_kind_is_refused_and_left_as_it_was(counting, other,
     with pytest.raises(InputError, match=f"of `mixwright count` .*, found one of `mixwright {other.command}`"):
         drive(make("count", {"count": 1}), run)
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_an_error_that_names_the_run_passes_as_it_is(tmp_path):
+    for said, whole, cause in ((f"{tmp_path}: x", f"{tmp_path}: x", False), ("x", f"{tmp_path}/summary.json: x", True)):
+        with pytest.raises(InputError) as caught, of_run(tmp_path):
+            raise InputError(said)
+        assert str(caught.value) == whole
+        assert (caught.value.__cause__ is not None) == cause
 
 
 def test_a_summary_of_a_newer_version_and_a_damaged_one(tmp_path):

@@ -1,7 +1,10 @@
 """Searches of tables of likelihoods that were given: from a file or a folder, by YAML or by options."""
 
 import json
+import warnings
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from mixwright.experiment import drive, load, make
 from mixwright.experiment.live import telling
 from mixwright.experiment.live.look import Watched
 from mixwright.experiment.live.pace import Rests
+from mixwright.experiment.run import Run
 from mixwright.search.mixmin import MixMin as SearchClass
 
 SOURCES = ["web", "books", "code"]
@@ -298,3 +302,34 @@ def test_a_file_without_its_kind_names_those_with_a_table(tmp_path: Path) -> Non
     (tmp_path / "search.yaml").write_text("table: scores.csv\n")
     with pytest.raises(InputError, match=r"line 1, key table: .* needs the key kind: assays or likelihoods; add one"):
         load("search", tmp_path / "search.yaml")
+
+
+def likelihoods(folder: Path, **more: Any) -> Any:
+    values = {"kind": "likelihoods", "table": str(write_csv(folder)), "targets": "law", "search": {"shrinkage": 0.1}}
+    return make("search", {**values, **more})
+
+
+def test_a_finished_run_needs_no_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = weights_of(drive(likelihoods(tmp_path), tmp_path / "run"))
+    monkeypatch.setattr("mixwright.watching.trackers.tracker.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="tensorboard should be installed"):
+        drive(likelihoods(tmp_path, track="tensorboard"), tmp_path / "other")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it is left out
+        assert weights_of(drive(likelihoods(tmp_path, track="tensorboard"), tmp_path / "run")) == weights
+
+
+def test_a_further_rank_refuses_another_version_than_that_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIXWRIGHT_CACHE", str(tmp_path / "cache"))
+    copy, run = tmp_path / "cache" / "views" / ("0" * 12) / "s3" / "bucket", tmp_path / "run"
+    copy.mkdir(parents=True)
+    drive(config := likelihoods(copy), run)
+    text = (run / "inputs.json").read_text()
+    assert "0" * 12 in text
+    (run / "inputs.json").write_text(text.replace("0" * 12, "1" * 12))
+    second = SimpleNamespace(main=False, shared=lambda value: value)
+    monkeypatch.setattr(Run, "processes", lambda self: nullcontext(second))
+    with pytest.raises(InputError, match=r"s3://bucket/.*: a copy of the version that the run began with should be"):
+        drive(config, run)

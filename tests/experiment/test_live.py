@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -215,6 +216,15 @@ def test_a_run_that_stops_says_so_unless_another_command_has_it(tmp_path, clock)
     with open_run(run, CONFIG), told(run) as progress:  # nobody is left with that page
         progress("train", 1, 10)
         assert (run / "report.html").read_text() == "<p>running"
+
+
+def test_why_a_run_stopped_names_addresses_as_the_terminal_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIXWRIGHT_CACHE", str(tmp_path / "cache"))
+    run, copy = tmp_path / "run", tmp_path / "cache" / "views" / ("0" * 12) / "s3" / "bucket" / "a.jsonl"
+    claim = Claim(run / ".head")
+    with suppress(InputError), open_run(run, CONFIG), telling.telling(claim, run, "", False, silent, silent):
+        raise InputError(f"{copy}, line 3: no text")
+    assert claim.about["why"] == "s3://bucket/a.jsonl, line 3: no text"
 
 
 def test_the_finished_page_is_the_last_one(tmp_path, clock):

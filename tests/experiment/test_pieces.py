@@ -172,6 +172,21 @@ def test_a_piece_of_a_configuration_that_changed_is_not_done(run):
     assert do_piece(run, piece.key, ignored)
 
 
+def test_pieces_stay_that_the_last_command_had_no_need_to_plan_and_those_of_other_versions_go(run, monkeypatch):
+    every = {piece.key for piece in planned(run)}
+    odd = run / "pieces" / "0"
+    odd.mkdir()
+    (odd / "piece.json").write_text("{}")  # with other fields
+    pieces.forget_plan(config := load("compare", run / "config.yaml"), run)
+    pieces.tidy(run, config)
+    assert {path.name for path in (run / "pieces").iterdir()} == every
+    assert all(Piece.read(run, key).result() for key in every)
+    monkeypatch.setattr(pieces, "__version__", "0.0.1")
+    pieces.forget_plan(config, run)
+    pieces.tidy(run, config)
+    assert not list((run / "pieces").iterdir())
+
+
 def test_a_value_that_json_cannot_have_is_printed_as_null(run, monkeypatch):
     piece = planned(run)[0]
     record = json.loads((piece.place / "result.json").read_text())

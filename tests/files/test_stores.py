@@ -14,6 +14,7 @@ from mixwright.errors import InputError, MissingExtraError
 from mixwright.experiment.run import drive, load
 from mixwright.files.stores import addresses, copies, fetching, systems
 from mixwright.files.stores.addresses import address_of, masked
+from mixwright.files.stores.fetching import changed
 from mixwright.stream.sources.opening import open_source
 from mixwright.text.readers import read_documents
 
@@ -93,6 +94,14 @@ def test_without_a_tag_or_time_the_content_is_the_version(web, monkeypatch):
     assert list(read_documents(web.url)) == WEB
     (web.folder / "web.jsonl").write_bytes(lines(LAW))
     assert list(read_documents(web.url)) == LAW
+
+
+def test_a_store_says_another_version_or_none_or_is_away(web, monkeypatch):
+    assert changed(address_of(web.url), "0" * 12) is True
+    assert changed(address_of("http://127.0.0.1:9/web.jsonl"), "0" * 12) is None
+    web.etag = None
+    monkeypatch.setattr(web, "send_head", _without_time(web))
+    assert changed(address_of(web.url), "0" * 12) is False
 
 
 def _without_time(kind):

@@ -6,6 +6,7 @@ import pytest
 
 yaml = pytest.importorskip("yaml")
 
+from mixwright.files import yaml_text  # noqa: E402
 from mixwright.files.yaml_text import load_yaml  # noqa: E402
 
 
@@ -25,6 +26,15 @@ def test_aliases_for_more_than_a_million_values_are_refused_at_once(text: str) -
     assert time.monotonic() - begun < 5
 
 
+def test_values_without_aliases_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_text, "LARGEST", 20)
+    many = f"many: {list(range(100))}\n"
+    assert len(load_yaml(many)["many"]) == 100
+    assert load_yaml(many + "a: &a [1, 2, 3]\nb: [*a, *a, *a, *a, *a]\n")["b"] == [[1, 2, 3]] * 5
+    with pytest.raises(yaml.YAMLError, match="at most 20 values"):
+        load_yaml(many + "a: &a [1, 2, 3]\nb: [*a, *a, *a, *a, *a, *a]\n")
+
+
 def test_aliases_and_merges_of_usual_size_are_read() -> None:
     text = "base: &b {lr: 1e-3, n: 2}\narm: {<<: *b, n: 3}\nlist: [*b, *b]\n"
     assert load_yaml(text)["arm"] == {"lr": "1e-3", "n": 3}
@@ -39,7 +49,7 @@ def test_aliases_and_merges_of_usual_size_are_read() -> None:
         ("{a: " * 5000, "in one another without end"),
         ("a: 2026-13-45", "month must be in 1..12"),
         ("a: " + "9" * 5000, "limit"),
-        ('a: "\\ud800"', "half of a surrogate pair"),
+        ('a: "\\ud800"', r"an escape of a surrogate \(\\ud800 to \\udfff\) is no character; write"),
         ("a: x\0", "the character '\\\\x00' is not allowed"),
         ("a: !!python/name:os.system x", "could not determine a constructor"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),

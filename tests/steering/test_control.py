@@ -231,6 +231,13 @@ def test_the_name_of_a_source_that_was_split_stays_its_own(tmp_path):
     assert len(read_orders(tmp_path)) == 3
 
 
+@pytest.mark.parametrize("text", ["{", "3"])
+def test_a_damaged_record_is_one_error_that_says_what_to_do(tmp_path, text):
+    (tmp_path / "steering.jsonl").write_text(f'{{"at": 3}}\n{text}\n')
+    with pytest.raises(InputError, match=r"steering.jsonl should .*found .*; put back the file that the run wrote"):
+        read_record(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"lag": 1}', '{"lag": "1", "given": [], "apply": "a", "draw": "b"}',
                                   '{"lag": 1, "given": 3, "apply": "a", "draw": "b"}'])  # fmt: skip
 def test_what_a_run_says_of_itself_is_left_aside_where_it_is_damaged(tmp_path, text):

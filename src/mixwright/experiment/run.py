@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import RunConfig
 from mixwright.experiment.core.errors import explain
-from mixwright.experiment.core.inputs import changed_inputs, naming_addresses, pin, with_copies
+from mixwright.experiment.core.inputs import changed_inputs, check_pinned, naming_addresses, pin, with_copies
 from mixwright.experiment.core.run_folder import check_no_run, check_same, config_text
 from mixwright.experiment.core.stages import PLAN, Progress, check_folder, check_held, open_run, silent
 from mixwright.experiment.core.summary import SCHEMA, read_summary
@@ -282,6 +282,7 @@ def drive(
             if problem := processes.shared(None):
                 raise InputError(problem)
             run.config = with_copies(config, folder)
+            check_pinned(run.config, folder)
             return run.work(progress)
         with naming_addresses(), _announced(processes) as begin:
             check_folder(folder)
@@ -289,7 +290,8 @@ def drive(
             check_same(kind, values, folder)
             check_ranks(config, folder)
             check_engine(config, folder)
-            check_trackers(config.track or (), config.where("track"))
+            if not (folder / "summary.json").exists():
+                check_trackers(config.track or (), config.where("track"))
             run.config = with_copies(config, folder, progress)
             run.check(progress)
             held = _opened(run, kind, folder, config_text(kind, values), progress)
@@ -307,7 +309,7 @@ def drive(
                 summary["notes"] = [*summary.get("notes", ()), *(annotate(summary) if annotate else ()), *others]
                 check_held(now=True)
                 write_json(folder / "summary.json", summary)
-                tidy(folder)
+                tidy(folder, run.config)
                 if kind.page is not None:
                     run.track.result(write_page(summary, folder), summary.get("verdict"))
                     progress(REPORT, 1, 1)

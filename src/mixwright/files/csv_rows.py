@@ -39,7 +39,9 @@ def open_csv(path: Path) -> Iterator[Iterator[list[str]]]:
 def _lines(path: Path, text: IO[str]) -> Iterator[str]:
     while line := text.readline(_LONGEST):
         if len(line) == _LONGEST:
-            raise InputError(f"{path} should have lines of less than {_LONGEST:,} characters, found a longer one")
+            raise InputError(
+                f"{path} should have lines of less than {_LONGEST:,} characters, found a longer one; check the file"
+            )
         yield line
 
 

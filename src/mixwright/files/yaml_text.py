@@ -6,7 +6,7 @@ from typing import Any
 
 from mixwright.errors import InputError, missing_extra
 
-LARGEST = 1_000_000  # values, with aliases written out: nine lists of nine aliases each would be 400 million
+LARGEST = 1_000_000  # values that aliases stand for: nine lists of nine aliases each would be 400 million
 
 
 def load_yaml(text: str, loader: Any = None) -> Any:
@@ -16,7 +16,7 @@ def load_yaml(text: str, loader: Any = None) -> Any:
     Raises
     ------
     yaml.MarkedYAMLError
-        The text is no YAML, has a date or a number that there is not, half of a surrogate pair, lists in lists without
+        The text is no YAML, has a date or a number that there is not, an escape of a surrogate, lists in lists without
         end, an alias that holds itself, or aliases for more than a million values. It has `problem`, and where that is
         known `problem_mark`.
     """
@@ -25,7 +25,7 @@ def load_yaml(text: str, loader: Any = None) -> Any:
 
 def node_and_value(text: str, loader: Any = None) -> tuple[Any, Any]:
     """Return the root node of a YAML text, from which lines can be read, and its value; None twice if it is empty."""
-    yaml = _yaml()
+    yaml = pyyaml()
     try:
         made = (loader or yaml.SafeLoader)(text)
     except yaml.reader.ReaderError as error:
@@ -60,23 +60,27 @@ def _size(node: Any, known: dict[int, int | None]) -> int:
             raise _wrong("a key should be plain text, found a list or a mapping", key.start_mark)
     if isinstance(node.value, str):
         if any("\ud800" <= character <= "\udfff" for character in node.value):
-            raise _wrong("half of a surrogate pair is no character", node.start_mark)
+            raise _wrong(
+                "an escape of a surrogate (\\ud800 to \\udfff) is no character; write the character itself",
+                node.start_mark,
+            )
         inner = []
     else:
         inner = [one for item in node.value for one in (item if isinstance(item, tuple) else (item,))]
     size = 1 + sum(_size(one, known) for one in inner)
-    if size > LARGEST:
+    if size - len(known) > LARGEST:  # each value that is written is one of `known`
         raise _wrong(f"aliases should stand for at most {LARGEST:,} values, found more", node.start_mark)
     known[id(node)] = size
     return size
 
 
 def _wrong(problem: str, mark: Any = None) -> Exception:
-    error: Exception = _yaml().MarkedYAMLError(problem=problem, problem_mark=mark)
+    error: Exception = pyyaml().MarkedYAMLError(problem=problem, problem_mark=mark)
     return error
 
 
-def _yaml() -> Any:
+def pyyaml() -> Any:
+    """Return the module yaml; MissingExtraError if PyYAML is not installed."""
     try:
         import yaml
     except ModuleNotFoundError:

@@ -14,6 +14,7 @@ from mixwright.strategy import Strategy, check_fed
 
 RECORD = "steering.jsonl"
 _FILE = "steerable.json"
+_MEND = "put back the file that the run wrote, or begin another run"
 _TAIL = 2**20  # bytes: more than a line of a log has
 
 
@@ -93,7 +94,9 @@ def read_record(folder: Path) -> list[dict[str, Any]]:
     except OSError:
         return []
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{folder / RECORD} should be JSON lines, found a line that is none ({error})") from None
+        raise InputError(
+            f"{folder / RECORD} should be JSON lines, found a line that is none ({error}); {_MEND}"
+        ) from None
     if not all(isinstance(line, dict) for line in lines):
-        raise InputError(f"{folder / RECORD} should have an object in each line, found another value")
+        raise InputError(f"{folder / RECORD} should have an object in each line, found another value; {_MEND}")
     return lines

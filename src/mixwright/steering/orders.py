@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mixwright.checks import whole_number
-from mixwright.errors import InputError, missing_extra
+from mixwright.errors import InputError
 from mixwright.files import atomic_write
-from mixwright.files.yaml_text import load_yaml
+from mixwright.files.yaml_text import load_yaml, pyyaml
 from mixwright.source_change import SourceChange
 from mixwright.steering.hand import Hand
 from mixwright.steering.known import check_step, check_strategy
@@ -137,12 +137,8 @@ def orders_in(text: str, where: str) -> list[Order]:
         The text is not YAML, or holds something else.
     """
     try:
-        import yaml
-    except ImportError:
-        raise missing_extra("yaml", "cli") from None
-    try:
         values = load_yaml(text)
-    except yaml.YAMLError as error:
+    except pyyaml().YAMLError as error:
         raise InputError(f"{where} should be YAML, found what is not ({' '.join(str(error).split())})") from None
     listed = values if isinstance(values, list) else [] if values is None else [values]
     try:
@@ -192,9 +188,7 @@ def read_orders(folder: Path) -> list[Order]:
 
 def write_orders(folder: Path, orders: Iterable[Order]) -> None:
     """Write the control file of a run folder, atomically."""
-    import yaml
-
-    lines = [yaml.safe_dump([order.to_json()], default_flow_style=None, sort_keys=False) for order in orders]
+    lines = [pyyaml().safe_dump([order.to_json()], default_flow_style=None, sort_keys=False) for order in orders]
     with atomic_write(folder / CONTROL) as handle:
         handle.write(_HEAD + "".join(lines))
 

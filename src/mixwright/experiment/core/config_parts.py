@@ -37,9 +37,9 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
         real = whole.resolve()
         # A link to a file keeps its name: in the caches of hubs, DVC and git-annex only that says what is in the file.
         return whole.parent.resolve() / whole.name if whole.is_symlink() and not real.is_dir() else real
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, or the home of nobody
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, the home of nobody, a character NUL
         found = getattr(error, "strerror", None) or error
-        raise ValueError(f"should be a path, found one that no file can have ({found})") from None
+        raise ValueError(f"should be a path that a file can have ({found})") from None
 
 
 def _resolve_each(value: Path | list[Path], info: ValidationInfo) -> Path | list[Path]:

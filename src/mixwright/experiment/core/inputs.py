@@ -28,7 +28,8 @@ def with_copies(config: Config, run: Path, progress: Progress = silent) -> Confi
     """
     Return a configuration with copies on this machine in place of addresses; they are fetched where they are not here.
 
-    The versions are those that a run pinned. Where their copies are here the store is not asked.
+    The versions are those that a run pinned. Where their copies are here the store is not asked. Where one is gone,
+    what the store has now is fetched: `pin` tells of that, and `check_pinned` refuses it.
 
     Parameters
     ----------

@@ -46,7 +46,9 @@ def of_run(folder: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise error if str(folder) in str(error) else InputError(f"{path}: {error}") from error
+        if str(folder) in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
     except (ImportError, OSError):
         raise
     except Exception as error:  # templates and charts raise kinds of their own

@@ -215,7 +215,7 @@ def is_current(folder: Path, key: str, config: RunConfig) -> bool:
     """Whether a piece that was handed over once is one of the configuration and the data of now."""
     try:
         piece = Piece.read(folder, key)
-    except InputError:
+    except (InputError, TypeError):  # TypeError: of a former version, with other fields
         return False
     return _key(piece.what, piece.arguments, piece.threads, config) == key
 
@@ -232,17 +232,17 @@ def planned(folder: Path, known: Mapping[str, Piece] = MappingProxyType({})) -> 
     return [known[key] if key in known else Piece.read(folder, key) for key in there]
 
 
-def tidy(folder: Path) -> None:
+def tidy(folder: Path, config: RunConfig) -> None:
     """
     Leave of the pieces of a finished run what they were and what came of them, and logs in which something is written.
 
-    Pieces of former configurations go whole.
+    Pieces of former configurations, data or versions go whole; those that a former command did for these ones stay.
     """
     stages = _read(folder / PIECES / _PLAN) or {}
     kept = {key for keys in stages.values() for key in keys}
     places = [path for path in (folder / PIECES).glob("*/") if path.name != ARRAYS]
     for place in places:
-        if place.name not in kept:
+        if place.name not in kept and not is_current(folder, place.name, config):
             shutil.rmtree(place, ignore_errors=True)
     for path in [p for place in places for p in place.glob("*")] + list((folder / PIECES / ARRAYS).glob("*.log")):
         with suppress(OSError):

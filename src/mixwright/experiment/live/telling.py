@@ -15,6 +15,7 @@ from mixwright.experiment.live.pace import Pace, Rests
 from mixwright.files import atomic_write
 from mixwright.files.claims import Claim
 from mixwright.files.holder import ClaimLost
+from mixwright.files.stores import with_addresses
 from mixwright.report import render
 
 REPORT = "report"  # the stage that is reported when the finished page is written
@@ -59,7 +60,7 @@ def telling(
 
 
 def _why(error: BaseException) -> str:
-    return "Ctrl-C" if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__
+    return "Ctrl-C" if isinstance(error, KeyboardInterrupt) else with_addresses(f"{error}") or type(error).__name__
 
 
 class _Live:

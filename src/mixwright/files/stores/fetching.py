@@ -67,7 +67,7 @@ def fetch(address: Address, report: Report = lambda done, total: None, view: str
 
 
 def changed(address: Address, view: str) -> bool | None:
-    """Whether the store has another version now than that of a copy, which a view names; None where it does not say."""
+    """Whether the store has another version than that of a copy, which a view names; None where it does not answer."""
     try:
         with online():
             if address.scheme == "dataset":
@@ -78,7 +78,7 @@ def changed(address: Address, view: str) -> bool | None:
     except Exception:  # the store is not needed: the copy is here
         return None
     if not all(kept.version and kept.size >= 0 for kept in files):
-        return None
+        return False  # it names no version, so none is another one
     return view_of(address, files) != view
 
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixwright.errors import InputError, missing_extra
+from mixwright.errors import InputError
 from mixwright.files import atomic_write
 from mixwright.files.opening import read_text
+from mixwright.files.yaml_text import load_yaml, pyyaml
 from mixwright.report.card.parts import Teller
 
 BEGIN = "<!-- mixwright:begin (written by `mixwright show --card`; changes up to the end of the section are lost) -->"
@@ -84,7 +85,7 @@ def _with(text: str, section: str, path: Path) -> str:
 def _metadata(datasets: Sequence[str]) -> str:
     """Return the metadata of a new card, which the hub reads."""
     value: dict[str, Any] = {**({"datasets": list(datasets)} if datasets else {}), "tags": ["data-mixture"]}
-    return f"---\n{_yaml().safe_dump(value, sort_keys=False, allow_unicode=True)}---\n\n"
+    return f"---\n{pyyaml().safe_dump(value, sort_keys=False, allow_unicode=True)}---\n\n"
 
 
 def _named(text: str) -> list[str]:
@@ -93,16 +94,8 @@ def _named(text: str) -> list[str]:
     if found is None:
         return []
     try:
-        value = _yaml().safe_load(found[1])
-    except _yaml().YAMLError:
+        value = load_yaml(found[1])
+    except pyyaml().YAMLError:
         return []
     named = value.get("datasets") if isinstance(value, dict) else None
     return [str(one) for one in (named if isinstance(named, list) else [named] if named else [])]
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ModuleNotFoundError:
-        raise missing_extra("pyyaml", "cli") from None
-    return yaml
