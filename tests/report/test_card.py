@@ -247,7 +247,7 @@ def test_only_the_section_is_replaced_and_twice_is_once(tmp_path: Path) -> None:
     assert b"old" not in once
     assert once.count(b"new") == 1
     path.write_text("---\ndate: 2026-13-45\n---\n# Model\n")  # no day
-    assert "does not name org/greek" in write_card(first, path, CONFIG)[0]
+    assert "org/letters, found none; add" in write_card(first, path, CONFIG)[0]
     path.write_bytes(once.replace(b"\n", b"\r\n"))  # an editor of another system
     write_card(first, path)
     assert path.read_bytes().count(b"mixwright:begin") == 1
