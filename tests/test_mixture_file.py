@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mixwright.errors import InputError
 from mixwright.mixture_file import MixtureFile
+from mixwright.version import __version__
 
 FULL = {
     "method": {"name": "mixmin", "prior": "uniform", "shrinkage": 0.01, "tolerance": 1e-8, "seed": 0},
@@ -36,7 +37,7 @@ def test_round_trip(tmp_path):
     assert MixtureFile.read(path) == mixture()
     written = json.loads(path.read_text(encoding="utf-8"))
     assert written["schema"] == 1
-    assert written["version"] == "0.1.0"
+    assert written["version"] == __version__
     assert written["sources"] == ["web", "bücher"]
     assert os.listdir(path.parent) == ["mixture.json"]
 
