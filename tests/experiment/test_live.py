@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mixwright.errors import InputError
+from mixwright.errors import AlarmWarning, InputError
 from mixwright.experiment.core.stages import open_run
 from mixwright.experiment.live import logs, telling
 from mixwright.experiment.live.logs import GrowingLog, LogCourse
@@ -250,6 +250,28 @@ def test_a_short_command_leaves_the_page_and_a_long_one_that_stops_brings_the_fo
             progress("train", 1, 10)
             raise InputError("stop")
         assert len(called) == former
+
+
+def test_a_page_that_fails_says_it_once_and_never_takes_the_place_of_the_runs_error(tmp_path, clock, monkeypatch):
+    def chart(*args: object, **options: object) -> str:
+        raise ZeroDivisionError("of a chart")
+
+    run = tmp_path / "run"
+    with pytest.raises(InputError, match="no room"), open_run(run, CONFIG), told(run, chart) as progress:  # noqa: PT012
+        clock.now += 3
+        progress("train", 1, 10)
+        (run / "summary.json").write_text("{}")
+        raise InputError("no room")
+    monkeypatch.setattr(telling, "render", chart)
+    (run / "report.html").write_text("Running")  # of a command that was killed
+    (run / "summary.json").unlink()
+    with pytest.warns(AlarmWarning) as said, open_run(run, CONFIG), told(run) as progress:
+        for n in range(3):
+            clock.now += 100
+            progress("train", n, 10)
+    assert [str(each.message) for each in said] == [
+        "the page of the run is not written while it goes (ZeroDivisionError: of a chart)"
+    ]
 
 
 def test_a_page_that_cannot_be_written_does_not_stop_the_run(tmp_path, clock):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mixwright.errors import InputError, MissingExtraError
+from mixwright.errors import AlarmWarning, InputError, MissingExtraError
 from mixwright.experiment.core.stages import PLAN, Progress
 from mixwright.experiment.live.look import FINISHED, STOPPED, RunState, Watched
 from mixwright.experiment.live.pace import Pace, Rests
@@ -51,9 +52,9 @@ def telling(
     except ClaimLost:
         raise  # the page is somebody else's now
     except BaseException as error:
-        live.end(STOPPED, _why(error))
-        if live.wrote and (folder / "summary.json").exists():
-            with suppress(InputError, MissingExtraError):
+        with suppress(Exception):  # whatever fails here, the run's own error is the one that is raised
+            live.end(STOPPED, _why(error))
+            if live.wrote and (folder / "summary.json").exists():
                 former()
         raise
     live.end(FINISHED)
@@ -118,6 +119,10 @@ class _Live:
                 pass  # such as a full disk: the run itself will meet it
             except MissingExtraError:
                 self._watched = None
+            except Exception as error:  # of a chart or a template: it would fail again
+                self._watched = None
+                said = f"{type(error).__name__}: {error}".splitlines()[0]
+                warnings.warn(f"the page of the run is not written while it goes ({said})", AlarmWarning, stacklevel=2)
         self._next = time.monotonic() + self._rests.seconds
 
 
