@@ -195,6 +195,26 @@ def test_batches_resume_late_and_on_other_ranks_with_weights_that_change():
     assert {key: type(value) for key, value in ranks[0].get_state().items()} == {k: type(v) for k, v in state.items()}
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_state_at_the_end_of_the_plan_is_restored_and_ends(workers):
+    pytest.importorskip("grain", reason="grain is not installed")
+    expected = planned(plan(exhausted="stop"), None)
+
+    def made(worker):
+        of = batches(plan(exhausted="stop"), steps=None)
+        of.set_slice(slice(worker, None, workers))
+        return iter(of)
+
+    for worker in range(workers):
+        own = expected[worker::workers]
+        for given in range(len(own) + 1):
+            first = made(worker)
+            assert [pairs(batch) for batch in take(first, given)] == own[:given]
+            again = made(worker)
+            again.set_state(first.get_state())
+            assert [pairs(batch) for batch in again] == own[given:]
+
+
 def test_states_that_do_not_fit_are_refused():
     pytest.importorskip("grain", reason="grain is not installed")
     state = iter(batches(plan())).get_state()

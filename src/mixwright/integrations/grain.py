@@ -141,9 +141,7 @@ class _PlanIterator(DatasetIterator):
         plan.load_state_dict(saved["plan"])
         self._plan, self._planned, self._anchor, self._saved = plan, None, plan.step, state["stream"]
         self._begin, self._given = state["begin"], state["batches"]
-        step, piece = self._at
-        while plan.step < step:
-            self._planned = next(plan)
+        step, piece = self._at  # of a worker it may be after the end; __next__ plans up to there
         self._change([change for change in of.plan.changes if change[0] >= step + bool(piece)])
 
     def _change(self, changes: list[Any]) -> None:
