@@ -63,6 +63,43 @@ def test_a_tracker_that_fails_is_said_once_and_the_run_goes_on(tmp_path, monkeyp
     assert "No space left" in tracked.notes[0]
 
 
+def test_a_tracker_that_failed_and_goes_on_after_a_resume_is_no_longer_said_to_get_nothing(tmp_path, monkeypatch):
+    took, full = [], [True]
+
+    class Filling:
+        def open(self, about, step):
+            return max(took, default=0)
+
+        def numbers(self, step, values):
+            if full[0] and step == 2:
+                raise OSError(28, "No space left on device")
+            took.append(step)
+
+        def words(self, step, kind, text):
+            pass
+
+        def close(self, failed):
+            pass
+
+    monkeypatch.setattr("mixwright.watching.trackers.tracked.tracker_of", lambda name: Filling)
+    notes = []
+    for first, last, is_full in ((1, 3, True), (4, 5, False), (6, 6, False)):
+        full[0] = is_full
+        with warnings.catch_warnings(), followed(tmp_path, "tensorboard") as tracked:
+            warnings.simplefilter("ignore", AlarmWarning)
+            tracked.begin(first - 1)
+            for step in range(first, last + 1):
+                tell(tracked, tmp_path, step)
+        notes.append(notes_of([json.loads((tmp_path / RECORD).read_text())]))
+        assert notes[-1] == tracked.notes
+    assert took == [1, 2, 2, 3, 4, 5, 6]  # step 2 also has the statistics of a decision
+    assert "failed and got nothing from then on (OSError" in notes[0][0]
+    assert notes[1] == notes[2] == [
+        "the tracker tensorboard failed and went on after a resume (OSError: [Errno 28] No space left on device); it has "
+        "every step, but may lack held-out losses that were measured in between"
+    ]  # fmt: skip
+
+
 def test_nothing_is_told_or_written_without_trackers(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -19,7 +19,7 @@ from mixwright.watching.trackers.tracker import About, Tracker, tracker_of
 
 METRICS, MIXTURE = "metrics.jsonl", "mixture.json"
 _FLUSH, _END = 5.0, 180.0  # seconds that a run waits for its trackers: at a checkpoint, at its end
-RECORD = "tracked.json"  # in the run's folder: how its trackers name it, and which of them failed
+RECORD = "tracked.json"  # in the run's folder: how its trackers name it, and which of them failed or came back
 
 
 @dataclass
@@ -36,8 +36,8 @@ class Tracked:
     A run and its trackers.
 
     Whoever writes the run's files tells it the same lines; so a tracker has the numbers of the files. They get
-    them in a thread of their own, so that no step waits. One that fails is left out from then on: a warning says it
-    once, and `notes` goes into the summary.
+    them in a thread of their own, so that no step waits. One that fails is left out until the run is resumed: a
+    warning says it once, and `notes` goes into the summary.
 
     Parameters
     ----------
@@ -57,6 +57,7 @@ class Tracked:
     about: About
     _live: dict[str, _At] = field(default_factory=dict)
     _failed: dict[str, str] = field(default_factory=dict)
+    _back: dict[str, str] = field(default_factory=dict)  # that failed in a former process, and go on in this one
     _aside: Aside = field(default_factory=Aside)
     _begun: bool = False
     _ended: bool = False
@@ -120,6 +121,7 @@ class Tracked:
         record = _read(self.about.folder / RECORD)
         self.about.ids |= record.get("ids", {})
         self._failed |= record.get("failed", {})
+        self._back |= record.get("back", {})
         self._measured = record.get("measured", -1)
         for name in self.names:
             self._try(name, partial(self._open, name, step))
@@ -129,6 +131,8 @@ class Tracked:
     def _open(self, name: str, step: int) -> None:
         tracker = tracker_of(name)()
         self._live[name] = _At(tracker, tracker.open(self.about, step))
+        if name in self._failed:
+            self._back[name] = self._failed.pop(name)
 
     def _catch_up(self, step: int) -> None:
         """Tell each tracker the lines up to a step that it does not have: what it held back when a process ended."""
@@ -181,7 +185,7 @@ class Tracked:
     @property
     def notes(self) -> list[str]:
         """Return sentences about trackers that failed."""
-        return notes_of([{"failed": self._failed}])
+        return notes_of([{"failed": self._failed, "back": self._back}])
 
     def __enter__(self) -> Tracked:
         """Return it."""
@@ -209,6 +213,7 @@ class Tracked:
 
     def _fail(self, name: str, error: Exception) -> None:
         self._live.pop(name, None)
+        self._back.pop(name, None)
         said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         self._failed[name] = said
         self._keep()
@@ -216,8 +221,8 @@ class Tracked:
 
     def _keep(self) -> None:
         """Write the record; a full disk ends no run here."""
-        record = {"name": self.about.name, "ids": self.about.ids, "failed": self._failed, "ended": self._ended}
-        record["measured"] = self._measured
+        record = {"name": self.about.name, "ids": self.about.ids, "failed": self._failed, "back": self._back}
+        record |= {"ended": self._ended, "measured": self._measured}
         try:
             write_json(self.about.folder / RECORD, record, durable=False)
         except (OSError, ValueError):
@@ -234,9 +239,17 @@ def _failure(name: str, said: str) -> str:
 def notes_of(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a sentence about each tracker that failed in a run, from the records of its trainings."""
     failed: dict[str, str] = {}
+    back: dict[str, str] = {}
     for record in records:
         failed |= record.get("failed", {})
-    return [f"{_failure(name, said)}; metrics.jsonl has everything" for name, said in failed.items()]
+        back |= record.get("back", {})
+    again = [
+        f"the tracker {name} failed and went on after a resume ({said}); it has every step, but may lack held-out losses "
+        "that were measured in between"
+        for name, said in back.items()
+        if name not in failed
+    ]
+    return [f"{_failure(name, said)}; metrics.jsonl has everything" for name, said in failed.items()] + again
 
 
 def records_of(folder: Path) -> list[dict[str, Any]]:
