@@ -2,6 +2,8 @@
 
 import json
 import os
+import sys
+import types
 import warnings
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from event_files import read_events
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.watching.trackers.records import numbers_of, statistics_of
 from mixwright.watching.trackers.tracked import RECORD, Tracked, notes_of
-from mixwright.watching.trackers.tracker import TRACKERS, About, check_trackers
+from mixwright.watching.trackers.tracker import TRACKERS, About, check_trackers, tracker_of
 
 
 def line(step, **more):
@@ -108,6 +110,35 @@ def test_nothing_is_told_or_written_without_trackers(tmp_path):
             tracked.line(line(1))
             tracked.result(tmp_path / "report.html", "better")
     assert not list(tmp_path.iterdir())
+
+
+SPEAKS = """
+import sys, threading
+
+def init(project, **options):
+    print("* Trackio project initialized")
+    print("a warning", file=sys.stderr)
+    other = threading.Thread(target=options["config"]["another"])
+    other.start()
+    other.join()
+    return sys.modules[__name__]
+
+def finish():
+    print("* Run finished")
+"""
+
+
+def test_trackio_is_kept_from_stdout_and_nobody_else_is(tmp_path, monkeypatch, capsys):
+    spoken = types.ModuleType("trackio")
+    exec(SPEAKS, vars(spoken))
+    monkeypatch.setitem(sys.modules, "trackio", spoken)
+    about = About("first", "group", tmp_path, {"another": lambda: print("of another thread")})
+    tracker = tracker_of("trackio")()
+    tracker.open(about, 0)
+    tracker.close(False)
+    assert capsys.readouterr() == ("of another thread\n", "a warning\n")
+    spoken.finish()  # somebody else's
+    assert capsys.readouterr().out == "* Run finished\n"
 
 
 class Reader:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 from mixwright.watching.trackers.tracker import PROJECT, About, Tracker
+
+_QUIET = Lock()  # one at a time has trackio's words
 
 
 class Trackio(Tracker):
@@ -68,6 +73,19 @@ class Trackio(Tracker):
 
 @contextmanager
 def _without_words() -> Iterator[None]:
-    """Keep what trackio prints from the results on stdout."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-        yield
+    """Keep what trackio prints from the results on stdout; what others print meanwhile stays where they print it."""
+    with _QUIET:
+        modules = [vars(module) for name, module in list(sys.modules.items()) if name.partition(".")[0] == "trackio"]
+        for names in modules:
+            names["print"] = _print
+        try:
+            yield
+        finally:
+            for names in modules:
+                del names["print"]
+
+
+def _print(*words: object, file: Any = None, **how: Any) -> None:
+    """Print what does not go to stdout."""
+    if file not in (None, sys.stdout):
+        print(*words, file=file, **how)
