@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -76,6 +77,38 @@ def test_of_a_long_log_samples_are_read_the_first_line_and_the_last_one_among_th
     assert steps == sorted(steps)
     append(path, {"step": 5000})
     assert log.more() == (False, [{"step": 5000}])
+
+
+@pytest.mark.parametrize("named", [[777, 778, 4001], [0, 4999], []])
+def test_of_a_long_log_no_line_with_the_mark_is_left_out(tmp_path, monkeypatch, named):
+    monkeypatch.setattr(logs, "MOST_BYTES", 2000)
+    path = tmp_path / "decisions.jsonl"
+    log = GrowingLog(path, mark=b'"run": {')
+    for first in (0, 5000):
+        lines = [{"step": n, "filling": "x" * (n % 50)} for n in range(first, first + 5000)]
+        append(path, *(line | ({"run": {}} if n in named else {}) for n, line in enumerate(lines)))
+        with open(path, "a") as handle:
+            handle.write('{"step": 0')
+        found = log.more()[1]
+        assert [line["step"] - first for line in found if "run" in line] == named
+        assert [line["step"] for line in found] == sorted({line["step"] for line in found})
+        assert (found[0]["step"], found[-1]["step"]) == (first, first + 4999)
+        os.truncate(path, path.stat().st_size - len('{"step": 0'))
+
+
+def test_of_a_long_log_weights_have_the_names_of_their_time(tmp_path, monkeypatch):
+    run = made(tmp_path / "run")
+    with monkeypatch.context() as short:
+        short.setattr(logs, "MOST_BYTES", 2000)
+        for names in (["a", "c"], ["b", "c"]):  # as many after each change
+            start = 5000 if names[0] == "b" else 4
+            decisions = [decision(start + n, [0.25, 0.75]) for n in range(4000)]
+            append(run / "decisions.jsonl", decisions[0] | {"run": {"sources": names, "prior": [0.5, 0.5]}})
+            append(run / "decisions.jsonl", *decisions[1:])
+        course = Watched(run).look().weight_course
+    for at, weights in zip(course["steps"], course["values"], strict=True):
+        assert list(weights) == (["a", "b"] if at < 4 else ["a", "c"] if at < 5000 else ["b", "c"])
+    assert max(course["steps"]) == 8999
 
 
 def test_a_course_halves_its_points_and_keeps_means(monkeypatch):
@@ -265,12 +298,13 @@ def test_a_page_that_fails_says_it_once_and_never_takes_the_place_of_the_runs_er
     monkeypatch.setattr(telling, "render", chart)
     (run / "report.html").write_text("Running")  # of a command that was killed
     (run / "summary.json").unlink()
-    with pytest.warns(AlarmWarning) as said, open_run(run, CONFIG), told(run) as progress:
+    with warnings.catch_warnings(record=True) as said, open_run(run, CONFIG), told(run) as progress:
+        warnings.simplefilter("always")
         for n in range(3):
             clock.now += 100
             progress("train", n, 10)
-    assert [str(each.message) for each in said] == [
-        "the page of the run is not written while it goes (ZeroDivisionError: of a chart)"
+    assert [(each.category, str(each.message)) for each in said] == [
+        (AlarmWarning, "the page of the run is not written while it goes (ZeroDivisionError: of a chart)")
     ]
 
 

@@ -97,8 +97,8 @@ def test_a_tracker_that_failed_and_goes_on_after_a_resume_is_no_longer_said_to_g
     assert took == [1, 2, 2, 3, 4, 5, 6]  # step 2 also has the statistics of a decision
     assert "failed and got nothing from then on (OSError" in notes[0][0]
     assert notes[1] == notes[2] == [
-        "the tracker tensorboard failed and went on after a resume (OSError: [Errno 28] No space left on device); it has "
-        "every step, but may lack held-out losses that were measured in between"
+        "the tracker tensorboard failed and went on after a resume (OSError: [Errno 28] No space left on device); it "
+        "has every step, but may lack held-out losses that were measured in between"
     ]  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_trackio_is_kept_from_stdout_and_nobody_else_is(tmp_path, monkeypatch, c
     spoken = types.ModuleType("trackio")
     exec(SPEAKS, vars(spoken))
     monkeypatch.setitem(sys.modules, "trackio", spoken)
-    about = About("first", "group", tmp_path, {"another": lambda: print("of another thread")})
+    about = About("first", "group", tmp_path, {"another": lambda: sys.stdout.write("of another thread\n")})
     tracker = tracker_of("trackio")()
     tracker.open(about, 0)
     tracker.close(False)

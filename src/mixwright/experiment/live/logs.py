@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,10 +21,12 @@ class GrowingLog:
     ----------
     path
         Its file, which need not be there yet.
+    mark
+        What stands in lines that no look may leave out; nothing: there are none.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._at, self._file = path, 0, 0
+    def __init__(self, path: Path, mark: bytes = b"") -> None:
+        self._path, self._mark, self._at, self._file = path, mark, 0, 0
 
     def more(self) -> tuple[bool, list[dict[str, Any]]]:
         """
@@ -42,24 +44,38 @@ class GrowingLog:
             return False, []
 
     def _read(self, handle: IO[bytes], size: int) -> list[dict[str, Any]]:
-        if size - self._at <= MOST_BYTES:
-            handle.seek(self._at)
-            text = handle.read(size - self._at)
-            whole = text.rfind(b"\n") + 1
-            self._at += whole
-            return _parsed(text[:whole].splitlines())
-        lines, step = [], (size - self._at) // _SAMPLES
-        for start in range(self._at, size, step):
+        if size - self._at > MOST_BYTES:
+            return _parsed(self._samples(handle, size))
+        handle.seek(self._at)
+        text = handle.read(size - self._at)
+        whole = text.rfind(b"\n") + 1
+        self._at += whole
+        return _parsed(text[:whole].splitlines())
+
+    def _samples(self, handle: IO[bytes], size: int) -> list[bytes]:
+        """Return the first whole line, the last one, some of those between and all with the mark, in their order."""
+        lines = dict(self._marked(handle, size))
+        for start in range(self._at, size, (size - self._at) // _SAMPLES):
             handle.seek(start)
             if start > self._at:
                 handle.readline()  # it may be a part
-            lines.append(handle.readline())
-        handle.seek(max(size - MOST_BYTES, self._at))
-        last = handle.read(MOST_BYTES)
+            at = handle.tell()
+            lines[at] = handle.readline()
+        start = handle.seek(max(size - MOST_BYTES, self._at))
+        last = handle.read(size - start)
         end = last.rfind(b"\n") + 1
-        lines += last[:end].splitlines()[-1:]
-        self._at = size - (len(last) - end)
-        return _parsed(line for line in lines if line.strip())
+        begin = last.rfind(b"\n", 0, max(end - 1, 0)) + 1
+        lines[start + begin] = last[begin:end]
+        self._at = start + end
+        return [line for at, line in sorted(lines.items()) if at < self._at]
+
+    def _marked(self, handle: IO[bytes], size: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the place and the text of each line with the mark; this alone reads all of the file, once."""
+        handle.seek(at := self._at)
+        for line in handle if self._mark else ():
+            if self._mark in line and at < size:
+                yield at, line
+            at += len(line)
 
 
 def _parsed(lines: Any) -> list[dict[str, Any]]:
@@ -122,6 +138,10 @@ class LogCourse:
             return dict(second)
         both = {n: (parts * first[n] + second[n]) / (parts + 1) for n in first if n in second}
         return {**first, **second, **both}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the steps and the values as JSON-able values."""
+        return {"steps": list(self.steps), "values": list(self.values)}
 
     @property
     def last(self) -> dict[str, float]:

@@ -17,6 +17,7 @@ from mixwright.files.claims import Claim, Owner
 
 RUNNING, FINISHED, STOPPED, UNKNOWN = "running", "finished", "stopped", "unknown"
 _LOSS = "mixture/loss/"
+_NAMES = b'"run": {'  # in decisions that name the sources: the first one, and the first one after each change
 _TRAINS = "train"  # the stage whose steps metrics.jsonl has
 
 
@@ -102,17 +103,22 @@ class Watched:
             raise InputError(f"{folder} should be the folder of a run, found {found}; check the path, or begin the run")
         self.folder = folder
         self._head = head_of(folder, reads_only=True)
-        self._metrics, self._decisions = GrowingLog(folder / "metrics.jsonl"), GrowingLog(folder / "decisions.jsonl")
+        self._metrics = GrowingLog(folder / "metrics.jsonl")
+        self._decisions = GrowingLog(folder / "decisions.jsonl", mark=_NAMES)
         self._pieces: dict[str, Piece] = {}
         self._done: dict[str, dict[str, Any]] = {}
         self._claims: dict[str, Claim] = {}  # kept: who reads sees a death by beats that are missing
-        self._forget()
+        self._forget_losses()
+        self._forget_weights()
 
-    def _forget(self) -> None:
-        self._losses, self._weights = LogCourse(held=False), LogCourse(held=True)
-        self._sources: list[str] = []
+    def _forget_losses(self) -> None:
+        self._losses = LogCourse(held=False)
         self._step: int | None = None
         self._loss: float | None = None
+
+    def _forget_weights(self) -> None:
+        self._weights = LogCourse(held=True)
+        self._sources: list[str] = []
 
     def look(self, own: Mapping[str, Any] | None = None) -> RunState:
         """
@@ -147,8 +153,8 @@ class Watched:
             self._loss,
             self._weights.last,
             self._losses.last,
-            vars_of(self._weights),
-            vars_of(self._losses),
+            self._weights.to_json(),
+            self._losses.to_json(),
             list(self._states()),
         )
 
@@ -170,7 +176,7 @@ class Watched:
     def _read_logs(self) -> None:
         anew, lines = self._metrics.more()
         if anew:
-            self._losses, self._step, self._loss = LogCourse(held=False), None, None
+            self._forget_losses()
         for line in lines:
             if isinstance(step := line.get("step"), int):
                 if losses := _source_losses(line):
@@ -179,7 +185,7 @@ class Watched:
                 self._loss = line["loss"] if isinstance(line.get("loss"), int | float) else self._loss
         anew, lines = self._decisions.more()
         if anew:
-            self._weights, self._sources = LogCourse(held=True), []
+            self._forget_weights()
         for line in lines:
             self._decide(line)
 
@@ -205,11 +211,6 @@ class Watched:
                     continue
                 self._done[piece.key] = state
             yield self._done[piece.key]
-
-
-def vars_of(course: LogCourse) -> dict[str, Any]:
-    """Return a course as JSON-able values."""
-    return {"steps": list(course.steps), "values": list(course.values)}
 
 
 def _source_losses(line: Mapping[str, Any]) -> dict[str, float]:

@@ -222,9 +222,9 @@ class Tracked:
     def _keep(self) -> None:
         """Write the record; a full disk ends no run here."""
         record = {"name": self.about.name, "ids": self.about.ids, "failed": self._failed, "back": self._back}
-        record |= {"ended": self._ended, "measured": self._measured}
+        place = {"ended": self._ended, "measured": self._measured}
         try:
-            write_json(self.about.folder / RECORD, record, durable=False)
+            write_json(self.about.folder / RECORD, record | place, durable=False)
         except (OSError, ValueError):
             return
 
@@ -244,8 +244,8 @@ def notes_of(records: Sequence[Mapping[str, Any]]) -> list[str]:
         failed |= record.get("failed", {})
         back |= record.get("back", {})
     again = [
-        f"the tracker {name} failed and went on after a resume ({said}); it has every step, but may lack held-out losses "
-        "that were measured in between"
+        f"the tracker {name} failed and went on after a resume ({said}); it has every step, but may lack "
+        "held-out losses that were measured in between"
         for name, said in back.items()
         if name not in failed
     ]
