@@ -2,7 +2,7 @@
 DPO on preference pairs of several tasks, with AMA-S: more pairs of the task that is furthest behind its specialist.
 
     python examples/dpo_ama_s.py                                  # two tiny tasks and a tiny model, seconds
-    python examples/dpo_ama_s.py helpful=helpful.jsonl code=code.jsonl --model runs/sft/model --steps 1000
+    python examples/dpo_ama_s.py --source helpful helpful.jsonl --source code code.jsonl --model runs/sft/model
 
 A file has a line {"prompt": ..., "chosen": ..., "rejected": ...} for each pair, texts or chat messages. `--model` is a
 folder of transformers, fine-tuned on similar answers. `mixwright prefer` does the same from a YAML file, resumes, and
@@ -27,12 +27,12 @@ from mixwright.preference import (
 )
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("sources", nargs="*", type=lambda word: word.split("=", 1), metavar="NAME=FILE")
+parser.add_argument("--source", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
 parser.add_argument("--model", metavar="FOLDER")
 parser.add_argument("--run", default="runs/dpo", metavar="FOLDER")
 parser.add_argument("--steps", type=int, default=20)
 given = parser.parse_args()
-files, base = dict(given.sources) or tiny_data.pairs(), given.model or tiny_data.model()
+files, base = dict(given.source) or tiny_data.pairs(), given.model or tiny_data.model()
 tokenizer, loss, sources = load_pair_tokenizer(base), PairLoss("sigmoid", beta=0.1), {}
 
 

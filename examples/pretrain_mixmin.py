@@ -2,7 +2,7 @@
 Pre-train a model on the mixture that MixMin finds for a target.
 
     python examples/pretrain_mixmin.py                            # small texts that come with Python, seconds
-    python examples/pretrain_mixmin.py web=web.jsonl code=code/ --target manuals.jsonl --steps 10000
+    python examples/pretrain_mixmin.py --source web web.jsonl --source code code/ --target manuals.jsonl
 
 A file has a line {"text": ...} for each document (docs/inputs.md has other forms). The search counts n-grams, which
 takes seconds; with `"quick": False` it trains proxy models and compares final ones. Make `sizes` those of your model.
@@ -18,12 +18,14 @@ from mixwright import use_mixture
 from mixwright.experiment import drive, make
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("sources", nargs="*", type=lambda word: word.split("=", 1), metavar="NAME=FILE")
+parser.add_argument("--source", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
 parser.add_argument("--target", metavar="FILE")
 parser.add_argument("--run", default="runs/pretrain", metavar="FOLDER")
 parser.add_argument("--steps", type=int, default=20)
 given = parser.parse_args()
-sources, target = (dict(given.sources), given.target) if given.sources else tiny_data.texts()
+if given.source and not given.target:
+    parser.error("--source needs --target: a sample of what the model should be good at")
+sources, target = (dict(given.source), given.target) if given.source else tiny_data.texts()
 
 # 1. The mixture.
 tokenizer = {"kind": "bpe", "vocab_size": 1024}

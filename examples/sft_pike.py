@@ -2,7 +2,7 @@
 Fine-tune on several tasks with TRL's SFTTrainer, while PiKE moves the weights of the tasks.
 
     python examples/sft_pike.py                                   # two tiny tasks and a tiny model, seconds
-    python examples/sft_pike.py chat=chat.jsonl code=code.jsonl --model models/smollm2 --steps 2000
+    python examples/sft_pike.py --source chat chat.jsonl --source code code.jsonl --model models/smollm2
 
 A file has a line {"prompt": ..., "completion": ...} (or "messages", or "text") for each example. `--model` is a folder
 of transformers, or a name on the hub. In place of "PiKE" goes any strategy, a mixture.json, or weights; docs/which.md
@@ -21,12 +21,12 @@ import tiny_data
 from mixwright import use_mixture
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("sources", nargs="*", type=lambda word: word.split("=", 1), metavar="NAME=FILE")
+parser.add_argument("--source", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
 parser.add_argument("--model", metavar="FOLDER")
 parser.add_argument("--run", default="runs/sft", metavar="FOLDER")
 parser.add_argument("--steps", type=int, default=40)
 given = parser.parse_args()
-files, model = dict(given.sources) or tiny_data.tasks(), given.model or tiny_data.model()
+files, model = dict(given.source) or tiny_data.tasks(), given.model or tiny_data.model()
 texts = {name: Path(path).read_text(encoding="utf-8") for name, path in files.items()}
 tasks = {name: [json.loads(line) for line in text.split("\n") if line] for name, text in texts.items()}
 

@@ -31,13 +31,13 @@ def _written(name, rows):
 def texts():
     """Return {source: file} and the target's file: texts that come with Python, and NumPy's documentation."""
     library = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
-    names = [unicodedata.name(chr(code), "") for code in range(0x20, 0x2000)]
+    names = [unicodedata.name(chr(code), "") for code in range(0x20, 0x1000)]
     documents = {
-        "code": [path.read_text("utf-8")[-4000:] for path in library[:120]],
-        "manual": list(topics.values()),
+        "code": [path.read_text("utf-8")[-4000:] for path in library[:60]],
+        "manual": list(topics.values())[:40],
         "names": ["\n".join(names[i : i + 100]) for i in range(0, len(names), 100)],
     }
-    target = sorted({text for item in vars(np).values() if len(text := str(item.__doc__)) > 500})[:150]
+    target = sorted({text for item in vars(np).values() if len(text := str(item.__doc__)) > 500})[:100]
     sources = {name: lines(name, [{"text": text} for text in found]) for name, found in documents.items()}
     return sources, lines("target", [{"text": text} for text in target])
 

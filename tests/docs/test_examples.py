@@ -4,6 +4,8 @@ import json
 import os
 import runpy
 import sys
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,18 @@ def test_pre_training_on_the_mixture_of_a_search(tmp_path):
     assert mixture["weights"][2] < 0.05  # names of characters are no help with NumPy's documentation
 
 
+def refused(folder):
+    for words, said in ((["--source", "a", "a.jsonl"], "--source needs --target"), (["--source", "a"], "2 arguments")):
+        with pytest.raises(SystemExit), redirect_stderr(StringIO()) as error:
+            ran(folder, "pretrain_mixmin.py", *words)
+        assert said in error.getvalue().splitlines()[-1]
+    assert not list(Path(folder).iterdir())
+
+
+def test_arguments_that_do_not_fit_are_refused_before_any_work(tmp_path):
+    in_a_fresh_process(refused, tmp_path)
+
+
 def sft(folder):
     found = ran(folder, "sft_pike.py")
     callback, steps = found["callback"], found["given"].steps
@@ -75,7 +89,8 @@ def dpo(folder):
     rows = [{"prompt": f"{i} + {i}?\n", "chosen": str(2 * i), "rejected": str(2 * i + 1)} for i in range(40)]
     Path("sums.json").write_text(json.dumps(rows))
     Path("doubts.json").write_text(json.dumps([row | {"chosen": "Perhaps " + row["chosen"]} for row in rows]))
-    found = ran(folder, "dpo_ama_s.py", "sums=sums.json", "doubts=doubts.json", "--steps", "10")
+    sources = ["--source", "sums", "sums.json", "--source", "doubts", "doubts.json"]
+    found = ran(folder, "dpo_ama_s.py", *sources, "--steps", "10")
     trainer = found["generalist"]
     ledger = trainer.loader.ledger()
     assert [line.source for line in ledger.lines] == ["sums", "doubts"]
