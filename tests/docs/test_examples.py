@@ -144,6 +144,13 @@ def test_a_table_of_runs(tmp_path):
     in_a_fresh_process(runs, tmp_path)
 
 
+def test_the_pages_name_every_example():
+    index = (EXAMPLES.parent / "docs" / "index.md").read_text(encoding="utf-8")
+    names = {path.name for path in EXAMPLES.iterdir() if path.is_file()} - {"tiny_data.py"}
+    assert {name for name in names if f"(../examples/{name})" in index} == names
+    assert len(names) > 7
+
+
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 
