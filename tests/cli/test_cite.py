@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -63,6 +64,8 @@ def test_doremi():
 def test_mixwright_itself():
     shown = CliRunner().invoke(app, ["cite"])
     assert parsed(shown.output.rstrip("\n"))[:2] == ("software", "mixwright")
+    for words in (["cite", "--json"], ["--json", "cite"]):
+        assert json.loads(CliRunner().invoke(app, words).output)["bibtex"] == shown.output.rstrip("\n")
 
 
 def test_names_that_are_none():

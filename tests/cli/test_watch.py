@@ -99,10 +99,44 @@ def test_a_run_of_an_earlier_version_and_what_is_no_run_have_a_clear_word(run, t
     assert "8080 is the port of --serve" in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--serve", "--json"], "--json is the state of this moment, and --serve goes on; give one of them"),
+        (["--serve", "--quiet"], "--quiet does not say which port --serve takes; give one: --serve PORT"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_clear_error(run, monkeypatch, options, said):
+    monkeypatch.setattr(command.time, "sleep", lambda seconds: pytest.fail("it should have ended"))
+    for words in (["watch", str(run[0]), *options], [options[1], "watch", str(run[0]), options[0]]):
+        found = CliRunner().invoke(app, words)
+        assert found.exit_code == 2
+        assert said in " ".join(found.stderr.split())
+        assert "page:" not in found.output
+
+
+def test_quiet_serves_at_a_port_that_was_given(run, monkeypatch):
+    pytest.importorskip("jinja2")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    seen = []
+
+    def nap(seconds: float) -> None:
+        seen.append(http.client.HTTPConnection("127.0.0.1", port, timeout=30))
+        seen[0].request("GET", "/")
+        seen.append(seen[0].getresponse().status)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.time, "sleep", nap)
+    found = watch(run[0], "--serve", port, "--quiet")
+    assert (found.exit_code, found.output, seen[1]) == (130, "", 200)
+
+
 def test_json_is_the_state_of_this_moment(run):
-    state = json.loads(watch(run[0], "--json").stdout)
-    assert state["weights"] == {"a": 0.25, "b": 0.75}
-    assert (state["state"], state["step"]) == ("running", 2)
+    for words in (["watch", str(run[0]), "--json"], ["--json", "watch", str(run[0])]):
+        state = json.loads(CliRunner().invoke(app, words).stdout)
+        assert state["weights"] == {"a": 0.25, "b": 0.75}
+        assert (state["state"], state["step"]) == ("running", 2)
 
 
 def test_ctrl_c_leaves_quietly(run, monkeypatch):
@@ -209,6 +243,24 @@ def test_another_name_is_refused(served, host):
     assert status == 403
     assert "Running" not in content
     assert ask(served[0], "/", "localhost:9000")[0] == 200  # another port: one that was forwarded
+
+
+def test_an_error_of_the_page_is_said_and_a_browser_that_went_away_is_not(served, monkeypatch, capsys):
+    server, _ = served
+
+    def chart(*arguments: object) -> str:
+        raise ZeroDivisionError("of a chart")
+
+    monkeypatch.setattr("mixwright.cli.watch.server.render", chart)
+    assert ask(server, "/")[:2] == (
+        500, "this could not be made (ZeroDivisionError: of a chart); nothing of the run is changed\n"
+    )  # fmt: skip
+    for error, said in ((BrokenPipeError(), False), (TimeoutError(), False), (ZeroDivisionError("of a test"), True)):
+        try:
+            raise error
+        except Exception:
+            server._server.handle_error(None, ("127.0.0.1", 1))
+        assert ("ZeroDivisionError: of a test" in capsys.readouterr().err) is said
 
 
 def test_it_is_on_the_loopback_address_alone_and_a_port_in_use_is_one_clear_error(served):

@@ -77,7 +77,7 @@ def test_workers_do_pieces_to_the_last_digit_and_the_head_goes_on(run):
     listed = CliRunner().invoke(app, ["piece", str(run), "--list"])
     assert f"{found[2].key}\tcells\tother, seed 0\topen\n" in listed.output
     assert "3 done, 1 open" in listed.output
-    as_json = json.loads(CliRunner().invoke(app, ["piece", str(run), "--list", "--json"]).stdout)
+    as_json = json.loads(CliRunner().invoke(app, ["--json", "piece", str(run), "--list"]).stdout)
     assert [state["state"] for state in as_json] == ["done", "done", "open", "done"]
     (run / "cells.csv").unlink()
     again(run)

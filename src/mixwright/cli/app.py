@@ -71,7 +71,7 @@ def demo(
 
         with output.bars() as progress:
             quick = run_demo(folder, progress, command_line(), quick=True)
-        if not as_json:  # one result on stdout: the last
+        if not output.as_json:  # one result on stdout: the last
             show_run(output, quick, folder)
         with output.bars() as progress:
             summary = run_demo(folder, progress, command_line())

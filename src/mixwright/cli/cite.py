@@ -41,7 +41,7 @@ def cite(
     with guarded(output):
         entry = bibtex(name)
         output.json({"name": name, "bibtex": entry})
-        if not as_json:
+        if not output.as_json:
             sys.stdout.write(entry + "\n")
 
 

@@ -40,7 +40,7 @@ def piece(
                 raise InputError(f"{run} should be the folder of a run, found none; check the path")
             states = [piece.state() for piece in planned(run)]
             output.json(states)
-            if not as_json:
+            if not output.as_json:
                 print_pieces(states)
             return
         if key is None:

@@ -40,10 +40,9 @@ def watch(
     with guarded(output):
         from mixwright.experiment.live.look import FINISHED, Watched
 
-        if port is not None and not serve:
-            raise typer.BadParameter(f"{port} is the port of --serve; give both: mixwright watch {run} --serve {port}")
+        _check(run, port, serve, output)
         watched = Watched(run)
-        if as_json:
+        if output.as_json:
             output.json(watched.look().to_json())
             return
         try:
@@ -53,6 +52,16 @@ def watch(
         _end(output, seen)
         if seen.state != FINISHED:
             raise typer.Exit(1)
+
+
+def _check(run: Path, port: int | None, serve: bool, output: Output) -> None:
+    """Raise an error if options do not go together."""
+    if port is not None and not serve:
+        raise typer.BadParameter(f"{port} is the port of --serve; give both: mixwright watch {run} --serve {port}")
+    if serve and output.as_json:
+        raise typer.BadParameter("--json is the state of this moment, and --serve goes on; give one of them")
+    if serve and output.quiet and port is None:
+        raise typer.BadParameter("--quiet does not say which port --serve takes; give one: --serve PORT")
 
 
 def _follow(watched: Watched, output: Output, serve: bool, port: int | None) -> RunState:

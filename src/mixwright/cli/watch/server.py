@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +18,7 @@ from mixwright.report import render
 LOOPBACK = "127.0.0.1"
 _NAMES = {LOOPBACK, "localhost"}  # that a browser may call it by: another name is a stranger's that leads here
 _PAGE = "report.html"
+_GONE = (ConnectionError, TimeoutError)  # what writing to a browser raises that went away
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -101,7 +103,9 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_port = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a browser that went away."""
+        """Say nothing of a browser that went away; any other error is said."""
+        if not isinstance(sys.exc_info()[1], _GONE):
+            super().handle_error(request, client_address)
 
 
 def _linked(folder: Path) -> set[str]:
@@ -143,7 +147,12 @@ def _handler(pages: PageServer) -> type[BaseHTTPRequestHandler]:
             if name not in _NAMES:
                 self._send(403, "text/plain", f"this is for http://{LOOPBACK} alone\n".encode(), whole)
                 return
-            found = pages.answer(self.path)
+            try:
+                found = pages.answer(self.path)
+            except Exception as error:  # the page of a damaged run, say: the browser shows why
+                said = f"this could not be made ({type(error).__name__}: {error}); nothing of the run is changed\n"
+                self._send(500, "text/plain; charset=utf-8", said.encode(), whole)
+                return
             status, (kind, content) = (200, found) if found else (404, ("text/plain", b"there is nothing here\n"))
             self._send(status, kind, content, whole)
 
