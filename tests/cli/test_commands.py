@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -270,3 +271,16 @@ def test_ctrl_c_says_how_to_go_on(tiny_config: Path, tmp_path: Path) -> None:
     value["proxy"]["tokens"] = 1500
     tiny_config.write_text(json.dumps(value))
     assert called("search", str(tiny_config), "--run", str(tmp_path / "run"), "-q").exit_code == 0
+
+
+def test_the_help_of_export_and_import_names_every_format() -> None:
+    from mixwright.formats import FORMATS, READABLE
+
+    said = {name: re.sub(r"-\n +", "-", called(name, "--help").stdout) for name in ("export", "import")}
+    words = {name: set(re.findall(r"[\w-]+", text)) for name, text in said.items()}
+    assert set(FORMATS) | {form for made in FORMATS.values() for form in made.forms} <= words["export"]
+    assert set(READABLE) <= words["import"]
+    for text in said.values():
+        assert all(made.tool in " ".join(text.split()) for made in FORMATS.values())
+    assert "{path: org/books, name: english" in said["export"]
+    assert "{source: weight}" in said["import"]

@@ -14,7 +14,9 @@ from mixwright.cli import help_texts
 from mixwright.cli.options import Json, Quiet, output_of
 from mixwright.cli.output import Output, guarded
 from mixwright.errors import InputError
+from mixwright.formats import FORMATS, READABLE
 
+_SEVERAL = "; ".join(f"{', '.join(made.forms)} ({name})" for name, made in FORMATS.items() if len(made.forms) > 1)
 _Paths = Annotated[Path | None, typer.Option("--paths", help="A YAML file {source: path}.")]
 _Path = Annotated[
     list[str] | None, typer.Option("--path", metavar="SOURCE=PATH", help="The path of one source; repeat.")
@@ -33,7 +35,7 @@ def export(
     mixture: Annotated[Path, typer.Argument(metavar="MIXTURE", help="A mixture.json, or the .csv file of a plan.")],
     to: Annotated[
         str,
-        typer.Option("--to", help="One of megatron, datasets, trl, streaming, litdata, olmo-core, croissant, json."),
+        typer.Option("--to", help=f"One of {', '.join(FORMATS)}."),
     ],
     paths: _Paths = None,
     path: _Path = None,
@@ -42,10 +44,7 @@ def export(
     ] = None,
     form: Annotated[
         str | None,
-        typer.Option(
-            "--form",
-            help="Where a tool has several: args, json (megatron); py, yaml, card (datasets); py, yaml (streaming).",
-        ),
+        typer.Option("--form", help=f"Where a tool has several: {_SEVERAL}."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="For tools that draw at random.")] = 0,
     allow_loss: Annotated[
@@ -105,7 +104,7 @@ def import_(
     out: Annotated[Path | None, typer.Option("--out", help="The mixture.json to write. Default: stdout.")] = None,
     format: Annotated[
         str | None,
-        typer.Option("--from", help="megatron, datasets, trl, streaming, litdata, olmo-core, croissant, json or csv."),
+        typer.Option("--from", help=f"{', '.join(READABLE[:-1])} or {READABLE[-1]}."),
     ] = None,
     paths: _Paths = None,
     path: _Path = None,

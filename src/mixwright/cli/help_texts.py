@@ -2,6 +2,11 @@ r"""The help of the commands. A line `\b` keeps the lines of the paragraph below
 
 from __future__ import annotations
 
+from mixwright.formats import FORMATS
+
+_TOOLS = ", ".join(made.tool for made in FORMATS.values())
+_NO_PATHS = " and ".join(name for name, made in FORMATS.items() if made.keys is None)
+
 TOP = """
 Decide how much of each data source to train on, and check by training whether that was right.
 
@@ -353,19 +358,19 @@ Examples:
   mixwright cite
 """
 
-EXPORT = """
-Write a mixture as another tool reads it: Megatron-LM, datasets, TRL, mosaicml-streaming, litdata, OLMo-core,
-Croissant, JSON.
+EXPORT = f"""
+Write a mixture as another tool reads it: {_TOOLS}.
 
-Except for json, sources need paths: --path SOURCE=PATH for each, or --paths with a YAML file of them. What the tool
-cannot express is an error, or a note on stderr if the drawn shares stay the same. Without --out the text goes to
-stdout. Of a plan (the .csv file of runs plan), --out is a new folder with a file for each run and index.csv.
+Except for {_NO_PATHS}, sources need paths: --path SOURCE=PATH for each, or --paths with a YAML file of
+them. What the tool cannot express is an error, or a note on stderr if the drawn shares stay the same. Without --out the
+text goes to stdout. Of a plan (the .csv file of runs plan), --out is a new folder with a file for each run and
+index.csv.
 
 \b
 A file for --paths:
   web: data/web.jsonl
   law: [data/law-0.parquet, data/law-1.parquet]
-  books: {path: org/books, name: english, split: train, max_epochs: 4}
+  books: {{path: org/books, name: english, split: train, max_epochs: 4}}
 
 \b
 Examples:
@@ -375,13 +380,13 @@ Examples:
   mixwright export plan.csv --to olmo-core --paths paths.yaml --out configs
 """
 
-IMPORT = """
+IMPORT = f"""
 Read a mixture from another tool's file into mixture.json.
 
-FILE is a Megatron-LM blend, the YAML of TRL, datasets, streaming or OLMo-core, a file that `mixwright export` wrote, a
-CSV of names and weights, or JSON {source: weight}; - reads stdin. A blend can also be given in quotes. The format is
-recognised by its content, or given with --from. Weights that do not sum to 1 are divided by their sum.
-Without --out mixture.json goes to stdout.
+FILE is a file of one of these tools, or what `mixwright export` wrote for it: {_TOOLS}.
+It may also be a CSV of names and weights, or JSON {{source: weight}}; - reads stdin. A Megatron-LM blend can be given
+in quotes. The format is recognised by its content, or given with --from. Weights that do not sum to 1 are divided by
+their sum. Without --out mixture.json goes to stdout.
 
 \b
 Examples:

@@ -1,9 +1,8 @@
 """
 Mixtures in the words of other tools: what mixture.json asks for, written as each trainer reads it, and read back.
 
-`export` writes for Megatron-LM, datasets, TRL, mosaicml-streaming (llm-foundry), litdata, OLMo-core, Croissant, or as
-plain JSON; `read` reads those, and a CSV of names and weights. What a tool cannot express is an error or a note, never
-silence.
+`export` writes for each tool in `FORMATS`, or as plain JSON; `read` reads those, and a CSV of names and weights. What a
+tool cannot express is an error or a note, never silence.
 """
 
 from __future__ import annotations
