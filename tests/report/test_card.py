@@ -266,7 +266,7 @@ def test_metadata_without_data_sets_say_what_to_add(tmp_path: Path) -> None:
     [
         ("README.md", "<!-- mixwright:begin -->\n", "found begin; remove them"),
         ("README.md", "<!-- mixwright:end -->\n<!-- mixwright:begin -->\n", "found end begin"),
-        ("README.txt", "words", "should be written into a Markdown file"),
+        ("README.txt", "words", "into a Markdown file .*, found .*README.txt; give .*README.md$"),
     ],
 )
 def test_a_file_that_does_not_fit_stays_as_it_was(name: str, text: str, match: str, tmp_path: Path) -> None:
@@ -276,6 +276,16 @@ def test_a_file_that_does_not_fit_stays_as_it_was(name: str, text: str, match: s
         write_card("## x", path)
     assert path.read_text() == text
     assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["model", "model.md"])
+def test_a_folder_gets_the_advice_to_give_a_file_in_it(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.mkdir()
+    with pytest.raises(InputError) as caught:
+        write_card("## x", path)
+    assert str(caught.value).endswith(f"(.md), found the folder {path}; give {path / 'README.md'}")
+    assert not list(path.iterdir())
 
 
 def test_the_command_prints_a_card_and_writes_it(tmp_path: Path) -> None:

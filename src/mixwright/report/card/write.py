@@ -51,8 +51,7 @@ def write_card(section: str, path: Path | str, config: Mapping[str, Any] | None 
         The path is no Markdown file, or its markers are not a pair. The file is then as it was.
     """
     path, known = Path(path), Teller(config or {}).hub_datasets()
-    if path.suffix.lower() != ".md" or path.is_dir():
-        raise InputError(f"a card should be written into a Markdown file (.md), found {path}; give README.md")
+    _check(path)
     if not path.exists():
         _replace(path, f"{_metadata(known)}{marked(section)}")
         return []
@@ -62,6 +61,17 @@ def write_card(section: str, path: Path | str, config: Mapping[str, Any] | None 
     absent = ", ".join(name for name in known if name not in named)
     found = ", ".join(named) or "none"
     return [f"datasets: in the metadata of {path} should name {absent}, found {found}; add it there"] if absent else []
+
+
+def _check(path: Path) -> None:
+    """Raise InputError if a path is no Markdown file."""
+    if path.is_dir():
+        found, advice = f"the folder {path}", path / "README.md"
+    elif path.suffix.lower() != ".md":
+        found, advice = f"{path}", path.with_name("README.md")
+    else:
+        return
+    raise InputError(f"a card should be written into a Markdown file (.md), found {found}; give {advice}")
 
 
 def _replace(path: Path, text: str) -> None:
