@@ -103,7 +103,7 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_port = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a browser that went away; any other error is said."""
+        """Say nothing of a browser that went away, but any other error."""
         if not isinstance(sys.exc_info()[1], _GONE):
             super().handle_error(request, client_address)
 
