@@ -91,6 +91,28 @@ def test_a_source_of_a_store_comes_to_a_training_under_way(s3, tmp_path):
     assert lines[0] == lines[1]
 
 
+def test_a_source_is_split_in_the_version_that_the_run_reads(s3, tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    from test_train_sources import PARTS, at_steps, made, mixwright
+
+    made(tmp_path)
+    uploaded(s3, tmp_path)
+    addresses = {"code": [f"{s3.url}/py.jsonl", f"{s3.url}/rs.jsonl"], "books": f"{s3.url}/books.jsonl"}
+    config, run = load("train", tmp_path / "train.yaml", sources=addresses), tmp_path / "run"
+
+    def split():
+        s3.put_object(Bucket=s3.bucket, Key="py.jsonl", Body=(tmp_path / "books.jsonl").read_bytes())
+        with monkeypatch.context() as patch:
+            patch.setenv("MIXWRIGHT_CACHE", str(tmp_path / "other"))  # another machine, without the copies
+            said = mixwright("steer", run, "--split", PARTS.format(tmp_path), code=2)
+        assert f"{s3.url}/py.jsonl: a copy of the version that the run began with should be here" in said
+        assert not (run / "control.yaml").exists()
+        mixwright("steer", run, "--split", PARTS.format(tmp_path))
+
+    summary = drive(config, run, at_steps({1: split}))
+    assert [source["name"] for source in summary["sources"]] == ["python", "rust", "books"]
+
+
 def test_a_run_keeps_to_the_version_that_it_began_with(s3, tmp_path, monkeypatch):
     command, values = assays(tmp_path)
     uploaded(s3, tmp_path)

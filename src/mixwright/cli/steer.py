@@ -102,14 +102,19 @@ def _add(run: Path, order: Order, names: list[str], add: str | None, split: str 
     if command_of(run) != "train":
         raise InputError("only runs of mixwright train can change their sources; start another training")
     from mixwright.experiment import load
+    from mixwright.experiment.core.inputs import check_pinned, copies_of, naming_addresses, with_copies
     from mixwright.experiment.text.under_way.other_sources import make_parts, make_tokens
+    from mixwright.files.stores.copies import copies_in
 
     config: Any = load("train", run / "config.yaml")
     name, _, path = (add or "").partition("=")
     if path:
         make_tokens(config, run, name.strip(), Path(path.strip()))
     if split is not None:
-        make_parts(config, run, split.partition("=")[0].strip(), _part_paths(split))
+        with naming_addresses(), copies_in(copies_of(run)):  # its documents are those of the version that the run reads
+            pinned = with_copies(config, run)
+            check_pinned(pinned, run)
+            make_parts(pinned, run, split.partition("=")[0].strip(), _part_paths(split))
     add_order(run, order, names)
 
 
