@@ -111,7 +111,7 @@ def _add(run: Path, order: Order, names: list[str], add: str | None, split: str 
     if path:
         make_tokens(config, run, name.strip(), Path(path.strip()))
     if split is not None:
-        with naming_addresses(), copies_in(copies_of(run)):  # its documents are those of the version that the run reads
+        with naming_addresses(), copies_in(copies_of(run)):  # the documents of the version that the run reads
             pinned = with_copies(config, run)
             check_pinned(pinned, run)
             make_parts(pinned, run, split.partition("=")[0].strip(), _part_paths(split))
