@@ -1,8 +1,9 @@
 """The walls of the house: a room imports only from rooms below it, no circles, no private names from other rooms."""
 
 import ast
+import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -41,16 +42,30 @@ def room_of(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def imports(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (module, name) of each import from mixwright in a file: at its top, in functions, and of types alike."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@dataclass
+class Read:
+    """What the tests ask about a file, so that each is parsed once."""
+
+    imports: list[tuple[str, str]]  # (module, name) from mixwright: at the top, in functions, and of types alike
+    private: list[tuple[str, str]]  # (name, _attribute)
+    classes: list[str]  # at the top
+
+
+@functools.cache
+def read(path: Path) -> Read:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = Read([], [], [node.name for node in tree.body if isinstance(node, ast.ClassDef)])
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             for alias in node.names if node.module and node.module.split(".")[0] == "mixwright" else ():
                 whole = f"{node.module}.{alias.name}"
-                yield (whole, "") if whole in MODULES else (node.module, alias.name)
+                found.imports.append((whole, "") if whole in MODULES else (node.module or "", alias.name))
         elif isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names if alias.name.split(".")[0] == "mixwright")
+            found.imports += [(alias.name, "") for alias in node.names if alias.name.split(".")[0] == "mixwright"]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr.startswith("_"):
+            found.private.append((node.value.id, node.attr))
+    return found
 
 
 def test_every_room_has_its_floor() -> None:
@@ -60,7 +75,7 @@ def test_every_room_has_its_floor() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_a_room_imports_only_from_rooms_below_it(path: Path) -> None:
     own = room_of(module_of(path))
-    for module, name in imports(path):
+    for module, name in read(path).imports:
         room = room_of(module)
         if own and room and room != own:
             assert FLOOR[room] < FLOOR[own], f"{own} (floor {FLOOR[own]}) imports {name or module} from {room}"
@@ -70,21 +85,15 @@ def test_no_private_name_crosses_a_wall() -> None:
     found = []
     for path in FILES:
         own, aliases = room_of(module_of(path)), {}
-        for module, name in imports(path):
+        for module, name in read(path).imports:
             private = [part for part in [*module.split("."), name] if part.startswith("_") and part != "__version__"]
             if private and room_of(module) != own:
                 found.append(f"{path.name}: {module} {name}")
             aliases[name or module.rpartition(".")[2]] = module
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):  # module._name
-            if (
-                isinstance(node, ast.Attribute)
-                and isinstance(node.value, ast.Name)
-                and node.attr.startswith("_")
-                and not node.attr.startswith("__")
-            ):
-                module = aliases.get(node.value.id, "")
-                if f"{module}" in MODULES and node.value.id == module.rpartition(".")[2] and room_of(module) != own:
-                    found.append(f"{path.name}: {node.value.id}.{node.attr}")
+        for name, attribute in read(path).private:  # module._name
+            module = aliases.get(name, "")
+            if module in MODULES and name == module.rpartition(".")[2] and room_of(module) != own:
+                found += [] if attribute.startswith("__") else [f"{path.name}: {name}.{attribute}"]
     assert not found
 
 
@@ -118,7 +127,7 @@ def circles(edges: dict[str, set[str]]) -> list[list[str]]:
 def test_no_files_import_each_other_in_a_circle() -> None:
     edges: dict[str, set[str]] = {module: set() for module in MODULES}
     for module, path in MODULES.items():
-        edges[module] |= {other for other, _ in imports(path) if other in MODULES and other != module}
+        edges[module] |= {other for other, _ in read(path).imports if other in MODULES and other != module}
     assert circles(edges) == []
 
 
@@ -129,9 +138,9 @@ def test_a_circle_is_found() -> None:
 def test_a_class_name_means_one_thing() -> None:
     places = defaultdict(list)
     for module, path in MODULES.items():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                places[node.name].append(module)
+        for name in read(path).classes:
+            if not name.startswith("_"):
+                places[name].append(module)
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 
@@ -145,5 +154,7 @@ def test_kinds_of_data_do_not_know_each_other() -> None:
     for module, path in MODULES.items():
         parts = module.split(".")
         if parts[1:2] == ["experiment"] and len(parts) > 2 and parts[2] in data:
-            known = {other.split(".")[2] for other, _ in imports(path) if other.startswith("mixwright.experiment.")}
+            known = {
+                other.split(".")[2] for other, _ in read(path).imports if other.startswith("mixwright.experiment.")
+            }
             assert not known & (data - {parts[2]}), module

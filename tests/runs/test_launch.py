@@ -1,6 +1,7 @@
 """A plan as configurations of other trainers, one file per run."""
 
 import csv
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -27,8 +28,12 @@ def index_of(folder):
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_every_format_holds_the_weights_of_every_run(plan, tmp_path, to):
+def test_every_format_holds_the_weights_of_every_run(plan, tmp_path, monkeypatch, to):
     folder = tmp_path / "configs"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for path in PATHS.values():  # Croissant names the content of each
+        Path(path).write_text('{"text": "x"}\n')
     files, _ = export_plan(plan, to, folder, None if to == "json" else PATHS, allow_loss=True)
     rows = index_of(folder)
     columns = {row["run"]: row for row in csv.DictReader(plan.open())}
