@@ -28,6 +28,7 @@ from mixwright.steering.control import Control, follow
 from mixwright.steering.orders import CONTROL
 from mixwright.strategy import Strategy, carrying
 from mixwright.stream.loader import MixtureLoader
+from two_ranks import leave
 
 PARTS = {"even": np.arange(0, SIZES["a"], 2), "odd": np.arange(1, SIZES["a"], 2)}
 SPLIT = SourceChange.split(tuple(SIZES), "a", {name: len(rows) for name, rows in PARTS.items()})
@@ -113,7 +114,7 @@ def main(folder, steps, workers, kill_at=-1):
             time.sleep(0.002)
     (folder / f"done{rank}").touch()
     if world > 1:
-        dist.destroy_process_group()
+        leave()
 
 
 def killed(folder, workers, kills):
