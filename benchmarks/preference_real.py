@@ -42,6 +42,24 @@ OF_MAP = "those that [the map](preference_map.md) chose on other tasks and anoth
 NOTE = """
 ![Differences to uniform](preference_real.svg)
 
+What the run with `--size small` says:
+
+- **AMA-R and AMA-S are better than uniform on the average loss** (-.010, -.009 nats per pair), in all three seeds,
+  and on the average excess over the specialists (-.015, -.016). Code gains most (.634 to .605 and .611).
+- **The worst excess, which they minimise:** AMA-R is better (-.026). AMA-S is as low, but its interval is wider
+  (-.058 to +.006): no better.
+- **The worst loss and accuracy: no better.** Accuracy is ahead by .036 and .060, with intervals of about .09 to each
+  side: there are 60 held-out pairs a source at most.
+- **Pooled** is no better on anything, the source-normalised loss and both merges are worse on average.
+- **Specialists are not charged.** They train on 1,928 pairs, six times what an arm trains on. Uniform with as many
+  pairs was not compared.
+- **It is early:** arms see .1 to .7 of each source, and losses come from .693 to .65. On a longer training of a
+  smaller model AMA was no better or worse ([six sources](preference.md), [unequal sizes](preference_map.md)).
+- **Weights or the gate?** AMA-R ends with .45 to .56 on risk-averse. AMA-S moves little, from .25 each to .20 to .33,
+  and gains as much. Both leave out pairs below their specialist's loss. So that gate may be what helps; no arm has it
+  alone.
+- The rates were not chosen on this model (`choose` was not run), and nothing else was chosen on these seeds.
+
 """
 RATES = (0.01, 0.03, 0.1)
 CHOOSING, JUDGING = 100, 0  # the first seed of each
