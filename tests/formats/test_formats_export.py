@@ -1,6 +1,7 @@
 """Exports: what is written is read as the same, and what a tool cannot express is said."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -285,6 +286,10 @@ def test_units_that_agree_for_packed_rows_are_a_note():
     assert not any("shares of rows" in note for note in export(TOKENS, "megatron", PATHS).notes)
     assert any("shares of tokens; keep that" in note for note in export(TOKENS, "json").notes)
     assert export(ROWS, "json").notes == ()
+    searched = replace(ROWS, evidence={"unit": "chunk"})
+    assert any("takes shares of the rows in your files" in note for note in export(searched, "trl", PATHS).notes)
+    for mixture, to in ((searched, "megatron"), (ROWS, "trl"), (replace(ROWS, evidence={"unit": "answer"}), "trl")):
+        assert not any("rows in your files" in note for note in export(mixture, to, PATHS).notes)
 
 
 def test_epochs_that_the_weights_rest_on_are_noted(tmp_path):

@@ -209,6 +209,11 @@ def _lost(job: Job, made: Format, mixture: MixtureFile, notes: list[str]) -> lis
             f"the weights are shares of rows, {made.tool} takes shares of tokens: they agree where all rows have the "
             "same length, for example sequences packed to the context"
         )
+    elif made.shares == "rows" and mixture.evidence.get("unit") == "chunk":
+        notes.append(
+            f"the weights were found on chunks of text of one length, {made.tool} takes shares of the rows in your "
+            "files: they agree where documents of all sources are of one length on average, or are packed to one"
+        )
     elif mixture.unit == "tokens" and made.shares == "any":
         notes.append(f"{made.tool} does not record that the weights are shares of tokens; keep that in mind")
     for name, _, place in job if job.places else ():

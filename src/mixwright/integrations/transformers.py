@@ -38,7 +38,7 @@ def use_mixture(
     sampling: Any = None,
     reference: Any = None,
     targets: str | Sequence[str] | None = None,
-    prior: str | Sequence[float] = "uniform",
+    prior: str | PathLike[str] | Mapping[str, float] | Sequence[float] = "uniform",
     lag: int | None = None,
     constraints: Constraints | None = None,
     log: str | PathLike[str] | None = None,
@@ -214,7 +214,11 @@ def _open(sources: Any, context: int | None) -> Sources:
 def make_mixture(weights: Any, sources: Sources, settings: Mapping[str, Any], lag: int) -> Mixture:
     """Return the Mixture; made of weights or a strategy, with those `settings` that are not None, if it is none."""
     if isinstance(weights, Mixture):
-        given = {n for n, v in settings.items() if v is not None and not (n == "prior" and isinstance(v, str))}
+        given = {
+            n
+            for n, v in settings.items()
+            if v is not None and not (n == "prior" and isinstance(v, str) and v == "uniform")
+        }
         if given:
             raise InputError(f"a Mixture has its own {', '.join(sorted(given))}; give it there")
         return weights
