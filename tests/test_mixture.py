@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixwright import Constraints, InputError, Mixture, MixtureFile, Observation, Plan, Schedule, Static, Strategy
+from mixwright import Constraints, InputError, Mixture, Observation, Plan, Schedule, Static, Strategy
 
 
 class Sums(NamedTuple):
@@ -143,14 +143,11 @@ def test_the_ledger_is_in_the_log(tmp_path):
     assert line["ledger"]["sources"][0]["source"] == "en"
 
 
-def test_priors(tmp_path):
+def test_priors():
     assert Mixture({"a": 30, "b": 10}, Static(), prior="natural").weights_for(0).tolist() == [0.75, 0.25]
     assert Mixture({"a": 30, "b": 10}, Static()).weights_for(0).tolist() == [0.5, 0.5]
     assert Mixture(["a", "b"], Static(), prior=[0.2, 0.8]).weights_for(0).tolist() == [0.2, 0.8]
     assert Mixture(["a", "b", "c"], Static(), prior={"b": 3, "a": 1}).weights_for(0).tolist() == [0.25, 0.75, 0.0]
-    MixtureFile(sources=["b", "a"], weights=[0.75, 0.25]).write(tmp_path / "mixture.json")
-    for path in (tmp_path / "mixture.json", str(tmp_path / "mixture.json")):
-        assert Mixture(["a", "b"], Static(), prior=path).weights_for(0).tolist() == [0.25, 0.75]
     with pytest.raises(InputError, match="prior should name a source; found 'bb'; did you mean 'b'"):
         Mixture(["a", "b"], Static(), prior={"bb": 1.0})
     for arguments, message in (

@@ -17,7 +17,6 @@ from mixwright.checks import by_name, unique_names
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write, explain_write_error
-from mixwright.mixture_file import MixtureFile
 from mixwright.observation import Observation
 from mixwright.simplex import entropy, normalise
 from mixwright.source_change import SourceChange
@@ -60,7 +59,7 @@ class Mixture:
     lag
         Steps between an observation and the first step of its weights: more than what is read ahead (`check_ahead`).
     prior
-        [k], {source: weight} (0 where not named), "uniform", "natural" (in proportion to rows), or a mixture.json.
+        [k], {source: weight} (0 where not named), "uniform", or "natural" (in proportion to rows).
     log
         A file to which each decision is appended as a line of JSON; on one rank only.
     constraints
@@ -94,7 +93,7 @@ class Mixture:
         sources: Iterable[str] | Mapping[str, int],
         strategy: Strategy[Any],
         lag: int = 8,
-        prior: str | PathLike[str] | Mapping[str, float] | Sequence[float] | Array = "uniform",
+        prior: str | Mapping[str, float] | Sequence[float] | Array = "uniform",
         log: str | PathLike[str] | None = None,
         constraints: Constraints | None = None,
     ) -> None:
@@ -528,16 +527,11 @@ class Mixture:
 
 
 def _prior(prior: Any, sources: Any, names: tuple[str, ...]) -> Array:
-    if isinstance(prior, PathLike) or (isinstance(prior, str) and prior.endswith(".json")):
-        found = MixtureFile.read(prior)
-        prior = dict(zip(found.sources, found.weights, strict=True))
     if isinstance(prior, str):
         if prior == "uniform":
             return np.full(len(names), 1 / len(names))
         if prior != "natural":
-            raise InputError(
-                f"prior should be 'uniform', 'natural', a mixture.json or one weight per source, found {prior!r}"
-            )
+            raise InputError(f"prior should be 'uniform', 'natural' or one weight per source, found {prior!r}")
         if not isinstance(sources, Mapping):
             raise InputError("prior='natural' needs the rows of each source; give sources as {name: rows}")
         return normalise([sources[name] for name in names], "rows")

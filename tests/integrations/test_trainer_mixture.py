@@ -257,6 +257,8 @@ def test_weights_come_from_a_mixture_file_too(tmp_path):
     for weights in (file, tmp_path / "mixture.json", str(tmp_path / "mixture.json")):
         callback = use_mixture(trainer(tmp_path), tokens, weights)
         assert callback.mixture.weights_for(0).tolist() == [0.25, 0.25, 0.5]
+        begun = use_mixture(trainer(tmp_path), tokens, PiKE(), prior=weights)
+        assert begun.mixture.weights_for(0).tolist() == [0.25, 0.25, 0.5]
     with pytest.raises(InputError, match="shares of tokens"):
         use_mixture(trainer(tmp_path), tokens, MixtureFile(sources=NAMES, weights=(0.5, 0.25, 0.25), unit="tokens"))
 
@@ -281,6 +283,7 @@ def test_weights_come_from_a_mixture_file_too(tmp_path):
         ("pikee", {}, {}, "did you mean 'PiKE'"),
         (Mixture(["a", "b"], Static()), {}, {}, "same sources"),
         (Mixture(NAMES, Static()), {}, {"lag": 4}, "has its own lag"),
+        (Mixture(NAMES, Static()), {}, {"prior": "natural"}, "has its own prior"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path, weights, arguments, options, message):

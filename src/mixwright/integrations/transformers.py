@@ -38,7 +38,7 @@ def use_mixture(
     sampling: Any = None,
     reference: Any = None,
     targets: str | Sequence[str] | None = None,
-    prior: str | PathLike[str] | Mapping[str, float] | Sequence[float] = "uniform",
+    prior: str | PathLike[str] | MixtureFile | Mapping[str, float] | Sequence[float] = "uniform",
     lag: int | None = None,
     constraints: Constraints | None = None,
     log: str | PathLike[str] | None = None,
@@ -90,7 +90,8 @@ def use_mixture(
         eval_dataset, which is {name: rows} and has the sources, too. At each observation, up to 64 rows of each go
         through a forward and backward pass. Report results on other rows.
     prior, lag, constraints, log
-        Of the Mixture. lag None: 8 steps, or more if workers read further ahead. The log is written by rank 0.
+        Of the Mixture; the prior may also be a MixtureFile or its path. lag None: 8 steps, or more if workers read
+        further ahead. The log is written by rank 0.
     observe_every
         Steps between two observations.
     statistics
@@ -137,8 +138,7 @@ def use_mixture(
     )
     # 1 + ceil: what workers read ahead is planned before the last step is observed
     least = 1 - (-workers * whole_number(ahead, "ahead", 1) // args.gradient_accumulation_steps)
-    if isinstance(weights, MixtureFile | PathLike) or str(weights).endswith(".json"):
-        weights = weights_of_file(weights, context, plan or {})
+    weights, prior = (weights_of_file(given, context, plan or {}) for given in (weights, prior))
     weights = weights if isinstance(weights, Mixture) else _strategy(weights, opened)
     strategy, start = (weights.strategy, weights.prior) if isinstance(weights, Mixture) else (weights, prior)
     drawn = sampling_shares(sampling, opened.sizes, strategy, start)
@@ -214,11 +214,8 @@ def _open(sources: Any, context: int | None) -> Sources:
 def make_mixture(weights: Any, sources: Sources, settings: Mapping[str, Any], lag: int) -> Mixture:
     """Return the Mixture; made of weights or a strategy, with those `settings` that are not None, if it is none."""
     if isinstance(weights, Mixture):
-        given = {
-            n
-            for n, v in settings.items()
-            if v is not None and not (n == "prior" and isinstance(v, str) and v == "uniform")
-        }
+        default = {"prior": "uniform"}
+        given = {n for n, v in settings.items() if v is not None and not (isinstance(v, str) and v == default.get(n))}
         if given:
             raise InputError(f"a Mixture has its own {', '.join(sorted(given))}; give it there")
         return weights
@@ -234,9 +231,11 @@ def _strategy(weights: Any, sources: Sources) -> Strategy[Any]:
     return from_config(weights, sources.names)
 
 
-def weights_of_file(file: Any, context: int | None, plan: Mapping[str, Any]) -> dict[str, float]:
-    """Return the weights of a mixture.json by source; rows of one length are shares of tokens, too."""
-    file = file if isinstance(file, MixtureFile) else MixtureFile.read(file)
+def weights_of_file(given: Any, context: int | None, plan: Mapping[str, Any]) -> Any:
+    """Return the weights of a mixture.json by source, what is none as it is; rows of one length are tokens' shares."""
+    if not (isinstance(given, MixtureFile | PathLike) or (isinstance(given, str) and given.endswith(".json"))):
+        return given
+    file = given if isinstance(given, MixtureFile) else MixtureFile.read(given)
     if file.unit != plan.get("unit", "rows") and context is None:
         raise InputError(
             f"the mixture's weights are shares of {file.unit}; give plan={{'unit': {file.unit!r}, ...}}, as for Plan"

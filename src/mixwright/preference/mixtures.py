@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from os import PathLike
 from typing import Any
 
 from mixwright.errors import InputError
 from mixwright.integrations.transformers import make_mixture, weights_of_file
 from mixwright.mixture import Mixture
-from mixwright.mixture_file import MixtureFile
 from mixwright.strategies import Static
 from mixwright.stream import Sources
 
@@ -34,9 +32,7 @@ def mixture_of(weights: Any, sources: Sources, settings: dict[str, Any], lag: in
     """Return the Mixture of weights in any form."""
     if isinstance(weights, str) and weights == "source-normalised":
         weights = Static([1 / len(sources)] * len(sources))
-    if isinstance(weights, MixtureFile | PathLike) or (isinstance(weights, str) and weights.endswith(".json")):
-        weights = weights_of_file(weights, None, {})
-    return make_mixture(weights, sources, settings, lag)
+    return make_mixture(weights_of_file(weights, None, {}), sources, settings, lag)
 
 
 def check_rows(rows: int, prior: Any, apply: str, counts: str | None) -> None:
