@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from hypothesis import settings
@@ -68,15 +69,17 @@ ODD_BYTES = (
     ),
     *(b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1", b"1e999", b"0x1", b"\xe2\x80\xa8", b"\x85", b"\x1a"),
 )
+BYTE_KINDS = ("flip", "cut", "drop", "twice", "insert")
+VALUE_KINDS = ("set", "set", "set", "drop", "rename", "wrap", "twice", "scale")
 _AT = st.integers(0, 2**20)
 _BYTES = st.lists(
-    st.tuples(st.sampled_from(("flip", "cut", "drop", "twice", "insert")), _AT, _AT, st.sampled_from(ODD_BYTES)),
+    st.tuples(st.sampled_from(BYTE_KINDS), _AT, _AT, st.sampled_from(ODD_BYTES)),
     min_size=1,
     max_size=3,
 )
 _VALUES = st.lists(
     st.tuples(
-        st.sampled_from(("set", "set", "set", "drop", "rename", "wrap", "twice", "scale")),
+        st.sampled_from(VALUE_KINDS),
         *(_AT, st.integers(0, len(ODD_VALUES) - 1), st.sampled_from(ODD_NAMES)),
     ),
     min_size=1,
@@ -157,13 +160,18 @@ def damaged(content: bytes, value: Any = None, write: Callable[[Any], bytes] = a
     changed = _BYTES.map(lambda changes: with_bytes(content, changes))
     if value is None:
         return changed
-    return changed | _VALUES.map(lambda changes: write(with_values(value, changes)))
+    return changed | changed_values(value).map(write)
+
+
+def changed_values(value: Any) -> st.SearchStrategy[Any]:
+    """Return a strategy of what becomes of a JSON value."""
+    return _VALUES.map(lambda changes: with_values(value, changes))
 
 
 def reads_or_refuses(read: Callable[[], object], folder: Path, *names: str) -> None:
     """Check that a reader returns, or ends in one InputError that has a name, and leaves the folder as it is."""
     before = files_of(folder)
-    with _soon():
+    with stopped_late():
         error = _error(read)
     assert error is None or any(name in str(error) for name in names), f"the error names no file: {error}"
     assert files_of(folder) == before
@@ -187,7 +195,7 @@ class TooLateError(BaseException):
 
 
 @contextmanager
-def _soon(seconds: float = 20) -> Iterator[None]:
+def stopped_late(seconds: float = 20) -> Iterator[None]:
     def late(*_: object) -> None:
         raise TooLateError(f"the reader was not done after {seconds} s")
 
@@ -261,8 +269,35 @@ def file_of(path: Path, folder: Path) -> File:
 
 def check(target: Target, data: st.DataObject, folder: Path) -> None:
     """Damage one of the files of a reader, which then reads what is in it or refuses it."""
+    check_one(target, *data.draw(target.damaged), folder)
+
+
+def check_one(target: Target, file: File, content: bytes, folder: Path) -> None:
+    """Put a content into one of the files of a reader, which then reads what is in it or refuses it."""
     target.write(folder)
-    file, content = data.draw(target.damaged)
     (folder / file.name).write_bytes(content)
     names = (Path(file.name).name, *((folder.name,) if target.whole else ()))
     reads_or_refuses(lambda: target.read(folder), folder, *names)
+
+
+def random_values(rng: Random, value: Any) -> Any:
+    """Return what `changed_values` may, without hypothesis: a long campaign is several times faster."""
+    return with_values(
+        value,
+        [
+            (rng.choice(VALUE_KINDS), rng.randrange(2**20), rng.randrange(len(ODD_VALUES)), rng.choice(ODD_NAMES))
+            for _ in range(rng.randint(1, 3))
+        ],
+    )
+
+
+def random_file(rng: Random, target: Target) -> tuple[File, bytes]:
+    """Return what `Target.damaged` may, without hypothesis."""
+    file = rng.choice(target.files)
+    if file.write is not None and rng.random() < 0.5:
+        return file, file.write(random_values(rng, file.value))
+    changes = [
+        (rng.choice(BYTE_KINDS), rng.randrange(2**20), rng.randrange(2**20), rng.choice(ODD_BYTES))
+        for _ in range(rng.randint(1, 3))
+    ]
+    return file, with_bytes(file.content, changes)

@@ -6,11 +6,15 @@ import difflib
 import json
 import operator
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 
@@ -54,6 +58,25 @@ def unique_names(names: Iterable[str], what: str = "sources") -> tuple[str, ...]
 def is_index(name: str, at: int) -> bool:
     """Return whether the column at a position is an index by its name; that of a .csv file may have none."""
     return bool(_INDEX.fullmatch(name)) or (at == 0 and not name.strip())
+
+
+@contextmanager
+def reading_state(of: str, otherwise: str = "use another checkpoint") -> Iterator[None]:
+    """Turn what goes wrong where a state is read into an InputError; `of`: "a plan"; `otherwise`: what to do."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        raise InputError(f"the state of {of} is damaged ({error}); {otherwise}") from error
+
+
+def state_numbers(values: Any, *shape: int) -> NDArray[np.float64]:
+    """Return finite numbers of a shape from a state; ValueError, which `reading_state` explains, if they are others."""
+    found = np.array(values, np.float64)
+    if found.shape != shape or not np.isfinite(found).all():
+        raise ValueError(f"there should be finite numbers of shape {shape}, found {values!s:.80}")
+    return found
 
 
 def _is_unicode(text: str) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.checks import by_name, unique_names
+from mixwright.checks import by_name, reading_state, unique_names
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import atomic_write, explain_write_error
@@ -425,7 +425,7 @@ class Mixture:
                 raise InputError(
                     f"the checkpoint's {name} is {state[name]!r}, this mixture's is {now[name]!r}; use the same"
                 )
-        try:
+        with reading_state("the mixture"):
             reigns = self._reigns.loaded(state["reigns"])
             check_revisions(state["revisions"], reigns.revisions, "the checkpoint")
             strategy = reigns.last[2]
@@ -433,10 +433,6 @@ class Mixture:
             timeline = [(int(begins), self._checked(weights)) for begins, weights in state["pending"]]
             last, decisions = operator.index(state["last"]), operator.index(state["decisions"])
             hands = Hands.from_json(state["by_hand"], self.sources)
-        except InputError:
-            raise
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise InputError(f"the state of the mixture is damaged ({error}); use another checkpoint") from error
         self._cut_log(decisions)
         self.strategy, self._reigns, self._state, self._timeline = strategy, reigns, loaded, timeline
         self.hands.replace(hands)

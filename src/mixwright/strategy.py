@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.checks import is_number
 from mixwright.errors import InputError
 from mixwright.observation import REPORTED_BY, Observation
 from mixwright.source_change import SourceChange
@@ -209,7 +210,10 @@ def _like(name: str, old: Any, value: Any) -> Any:
     if isinstance(old, tuple) and hasattr(old, "_fields"):
         return state_from_json(old, value)
     if isinstance(old, tuple):
-        return tuple(float(v) if v in ("nan", "inf", "-inf") else v for v in value)
+        found = tuple(float(v) if v in ("nan", "inf", "-inf") else v for v in value)
+        if not (all(map(is_number, found)) or all(isinstance(v, str) for v in found)):
+            raise InputError(f"the strategy's state should have numbers in {name!r}, found {value!r:.80}")
+        return found
     return type(old)(value) if old is not None else value
 
 

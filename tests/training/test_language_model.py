@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from forked import exit_code
 from killing import Die
@@ -268,6 +270,43 @@ def test_damaged_leftovers_start_anew(stores, tmp_path, damage):
     run(stores, folder)
     run(stores, tmp_path / "b")
     assert digest(folder) == digest(tmp_path / "b")
+
+
+def rewritten(path, change):
+    with safe_open(path, "pt") as file:
+        tensors, head = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata())  # noqa: SIM118
+    position = json.loads(head["position"])
+    change(tensors, position)
+    save_file(tensors, path, {**head, "position": json.dumps(position)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, position: position.pop("plan"),
+        lambda tensors, position: position.update(losses=[1, None]),
+        lambda tensors, position: position["plan"].update(credit=[1e40, 0]),
+        lambda tensors, position: position["observer"]["mixture"].update(state=[]),
+        lambda tensors, position: tensors.pop(next(name for name in tensors if name.startswith("model/"))),
+        lambda tensors, position: tensors.update({name: torch.ones(3) for name in tensors if "exp_avg_sq" in name}),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_and_stays(stores, tmp_path, change):
+    def interrupt(*call):
+        if call[1] == 4:
+            raise KeyboardInterrupt
+
+    same = {"observe_every": 3, "lag": 2, "measures": measures()}
+    with pytest.raises(KeyboardInterrupt):
+        run(stores, tmp_path, ByLoss(), progress=interrupt, **same)
+    path = tmp_path / "checkpoints/last.safetensors"
+    rewritten(path, change)
+    before = path.read_bytes()
+    with pytest.raises(
+        InputError, match=r"last.safetensors is damaged|state of the \w+ is damaged|strategy's state should have"
+    ):
+        run(stores, tmp_path, ByLoss(), **same)
+    assert path.read_bytes() == before
 
 
 def test_errors_name_what_is_wrong(stores, tmp_path):

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.checks import state_numbers
+
 Array = NDArray[np.float64]
 
 
@@ -82,9 +84,10 @@ class Sums:
         return {f.name: getattr(self, f.name).tolist() for f in fields(self)}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Sums:
-        """Return what `to_json` wrote."""
-        return cls(*(np.array(values[f.name], np.float64) for f in fields(cls)))
+    def from_json(cls, values: Mapping[str, Any], k: int) -> Sums:
+        """Return what `to_json` wrote of k sources; see `checks.reading_state` for what may go wrong."""
+        shapes = dict.fromkeys(("products", "pairs"), (k, k))
+        return cls(*(state_numbers(values[f.name], *shapes.get(f.name, (k,))) for f in fields(cls)))
 
     @property
     def gram(self) -> Array:

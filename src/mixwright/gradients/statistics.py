@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mixwright.checks import reading_state, state_numbers
 from mixwright.errors import InputError
 from mixwright.gradients.adam import AdamMetric
 from mixwright.gradients.distributed import sum_over_ranks
@@ -207,9 +208,11 @@ class GradientStatistics:
         for name, now in (("num_sources", self.k), ("level", self.level)):
             if state[name] != now:
                 raise InputError(f"the checkpoint's {name} is {state[name]!r}, found {now!r} here; use the same")
-        self._average, self._new = Sums.from_json(state["average"]), Sums.from_json(state["new"])
-        self._seen, self._bad = np.array(state["seen"], float), np.array(state["bad"], float)
-        self._unready = float(state["unready"])
+        with reading_state("gradient statistics"):
+            average, new = (Sums.from_json(state[name], self.k) for name in ("average", "new"))
+            seen, bad = (state_numbers(state[name], self.k) for name in ("seen", "bad"))
+            unready = float(state_numbers(state["unready"]))
+        self._average, self._new, self._seen, self._bad, self._unready = average, new, seen, bad, unready
 
     def _flush(self) -> None:
         """Count gradients in that are kept until the step ends."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from mixwright.checks import whole_number
+from mixwright.checks import reading_state, whole_number
 from mixwright.errors import InputError
 from mixwright.stream.batches import SourceRows
 from mixwright.stream.gather import Sources
@@ -152,17 +152,21 @@ class Interleaved(IterableDataset[Any]):
         return {"version": 1, "plan": plan, "slot": self._slot, "epochs": dict(self._epochs), "streams": streams}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a state was taken."""
+        """Go on where a state was taken; InputError if it is damaged, or of another plan."""
         if not isinstance(state, Mapping) or state.get("version") != 1 or "streams" not in state:
             raise InputError(f"there should be a state of Interleaved.state_dict, found {state!r:.80}")
-        self.plan.load_state_dict(state["plan"])
-        for name, stream in self.streams.items():
-            if hasattr(stream, "set_epoch"):
-                stream.set_epoch(state["epochs"][name])
-            if name in state["streams"]:
-                stream.load_state_dict(state["streams"][name])
-        self._running = {}
-        self._epochs, self._slot, self._step = dict(state["epochs"]), state["slot"], self.plan.step
+        with reading_state("the streams"):
+            epochs = {name: whole_number(state["epochs"][name], f"the epoch of {name!r}", 0) for name in self.streams}
+            slot = whole_number(state["slot"], "the slot", 0)
+            if slot >= self.plan.batch_size:
+                raise InputError(f"the slot should be within a batch of {self.plan.batch_size} rows, found {slot}")
+            self.plan.load_state_dict(state["plan"])
+            for name, stream in self.streams.items():
+                if hasattr(stream, "set_epoch"):
+                    stream.set_epoch(epochs[name])
+                if name in state["streams"]:
+                    stream.load_state_dict(state["streams"][name])
+        self._running, self._epochs, self._slot, self._step = {}, epochs, slot, self.plan.step
 
 
 def as_datasets_iterable(sources: Any, plan: Plan, name: str = "source") -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mixwright.errors import missing_extra
+from mixwright.errors import InputError, missing_extra
 from mixwright.files import explain_write_error
 from mixwright.training.model import torch
 from mixwright.training.ranks import laid_out_like, whole
@@ -18,6 +18,8 @@ try:
     from safetensors.torch import save_file
 except ImportError:
     raise missing_extra("safetensors", "lm") from None
+
+BEGIN_AGAIN = "remove it to begin again, or put back one that is whole"
 
 
 def save_checkpoint(
@@ -54,14 +56,28 @@ def read_position(path: Path) -> dict[str, Any] | None:
     """Return the position that a checkpoint was written with; None if there is no readable checkpoint."""
     try:
         with safe_open(path, "pt") as file:
-            position: dict[str, Any] = json.loads(file.metadata()["position"])
-            return position
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            position = json.loads(file.metadata()["position"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return None
+    return position if isinstance(position, dict) else None
 
 
 def load_checkpoint(path: Path, model: Any, optimizer: Any, averaged: Any = None) -> None:
-    """Copy a checkpoint's values into the model, its optimiser and the averaged weights, if any."""
+    """
+    Copy a checkpoint's values into the model, its optimiser and the averaged weights, if any.
+
+    Raises
+    ------
+    InputError
+        If a value is missing or has another shape: the file is damaged.
+    """
+    try:
+        _load(path, model, optimizer, averaged)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise InputError(f"the checkpoint {path} is damaged ({error}); {BEGIN_AGAIN}") from error
+
+
+def _load(path: Path, model: Any, optimizer: Any, averaged: Any) -> None:
     with safe_open(path, "pt") as file, torch.no_grad():
         for part, own in {"model": model, **({} if averaged is None else {"average": averaged})}.items():
             for name, tensor in _model_tensors(own).items():
@@ -71,6 +87,8 @@ def load_checkpoint(path: Path, model: Any, optimizer: Any, averaged: Any = None
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 if f"optimizer/{name}/{key}" in names:
                     value = file.get_tensor(f"optimizer/{name}/{key}")
+                    if value.shape != (() if key == "step" else parameter.shape):
+                        raise ValueError(f"{key} of {name} has the shape {tuple(value.shape)}")
                     if key != "step":
                         value = laid_out_like(value, parameter)
                     # cloned: memory aligned as in an uninterrupted run, so that sums are the same bit by bit

@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.checks import reading_state
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import explain_write_error, fingerprint, folder_fingerprint, write_json
@@ -30,7 +31,7 @@ from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
 from mixwright.training.average import WeightAverage
 from mixwright.training.batches import Batches, TokenBatch
-from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint
+from mixwright.training.checkpoint import BEGIN_AGAIN, load_checkpoint, read_position, save_checkpoint
 from mixwright.training.model import build_model, no_bars, torch, training_flops
 from mixwright.training.others import Others, counts, planned_change, rows_of
 from mixwright.training.ranks import Ranks, whole
@@ -202,9 +203,12 @@ class LanguageModelLoop:
 
     def _resume(self, anew: bool) -> None:
         """Resume from the checkpoint of this training, or remove what another one left."""
-        position = self.ranks.shared(self._position(anew) if self.ranks.main else None)
-        if position is None:
-            return
+        with reading_state(str(self._checkpoint), BEGIN_AGAIN):
+            position = self.ranks.shared(self._position(anew) if self.ranks.main else None)
+            if position is not None:
+                self._go_on(position)
+
+    def _go_on(self, position: dict[str, Any]) -> None:
         if position["ranks"] != self.ranks.size:
             raise InputError(
                 f"{self.folder} holds a checkpoint of {position['ranks']} ranks, found {self.ranks.size} here; resume "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.checks import reading_state, state_numbers, whole_number
 from mixwright.errors import InputError
 from mixwright.strategy import Strategy, check_revisions, recorded, revisions
 
@@ -174,15 +175,18 @@ class SampledStatistics:
         gathered
             Whether it is rank 0's after `gather`: the other ranks then wait for nothing.
         """
-        if "statistics" not in state:
-            state = {"observations": 0, "unknown": [0] * self._k, "statistics": state}
-        check_revisions(state.get("revisions", {}), self._revisions, "the checkpoint")
-        running = state["statistics"]
-        # every rank reads the same file: only rank 0 may take up what waits
-        if gathered and not _is_first():
-            running = _with_pending(running, np.zeros_like(_pending(running)))
-        self._running.load_state_dict(running)
-        self._observations, self._unknown = int(state["observations"]), np.array(state["unknown"], np.int64)
+        with reading_state("gradient statistics"):
+            if "statistics" not in state:
+                state = {"observations": 0, "unknown": [0] * self._k, "statistics": state}
+            check_revisions(state.get("revisions", {}), self._revisions, "the checkpoint")
+            running = state["statistics"]
+            # every rank reads the same file: only rank 0 may take up what waits
+            if gathered and not _is_first():
+                running = _with_pending(running, np.zeros_like(_pending(running)))
+            observations = whole_number(state["observations"], "observations", 0)
+            unknown = state_numbers(state["unknown"], self._k).astype(np.int64)
+            self._running.load_state_dict(running)
+        self._observations, self._unknown = observations, unknown
 
 
 def _is_first() -> bool:
@@ -197,7 +201,7 @@ def _pending(state: Mapping[str, Any]) -> Array:
     """Return the numbers that wait for the next observation, as one vector that can be summed over ranks."""
     from mixwright.gradients.estimators import Sums
 
-    new = Sums.from_json(state["new"]).to_vector()
+    new = Sums.from_json(state["new"], len(state["seen"])).to_vector()
     return np.concatenate([new, state["seen"], state["bad"], [state["unready"]]])
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.checks import reading_state, state_numbers, whole_number
 from mixwright.errors import InputError
 from mixwright.mixture import Mixture
 from mixwright.observation import Observation
@@ -197,8 +198,11 @@ class Watcher:
         Raises
         ------
         InputError
-            If observations were made at other steps, or with gradient statistics and now without, or the reverse.
+            If observations were made at other steps, or with gradient statistics and now without, or the reverse, or if
+            the state is damaged. The watcher is then as it was.
         """
+        if not isinstance(state, Mapping):
+            raise InputError(f"there should be a state of what a training observes, found {state!r:.80}")
         state = {"every": self.every, "statistics": None, **state}
         for name, found, now in (
             ("observe_every", state["every"], self.every),
@@ -206,12 +210,23 @@ class Watcher:
         ):
             if found != now:
                 raise InputError(f"{name} should be the checkpoint's ({found!r}), found {now!r}; use the same")
+        before = self.state_dict()
+        try:
+            with reading_state("what a training observes"):
+                self._load(state, gathered)
+        except InputError:
+            self._load(before, False)
+            raise
+
+    def _load(self, state: Mapping[str, Any], gathered: bool) -> None:
         if "losses" in state:  # the reference loop kept only the sums since the last observation
-            state |= {"since": {**state, "sums": state["losses"]}}
+            state = {**state, "since": {**state, "sums": state["losses"]}}
         else:
             self.logged.load_state_dict(state["logged"])
-            self._alarms, seen = int(state["alarms"]), state["observation"]
-            self.held_out = np.array([np.nan if value is None else value for value in state["held_out"]])
+            self._alarms, seen = whole_number(state["alarms"], "alarms", 0), state["observation"]
+            known = [value is not None for value in state["held_out"]]
+            held_out = state_numbers([value or 0 for value in state["held_out"]], self.mixture.k)
+            self.held_out = np.where(known, held_out, np.nan)
             self.observation = None if seen is None else Observation.from_json(seen)
         self.since.load_state_dict(state["since"])
         if self.statistics is not None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixwright.checks import reading_state, state_numbers, whole_number
+
 Array = NDArray[np.float64]
 
 
@@ -69,8 +71,9 @@ class Window:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken; in a Trainer's checkpoint of an earlier version each sum has its name."""
-        # earlier versions may have had more sums, after these
-        sums = state["sums"] if "sums" in state else [state[name] for name in self.names]
-        self._sums = np.array(sums, np.float64)[: len(self.names)].reshape(len(self.names), self.k)
-        self.planned = np.array(state["planned"], np.float64).reshape(self.k)
-        self.steps, self.skipped = int(state["steps"]), int(state.get("skipped", 0))
+        with reading_state("the sums of an observation"):
+            # earlier versions may have had more sums, after these
+            sums = list(state["sums"] if "sums" in state else [state[name] for name in self.names])[: len(self.names)]
+            found, planned = state_numbers(sums, len(self.names), self.k), state_numbers(state["planned"], self.k)
+            steps, skipped = (whole_number(state.get(name, 0), name, 0) for name in ("steps", "skipped"))
+        self._sums, self.planned, self.steps, self.skipped = found, planned, steps, skipped

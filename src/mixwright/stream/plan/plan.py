@@ -282,7 +282,7 @@ class Plan:
             If the state is damaged, or of another seed, batch size, unit or draw; if a source has another size or
             fingerprint (always), or sources or limits differ (without `changed`). The plan is then as it was.
         """
-        loaded, pending, retired = from_dict(self.settings, state, self._weights_for_others(state), changed)
+        loaded, pending, retired = from_dict(self.settings, state, self._weights_for_others, changed)
         self._changes, self._retired, self.awaits = [] if self._driver else pending, retired, ()
         self._restart(loaded)
 
@@ -343,10 +343,10 @@ class Plan:
         state = self._state_at(self.step if step is None else whole_number(step, "step", 0))
         return Ledger.of(self.settings, state, self._lengths.known, steps)
 
-    def _weights_for_others(self, state: Any) -> Array:
-        """Return the weights [k] that hold if a state is of other sources, all 0 if there are none yet."""
-        if self._driver is not None and isinstance(state, Mapping) and state.get("sources") != list(self.sources):
-            return self._checked(self._driver.weights_for(state["step"])) if "step" in state else self._state.weights
+    def _weights_for_others(self, step: int) -> Array:
+        """Return the weights [k] that hold from the step of a state of other sources, all 0 if there are none yet."""
+        if self._driver is not None:
+            return self._checked(self._driver.weights_for(step))
         return next((w for step, w in reversed(self._changes) if step <= self.step), self._state.weights)
 
     def _checked(self, weights: ArrayLike | Mapping[str, float] | Driver) -> Array:

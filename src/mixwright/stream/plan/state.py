@@ -17,6 +17,7 @@ from mixwright.stream.plan.steps import PlanState
 Array = NDArray[np.float64]
 Change = tuple[int, Array]
 VERSION = 1
+_SMALL = 1e-6
 _SAME = ("seed", "batch_size", "draw", "unit", "co_locate")
 _PER_SOURCE = (
     "sizes",
@@ -67,12 +68,13 @@ def to_dict(
 
 
 def from_dict(
-    p: PlanSettings, d: Mapping[str, Any], weights: Array, changed: bool
+    p: PlanSettings, d: Mapping[str, Any], weights: Callable[[int], Array], changed: bool
 ) -> tuple[PlanState, list[Change], dict[str, Retired]]:
     """
     Return the state, the pending changes and the removed sources that a dict describes, in the order of `p`.
 
-    `weights` [k] hold where the sources differ. See `Plan.load_state_dict` for what is an error.
+    `weights` gives those [k] that hold from a step where the sources differ. What is an error is said at
+    `Plan.load_state_dict`.
     """
     check_form(d)
     for name in _SAME:
@@ -106,7 +108,7 @@ def _state(d: Mapping[str, Any]) -> PlanState:
 
 
 def _moved(
-    p: PlanSettings, d: Mapping[str, Any], weights: Array, retired: dict[str, Retired]
+    p: PlanSettings, d: Mapping[str, Any], weights: Callable[[int], Array], retired: dict[str, Retired]
 ) -> tuple[PlanState, list[Change], dict[str, Retired]]:
     """Return the state where the sources, or their order, are others."""
     old, at = _state(d), {name: i for i, name in enumerate(d["sources"])}
@@ -121,7 +123,7 @@ def _moved(
     gone = [i for i, name in enumerate(d["sources"]) if name not in p.names]
     same = not gone and stays.all()
     # sources in another order keep their weights; other sources need new ones
-    new_weights = old.weights[from_old] if same else weights
+    new_weights = old.weights[from_old] if same else weights(old.step)
     if not new_weights.any():
         raise InputError(
             "the sources differ from the checkpoint's, so the plan needs weights for them; give weights to Plan"
@@ -171,6 +173,8 @@ def check_form(d: Any) -> None:
         for value in d[name]:
             _check(name, value, right)
     _check("step", d["step"], _count)
+    # what some sources are owed, others have had in advance
+    _check("credit", d["credit"], lambda owed: abs(sum(owed)) <= _SMALL * (1 + d["step"]) * (1 + max(map(abs, owed))))
     _check("since", d["since"], lambda x: _count(x) and x <= d["step"])
     # all 0: a plan that has no weights yet
     _check("weights", d["weights"], lambda w: sum(w) == 0 or abs(sum(w) - 1) <= 1e-6)
@@ -181,7 +185,7 @@ def check_form(d: Any) -> None:
 def _check(name: str, value: Any, right: Callable[[Any], bool]) -> None:
     try:
         fine = right(value)
-    except (TypeError, ValueError, AttributeError, KeyError):
+    except (TypeError, ValueError, AttributeError, LookupError, OverflowError):
         fine = False
     if not fine:
         raise InputError(f"the state of the plan is damaged: {name!r} has {value!r:.80}; use another checkpoint")

@@ -1,0 +1,194 @@
+"""A damaged state gives either a run that goes on or one InputError, and then everything is as it was."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from damage import Target, cases, changed_values, check, one, stopped_late
+from mixwright import InputError, Mixture, Observation
+from mixwright.strategies import from_config
+from mixwright.stream import Plan
+
+torch = pytest.importorskip("torch")
+
+from mixwright.gradients import GradientStatistics  # noqa: E402
+from mixwright.stream import MixtureLoader, TokenRows  # noqa: E402
+from mixwright.stream.adapters import Interleaved  # noqa: E402
+from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint  # noqa: E402
+from mixwright.watching import Watcher  # noqa: E402
+
+SIZES = {"web": 37, "law": 11, "code": 5}
+STRATEGIES = ("PiKE", "Balanced-PiKE", "GroupDRO", "DoReMi", "ODM", "ADO", "DoGE")
+
+
+@dataclass(frozen=True)
+class Stateful:
+    """Something with a state: how it is made, and what goes on with it."""
+
+    make: Callable[[], Any]
+    go_on: Callable[[Any], object]
+
+
+def observation(step: int) -> Observation:
+    rng = np.random.default_rng(step)
+    gram = rng.normal(size=(3, 9))
+    return Observation(
+        step=step,
+        batch_size=12,
+        counts=[6, 4, 2],
+        planned=[0.5, 0.3, 0.2],
+        loss=rng.uniform(2, 3, 3),
+        excess_loss=rng.uniform(0, 1, 3),
+        reference_loss=rng.uniform(1, 2, 3),
+        target_gram=rng.normal(size=(3, 1)),
+        grad_sq_norm=rng.uniform(1, 2, 3),
+        grad_variance=rng.uniform(1, 2, 3),
+        gram=gram @ gram.T,
+    )
+
+
+def mixture(name: str) -> Mixture:
+    made = Mixture(list(SIZES), from_config(name), lag=2)
+    for step in range(6):
+        made.observe(observation(step))
+    return made
+
+
+def observed(made: Mixture) -> object:
+    made.observe(observation(6))
+    return made.weights_for(8), made.state_dict()
+
+
+def planned(weights: Any = (0.5, 0.3, 0.2), **options: Any) -> Plan:
+    made = Plan(SIZES, weights, batch_size=12, seed=3, **options)
+    list(islice(made, 5))
+    return made
+
+
+def loader(weights: Any = (0.5, 0.3, 0.2)) -> MixtureLoader:
+    sources = {name: TokenRows(np.arange(4 * size), 4) for name, size in SIZES.items()}
+    made = MixtureLoader(sources, Plan(SIZES, weights, batch_size=12, seed=3))
+    list(islice(made, 5))
+    return made
+
+
+def interleaved() -> Interleaved:
+    streams = {name: [{"id": i} for i in range(size)] for name, size in SIZES.items()}
+    made = Interleaved(streams, planned())
+    list(islice(made, 5))
+    return made
+
+
+def statistics() -> GradientStatistics:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Embedding(7, 3), torch.nn.Linear(3, 1))
+    made = GradientStatistics(model, 3)
+    with made.observe(torch.arange(8) % 3):
+        model(torch.arange(24).reshape(8, 3) % 7).mean().backward()
+    return made
+
+
+def watcher() -> Watcher:
+    made = Watcher(Mixture(list(SIZES), from_config("GroupDRO")), 2, 12)
+    for step in range(3):
+        made.add(np.array([[6, 4, 2], [12.0, 9, 5 + step]]), np.array([0.5, 0.3, 0.2]))
+        made.observe(step)
+    return made
+
+
+def watched(made: Watcher) -> object:
+    made.add(np.array([[6, 4, 2], [12.0, 9, 5]]), np.array([0.5, 0.3, 0.2]))
+    return made.observe(4), made.state_dict()
+
+
+def a_step(made: Any) -> object:
+    return list(islice(made, 3)), made.state_dict()
+
+
+TARGETS = {
+    "plan": Stateful(planned, a_step),
+    "plan of a changed weight": Stateful(lambda: _changing(planned()), a_step),
+    "loader": Stateful(loader, a_step),
+    "loader with a mixture": Stateful(lambda: loader(Mixture(list(SIZES), from_config("PiKE"))), a_step),
+    "streams": Stateful(interleaved, a_step),
+    "gradient statistics": Stateful(statistics, lambda made: made.state_dict()),
+    "watcher": Stateful(watcher, watched),
+    **{f"mixture of {name}": Stateful(lambda name=name: mixture(name), observed) for name in STRATEGIES},
+}
+
+
+def _changing(plan: Plan) -> Plan:
+    plan.set_weights([0.2, 0.2, 0.6], 9)
+    return plan
+
+
+def reads_or_refuses_state(target: Stateful, state: Any) -> None:
+    made = target.make()
+    before = json.dumps(made.state_dict())
+    with stopped_late():
+        try:
+            made.load_state_dict(state)
+        except InputError:
+            assert json.dumps(made.state_dict()) == before
+            return
+        with suppress(InputError):
+            target.go_on(made)
+
+
+def checkpoint() -> Target:
+    """Return the checkpoint of a small training, and what copies it into a model like its own."""
+
+    def parts() -> tuple[Any, Any]:
+        model = torch.nn.Linear(3, 2)
+        return model, torch.optim.AdamW(model.parameters())
+
+    model, optimizer = parts()
+    model(torch.ones(3)).sum().backward()
+    optimizer.step()
+    with TemporaryDirectory() as folder:
+        save_checkpoint(Path(folder) / "made.safetensors", model, optimizer, {"step": 1})
+        content = (Path(folder) / "made.safetensors").read_bytes()
+
+    def read(path: Path) -> Any:
+        if (position := read_position(path)) is not None:  # None: the training begins again
+            load_checkpoint(path, *parts())
+        return position
+
+    return one("last.safetensors", content, None, read)
+
+
+CHECKPOINT = checkpoint()
+
+
+@cases(8)
+@given(data=st.data())
+def test_a_damaged_checkpoint(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    check(CHECKPOINT, data, tmp_path_factory.mktemp("damage"))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@cases(8)
+@given(data=st.data())
+def test_a_damaged_state(name: str, data: st.DataObject) -> None:
+    state = json.loads(json.dumps(TARGETS[name].make().state_dict()))
+    reads_or_refuses_state(TARGETS[name], data.draw(changed_values(state)))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_whole_state(name: str) -> None:
+    target = TARGETS[name]
+    state = json.loads(json.dumps(target.make().state_dict()))
+    made = target.make()
+    made.load_state_dict(deepcopy(state))
+    target.go_on(made)
