@@ -4,9 +4,9 @@ Damaged files and states, read by every reader: each ends in what is in it or in
 `python benchmarks/fuzz.py 10000` damages what each reader of tests/files/test_damage.py,
 tests/experiment/test_damaged_runs.py and tests/test_damaged_states.py reads, that often, by the same changes as the
 tests. A case fails that ends in another error, in one that does not name the file, in a change of a file or of what
-was to take the state, or not within 20 seconds. Each part of 500 cases is a line in benchmarks/results/rows/fuzz.jsonl,
-with its seed: so the campaign goes on where it was, and a failure is repeated with `--only READER --seed S`. `--write`
-makes benchmarks/results/fuzz.md of the lines.
+was to take the state, or that needs more than 20 s of the processor. Each part of 500 cases is a line in
+benchmarks/results/rows/fuzz.jsonl, with its seed: so the campaign goes on where it was, and a failure is repeated with
+`--only READER --seed S`. `--write` makes benchmarks/results/fuzz.md of the lines.
 """
 
 import argparse
@@ -26,11 +26,10 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path.insert(0, str(TESTS))
-sys.path.insert(0, str(TESTS / "files"))
-sys.path.insert(0, str(TESTS / "experiment"))
-sys.path.insert(0, str(TESTS / "golden"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "files"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "experiment"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "golden"))
 
 import test_damage
 import test_damaged_runs

@@ -108,7 +108,7 @@ def table() -> Target:
         found = LikelihoodTable.open(place / "table")
         return found.block(0, found.n), found.select(found.target_names[0]).n
 
-    return Target(files, opened)
+    return Target(files, opened, whole=True)
 
 
 def mixture_of(tool: str, places: dict[str, str] | None) -> Target:

@@ -27,7 +27,7 @@ from mixwright import BalancedPiKE, Constraints, InputError, Mixture, MixtureFil
 from mixwright.integrations import trainer_mixture  # noqa: E402
 from mixwright.integrations.transformers import use_mixture  # noqa: E402
 from mixwright.simplex import entropy  # noqa: E402
-from mixwright.stream import TokenRows  # noqa: E402
+from mixwright.stream import AnyRows, TokenRows  # noqa: E402
 
 STILL = {"learning_rate": 0.0}  # the model stays, so that one can look at its steps afterwards
 
@@ -289,6 +289,21 @@ def test_weights_come_from_a_mixture_file_too(tmp_path):
 def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path, weights, arguments, options, message):
     with pytest.raises(InputError, match=message):
         use_mixture(trainer(tmp_path, **arguments), sources(), weights, **options)
+
+
+def test_a_token_that_the_model_does_not_have_is_named(tmp_path):
+    far = {"input_ids": np.full(8, 40), "attention_mask": np.ones(8, np.int64)}
+    made = trainer(tmp_path)
+    use_mixture(made, {**sources(), "b": AnyRows([far] * 30)}, Static())
+    with pytest.raises(InputError, match="the source 'b' has the token 40, but the model has 31 embeddings"):
+        made.train()
+
+
+@pytest.mark.parametrize(("rows", "found"), [([{"text": "one"}] * 9, "rows with 'text'"), (["one", "two"], "texts")])
+def test_texts_are_refused_before_the_first_step(tmp_path, rows, found):
+    given = {**sources(), "b": AnyRows(rows)}
+    with pytest.raises(InputError, match=f"the source 'b' should have rows of tokens, found {found}"):
+        use_mixture(trainer(tmp_path), given, Static())
 
 
 def test_a_parameter_that_no_layer_covers_is_named(tmp_path):

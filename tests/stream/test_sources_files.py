@@ -172,6 +172,16 @@ def test_data_sets_of_datasets(tmp_path):
         open_source(tmp_path / "splits")
 
 
+def test_the_parts_of_a_source_of_a_search_are_named(tmp_path):
+    from mixwright.text import byte_tokenizer, write_tokens
+
+    for part in ("held_out", "train"):
+        write_tokens(tmp_path / "web" / part, ["some text"] * 9, byte_tokenizer())
+    with pytest.raises(InputError, match=r"one of its parts, found held_out, train; name one: .*/web/train$"):
+        open_source(tmp_path / "web", 4)
+    assert len(open_source(tmp_path / "web" / "train", 4))
+
+
 def test_columns_of_other_kinds_are_refused_before_the_first_step(tmp_path):
     pa = pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")

@@ -170,6 +170,8 @@ def use_mixture(
         sort_by_source=taken is not None,
         collate=_collate(trainer, collate),
     )
+    if inputs is None and collate is None:
+        _check_rows(opened)
     if inputs is None:
         inputs = _as_they_are if collate is not None else _masked if _is_sft(trainer) else None
     fused, steered_in = _is_sft(trainer), control_folder(control, trainer)
@@ -209,6 +211,19 @@ def _open(sources: Any, context: int | None) -> Sources:
         except InputError as error:
             raise InputError(f"the source {name!r}: {error}") from error
     return Sources(opened)
+
+
+def _check_rows(sources: Sources) -> None:
+    """Raise InputError unless the rows of each source can be a model's inputs without a function that makes them."""
+    for name in sources.names:
+        rows = sources[name].gather(np.zeros(1, np.int64))
+        row = rows if isinstance(rows, Mapping) else rows[0]
+        if "input_ids" not in row if isinstance(row, Mapping) else isinstance(row, str | bytes):
+            found = f"rows with {', '.join(map(repr, row))}" if isinstance(row, Mapping) else "texts"
+            raise InputError(
+                f"the source {name!r} should have rows of tokens, found {found}; write texts as tokens "
+                "(mixwright.text.write_tokens), or give collate= or inputs=, which make the model's inputs"
+            )
 
 
 def make_mixture(weights: Any, sources: Sources, settings: Mapping[str, Any], lag: int) -> Mixture:

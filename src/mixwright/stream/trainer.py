@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
+
+from torch import Tensor
 
 from mixwright.errors import InputError, missing_extra
 from mixwright.stream.batches import Batch, language_model_inputs
@@ -71,12 +73,21 @@ def attach(trainer: Any, callback: Callback, inputs: Callable[[Batch], Any] | No
         raise InputError(f"the Trainer's max_steps should be set (the stream has no epochs), found {args.max_steps}")
     if args.restore_callback_states_from_checkpoint:
         raise InputError("restore_callback_states_from_checkpoint should be False: the stream restores itself")
-    batches = _TrainerBatches(loader, inputs or language_model_inputs, callback)
+    batches = _TrainerBatches(loader, inputs or language_model_inputs, callback, _vocabulary(trainer.model))
     trainer.get_train_dataloader = lambda: batches
     mend_loading(trainer)
     args.ignore_data_skip = True  # the stream goes on by its state; skipping batches would lose them
     trainer.add_callback(callback)
     return callback
+
+
+def _vocabulary(model: Any) -> int | None:
+    """Return how many tokens the model has embeddings for; None where it does not say so."""
+    try:
+        found = model.get_input_embeddings().num_embeddings
+    except (AttributeError, NotImplementedError):
+        return None
+    return found if isinstance(found, int) else None
 
 
 class MixtureCallback(TrainerCallback, ExportableState):
@@ -134,10 +145,28 @@ class MixtureCallback(TrainerCallback, ExportableState):
 class _TrainerBatches:
     """What the Trainer iterates over: model inputs, without a length."""
 
-    def __init__(self, loader: MixtureLoader, inputs: Callable[[Batch], Any], callback: MixtureCallback) -> None:
-        self.loader, self.inputs, self.callback = loader, inputs, callback
+    def __init__(
+        self, loader: MixtureLoader, inputs: Callable[[Batch], Any], callback: MixtureCallback, vocabulary: int | None
+    ) -> None:
+        self.loader, self.inputs, self.callback, self.vocabulary = loader, inputs, callback, vocabulary
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.loader:
             self.callback.watch(batch)
-            yield self.inputs(batch)
+            inputs = self.inputs(batch)
+            self._check_tokens(batch, inputs)
+            yield inputs
+
+    def _check_tokens(self, batch: Batch, inputs: Any) -> None:
+        """Raise InputError if a token is none of the model's: torch says only that an index is out of range."""
+        tokens = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
+        if self.vocabulary is None or not isinstance(tokens, Tensor) or not tokens.numel():
+            return
+        if int(tokens.min()) < 0 or int(tokens.max()) >= self.vocabulary:
+            wrong = ((tokens < 0) | (tokens >= self.vocabulary)).reshape(len(tokens), -1)
+            row = int(wrong.any(1).nonzero()[0])
+            name, found = self.loader.sources.names[int(batch.source[row])], int(tokens[row].ravel()[wrong[row]][0])
+            raise InputError(
+                f"the source {name!r} has the token {found}, but the model has {self.vocabulary} embeddings; make the "
+                "rows with the model's own tokenizer, or enlarge it (model.resize_token_embeddings)"
+            )

@@ -74,6 +74,10 @@ def _open_path(path: Path, context: int | None, options: dict[str, Any]) -> Sour
             from mixwright.text.tokens import TokenStore
 
             return _open_tokens(TokenStore.open(path), context, options)
+        if parts := sorted(each.parent.name for each in path.glob("*/tokens.bin")):  # as a search leaves its tokens
+            raise InputError(
+                f"{path}: a source should be one of its parts, found {', '.join(parts)}; name one: {path / max(parts)}"
+            )
         if (path / "dataset_info.json").exists() or (path / "state.json").exists():
             return _call(ArrowRows, path, None, options)
     elif path.exists() and kind_of(path) in (".npy", ".bin"):
