@@ -73,7 +73,7 @@ def from_dict(
     """
     Return the state, the pending changes and the removed sources that a dict describes, in the order of `p`.
 
-    `weights` gives those [k] that hold from a step where the sources differ. What is an error is said at
+    `weights` gives those [k] that hold from a step where the sources differ. For what is an error see
     `Plan.load_state_dict`.
     """
     check_form(d)
