@@ -17,6 +17,7 @@ from mixwright.experiment.live.look import Watched
 from mixwright.experiment.live.pace import Rests
 from mixwright.files.claims import Claim, Here
 from mixwright.files.holder import ClaimLost
+from mixwright.steering.known import RECORD
 
 CONFIG = "# Go on with: mixwright train THIS_FILE --run THIS_FOLDER\nsources: {a: a.jsonl, b: b.jsonl}\n"
 
@@ -177,6 +178,14 @@ def test_what_is_no_run_is_refused(tmp_path, found):
         path.mkdir()
     with pytest.raises(InputError, match=f"should be the folder of a run, found {found}"):
         Watched(path)
+
+
+@pytest.mark.parametrize("name", ["checkpoint-3/trainer_state.json", RECORD])
+def test_the_folder_of_a_trainer_says_where_its_lines_are(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=r"found a Trainer's output_dir; .*report_to"):
+        Watched(tmp_path)
 
 
 class Clock:

@@ -14,6 +14,7 @@ from mixwright.experiment.core.stages import head_of, is_run
 from mixwright.experiment.engines.pieces import Piece, planned
 from mixwright.experiment.live.logs import GrowingLog, LogCourse
 from mixwright.files.claims import Claim, Owner
+from mixwright.steering.known import RECORD
 
 RUNNING, FINISHED, STOPPED, UNKNOWN = "running", "finished", "stopped", "unknown"
 _LOSS = "mixture/loss/"
@@ -99,6 +100,11 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         if not is_run(folder):
+            if (folder / RECORD).exists() or any(folder.glob("checkpoint-*/trainer_state.json")):
+                raise InputError(
+                    f"{folder} should be the folder of a run of mixwright, found a Trainer's output_dir; its lines go "
+                    "where the Trainer's report_to says (tensorboard, wandb, ...): look there"
+                )
             found = "none" if not folder.exists() else "a file" if not folder.is_dir() else "another folder"
             raise InputError(f"{folder} should be the folder of a run, found {found}; check the path, or begin the run")
         self.folder = folder

@@ -211,7 +211,7 @@ class TextSearchRun(Run[SearchConfig]):
         for mixture in mixtures:
             tokens = self.config.final.tokens + mixture.extra_tokens
             epochs = {s.name: w * tokens / s.train.tokens for s, w in zip(sources, mixture.weights, strict=True)}
-            notes += repeats(f"the mixture {mixture.name}", epochs)
+            notes += repeats(f"a training of {tokens:,} tokens on the mixture {mixture.name}", epochs)
         return notes
 
     def _announce_rest(self, cost: dict[str, Any], trained: list[NamedMixture]) -> None:
