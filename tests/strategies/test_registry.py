@@ -88,7 +88,8 @@ def test_steps_of_a_schedule_may_be_texts_as_yaml_and_json_give_them():
 def test_a_plain_name_is_the_advised_form():
     """PiKE's printed rule has no fixed point and follows noise: the name alone is the restoring rule in a Guard."""
     assert from_config("pike") == from_config({"name": "PiKE", "rule": "restoring", "wrap": ["Guard"]})
-    assert from_config({"name": "PiKE"}) == by_name("pike") == PiKE(rule="exponentiated")
+    assert from_config({"name": "PiKE"}) == from_config("pike")
+    assert from_config({"name": "PiKE", "wrap": []}) == by_name("pike") == PiKE(rule="exponentiated")
 
 
 def test_wrappers_are_not_offered_as_strategies():

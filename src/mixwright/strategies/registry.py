@@ -77,11 +77,11 @@ def from_config(config: str | Mapping[str, Any] | Strategy[Any], sources: Sequen
     Parameters
     ----------
     config
-        A name, or a mapping with `name` and the parameters. A name alone is the advised form: "PiKE" is the restoring
-        rule in a Guard; {name: PiKE} is the class with its defaults. A wrapper has the strategy inside under
-        `strategy`, or any strategy has its wrappers under `wrap`, from the inside to the outside: {name: PiKE, floor:
-        0.03, wrap: [{name: Every, steps: 20}, Guard]}. Numbers per source are lists, or, where `sources` is given,
-        {source: number}. A strategy is returned as it is.
+        A name, or a mapping with `name` and the parameters. A name alone is the advised form: "PiKE" and {name: PiKE}
+        are the restoring rule in a Guard; with a parameter or wrappers, the class's defaults hold. A wrapper has the
+        strategy inside under `strategy`, or any strategy has its wrappers under `wrap`, from the inside to the outside:
+        {name: PiKE, floor: 0.03, wrap: [{name: Every, steps: 20}, Guard]}. Numbers per source are lists, or, where
+        `sources` is given, {source: number}. A strategy is returned as it is.
     sources
         Names in their order.
 
@@ -101,8 +101,9 @@ def from_config(config: str | Mapping[str, Any] | Strategy[Any], sources: Sequen
 def _made(config: Any, sources: tuple[str, ...] | None, where: str) -> Strategy[Any]:
     if isinstance(config, Strategy):
         return config
-    if isinstance(config, str):
-        config = _ADVISED.get(_plain(config), {"name": config})
+    alone = config.get("name") if isinstance(config, Mapping) and len(config) == 1 else config
+    if isinstance(alone, str):
+        config = _ADVISED.get(_plain(alone), {"name": alone})
     if not isinstance(config, Mapping):
         raise InputError(f"{where} should be a name, or a mapping with a name and parameters, found {config!r}")
     values = dict(config)
