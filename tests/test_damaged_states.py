@@ -192,3 +192,12 @@ def test_the_whole_state(name: str) -> None:
     made = target.make()
     made.load_state_dict(deepcopy(state))
     target.go_on(made)
+
+
+@pytest.mark.parametrize("updates", [10**400, 1.5, "3", None])
+def test_a_count_of_a_strategy_that_is_none_is_refused(updates: Any) -> None:
+    made = mixture("ODM")
+    state = made.state_dict()
+    state["state"]["updates"] = updates
+    with pytest.raises(InputError, match="a whole number as 'updates'"):
+        made.load_state_dict(state)

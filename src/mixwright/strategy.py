@@ -214,6 +214,8 @@ def _like(name: str, old: Any, value: Any) -> Any:
         if not (all(map(is_number, found)) or all(isinstance(v, str) for v in found)):
             raise InputError(f"the strategy's state should have numbers in {name!r}, found {value!r:.80}")
         return found
+    if isinstance(old, int) and not (isinstance(value, int) and abs(value) < 2**63):
+        raise InputError(f"the strategy's state should have a whole number as {name!r}, found {value!r:.80}")
     return type(old)(value) if old is not None else value
 
 
