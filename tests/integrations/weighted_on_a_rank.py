@@ -33,7 +33,8 @@ def weighted_gradient(trained, batches, weights=WEIGHTS, drawn=DRAWN, double=Fal
     """Return the gradient of the step's objective: 1 / T x the sum over its tokens of w / q x the token's loss."""
     net, total = model(double=double), 0.0
     every = [language_model_inputs(batch) for batch in batches]
-    tokens = int(trained._get_num_items_in_batch(every, torch.device("cpu")))  # T: what the Trainer divides by
+    _, count = trained.get_batch_samples(iter(every), len(every), torch.device("cpu"))
+    tokens = int(count)  # T: what the Trainer divides by
     for batch, inputs in zip(batches, every, strict=True):
         targets = targets_of(inputs, True)
         asked = {name: value for name, value in inputs.items() if name != "labels"}
