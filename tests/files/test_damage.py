@@ -166,6 +166,7 @@ TARGETS: dict[str, Target] = {
     "samples of lm-eval": Target(
         [File(f"samples_quiz_{DATE}.jsonl", SAMPLES, as_lines), File(f"results_{DATE}.json", RESULTS, as_json)],
         lambda folder: read_logs({"web": folder}),
+        whole=True,
     ),
     "Megatron's tokens": Target(megatron(), tokens_of),
 }
