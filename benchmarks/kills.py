@@ -60,7 +60,8 @@ def configurations(data: Path) -> dict[str, dict]:
     (data / "runs.csv").write_text("\n".join(["run,w:web,w:code,w:law,loss:qa", *lines]) + "\n")
     compared = {"arms": ["uniform", "mixmin"], "seeds": 2, "charge_search": False, "compute": {"cores": 1}}
     return {
-        "train": texts | {"strategy": {"name": "PiKE"}, "training": TRAINING | {"checkpoint_every": SOON}},
+        "train": texts
+        | {"strategy": {"name": "PiKE", "rule": "restoring"}, "training": TRAINING | {"checkpoint_every": SOON}},
         "compare": tiny.SETTINGS | {"search": {"shrinkage": 0.1}} | compared,
         "prefer train": pairs | {"training": tiny_pairs.TRAINING | {"checkpoint_every": SOON}},
         "search": tiny.SETTINGS | {"search": {"shrinkage": 0.1}},

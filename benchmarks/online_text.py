@@ -24,10 +24,11 @@ TOKENS, BATCH, CONTEXT, EVERY = 204_800, 16, 64, 5
 SEEDS = 3
 SMALL = {**MODEL, "hidden_size": 64, "num_hidden_layers": 2}
 BALANCED = {"name": "BalancedPiKE", "tau": 2, "rule": "restoring", "loss": "loss", "wrap": ["Guard"]}
+PIKE = {"name": "PiKE", "rule": "restoring", "wrap": ["Guard"]}  # without Every: as it was when this was measured
 ARMS = [
     "uniform",
     "natural",
-    "PiKE",
+    {"name": "PiKE", "strategy": PIKE},
     {"name": "Balanced-PiKE 2", "strategy": BALANCED},
     "GroupDRO",
     "ODM",
@@ -44,7 +45,7 @@ ARMS = [
 ]
 PERIODS = 12  # of 10 steps, in a training for its cost
 WAYS = {
-    "PiKE": "PiKE",
+    "PiKE": PIKE,
     "BalancedPiKE": BALANCED,
     **{name: name for name in ("GroupDRO", "ODM", "ADO", "DoGE", "DoReMi", "SkillIt", "Aioli", "LossRatio")},
 }

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from mapping import Differences, add_rows, grid, judged, machine, read_rows
-from online_text import BALANCED
+from online_text import BALANCED, PIKE
 from pike import DOMAINS
 
 SETTINGS = {"domains": DOMAINS, "languages": ("pydocs_en", "pydocs_es", "pydocs_fr", "pydocs_ja")}
@@ -50,15 +50,15 @@ SIZES = {  # hidden size, layers, vocabulary; documents of a source; questions o
 KEPT = Path(__file__).with_name("results") / "rows" / "pike_questions.jsonl"
 CHOOSING, JUDGING = 100, 0  # the first seed of each
 CANDIDATES = {
-    f"PiKE, {metric}, every {every}": {"strategy": "PiKE", "statistics_metric": metric, "observe_every": every}
+    f"PiKE, {metric}, every {every}": {"strategy": PIKE, "statistics_metric": metric, "observe_every": every}
     for metric in ("plain", "adam")
     for every in (5, 20)
 }
 ARMS = {
     "uniform": {"baseline": "uniform"},
     "natural": {"baseline": "natural"},
-    "PiKE": {"strategy": "PiKE"},
-    "PiKE, adam": {"strategy": "PiKE", "statistics_metric": "adam"},
+    "PiKE": {"strategy": PIKE},
+    "PiKE, adam": {"strategy": PIKE, "statistics_metric": "adam"},
     "Balanced-PiKE 2": {"strategy": BALANCED},
     "Balanced-PiKE 3": {"strategy": {**BALANCED, "tau": 3}},
     "worst regret, counts": {"search": "worst_regret"},

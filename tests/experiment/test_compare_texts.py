@@ -247,8 +247,9 @@ def test_a_strategy_that_cannot_be_fed_is_refused_before_anything_is_trained(tmp
 
 
 def test_strategies_that_read_gradients_are_arms(tmp_path):
-    arms = ["uniform", "pike"]
-    arms += [
+    arms = [
+        "uniform",
+        {"name": "restoring", "strategy": {"name": "PiKE", "rule": "restoring"}},
         {"name": "printed", "strategy": {"name": "PiKE", "rule": "exponentiated"}},
         {"name": "balanced", "strategy": {"name": "BalancedPiKE", "tau": 3}},
     ]
@@ -375,12 +376,13 @@ def trainings_of(run, values):
 
 
 def test_an_arm_may_observe_more_often_and_in_another_metric(tmp_path, monkeypatch):
+    pike = {"name": "PiKE", "rule": "restoring", "wrap": ["Guard"]}
     arms = [
         "uniform",
-        "PiKE",
-        {"name": "often", "strategy": "PiKE", "observe_every": 4},
-        {"name": "scaled", "strategy": "PiKE", "statistics_metric": "adam"},
-        {"name": "as in final", "strategy": "PiKE", "observe_every": 10},
+        {"name": "PiKE", "strategy": pike},
+        {"name": "often", "strategy": pike, "observe_every": 4},
+        {"name": "scaled", "strategy": pike, "statistics_metric": "adam"},
+        {"name": "as in final", "strategy": pike, "observe_every": 10},
     ]
     final = {**SMALL["final"], "tokens": 2500, "statistics_steps": 2}
     more = {"arms": arms, "targets": {}, "seeds": 1, "final": final}

@@ -35,7 +35,7 @@ def test_as_yaml():
     made = {name: from_config(config, ["en", "hi"]) for name, config in yaml.safe_load(YAML).items()}
     assert made == {
         "plain": PiKE(rule="restoring", floor=0.03),
-        "text": Guard(PiKE(rule="restoring")),
+        "text": Guard(Every(PiKE(rule="restoring"), 20)),
         "nested": Guard(Every(BalancedPiKE(3), 20)),
         "wrapped": Guard(Warmup(Every(PiKE(), 20), 100)),
         "schedule": Schedule({0: [1, 0], 100: [0.25, 0.75]}, interpolate=True),
@@ -87,7 +87,7 @@ def test_steps_of_a_schedule_may_be_texts_as_yaml_and_json_give_them():
 
 def test_a_plain_name_is_the_advised_form():
     """PiKE's printed rule has no fixed point and follows noise: the name alone is the restoring rule in a Guard."""
-    assert from_config("pike") == from_config({"name": "PiKE", "rule": "restoring", "wrap": ["Guard"]})
+    assert from_config("pike") == Guard(Every(PiKE(rule="restoring"), 20))
     assert from_config({"name": "PiKE"}) == from_config("pike")
     assert from_config({"name": "PiKE", "wrap": []}) == by_name("pike") == PiKE(rule="exponentiated")
 

@@ -14,7 +14,8 @@ from mixwright.strategy import Strategy
 
 _PER_SOURCE = {"weights", "sizes", "reference"}
 _ADVISED: dict[str, dict[str, Any]] = {  # what a name alone stands for, where that is not the class's own default
-    "pike": {"name": "PiKE", "rule": "restoring", "wrap": ["Guard"]},  # the printed rule ends with one source
+    # the printed rule ends with one source; updated at each observation, PiKE follows noise (decision 267)
+    "pike": {"name": "PiKE", "rule": "restoring", "wrap": [{"name": "Every", "steps": 20}, "Guard"]},
 }
 
 
@@ -78,7 +79,8 @@ def from_config(config: str | Mapping[str, Any] | Strategy[Any], sources: Sequen
     ----------
     config
         A name, or a mapping with `name` and the parameters. A name alone is the advised form: "PiKE" and {name: PiKE}
-        are the restoring rule in a Guard; with a parameter or wrappers, the class's defaults hold. A wrapper has the
+        are the restoring rule in a Guard, updated every 20 steps; with a parameter or wrappers, the class's defaults
+        hold. A wrapper has the
         strategy inside under `strategy`, or any strategy has its wrappers under `wrap`, from the inside to the outside:
         {name: PiKE, floor: 0.03, wrap: [{name: Every, steps: 20}, Guard]}. Numbers per source are lists, or, where
         `sources` is given, {source: number}. A strategy is returned as it is.
