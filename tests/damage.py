@@ -199,13 +199,17 @@ def stopped_late(seconds: float = 20) -> Iterator[None]:
     def late(*_: object) -> None:
         raise TooLateError(f"the reader was not done after {seconds} s of the processor")
 
-    former = signal.signal(signal.SIGPROF, late)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    # of the processor; on the clock only what waits for ever, since another process may have the processor
+    timers = ((signal.SIGPROF, signal.ITIMER_PROF, seconds), (signal.SIGALRM, signal.ITIMER_REAL, 30 * seconds))
+    former = [signal.signal(number, late) for number, _, _ in timers]
+    for _, timer, limit in timers:
+        signal.setitimer(timer, limit)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, former)
+        for (number, timer, _), handler in zip(timers, former, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """A damaged state gives either a run that goes on or one InputError, and then everything is as it was."""
 
 import json
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -25,10 +26,11 @@ torch = pytest.importorskip("torch")
 from mixwright.gradients import GradientStatistics  # noqa: E402
 from mixwright.stream import MixtureLoader, TokenRows  # noqa: E402
 from mixwright.stream.adapters import Interleaved  # noqa: E402
-from mixwright.training.checkpoint import load_checkpoint, read_position, save_checkpoint  # noqa: E402
+from mixwright.training.checkpoint import _POSITION, load_checkpoint, read_position, save_checkpoint  # noqa: E402
 from mixwright.watching import Watcher  # noqa: E402
 
 SIZES = {"web": 37, "law": 11, "code": 5}
+LENGTHS = {name: np.arange(size) % 5 + 1 for name, size in SIZES.items()}
 STRATEGIES = ("PiKE", "Balanced-PiKE", "GroupDRO", "DoReMi", "ODM", "ADO", "DoGE")
 
 
@@ -83,9 +85,29 @@ def loader(weights: Any = (0.5, 0.3, 0.2)) -> MixtureLoader:
     return made
 
 
+class Counted:
+    """A stream with a state, as `datasets` has them."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.at = size, 0
+
+    def __iter__(self) -> Iterator[dict[str, int]]:
+        while self.at < self.size:
+            self.at += 1
+            yield {"id": self.at}
+        self.at = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"at": self.at}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        if not 0 <= operator.index(state["at"]) <= self.size:
+            raise ValueError(f"there is no row {state['at']}")
+        self.at = state["at"]
+
+
 def interleaved() -> Interleaved:
-    streams = {name: [{"id": i} for i in range(size)] for name, size in SIZES.items()}
-    made = Interleaved(streams, planned())
+    made = Interleaved({name: Counted(size) for name, size in SIZES.items()}, planned())
     list(islice(made, 5))
     return made
 
@@ -118,6 +140,8 @@ def a_step(made: Any) -> object:
 
 TARGETS = {
     "plan": Stateful(planned, a_step),
+    "plan in tokens": Stateful(lambda: planned(unit="tokens", lengths=LENGTHS), a_step),
+    "plan with independent draws": Stateful(lambda: planned(draw="iid"), a_step),
     "plan of a changed weight": Stateful(lambda: _changing(planned()), a_step),
     "loader": Stateful(loader, a_step),
     "loader with a mixture": Stateful(lambda: loader(Mixture(list(SIZES), from_config("PiKE"))), a_step),
@@ -157,7 +181,7 @@ def checkpoint() -> Target:
     model(torch.ones(3)).sum().backward()
     optimizer.step()
     with TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder) / "made.safetensors", model, optimizer, {"step": 1})
+        save_checkpoint(Path(folder) / "made.safetensors", model, optimizer, dict.fromkeys(_POSITION, 1))
         content = (Path(folder) / "made.safetensors").read_bytes()
 
     def read(path: Path) -> Any:
@@ -188,10 +212,15 @@ def test_a_damaged_state(name: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_whole_state(name: str) -> None:
     target = TARGETS[name]
-    state = json.loads(json.dumps(target.make().state_dict()))
+    whole = target.make()
+    state = json.loads(json.dumps(whole.state_dict()))
+    target.go_on(whole)
     made = target.make()
-    made.load_state_dict(deepcopy(state))
     target.go_on(made)
+    made.load_state_dict(deepcopy(state))
+    assert json.loads(json.dumps(made.state_dict())) == state
+    target.go_on(made)
+    assert json.dumps(made.state_dict()) == json.dumps(whole.state_dict())
 
 
 @pytest.mark.parametrize("updates", [10**400, 1.5, "3", None])
@@ -201,3 +230,24 @@ def test_a_count_of_a_strategy_that_is_none_is_refused(updates: Any) -> None:
     state["state"]["updates"] = updates
     with pytest.raises(InputError, match="a whole number as 'updates'"):
         made.load_state_dict(state)
+
+
+def test_a_plan_that_owes_millions_of_rows_is_refused() -> None:
+    made = planned()
+    state = made.state_dict()
+    state["credit"] = [2e6, -1e6, -1e6]  # they sum to 0, and it would count them one by one
+    with pytest.raises(InputError, match="'credit' has"):
+        made.load_state_dict(state)
+
+
+def test_streams_are_as_they_were_where_one_of_them_refuses() -> None:
+    made = interleaved()
+    before = json.dumps(made.state_dict())
+    state = interleaved().state_dict()
+    state["streams"]["code"]["at"] = 99
+    list(islice(made, 20))
+    moved = json.dumps(made.state_dict())
+    assert moved != before
+    with pytest.raises(InputError, match=r"the streams is damaged .there is no row 99."):
+        made.load_state_dict(state)
+    assert json.dumps(made.state_dict()) == moved

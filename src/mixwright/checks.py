@@ -68,7 +68,8 @@ def reading_state(of: str, otherwise: str = "use another checkpoint") -> Iterato
     except InputError:
         raise
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-        raise InputError(f"the state of {of} is damaged ({error}); {otherwise}") from error
+        why = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"the state of {of} is damaged ({why}); {otherwise}") from error
 
 
 def state_numbers(values: Any, *shape: int) -> NDArray[np.float64]:
@@ -102,6 +103,11 @@ def whole_number(value: Any, name: str, least: int = 1) -> int:
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether a value is a real number; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> TypeGuard[float]:
+    """Return whether a value is a whole number, also as 3.0; True and False are."""
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
 def near(name: object, names: Sequence[str], what: str) -> str:

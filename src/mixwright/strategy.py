@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.checks import is_number
+from mixwright.checks import is_number, is_whole
 from mixwright.errors import InputError
 from mixwright.observation import REPORTED_BY, Observation
 from mixwright.source_change import SourceChange
@@ -211,10 +211,10 @@ def _like(name: str, old: Any, value: Any) -> Any:
         return state_from_json(old, value)
     if isinstance(old, tuple):
         found = tuple(float(v) if v in ("nan", "inf", "-inf") else v for v in value)
-        if not (all(map(is_number, found)) or all(isinstance(v, str) for v in found)):
+        if not (all(isinstance(v, bool) or is_number(v) for v in found) or all(isinstance(v, str) for v in found)):
             raise InputError(f"the strategy's state should have numbers in {name!r}, found {value!r:.80}")
         return found
-    if isinstance(old, int) and not (isinstance(value, int) and abs(value) < 2**63):
+    if isinstance(old, int) and not (is_whole(value) and abs(value) < 2**63):
         raise InputError(f"the strategy's state should have a whole number as {name!r}, found {value!r:.80}")
     return type(old)(value) if old is not None else value
 

@@ -215,7 +215,7 @@ def _open(sources: Any, context: int | None) -> Sources:
 
 def _check_rows(sources: Sources) -> None:
     """Raise InputError unless the rows of each source can be a model's inputs without a function that makes them."""
-    for name in sources.names:
+    for name in (name for name in sources.names if len(sources[name])):
         rows = sources[name].gather(np.zeros(1, np.int64))
         row = rows if isinstance(rows, Mapping) else rows[0]
         if "input_ids" not in row if isinstance(row, Mapping) else isinstance(row, str | bytes):

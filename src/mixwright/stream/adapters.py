@@ -152,21 +152,37 @@ class Interleaved(IterableDataset[Any]):
         return {"version": 1, "plan": plan, "slot": self._slot, "epochs": dict(self._epochs), "streams": streams}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a state was taken; InputError if it is damaged, or of another plan."""
+        """
+        Go on where a state was taken.
+
+        Raises
+        ------
+        InputError
+            If it is damaged, or of another plan. Plan and streams are then as they were.
+        """
         if not isinstance(state, Mapping) or state.get("version") != 1 or "streams" not in state:
             raise InputError(f"there should be a state of Interleaved.state_dict, found {state!r:.80}")
-        with reading_state("the streams"):
-            epochs = {name: whole_number(state["epochs"][name], f"the epoch of {name!r}", 0) for name in self.streams}
-            slot = whole_number(state["slot"], "the slot", 0)
-            if slot >= self.plan.batch_size:
-                raise InputError(f"the slot should be within a batch of {self.plan.batch_size} rows, found {slot}")
-            self.plan.load_state_dict(state["plan"])
-            for name, stream in self.streams.items():
-                if hasattr(stream, "set_epoch"):
-                    stream.set_epoch(epochs[name])
-                if name in state["streams"]:
-                    stream.load_state_dict(state["streams"][name])
-        self._running, self._epochs, self._slot, self._step = {}, epochs, slot, self.plan.step
+        before = self.state_dict()
+        try:
+            with reading_state("the streams"):
+                self._load(state)
+        except BaseException:
+            self._load(before)
+            raise
+        self._running = {}
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        epochs = {name: whole_number(state["epochs"][name], f"the epoch of {name!r}", 0) for name in self.streams}
+        self.plan.load_state_dict(state["plan"])
+        slot = whole_number(state["slot"], "the slot", 0)
+        if slot >= self.plan.batch_size:
+            raise InputError(f"the slot should be within a batch of {self.plan.batch_size} rows, found {slot}")
+        for name, stream in self.streams.items():
+            if hasattr(stream, "set_epoch"):
+                stream.set_epoch(epochs[name])
+            if name in state["streams"]:
+                stream.load_state_dict(state["streams"][name])
+        self._epochs, self._slot, self._step = epochs, slot, self.plan.step
 
 
 def as_datasets_iterable(sources: Any, plan: Plan, name: str = "source") -> Any:

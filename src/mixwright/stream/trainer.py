@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -73,7 +74,7 @@ def attach(trainer: Any, callback: Callback, inputs: Callable[[Batch], Any] | No
         raise InputError(f"the Trainer's max_steps should be set (the stream has no epochs), found {args.max_steps}")
     if args.restore_callback_states_from_checkpoint:
         raise InputError("restore_callback_states_from_checkpoint should be False: the stream restores itself")
-    batches = _TrainerBatches(loader, inputs or language_model_inputs, callback, _vocabulary(trainer.model))
+    batches = _TrainerBatches(loader, inputs or language_model_inputs, callback, trainer.model)
     trainer.get_train_dataloader = lambda: batches
     mend_loading(trainer)
     args.ignore_data_skip = True  # the stream goes on by its state; skipping batches would lose them
@@ -81,13 +82,20 @@ def attach(trainer: Any, callback: Callback, inputs: Callable[[Batch], Any] | No
     return callback
 
 
-def _vocabulary(model: Any) -> int | None:
-    """Return how many tokens the model has embeddings for; None where it does not say so."""
+def _vocabulary(model: Any) -> float:
+    """Return how many tokens the model has embeddings for; inf where it does not say so."""
     try:
         found = model.get_input_embeddings().num_embeddings
     except (AttributeError, NotImplementedError):
-        return None
-    return found if isinstance(found, int) else None
+        return math.inf
+    return found if isinstance(found, int) else math.inf
+
+
+def _placeholders(model: Any) -> list[int]:
+    """Return the tokens that stand for something else, such as an image, and need no embedding."""
+    config = getattr(model, "config", None)
+    names = (f"{what}_token_{kind}" for what in ("image", "video", "audio") for kind in ("id", "index"))
+    return [token for name in names if isinstance(token := getattr(config, name, None), int)]
 
 
 class MixtureCallback(TrainerCallback, ExportableState):
@@ -146,9 +154,10 @@ class _TrainerBatches:
     """What the Trainer iterates over: model inputs, without a length."""
 
     def __init__(
-        self, loader: MixtureLoader, inputs: Callable[[Batch], Any], callback: MixtureCallback, vocabulary: int | None
+        self, loader: MixtureLoader, inputs: Callable[[Batch], Any], callback: MixtureCallback, model: Any
     ) -> None:
-        self.loader, self.inputs, self.callback, self.vocabulary = loader, inputs, callback, vocabulary
+        self.loader, self.inputs, self.callback, self.model = loader, inputs, callback, model
+        self.vocabulary = _vocabulary(model)
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.loader:
@@ -160,13 +169,21 @@ class _TrainerBatches:
     def _check_tokens(self, batch: Batch, inputs: Any) -> None:
         """Raise InputError if a token is none of the model's: torch says only that an index is out of range."""
         tokens = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
-        if self.vocabulary is None or not isinstance(tokens, Tensor) or not tokens.numel():
+        if not isinstance(tokens, Tensor) or not tokens.numel():
             return
-        if int(tokens.min()) < 0 or int(tokens.max()) >= self.vocabulary:
-            wrong = ((tokens < 0) | (tokens >= self.vocabulary)).reshape(len(tokens), -1)
+        if int(tokens.min()) >= 0 and int(tokens.max()) < self.vocabulary:
+            return
+        self.vocabulary = _vocabulary(self.model)  # it may have grown since
+        wrong = (tokens < 0) | (tokens >= self.vocabulary)
+        for token in _placeholders(self.model):
+            wrong &= tokens != token
+        if not wrong.any():
+            return
+        source = "a source"
+        if tokens.ndim == 2 and len(tokens) == len(batch.source):
             row = int(wrong.any(1).nonzero()[0])
-            name, found = self.loader.sources.names[int(batch.source[row])], int(tokens[row].ravel()[wrong[row]][0])
-            raise InputError(
-                f"the source {name!r} has the token {found}, but the model has {self.vocabulary} embeddings; make the "
-                "rows with the model's own tokenizer, or enlarge it (model.resize_token_embeddings)"
-            )
+            source = f"the source {self.loader.sources.names[int(batch.source[row])]!r}"
+        raise InputError(
+            f"{source} has the token {int(tokens[wrong][0])}, but the model has {self.vocabulary:.0f} embeddings; "
+            "make the rows with the model's own tokenizer, or enlarge the model (model.resize_token_embeddings)"
+        )

@@ -20,6 +20,14 @@ except ImportError:
     raise missing_extra("safetensors", "lm") from None
 
 BEGIN_AGAIN = "remove it to begin again, or put back one that is whole"
+_POSITION = (
+    *("fingerprint", "ranks", "step", "seconds", "curve", "skipped", "skipped_in_a_row"),
+    *("losses", "metrics", "plan"),
+)
+
+
+class _Damaged(Exception):
+    """A value of a checkpoint has another shape than what it is for."""
 
 
 def save_checkpoint(
@@ -53,13 +61,27 @@ def save_checkpoint(
 
 
 def read_position(path: Path) -> dict[str, Any] | None:
-    """Return the position that a checkpoint was written with; None if there is no readable checkpoint."""
+    """
+    Return the position that a checkpoint was written with; None if there is none, or it was cut off.
+
+    Raises
+    ------
+    InputError
+        If the file can be opened and has no position, or one that lacks something: it is damaged.
+    """
     try:
         with safe_open(path, "pt") as file:
-            position = json.loads(file.metadata()["position"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
+            head = file.metadata() or {}
+    except (OSError, SafetensorError):
         return None
-    return position if isinstance(position, dict) else None
+    try:
+        position = json.loads(head["position"])
+        missing = [name for name in _POSITION if name not in position]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        missing = ["position"]
+    if missing or not isinstance(position, dict):
+        raise InputError(f"the checkpoint {path} is damaged (it has no {missing[0]!r}); {BEGIN_AGAIN}")
+    return position
 
 
 def load_checkpoint(path: Path, model: Any, optimizer: Any, averaged: Any = None) -> None:
@@ -73,7 +95,7 @@ def load_checkpoint(path: Path, model: Any, optimizer: Any, averaged: Any = None
     """
     try:
         _load(path, model, optimizer, averaged)
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+    except (SafetensorError, _Damaged) as error:
         raise InputError(f"the checkpoint {path} is damaged ({error}); {BEGIN_AGAIN}") from error
 
 
@@ -81,18 +103,24 @@ def _load(path: Path, model: Any, optimizer: Any, averaged: Any) -> None:
     with safe_open(path, "pt") as file, torch.no_grad():
         for part, own in {"model": model, **({} if averaged is None else {"average": averaged})}.items():
             for name, tensor in _model_tensors(own).items():
-                tensor.copy_(laid_out_like(file.get_tensor(f"{part}/{name}"), tensor))
+                value = file.get_tensor(f"{part}/{name}")
+                _check_shape(f"{part}/{name}", value, tensor)
+                tensor.copy_(laid_out_like(value, tensor))
         names = set(file.keys())
         for name, parameter in model.named_parameters():
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 if f"optimizer/{name}/{key}" in names:
                     value = file.get_tensor(f"optimizer/{name}/{key}")
-                    if value.shape != (() if key == "step" else parameter.shape):
-                        raise ValueError(f"{key} of {name} has the shape {tuple(value.shape)}")
                     if key != "step":
+                        _check_shape(f"{key} of {name}", value, parameter)
                         value = laid_out_like(value, parameter)
                     # cloned: memory aligned as in an uninterrupted run, so that sums are the same bit by bit
                     optimizer.state[parameter][key] = value.to(parameter.device, copy=True).clone()
+
+
+def _check_shape(name: str, value: Any, like: Any) -> None:
+    if value.shape != like.shape:
+        raise _Damaged(f"{name} has the shape {tuple(value.shape)} in place of {tuple(like.shape)}")
 
 
 def _model_tensors(model: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.checks import reading_state
+from mixwright.checks import reading_state, state_numbers
 from mixwright.constraints.limits import Constraints
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.files import explain_write_error, fingerprint, folder_fingerprint, write_json
@@ -203,12 +203,9 @@ class LanguageModelLoop:
 
     def _resume(self, anew: bool) -> None:
         """Resume from the checkpoint of this training, or remove what another one left."""
-        with reading_state(str(self._checkpoint), BEGIN_AGAIN):
-            position = self.ranks.shared(self._position(anew) if self.ranks.main else None)
-            if position is not None:
-                self._go_on(position)
-
-    def _go_on(self, position: dict[str, Any]) -> None:
+        position = self.ranks.shared(self._position(anew) if self.ranks.main else None)
+        if position is None:
+            return
         if position["ranks"] != self.ranks.size:
             raise InputError(
                 f"{self.folder} holds a checkpoint of {position['ranks']} ranks, found {self.ranks.size} here; resume "
@@ -219,13 +216,16 @@ class LanguageModelLoop:
             warnings.simplefilter("ignore")
             for change in position["changes"]:
                 self._regroup(SourceChange.from_json(change), position["plan"])
-        self.batches.load_state_dict(position["plan"])
-        if self.watcher:
-            watched = position["observer"]
-            self.watcher.mixture.load_state_dict(watched["mixture"])
-            # statistics since the last observation are of a rank's own rows
-            self.watcher.load_state_dict({**watched, "statistics": watched["statistics"][self.ranks.rank]})
-        self.losses = StepLosses(*map(np.array, position["losses"]))
+        with reading_state(str(self._checkpoint), BEGIN_AGAIN):
+            self.batches.load_state_dict(position["plan"])
+            if self.watcher:
+                watched = position["observer"]
+                self.watcher.mixture.load_state_dict(watched["mixture"])
+                # statistics since the last observation are of a rank's own rows
+                self.watcher.load_state_dict({**watched, "statistics": watched["statistics"][self.ranks.rank]})
+            like = no_losses(len(self.stores))
+            losses = zip(position["losses"], like, strict=True)
+            self.losses = StepLosses(*(state_numbers(values, *np.shape(zero)) for values, zero in losses))
         for name in ("step", "seconds", "curve", "skipped", "skipped_in_a_row"):
             setattr(self, name, position[name])
         if self.ranks.main:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixwright.checks import reading_state, state_numbers, whole_number
+from mixwright.checks import reading_state, whole_number
 from mixwright.errors import InputError
 from mixwright.mixture import Mixture
 from mixwright.observation import Observation
@@ -224,9 +224,10 @@ class Watcher:
         else:
             self.logged.load_state_dict(state["logged"])
             self._alarms, seen = whole_number(state["alarms"], "alarms", 0), state["observation"]
-            known = [value is not None for value in state["held_out"]]
-            held_out = state_numbers([value or 0 for value in state["held_out"]], self.mixture.k)
-            self.held_out = np.where(known, held_out, np.nan)
+            held_out = np.array([np.nan if value is None else float(value) for value in state["held_out"]])
+            if held_out.shape != (self.mixture.k,):
+                raise ValueError(f"there should be {self.mixture.k} held-out losses, found {len(held_out)}")
+            self.held_out = held_out
             self.observation = None if seen is None else Observation.from_json(seen)
         self.since.load_state_dict(state["since"])
         if self.statistics is not None:

@@ -75,5 +75,6 @@ class Window:
             # earlier versions may have had more sums, after these
             sums = list(state["sums"] if "sums" in state else [state[name] for name in self.names])[: len(self.names)]
             found, planned = state_numbers(sums, len(self.names), self.k), state_numbers(state["planned"], self.k)
-            steps, skipped = (whole_number(state.get(name, 0), name, 0) for name in ("steps", "skipped"))
+            steps = whole_number(state["steps"], "steps", 0)
+            skipped = whole_number(state.get("skipped", 0), "skipped", 0)
         self._sums, self.planned, self.steps, self.skipped = found, planned, steps, skipped

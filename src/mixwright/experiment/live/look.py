@@ -100,7 +100,8 @@ class Watched:
 
     def __init__(self, folder: Path) -> None:
         if not is_run(folder):
-            if (folder / RECORD).exists() or any(folder.glob("checkpoint-*/trainer_state.json")):
+            trainers = (folder / RECORD).exists() or any(folder.glob("checkpoint-*/trainer_state.json"))
+            if trainers and not any(map(is_run, folder.absolute().parents)):
                 raise InputError(
                     f"{folder} should be the folder of a run of mixwright, found a Trainer's output_dir; its lines go "
                     "where the Trainer's report_to says (tensorboard, wandb, ...): look there"

@@ -344,10 +344,10 @@ class Plan:
         return Ledger.of(self.settings, state, self._lengths.known, steps)
 
     def _weights_for_others(self, step: int) -> Array:
-        """Return the weights [k] that hold from the step of a state of other sources, all 0 if there are none yet."""
+        """Return the weights [k] for a state of other sources: a driver's at its step, else those of this plan now."""
         if self._driver is not None:
             return self._checked(self._driver.weights_for(step))
-        return next((w for step, w in reversed(self._changes) if step <= self.step), self._state.weights)
+        return next((w for begins, w in reversed(self._changes) if begins <= self.step), self._state.weights)
 
     def _checked(self, weights: ArrayLike | Mapping[str, float] | Driver) -> Array:
         p = self.settings

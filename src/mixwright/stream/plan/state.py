@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 Change = tuple[int, Array]
 VERSION = 1
 _SMALL = 1e-6
+_MOST_OWED = 16  # rows of a source; a plan that is owed millions would count them one by one
 _SAME = ("seed", "batch_size", "draw", "unit", "co_locate")
 _PER_SOURCE = (
     "sizes",
@@ -77,6 +78,10 @@ def from_dict(
     `Plan.load_state_dict`.
     """
     check_form(d)
+    if p.unit == "rows":
+        # no source is further than about ln k + 1 rows from what was asked; sources that left shared theirs out
+        most = _MOST_OWED * (p.k + len(d["sources"]))
+        _check("credit", d["credit"], lambda owed: max(map(abs, owed)) <= most)
     for name in _SAME:
         if d[name] != getattr(p, name):
             raise InputError(

@@ -74,10 +74,6 @@ def _open_path(path: Path, context: int | None, options: dict[str, Any]) -> Sour
             from mixwright.text.tokens import TokenStore
 
             return _open_tokens(TokenStore.open(path), context, options)
-        if parts := sorted(each.parent.name for each in path.glob("*/tokens.bin")):  # as a search leaves its tokens
-            raise InputError(
-                f"{path}: a source should be one of its parts, found {', '.join(parts)}; name one: {path / max(parts)}"
-            )
         if (path / "dataset_info.json").exists() or (path / "state.json").exists():
             return _call(ArrowRows, path, None, options)
     elif path.exists() and kind_of(path) in (".npy", ".bin"):
@@ -91,6 +87,8 @@ def _open_rows(what: Paths, options: dict[str, Any]) -> Source:
     from mixwright.stream.sources.tables import ParquetRows
 
     listing = list_files(what, (".parquet", ".jsonl", ".ndjson"))
+    if not listing.files and isinstance(what, Path):
+        _check_no_parts(what)
     if not listing.files:  # beside rows a .json is rather a description of them
         listing = list_files(what, (".json",))
     parquet = [file for file in listing.files if kind_of(file) == ".parquet"]
@@ -105,6 +103,14 @@ def _open_rows(what: Paths, options: dict[str, Any]) -> Source:
     if parquet and lines:
         return _call(ChainedRows, [ParquetRows(parquet), JsonLines(lines)], None, options)
     return _call(ParquetRows if parquet else JsonLines, [*parquet, *lines], None, options)
+
+
+def _check_no_parts(folder: Path) -> None:
+    """Raise InputError for the folder of a source's tokens in a search, which has a folder for each part."""
+    parts = sorted(each.parent.name for each in folder.glob("*/tokens.bin"))
+    if parts:
+        one = folder / ("train" if "train" in parts else parts[0])
+        raise InputError(f"{folder}: a source should be one of its parts, found {', '.join(parts)}; name one: {one}")
 
 
 def _open_tokens(what: Any, context: int | None, options: dict[str, Any]) -> Source:
