@@ -186,7 +186,7 @@ PARTS = {
     ),
     "Averaged weights (EMA)": (
         "Measured, not simulated: `python benchmarks/ema.py`. A GPT-NeoX of .13 million parameters, trained as in "
-        "map.py on half A, regime imbalance (400, 160, 64 and 26 kB), seeds from 300 on; learning rate .002, warm-up "
+        "map.py on half A, sources of 420, 170, 80 and 70 kB, seeds from 300 on; learning rate .002, warm-up "
         "5 %, cosine to a tenth. Each training is measured with the weights of its last step and with averages over "
         "shares of the run, on the same held-out rows. loss: of uniform, average over the sources, nats per byte; all "
         "others in thousandths of that. difference: natural minus uniform, paired by seed; sd of sources: of the "
