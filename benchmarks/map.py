@@ -35,7 +35,7 @@ from mapping import (
     read_rows,
     rows_path,
 )
-from online_text import BALANCED, SMALL
+from online_text import BALANCED, PIKE, SMALL
 from summaries import panels
 
 ROWS = rows_path("map")
@@ -60,7 +60,7 @@ FINAL = {
 ARMS = [
     "uniform",
     "natural",
-    "PiKE",
+    {"name": "PiKE", "strategy": PIKE},
     {"name": "Balanced-PiKE 2", "strategy": BALANCED},
     "GroupDRO",
     "ODM",
@@ -89,7 +89,7 @@ KNOBS = {  # group: what the final trainings have otherwise, and the arms
     "adam": (
         {"statistics_metric": "adam"},
         [
-            {"name": "PiKE, Adam's metric", "strategy": "PiKE"},
+            {"name": "PiKE, Adam's metric", "strategy": PIKE},
             {"name": "Balanced-PiKE 2, Adam's metric", "strategy": BALANCED},
         ],
     ),
@@ -109,7 +109,7 @@ KNOBS = {  # group: what the final trainings have otherwise, and the arms
     "seldom": (
         {"observe_every": 20, "statistics_steps": 4},
         [
-            {"name": "PiKE, every 20 steps", "strategy": "PiKE"},
+            {"name": "PiKE, every 20 steps", "strategy": PIKE},
             {"name": "Balanced-PiKE 2, every 20 steps", "strategy": BALANCED},
         ],
     ),
