@@ -180,9 +180,9 @@ when this began:
   Before, held-out pieces were in it in another form; PiKE was then worse with noise (+.019), and ADO no better.
 - **Half A says the same** in the five regimes that it has: natural is worse where sizes differ (+.037), PiKE is worse
   in three, Balanced-PiKE, GroupDRO and DoReMi with noise (+.116, +.064, +.062), and ADO is better there (-.020).
-- **How often a strategy acts matters most.** On half A, of fourteen settings of PiKE and Balanced-PiKE, an update every 20
-  steps with all that was observed in between (`Every`) is the best, on average and on the worst source: PiKE +.015 in
-  place of +.053, Balanced-PiKE -.001 in place of +.013. The exponentiated and the optimal rule, a floor of .1 and no
+- **How often a strategy acts matters most.** On half A, of fourteen settings of PiKE and Balanced-PiKE, an update every
+  20 steps with all that was observed in between (`Every`) is the best, on average and on the worst source: PiKE +.015
+  in place of +.053, Balanced-PiKE -.001 in place of +.013. The exponentiated and the optimal rule, a floor of .1 and no
   variance are worse than the restoring rule in a Guard. Adam's metric and tau change the means by less.
 - **Half B confirms the interval:** PiKE is then no worse on plain texts and unequal sizes (+.002 each; it was worse,
   +.010 and +.013), **better with noise** (-.005) and still worse with a conflicting source (+.015; it was +.040).
