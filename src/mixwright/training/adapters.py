@@ -148,6 +148,8 @@ def merge_adapter(model: Any) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*tie_word_embeddings")  # that they should have been untied, as they are now
         whole = model.merge_and_unload()
+    if hasattr(whole, "peft_config"):  # peft before 0.15 leaves it, and what is whole would be saved as an adapter
+        del whole.peft_config
     for each in (config, config.get_text_config()) if shared else ():
         each.tie_word_embeddings = False
     return whole
