@@ -251,3 +251,9 @@ def test_streams_are_as_they_were_where_one_of_them_refuses() -> None:
     with pytest.raises(InputError, match=r"the streams is damaged .there is no row 99."):
         made.load_state_dict(state)
     assert json.dumps(made.state_dict()) == moved
+
+
+def test_a_mixture_without_weights_in_force_is_refused() -> None:
+    made = mixture("PiKE")
+    with pytest.raises(InputError, match="no weights are in force"):
+        made.load_state_dict({**made.state_dict(), "pending": []})

@@ -431,6 +431,8 @@ class Mixture:
             strategy = reigns.last[2]
             loaded = state_from_json(strategy.init(self.prior.copy()), state["state"])
             timeline = [(int(begins), self._checked(weights)) for begins, weights in state["pending"]]
+            if not timeline:
+                raise ValueError("no weights are in force")
             last, decisions = operator.index(state["last"]), operator.index(state["decisions"])
             hands = Hands.from_json(state["by_hand"], self.sources)
         self._cut_log(decisions)
