@@ -48,6 +48,13 @@ HEAD = """# Damaged files and states
 values of another kind, size or name, one to three changes a case), and the reader should give what is in it or one
 InputError that names the file, and leave every file as it was. What takes a state should be as it was after it refused
 one, and go on after it took one.
+
+This campaign found, and tests hold since: a plan whose state owes millions of rows counted them one by one for hours;
+counts and numbers of another kind in the states of strategies, gradient statistics and what a training observes ended
+in errors of Python; a mixture's state without weights in force was taken; a mixture was asked for the step of a state
+that was then refused. Before it, the same changes by hypothesis, 157,000 cases, found about 25 faults in the readers of
+files (characters that YAML does not allow, endless nesting, numbers beyond 64 bits, errors that named no file).
+A reader whose cases failed was fixed, and all its cases were run again.
 """
 
 
@@ -127,7 +134,7 @@ def page(rows: list[dict]) -> str:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("cases", type=int, nargs="?", default=0, help="of each reader")
-    parser.add_argument("--only", nargs="*", help="readers, such as 'mixture.json'")
+    parser.add_argument("--only", nargs="*", choices=list(readers()), metavar="READER", help="such as 'mixture.json'")
     parser.add_argument("--seed", type=int, help="one part with this seed, which is not kept")
     parser.add_argument("--minutes", type=float, help="stop after that time; call it again to go on")
     parser.add_argument("--write", action="store_true", help="write results/fuzz.md of the lines")
