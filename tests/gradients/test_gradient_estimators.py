@@ -76,7 +76,7 @@ def test_one_row_is_unknown_not_zero():
 
 def test_vectors_and_json_go_round():
     sums = sums_of(*drawn(np.random.default_rng(2), [2, 1, 0]))
-    for again in (Sums.from_vector(sums.to_vector(), K), Sums.from_json(json.loads(json.dumps(sums.to_json())))):
+    for again in (Sums.from_vector(sums.to_vector(), K), Sums.from_json(json.loads(json.dumps(sums.to_json())), K)):
         assert np.array_equal(again.to_vector(), sums.to_vector())
 
 
