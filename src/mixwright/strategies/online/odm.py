@@ -114,4 +114,4 @@ class ODM(Strategy[ODMState]):
 
 def exploration(k: int, update: int) -> float:
     """Return eps_t, the least weight of each of k sources at an update t (0: before the first)."""
-    return min(1 / k, math.sqrt(math.log(k) / (k * update))) if update else 1 / k
+    return min(1 / k, math.sqrt(math.log(k) / (k * update))) if update > 0 else 1 / k
