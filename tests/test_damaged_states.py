@@ -257,3 +257,12 @@ def test_a_mixture_without_weights_in_force_is_refused() -> None:
     made = mixture("PiKE")
     with pytest.raises(InputError, match="no weights are in force"):
         made.load_state_dict({**made.state_dict(), "pending": []})
+
+
+def test_a_name_that_no_observation_has_is_not_asked_for() -> None:
+    made = mixture("PiKE")
+    state = json.loads(json.dumps(made.state_dict()))
+    pool = state["state"]["inner"]["pool"]
+    pool["fields"][0] = "/"
+    made.load_state_dict(state)
+    observed(made)

@@ -71,7 +71,8 @@ class Pool(NamedTuple):
                 known = seen & ~np.isnan(value)
                 total[i] += np.where(known, obs.counts * np.where(known, value, 0.0), 0.0)
                 weight[i] += np.where(known, obs.counts, 0.0)
-        given = tuple(name for name in self.fields if name in self.given or getattr(obs, name) is not None)
+        kept = [name for name in POOLED if name in self.fields]  # no other name, whatever a damaged state says
+        given = tuple(name for name in kept if name in self.given or getattr(obs, name) is not None)
         changes: dict[str, Any] = {"total": total, "weight": weight, "counts": self.counts + obs.counts, "given": given}
         ways = {"gram": self._gram, "target_gram": self._target_gram, "planned": self._planned}
         for name, change in ways.items():
