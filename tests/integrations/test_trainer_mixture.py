@@ -299,6 +299,21 @@ def test_a_token_that_the_model_does_not_have_is_named(tmp_path):
         made.train()
 
 
+@pytest.mark.parametrize("way", ["enlarged later", "a placeholder for an image"])
+def test_tokens_of_an_enlarged_model_and_placeholders_are_no_error(tmp_path, way):
+    made = trainer(tmp_path)
+    use_mixture(made, sources(), Static())
+    batches, inputs = made.get_train_dataloader(), {"input_ids": torch.full((2, 8), 40)}
+    batch = next(iter(batches.loader))
+    with pytest.raises(InputError, match="a source has the token 40"):  # two rows are not those of the batch
+        batches._check_tokens(batch, inputs)
+    if way == "enlarged later":
+        made.model.resize_token_embeddings(41)
+    else:
+        made.model.config.image_token_id = 40
+    batches._check_tokens(batch, inputs)
+
+
 @pytest.mark.parametrize(("rows", "found"), [([{"text": "one"}] * 9, "rows with 'text'"), (["one", "two"], "texts")])
 def test_texts_are_refused_before_the_first_step(tmp_path, rows, found):
     given = {**sources(), "b": AnyRows(rows)}
