@@ -192,6 +192,7 @@ What half B says, with five seeds. `PiKE` is updated at each observation, as it 
   variance are worse than the restoring rule in a Guard. Adam's metric and tau change the means by less.
 - **Half B confirms the interval:** PiKE is then no worse on plain texts and unequal sizes (+.002 each; it was worse,
   +.010 and +.013), **better with noise** (-.005) and still worse with a conflicting source (+.015; it was +.040).
+  On the worst source it is still worse with unequal sizes (+.021; it was +.073) and the conflict (+.010; +.080).
   Balanced-PiKE halves its loss with noise (+.059) and with the conflict (+.026). The exponentiated rule and Adam's
   metric are worse in all four. So `PiKE` as a name has `Every` 20 since (decision 267). In 200 steps that is ten
   updates: weights that move less harm less, and with noise what PiKE sees is right.
