@@ -24,6 +24,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "experiment"))
@@ -75,7 +76,7 @@ def attempt(command: str, values: dict, run: Path, share: float | None) -> tuple
     if child == 0:
         status = 1
         try:
-            os.setsid()
+            os.setpgid(0, 0)
             log = os.open(run.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(log, 1)
             os.dup2(log, 2)
@@ -85,6 +86,8 @@ def attempt(command: str, values: dict, run: Path, share: float | None) -> tuple
             traceback.print_exc()
         finally:
             os._exit(status)
+    with suppress(OSError):  # it did so itself and is at work
+        os.setpgid(child, child)  # a kill may come before its first line
     clock, used = (~child << 3) | 2, 0.0  # of the processor time of another process, as in clock_getcpuclockid
     while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         used = time.clock_gettime(clock)

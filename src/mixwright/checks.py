@@ -61,11 +61,17 @@ def is_index(name: str, at: int) -> bool:
 
 
 @contextmanager
-def reading_state(of: str, otherwise: str = "use another checkpoint") -> Iterator[None]:
-    """Turn what goes wrong where a state is read into an InputError; `of`: "a plan"; `otherwise`: what to do."""
+def reading_state(of: str | Path, otherwise: str = "use another checkpoint") -> Iterator[None]:
+    """
+    Turn what goes wrong where a state is read into an InputError.
+
+    `of` is "a plan", or the file, which errors of the states in it then name; `otherwise` says what to do.
+    """
     try:
         yield
-    except InputError:
+    except InputError as error:
+        if isinstance(of, Path):
+            raise InputError(f"{of}: {error}") from error
         raise
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else error

@@ -302,9 +302,8 @@ def test_a_damaged_checkpoint_is_refused_and_stays(stores, tmp_path, change):
     path = tmp_path / "checkpoints/last.safetensors"
     rewritten(path, change)
     before = path.read_bytes()
-    with pytest.raises(
-        InputError, match=r"last.safetensors is damaged|state of the \w+ is damaged|strategy's state should have"
-    ):
+    damaged = r"last.safetensors(: the state of the \w+)? is damaged|last.safetensors: .* strategy's state should have"
+    with pytest.raises(InputError, match=damaged):
         run(stores, tmp_path, ByLoss(), **same)
     assert path.read_bytes() == before
 

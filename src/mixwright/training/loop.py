@@ -212,11 +212,11 @@ class LanguageModelLoop:
                 f"with {position['ranks']}, since each rank reads its own rows"
             )
         load_checkpoint(self._checkpoint, self.model, self.stepper.optimizer, self._averaged)
-        with warnings.catch_warnings():  # what begins again was said when it did
-            warnings.simplefilter("ignore")
-            for change in position["changes"]:
-                self._regroup(SourceChange.from_json(change), position["plan"])
-        with reading_state(str(self._checkpoint), BEGIN_AGAIN):
+        with reading_state(self._checkpoint, BEGIN_AGAIN):
+            with warnings.catch_warnings():  # what begins again was said when it did
+                warnings.simplefilter("ignore")
+                for change in position["changes"]:
+                    self._regroup(SourceChange.from_json(change), position["plan"])
             self.batches.load_state_dict(position["plan"])
             if self.watcher:
                 watched = position["observer"]
