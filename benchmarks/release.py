@@ -3,17 +3,20 @@ Can a release be installed? Wheel and sdist, in clean environments; `make releas
 
 `python benchmarks/release.py` builds both, installs the wheel for each Python that is found, runs `mixwright --version`
 and a search of a tiny table, installs each extra without torch or xgboost alone (others: --extras) and imports what it
-is for, tries the lowest versions of the core and of five of them, and checks a program with the types of the installed
-wheel. It needs `uv` (pip install uv) and a package index.
---parts chooses among build, python, extras, lowest, types; --extras among the extras; --write writes
-benchmarks/results/release.md with what was measured. Sizes are of a fresh environment, without pip.
+is for, tries the lowest versions of the core and of five of them (others: --lowest), and checks a program with the
+types of the installed wheel. It needs `uv` (pip install uv) and a package index.
+--parts chooses among build, python, extras, lowest, types. --keep adds what was measured to
+benchmarks/results/rows/release.jsonl, so the table can be of several calls and machines; --write makes
+benchmarks/results/release.md of the newest line of each check. Sizes are of a fresh environment, without pip.
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -21,9 +24,18 @@ import tempfile
 import time
 import tomllib
 import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+CHECKS = {
+    "build": "sdist, and the wheel from it",
+    "python": "installed, imported, a search; with `cli` the command too",
+    "extras": "extra alone",
+    "lowest": "lowest versions that are asked for",
+    "types": "mypy on a program outside the tree",
+}
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 IMPORTS = {  # what each extra is for
     "": "import mixwright, numpy; mixwright.MixMin",
@@ -69,14 +81,19 @@ result = mixwright.MixMin().fit(table)
 reveal_type(result.gap)
 mixwright.MixMin(tolerance="small")
 """
-NOTE = """**Found by it.** Type checkers saw `Any` for every name that is imported on first use, `mixwright.MixMin`
-among them, since `__getattr__` tells them nothing. Stubs lie beside those packages now, and the row on types
-is of a wheel with them.
+ROWS = Path(__file__).with_name("results") / "rows" / "release.jsonl"
+PAGE = Path(__file__).with_name("results") / "release.md"
+HEAD = """# Installing a release
 
-**Not run here.** Python 3.14 (none on this machine); macOS and Windows; the extras `stores`, `ray`, `grain`,
-`track` and `chem` alone; `lm`, `preference`, `lm_eval`, `torchtitan` and `tabular`, for which the index gives
-gigabytes for GPUs; the lowest versions of all of these. `make release-check RELEASE_ARGS="--parts extras
---extras lm --constraints constraints.txt"` tries one."""
+`python benchmarks/release.py --keep`, then `--write`: wheel and sdist are built and used in clean environments. Sizes
+are of the whole environment, without pip. Other work shared the machines, and packages that were fetched before come
+from a cache, so the seconds say little. "Lowest" is the lowest version of all that `pyproject.toml` asks for.
+"""
+NOTE = """**Found by it.** Type checkers saw `Any` for every name that is imported on first use, `mixwright.MixMin`
+among them, since `__getattr__` tells them nothing. Stubs lie beside those packages now.
+
+**Not run here.** macOS and Windows. torch is the build for the CPU, as `constraints.txt` pins it: with what the index
+gives on Linux, `lm` and all that needs it take some gigabytes more."""
 
 
 def called(*command: str | Path, cwd: Path | None = None, **environment: str) -> str:
@@ -90,8 +107,8 @@ def called(*command: str | Path, cwd: Path | None = None, **environment: str) ->
     return done.stdout
 
 
-def build(folder: Path) -> Path:
-    """Build the sdist, and the wheel from it; check what is in them; return the wheel."""
+def build(folder: Path) -> float:
+    """Build the sdist, and the wheel from it; check what is in them; return the MiB of the wheel."""
     shutil.rmtree(folder, ignore_errors=True)
     called("uv", "build", "--out-dir", folder, ROOT)
     (wheel,) = folder.glob("*.whl")
@@ -99,7 +116,7 @@ def build(folder: Path) -> Path:
     for part in ("mixwright/py.typed", "mixwright/report/style.css", "mixwright/report/search/page.html"):
         assert part in names, f"{part} is not in {wheel.name}"
     assert not [name for name in names if name.startswith("tests/")]
-    return wheel
+    return wheel.stat().st_size / 2**20
 
 
 def installed(folder: Path, python: str, wheel: Path, extra: str, *options: str) -> Path:
@@ -115,7 +132,11 @@ def installed(folder: Path, python: str, wheel: Path, extra: str, *options: str)
 def asked(extra: str) -> list[str]:
     """Return what pyproject.toml asks for: named themselves, since uv takes the lowest of what it is told directly."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *(project["optional-dependencies"][extra] if extra else [])]
+    found = list(project["dependencies"])
+    for what in project["optional-dependencies"][extra] if extra else []:
+        own = re.fullmatch(r"mixwright\[(.*)\]", what)  # an extra that takes in others
+        found += [deep for name in own[1].split(",") for deep in asked(name)] if own else [what]
+    return list(dict.fromkeys(found))
 
 
 def size(folder: Path) -> float:
@@ -131,8 +152,8 @@ def used(own: Path, extra: str, folder: Path) -> None:
         assert re.match(r"mixwright \d", called(own.parent / "mixwright", "--version", cwd=folder))
 
 
-def measured(part: str, python: str, extra: str, work, notes: list[dict]) -> None:
-    """Do a check and note how long it took and how it ended."""
+def measured(part: str, python: str, extra: str, work: Callable[[], float | None], keep: bool) -> bool:
+    """Do a check, and print how long it took and how it ended; return whether it passed."""
     began = time.monotonic()
     try:
         found = work()
@@ -140,8 +161,16 @@ def measured(part: str, python: str, extra: str, work, notes: list[dict]) -> Non
     except (RuntimeError, AssertionError, OSError) as error:
         found, result = None, f"failed: {error}"
     row = {"part": part, "python": python, "extra": extra, "seconds": time.monotonic() - began, "mib": found}
-    notes.append(row | {"result": result})
-    print(json.dumps(notes[-1]), flush=True)
+    line = json.dumps(row | {"result": result, "version": version(), "date": time.strftime("%Y-%m-%d")})
+    print(line, flush=True)
+    if keep:
+        with ROWS.open("a") as file:
+            file.write(line + "\n")
+    return result == "passed"
+
+
+def version() -> str:
+    return runpy.run_path(str(ROOT / "src" / "mixwright" / "version.py"))["__version__"]
 
 
 def check_install(folder: Path, python: str, wheel: Path, extra: str, *options: str) -> float:
@@ -172,17 +201,17 @@ def _patch(python: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", python.parts[-3])]
 
 
-def found_pythons() -> list[str]:
+def found_pythons(among: list[str]) -> list[str]:
     """Return the Python that is installed for each version, as a path."""
     found = []
-    for version in PYTHONS:
-        own = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"), key=_patch)
+    for wanted in among:
+        own = sorted(Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python"), key=_patch)
         try:
             found.append(
-                str(own[-1]) if own else called("uv", "python", "find", "--no-python-downloads", version).strip()
+                str(own[-1]) if own else called("uv", "python", "find", "--no-python-downloads", wanted).strip()
             )
         except RuntimeError:
-            print(f"no Python {version} here", flush=True)
+            print(f"no Python {wanted} here", flush=True)
     return found
 
 
@@ -190,67 +219,61 @@ def version_of(python: str) -> str:
     return called(python, "-c", "import platform; print(platform.python_version())").strip()
 
 
-def page(notes: list[dict]) -> str:
-    lines = ["# Installing a release", "", (__doc__ or "").strip().splitlines()[0], ""]
-    lines += [f"`python benchmarks/release.py --write`, {time.strftime('%Y-%m-%d')}, {platform.system()}", ""]
-    lines += ["| check | Python | extra | seconds | MiB | result |", "|---|---|---|---:|---:|---|"]
-    for row in notes:
-        mib = "" if row["mib"] is None else f"{row['mib']:,.0f}"
+def checks(options: argparse.Namespace, parts: list[str]) -> Iterator[tuple[str, str, str, Callable[[], float | None]]]:
+    """Yield what is wanted: its part, Python, extra and work."""
+    if "build" in parts:
+        yield "build", sys.executable, "", partial(build, options.out / "dist")
+    if not set(parts) - {"build"}:
+        return
+    wheel = next((options.out / "dist").glob("*.whl"), None) or sys.exit("there is no wheel: add build to --parts")
+    pythons = found_pythons(options.pythons.split(","))
+    limits = ["--constraint", str(options.constraints)] if options.constraints else []
+    with tempfile.TemporaryDirectory() as room:
+        install = partial(check_install, Path(room) / "environment")
+        if "python" in parts:
+            for python, extra in itertools.product(pythons, ("", "cli")):
+                yield "python", python, extra, partial(install, python, wheel, extra)
+        for extra in options.extras.split(",") if "extras" in parts else ():
+            yield "extras", pythons[-1], extra, partial(install, pythons[-1], wheel, extra, *limits)
+        for extra in options.lowest.split(",") if "lowest" in parts else ():
+            low = ("--resolution", "lowest-direct", *asked(extra))
+            yield "lowest", pythons[0], extra, partial(install, pythons[0], wheel, extra, *low)
+        if "types" in parts:
+            yield "types", pythons[-1], "", partial(check_types, Path(room) / "environment", pythons[-1], wheel)
+
+
+def page(rows: list[dict]) -> str:
+    """Return the newest line of each check of the newest version as a page."""
+    newest = {(row["part"], row["python"], row["extra"]): row for row in rows if row["version"] == rows[-1]["version"]}
+    lines = [HEAD, f"Version {rows[-1]['version']}, on {platform.system()}.", ""]
+    lines += ["| check | Python | extra | day | seconds | MiB | result |", "|---|---|---|---|---:|---:|---|"]
+    for row in sorted(newest.values(), key=lambda row: list(CHECKS).index(row["part"])):
         result = " ".join(row["result"].replace("|", "/").split())[:300]
-        lines.append(f"| {row['part']} | {row['python']} | {row['extra']} | {row['seconds']:.0f} | {mib} | {result} |")
+        mib = f"{row['mib']:,.1f}" if row["mib"] else ""
+        cells = CHECKS[row["part"]], row["python"], row["extra"], row["date"], f"{row['seconds']:.0f}", mib, result
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n\n" + NOTE + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
-    parser.add_argument("--parts", default="build,python,extras,lowest,types")
+    parser.add_argument("--parts", default=",".join(CHECKS))
+    parser.add_argument("--pythons", default=",".join(PYTHONS), help="extras and types: the last; lowest: the first")
     parser.add_argument("--extras", default=",".join(name for name in IMPORTS if name and name not in GPU))
+    parser.add_argument("--lowest", default=",".join(LOWEST), help="extras whose lowest versions are tried")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "release")
-    parser.add_argument(
-        "--constraints", type=Path, help="versions for the extras: constraints.txt pins torch for the CPU"
-    )
+    parser.add_argument("--constraints", type=Path, help="for the extras: constraints.txt pins torch for the CPU")
+    parser.add_argument("--keep", action="store_true")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    parts, notes = options.parts.split(","), []
-    if "build" in parts:
-        measured("build", platform.python_version(), "", lambda: build(options.out / "dist") and None, notes)
-    wheel = next((options.out / "dist").glob("*.whl"))
-    pythons = found_pythons()
-    limits = ["--constraint", str(options.constraints)] if options.constraints else []
-    with tempfile.TemporaryDirectory() as room:
-        place = Path(room) / "environment"
-        for python in pythons if "python" in parts else ():
-            for extra in ("", "cli"):
-                measured(
-                    "python",
-                    version_of(python),
-                    extra,
-                    lambda p=python, e=extra: check_install(place, p, wheel, e),
-                    notes,
-                )
-        newest = pythons[-1]
-        for extra in options.extras.split(",") if "extras" in parts and options.extras else ():
-            measured(
-                "extra",
-                version_of(newest),
-                extra,
-                lambda e=extra: check_install(place, newest, wheel, e, *limits),
-                notes,
-            )
-        for extra in LOWEST if "lowest" in parts else ():
-            low = ("--resolution", "lowest-direct", *asked(extra))
-            measured(
-                "lowest",
-                version_of(pythons[0]),
-                extra,
-                lambda e=extra, r=low: check_install(place, pythons[0], wheel, e, *r),
-                notes,
-            )
-        if "types" in parts:
-            measured("types", version_of(newest), "", lambda: check_types(place, newest, wheel), notes)
+    parts, passed = [part for part in options.parts.split(",") if part], True
+    if unknown := set(parts) - set(CHECKS):
+        parser.error(f"--parts are among {', '.join(CHECKS)}, found {', '.join(unknown)}")
+    for part, python, extra, work in checks(options, parts):
+        passed &= measured(part, version_of(python), extra, work, options.keep)
     if options.write:
-        (ROOT / "benchmarks" / "results" / "release.md").write_text(page(notes))
-    return int(any(row["result"] != "passed" for row in notes))
+        PAGE.write_text(page([json.loads(line) for line in ROWS.read_text().splitlines()]))
+    return int(not passed)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,21 @@ def test_the_check_of_a_release_knows_every_extra() -> None:
     assert set(script["GPU"]) | set(script["LOWEST"]) - {""} <= extras
 
 
+def test_workflows_try_each_python_and_pin_their_actions_to_commits() -> None:
+    yaml = pytest.importorskip("yaml")
+    workflows = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / ".github/workflows").glob("*.yml")}
+    steps = [
+        step for text in workflows.values() for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"]
+    ]
+    used = [step["uses"] for step in steps if "uses" in step]
+    assert len(used) > 5
+    assert [name for name in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", name)] == []
+    said = {text[-4:] for text in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", text)}
+    packages = yaml.safe_load(workflows["ci"])["jobs"]["packages"]["steps"]
+    (tried,) = (step["with"]["python-version"].split() for step in packages if "setup-python" in step.get("uses", ""))
+    assert set(tried) == said == set(runpy.run_path(str(ROOT / "benchmarks" / "release.py"))["PYTHONS"])
+
+
 PROGRAM = """
 import mixwright
 

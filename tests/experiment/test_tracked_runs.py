@@ -37,8 +37,9 @@ def same(found, lines, key):
     return len(wanted) > 0 and found == wanted
 
 
-def test_each_training_of_a_comparison_is_a_run_of_its_own(tmp_path):
-    drive(make(tmp_path, arms=["uniform"], targets={"mix": "target.jsonl"}, final=SHORT, **TRACK), tmp_path / "run")
+def test_each_training_of_a_comparison_is_a_run_of_its_own(tmp_path, monkeypatch):
+    compared = {"arms": ["uniform"], "targets": {"mix": "target.jsonl"}, "final": SHORT, **TRACK}
+    drive(make(tmp_path, **compared), tmp_path / "run")
     for folder in (tmp_path / "run" / "trainings").iterdir():
         numbers, words = read_events(folder / "tensorboard")
         about = json.loads(words["config"][0].strip("`\n"))
@@ -48,6 +49,9 @@ def test_each_training_of_a_comparison_is_a_run_of_its_own(tmp_path):
         assert same(numbers[f"loss/{FIRST}"], lines, lambda line: line["source_loss"].get(FIRST))
         assert same(numbers[f"weight/{FIRST}"], lines, lambda line: line["weights"][FIRST])
         assert "target_loss/mix" in numbers
+    monkeypatch.setattr("mixwright.watching.trackers.tracker.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="tensorboard should be installed"):
+        drive(make(tmp_path, **compared, seeds=3), tmp_path / "run")
 
 
 def test_a_preference_training_and_its_held_out_pairs(tmp_path):

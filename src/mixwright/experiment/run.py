@@ -16,7 +16,7 @@ from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import RunConfig
 from mixwright.experiment.core.errors import explain
 from mixwright.experiment.core.inputs import changed_inputs, check_pinned, naming_addresses, pin, with_copies
-from mixwright.experiment.core.run_folder import check_no_run, check_same, config_text
+from mixwright.experiment.core.run_folder import check_no_run, check_same, config_text, is_finished
 from mixwright.experiment.core.stages import PLAN, Progress, check_folder, check_held, open_run, silent
 from mixwright.experiment.core.summary import SCHEMA, read_summary
 from mixwright.experiment.core.yaml import YamlFile, read_yaml
@@ -290,7 +290,7 @@ def drive(
             check_same(kind, values, folder)
             check_ranks(config, folder)
             check_engine(config, folder)
-            if not (folder / "summary.json").exists():
+            if not is_finished(folder, values):
                 check_trackers(config.track or (), config.where("track"))
             run.config = with_copies(config, folder, progress)
             run.check(progress)

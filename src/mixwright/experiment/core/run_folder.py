@@ -87,6 +87,12 @@ def config_values(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
+def is_finished(folder: Path, values: Mapping[str, Any]) -> bool:
+    """Say whether a folder holds a finished run of just these `values`: one with more seeds trains again."""
+    there = config_values(folder / "config.yaml")
+    return (folder / "summary.json").exists() and not any(_differences(values, there, [("track",)]))
+
+
 def _differences(
     now: Mapping[str, Any], before: Mapping[str, Any], may_differ: Collection[tuple[str, ...]]
 ) -> Iterator[str]:
