@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,4 +63,40 @@ def test_a_missing_library_is_one_line_that_says_what_to_install(name: str, miss
     message = f"this needs the package {missing!r}; install it with: pip install 'mixwright["
     found = fresh(BLOCKED.format(missing=missing, name=name)).strip()
     assert found.startswith(message)
+    assert "\n" not in found
+
+
+BROKEN = """
+import sys
+sys.path.insert(0, {place!r})
+try:
+    {code}
+except ImportError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "body", "code", "why"),
+    [
+        ("torchtitan", "import triton_of_gpus", "import mixwright.integrations.torchtitan", "named 'triton_of_gpus'"),
+        ("torchtitan", "", "import mixwright.integrations.torchtitan", "named 'torchtitan.components'"),
+        (
+            "lightgbm",
+            "raise OSError('libgomp.so.1')",
+            "mixwright.runs.laws.trees.TreesLaw()._model(None)",
+            "libgomp.so.1",
+        ),
+    ],
+)
+def test_a_library_that_is_there_and_cannot_be_imported_is_one_line_that_says_why(
+    package: str, body: str, code: str, why: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch" if package == "torchtitan" else package)
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(body + "\n")
+    own = f"sys.modules.pop({package!r}, None); import mixwright.runs.laws.trees; {code}"
+    found = fresh(BROKEN.format(place=str(tmp_path), code=own)).strip()
+    assert found.startswith(f"the package {package!r} is installed, but could not be imported (")
+    assert why in found
     assert "\n" not in found

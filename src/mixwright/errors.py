@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+
+_MODULES = {"scikit-learn": "sklearn", "pyyaml": "yaml"}  # imported by another name
 
 
 class InputError(ValueError):
@@ -40,5 +44,23 @@ class AlarmWarning(UserWarning):
 
 
 def missing_extra(package: str, extra: str) -> MissingExtraError:
-    """Return the error for an optional package that is absent; `extra` is the part of mixwright that needs it."""
+    """
+    Return the error for an optional package that is absent; `extra` is the part of mixwright that needs it.
+
+    Where an import failed although the package is there, the message says why: a package that it
+    needs is absent, or a version does not fit.
+    """
+    error, name = sys.exception(), _MODULES.get(package, package).partition(".")[0]
+    if isinstance(error, ImportError | OSError) and _is_there(name):
+        return MissingExtraError(
+            f"the package {package!r} is installed, but could not be imported ({error}); install what it needs, or "
+            f"versions that fit together: pip install --upgrade 'mixwright[{extra}]'"
+        )
     return MissingExtraError(f"this needs the package {package!r}; install it with: pip install 'mixwright[{extra}]'")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

@@ -60,7 +60,7 @@ class TreesLaw(Law):
     def _model(self, runs: Runs) -> Any:
         try:
             from lightgbm import LGBMRegressor
-        except ImportError:
+        except (ImportError, OSError):  # OSError: it needs the system's library of OpenMP
             raise missing_extra("lightgbm", "runs") from None
         settings: dict[str, Any] = {
             "n_estimators": self.trees,
