@@ -86,6 +86,7 @@ def test_what_a_run_leaves(done: Path) -> None:
     assert 'id="what-if"' in (run / "report.html").read_text(encoding="utf-8")
     assert any("Calibration of the proxies" in note for note in summary["notes"])
     mixture = MixtureFile.read(run / "mixture.json")
+    assert mixture.verdict == summary["verdict"]
     assert mixture.sources == ("twin", "other")
     assert mixture.weights[0] > 0.7
     assert (run / ".mixwright-run").exists()

@@ -79,7 +79,10 @@ def test_a_run_has_all_its_parts(done: Path) -> None:
     assert len(summary["runs"][0]["curve"]) == 2
     assert set(summary["runs"][0]["source_loss"]) <= set(tiny.KINDS)
     assert 0 < summary["cost"]["share"] < 10
-    assert list(MixtureFile.read(run / "mixture.json").weights) == weights["search"]
+    mixture = MixtureFile.read(run / "mixture.json")
+    assert list(mixture.weights) == weights["search"]
+    assert mixture.verdict == summary["verdict"].splitlines()[0]  # of the trainings, not of the likelihoods alone
+    assert "checked by training" not in "".join(search["verdict"] for search in summary["searches"])
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "<b>&/numbers" not in page
     what_if = json.loads((run / "whatif.json").read_text(encoding="utf-8"))

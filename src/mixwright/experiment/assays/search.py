@@ -26,6 +26,7 @@ from mixwright.experiment.assays.summary import assay_search_entry, make_summary
 from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.parallel import Report, Work
+from mixwright.experiment.core.searches import keep_verdict
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
 from mixwright.experiment.engines.cluster import on_cluster
@@ -81,6 +82,7 @@ class AssaySearchRun(Run[AssaysConfig]):
         runs = [work.do() for work in works]
         _hand_out(self.folder, runs[0])
         summary = make_summary(self.config, self.table, runs, self.reading)
+        keep_verdict(self.folder, summary["verdict"])
         write_what_if_of_run(self.folder, _what_if(self.config, runs[0], summary["searches"]))
         return summary
 

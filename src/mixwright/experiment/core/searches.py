@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,18 @@ def require_choice(where: str, sources: Sequence[str], way_out: str) -> None:
             f"{where}: a search should have at least two sources, found {sources[0]} alone: there is nothing to "
             f"decide, its weight is 1; {way_out}"
         )
+
+
+def keep_verdict(folder: Path, verdict: str) -> MixtureFile:
+    """Write what trainings found as the verdict of a run's mixture.json, and return that."""
+    file = replace(MixtureFile.read(folder / "mixture.json"), verdict=verdict)
+    file.write(folder / "mixture.json")
+    return file
+
+
+def once_trained(search: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entry of a search whose mixture was trained: its verdict, of the likelihoods alone, waits for none."""
+    return {**search, "verdict": re.sub(f"; (from .*, )?{_UNCHECKED}", "", search["verdict"])}
 
 
 def search_entry(found: MixMinResult, file: MixtureFile, target: str, chosen: WeightsConfig) -> dict[str, Any]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mixwright.mixture_file import MixtureFile
+from mixwright.experiment.core.searches import keep_verdict
 
 CONFIRMED = "confirmed.json"
 OTHER = f"{CONFIRMED} is of another fit that was in this folder; confirm this one: mixwright runs confirm"
@@ -23,7 +22,6 @@ def with_confirmation(summary: Mapping[str, Any], folder: Path) -> dict[str, Any
         return dict(summary)
     if any(before.get(one["name"]) != one["predicted"] for one in summary["mixtures"]):
         return {**summary, "notes": [*dict.fromkeys([*summary["notes"], OTHER])]}
-    place = folder / "mixture.json"
-    replace(MixtureFile.read(place), verdict=result["verdict"]).write(place)
+    keep_verdict(folder, result["verdict"])
     notes = [note for note in summary["notes"] if note != OTHER]
     return {**summary, "notes": notes, "verdict": result["verdict"], "confirmed": result}

@@ -14,7 +14,7 @@ from mixwright.compare.forecast import forecast
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.forecasts import FORECAST
 from mixwright.experiment.core.repeats import repeats
-from mixwright.experiment.core.searches import hand_out
+from mixwright.experiment.core.searches import hand_out, keep_verdict
 from mixwright.experiment.core.stages import PLAN, Progress, folder_name
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
@@ -166,6 +166,8 @@ class TextSearchRun(Run[SearchConfig]):
         mixtures += [mixture for mixture in trained if mixture not in mixtures]
         runs = self._final_runs(self.tokenizer, sources, trained, cost)
         summary = make_summary(self.config, self.targets, sources, found.searches, mixtures, runs, contamination)
+        if summary["runs"]:
+            keep_verdict(self.folder, summary["verdict"].splitlines()[0])  # that of the first target, as the weights
         reads = any(search.get("reads_target", True) for search in found.searches)
         parts = ("held_out", "search") if reads else ("held_out",)  # those that matter
         notes = found.notes + left_out(self.targets, sources) + repeated(sources) + contamination.notes(parts)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mixwright.compare.documents import DocumentComparison, compare_clean
-from mixwright.experiment.core.searches import doubted, untrained_verdict, without_weights
+from mixwright.experiment.core.searches import doubted, once_trained, untrained_verdict, without_weights
 from mixwright.experiment.text.questions.reports import compared
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def make_summary(
     comparisons = _comparisons(targets, runs, config.search.level, contamination)
     questions = compared({run.mixture.name: run.answers for run in runs}, "uniform", config.search.level)
     searches = [{**s, "verdict": doubted(s["verdict"], _doubt(s, contamination))} for s in searches]
+    trained = {(comparison["mixture"], comparison["target"]) for comparison in comparisons}
+    searches = [once_trained(s) if (s["mixture"], s.get("target")) in trained else s for s in searches]
     return {
         "sources": [{"name": s.name, "documents": s.train.documents, "tokens": s.train.tokens} for s in sources],
         "targets": [_target_entry(target, searches, runs) for target in targets],
@@ -38,7 +40,7 @@ def make_summary(
         "runs": [run.entry() for run in runs],
         "comparisons": comparisons,
         **({"questions": questions} if questions else {}),
-        "verdict": _verdict(searches, comparisons, "" if config.search.proxy_run else config.proxy.words),
+        "verdict": "\n".join(verdicts(config, searches, comparisons)),
     }
 
 
@@ -96,12 +98,13 @@ def _comparison_entry(target: str, mixture: str, found: DocumentComparison) -> d
     }
 
 
-def _verdict(searches: Sequence[dict[str, Any]], comparisons: list[dict[str, Any]], proxies: str) -> str:
-    """Return a sentence, on a line of its own, about the first search of each target; `proxies`: what it rests on."""
+def verdicts(config: SearchConfig, searches: Sequence[dict[str, Any]], comparisons: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence about the first search of each target."""
+    proxies = "" if config.search.proxy_run else config.proxy.words  # what it rests on
     first: dict[str | None, dict[str, Any]] = {}
     for search in searches:
         first.setdefault(search.get("target"), search)
-    return "\n".join(_verdict_of(search, comparisons, proxies) for search in first.values())
+    return [_verdict_of(search, comparisons, proxies) for search in first.values()]
 
 
 def _verdict_of(search: dict[str, Any], comparisons: list[dict[str, Any]], proxies: str) -> str:
