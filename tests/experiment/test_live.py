@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import warnings
 from contextlib import suppress
 from itertools import pairwise
@@ -9,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from mixwright import GroupDRO, Mixture, Observation
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.experiment.core.stages import open_run
 from mixwright.experiment.live import logs, telling
 from mixwright.experiment.live.logs import GrowingLog, LogCourse
-from mixwright.experiment.live.look import Watched
+from mixwright.experiment.live.look import TRAINER_RESTS, Watched
 from mixwright.experiment.live.pace import Rests
 from mixwright.files.claims import Claim, Here
 from mixwright.files.holder import ClaimLost
-from mixwright.steering.known import RECORD
 
 CONFIG = "# Go on with: mixwright train THIS_FILE --run THIS_FOLDER\nsources: {a: a.jsonl, b: b.jsonl}\n"
 
@@ -180,12 +181,33 @@ def test_what_is_no_run_is_refused(tmp_path, found):
         Watched(path)
 
 
-@pytest.mark.parametrize("name", ["checkpoint-3/trainer_state.json", RECORD])
-def test_the_folder_of_a_trainer_says_where_its_lines_are(tmp_path, name):
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("{}")
-    with pytest.raises(InputError, match=r"found a Trainer's output_dir; .*report_to"):
-        Watched(tmp_path)
+def test_the_folder_of_a_trainer_is_watched_by_its_decisions_and_checkpoints(tmp_path):
+    mixture = Mixture(["web", "law"], GroupDRO(), log=tmp_path / "decisions.jsonl")
+    mixture.observe(Observation(step=9, batch_size=4, counts=[2, 2], loss=[2.0, 3.0]))
+    watched = Watched(tmp_path)
+    seen = watched.look()
+    assert (seen.state, seen.step, seen.stages, seen.losses) == ("running", 10, {}, {"web": 2.0, "law": 3.0})
+    assert list(seen.weights.values()) == mixture.weights_for(1000).tolist()
+    checkpoint = tmp_path / "checkpoint-12" / "trainer_state.json"
+    checkpoint.parent.mkdir()
+    checkpoint.write_text(json.dumps({"global_step": 12, "max_steps": 20}))
+    seen = watched.look()
+    assert (seen.state, seen.step, seen.stages) == ("running", 12, {"train": [12, 20, None]})
+    for path in (checkpoint, tmp_path / "decisions.jsonl"):
+        os.utime(path, (0, time.time() - 2 * TRAINER_RESTS))
+    seen = watched.look()
+    assert (seen.state, seen.why) == ("stopped", "nothing was written for 20 min 00 s")
+    checkpoint.write_text(json.dumps({"global_step": 20, "max_steps": 20}))
+    assert Watched(tmp_path).look().state == "finished"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"global_step": "x"}'])
+def test_a_trainer_before_its_first_decision(tmp_path, text):
+    path = tmp_path / "checkpoint-3" / "trainer_state.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    seen = Watched(tmp_path).look()
+    assert (seen.state, seen.step, seen.weights) == ("running", None, {})
 
 
 class Clock:

@@ -49,7 +49,7 @@ def watch(
             seen = _follow(watched, output, serve, port)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
-        _end(output, seen)
+        _end(output, seen, watched.of_trainer)
         if seen.state != FINISHED:
             raise typer.Exit(1)
 
@@ -101,11 +101,15 @@ def _drawing(output: Output, stack: ExitStack) -> Callable[[RunState], None]:
     return stack.enter_context(Picture(output.stdout))
 
 
-def _end(output: Output, seen: RunState) -> None:
+def _end(output: Output, seen: RunState, of_trainer: bool) -> None:
     from mixwright.experiment.core.run_folder import resuming
     from mixwright.experiment.live.look import FINISHED, UNKNOWN
+    from mixwright.report.live.view import lead
 
-    if seen.state == FINISHED:
+    if of_trainer:
+        resumes = "it ended, or observes more rarely. To resume it: trainer.train(resume_from_checkpoint=True)"
+        output.note(lead(seen.to_json()) + ("" if seen.state == FINISHED else f"; {resumes}"))
+    elif seen.state == FINISHED:
         output.note(f"finished; the result: mixwright show {seen.folder}")
     elif seen.state == UNKNOWN:
         output.note(

@@ -71,6 +71,8 @@ def _check_finished(folder: Path) -> None:
         raise InputError(f"the run {folder} is not finished; to resume it: {resuming(folder)}")
     runs = sorted(str(found.parent) for found in folder.glob("*/summary.json"))
     advice = f"there are runs in it, give one: {', '.join(runs[:3])}" if runs else "check the path"
+    if any(folder.glob("checkpoint-*/trainer_state.json")):
+        advice = f"a Trainer wrote it: mixwright watch {folder}"
     raise InputError(f"{folder} should be a run (a folder with summary.json), found none; {advice}")
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mixwright.decisions import LOG
 from mixwright.errors import InputError
 from mixwright.experiment.core.run_folder import command_of
 from mixwright.experiment.core.stages import head_of, is_run
 from mixwright.experiment.engines.pieces import Piece, planned
 from mixwright.experiment.live.logs import GrowingLog, LogCourse
 from mixwright.files.claims import Claim, Owner
+from mixwright.report.words import duration
 from mixwright.steering.known import RECORD
 
 RUNNING, FINISHED, STOPPED, UNKNOWN = "running", "finished", "stopped", "unknown"
 _LOSS = "mixture/loss/"
 _NAMES = b'"run": {'  # in decisions that name the sources: the first one, and the first one after each change
 _TRAINS = "train"  # the stage whose steps metrics.jsonl has
+_CHECKPOINTS = "checkpoint-*/trainer_state.json"
+TRAINER_RESTS = 600.0  # seconds without a line after which a Trainer counts as stopped
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Watched:
     Parameters
     ----------
     folder
-        Of the run.
+        Of the run, or the output_dir of a transformers Trainer: its log of decisions and its checkpoints are read.
 
     Raises
     ------
@@ -99,19 +104,14 @@ class Watched:
     """
 
     def __init__(self, folder: Path) -> None:
-        if not is_run(folder):
-            trainers = (folder / RECORD).exists() or any(folder.glob("checkpoint-*/trainer_state.json"))
-            if trainers and not any(map(is_run, folder.absolute().parents)):
-                raise InputError(
-                    f"{folder} should be the folder of a run of mixwright, found a Trainer's output_dir; its lines go "
-                    "where the Trainer's report_to says (tensorboard, wandb, ...): look there"
-                )
+        self.of_trainer = not is_run(folder) and is_trainers(folder)
+        if not is_run(folder) and not self.of_trainer:
             found = "none" if not folder.exists() else "a file" if not folder.is_dir() else "another folder"
             raise InputError(f"{folder} should be the folder of a run, found {found}; check the path, or begin the run")
         self.folder = folder
         self._head = head_of(folder, reads_only=True)
         self._metrics = GrowingLog(folder / "metrics.jsonl")
-        self._decisions = GrowingLog(folder / "decisions.jsonl", mark=_NAMES)
+        self._decisions = GrowingLog(folder / LOG, mark=_NAMES)
         self._pieces: dict[str, Piece] = {}
         self._done: dict[str, dict[str, Any]] = {}
         self._claims: dict[str, Claim] = {}  # kept: who reads sees a death by beats that are missing
@@ -136,6 +136,8 @@ class Watched:
         own
             What this process, which does the run, says of it; None: what its claim says.
         """
+        if self.of_trainer:
+            return self._look_at_trainer()
         owner = None if own is not None else self._head.last_owner()
         about = own if own is not None else owner.about if owner is not None else {}
         if not is_run(self.folder):
@@ -163,6 +165,31 @@ class Watched:
             self._weights.to_json(),
             self._losses.to_json(),
             list(self._states()),
+        )
+
+    def _look_at_trainer(self) -> RunState:
+        """Return what the folder of a transformers Trainer holds; nobody says there that a training is at work."""
+        if not is_trainers(self.folder):
+            raise InputError(f"{self.folder} was a Trainer's output_dir, found that it is gone; check its storage")
+        self._read_logs()
+        saved, written = last_checkpoint(self.folder)
+        done, of = saved.get("global_step", 0), saved.get("max_steps")
+        self._step = max(done, self._step or 0) or None
+        silent = max(time.time() - max(written, _written(self.folder / LOG)), 0.0)
+        state = FINISHED if of and done >= of else RUNNING if silent < TRAINER_RESTS else STOPPED
+        return RunState(
+            str(self.folder),
+            "",
+            f"The Trainer in {self.folder.absolute().name}",
+            state,
+            silent=silent,
+            why=f"nothing was written for {duration(silent)}" if state == STOPPED else "",
+            stages={_TRAINS: [min(self._step or 0, of), of, None]} if of else {},
+            step=self._step,
+            weights=self._weights.last,
+            losses=self._losses.last,
+            weight_course=self._weights.to_json(),
+            loss_course=self._losses.to_json(),
         )
 
     def _state(self, owner: Owner | None) -> str:
@@ -205,6 +232,12 @@ class Watched:
         weights = line.get("weights")
         if isinstance(weights, list) and len(weights) == len(self._sources) and isinstance(line.get("begins"), int):
             self._weights.add(line["begins"], dict(zip(self._sources, weights, strict=True)))
+        if self.of_trainer:  # it has no metrics.jsonl
+            seen = line.get("observation") or {}
+            losses = dict(zip(self._sources, seen.get("loss") or (), strict=False))
+            if isinstance(seen.get("step"), int):
+                self._losses.add(seen["step"] + 1, {n: loss for n, loss in losses.items() if loss is not None})
+                self._step = seen["step"] + 1
 
     def _states(self) -> Iterator[dict[str, Any]]:
         """Yield how far the pieces are; those that are done are not asked again."""
@@ -218,6 +251,30 @@ class Watched:
                     continue
                 self._done[piece.key] = state
             yield self._done[piece.key]
+
+
+def is_trainers(folder: Path) -> bool:
+    """Say whether a folder is the output_dir of a transformers Trainer with a mixture, outside any run."""
+    own = any((folder / name).exists() for name in (LOG, RECORD)) or any(folder.glob(_CHECKPOINTS))
+    return own and not any(map(is_run, folder.absolute().parents))
+
+
+def last_checkpoint(folder: Path) -> tuple[dict[str, Any], float]:
+    """Return the steps of a Trainer's newest checkpoint, and when it was written; nothing before there is one."""
+    newest = max(folder.glob(_CHECKPOINTS), key=_written, default=None)
+    try:
+        state = {} if newest is None else json.loads(newest.read_text(encoding="utf-8"))
+        numbers = {key: state.get(key) for key in ("global_step", "max_steps")}
+    except (OSError, ValueError, AttributeError):  # it is being written, or damaged
+        numbers = {}
+    return {key: value for key, value in numbers.items() if isinstance(value, int)}, _written(newest)
+
+
+def _written(path: Path | None) -> float:
+    try:
+        return 0.0 if path is None else path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _source_losses(line: Mapping[str, Any]) -> dict[str, float]:
