@@ -14,7 +14,7 @@ from mixwright.compare.documents import FEWEST_JUDGED, compare_clean, doubt_of
 from mixwright.errors import InputError
 from mixwright.experiment import drive, load, make
 from mixwright.experiment.core.stages import silent
-from mixwright.experiment.text.inputs import TokenSource, left_out, read_target, tokenize_sources
+from mixwright.experiment.text.inputs import TokenSource, read_target, tokenize_sources
 from mixwright.experiment.text.overlaps.contamination import Contamination
 from mixwright.experiment.text.source_files import check_sources
 from mixwright.text import byte_tokenizer
@@ -72,13 +72,13 @@ def test_overlapping_documents_are_left_out_of_a_source(tmp_path: Path) -> None:
     target, own = texts(0, 40), texts(1, 60)
     inside = [f"{own[0]}. {target[0]}. {own[1]}"]  # a longer document that contains one
     sources = {"web": {"texts": own + target + inside, "overlap": "drop"}, "same": {"texts": own + target}}
-    found, tokens, goal = prepared(tmp_path, sources, target)
+    found, tokens, _ = prepared(tmp_path, sources, target)
     web, same = tokens
     kept = {byte_tokenizer().decode(web.train.document(i)) for i in range(web.train.documents)}
     assert kept <= set(own)
     assert {o.source for o in found.overlaps} == {"same"}
-    assert left_out([goal], [same]) == []
-    assert "that are also in a target (overlap: drop)" in left_out([goal], [web])[0]
+    assert "left_out" not in same.train.meta
+    assert "that are also in a target (overlap: drop)" in web.train.meta["left_out"][0]
 
 
 def test_dropping_everything_or_without_a_target_is_an_error(tmp_path: Path) -> None:

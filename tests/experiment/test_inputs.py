@@ -7,9 +7,11 @@ import pytest
 
 from mixwright.errors import InputError
 from mixwright.experiment import load, make
+from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.core.stages import silent
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.inputs import TokenSource, check_inputs, left_out, read_target, tokenize_sources
+from mixwright.experiment.text.input_notes import about_inputs, passes_over
+from mixwright.experiment.text.inputs import TokenSource, check_inputs, read_target, tokenize_sources
 from mixwright.experiment.text.source_files import check_sources, source_documents
 from mixwright.text import byte_tokenizer
 
@@ -101,10 +103,10 @@ def test_a_target_of_one_document_is_an_error(data: Path) -> None:
 
 
 def tokens_of(settings: SearchConfig, folder: Path) -> tuple[dict[str, TokenSource], list[str]]:
-    """Return the sources as tokens, and the notes of what was left out."""
+    """Return the sources as tokens, and the notes on them."""
     prints = check_sources(settings, folder, silent)
     found = tokenize_sources(settings, folder, byte_tokenizer(), prints, silent)
-    return {source.name: source for source in found}, left_out([], found)
+    return {source.name: source for source in found}, about_inputs(settings, [], found)
 
 
 def documents(source: TokenSource) -> int:
@@ -134,11 +136,74 @@ def test_lists_patterns_links_and_samples_of_sources(data: Path) -> None:
         "sample": 20,
     }
     assert found["list"].train.fingerprint == found["pattern"].train.fingerprint
-    assert notes == []
+    assert [note for note in notes if "are the same text" not in note] == []
     assert make("search", settings.dumped(), folder=data) == settings
     sampled = list(source_documents(settings.sources["sample"]))
     assert sampled != [f"a {i}" for i in range(20)]
     assert sampled == list(source_documents(settings.sources["sample"]))
+
+
+def test_a_text_file_is_one_document_which_is_said_before_work_or_is_split(data: Path) -> None:
+    text = "".join(f"law {i}\nand more\n\n" for i in range(40))
+    (data / "law.txt").write_text(text)
+    said = []
+    settings = config(data, sources={"law": "law.txt", "b": "b.jsonl"}, **SMALL | {"held_out": 0.02})
+    prints = check_sources(settings, data / "run", silent)
+    found = tokenize_sources(settings, data / "run", byte_tokenizer(), prints, lambda *a: said.append(a))
+    assert documents(found[0]) == 1
+    first = next(note for stage, _, _, note in said if stage == "plan")
+    assert first.startswith("law is one document, the file law.txt: nothing of it can be held out")
+    assert "sample_by: line or paragraph" in first
+    assert about_inputs(settings, [], found) == [first]
+    for way, pieces in (
+        ("line", {*(f"law {i}" for i in range(40)), "and more"}),
+        ("paragraph", set(text.split("\n\n")[:-1])),
+    ):
+        given = {"law": {"path": "law.txt", "sample_by": way}, "b": "b.jsonl"}
+        split = config(data, sources=given, **SMALL | {"held_out": 0.02})
+        assert set(source_documents(split.sources["law"])) == pieces
+        now, notes = tokens_of(split, data / "run")  # the folder has tokens of the whole file
+        assert documents(now["law"]) == {"line": 80, "paragraph": 40}[way]
+        assert not [note for note in notes if "one document" in note]
+
+
+def test_errors_say_that_a_text_file_is_one_document(data: Path) -> None:
+    (data / "law.txt").write_text("".join(f"law {i}\n" for i in range(300)))
+    says = r"the file law\.txt counts as one document: sample_by: line or paragraph splits it"
+    with pytest.raises(InputError, match=f"found none .*{says}"):
+        read_target("t", config(data, targets={"t": "law.txt"}).targets["t"], "here")
+    target = read_target(
+        "t", config(data, targets={"t": {"path": "law.txt", "sample_by": "line"}}).targets["t"], "here"
+    )
+    assert len(target.search) + len(target.held_out) == 300
+    jsonl(data / "inside.jsonl", [{"text": "".join(f"law {i}\n" for i in range(j, j + 30))} for j in range(100)])
+    dropping = {"law": {"path": "law.txt", "overlap": "drop"}, "b": "b.jsonl"}
+    with pytest.raises(InputError, match=f"all its documents .*{says}"):
+        tokens_of(config(data, sources=dropping, targets={"t": "inside.jsonl"}, **SMALL), data / "run")
+    short = config(data, sources={"law": "law.txt", "b": "b.jsonl"}, final={"context": 8000})
+    with pytest.raises(InputError, match=f"should have at least 8001 tokens .*{says}"):
+        check_sources(short, data / "other", silent)
+    with pytest.raises(InputError, match="sample_by is for files of text"):
+        check_inputs(config(data, sources={"a": {"path": "a.jsonl", "sample_by": "line"}, "b": "b.jsonl"}))
+    with pytest.raises(InputError, match="sample_by is for documents"):
+        config(data, targets={"q": {"path": "q.jsonl", "kind": "questions", "sample_by": "line"}})
+
+
+def test_copies_within_a_source_are_said_and_count_as_passes(data: Path) -> None:
+    texts = [f"{'x' * (i % 7)} words {i}" for i in range(60)]
+    jsonl(data / "a.jsonl", [{"text": text} for text in texts] * 3)
+    jsonl(data / "b.jsonl", [{"text": text} for text in [*(f"fresh {i}" for i in range(100)), "fresh 1"]])
+    found, notes = tokens_of(config(data, **SMALL), data / "run")
+    passes = passes_over(list(found.values()))
+    assert passes["a"] == pytest.approx(3)
+    assert 1 <= passes["b"] < 1.02
+    assert [note.partition(";")[0] for note in notes] == [
+        "a: 66.7 % of its text is in documents that are copies, word for word, of others of the source, so one pass "
+        "shows each text 3.0 times in the mean (notes on repetition count that)"
+    ]
+    assert repeats("it", {"a": 2.0, "b": 2.0}, copies=passes)[0].startswith(
+        "it goes 6.0 times through a (with its copies): "
+    )
 
 
 def test_null_and_empty_texts_are_counted_also_when_the_tokens_are_there_already(data: Path) -> None:
@@ -177,7 +242,7 @@ def test_files_beside_the_data_of_sources_and_targets_are_counted(data: Path) ->
     target = read_target("exam", settings.targets["exam"], "here")
     assert documents(found["web"]) == 50
     assert "README.md" in notes[0]
-    assert [note.partition(":")[0] for note in left_out([target], [])] == ["the target exam"]
+    assert [note.partition(":")[0] for note in about_inputs(settings, [target], [])] == ["the target exam"]
     (data / "web" / "README.md").write_text("changed")
     assert check_sources(settings, data / "run", silent)["web"] == check_sources(settings, data / "new", silent)["web"]
 

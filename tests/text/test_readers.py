@@ -51,6 +51,29 @@ def test_text_file_is_one_document(write, suffix):
     assert list(read_documents(path)) == ["ça\nva"]
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_text_is_split_by_lines_or_paragraphs(write, suffix):
+    data = "\ufeff one\r\ntwo \n\n \t\n\nça\u2028va\nlast".encode()
+    path = write("a.txt" + suffix, pack(suffix, data))
+    by_line = read_documents(path, sample_by="line")
+    assert list(by_line) == [" one", "two ", "ça\u2028va", "last"]
+    assert by_line.empty == 3
+    by_paragraph = read_documents(path, sample_by="paragraph")
+    assert list(by_paragraph) == [" one\ntwo ", "ça\u2028va\nlast"]
+    assert by_paragraph.empty == 0
+    assert sorted(read_documents(path, sample_by="line", at_most=2)) != sorted(read_documents(path, at_most=2))
+
+
+def test_splitting_text_says_what_is_wrong(write):
+    path = write("a.txt", b"one\ntwo\nthr\xe9e")
+    with pytest.raises(InputError, match=r"a\.txt, line 3: the text should be UTF-8"):
+        list(read_documents(path, sample_by="line"))
+    with pytest.raises(InputError, match="sample_by should be 'document', 'paragraph' or 'line', found 'word'"):
+        read_documents(path, sample_by="word")
+    with pytest.raises(InputError, match="sample_by is for files of text"):
+        read_documents(write("a.jsonl", lines([{"text": "a"}])), sample_by="line")
+
+
 def test_parquet(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"body": TEXTS, "n": range(4)}), tmp_path / "a.parquet")
     assert list(read_documents(tmp_path / "a.parquet", "body")) == TEXTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any, Generic, Literal, TypeVar
@@ -11,13 +12,14 @@ from typing import Any, Generic, Literal, TypeVar
 from mixwright.errors import InputError
 from mixwright.files.kinds import kind_of
 from mixwright.files.listing import ROWS, Listing, Paths, list_files
-from mixwright.files.opening import read_text
+from mixwright.files.opening import decode, open_text, read_text
 from mixwright.files.parquet import open_parquet
 from mixwright.files.rows import FoundRow, name_of, rows_of_file
 
 _TEXTS = (*ROWS, ".txt")
 _KNOWN = ".jsonl, .ndjson, .json (one JSON object per line) or .txt, each also with .gz or .zst, .parquet, or a folder"
 _SEED = 0  # of samples: every run takes the same one
+SampleBy = Literal["document", "paragraph", "line"]
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -73,7 +75,12 @@ class Reading(Iterator[T], Generic[T]):
 
 
 def read_documents(
-    path: Paths, field: str = "text", *, invalid: Literal["error", "drop"] = "error", at_most: int | None = None
+    path: Paths,
+    field: str = "text",
+    *,
+    invalid: Literal["error", "drop"] = "error",
+    at_most: int | None = None,
+    sample_by: SampleBy = "document",
 ) -> Reading[str]:
     """
     Return an iterator over the documents of files and folders. Empty documents are left out, and counted.
@@ -92,6 +99,9 @@ def read_documents(
     at_most
         Take a random sample of this many documents, in the files' order: the same one at every reading. The files are
         read twice.
+    sample_by
+        What is a document of a file without rows, as in the text loader of datasets: "document", the whole file;
+        "paragraph", what stands between blank lines; "line", each line that is not blank.
 
     Raises
     ------
@@ -101,12 +111,35 @@ def read_documents(
     """
     if invalid not in ("error", "drop"):
         raise InputError(f"invalid should be 'error' or 'drop', found {invalid!r}; choose one")
+    if sample_by not in ("document", "paragraph", "line"):
+        raise InputError(f"sample_by should be 'document', 'paragraph' or 'line', found {sample_by!r}; choose one")
     listing = list_texts(path)
+    if sample_by != "document" and not any(map(_is_text, listing.files)):
+        raise InputError(
+            f"{path}: sample_by is for files of text, such as .txt, found files of rows alone, where each row is a "
+            "document; remove it"
+        )
 
     def read(reading: Reading[str]) -> Iterator[str]:
-        return (text for file in listing.files for text in _documents(file, field, invalid == "drop", reading))
+        how = (field, invalid == "drop", sample_by)
+        return (text for file in listing.files for text in _documents(file, *how, reading))
 
-    return _reading(listing, read, str(path), at_most, (field, invalid))
+    return _reading(listing, read, str(path), at_most, (field, invalid, sample_by))
+
+
+def lone_text(path: Paths) -> Path | None:
+    """Return the file of text that is all that is read, and so one document; None if there are rows or more files."""
+    files = list_texts(path).files
+    return files[0] if len(files) == 1 and _is_text(files[0]) else None
+
+
+def holds_text(path: Paths) -> bool:
+    """Return whether a file without rows is among those that are read."""
+    return any(map(_is_text, list_texts(path).files))
+
+
+def _is_text(file: Path) -> bool:
+    return kind_of(file) not in ROWS
 
 
 def read_questions(
@@ -193,13 +226,15 @@ def _sample(count: int, size: int) -> frozenset[int]:
     return frozenset(chosen)
 
 
-def _documents(path: Path, field: str, drop: bool, reading: Reading[str]) -> Iterator[str]:
-    """Yield the documents of one file; a file of an unknown kind is one document."""
-    if kind_of(path) in ROWS:
+def _documents(path: Path, field: str, drop: bool, sample_by: SampleBy, reading: Reading[str]) -> Iterator[str]:
+    """Yield the documents of one file; one of an unknown kind is text."""
+    advice = "save it as UTF-8" + (" or move it out of the folder" if path in reading.listing.in_folder else "")
+    if not _is_text(path):
         texts: Iterable[str | None] = (_text(row, field, drop) for row in rows_of_file(path, (field,)))
-    else:
-        advice = "save it as UTF-8" + (" or move it out of the folder" if path in reading.listing.in_folder else "")
+    elif sample_by == "document":
         texts = [read_text(path, "text", advice)]
+    else:
+        texts = _lines(path, advice) if sample_by == "line" else _paragraphs(path, advice)
     for text in texts:
         if text:
             yield text
@@ -207,6 +242,25 @@ def _documents(path: Path, field: str, drop: bool, reading: Reading[str]) -> Ite
             reading.null += 1
         else:
             reading.empty += 1
+
+
+def _lines(path: Path, advice: str) -> Iterator[str]:
+    """Yield the lines of a file without what ends them; a blank one is an empty text."""
+    with open_text(path, "text") as handle:
+        for number, raw in enumerate(handle, start=1):
+            line = decode(raw, f"{path}, line {number}", advice)
+            yield line.rstrip("\r\n") if line.strip() else ""
+
+
+def _paragraphs(path: Path, advice: str) -> Iterator[str]:
+    """Yield what stands between blank lines."""
+    held: list[str] = []
+    for line in chain(_lines(path, advice), [""]):
+        if line:
+            held.append(line)
+        elif held:
+            yield "\n".join(held)
+            held = []
 
 
 def _text(row: FoundRow, field: str, drop: bool) -> str | None:

@@ -6,6 +6,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from mixwright.compare import (
@@ -97,9 +98,11 @@ class ComparisonRun(Run[Config]):
     def budget(self) -> Mapping[str, Any] | None:
         """Return what each arm could spend; None where that has no number."""
 
-    def repeated(self, cells: Sequence[Cell], advice: str, of: Of) -> list[str]:
-        """Return a sentence for each arm that goes many times through a source."""
-        return repeats_of_arms([arm.name for arm in self.arms], cells, advice, of)
+    def repeated(
+        self, cells: Sequence[Cell], advice: str, of: Of, copies: Mapping[str, float] = MappingProxyType({})
+    ) -> list[str]:
+        """Return a sentence for each arm that goes many times through a source; `copies` as in `repeats`."""
+        return repeats_of_arms([arm.name for arm in self.arms], cells, advice, of, copies)
 
     def plan(self) -> str:
         """Return how many trainings there will be, of what size."""

@@ -38,16 +38,15 @@ from mixwright.experiment.text.compare_work import (
 from mixwright.experiment.text.comparing.cost import Costs
 from mixwright.experiment.text.comparing.prepared import forget
 from mixwright.experiment.text.comparing.training import Training, check_begun, check_row_weights, training_work
+from mixwright.experiment.text.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.inputs import (
     check_choice,
     check_enough,
     check_inputs,
     check_sizes,
     held_out_questions,
-    left_out,
     make_tokenizer,
     read_target,
-    repeated,
     tokenize_sources,
 )
 from mixwright.experiment.text.overlaps.contamination import Contamination
@@ -278,10 +277,12 @@ class TextComparisonRun(ComparisonRun[CompareConfig]):
 
     def notes(self, cells: Sequence[Cell]) -> list[str]:
         """Return sentences that belong beside the result."""
-        said = left_out(self.targets, self.sources) + repeated(self.sources) + self.contamination.notes()
+        said = about_inputs(self.config, self.targets, self.sources) + self.contamination.notes()
         if missing := [source.name for source in self.sources if source.held_out is None]:
             said.append(f"no document of {', '.join(missing)} fell to the held-out part: losses there are not measured")
-        said += self.repeated(cells, "final: max_epochs sets one limit for all arms", "texts")
+        said += self.repeated(
+            cells, "final: max_epochs sets one limit for all arms", "texts", passes_over(self.sources)
+        )
         said += dict.fromkeys(self._count_notes)
         said += few_questions(self.targets) + ema_notes(self.config.final.ema)
         if not self.config.charge_search and any(arm.searches or arm.proxy_run for arm in self.config.arms):

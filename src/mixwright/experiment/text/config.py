@@ -44,6 +44,7 @@ from mixwright.experiment.engines.config import Engine
 from mixwright.experiment.text.models.model_config import ModelConfig, TokenizerConfig, with_own_tokenizer
 from mixwright.experiment.text.proxies.reference_config import ReferencesConfig
 from mixwright.experiment.text.proxies.search_config import MethodConfig, faults_of_method, with_mixtures
+from mixwright.text.readers import SampleBy
 from mixwright.training.settings import check_ema
 
 Metric = Literal["accuracy", "answer_loss"]
@@ -55,11 +56,21 @@ Invalid = Annotated[
     Field(description="A text that is null: an error (the default), or left out and counted (drop). Documents only."),
 ]
 
+SampledBy = Annotated[
+    SampleBy | None,
+    Field(
+        description="What is a document of a .txt file: the whole file (document, the default), what stands between "
+        "blank lines (paragraph), or each line (line), as the text loader of datasets calls it."
+    ),
+]
+
 
 def _documents_alone(part: Any) -> Any:
-    """Raise ValueError if a source or target of questions says what to do with texts that are null."""
+    """Raise ValueError if a source or target of questions says how texts are read."""
     if part.kind == "questions" and part.invalid is not None:
         raise ValueError("invalid is for documents: a question that is no question is always an error; remove it")
+    if part.kind == "questions" and part.sample_by is not None:
+        raise ValueError("sample_by is for documents in .txt files: a question is a row; remove it")
     return part
 
 
@@ -78,6 +89,7 @@ class SourceConfig(Part):
         description="documents (the default): plain text. questions: rows {question, choices, answer}; the document is "
         "the question with its right answer.",
     )
+    sample_by: SampledBy = None
     invalid: Invalid = None
     max_documents: Count | None = Field(
         default=None, description="Use a random sample of at most this many documents, the same one in every run."
@@ -123,7 +135,7 @@ class TargetConfig(Part):
     max_documents: Count | None = Field(
         default=None, description="Use a random sample of at most this many documents, the same one in every run."
     )
-
+    sample_by: SampledBy = None
     invalid: Invalid = None
     _of_documents = model_validator(mode="after")(_documents_alone)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,14 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.searches import require_choice
-from mixwright.experiment.core.stages import Progress, Stage, folder_name
+from mixwright.experiment.core.stages import PLAN, Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig, SourceConfig, TargetConfig, TextConfig
 from mixwright.experiment.text.models.checks import check_models
 from mixwright.experiment.text.overlaps.documents import TargetDocuments, hash_of
-from mixwright.experiment.text.source_files import check_lengths, named, part_of, part_of_source, source_documents
+from mixwright.experiment.text.source_files import (
+    check_lengths,
+    documents_of,
+    lone_documents,
+    named,
+    one_document,
+    part_of,
+    part_of_source,
+    source_documents,
+)
 from mixwright.files import atomic_write, folder_fingerprint
 from mixwright.files.models import check_model_folder
 from mixwright.files.opening import load_array
@@ -33,7 +44,6 @@ from mixwright.text import (
     byte_tokenizer,
     is_held_out,
     load_tokenizer,
-    read_documents,
     read_questions,
     train_bpe,
     write_tokens,
@@ -167,8 +177,7 @@ def _first(where: str, items: Callable[[], Iterator[Any]]) -> None:
 def _target_items(target: TargetConfig) -> Reading[Any]:
     """Return the documents or questions of a target."""
     if target.kind == "documents":
-        invalid = target.invalid or "error"
-        return read_documents(target.path, target.field, invalid=invalid, at_most=target.max_documents)
+        return documents_of(target)
     return read_questions(target.path, prompt=target.prompt, at_most=target.max_documents)
 
 
@@ -186,7 +195,7 @@ def read_target(name: str, target: TargetConfig, where: str) -> Target:
             if not part:
                 raise InputError(
                     f"there should be documents in both parts of the target, found none {what} "
-                    f"(held_out: {target.held_out:g}); give more documents or change held_out"
+                    f"(held_out: {target.held_out:g}); give more documents or change held_out{one_document(target)}"
                 )
     digest = hashlib.sha256()
     for item in (*search, "\0", *held_out):
@@ -272,6 +281,8 @@ def tokenize_sources(
     """Return the sources as tokens, in order; what is done is not done again."""
     if config.tokenizer.kind == "bpe":  # the others were there before the run
         check_lengths(config, tokenizer)
+    for note in lone_documents(config):
+        progress(PLAN, 0, 1, note)
     sources: list[TokenSource] = []
     drops = any(source.overlap == "drop" for source in config.sources.values())
     targets = [read_target(n, t, config.where("targets", n)) for n, t in config.targets.items()] if drops else []
@@ -334,7 +345,7 @@ def _write_source(
 ) -> None:
     """Write the two parts of a source, without what is `dropped`; a document's content says which part it is in."""
     stage.begin()
-    hashes: list[int] = []
+    hashes, sizes = array("Q"), array("Q")  # 16 bytes a document
     about: dict[str, Any] = {"source": name}
 
     def kept() -> Iterator[str]:
@@ -343,13 +354,19 @@ def _write_source(
         for text, clean in dropped.without(texts) if dropped else ((text, True) for text in texts):
             if clean:
                 hashes.append(hash_of(text))
+                sizes.append(len(text))
                 yield text
             left_out += not clean
         if left_out and not hashes:
-            raise InputError("all its documents are also in a target (overlap: drop); remove the source, or keep them")
+            raise InputError(
+                "all its documents are also in a target, or contain one of its documents (overlap: drop); remove the "
+                f"source, or keep them{one_document(source)}"
+            )
         said = [f"left out {left_out:,} documents that are also in a target (overlap: drop)"] if left_out else []
         if reading.notes or said:  # known only now; the tokens are described once they are written
             about["left_out"] = [*reading.notes, *said]
+        if copied := _copied(np.array(hashes, np.uint64), np.array(sizes, np.float64)):
+            about["copied"] = copied
 
     store = write_tokens(stage.folder / "train", kept(), tokenizer, about)
     with atomic_write(stage.folder / HASHES, "wb") as handle:
@@ -360,20 +377,7 @@ def _write_source(
     stage.finish({"documents": store.documents, "tokens": store.tokens, "held_out_documents": held})
 
 
-def left_out(targets: list[Target], sources: list[TokenSource]) -> list[str]:
-    """Return a sentence for what was left out of each: null and empty texts, files beside the data."""
-    notes = [f"the target {target.name}: {note}" for target in targets for note in target.notes]
-    return notes + [f"{source.name}: {note}" for source in sources for note in source.train.meta.get("left_out", ())]
-
-
-def repeated(sources: list[TokenSource]) -> list[str]:
-    """Return a sentence for the sources that are the same."""
-    same: dict[str, list[str]] = {}
-    for source in sources:
-        same.setdefault(source.train.fingerprint, []).append(source.name)
-    return [
-        f"the sources {', '.join(names[:-1])} and {names[-1]} are the same text: nothing tells them apart, and only "
-        "the sum of their weights means anything; remove all but one"
-        for names in same.values()
-        if len(names) > 1
-    ]
+def _copied(hashes: NDArray[np.uint64], sizes: NDArray[np.float64]) -> float:
+    """Return the share of a source's text that is in documents which are copies of earlier ones, word for word."""
+    _, first = np.unique(hashes, return_index=True)
+    return float(1 - sizes[first].sum() / sizes.sum()) if len(first) < len(hashes) else 0.0

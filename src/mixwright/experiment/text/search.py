@@ -22,6 +22,7 @@ from mixwright.experiment.engines.cluster import on_cluster
 from mixwright.experiment.engines.pieces import spread_of
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.config import SearchConfig
+from mixwright.experiment.text.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.inputs import (
     Target,
     TokenSource,
@@ -29,10 +30,8 @@ from mixwright.experiment.text.inputs import (
     check_enough,
     check_inputs,
     check_sizes,
-    left_out,
     make_tokenizer,
     read_target,
-    repeated,
     tokenize_sources,
 )
 from mixwright.experiment.text.mixtures import NamedMixture, baselines, search_mixture
@@ -170,7 +169,7 @@ class TextSearchRun(Run[SearchConfig]):
             keep_verdict(self.folder, summary["verdict"].splitlines()[0])  # that of the first target, as the weights
         reads = any(search.get("reads_target", True) for search in found.searches)
         parts = ("held_out", "search") if reads else ("held_out",)  # those that matter
-        notes = found.notes + left_out(self.targets, sources) + repeated(sources) + contamination.notes(parts)
+        notes = found.notes + about_inputs(self.config, self.targets, sources) + contamination.notes(parts)
         asked = {entry["name"] for entry in summary.get("questions", ())}
         notes += few_questions(t for t in self.targets if t.name in asked)
         notes += standing(summary["comparisons"], contamination) + self._repeats(mixtures, sources)
@@ -209,11 +208,14 @@ class TextSearchRun(Run[SearchConfig]):
 
     def _repeats(self, mixtures: list[NamedMixture], sources: list[TokenSource]) -> list[str]:
         """Return a sentence for each mixture whose sources are repeated much in the final run's budget."""
-        notes = []
+        notes, copies = [], passes_over(sources)
+        default = "" if "tokens" in self.config.final.model_fields_set else " (the default of final: tokens)"
         for mixture in mixtures:
             tokens = self.config.final.tokens + mixture.extra_tokens
             epochs = {s.name: w * tokens / s.train.tokens for s, w in zip(sources, mixture.weights, strict=True)}
-            notes += repeats(f"a training of {tokens:,} tokens on the mixture {mixture.name}", epochs)
+            notes += repeats(
+                f"a training of {tokens:,} tokens{default} on the mixture {mixture.name}", epochs, copies=copies
+            )
         return notes
 
     def _announce_rest(self, cost: dict[str, Any], trained: list[NamedMixture]) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from mixwright.errors import InputError
 from mixwright.experiment.core.stages import Progress
-from mixwright.experiment.text.config import SourceConfig, TextConfig
+from mixwright.experiment.text.config import SourceConfig, TargetConfig, TextConfig
 from mixwright.files import file_fingerprint, fingerprint, write_json
 from mixwright.text import Tokenizer, byte_tokenizer, is_held_out, load_tokenizer, read_documents, read_questions
-from mixwright.text.readers import Reading, list_texts
+from mixwright.text.readers import Reading, list_texts, lone_text
 
 _VERSION = 1  # of the check; a change makes every run read its sources again
 _RECORD = "checked.json"  # in the run folder: the fingerprints of what was read to its end
 _SALT = "source"
+_SPLIT = "sample_by: line or paragraph splits it; JSON lines with one text a line, or a folder of files, do too"
 
 
 @contextmanager
@@ -33,8 +34,36 @@ def source_documents(source: SourceConfig) -> Reading[str]:
     if source.kind == "questions":
         questions = read_questions(source.path, at_most=source.max_documents)
         return questions.each(lambda question: question.prompt + question.answer)
-    invalid = source.invalid or "error"
-    return read_documents(source.path, source.field, invalid=invalid, at_most=source.max_documents)
+    return documents_of(source)
+
+
+def documents_of(part: SourceConfig | TargetConfig) -> Reading[str]:
+    """Return the documents of a source or target that is made of documents."""
+    invalid, sample_by = part.invalid or "error", part.sample_by or "document"
+    return read_documents(part.path, part.field, invalid=invalid, at_most=part.max_documents, sample_by=sample_by)
+
+
+def lone_file(part: SourceConfig | TargetConfig) -> Path | None:
+    """Return the file of text that a source or target is, as one document; None if it has, or may have, more."""
+    whole = part.kind != "questions" and part.sample_by in (None, "document")
+    return lone_text(part.path) if whole else None
+
+
+def one_document(part: SourceConfig | TargetConfig) -> str:
+    """Return the end of a message where a source or target is one document: that it is, and how to split it."""
+    file = lone_file(part)
+    return f"; the file {file.name} counts as one document: {_SPLIT}" if file else ""
+
+
+def lone_documents(config: TextConfig) -> list[str]:
+    """Return a sentence for each source that is one document: nothing of it can be held out."""
+    found = {name: lone_file(source) for name, source in config.sources.items()}
+    return [
+        f"{name} is one document, the file {file.name}: nothing of it can be held out, and a trainer that draws "
+        f"documents draws all of it at once; {_SPLIT}"
+        for name, file in found.items()
+        if file
+    ]
 
 
 def part_of_source(source: SourceConfig, fraction: float, held_out: bool) -> Iterator[str]:
@@ -86,7 +115,8 @@ def _of_files(path: Path | list[Path]) -> str:
 def _ways(source: SourceConfig) -> list[str]:
     """Return what is read in another way than by former versions, which took the first documents."""
     ways = {"sample": source.max_documents, "drop": source.invalid == "drop", "questions": source.kind == "questions"}
-    return [way for way, given in ways.items() if given]
+    split = [f"by {source.sample_by}"] if source.sample_by not in (None, "document") else []
+    return [way for way, given in ways.items() if given] + split
 
 
 def remember_checked(folder: Path, prints: dict[str, str]) -> None:
@@ -123,7 +153,7 @@ def check_lengths(config: TextConfig, tokenizer: Tokenizer) -> None:
             raise InputError(
                 f"{config.where('sources', name)}: should have at least {context + 1} tokens to train on (one context "
                 f"and the token after it), found {found}, what is held out left aside; add text, lower "
-                f"{part}.context or remove the source"
+                f"{part}.context or remove the source{one_document(source)}"
             )
 
 

@@ -18,14 +18,13 @@ from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.evaluation import HeldOut
+from mixwright.experiment.text.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.inputs import (
     TokenSource,
     check_texts,
-    left_out,
     make_tokenizer,
     open_sources,
     read_target,
-    repeated,
     tokenize_sources,
 )
 from mixwright.experiment.text.models.checks import check_model
@@ -173,7 +172,13 @@ class TextTrainingRun(Run[TrainConfig]):
         summary = {**self._summary(trained, losses, means_of(answers).get(ACCURACY.name, {})), **questions}
         epochs = {line["source"]: line["epochs"] for line in trained.ledger["sources"]}
         record = orders_of(self.folder)
-        notes = [*steering_notes(record), *trained.notes, *of_tasks, *self._notes(), *repeats("the training", epochs)]
+        notes = [
+            *steering_notes(record),
+            *trained.notes,
+            *of_tasks,
+            *self._notes(),
+            *repeats("the training", epochs, copies=passes_over(self.sources)),
+        ]
         notes += self._notes_of_average(summary["held_out"])
         return {**summary, **({"steering": record} if record else {}), "notes": notes}
 
@@ -254,7 +259,7 @@ class TextTrainingRun(Run[TrainConfig]):
         return self._reference.reference if self._reference and "excess_loss" in self._strategy.needs else None
 
     def _notes(self) -> list[str]:
-        notes = left_out(self.targets, self.sources) + repeated(self.sources)
+        notes = about_inputs(self.config, self.targets, self.sources)
         notes += Contamination(self.folder, self.tokenizer, self.targets, self.sources).notes()
         notes += self.held.unreported(self._strategy)
         notes += few_questions(self.targets)
