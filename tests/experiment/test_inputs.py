@@ -10,8 +10,8 @@ from mixwright.experiment import load, make
 from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.core.stages import silent
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.inputs import TokenSource, check_inputs, read_target, tokenize_sources
+from mixwright.experiment.text.overlaps.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.source_files import check_sources, source_documents
 from mixwright.text import byte_tokenizer
 

@@ -38,7 +38,6 @@ from mixwright.experiment.text.compare_work import (
 from mixwright.experiment.text.comparing.cost import Costs
 from mixwright.experiment.text.comparing.prepared import forget
 from mixwright.experiment.text.comparing.training import Training, check_begun, check_row_weights, training_work
-from mixwright.experiment.text.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.inputs import (
     check_choice,
     check_enough,
@@ -50,6 +49,7 @@ from mixwright.experiment.text.inputs import (
     tokenize_sources,
 )
 from mixwright.experiment.text.overlaps.contamination import Contamination
+from mixwright.experiment.text.overlaps.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.proxies.cost import planned_proxies
 from mixwright.experiment.text.proxies.counts import counted_tokens
 from mixwright.experiment.text.proxies.online import (

@@ -22,7 +22,6 @@ from mixwright.experiment.engines.cluster import on_cluster
 from mixwright.experiment.engines.pieces import spread_of
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.inputs import (
     Target,
     TokenSource,
@@ -36,6 +35,7 @@ from mixwright.experiment.text.inputs import (
 )
 from mixwright.experiment.text.mixtures import NamedMixture, baselines, search_mixture
 from mixwright.experiment.text.overlaps.contamination import Contamination
+from mixwright.experiment.text.overlaps.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.proxies.counts import count_notes, counted_tokens, score_by_counts
 from mixwright.experiment.text.proxies.scores import Scores, part_of, target_rows, units_of
 from mixwright.experiment.text.questions.checks import check_lengths_of_choices, check_questions, few_questions

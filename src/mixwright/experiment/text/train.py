@@ -18,7 +18,6 @@ from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.evaluation import HeldOut
-from mixwright.experiment.text.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.inputs import (
     TokenSource,
     check_texts,
@@ -29,6 +28,7 @@ from mixwright.experiment.text.inputs import (
 )
 from mixwright.experiment.text.models.checks import check_model
 from mixwright.experiment.text.overlaps.contamination import Contamination
+from mixwright.experiment.text.overlaps.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.questions.checks import check_lengths_of_choices, check_questions, few_questions
 from mixwright.experiment.text.questions.harness import as_report, check_tasks, evaluated
 from mixwright.experiment.text.questions.reports import means_of, report_of
