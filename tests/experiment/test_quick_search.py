@@ -64,6 +64,9 @@ def test_it_needs_no_torch_and_says_what_it_rests_on(done: Path) -> None:
     assert summary["cost"]["counted_tokens"] == sum(tokens)
     mixture = json.loads((done / "run" / "mixture.json").read_text())
     assert mixture["method"]["proxies"] == WORDS
+    greek = TokenStore.open(done / "run" / "tokens" / "greek" / "train")
+    assert mixture["evidence"]["tokens_per_document"]["greek"] == greek.tokens / greek.documents
+    assert "sample_by" not in mixture["evidence"]  # of files of text alone
     page = (done / "run" / "report.html").read_text(encoding="utf-8")
     assert f"estimated from {WORDS}" in page
 

@@ -138,3 +138,17 @@ def test_the_paths_of_the_documentation_are_read(folder: Path) -> None:
     done = mixwright("export", "mixture.json", "--to", "trl", "--paths", "paths.yaml", cwd=folder)
     assert "- data/law-1.jsonl" in done.stdout
     assert "name: english" in done.stdout
+
+
+def test_weights_by_documents(folder: Path) -> None:
+    lengths = {"tokens_per_document": {"web": 70, "the law": 300, "never": 1}}
+    MixtureFile(("web", "the law", "never"), (0.7, 0.3, 0.0), evidence=lengths).write(folder / "long.json")
+    made = ["export", "long.json", "--to", "datasets", "--paths", "paths.yaml", "--form", "yaml"]
+    assert "the law (300 tokens in the mean) 64.7 %" in mixwright(*made, cwd=folder).stderr
+    done = mixwright(*made, "--per-document", "--out", "m.yaml", cwd=folder)
+    assert "each was divided by the mean tokens" in done.stderr
+    mixwright("import", "m.yaml", "--out", "again.json", cwd=folder)
+    assert MixtureFile.read(folder / "again.json").weights == pytest.approx((10 / 11, 1 / 11))
+    refused = mixwright("export", "plan.csv", "--to", "trl", "--out", "new", "--per-document", cwd=folder)
+    assert refused.returncode == 2
+    assert "does not say how long documents are" in refused.stderr

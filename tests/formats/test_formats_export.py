@@ -425,3 +425,80 @@ def test_configurations_without_weights_are_refused(text, says):
 
 def test_the_blend_of_train_is_read_from_a_configuration():
     assert read("dataset:\n  paths:\n    train: ['30', a, '70', b]\n    test: [c]\n").weights == (0.3, 0.7)
+
+
+LONG = MixtureFile(
+    sources=["web", "law", "never"],
+    weights=[0.75, 0.25, 0.0],
+    evidence={
+        "unit": "chunk",
+        "tokens_per_document": {"web": 100, "law": 1900.0, "never": 5},
+        "sample_by": {"law": "document"},
+    },
+)
+TEXT = {"web": "data/web.jsonl", "law": "data/law.txt"}
+
+
+def test_lengths_of_documents_are_said_where_a_tool_draws_documents():
+    (note,) = [n for n in export(LONG, "streaming", PATHS).notes if "draws rows" in n]
+    # tokens .75 x 100 = 75 and .25 x 1900 = 475, of 550
+    assert "law (1,900 tokens in the mean) 86.4 % in place of 25.0 %" in note
+    assert "web (100 tokens in the mean) 13.6 % in place of 75.0 %" in note
+    assert "--per-document" in note
+    assert not any("documents" in n for n in export(LONG, "olmo-core", PATHS).notes)
+    same = replace(LONG, evidence={"unit": "chunk", "tokens_per_document": dict.fromkeys(LONG.sources, 300)})
+    assert not any("documents" in n for n in export(same, "streaming", PATHS).notes)
+
+
+@pytest.mark.parametrize("lengths", [None, {"web": 100}, {"web": 100, "law": "long", "never": 5}, [1, 2, 3]])
+def test_without_lengths_the_note_is_general_and_nothing_can_be_divided(lengths):
+    bare = replace(
+        LONG, evidence={"unit": "chunk"} if lengths is None else {"tokens_per_document": lengths, "unit": "chunk"}
+    )
+    assert any("on chunks of text of one length" in n for n in export(bare, "streaming", PATHS).notes)
+    with pytest.raises(InputError, match=r"tokens_per_document\), found none; search again"):
+        export(bare, "streaming", PATHS, per_document=True)
+
+
+def test_weights_are_divided_by_the_length_of_documents():
+    made = export(LONG, "trl", PATHS, per_document=True)
+    again = read(made.text, paths=PATHS)
+    # .75 / 100 to .25 / 1900 is 57 to 1
+    assert again.weights == pytest.approx([57 / 58, 1 / 58, 0])
+    assert "each was divided by the mean tokens" in made.notes[0]
+    assert not any("draws rows" in n for n in made.notes)
+    tokens = replace(LONG, unit="tokens")
+    with pytest.raises(InputError, match="--per-document"):
+        export(tokens, "trl", PATHS)
+    assert export(tokens, "trl", PATHS, per_document=True).text == made.text
+    with pytest.raises(InputError, match="Megatron-LM takes shares of tokens, not of documents"):
+        export(LONG, "megatron", PATHS, per_document=True)
+
+
+def test_text_is_cut_into_the_documents_that_were_weighed():
+    for form in ("py", "yaml"):
+        made = export(LONG, "datasets", TEXT, form=form)
+        assert made.text.count("sample_by") == 1
+        assert not any("each line" in n for n in made.notes)
+        own = export(LONG, "datasets", TEXT | {"law": {"path": "data/law.txt", "sample_by": "line"}}, form=form)
+        assert "document" not in own.text
+        assert read(made.text).weights == (0.75, 0.25)
+    for to, form in (("trl", "yaml"), ("datasets", "card")):
+        made = export(LONG, to, TEXT, form=form)
+        assert "sample_by" not in made.text
+        assert any(
+            "each line of the text of law is a row, where a document was the whole file" in n for n in made.notes
+        )
+    assert "sample_by" not in export(replace(LONG, evidence={}), "datasets", TEXT).text
+
+
+def test_datasets_loads_the_documents_that_were_weighed(tmp_path):
+    pytest.importorskip("datasets")
+    (tmp_path / "law.txt").write_text("one\ntwo\n\nthree\n")
+    (tmp_path / "web.jsonl").write_text('{"text": "web"}\n')
+    paths = {"web": str(tmp_path / "web.jsonl"), "law": str(tmp_path / "law.txt")}
+    for way, rows in (("document", ["one\ntwo\n\nthree\n"]), ("paragraph", ["one\ntwo", "three\n"])):
+        mixture = replace(LONG, evidence=LONG.evidence | {"sample_by": {"law": way}})
+        scope = {"__name__": "made"}
+        exec(export(mixture, "datasets", paths).text, scope)
+        assert sorted(scope["load"](scope["SOURCES"]["law"])["text"]) == sorted(rows)

@@ -51,6 +51,13 @@ def export(
         bool,
         typer.Option("--allow-loss", help="Write although the tool cannot express all of it, and say what is lost."),
     ] = False,
+    per_document: Annotated[
+        bool,
+        typer.Option(
+            "--per-document",
+            help="For a tool that draws documents: divide each weight by the mean length of its source's documents.",
+        ),
+    ] = False,
     force: _Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -63,15 +70,16 @@ def export(
         from mixwright.formats import check_free, form_of
 
         if mixture.suffix == ".csv":
+            if per_document:
+                raise InputError(f"{mixture} is a plan, which does not say how long documents are: no --per-document")
             _export_plan(output, mixture, to, out, _places(paths, path), form=form, seed=seed, allow_loss=allow_loss)
             return
         if out is not None:
             check_free(out, force)
         by_suffix = form_of(out, to)
         check_exported(mixture)
-        made = formats.export(
-            mixture, to, _places(paths, path), form=form or by_suffix, seed=seed, allow_loss=allow_loss
-        )
+        options: dict[str, Any] = {"seed": seed, "allow_loss": allow_loss, "per_document": per_document}
+        made = formats.export(mixture, to, _places(paths, path), form=form or by_suffix, **options)
         if out is not None:
             made.write(out, force)
         for note in made.notes:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from mixwright.errors import InputError
 from mixwright.files import atomic_write
+from mixwright.formats._hub import loads_text
 from mixwright.formats._job import Job
 from mixwright.formats._registry import FORMATS, Format
 from mixwright.formats.reading.places import Place, places_of
 from mixwright.mixture_file import MixtureFile
 
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".py": "py", ".json": "json", ".md": "card"}
+_WAY = "; --per-document (per_document=True) divides each weight by the mean length of its source's documents"
+_NAMED = 5  # sources in a note on lengths
+_MATTERS = 0.01  # of the tokens: a smaller difference is none
 _EPOCHS = re.compile(r"the ([-+.\deE]+) epochs of source ")
 
 
@@ -88,6 +94,7 @@ def export(
     form: str | None = None,
     seed: int = 0,
     allow_loss: bool = False,
+    per_document: bool = False,
 ) -> Export:
     """
     Return a mixture as another tool reads it.
@@ -108,6 +115,9 @@ def export(
         For generated Python files and the YAML of datasets.
     allow_loss : bool
         Write although the tool cannot express all of it, and say what was lost in `notes`.
+    per_document : bool
+        The tool draws documents: divide each weight by the mean length of its source's documents, which mixture.json
+        has of a search over texts, so that the tokens come out as the weights ask.
 
     Raises
     ------
@@ -130,6 +140,9 @@ def export(
         raise InputError(f"seed should be a whole number of at least 0, found {seed!r}")
     places = {} if made.keys is None else places_of(paths, mixture.sources, made.keys)
     notes: list[str] = []
+    if per_document:
+        mixture = _by_documents(mixture, made, notes)
+    places = _sampled_by(mixture, made, chosen, places, notes)
     kept = _kept(mixture, made, places, notes)
     job = Job(
         tuple(mixture.sources[i] for i in kept),
@@ -139,7 +152,7 @@ def export(
         seed,
     )
     _check_places(job)
-    lost = _lost(job, made, mixture, notes)
+    lost = _lost(job, made, mixture, notes, per_document)
     if lost and not allow_loss:
         raise InputError(f"{'; '.join(lost)}; to write it anyway, use --allow-loss or allow_loss=True")
     job = _without_epochs(job, made)
@@ -196,19 +209,23 @@ def _check_places(job: Job) -> None:
         seen[key] = name
 
 
-def _lost(job: Job, made: Format, mixture: MixtureFile, notes: list[str]) -> list[str]:
+def _lost(job: Job, made: Format, mixture: MixtureFile, notes: list[str], per_document: bool) -> list[str]:
     """Return what the tool cannot express; what is only to be known goes to the notes."""
-    lost = []
-    if mixture.unit == "tokens" and made.shares == "rows":
+    lost, lengths = [], _lengths_of(mixture)
+    if per_document:
+        pass  # shares of documents for a tool that draws them
+    elif mixture.unit == "tokens" and made.shares == "rows":
         lost.append(
             f"the weights are shares of tokens, {made.tool} takes shares of rows: they agree only where all rows have "
-            "the same length"
+            f"the same length{_WAY if lengths else ''}"
         )
     elif mixture.unit == "rows" and made.shares == "tokens":
         notes.append(
             f"the weights are shares of rows, {made.tool} takes shares of tokens: they agree where all rows have the "
             "same length, for example sequences packed to the context"
         )
+    elif made.shares == "rows" and lengths:
+        notes += _note_on_lengths(mixture, made, lengths)
     elif made.shares == "rows" and mixture.evidence.get("unit") == "chunk":
         notes.append(
             f"the weights were found on chunks of text of one length, {made.tool} takes shares of the rows in your "
@@ -243,3 +260,75 @@ def _without_epochs(job: Job, made: Format) -> Job:
         Place(p.files, p.options) if p.max_epochs is not None and made.epochs(p.max_epochs) else p for p in job.places
     )
     return Job(job.sources, job.weights, places, job.unit, job.seed)
+
+
+def _lengths_of(mixture: MixtureFile) -> dict[str, float]:
+    """Return the mean tokens per document of each source that mixture.json has; empty if it lacks one."""
+    found = mixture.evidence.get("tokens_per_document")
+    if not isinstance(found, Mapping):
+        return {}
+    lengths = {name: found.get(name) for name in mixture.sources}
+    good = all(isinstance(n, Real) and not isinstance(n, bool) and 0 < float(n) < math.inf for n in lengths.values())
+    return {name: float(n) for name, n in lengths.items() if n is not None} if good else {}
+
+
+def _by_documents(mixture: MixtureFile, made: Format, notes: list[str]) -> MixtureFile:
+    """Return a mixture whose weights are shares of documents; InputError if there is no need or no way."""
+    if made.shares == "tokens":
+        raise InputError(f"{made.tool} takes shares of tokens, not of documents: leave --per-document out")
+    lengths = _lengths_of(mixture)
+    if not lengths:
+        raise InputError(
+            "mixture.json should have the mean tokens per document of each source for --per-document "
+            "(evidence.tokens_per_document), found none; search again over texts with this version, or leave it out"
+        )
+    shares = [weight / lengths[name] for name, weight in zip(mixture.sources, mixture.weights, strict=True)]
+    total = math.fsum(shares)
+    said = ", ".join(f"{name} {lengths[name]:,.0f}" for name in list(lengths)[:_NAMED])
+    notes.append(
+        "the weights are shares of documents: each was divided by the mean tokens of its source's documents "
+        f"({said}{', ...' if len(lengths) > _NAMED else ''}), so that the tokens come out as the mixture asks"
+    )
+    return replace(mixture, weights=tuple(share / total for share in shares), unit="rows")
+
+
+def _note_on_lengths(mixture: MixtureFile, made: Format, lengths: Mapping[str, float]) -> list[str]:
+    """Return a sentence if, drawn by documents, sources get other shares of the tokens than their weights."""
+    tokens = [weight * lengths[name] for name, weight in zip(mixture.sources, mixture.weights, strict=True)]
+    shares = dict(zip(mixture.sources, (n / math.fsum(tokens) for n in tokens), strict=True))
+    weights = dict(zip(mixture.sources, mixture.weights, strict=True))
+    names = sorted(shares, key=lambda name: -abs(shares[name] - weights[name]))
+    if abs(shares[names[0]] - weights[names[0]]) < _MATTERS:
+        return []
+    said = ", ".join(
+        f"{name} ({lengths[name]:,.0f} tokens in the mean) {shares[name]:.1%} in place of {weights[name]:.1%}".replace(
+            "%", " %"
+        )
+        for name in names[:_NAMED]
+    )
+    return [
+        f"the weights are shares of tokens, and {made.tool} draws rows of your files: where a row is a document, the "
+        f"sources get these shares of the tokens: {said}{_WAY}; rows that are packed to one length need no change"
+    ]
+
+
+def _sampled_by(
+    mixture: MixtureFile, made: Format, form: str, places: Mapping[str, Place], notes: list[str]
+) -> dict[str, Place]:
+    """Return the places where text is cut into rows as the mixture's documents were, or say that it is not."""
+    ways, found = mixture.evidence.get("sample_by"), dict(places)
+    if made.name not in ("datasets", "trl") or not isinstance(ways, Mapping):
+        return found
+    for name, place in places.items():
+        way = ways.get(name)
+        if way not in ("document", "paragraph") or "sample_by" in place.options or not loads_text(place):
+            continue
+        if form in ("py", "yaml") and made.name == "datasets":
+            found[name] = Place(place.files, {**place.options, "sample_by": way}, place.max_epochs)
+        else:
+            what = "the whole file" if way == "document" else "a paragraph"
+            notes.append(
+                f"here each line of the text of {name} is a row, where a document was {what}: its rows are not the "
+                "documents that were weighed; give JSON lines with one document a line"
+            )
+    return found

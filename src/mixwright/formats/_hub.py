@@ -35,6 +35,12 @@ def load_arguments(source: str, place: Place) -> dict[str, Any]:
     return {"path": _builder(source, files), **options, "data_files": files, "split": split}
 
 
+def loads_text(place: Place) -> bool:
+    """Return whether a place is files of text, which datasets loads line by line by default."""
+    files = place.files or place.options.get("data_files") or ()
+    return any(_suffix(file) == ".txt" for file in ([files] if isinstance(files, str) else files))
+
+
 def label(arguments: dict[str, Any]) -> str:
     """Return what to call a source of which only the arguments of load_dataset are known."""
     files = arguments.get("data_files")

@@ -97,7 +97,7 @@ FORMATS: dict[str, Format] = {
             "rows",
             "interleave_datasets would wait for a source that it never draws",
             _whole_epochs,
-            (*_HUB, "revision", "load_from_disk"),
+            (*_HUB, "revision", "load_from_disk", "sample_by"),
         ),
         Format("trl", "TRL", {"yaml": trl.write}, "rows", None, _never_repeats, (*_HUB, "columns")),
         Format(

@@ -48,7 +48,7 @@ from mixwright.text import (
     train_bpe,
     write_tokens,
 )
-from mixwright.text.readers import Reading
+from mixwright.text.readers import Reading, holds_text
 
 _TARGET_SALT = "target"
 _WHOLE = {"max_documents": None}  # a sample needs a reading of everything
@@ -381,3 +381,11 @@ def _copied(hashes: NDArray[np.uint64], sizes: NDArray[np.float64]) -> float:
     """Return the share of a source's text that is in documents which are copies of earlier ones, word for word."""
     _, first = np.unique(hashes, return_index=True)
     return float(1 - sizes[first].sum() / sizes.sum()) if len(first) < len(hashes) else 0.0
+
+
+def about_documents(config: TextConfig, sources: Sequence[TokenSource]) -> dict[str, Any]:
+    """Return what mixture.json says of documents, for tools that draw them: mean lengths, how files of text are cut."""
+    files = {name: source for name, source in config.sources.items() if source.kind != "questions"}
+    ways = {name: source.sample_by or "document" for name, source in files.items() if holds_text(source.path)}
+    lengths = {source.name: source.train.tokens / source.train.documents for source in sources}
+    return {"tokens_per_document": lengths, **({"sample_by": ways} if ways else {})}

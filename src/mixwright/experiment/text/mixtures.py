@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from mixwright.experiment.core.searches import resting_on, search_entry
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.inputs import TokenSource
+from mixwright.experiment.text.inputs import TokenSource, about_documents
 from mixwright.mixture_file import MixtureFile
 from mixwright.search.mixmin import MixMin
 from mixwright.search.table.table import LikelihoodTable
@@ -77,6 +77,7 @@ def search_mixture(
             seed=config.seed,
         )
         file = found.to_file([source.name for source in sources], level=chosen.level)
+        file = replace(file, evidence={**file.evidence, **about_documents(config, sources)})
         if config.proxy.kind == "ngram":
             file = resting_on(file, config.proxy.words)
         file.write(stage.folder / "mixture.json")

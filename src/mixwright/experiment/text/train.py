@@ -20,6 +20,7 @@ from mixwright.experiment.run import Run
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import (
     TokenSource,
+    about_documents,
     check_texts,
     make_tokenizer,
     open_sources,
@@ -157,6 +158,7 @@ class TextTrainingRun(Run[TrainConfig]):
         if trained.average is not None:  # the method's answer: what another training is given as its weights
             method = {"name": "average of a training's weights", "strategy": repr(self._strategy)}
             evidence = {"steps": trained.steps, "tokens": trained.tokens, "fingerprint": trained.fingerprint}
+            evidence |= about_documents(self.config, self.sources)
             MixtureFile(
                 tuple(trained.average), tuple(trained.average.values()), method=method, evidence=evidence
             ).write(self.folder / "mixture.json")

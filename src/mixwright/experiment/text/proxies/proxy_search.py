@@ -11,7 +11,7 @@ from mixwright.experiment.core.forecasts import FORECAST
 from mixwright.experiment.core.stages import Progress
 from mixwright.experiment.core.what_if import NAME as WHAT_IF
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.inputs import Target, TokenSource
+from mixwright.experiment.text.inputs import Target, TokenSource, about_documents
 from mixwright.experiment.text.proxies.neural import settings_for
 from mixwright.experiment.text.proxies.online import (
     METHODS,
@@ -87,7 +87,7 @@ def search_by_proxy_run(
     weights, cost = average_of(run, sources), online_cost(config, tokenizer, sources, targets, arm)
     about = _about(config, sources, made, run)
     names: list[str | None] = [target.name for target in targets]
-    _write(folder, sources, weights, about, run)
+    _write(folder, sources, weights, about, run, about_documents(config, sources))
     return ProxySearch(
         tuple(weights),
         [_entry(config, name, weights, about["reads_targets"]) for name in names or [None]],
@@ -120,12 +120,22 @@ def _about(
 
 
 def _write(
-    folder: Path, sources: list[TokenSource], weights: list[float], about: dict[str, Any], run: TrainingResult
+    folder: Path,
+    sources: list[TokenSource],
+    weights: list[float],
+    about: dict[str, Any],
+    run: TrainingResult,
+    documents: dict[str, Any],
 ) -> None:
     """Write `mixture.json`, and remove what another search left beside it."""
     method = {"name": f"average of the weights of one proxy run of {about['method']}", "strategy": about["strategy"]}
     kept = ("steps", "tokens", "reference", "reference_tokens")
-    evidence = {**{key: about[key] for key in kept}, "prior": about["prior"], "fingerprint": run.fingerprint}
+    evidence = {
+        **{key: about[key] for key in kept},
+        "prior": about["prior"],
+        "fingerprint": run.fingerprint,
+        **documents,
+    }
     names = tuple(source.name for source in sources)
     MixtureFile(names, tuple(weights), method=method, evidence=evidence, verdict=VERDICT).write(folder / "mixture.json")
     for name in (WHAT_IF, FORECAST):
