@@ -31,6 +31,7 @@ from mixwright.experiment.text.inputs import TokenSource, open_sources, read_tar
 from mixwright.experiment.text.proxies import online
 from mixwright.strategies import BalancedPiKE, PiKE, SkillIt
 from mixwright.text import byte_tokenizer, load_tokenizer, write_tokens
+from mixwright.text.target_rows import TargetRows
 from mixwright.training.model import build_model
 
 FIRST, SECOND, THIRD = KINDS
@@ -167,19 +168,42 @@ def test_a_source_with_too_few_documents_is_said(tmp_path):
     assert np.isnan(held.strategy_source_losses(model)).tolist() == [True, False, True]
 
 
-def test_curves_of_a_large_target_are_measured_on_documents_from_all_over_it(tmp_path, monkeypatch):
+def test_curves_of_a_large_target_are_measured_on_rows_from_all_over_it(tmp_path, monkeypatch):
     write_jsonl(tmp_path / "target.jsonl", [f"document {i:03d} of a sorted file" for i in range(200)])
     target = read_target("mix", make(tmp_path).targets["mix"], "here")
     held = HeldOut([target], [], TOKENS, 16, 8)
-    point = {"step": 1, "tokens": 9, "loss": dict.fromkeys(held._parts, 1.0)}
     (everything,) = held._parts.values()
     assert texts(everything) == set(target.held_out)
     monkeypatch.setattr(evaluation, "_CURVE_TOKENS", 600)
     again = HeldOut([target], [], TOKENS, 16, 8)
     (sample,) = again._parts.values()
-    places = [target.held_out.index(text) for text in texts(sample)]
-    assert len(places) < 0.3 * len(target.held_out)
-    assert max(places) > 0.7 * len(target.held_out)
-    assert texts(sample) == texts(*HeldOut([target], [], TOKENS, 16, 8)._parts.values())
-    other = {"step": 2, "tokens": 18, "loss": dict.fromkeys(again._parts, 2.0)}
-    assert [found["loss"] for found in again.curve([point, other])] == [{"mix": 1.0}, {"mix": 2.0}]
+    assert 500 < sample.document_tokens.sum() < 700
+    places = np.unique(sample.chunk_documents) / len(target.held_out)
+    assert np.histogram(places, 4, (0, 1))[0] == pytest.approx(len(places) / 4, abs=4)
+    assert sample.fingerprint == HeldOut([target], [], TOKENS, 16, 8)._parts[next(iter(again._parts))].fingerprint
+
+
+def test_a_curve_that_a_former_version_began_is_of_one_part(tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "target.jsonl", [f"document {i:03d} of a sorted file" for i in range(200)])
+    target = read_target("mix", make(tmp_path).targets["mix"], "here")
+    monkeypatch.setattr(evaluation, "_CURVE_TOKENS", 600)
+    held, name = HeldOut([target], [], TOKENS, 16, 8), f"mix@{target.fingerprint}"
+    (now,) = held._parts
+    assert now == f"{name}@rows"
+    before = [{"step": i, "tokens": 9 * i, "loss": {f"{name}@sample": 1.0 * i}} for i in (1, 2)]
+    after = {"step": 3, "tokens": 27, "loss": {now: 3.0}}
+    assert [point["loss"] for point in held.curve(before)] == [{"mix": 1.0}, {"mix": 2.0}]
+    assert [point["loss"] for point in held.curve([*before, after])] == [{"mix": 3.0}]
+
+
+def test_few_long_documents_are_all_in_a_spread():
+    documents = [np.full(3000 + 100 * i, i) for i in range(20)]  # each of one kind: a few of them would mislead
+    rows = TargetRows.from_documents(documents, 64, "chunk", 99)
+    part = rows.spread(10_000)
+    assert part.document_tokens.sum() == pytest.approx(10_000, rel=0.02)
+    assert set(part.chunk_documents.tolist()) == set(range(20))
+    assert part.tokens.mean() == pytest.approx(rows.tokens.mean(), rel=0.02)
+    assert rows.spread(10**6) is rows
+    answers = TargetRows.from_questions([([1] * 5, [i % 7] * 3) for i in range(400)], 16, "answer", 99)
+    some = answers.spread(300)
+    assert (some.unit, set(some.skip.tolist()), some.document_tokens.sum()) == ("answer", {5}, 300)

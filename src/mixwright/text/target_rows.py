@@ -104,6 +104,27 @@ class TargetRows:
         ends = _ends([[len(ids)] for ids in lists])
         return cls(_join(lists), ends, skip, np.arange(len(lists)), len(lists), context, bos, unit)
 
+    def spread(self, tokens: int, seed: int = 0) -> TargetRows:
+        """
+        Return some of the chunks, with about `tokens` to score, from all over the documents; all if there are fewer.
+
+        One chunk is drawn at random from each stretch of equally many. Tokens count as rows of the unit "token", and
+        otherwise each chunk is a row. The same seed gives the same chunks.
+        """
+        scored = int((np.diff(self.ends) - self.skip).sum())
+        count, whole = -(-len(self.skip) * tokens // max(scored, 1)), len(self.skip)
+        if scored <= tokens or count >= whole:
+            return self
+        within = np.random.default_rng(seed).random(count)
+        kept = np.unique(((np.arange(count) + within) * whole / count).astype(np.int64).clip(max=whole - 1))
+        pieces = [self.tokens[self.ends[i] : self.ends[i + 1]] for i in kept]
+        ends, unit = (
+            _ends([[len(piece) for piece in pieces]]),
+            self.unit if self.unit in ("token", "answer") else "chunk",
+        )
+        documents = self.chunk_documents[kept]
+        return TargetRows(_join(pieces), ends, self.skip[kept], documents, self.total, self.context, self.bos, unit)
+
     def save(self, folder: Path) -> None:
         """Write the rows into a folder, from which `load` maps them; InputError if that cannot be written."""
         for name in _ARRAYS:

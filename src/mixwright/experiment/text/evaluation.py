@@ -40,9 +40,12 @@ MEASURED_TOKENS = 50_000  # of a source's held-out part, once the model is train
 Array = NDArray[np.float64]
 
 
-def _key(target: Target, sampled: bool) -> str:
+_WHOLE, _DOCUMENTS, _ROWS = "", "@sample", "@rows"  # former versions took the first documents, then some documents
+
+
+def _key(target: Target, part: str) -> str:
     """Return what the points of a curve call the part of a target that they were measured on."""
-    return f"{target.name}@{target.fingerprint}{'@sample' if sampled else ''}"
+    return f"{target.name}@{target.fingerprint}{part}"
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,12 @@ class HeldOut:
 
     @cached_property
     def _parts(self) -> dict[str, TargetRows]:
-        """Return a random sample of the held-out documents of each target, by its key in a curve."""
+        """Return rows from all over the held-out documents of each target, by its key in a curve."""
         parts = {}
-        for target in self.targets:
-            share = _CURVE_TOKENS / max(int(self._rows[target.name].document_tokens.sum()), 1)
-            items, size = target.held_out, len(target.held_out)
-            if share < 1:  # files are often sorted: the first documents would be of one kind
-                chosen = np.random.default_rng(0).permutation(size)[: max(1, round(share * size))]
-                items = [items[i] for i in np.sort(chosen)]
-            parts[_key(target, share < 1)] = target_rows(items, self.tokenizer, self.context, "chunk")
+        for target in self.targets:  # a few whole documents would be of one kind: files are sorted, and books are long
+            rows = self._rows[target.name]
+            part = rows.spread(_CURVE_TOKENS)
+            parts[_key(target, _WHOLE if part is rows else _ROWS)] = part
         return parts
 
     @cached_property
@@ -157,7 +157,7 @@ class HeldOut:
         return {name: self._loss(model, rows) for name, rows in self._parts.items()}
 
     def target_losses(self, model: Any) -> dict[str, float]:
-        """Return the loss on a sample of the held-out documents of each target, nats per token."""
+        """Return the loss on rows from all over the held-out documents of each target, nats per token."""
         losses = [self._loss(model, rows) for rows in self._parts.values()]
         return {target.name: loss for target, loss in zip(self.targets, losses, strict=True)}
 
@@ -277,9 +277,13 @@ class HeldOut:
 
     def curve(self, watched: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return a training's points with the names of today's targets."""
-        keys = [(_key(target, sampled), target.name) for target in self.targets for sampled in (False, True)]
-        names = dict(keys)  # former versions took the first documents of large targets
-        names |= {} if names else {f"{AVERAGE_OF_SOURCES}@": AVERAGE_OF_SOURCES}
+        seen = {key for point in watched for key in point["loss"]}
+        names: dict[str, str] = {}
+        for target in self.targets:  # of a training that a former version began: the points of one part alone
+            keys = (_key(target, part) for part in (_ROWS, _DOCUMENTS, _WHOLE))
+            if found := next((key for key in keys if key in seen), None):
+                names[found] = target.name
+        names |= {} if self.targets else {f"{AVERAGE_OF_SOURCES}@": AVERAGE_OF_SOURCES}
         points = []
         for point in watched:
             loss = {names[key]: value for key, value in point["loss"].items() if key in names}
