@@ -7,6 +7,7 @@ from mixwright.experiment import load, make
 from mixwright.experiment.core.run_folder import config_text
 from mixwright.experiment.kinds import of_config
 from mixwright.experiment.run import json_schema
+from mixwright.mixture_file import MixtureFile
 
 SMALL = """\
 sources:
@@ -174,3 +175,25 @@ def test_a_path_that_no_file_can_have_is_one_error(tmp_path: Path, path: str) ->
     message = error_of(tmp_path, f"sources: {{a: {path}}}\ntargets: {{t: x}}\n")
     assert "should be a path that a file can have (" in message
     assert "sources.a" in message
+
+
+def test_messages_name_the_key_the_share_and_the_mapping(tmp_path: Path) -> None:
+    assert "did you mean 'field'?" in error_of(tmp_path, SMALL.replace("field: body", "column: body"))
+    two = {"sources": {"a": "a.jsonl", "b": "b.jsonl"}}
+    for given, says in (
+        ({"weights": {"a": 70, "b": 30}}, "should be at most 1 (a share of 1, not per cent: 70 % is 0.7), found 70"),
+        ({"strategy": "EXP3", "prior": "mix.txt"}, "'uniform' or 'natural' or a mapping (Where a strategy starts: "),
+    ):
+        with pytest.raises(InputError) as caught:
+            make("train", two | given, folder=tmp_path)
+        assert says in str(caught.value)
+
+
+def test_a_prior_may_be_a_mixture_file(tmp_path: Path) -> None:
+    two = {"sources": {"a": "a.jsonl", "b": "b.jsonl"}, "strategy": "EXP3"}
+    MixtureFile(("b", "a"), (0.75, 0.25)).write(tmp_path / "found" / "mixture.json")
+    assert make("train", two | {"prior": "found/mixture.json"}, folder=tmp_path).prior == {"b": 0.75, "a": 0.25}
+    MixtureFile(("b", "a"), (0.75, 0.25), "tokens").write(tmp_path / "tokens.json")
+    for name, says in (("none.json", "key prior: .*none.json"), ("tokens.json", "key prior: .*has shares of tokens")):
+        with pytest.raises(InputError, match=says):
+            make("train", two | {"prior": name}, folder=tmp_path)

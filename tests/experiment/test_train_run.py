@@ -121,6 +121,10 @@ def test_fixed_weights_are_drawn_and_statistics_can_be_recorded(tmp_path, given)
     elif given == "mine.json":
         assert asked == pytest.approx({FIRST: 0.5, SECOND: 0.3, THIRD: 0.2})
     assert summary["fixed"]
+    left = [note for note in summary["notes"] if note.startswith("weights names no weight for")]
+    assert left == (
+        [f"weights names no weight for {THIRD}: nothing is drawn of what has none"] * isinstance(given, dict)
+    )
     assert "gram" in read_decisions(tmp_path / "run").given
     assert 'id="conflict-table"' in (tmp_path / "run" / "report.html").read_text()
 

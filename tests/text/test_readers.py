@@ -119,7 +119,7 @@ def test_empty_documents_are_left_out(write):
         (
             "a.jsonl",
             b'{"question": "a", "choices": {}, "answerKey": "A"}',
-            r"right field \(for questions: kind: questions\)",
+            r"right field with field: NAME \(for questions: kind: questions\)",
         ),
         ("a.jsonl", b'{"b": 1, "a": 2}', r"line 1: the field 'text' is missing, found \['a', 'b'\]"),
         ("a.jsonl", b'{"text": null}', r"line 1: the field 'text' should be a string, found null"),
@@ -301,3 +301,23 @@ def test_question_rows_of_the_hub_that_have_no_answer(tmp_path, changes, said):
     path.write_text(json.dumps(HUB_ROW | changes) + "\n", encoding="utf-8")
     with pytest.raises(InputError, match=said):
         list(read_questions(path))
+
+
+def test_separated_values_are_refused_with_the_line_that_converts_them(write, tmp_path, monkeypatch):
+    write("a.csv", b'text,n\n"one, two",1\nthree,2\n')
+    with pytest.raises(InputError, match=r"found '\.csv'; convert it: python -c") as caught:
+        read_documents(tmp_path / "a.csv")
+    monkeypatch.chdir(tmp_path)
+    exec(str(caught.value).partition("python -c '")[2].rstrip("'"))
+    assert list(read_documents(tmp_path / "a.jsonl")) == ["one, two", "three"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_wrong_field_says_which_key_names_it(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    if kind == "parquet":
+        pyarrow.parquet.write_table(pyarrow.table({"body": ["one"]}), path)
+    else:
+        path.write_bytes(lines([{"body": "one"}]))
+    with pytest.raises(InputError, match=r"found \['body'\]; name the right field with field: NAME"):
+        list(read_documents(path))

@@ -53,9 +53,11 @@ def _other(path: Path) -> str | None:
     return "it is empty" if not beginning else None if found is None else f"it is {found}"
 
 
-def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+def parquet_rows(
+    path: Path, columns: Sequence[str] | None = None, advice: str = "name the right one"
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """
-    Yield (number from 1, row) of a parquet file.
+    Yield (number from 1, row) of a parquet file; `advice` is for columns that are missing.
 
     Raises
     ------
@@ -63,7 +65,7 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[t
         As `open_parquet`; a column is missing, or a text is not UTF-8 (its row is named).
     """
     with open_parquet(path) as file:
-        check_columns(path, columns or (), file.schema_arrow.names)
+        check_columns(path, columns or (), file.schema_arrow.names, advice)
         number = 0
         for batch in file.iter_batches(batch_size=1024, columns=None if columns is None else list(columns)):
             for row in _batch_rows(path, batch, number):
@@ -71,11 +73,13 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[t
                 yield number, row
 
 
-def check_columns(where: Path | str, wanted: Sequence[str], found: Sequence[str]) -> None:
+def check_columns(
+    where: Path | str, wanted: Sequence[str], found: Sequence[str], advice: str = "name the right one"
+) -> None:
     """Raise InputError for a column that is missing."""
     for name in wanted:
         if name not in found:
-            raise InputError(f"{where}: the column {name!r} is missing, found {list(found)}; name the right one")
+            raise InputError(f"{where}: the column {name!r} is missing, found {list(found)}; {advice}")
 
 
 def _batch_rows(path: Path, batch: Any, before: int) -> list[dict[str, Any]]:

@@ -40,7 +40,9 @@ class FoundRow(NamedTuple):
         return f"{self.label} {self.number}"
 
 
-def rows_of_file(path: Path, fields: Sequence[str] | None = None) -> Iterator[FoundRow]:
+def rows_of_file(
+    path: Path, fields: Sequence[str] | None = None, advice: str = "name the right field"
+) -> Iterator[FoundRow]:
     """
     Yield the rows of a file of JSON lines, of a JSON list or of parquet; a bad row comes out as its error.
 
@@ -50,6 +52,8 @@ def rows_of_file(path: Path, fields: Sequence[str] | None = None) -> Iterator[Fo
         `.jsonl`, `.ndjson` or `.json`, each also `.gz` or `.zst`, or `.parquet`. Blank lines are no rows.
     fields
         Columns that every row has; only these are read of parquet. None: all.
+    advice
+        What to do where one is missing.
 
     Raises
     ------
@@ -58,7 +62,7 @@ def rows_of_file(path: Path, fields: Sequence[str] | None = None) -> Iterator[Fo
     """
     kind = kind_of(path)
     if kind == ".parquet":
-        for number, row in parquet_rows(path, fields):
+        for number, row in parquet_rows(path, fields, advice):
             yield FoundRow(f"{path}, row", number, row)
     elif kind in LINES:
         with open_text(path, "JSON lines") as handle:
@@ -66,13 +70,13 @@ def rows_of_file(path: Path, fields: Sequence[str] | None = None) -> Iterator[Fo
             numbered = list_items(handle, path) if word == "item" else enumerate(handle, start=1)
             label = f"{path}, {word}"
             for number, raw in ((n, r) for n, r in numbered if r.strip()):
-                yield FoundRow(label, number, _json_row(raw, f"{label} {number}", word, fields or ()))
+                yield FoundRow(label, number, _json_row(raw, f"{label} {number}", word, fields or (), advice))
     else:
         known = ".jsonl, .ndjson, .json (JSON lines or a list of objects, also with .gz or .zst) or .parquet"
         raise InputError(f"{path}: rows should be in {known}, found another kind of file; move it or convert it")
 
 
-def _json_row(raw: bytes, where: str, word: str, fields: Sequence[str]) -> dict[str, Any] | InputError:
+def _json_row(raw: bytes, where: str, word: str, fields: Sequence[str], advice: str) -> dict[str, Any] | InputError:
     try:
         row = json.loads(decode(raw, where))
     except InputError as error:
@@ -90,7 +94,7 @@ def _json_row(raw: bytes, where: str, word: str, fields: Sequence[str]) -> dict[
     for field in fields:
         if field not in row:
             hint = " (for questions: kind: questions)" if {"question", "choices"} <= row.keys() else ""
-            found = f"found {sorted(row)}; name the right field{hint}"
+            found = f"found {sorted(row)}; {advice}{hint}"
             return InputError(f"{where}: the field {field!r} is missing, {found}")
     return row
 

@@ -18,6 +18,12 @@ from mixwright.files.rows import FoundRow, name_of, rows_of_file
 
 _TEXTS = (*ROWS, ".txt")
 _KNOWN = ".jsonl, .ndjson, .json (one JSON object per line) or .txt, each also with .gz or .zst, .parquet, or a folder"
+_NAME_IT = "name the right field with field: NAME"
+_CONVERT = (  # one line, for the kinds that people have
+    '; convert it: python -c \'import pandas; pandas.read_csv("{name}"{how}).to_json("{stem}.jsonl", '
+    'orient="records", lines=True)\''
+)
+_SEPARATED = {".csv": "", ".tsv": ', sep="\\t"'}
 _SEED = 0  # of samples: every run takes the same one
 SampleBy = Literal["document", "paragraph", "line"]
 S = TypeVar("S")
@@ -185,8 +191,10 @@ def _known(listing: Listing) -> Listing:
     """Check the kinds of files that were named themselves."""
     for file in listing.files:
         if file not in listing.in_folder and kind_of(file) not in _TEXTS:
-            found = "".join(file.suffixes) or "no suffix"
-            raise InputError(f"{file}: the name should end in {_KNOWN}; found {found!r}")
+            found, kind = "".join(file.suffixes) or "no suffix", kind_of(file)
+            table = kind in _SEPARATED
+            way = _CONVERT.format(name=file.name, how=_SEPARATED[kind], stem=file.name.split(".")[0]) if table else ""
+            raise InputError(f"{file}: the name should end in {_KNOWN}; found {found!r}{way}")
     return listing
 
 
@@ -230,7 +238,7 @@ def _documents(path: Path, field: str, drop: bool, sample_by: SampleBy, reading:
     """Yield the documents of one file; one of an unknown kind is text."""
     advice = "save it as UTF-8" + (" or move it out of the folder" if path in reading.listing.in_folder else "")
     if not _is_text(path):
-        texts: Iterable[str | None] = (_text(row, field, drop) for row in rows_of_file(path, (field,)))
+        texts: Iterable[str | None] = (_text(row, field, drop) for row in rows_of_file(path, (field,), _NAME_IT))
     elif sample_by == "document":
         texts = [read_text(path, "text", advice)]
     else:

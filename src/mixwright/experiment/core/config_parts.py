@@ -21,9 +21,11 @@ from pydantic import (
 )
 
 from mixwright.constraints.limits import Constraints
+from mixwright.errors import InputError
 from mixwright.experiment.core.yaml import YamlFile, dotted
 from mixwright.files.stores import address_of, address_of_copy
 from mixwright.files.stores.addresses import of_dataset
+from mixwright.mixture_file import MixtureFile
 from mixwright.watching.trackers.tracked import NOBODY, Tracked
 from mixwright.watching.trackers.tracker import TRACKERS, About
 
@@ -174,9 +176,22 @@ StrategyGiven = Annotated[
     str | dict[str, Any] | None,
     Field(description="Weights that follow the training: a strategy's name, or {name: ..., parameters, wrap: [...]}."),
 ]
+
+
+def _weights_of_file(value: Any, info: ValidationInfo) -> Any:
+    """Let a mixture.json stand for the weights in it."""
+    if not isinstance(value, str) or not value.endswith(".json"):
+        return value
+    file = MixtureFile.read(_resolve(Path(value), info))
+    if file.unit == "tokens":
+        raise InputError(f"{value} has shares of tokens, a training draws rows; convert it, or search again")
+    return dict(zip(file.sources, file.weights, strict=True))
+
+
 StrategyPrior = Annotated[
     Literal["uniform", "natural"] | dict[str, Share],
-    Field(description="Where a strategy starts: uniform, natural, or {source: weight}."),
+    BeforeValidator(_weights_of_file, json_schema_input_type=Literal["uniform", "natural"] | dict[str, Share] | str),
+    Field(description="Where a strategy starts: uniform, natural, {source: weight}, or a mixture.json."),
 ]
 
 

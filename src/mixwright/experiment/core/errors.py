@@ -21,6 +21,7 @@ _LIMITS = {  # pydantic's kinds of errors
     "less_than_equal": "at most",
     "less_than": "below",
 }
+_MEANT = dict.fromkeys(("column", "text_column", "key"), "field")  # words that people have for a key of ours
 _HOLDING = ("dict_type", "list_type", "model_type")
 _SHAPES = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
@@ -69,10 +70,12 @@ def explain(model: type[BaseModel], error: ValidationError, file: YamlFile | Non
     """
     known = {*_keys_in(value, ()), *(file.lines if file else ())}
     given = {k for k, v in value.items() if file.value.get(k) != v} if file and isinstance(value, Mapping) else set()
+    found = error.errors()
+    mappings = {_written(detail["loc"], detail["type"], known) for detail in found if detail["type"] == "dict_type"}
     details = sorted(
-        _fitting(error.errors(), known), key=lambda detail: detail["type"] != "extra_forbidden"
+        _fitting(found, known), key=lambda detail: detail["type"] != "extra_forbidden"
     )  # misspelt keys first
-    faults = list(dict.fromkeys(_sentence(model, detail, file, known, given) for detail in details))
+    faults = list(dict.fromkeys(_sentence(model, detail, file, known, given, mappings) for detail in details))
     if len(faults) > _SHOWN:
         faults = [*faults[:_SHOWN], f"and {len(faults) - _SHOWN} more faults"]
     return "\n".join(faults)
@@ -80,6 +83,8 @@ def explain(model: type[BaseModel], error: ValidationError, file: YamlFile | Non
 
 def nearest(word: str, known: list[str]) -> str:
     """Return `; did you mean ...?` for a misspelt word; a full stop if nothing is near."""
+    if (meant := _MEANT.get(word.lower())) in known:
+        return f"; did you mean {meant!r}?"
     lowered = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
     return f"; did you mean {lowered[close[0]]!r}?" if close else "."
@@ -94,7 +99,12 @@ def _keys_in(value: Any, key: Key) -> Iterator[Key]:
 
 
 def _sentence(
-    model: type[BaseModel], detail: ErrorDetails, file: YamlFile | None, known: Collection[Key], given: Collection[Any]
+    model: type[BaseModel],
+    detail: ErrorDetails,
+    file: YamlFile | None,
+    known: Collection[Key],
+    given: Collection[Any],
+    mappings: Collection[Key],
 ) -> str:
     key = _written(detail["loc"], detail["type"], known)
     in_file = file is not None and (not key or key[0] not in given)
@@ -107,7 +117,7 @@ def _sentence(
         about = _description(model, key)
         return f"{place}: this key is missing; add it{f' ({about})' if about else ''}"
     found = detail["input"]
-    should = _should(detail)
+    should = _should(detail) + _besides(model, key, detail, mappings)
     whole = isinstance(detail.get("ctx", {}).get("error"), InputError)  # it says itself what was found
     if whole or (isinstance(found, BaseModel | dict) and detail["type"] == "value_error"):
         return f"{place}: {should}"
@@ -124,6 +134,18 @@ def _should(detail: ErrorDetails) -> str:
     if kind in _SHAPES:
         return f"should be {_SHAPES[kind]}"
     return detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+
+
+def _besides(model: type[BaseModel], key: Key, detail: ErrorDetails, mappings: Collection[Key]) -> str:
+    """Return what else may stand where one of some words was expected; that a share is not in per cent."""
+    found = detail["input"]
+    if detail["type"] == "literal_error" and key in mappings:
+        about = _description(model, key)
+        return " or a mapping" + (f" ({about})" if about else "")
+    most = detail.get("ctx", {}).get("le")
+    if detail["type"] == "less_than_equal" and most == 1 and isinstance(found, int | float) and 2 <= found <= 100:
+        return f" (a share of 1, not per cent: {found:g} % is {found / 100:g})"
+    return ""
 
 
 def _fitting(details: list[ErrorDetails], known: Collection[Key]) -> list[ErrorDetails]:

@@ -15,7 +15,7 @@ from mixwright.experiment.core.arms import fixed_weights, strategy_of
 from mixwright.experiment.core.config_parts import by_source
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.repeats import repeats
-from mixwright.experiment.core.stages import Progress
+from mixwright.experiment.core.stages import PLAN, Progress
 from mixwright.experiment.run import Run
 from mixwright.experiment.text.evaluation import HeldOut
 from mixwright.experiment.text.inputs import (
@@ -129,6 +129,8 @@ class TextTrainingRun(Run[TrainConfig]):
     def prepare(self, progress: Progress) -> None:
         """Make the tokenizer and the tokens, which all ranks open."""
         remember_checked(self.folder, self.prints)
+        for note in self._unweighted():
+            progress(PLAN, 0, 1, note)
         tokenizer = make_tokenizer(self.config, self.folder, self.prints, progress)
         if self.config.reference is not None and self.config.reference.path is not None:
             with named(self.config.where("reference")):
@@ -260,8 +262,14 @@ class TextTrainingRun(Run[TrainConfig]):
         """Return what excess is measured over, if the strategy needs excess losses; a held-out loss costs less."""
         return self._reference.reference if self._reference and "excess_loss" in self._strategy.needs else None
 
+    def _unweighted(self) -> list[str]:
+        """Return a sentence if fixed weights that were written out leave sources out."""
+        given = self.config.weights
+        names = [name for name in self.names if name not in given] if isinstance(given, dict) else []
+        return [f"weights names no weight for {', '.join(names)}: nothing is drawn of what has none"] if names else []
+
     def _notes(self) -> list[str]:
-        notes = about_inputs(self.config, self.targets, self.sources)
+        notes = self._unweighted() + about_inputs(self.config, self.targets, self.sources)
         notes += Contamination(self.folder, self.tokenizer, self.targets, self.sources).notes()
         notes += self.held.unreported(self._strategy)
         notes += few_questions(self.targets)
