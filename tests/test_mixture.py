@@ -132,7 +132,7 @@ def test_the_log_holds_each_decision_once(tmp_path):
     assert [line["decision"] for line in lines] == list(range(12))
     assert lines[3]["begins"] == 7
     assert Observation.from_json(lines[3]["observation"]).step == 3
-    with pytest.raises(InputError, match="decisions of another run"):
+    with pytest.raises(InputError, match=r"decisions of an earlier run; .* remove the file to begin again"):
         train(*pair(log=cut), 2)
 
 

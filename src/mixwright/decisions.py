@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -158,6 +160,21 @@ def replay(
         known = strategy.weights_at(int(begins))
         out[i] = strategy.weights(state) if known is None else known
     return out
+
+
+def set_aside(log: Path, sources: Sequence[str], strategy: Strategy[Any]) -> Path | None:
+    """Rename a log if its first line is of these sources and this strategy; return the new path, or None."""
+    try:
+        with open(log, encoding="utf-8") as handle:
+            about = json.loads(handle.readline())["run"]
+        if (about["sources"], about["strategy"]) != (list(sources), repr(strategy)):
+            return None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):  # there is none, or it is something else
+        return None
+    names = (log.with_name(f"{log.stem}.before-{n}{log.suffix}") for n in itertools.count(1))
+    kept = next(path for path in names if not path.exists())
+    os.replace(log, kept)
+    return kept
 
 
 def _is_other(text: str) -> bool:

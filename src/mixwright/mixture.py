@@ -345,11 +345,12 @@ class Mixture:
         return self._reported
 
     def check_log(self) -> None:
-        """Raise InputError if the log has the decisions of another run."""
+        """Raise InputError if the log has the decisions of an earlier run."""
         log = self.log
         if log is not None and not self._own_log and log.exists() and log.stat().st_size:
             raise InputError(
-                f"{log} holds the decisions of another run; resume from its checkpoint, or choose another file"
+                f"{log} holds the decisions of an earlier run; resume from its checkpoint, remove the file to begin "
+                "again, or choose another one"
             )
 
     def check_ahead(self, steps: int) -> None:

@@ -333,10 +333,24 @@ def test_a_second_call_and_another_runs_log_are_refused(tmp_path):
     new, _, _ = run(tmp_path, Static(), log=tmp_path / "log.jsonl", arguments={"max_steps": 2})
     with pytest.raises(InputError, match="second call"):
         use_mixture(new, sources(), Static())
-    other = trainer(tmp_path)
-    use_mixture(other, sources(), Static(), log=tmp_path / "log.jsonl")
-    with pytest.raises(InputError, match="decisions of another run"):
-        other.train()
+    for strategy in (Static(), Static([0.5, 0.25, 0.25])):  # the same run, which has a checkpoint; another one
+        other = trainer(tmp_path if strategy == Static() else tmp_path / "other")
+        use_mixture(other, sources(), strategy, log=tmp_path / "log.jsonl")
+        with pytest.raises(InputError, match=r"log\.jsonl holds the decisions of an earlier run; .* remove the file"):
+            other.train()
+
+
+def test_a_training_that_left_no_checkpoint_begins_anew_and_its_decisions_are_kept(tmp_path, caplog):
+    log, begun = tmp_path / "log.jsonl", {"max_steps": STEPS, "save_strategy": "no"}
+    kept = [tmp_path / f"log.before-{n}.jsonl" for n in (1, 2)]
+    for stop in (2, 4, None):
+        run(tmp_path, Everything(), log=log, arguments=begun, stop=stop)
+    assert [len(decisions(path)) for path in (*kept, log)] == [1, 2, STEPS // 2]
+    assert decisions(log)[:2] == decisions(kept[1])
+    assert f"left no checkpoint in {tmp_path}: they are in {kept[1]} now" in caplog.text
+    log.write_text(log.read_text()[:40])  # what a kill while the first line was written leaves
+    with pytest.raises(InputError, match="remove the file to begin again"):
+        run(tmp_path, Everything(), log=log, arguments=begun)
 
 
 def test_parameters_that_are_saved_under_another_name_are_there_after_a_resume(tmp_path):

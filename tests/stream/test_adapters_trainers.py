@@ -27,7 +27,7 @@ def loader(accumulate, workers):
     return MixtureLoader(sources(), p, accumulate=accumulate, num_workers=workers, steps=STEPS)
 
 
-def trainer(folder, accumulate, workers, stop=STEPS):
+def trainer(folder, accumulate, workers, stop=STEPS, over=None):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     from mixwright.stream.trainer import use_stream
 
@@ -36,10 +36,10 @@ def trainer(folder, accumulate, workers, stop=STEPS):
     config = transformers.GPT2Config(vocab_size=64, n_positions=4, n_embd=8, n_layer=1, n_head=1)
     arguments = transformers.TrainingArguments(
         output_dir=str(folder), per_device_train_batch_size=12 // accumulate, gradient_accumulation_steps=accumulate,
-        max_steps=STEPS, save_steps=2, logging_steps=100, report_to=[], use_cpu=True, disable_tqdm=True,
+        max_steps=STEPS, save_steps=2, logging_steps=2, report_to=[], use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
     made = transformers.Trainer(transformers.GPT2LMHeadModel(config), arguments)
-    callback = use_stream(made, loader(accumulate, workers))
+    callback = use_stream(made, over or loader(accumulate, workers))
     rows = []
 
     class Log(transformers.TrainerCallback):
@@ -62,8 +62,23 @@ def test_the_trainer_sees_the_plan_also_after_a_resume(tmp_path, accumulate, wor
     again, after = trainer(tmp_path / "parts", accumulate, workers)
     again.train(resume_from_checkpoint=str(tmp_path / "parts" / "checkpoint-4"))
     assert after == rows[4:]
+    assert [line["epoch"] for line in again.state.log_history] == [line["epoch"] for line in whole.state.log_history]
     for one, other in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(one, other)
+    finished, more = trainer(tmp_path / "parts", accumulate, workers)
+    finished.train(resume_from_checkpoint=True)  # there is nothing left to do
+    assert (more, finished.state.global_step, finished.state.epoch) == ([], STEPS, 1.0)
+    assert {path.name for path in (tmp_path / "parts").glob("checkpoint-*")} == {
+        f"checkpoint-{n}" for n in (2, 4, 6, 8)
+    }
+
+
+def test_a_stream_that_ends_ends_the_training_and_says_so(tmp_path, caplog):
+    pytest.importorskip("accelerate", reason="the Trainer needs accelerate")
+    made, rows = trainer(tmp_path, 1, 0, over=MixtureLoader(sources(), plan(), steps=3))
+    made.train()
+    assert (len(rows), made.state.global_step) == (3, 3)
+    assert "the stream ends before step 3, and max_steps is 8" in caplog.text
 
 
 def test_settings_of_the_trainer_that_differ_are_refused(tmp_path):

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers.trainer_utils import get_last_checkpoint
 
+from mixwright.decisions import set_aside
 from mixwright.errors import InputError
 from mixwright.gradients.distributed import world_size
 from mixwright.integrations.gradient_checks import leave_out
@@ -111,7 +113,7 @@ class WatchedCallback(MixtureCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Take the state of the stream, the Mixture and the Watcher out of the checkpoint, if there is one."""
         if not state.global_step:
-            self.mixture.check_log()
+            self._begin_log(args.output_dir)
             super().on_train_begin(args, state, control, **more)
         else:
             saved = self.saved(state)
@@ -120,6 +122,18 @@ class WatchedCallback(MixtureCallback):
             self.load(saved)
         assert self.loader is not None
         self._steer(self.loader.step)
+
+    def _begin_log(self, folder: str) -> None:
+        """Begin the decisions anew where an earlier try left no checkpoint in the folder, as `mixwright train` does."""
+        try:
+            self.mixture.check_log()
+        except InputError:
+            log, resumable = self.mixture.log, Path(folder).is_dir() and get_last_checkpoint(folder) is not None
+            kept = None if log is None or resumable else set_aside(log, self.mixture.sources, self.mixture.strategy)
+            if kept is None:
+                raise
+            said = "had decisions of a training that left no checkpoint in"
+            logger.warning("%s %s %s: they are in %s now", log, said, folder, kept)
 
     def _steer(self, step: int) -> None:
         """Let every rank follow what was ordered by hand, before a step is done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ except ImportError:
     raise missing_extra("transformers", "lm") from None
 
 Callback = TypeVar("Callback", bound="MixtureCallback")
+logger = logging.getLogger(__name__)
 
 
 def use_stream(trainer: Any, loader: MixtureLoader, inputs: Callable[[Batch], Any] | None = None) -> MixtureCallback:
@@ -74,7 +76,7 @@ def attach(trainer: Any, callback: Callback, inputs: Callable[[Batch], Any] | No
         raise InputError(f"the Trainer's max_steps should be set (the stream has no epochs), found {args.max_steps}")
     if args.restore_callback_states_from_checkpoint:
         raise InputError("restore_callback_states_from_checkpoint should be False: the stream restores itself")
-    batches = _TrainerBatches(loader, inputs or language_model_inputs, callback, trainer.model)
+    batches = _TrainerBatches(loader, inputs or language_model_inputs, callback, trainer)
     trainer.get_train_dataloader = lambda: batches
     mend_loading(trainer)
     args.ignore_data_skip = True  # the stream goes on by its state; skipping batches would lose them
@@ -142,6 +144,8 @@ class MixtureCallback(TrainerCallback, ExportableState):
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Remember which step was done: something may have read further."""
         self._at = state.global_step + self._offset
+        # after a resume the Trainer counts the batches that it saw itself, and skips none
+        state.epoch = state.global_step / state.max_steps
 
     def watch(self, batch: Batch) -> None:
         """Keep the batches of the step at work."""
@@ -151,13 +155,18 @@ class MixtureCallback(TrainerCallback, ExportableState):
 
 
 class _TrainerBatches:
-    """What the Trainer iterates over: model inputs, without a length."""
+    """What the Trainer iterates over: model inputs."""
 
     def __init__(
-        self, loader: MixtureLoader, inputs: Callable[[Batch], Any], callback: MixtureCallback, model: Any
+        self, loader: MixtureLoader, inputs: Callable[[Batch], Any], callback: MixtureCallback, trainer: Any
     ) -> None:
-        self.loader, self.inputs, self.callback, self.model = loader, inputs, callback, model
-        self.vocabulary = _vocabulary(model)
+        self.loader, self.inputs, self.callback = loader, inputs, callback
+        self.args, self.model = trainer.args, trainer.model
+        self.vocabulary = _vocabulary(self.model)
+
+    def __len__(self) -> int:
+        """Return the batches of the training, one epoch; without a length a finished one takes another step."""
+        return int(self.args.max_steps * self.loader.slices.accumulate)
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.loader:
@@ -165,6 +174,7 @@ class _TrainerBatches:
             inputs = self.inputs(batch)
             self._check_tokens(batch, inputs)
             yield inputs
+        logger.warning("the stream ends before step %d, and max_steps is %d", self.loader.step, self.args.max_steps)
 
     def _check_tokens(self, batch: Batch, inputs: Any) -> None:
         """Raise InputError if a token is none of the model's: torch says only that an index is out of range."""
