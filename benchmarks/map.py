@@ -80,8 +80,11 @@ KNOBS = {  # group: what the final trainings have otherwise, and the arms
         [
             {"name": "PiKE exponentiated", "strategy": {"name": "PiKE", "rule": "exponentiated"}},
             {"name": "PiKE optimal", "strategy": {"name": "PiKE", "rule": "optimal"}},
-            {"name": "PiKE, no variance", "strategy": {"name": "PiKE", "variance": False}},
-            {"name": "PiKE, floor .1", "strategy": {"name": "PiKE", "wrap": [{"name": "Floor", "floor": 0.1}]}},
+            {"name": "PiKE, no variance", "strategy": {"name": "PiKE", "rule": "exponentiated", "variance": False}},
+            {
+                "name": "PiKE, floor .1",
+                "strategy": {"name": "PiKE", "rule": "exponentiated", "wrap": [{"name": "Floor", "floor": 0.1}]},
+            },
             {"name": "Balanced-PiKE 1", "strategy": {**BALANCED, "tau": 1}},
             {"name": "Balanced-PiKE 4", "strategy": {**BALANCED, "tau": 4}},
         ],

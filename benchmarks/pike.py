@@ -30,15 +30,16 @@ STRATEGIES = {
     "Balanced-PiKE 3": {"name": "BalancedPiKE", "tau": 3, "loss": "loss"},
     "Balanced-PiKE 5": {"name": "BalancedPiKE", "tau": 5, "loss": "loss"},
 }
+PRINTED = {"name": "PiKE", "rule": "exponentiated"}
 BALANCED = {"name": "BalancedPiKE", "tau": 3, "loss": "loss"}
 WAYS = {  # strategy, observe_every, statistics_steps
     "uniform, fixed weights": (None, 10, 4),
-    "PiKE, every 20 steps, 4 sampled (as in the tables)": ({"name": "PiKE"}, 20, 4),
+    "PiKE, every 20 steps, 4 sampled (as in the tables)": (PRINTED, 20, 4),
     "Balanced-PiKE 3, every 20 steps, 4 sampled": (BALANCED, 20, 4),
-    "PiKE, every 10 steps, 4 sampled (the default)": ({"name": "PiKE"}, 10, 4),
+    "PiKE, every 10 steps, 4 sampled (the default)": (PRINTED, 10, 4),
     "Balanced-PiKE 3, every 10 steps, 4 sampled": (BALANCED, 10, 4),
-    "PiKE, every 10 steps, 1 sampled": ({"name": "PiKE"}, 10, 1),
-    "PiKE without the variance term, every 20 steps, 4 sampled": ({"name": "PiKE", "variance": False}, 20, 4),
+    "PiKE, every 10 steps, 1 sampled": (PRINTED, 10, 1),
+    "PiKE without the variance term, every 20 steps, 4 sampled": ({**PRINTED, "variance": False}, 20, 4),
 }
 HOW = """CPU time of a step of the training loop over that of uniform, median of {rounds} rounds (least to
 largest): 20 steps after 10 others, one thread, uniform before and after every two ways. Statistics,

@@ -32,7 +32,7 @@ SMALL = {
     **{key: SETTINGS[key] for key in SETTINGS if key not in ("final", "proxy", "search", "targets")},
     "targets": {"mix": "target.jsonl"},
     "held_out": 0.2,
-    "strategy": {"name": "PiKE", "wrap": ["Guard"]},
+    "strategy": {"name": "PiKE", "rule": "exponentiated", "wrap": ["Guard"]},
     "training": {**TRAINING, "evaluate_every": 4},
 }
 
@@ -203,7 +203,7 @@ def test_a_folder_of_another_training_is_refused_and_left_as_it_was(done, tmp_pa
             r"training\.learning_rate: 0\.003 there, 0\.5 here",
         ),
         ({"strategy": "balanced-pike"}, r"strategy: None there, balanced-pike here"),
-        ({"strategy": {"name": "PiKE", "rule": "optimal"}}, r"strategy\.rule: None there, optimal here"),
+        ({"strategy": {"name": "PiKE", "rule": "optimal"}}, r"strategy\.rule: exponentiated there, optimal here"),
     ):
         with pytest.raises(InputError, match=said):
             drive(make(folder, **change), run)

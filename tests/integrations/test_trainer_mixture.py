@@ -340,7 +340,7 @@ def test_a_second_call_and_another_runs_log_are_refused(tmp_path):
             other.train()
 
 
-def test_a_training_that_left_no_checkpoint_begins_anew_and_its_decisions_are_kept(tmp_path, caplog):
+def test_a_training_that_left_no_checkpoint_begins_again_and_its_decisions_are_kept(tmp_path, caplog):
     log, begun = tmp_path / "log.jsonl", {"max_steps": STEPS, "save_strategy": "no"}
     kept = [tmp_path / f"log.before-{n}.jsonl" for n in (1, 2)]
     for stop in (2, 4, None):

@@ -24,7 +24,8 @@ nested:
     strategy: {name: Balanced-PiKE, tau: 3}
 wrapped:
   name: PiKE
-  wrap: [{name: Every, steps: 20}, {name: Warmup, steps: 100}, Guard]
+  floor: 0.03
+  wrap: [{name: Every, steps: 5}, {name: Warmup, steps: 100}, Guard]
 schedule: {name: Schedule, weights: {0: [1, 0], 100: {hi: 0.75, en: 0.25}}, interpolate: true}
 static: {name: static, weights: {hi: 0.25, en: 0.75}}
 temperature: {name: temperature, temperature: 5, sizes: {en: 100, hi: 10}}
@@ -37,7 +38,7 @@ def test_as_yaml():
         "plain": PiKE(rule="restoring", floor=0.03),
         "text": Guard(Every(PiKE(rule="restoring"), 20)),
         "nested": Guard(Every(BalancedPiKE(3), 20)),
-        "wrapped": Guard(Warmup(Every(PiKE(), 20), 100)),
+        "wrapped": Guard(Warmup(Every(PiKE(rule="restoring", floor=0.03), 5), 100)),
         "schedule": Schedule({0: [1, 0], 100: [0.25, 0.75]}, interpolate=True),
         "static": Static([0.75, 0.25]),
         "temperature": Temperature(5, [100, 10]),
@@ -85,11 +86,23 @@ def test_steps_of_a_schedule_may_be_texts_as_yaml_and_json_give_them():
     assert numbered == Static([0.75, 0.25])
 
 
-def test_a_plain_name_is_the_advised_form():
-    """PiKE's printed rule has no fixed point and follows noise: the name alone is the restoring rule in a Guard."""
-    assert from_config("pike") == Guard(Every(PiKE(rule="restoring"), 20))
-    assert from_config({"name": "PiKE"}) == from_config("pike")
-    assert from_config({"name": "PiKE", "wrap": []}) == by_name("pike") == PiKE(rule="exponentiated")
+def test_a_name_is_the_advised_form():
+    """PiKE's printed rule has no fixed point and follows noise: by name it is the restoring rule in a Guard."""
+    advised = Guard(Every(PiKE(rule="restoring"), 20))
+    assert from_config("pike") == from_config({"name": "PiKE"}) == by_name("pike") == advised
+    assert from_config({"name": "Floor", "floor": 0.1, "strategy": "pike"}) == Floor(advised, 0.1)
+    assert PiKE() == PiKE(rule="exponentiated")
+
+
+@pytest.mark.parametrize("given", [{"floor": 0.05}, {"rate": 0.1, "variance": False}, {"zeta1": 0.1, "zeta2": 0.2}])
+def test_a_parameter_beside_the_name_changes_that_parameter_alone(given):
+    advised = Guard(Every(PiKE(rule="restoring", **given), 20))
+    assert from_config({"name": "PiKE", **given}) == by_name("pike", **given) == advised
+    for rule in ("exponentiated", "restoring", "optimal"):  # whoever names the rule means it and nothing more
+        assert from_config({"name": "PiKE", "rule": rule, **given}) == PiKE(rule=rule, **given)
+    wrapped = {"wrap": [{"name": "Every", "steps": 5}], **given}
+    assert from_config({"name": "PiKE", **wrapped}) == by_name("pike", **wrapped) == Every(PiKE(rule="restoring", **given), 5)
+    assert from_config({"name": "PiKE", "wrap": [], **given}) == PiKE(rule="restoring", **given)
 
 
 def test_wrappers_are_not_offered_as_strategies():

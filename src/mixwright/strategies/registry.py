@@ -13,9 +13,9 @@ from mixwright.strategies.wrappers.wrapper import Wrapper
 from mixwright.strategy import Strategy
 
 _PER_SOURCE = {"weights", "sizes", "reference"}
-_ADVISED: dict[str, dict[str, Any]] = {  # what a name alone stands for, where that is not the class's own default
+_ADVISED: dict[str, dict[str, Any]] = {  # what a name stands for, where that is not the class's own default
     # the printed rule ends with one source; updated at each observation, PiKE follows noise (decision 267)
-    "pike": {"name": "PiKE", "rule": "restoring", "wrap": [{"name": "Every", "steps": 20}, "Guard"]},
+    "pike": {"rule": "restoring", "wrap": [{"name": "Every", "steps": 20}, "Guard"]},
 }
 
 
@@ -33,14 +33,14 @@ def is_known(name: str) -> bool:
 
 def by_name(name: str, **parameters: Any) -> Strategy[Any]:
     """
-    Return the strategy of a name with its parameters.
+    Return the strategy of a name with its parameters, as in a configuration (`from_config`).
 
     Parameters
     ----------
     name
         Its class's name; capitals, hyphens, underscores and spaces do not matter ("pike", "balanced-pike").
     parameters
-        Those of the class.
+        Those of the class, and `wrap`.
 
     Raises
     ------
@@ -53,6 +53,18 @@ def by_name(name: str, **parameters: Any) -> Strategy[Any]:
     >>> by_name("unimax", sizes=[10, 90], budget=50)
     UniMax(sizes=(10.0, 90.0), budget=50.0, max_epochs=1.0)
     """
+    values = _advised(name, parameters)
+    wraps = values.pop("wrap", [])
+    return _in_wraps(_of_class(name, values), wraps, "")
+
+
+def _advised(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is given, and what the name stands for besides; who gives a rule means that rule and nothing more."""
+    return dict(values) if "rule" in values else {**_ADVISED.get(_plain(name), {}), **values}
+
+
+def _of_class(name: str, parameters: Mapping[str, Any]) -> Strategy[Any]:
+    """Return the strategy of a name with the class's own defaults; InputError as from `by_name`."""
     made, classes = _plain(name), known()
     names = {_plain(each): each for each in classes}
     if made not in names:
@@ -78,12 +90,11 @@ def from_config(config: str | Mapping[str, Any] | Strategy[Any], sources: Sequen
     Parameters
     ----------
     config
-        A name, or a mapping with `name` and the parameters. A name alone is the advised form: "PiKE" and {name: PiKE}
-        are the restoring rule in a Guard, updated every 20 steps; with a parameter or wrappers, the class's defaults
-        hold. A wrapper has the
-        strategy inside under `strategy`, or any strategy has its wrappers under `wrap`, from the inside to the outside:
-        {name: PiKE, floor: 0.03, wrap: [{name: Every, steps: 20}, Guard]}. Numbers per source are lists, or, where
-        `sources` is given, {source: number}. A strategy is returned as it is.
+        A name, or a mapping with `name` and the parameters. PiKE by name is the restoring rule in a Guard, updated
+        every 20 steps, also with parameters; with a `rule`, it is that rule alone, and with `wrap`, the wrappers are
+        those. A wrapper has the strategy inside under `strategy`, or any strategy has its wrappers under `wrap`, from
+        the inside to the outside: {name: BalancedPiKE, tau: 2, wrap: [{name: Every, steps: 20}, Guard]}. Numbers per
+        source are lists, or, where `sources` is given, {source: number}. A strategy is returned as it is.
     sources
         Names in their order.
 
@@ -103,23 +114,27 @@ def from_config(config: str | Mapping[str, Any] | Strategy[Any], sources: Sequen
 def _made(config: Any, sources: tuple[str, ...] | None, where: str) -> Strategy[Any]:
     if isinstance(config, Strategy):
         return config
-    alone = config.get("name") if isinstance(config, Mapping) and len(config) == 1 else config
-    if isinstance(alone, str):
-        config = _ADVISED.get(_plain(alone), {"name": alone})
+    if isinstance(config, str):
+        config = {"name": config}
     if not isinstance(config, Mapping):
         raise InputError(f"{where} should be a name, or a mapping with a name and parameters, found {config!r}")
     values = dict(config)
-    name, wraps = values.pop("name", None), values.pop("wrap", [])
+    name = values.pop("name", None)
     if not isinstance(name, str):
         raise InputError(f"{where}.name should be the name of a strategy, found {name!r}")
-    if not isinstance(wraps, list | tuple):
-        raise InputError(f"{where}.wrap should be a list of wrappers, from the inside to the outside, found {wraps!r}")
+    values = _advised(name, values)
+    wraps = values.pop("wrap", [])
     if "strategy" in values:
         values["strategy"] = _made(values["strategy"], sources, f"{where}.strategy")
     values = {each: _in_order(value, each, sources, where) for each, value in values.items()}
-    strategy = _call(name, values, where)
+    return _in_wraps(_call(name, values, where), wraps, f"{where}.")
+
+
+def _in_wraps(strategy: Strategy[Any], wraps: Any, where: str) -> Strategy[Any]:
+    if not isinstance(wraps, list | tuple):
+        raise InputError(f"{where}wrap should be a list of wrappers, from the inside to the outside, found {wraps!r}")
     for i, wrap in enumerate(wraps):
-        strategy = _wrapped(strategy, wrap, f"{where}.wrap[{i}]")
+        strategy = _wrapped(strategy, wrap, f"{where}wrap[{i}]")
     return strategy
 
 
@@ -136,7 +151,7 @@ def _wrapped(strategy: Strategy[Any], wrap: Any, where: str) -> Strategy[Any]:
 
 def _call(name: str, values: dict[str, Any], where: str) -> Strategy[Any]:
     try:
-        return by_name(name, **{str(each): value for each, value in values.items()})
+        return _of_class(name, {str(each): value for each, value in values.items()})
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
