@@ -124,7 +124,9 @@ def test_a_mixture_of_schema_1_is_shown(kind: str, run: Path) -> None:
     check_golden(f"shown/{kind}-mixture.txt", numbers_of_lines(text))
 
 
-@pytest.mark.parametrize(("kind", "strategy"), [("train", "{name: PiKE, rule: exponentiated, wrap: [Guard]}"), ("prefer-train", "AMAR")])
+@pytest.mark.parametrize(
+    ("kind", "strategy"), [("train", "{name: PiKE, rule: exponentiated, wrap: [Guard]}"), ("prefer-train", "AMAR")]
+)
 def test_decisions_of_schema_1_are_replayed(kind: str, strategy: str, run: Path) -> None:
     replayed = json.loads(mixwright("replay", run, "--strategy", strategy, "--json"))
     assert replayed["sources"] == names_of(summary_of(run))

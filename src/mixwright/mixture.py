@@ -29,6 +29,7 @@ from mixwright.strategy import (
     carried,
     check_fed,
     check_revisions,
+    differences,
     recorded,
     require_strategy,
     state_from_json,
@@ -423,6 +424,8 @@ class Mixture:
             raise InputError(f"the state of the mixture is damaged: it has no {missing[0]!r}; use another checkpoint")
         for name in ("sources", "strategy", "lag", "constraints"):
             if state[name] != now[name]:
+                if name == "strategy" and (differ := differences(str(state[name]), now[name])):
+                    raise InputError(f"the checkpoint's strategy is another one: {differ}; use the same")
                 raise InputError(
                     f"the checkpoint's {name} is {state[name]!r}, this mixture's is {now[name]!r}; use the same"
                 )

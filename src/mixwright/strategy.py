@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
@@ -122,6 +123,32 @@ def check_revisions(before: Mapping[str, int], now: Mapping[str, int], what: str
             f"{what} was begun with {when} rule of {' and '.join(other)} than this version's; begin in a new folder, "
             "or finish it with the version of mixwright that began it"
         )
+
+
+def differences(before: str, now: str) -> str:
+    """Return in what the reprs of two strategies differ, by class and parameter; "" where they cannot be read."""
+    try:
+        (former, then), (latter, here) = (_parts(ast.parse(text, mode="eval").body) for text in (before, now))
+    except (SyntaxError, ValueError, RecursionError):
+        return ""
+    said = [] if former == latter else [f"{former} there, {latter} here"]
+    differ = [name for name in here if name in then and then[name] != here[name]]
+    return "; ".join(said + [f"{name} {then[name]:.60} there, {here[name]:.60} here" for name in differ])
+
+
+def _parts(node: ast.expr) -> tuple[str, dict[str, str]]:
+    """Return the classes of a strategy's repr, from the outside to the inside, and each parameter by its class."""
+    if not isinstance(node, ast.Call):
+        raise ValueError("this is no call")
+    name, inside = ast.unparse(node.func), ""
+    found: dict[str, str] = {}
+    for key, value in [("", each) for each in node.args] + [(each.arg or "", each.value) for each in node.keywords]:
+        if key == "strategy":
+            inside, more = _parts(value)
+            found |= more
+        else:
+            found[f"{name}.{key}" if key else name] = ast.unparse(value)
+    return (f"{name}({inside})" if inside else name), found
 
 
 def state_to_json(state: tuple[Any, ...]) -> dict[str, Any]:

@@ -291,6 +291,58 @@ def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path, weights, a
         use_mixture(trainer(tmp_path, **arguments), sources(), weights, **options)
 
 
+def test_weights_by_a_word_as_in_a_configuration(tmp_path):
+    for word, weights in (("uniform", [1 / 3] * 3), ("natural", [40 / 90, 30 / 90, 20 / 90])):
+        callback = use_mixture(trainer(tmp_path), sources(), word)
+        assert callback.mixture.weights_for(0).tolist() == pytest.approx(weights)
+
+
+def test_a_folder_or_a_file_of_other_sources_in_place_of_the_mixture_is_named(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for given in (run, str(run)):
+        with pytest.raises(InputError, match=f"found the folder {run}; it has none"):
+            use_mixture(trainer(tmp_path), sources(), given)
+    file = run / "mixture.json"
+    MixtureFile(["a", "web"], [0.5, 0.5]).write(file)
+    with pytest.raises(InputError, match=f"found the folder {run}; give {file}"):
+        use_mixture(trainer(tmp_path), sources(), Static(), prior=run)
+    for given in ({"weights": str(file)}, {"weights": Static(), "prior": file}):
+        with pytest.raises(InputError, match=rf"{file} should be a mixture of the sources \['a', 'b', 'c'\], found"):
+            use_mixture(trainer(tmp_path), sources(), **given, context=CONTEXT)
+
+
+def test_rows_that_are_wider_than_the_learned_positions_are_refused_before_the_first_step(tmp_path):
+    long = {name: TokenRows(np.arange(400) % 9, 2 * CONTEXT) for name in NAMES}
+    said = (
+        rf"rows of the source 'a' should have at most {CONTEXT} tokens, .* found {2 * CONTEXT}; give rows of context=8,"
+    )
+    with pytest.raises(InputError, match=said):
+        use_mixture(trainer(tmp_path), long, Static())
+    made = trainer(tmp_path)
+    use_mixture(made, long, Static(), collate=lambda rows: {"input_ids": torch.tensor(np.stack(rows))})
+    with pytest.raises(InputError, match=f"rows should have at most {CONTEXT} tokens"):
+        made.train()
+    rotary = trainer(tmp_path, made=model("GPTNeoX"), max_steps=1)  # its positions have no end
+    use_mixture(rotary, long, Static())
+    rotary.train()
+    packed = {"input_ids": torch.ones(1, 2 * CONTEXT, dtype=torch.int64)}
+    packed["position_ids"] = torch.arange(2 * CONTEXT)[None] % CONTEXT  # two rows behind each other
+    batches = made.get_train_dataloader()
+    batches._check_tokens(next(iter(batches.loader)), packed)
+
+
+def test_a_resume_with_other_sources_says_what_a_trainer_can_do(tmp_path):
+    run(tmp_path, Static(), arguments={"max_steps": 3})
+    other = trainer(tmp_path / "other", max_steps=4)
+    use_mixture(other, {name: rows for name, rows in sources().items() if name != "c"}, Static())
+    with pytest.raises(
+        InputError, match=r"no longer there: 'c'.*; give a Trainer what its checkpoint had, or"
+    ) as error:
+        other.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert "load_state_dict" not in str(error.value)
+
+
 def test_a_token_that_the_model_does_not_have_is_named(tmp_path):
     far = {"input_ids": np.full(8, 40), "attention_mask": np.ones(8, np.int64)}
     made = trainer(tmp_path)

@@ -101,7 +101,11 @@ def test_a_parameter_beside_the_name_changes_that_parameter_alone(given):
     for rule in ("exponentiated", "restoring", "optimal"):  # whoever names the rule means it and nothing more
         assert from_config({"name": "PiKE", "rule": rule, **given}) == PiKE(rule=rule, **given)
     wrapped = {"wrap": [{"name": "Every", "steps": 5}], **given}
-    assert from_config({"name": "PiKE", **wrapped}) == by_name("pike", **wrapped) == Every(PiKE(rule="restoring", **given), 5)
+    assert (
+        from_config({"name": "PiKE", **wrapped})
+        == by_name("pike", **wrapped)
+        == Every(PiKE(rule="restoring", **given), 5)
+    )
     assert from_config({"name": "PiKE", "wrap": [], **given}) == PiKE(rule="restoring", **given)
 
 

@@ -23,7 +23,7 @@ from mixwright import (
     Warmup,
 )
 from mixwright.steering.hand import Hand
-from mixwright.strategy import recorded, revisions
+from mixwright.strategy import differences, recorded, revisions
 
 PRIOR = np.array([0.5, 0.3, 0.2])
 
@@ -218,6 +218,18 @@ def test_a_rule_that_changed_is_named_also_inside_wrappers():
     assert recorded(revisions(BalancedPiKE())) == {"revisions": {"BalancedPiKE": 2}}
     assert recorded(revisions(PiKE(zeta1=0.1, zeta2=0.1))) == {}  # with numbers it is the paper's, as before
     assert recorded(revisions(Floor(Static(), 0.1))) == {}
+
+
+def test_strategies_that_differ_are_told_apart_by_their_parts():
+    before, now = Guard(Every(PiKE(floor=0.05), 20)), Guard(Every(PiKE(rule="restoring"), 5))
+    said = "PiKE.rule 'exponentiated' there, 'restoring' here; PiKE.floor 0.05 there, None here; "
+    assert differences(repr(before), repr(now)) == said + "Every.steps 20 there, 5 here"
+    assert differences(repr(Guard(PiKE())), repr(PiKE())) == "Guard(PiKE) there, PiKE here"
+    assert differences("Static([0.5, 0.5])", "Static([0.75, 0.25])") == "Static [0.5, 0.5] there, [0.75, 0.25] here"
+    assert differences("<Own object at 0x7f>", repr(PiKE())) == ""
+    mixture = Mixture(["a", "b"], now)
+    with pytest.raises(InputError, match=r"strategy is another one: PiKE.rule 'exponentiated' there, .*; use the same"):
+        mixture.load_state_dict(Mixture(["a", "b"], before).state_dict())
 
 
 def test_a_state_of_a_former_rule_is_refused_and_one_of_a_rule_that_stayed_is_not():

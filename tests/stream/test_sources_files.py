@@ -182,6 +182,24 @@ def test_the_parts_of_a_source_of_a_search_are_named(tmp_path):
     assert len(open_source(tmp_path / "web" / "train", 4))
 
 
+def test_a_run_and_texts_in_place_of_tokens_are_named(tmp_path):
+    from mixwright.text import byte_tokenizer, write_tokens
+
+    run = tmp_path / "run"
+    for name in ("web", "books"):
+        write_tokens(run / "tokens" / name / "train", ["some text"] * 9, byte_tokenizer())
+    (run / "metrics.jsonl").write_text('{"step": 0}\n')
+    for folder in (run, run / "tokens"):
+        with pytest.raises(InputError, match=rf"those of books, web; name one: {run}/tokens/books/train$"):
+            open_source(folder, 4)
+    (tmp_path / "texts").mkdir()
+    text = tmp_path / "texts" / "web.txt"
+    text.write_text("some text\n")
+    for what in (text, text.parent, [text]):
+        with pytest.raises(InputError, match=r"found text; tokenise it first: .* RUN/tokens/NAME/train .*write_tokens"):
+            open_source(what, 4)
+
+
 def test_columns_of_other_kinds_are_refused_before_the_first_step(tmp_path):
     pa = pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
     datasets = pytest.importorskip("datasets", reason="datasets is not installed")

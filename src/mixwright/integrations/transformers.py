@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +20,20 @@ from mixwright.integrations.trainer_mixture import TOKENS, TrainerMixture, exces
 from mixwright.integrations.watched import control_folder
 from mixwright.mixture import Mixture
 from mixwright.mixture_file import MixtureFile
+from mixwright.simplex import normalise
 from mixwright.strategies import Static, from_config
+from mixwright.strategies.registry import is_known
 from mixwright.strategy import Strategy
 from mixwright.stream import MixtureLoader, Plan, Sources, open_source
 from mixwright.stream.batches import Batch
-from mixwright.stream.trainer import attach, language_model_inputs
+from mixwright.stream.trainer import attach, check_width, language_model_inputs
 from mixwright.watching.row_weights import RowWeights, held_within, sampling_shares
 from mixwright.watching.statistics import SampledStatistics, level_for
 from mixwright.watching.watcher import Measure, Watcher
 
 __all__ = ["TrainerMixture", "use_mixture"]
+
+_SHARES = ("uniform", "natural")
 
 
 def use_mixture(
@@ -74,8 +80,9 @@ def use_mixture(
         By name: what `open_source` opens, or a Source. Rows are token arrays, or what `collate` or `inputs` make the
         model's inputs of.
     weights
-        Numbers by name or in the order of the sources; a MixtureFile, or the path of a mixture.json; a strategy, its
-        name or its configuration; or a Mixture, which then has its own prior, lag, constraints and log.
+        Numbers by name or in the order of the sources; "uniform", or "natural" (by rows); a MixtureFile, or the path of
+        a mixture.json; a strategy, its name or its configuration; or a Mixture, which then has its own prior, lag,
+        constraints and log.
     sampling
         What rows are drawn by, while the weights act on the loss: {source: share}, [k], "uniform", "natural" or
         "prior". Each row's part of the Trainer's loss then counts weight / share (`RowWeights`). None: rows are drawn
@@ -138,7 +145,8 @@ def use_mixture(
     )
     # 1 + ceil: what workers read ahead is planned before the last step is observed
     least = 1 - (-workers * whole_number(ahead, "ahead", 1) // args.gradient_accumulation_steps)
-    weights, prior = (weights_of_file(given, context, plan or {}) for given in (weights, prior))
+    weights = weights_of_file(weights, context, plan or {}, opened.names)
+    prior = weights_of_file(prior, context, plan or {}, opened.names, whole=False)
     weights = weights if isinstance(weights, Mixture) else _strategy(weights, opened)
     strategy, start = (weights.strategy, weights.prior) if isinstance(weights, Mixture) else (weights, prior)
     drawn = sampling_shares(sampling, opened.sizes, strategy, start)
@@ -171,7 +179,7 @@ def use_mixture(
         collate=_collate(trainer, collate),
     )
     if inputs is None and collate is None:
-        _check_rows(opened)
+        _check_rows(opened, trainer.model)
     if inputs is None:
         inputs = _as_they_are if collate is not None else _masked if _is_sft(trainer) else None
     fused, steered_in = _is_sft(trainer), control_folder(control, trainer)
@@ -213,8 +221,8 @@ def _open(sources: Any, context: int | None) -> Sources:
     return Sources(opened)
 
 
-def _check_rows(sources: Sources) -> None:
-    """Raise InputError unless the rows of each source can be a model's inputs without a function that makes them."""
+def _check_rows(sources: Sources, model: Any) -> None:
+    """Raise InputError unless rows of each source can be the model's inputs without a function that makes them."""
     for name in (name for name in sources.names if len(sources[name])):
         rows = sources[name].gather(np.zeros(1, np.int64))
         row = rows if isinstance(rows, Mapping) else rows[0]
@@ -223,6 +231,10 @@ def _check_rows(sources: Sources) -> None:
             raise InputError(
                 f"the source {name!r} should have rows of tokens, found {found}; write texts as tokens "
                 "(mixwright.text.write_tokens), or give collate= or inputs=, which make the model's inputs"
+            )
+        if not isinstance(row, Mapping) or "position_ids" not in row:
+            check_width(
+                model, len(row["input_ids"] if isinstance(row, Mapping) else row), f"rows of the source {name!r}"
             )
 
 
@@ -243,19 +255,48 @@ def _strategy(weights: Any, sources: Sources) -> Strategy[Any]:
     numbers = isinstance(weights, Mapping) and "name" not in weights
     if numbers or isinstance(weights, list | tuple | np.ndarray):
         return Static(_in_order(weights, sources.names) if numbers else weights)
+    if isinstance(weights, str) and weights in _SHARES:
+        rows = [sources.sizes[name] if weights == "natural" else 1 for name in sources.names]
+        return Static(normalise(rows, "the sources' rows"))
     return from_config(weights, sources.names)
 
 
-def weights_of_file(given: Any, context: int | None, plan: Mapping[str, Any]) -> Any:
-    """Return the weights of a mixture.json by source, what is none as it is; rows of one length are tokens' shares."""
+def weights_of_file(
+    given: Any, context: int | None, plan: Mapping[str, Any], names: Sequence[str], whole: bool = True
+) -> Any:
+    """
+    Return the weights of a mixture.json by source, what is none as it is; rows of one length are tokens' shares.
+
+    Raises
+    ------
+    InputError
+        It is the folder of a run, it names another source than `names`, or it lacks one (if it should be `whole`).
+    """
+    if isinstance(given, PathLike) or (isinstance(given, str) and given not in _SHARES and not is_known(given)):
+        _check_no_folder(Path(given))
     if not (isinstance(given, MixtureFile | PathLike) or (isinstance(given, str) and given.endswith(".json"))):
         return given
     file = given if isinstance(given, MixtureFile) else MixtureFile.read(given)
+    if set(file.sources) - set(names) or (whole and set(names) - set(file.sources)):
+        title = "the mixture" if isinstance(given, MixtureFile) else str(given)
+        raise InputError(
+            f"{title} should be a mixture of the sources {list(names)}, found {list(file.sources)}; give the sources "
+            "their names there, or the mixture of these sources"
+        )
     if file.unit != plan.get("unit", "rows") and context is None:
         raise InputError(
             f"the mixture's weights are shares of {file.unit}; give plan={{'unit': {file.unit!r}, ...}}, as for Plan"
         )
     return dict(zip(file.sources, file.weights, strict=True))
+
+
+def _check_no_folder(path: Path) -> None:
+    """Raise InputError for the folder of a run in place of its mixture."""
+    if os.path.isdir(path):  # False for a text that can be no path
+        inside = f"give {path / 'mixture.json'}" if (path / "mixture.json").exists() else "it has none"
+        raise InputError(
+            f"a mixture should be a mixture.json, weights or a strategy, found the folder {path}; {inside}"
+        )
 
 
 def _in_order(weights: Mapping[str, float], names: tuple[str, ...]) -> list[float]:

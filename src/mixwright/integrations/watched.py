@@ -124,7 +124,7 @@ class WatchedCallback(MixtureCallback):
         self._steer(self.loader.step)
 
     def _begin_log(self, folder: str) -> None:
-        """Begin the decisions again where an earlier try left no checkpoint in the folder, as `mixwright train` does."""
+        """Begin the decisions again where no checkpoint is in the folder, as `mixwright train` does."""
         try:
             self.mixture.check_log()
         except InputError:

@@ -32,7 +32,7 @@ def mixture_of(weights: Any, sources: Sources, settings: dict[str, Any], lag: in
     """Return the Mixture of weights in any form."""
     if isinstance(weights, str) and weights == "source-normalised":
         weights = Static([1 / len(sources)] * len(sources))
-    return make_mixture(weights_of_file(weights, None, {}), sources, settings, lag)
+    return make_mixture(weights_of_file(weights, None, {}, sources.names), sources, settings, lag)
 
 
 def check_rows(rows: int, prior: Any, apply: str, counts: str | None) -> None:

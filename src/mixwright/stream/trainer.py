@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor
+from torch.nn import Embedding, Module
 
+from mixwright.checks import POSITIONS
 from mixwright.errors import InputError, missing_extra
 from mixwright.stream.batches import Batch, language_model_inputs
 from mixwright.stream.loader import MixtureLoader
+from mixwright.stream.plan.state import ALLOW
 from mixwright.stream.trainer_models import mend_loading
 
 try:
@@ -93,6 +96,33 @@ def _vocabulary(model: Any) -> float:
     return found if isinstance(found, int) else math.inf
 
 
+def _positions(model: Any) -> float:
+    """Return how many positions the model has learned; inf where there is no such end (rotary ones have none)."""
+    config = getattr(model, "config", None)
+    limit = next((v for name in POSITIONS if isinstance(v := getattr(config, name, None), int)), None)
+    if limit is None or not isinstance(model, Module):
+        return math.inf
+    for path, module in model.named_modules():
+        name = path.rpartition(".")[2]
+        # a table may have two rows more, for padding
+        if (
+            isinstance(module, Embedding)
+            and ("pos" in name or name == "wpe")
+            and 0 <= module.num_embeddings - limit <= 2
+        ):
+            return limit
+    return math.inf
+
+
+def check_width(model: Any, width: int, title: str) -> None:
+    """Raise InputError if rows are wider than the positions that a model has learned, where it learns them."""
+    if width > (limit := _positions(model)):
+        raise InputError(
+            f"{title} should have at most {limit} tokens, as many as the model has positions, found {width}; give rows "
+            f"of context={limit}, or a model with more positions"
+        )
+
+
 def _placeholders(model: Any) -> list[int]:
     """Return the tokens that stand for something else, such as an image, and need no embedding."""
     config = getattr(model, "config", None)
@@ -125,7 +155,7 @@ class MixtureCallback(TrainerCallback, ExportableState):
                     "saved without use_stream"
                 )
             self._offset = saved["offset"]
-            self.loader.load_state_dict(saved["stream"])
+            self._load(saved["stream"])
             if self.loader.step != state.global_step + self._offset:
                 raise InputError(
                     f"the stream's state should be of step {state.global_step + self._offset}, found "
@@ -134,6 +164,16 @@ class MixtureCallback(TrainerCallback, ExportableState):
         else:
             self._offset = self.loader.step - state.global_step
         self._at = None
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        assert self.loader is not None
+        try:
+            self.loader.load_state_dict(state)
+        except InputError as error:
+            if (what := str(error).removesuffix(ALLOW)) == str(error):
+                raise
+            advice = "give a Trainer what its checkpoint had, or begin a training in a new output_dir with its model"
+            raise InputError(f"{what}{advice} (from_pretrained)") from error
 
     def saved(self, state: Any) -> dict[str, Any]:
         """Return what `state()` put into the checkpoint that is resumed from; empty if it did nothing."""
@@ -162,7 +202,7 @@ class _TrainerBatches:
     ) -> None:
         self.loader, self.inputs, self.callback = loader, inputs, callback
         self.args, self.model = trainer.args, trainer.model
-        self.vocabulary = _vocabulary(self.model)
+        self.vocabulary, self._widest = _vocabulary(self.model), 0
 
     def __len__(self) -> int:
         """Return the batches of the training, one epoch; without a length a finished one takes another step."""
@@ -177,10 +217,15 @@ class _TrainerBatches:
         logger.warning("the stream ends before step %d, and max_steps is %d", self.loader.step, self.args.max_steps)
 
     def _check_tokens(self, batch: Batch, inputs: Any) -> None:
-        """Raise InputError if a token is none of the model's: torch says only that an index is out of range."""
+        """Raise InputError if the model lacks a token or a position: torch says only that an index is out of range."""
         tokens = inputs.get("input_ids") if isinstance(inputs, Mapping) else None
         if not isinstance(tokens, Tensor) or not tokens.numel():
             return
+        places = inputs.get("position_ids")
+        width = tokens.shape[-1] if places is None else int(places.max()) + 1
+        if width > self._widest:  # looked at once for each width: it goes through the model
+            check_width(self.model, width, "rows")
+            self._widest = width
         if int(tokens.min()) >= 0 and int(tokens.max()) < self.vocabulary:
             return
         self.vocabulary = _vocabulary(self.model)  # it may have grown since

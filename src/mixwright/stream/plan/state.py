@@ -17,6 +17,7 @@ from mixwright.stream.plan.steps import PlanState
 Array = NDArray[np.float64]
 Change = tuple[int, Array]
 VERSION = 1
+ALLOW = "if this is intended, pass changed=True to load_state_dict"  # which cannot be done in a Trainer
 _SMALL = 1e-6
 _MOST_OWED = 16  # rows of a source; a plan that is owed millions would count them one by one
 _SAME = ("seed", "batch_size", "draw", "unit", "co_locate")
@@ -253,19 +254,18 @@ def _check_sources(p: PlanSettings, d: Mapping[str, Any], changed: bool) -> None
 
 
 def _check_unchanged(p: PlanSettings, d: Mapping[str, Any]) -> None:
-    allow = "if this is intended, pass changed=True to load_state_dict"
     missing, new = [n for n in d["sources"] if n not in p.names], [n for n in p.names if n not in d["sources"]]
     if missing or new:
         parts = [f"no longer there: {_some(missing)}"] * bool(missing) + [f"new: {_some(new)}"] * bool(new)
-        raise InputError(f"the sources are not the checkpoint's ({'; '.join(parts)}); {allow}")
+        raise InputError(f"the sources are not the checkpoint's ({'; '.join(parts)}); {ALLOW}")
     if d["sources"] != list(p.names):
-        raise InputError(f"the sources are in another order than the checkpoint's ({_some(d['sources'])}); {allow}")
+        raise InputError(f"the sources are in another order than the checkpoint's ({_some(d['sources'])}); {ALLOW}")
     for i, name in enumerate(p.names):
         now, then = (_epochs(p)[i], p.policies[i]), (d["max_epochs"][i], d["exhausted"][i])
         if now != then:
             raise InputError(
                 f"the source {name!r} has max_epochs {now[0]} and exhausted {now[1]!r}, at the checkpoint "
-                f"{then[0]} and {then[1]!r}; {allow}"
+                f"{then[0]} and {then[1]!r}; {ALLOW}"
             )
 
 

@@ -74,6 +74,7 @@ def _open_path(path: Path, context: int | None, options: dict[str, Any]) -> Sour
             from mixwright.text.tokens import TokenStore
 
             return _open_tokens(TokenStore.open(path), context, options)
+        _check_no_run(path)
         if (path / "dataset_info.json").exists() or (path / "state.json").exists():
             return _call(ArrowRows, path, None, options)
     elif path.exists() and kind_of(path) in (".npy", ".bin"):
@@ -93,6 +94,12 @@ def _open_rows(what: Paths, options: dict[str, Any]) -> Source:
         listing = list_files(what, (".json",))
     parquet = [file for file in listing.files if kind_of(file) == ".parquet"]
     lines = [file for file in listing.files if kind_of(file) in LINES or file.suffix.lower() in PACKED]
+    if any(kind_of(file) == ".txt" for file in listing.files or listing.unread):
+        raise InputError(
+            f"{what}: a source should be tokens, found text; tokenise it first: `mixwright search` and `train` leave "
+            "RUN/tokens/NAME/train of each source, mixwright.text.write_tokens writes such a folder, or map a "
+            "datasets.Dataset to input_ids"
+        )
     if not listing.files or len(parquet) + len(lines) < len(listing.files):
         raise InputError(
             f"{what}: a source should be .npy, .bin, .idx, .parquet, .jsonl, .ndjson, .json, or a folder of parquet or "
@@ -103,6 +110,16 @@ def _open_rows(what: Paths, options: dict[str, Any]) -> Source:
     if parquet and lines:
         return _call(ChainedRows, [ParquetRows(parquet), JsonLines(lines)], None, options)
     return _call(ParquetRows if parquet else JsonLines, [*parquet, *lines], None, options)
+
+
+def _check_no_run(folder: Path) -> None:
+    """Raise InputError for the folder of a run, or of all its tokens: it holds more than one source."""
+    for place in (folder / "tokens", folder):
+        if names := sorted(each.parent.parent.name for each in place.glob("*/train/tokens.bin")):
+            one = place / names[0] / "train"
+            raise InputError(
+                f"{folder}: a source should be the tokens of one, found those of {', '.join(names)}; name one: {one}"
+            )
 
 
 def _check_no_parts(folder: Path) -> None:
