@@ -92,8 +92,11 @@ from a cache, so the seconds say little. "Lowest" is the lowest version of all t
 NOTE = """**Found by it.** Type checkers saw `Any` for every name that is imported on first use, `mixwright.MixMin`
 among them, since `__getattr__` tells them nothing. Stubs lie beside those packages now.
 
-**Not run here.** macOS and Windows. torch is the build for the CPU, as `constraints.txt` pins it: with what the index
-gives on Linux, `lm` and all that needs it take some gigabytes more."""
+**Sizes.** With Python 3.11 `lm` and what needs it have torch's build for the CPU (`--constraints constraints.txt`).
+With 3.14, and in the rows of lowest versions, they have what the index gives on Linux: packages for GPUs, 4.5 GB
+more. torchtitan needs triton, which the build for the CPU does not bring.
+
+**Not run here.** macOS and Windows."""
 
 
 def called(*command: str | Path, cwd: Path | None = None, **environment: str) -> str:
@@ -159,7 +162,7 @@ def measured(part: str, python: str, extra: str, work: Callable[[], float | None
         found = work()
         result = "passed"
     except (RuntimeError, AssertionError, OSError) as error:
-        found, result = None, f"failed: {error}"
+        found, result = None, f"failed: {(str(error) or repr(error)).splitlines()[-1]}"
     row = {"part": part, "python": python, "extra": extra, "seconds": time.monotonic() - began, "mib": found}
     line = json.dumps(row | {"result": result, "version": version(), "date": time.strftime("%Y-%m-%d")})
     print(line, flush=True)
