@@ -15,9 +15,9 @@ import mixwright
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-LOWEST = {  # of every package in an extra
+LOWEST = {  # of every package in an extra; where two ask for it, of the first
     re.split(r"[\[>=<; ]", text)[0]: found[1]
-    for extra in [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    for extra in reversed([PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()])
     for text in extra
     if (found := re.search(r">=([\d.]+)", text))
 }
