@@ -333,3 +333,21 @@ def test_a_further_rank_refuses_another_version_than_that_of_the_run(
     monkeypatch.setattr(Run, "processes", lambda self: nullcontext(second))
     with pytest.raises(InputError, match=r"s3://bucket/.*: a copy of the version that the run began with should be"):
         drive(config, run)
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 10.0])
+def test_intervals_without_width_are_explained(tmp_path: Path, shrinkage: float) -> None:
+    logs = np.full((40, 3), -60.0)
+    logs[:, 0] = -20  # one source explains each document best, by far
+    values = {"table": {"path": "scores.csv"}, "kind": "likelihoods", "search": {"shrinkage": shrinkage}}
+    table = dict(zip(SOURCES, (logs + np.random.default_rng(0).normal(0, 0.1, (40, 3))).T, strict=True))
+    lines = [",".join(str(cell) for cell in row) for row in zip(*table.values(), strict=True)]
+    (tmp_path / "scores.csv").write_text("\n".join([",".join(table), *lines]) + "\n")
+    summary = drive(make("search", values, folder=tmp_path), tmp_path / "run")
+    (weights,) = weights_of(summary).values()
+    assert weights[0] == pytest.approx((1 + shrinkage / 3) / (1 + shrinkage))
+    (note,) = [note for note in summary["notes"] if "have no width" in note]
+    assert ("the shrinkage (10)" in note) == bool(shrinkage)
+    write_csv(tmp_path)
+    wide = drive(make("search", values, folder=tmp_path), tmp_path / "wide")
+    assert not [note for note in wide["notes"] if "have no width" in note]

@@ -446,6 +446,8 @@ def test_lengths_of_documents_are_said_where_a_tool_draws_documents():
     assert "web (100 tokens in the mean) 13.6 % in place of 75.0 %" in note
     assert "--per-document" in note
     assert not any("documents" in n for n in export(LONG, "olmo-core", PATHS).notes)
+    small = replace(LONG, weights=(0.005, 0.995, 0.0))  # web nearly vanishes, by less than 1 % of all tokens
+    assert any("in place of 0.5 %" in n for n in export(small, "streaming", PATHS).notes)
     same = replace(LONG, evidence={"unit": "chunk", "tokens_per_document": dict.fromkeys(LONG.sources, 300)})
     assert not any("documents" in n for n in export(same, "streaming", PATHS).notes)
 
@@ -484,11 +486,12 @@ def test_text_is_cut_into_the_documents_that_were_weighed():
         assert "document" not in own.text
         assert read(made.text).weights == (0.75, 0.25)
     for to, form in (("trl", "yaml"), ("datasets", "card")):
-        made = export(LONG, to, TEXT, form=form)
+        says = "the rows of 'law' are not the documents that were weighed: the whole file was a document"
+        with pytest.raises(InputError, match=says):
+            export(LONG, to, TEXT, form=form)
+        made = export(LONG, to, TEXT, form=form, allow_loss=True)
         assert "sample_by" not in made.text
-        assert any(
-            "each line of the text of law is a row, where a document was the whole file" in n for n in made.notes
-        )
+        assert made.notes[0].startswith(says)
     assert "sample_by" not in export(replace(LONG, evidence={}), "datasets", TEXT).text
 
 

@@ -24,7 +24,7 @@ from mixwright.mixture_file import MixtureFile
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".py": "py", ".json": "json", ".md": "card"}
 _WAY = "; --per-document (per_document=True) divides each weight by the mean length of its source's documents"
 _NAMED = 5  # sources in a note on lengths
-_MATTERS = 0.01  # of the tokens: a smaller difference is none
+_MATTERS, _TINY, _MUCH = 0.01, 0.001, 1.5  # a difference of shares, a weight whose factor counts, and that factor
 _EPOCHS = re.compile(r"the ([-+.\deE]+) epochs of source ")
 
 
@@ -142,7 +142,7 @@ def export(
     notes: list[str] = []
     if per_document:
         mixture = _by_documents(mixture, made, notes)
-    places = _sampled_by(mixture, made, chosen, places, notes)
+    places, uncut = _sampled_by(mixture, made, chosen, places)
     kept = _kept(mixture, made, places, notes)
     job = Job(
         tuple(mixture.sources[i] for i in kept),
@@ -152,7 +152,7 @@ def export(
         seed,
     )
     _check_places(job)
-    lost = _lost(job, made, mixture, notes, per_document)
+    lost = uncut + _lost(job, made, mixture, notes, per_document)
     if lost and not allow_loss:
         raise InputError(f"{'; '.join(lost)}; to write it anyway, use --allow-loss or allow_loss=True")
     job = _without_epochs(job, made)
@@ -298,7 +298,8 @@ def _note_on_lengths(mixture: MixtureFile, made: Format, lengths: Mapping[str, f
     shares = dict(zip(mixture.sources, (n / math.fsum(tokens) for n in tokens), strict=True))
     weights = dict(zip(mixture.sources, mixture.weights, strict=True))
     names = sorted(shares, key=lambda name: -abs(shares[name] - weights[name]))
-    if abs(shares[names[0]] - weights[names[0]]) < _MATTERS:
+    factors = [shares[name] / weight for name, weight in weights.items() if weight >= _TINY]
+    if abs(shares[names[0]] - weights[names[0]]) < _MATTERS and all(1 / _MUCH < factor < _MUCH for factor in factors):
         return []
     said = ", ".join(
         f"{name} ({lengths[name]:,.0f} tokens in the mean) {shares[name]:.1%} in place of {weights[name]:.1%}".replace(
@@ -313,12 +314,13 @@ def _note_on_lengths(mixture: MixtureFile, made: Format, lengths: Mapping[str, f
 
 
 def _sampled_by(
-    mixture: MixtureFile, made: Format, form: str, places: Mapping[str, Place], notes: list[str]
-) -> dict[str, Place]:
-    """Return the places where text is cut into rows as the mixture's documents were, or say that it is not."""
+    mixture: MixtureFile, made: Format, form: str, places: Mapping[str, Place]
+) -> tuple[dict[str, Place], list[str]]:
+    """Return the places where text is cut into rows as the mixture's documents were, and where it cannot be."""
     ways, found = mixture.evidence.get("sample_by"), dict(places)
+    lost: list[str] = []
     if made.name not in ("datasets", "trl") or not isinstance(ways, Mapping):
-        return found
+        return found, lost
     for name, place in places.items():
         way = ways.get(name)
         if way not in ("document", "paragraph") or "sample_by" in place.options or not loads_text(place):
@@ -326,9 +328,9 @@ def _sampled_by(
         if form in ("py", "yaml") and made.name == "datasets":
             found[name] = Place(place.files, {**place.options, "sample_by": way}, place.max_epochs)
         else:
-            what = "the whole file" if way == "document" else "a paragraph"
-            notes.append(
-                f"here each line of the text of {name} is a row, where a document was {what}: its rows are not the "
-                "documents that were weighed; give JSON lines with one document a line"
+            what = "the whole file was a document" if way == "document" else "a paragraph was a document"
+            lost.append(
+                f"the rows of {name!r} are not the documents that were weighed: {what}, and here each line of text is "
+                "a row; give JSON lines with one document a line"
             )
-    return found
+    return found, lost

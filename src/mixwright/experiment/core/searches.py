@@ -14,6 +14,7 @@ from mixwright.files import atomic_write
 from mixwright.mixture_file import MixtureFile
 from mixwright.search.mixmin import MixMinResult
 
+_NO_WIDTH = 1e-6  # of an interval of weights
 _UNCHECKED = "not checked by training"  # in the verdict of a search that favours its mixture
 
 
@@ -65,6 +66,22 @@ def search_entry(found: MixMinResult, file: MixtureFile, target: str, chosen: We
         "verdict": file.verdict,
         "weights": list(file.weights),
     }
+
+
+def without_width(searches: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each search whose intervals have no width, which looks more certain than it is."""
+    notes = []
+    for search in searches:
+        interval = search.get("interval")
+        if interval is None or any(high - low > _NO_WIDTH for low, high in interval):
+            continue
+        pull = f"the shrinkage ({search['shrinkage']:.3g})" if search["shrinkage"] else "the edge"
+        notes.append(
+            f"{search['target']}: the intervals of the weights have no width. Every draw of the documents "
+            f"({search['documents']:,}) pulls as far as it can the same way, and {pull}, with limits if there are any, "
+            "sets how far that is; so they do not say how well the weights are known"
+        )
+    return notes
 
 
 def without_weights(searches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from mixwright.experiment.core.searches import (
     search_entry,
     untrained_verdict,
     without_weights,
+    without_width,
 )
 from mixwright.experiment.core.stages import Progress, Stage, folder_name
 from mixwright.experiment.core.summary import stage_seconds
@@ -93,6 +94,7 @@ class LikelihoodSearchRun(Run[LikelihoodsConfig]):
             searches.append(self._searched(name))
         progress("search", 1, 1)
         notes = hand_out(self.folder, [(name, self._stage(name).folder / "mixture.json") for name in self.parts])
+        notes += without_width(searches)
         what_if = make_what_if_of_run(
             searches,
             list(self.parts.values()),

@@ -14,7 +14,7 @@ from mixwright.compare.forecast import forecast
 from mixwright.experiment.core.errors import named
 from mixwright.experiment.core.forecasts import FORECAST
 from mixwright.experiment.core.repeats import repeats
-from mixwright.experiment.core.searches import hand_out, keep_verdict
+from mixwright.experiment.core.searches import hand_out, keep_verdict, without_width
 from mixwright.experiment.core.stages import PLAN, Progress, folder_name
 from mixwright.experiment.core.summary import stage_seconds
 from mixwright.experiment.core.what_if import make_what_if_of_run, write_what_if_of_run
@@ -187,6 +187,7 @@ class TextSearchRun(Run[SearchConfig]):
         searches, best = self._search(self.sources, scores)
         made = [(search["target"], self._made(search)) for search in searches]
         notes = hand_out(self.folder, made, self.contamination.doubt_of_search(searches[0]["target"]))
+        notes += without_width(searches)
         mixtures = baselines(self.config, self.sources, best)
         mixtures += [NamedMixture(s["mixture"], "search", tuple(s["weights"]), s["target"]) for s in searches]
         self._write_forecast(searches, scores)
