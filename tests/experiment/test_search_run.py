@@ -305,12 +305,20 @@ def test_what_was_read_to_its_end_is_not_read_again(
 ) -> None:
     read: list[str] = []
 
-    def counting(path: Path, *options: Any, **more: Any) -> Any:
-        for text in read_documents(path, *options, **more):
-            read.append(path.name)
-            yield text
+    class Counting:
+        def __init__(self, path: Path, *options: Any, **more: Any) -> None:
+            self.name, self.reading = path.name, read_documents(path, *options, **more)
+            self.notes = self.reading.notes
 
-    monkeypatch.setattr(source_files, "read_documents", counting)
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> str:
+            text = next(self.reading)
+            read.append(self.name)
+            return text
+
+    monkeypatch.setattr(source_files, "read_documents", Counting)
     config = load("search", done / "search.yaml")
     prints = source_files.check_sources(config, tmp_path, stages.silent)
     assert [read.count(f"source{i}.jsonl") >= 20 + 20 * i for i in range(3)] == [True] * 3

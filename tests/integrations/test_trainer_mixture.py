@@ -323,6 +323,9 @@ def test_rows_that_are_wider_than_the_learned_positions_are_refused_before_the_f
     use_mixture(made, long, Static(), collate=lambda rows: {"input_ids": torch.tensor(np.stack(rows))})
     with pytest.raises(InputError, match=f"rows should have at most {CONTEXT} tokens"):
         made.train()
+    tensors = {name: [{"input_ids": torch.ones(2 * CONTEXT, dtype=torch.int64)}] for name in NAMES}
+    with pytest.raises(InputError, match=said):
+        use_mixture(trainer(tmp_path), tensors, Static())
     rotary = trainer(tmp_path, made=model("GPTNeoX"), max_steps=1)  # its positions have no end
     use_mixture(rotary, long, Static())
     rotary.train()

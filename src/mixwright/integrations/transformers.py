@@ -233,8 +233,8 @@ def _check_rows(sources: Sources, model: Any) -> None:
                 "(mixwright.text.write_tokens), or give collate= or inputs=, which make the model's inputs"
             )
         if not isinstance(row, Mapping) or "position_ids" not in row:
-            width = np.size(row["input_ids"] if isinstance(row, Mapping) else row)
-            check_width(model, width, f"rows of the source {name!r}")
+            shape = np.shape(row["input_ids"] if isinstance(row, Mapping) else row)
+            check_width(model, shape[-1] if shape else 1, f"rows of the source {name!r}")
 
 
 def make_mixture(weights: Any, sources: Sources, settings: Mapping[str, Any], lag: int) -> Mixture:
