@@ -199,6 +199,9 @@ def test_the_folder_of_a_trainer_is_watched_by_its_decisions_and_checkpoints(tmp
     assert (seen.state, seen.why) == ("stopped", "nothing was written for 20 min 00 s")
     checkpoint.write_text(json.dumps({"global_step": 20, "max_steps": 20}))
     assert Watched(tmp_path).look().state == "finished"
+    checkpoint.write_text(json.dumps({"global_step": 8, "max_steps": 8}))  # and resumed with more steps
+    seen = Watched(tmp_path).look()
+    assert (seen.state, seen.step, seen.stages) == ("running", 10, {})
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"global_step": "x"}'])

@@ -174,9 +174,11 @@ class Watched:
         self._read_logs()
         saved, written = last_checkpoint(self.folder)
         done, of = saved.get("global_step", 0), saved.get("max_steps")
+        goes_on = (self._step or 0) > done  # after the newest checkpoint, which may have been the last of fewer steps
         self._step = max(done, self._step or 0) or None
         silent = max(time.time() - max(written, _written(self.folder / LOG)), 0.0)
-        state = FINISHED if of and done >= of else RUNNING if silent < TRAINER_RESTS else STOPPED
+        finished = bool(of) and done >= of and not goes_on
+        state = FINISHED if finished else RUNNING if silent < TRAINER_RESTS else STOPPED
         return RunState(
             str(self.folder),
             "",
@@ -184,7 +186,7 @@ class Watched:
             state,
             silent=silent,
             why=f"nothing was written for {duration(silent)}" if state == STOPPED else "",
-            stages={_TRAINS: [min(self._step or 0, of), of, None]} if of else {},
+            stages={_TRAINS: [min(self._step or 0, of), of, None]} if of and (finished or done < of) else {},
             step=self._step,
             weights=self._weights.last,
             losses=self._losses.last,
