@@ -10,7 +10,7 @@ from mixwright.experiment import load, make
 from mixwright.experiment.core.repeats import repeats
 from mixwright.experiment.core.stages import silent
 from mixwright.experiment.text.config import SearchConfig
-from mixwright.experiment.text.inputs import TokenSource, check_inputs, read_target, tokenize_sources
+from mixwright.experiment.text.inputs import TokenSource, about_documents, check_inputs, read_target, tokenize_sources
 from mixwright.experiment.text.overlaps.input_notes import about_inputs, passes_over
 from mixwright.experiment.text.source_files import check_sources, source_documents
 from mixwright.text import byte_tokenizer
@@ -155,6 +155,14 @@ def test_a_text_file_is_one_document_which_is_said_before_work_or_is_split(data:
     assert first.startswith("law is one document, the file law.txt: nothing of it can be held out")
     assert "sample_by: line or paragraph" in first
     assert about_inputs(settings, [], found) == [first]
+    assert about_documents(settings, found)["sample_by"] == {"law": "document"}
+    os.rename(data / "law.txt", other := os.fsencode(data) + b"/law-\xff.txt")
+    assert about_inputs(settings, [], found) == []  # it was read; nothing is made of it now
+    assert about_documents(settings, found).keys() == {"tokens_per_document"}
+    strange = config(data, sources={"law": os.fsdecode(other), "b": "b.jsonl"}, **SMALL | {"held_out": 0.02})
+    (note,) = about_inputs(strange, [], found)
+    assert "law-\ufffd.txt" in note
+    os.rename(other, data / "law.txt")
     for way, pieces in (
         ("line", {*(f"law {i}" for i in range(40)), "and more"}),
         ("paragraph", set(text.split("\n\n")[:-1])),

@@ -46,10 +46,11 @@ def repeats(
     if not often:
         return []
     meaning = next(words for limit, words in limits if often[0][0] > limit)
-    times = ", ".join(
-        f"{n:,.{int(n < 100)}f} times through {name}{' (with its copies)' * (n > epochs[name])}" for n, name in often
-    )
-    return [f"{what} goes {times}: {meaning}; {advice}"]
+    times = []
+    for n, name in often:
+        said, alone = (f"{number:,.{int(n < 100)}f}" for number in (n, epochs[name]))
+        times.append(f"{said} times through {name}{' (with its copies)' * (said != alone)}")
+    return [f"{what} goes {', '.join(times)}: {meaning}; {advice}"]
 
 
 def repeats_of_arms(

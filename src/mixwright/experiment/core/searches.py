@@ -75,11 +75,13 @@ def without_width(searches: Sequence[Mapping[str, Any]]) -> list[str]:
         interval = search.get("interval")
         if interval is None or any(high - low > _NO_WIDTH for low, high in interval):
             continue
-        pull = f"the shrinkage ({search['shrinkage']:.3g})" if search["shrinkage"] else "the edge"
+        held = (
+            f"the shrinkage ({search['shrinkage']:.3g}) or a limit" if search["shrinkage"] else "a limit or a weight 0"
+        )
         notes.append(
-            f"{search['target']}: the intervals of the weights have no width. Every draw of the documents "
-            f"({search['documents']:,}) pulls as far as it can the same way, and {pull}, with limits if there are any, "
-            "sets how far that is; so they do not say how well the weights are known"
+            f"{search['target']}: the intervals of the weights have no width: each resample of the "
+            f"{search['documents']:,} documents ends at the same weights, where {held} holds them. So they do not say "
+            "how well the weights are known"
         )
     return notes
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -385,7 +386,10 @@ def _copied(hashes: NDArray[np.uint64], sizes: NDArray[np.float64]) -> float:
 
 def about_documents(config: TextConfig, sources: Sequence[TokenSource]) -> dict[str, Any]:
     """Return what mixture.json says of documents, for tools that draw them: mean lengths, how files of text are cut."""
-    files = {name: source for name, source in config.sources.items() if source.kind != "questions"}
-    ways = {name: source.sample_by or "document" for name, source in files.items() if holds_text(source.path)}
+    ways = {}
+    for name, source in config.sources.items():
+        with suppress(InputError):  # the files may be gone by now: their tokens are what counts
+            if source.kind != "questions" and holds_text(source.path):
+                ways[name] = source.sample_by or "document"
     lengths = {source.name: source.train.tokens / source.train.documents for source in sources}
     return {"tokens_per_document": lengths, **({"sample_by": ways} if ways else {})}

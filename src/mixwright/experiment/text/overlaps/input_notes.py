@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 
+from mixwright.errors import InputError
 from mixwright.experiment.text.config import TextConfig
 from mixwright.experiment.text.inputs import Target, TokenSource
 from mixwright.experiment.text.source_files import lone_documents
@@ -32,7 +35,10 @@ def about_inputs(config: TextConfig, targets: list[Target], sources: list[TokenS
     """Return sentences about the texts: what was left out, sources of one document, copies, sources that are one."""
     notes = [f"the target {target.name}: {note}" for target in targets for note in target.notes]
     notes += [f"{source.name}: {note}" for source in sources for note in source.train.meta.get("left_out", ())]
-    return notes + lone_documents(config) + _copies(sources) + _repeated(sources)
+    with suppress(InputError):  # the files may be gone by now: their tokens are what counts
+        notes += lone_documents(config)
+    notes += _copies(sources) + _repeated(sources)
+    return [os.fsencode(note).decode(errors="replace") for note in notes]  # a file's name may be no Unicode
 
 
 def _repeated(sources: list[TokenSource]) -> list[str]:
