@@ -23,6 +23,7 @@ from mixwright.strategy import Strategy
 
 Array = NDArray[np.float64]
 LOG = "decisions.jsonl"
+TRAINER_RESTS = 600.0  # seconds without a line after which a Trainer counts as stopped
 Records = str | PathLike[str] | Iterable[Mapping[str, Any]]
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from mixwright import GroupDRO, Mixture, Observation
+from mixwright.decisions import TRAINER_RESTS
 from mixwright.errors import AlarmWarning, InputError
 from mixwright.experiment.core.stages import open_run
 from mixwright.experiment.live import logs, telling
 from mixwright.experiment.live.logs import GrowingLog, LogCourse
-from mixwright.experiment.live.look import TRAINER_RESTS, Watched
+from mixwright.experiment.live.look import Watched
 from mixwright.experiment.live.pace import Rests
 from mixwright.files.claims import Claim, Here
 from mixwright.files.holder import ClaimLost

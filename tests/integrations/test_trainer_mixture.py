@@ -1,7 +1,9 @@
 """A mixture in the Trainer of transformers: what it is told, what follows, what is logged, resumed and refused."""
 
 import json
+import os
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -400,12 +402,32 @@ def test_a_training_that_left_no_checkpoint_begins_again_and_its_decisions_are_k
     kept = [tmp_path / f"log.before-{n}.jsonl" for n in (1, 2)]
     for stop in (2, 4, None):
         run(tmp_path, Everything(), log=log, arguments=begun, stop=stop)
+        rest(log)
     assert [len(decisions(path)) for path in (*kept, log)] == [1, 2, STEPS // 2]
     assert decisions(log)[:2] == decisions(kept[1])
     assert f"left no checkpoint in {tmp_path}: they are in {kept[1]} now" in caplog.text
     log.write_text(log.read_text()[:40])  # what a kill while the first line was written leaves
+    rest(log)
     with pytest.raises(InputError, match="remove the file to begin again"):
         run(tmp_path, Everything(), log=log, arguments=begun)
+
+
+def rest(log):
+    """Let the log look as if nobody had written it for eleven minutes."""
+    os.utime(log, (0, time.time() - 11 * 60))
+
+
+def test_a_log_that_may_be_another_trainings_stays_where_it_is(tmp_path):
+    begun = {"max_steps": 2, "save_strategy": "no"}
+    for log, said in ((tmp_path / "log.jsonl", "remove the file"), (tmp_path / "out" / "log.jsonl", "the last 10 min")):
+        run(tmp_path / "out", Everything(), log=log, arguments=begun)
+        if log.parent == tmp_path:  # a training with checkpoints elsewhere may go on with it, however long it rests
+            rest(log)
+        before = log.read_text()
+        with pytest.raises(InputError, match=rf"log\.jsonl holds the decisions of an earlier run; .*{said}"):
+            run(tmp_path / "out", Everything(), log=log, arguments=begun)
+        assert log.read_text() == before
+        assert not list(tmp_path.rglob("*before*"))
 
 
 def test_parameters_that_are_saved_under_another_name_are_there_after_a_resume(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.trainer_utils import get_last_checkpoint
 
-from mixwright.decisions import set_aside
+from mixwright.decisions import TRAINER_RESTS, set_aside
 from mixwright.errors import InputError
 from mixwright.gradients.distributed import world_size
 from mixwright.integrations.gradient_checks import leave_out
@@ -124,13 +125,20 @@ class WatchedCallback(MixtureCallback):
         self._steer(self.loader.step)
 
     def _begin_log(self, folder: str) -> None:
-        """Begin the decisions again where no checkpoint is in the folder, as `mixwright train` does."""
+        """Begin the decisions in the folder again where it has no checkpoint, as `mixwright train` does."""
         try:
             self.mixture.check_log()
-        except InputError:
-            log, resumable = self.mixture.log, Path(folder).is_dir() and get_last_checkpoint(folder) is not None
-            kept = None if log is None or resumable else set_aside(log, self.mixture.sources, self.mixture.strategy)
-            if kept is None:
+        except InputError as error:
+            log, here = self.mixture.log, Path(folder)
+            # elsewhere it may be another training's, whose checkpoints are not here
+            if log is None or here.resolve() not in log.resolve().parents or get_last_checkpoint(folder) is not None:
+                raise
+            if time.time() - log.stat().st_mtime < TRAINER_RESTS:
+                raise InputError(
+                    f"{error}; it was written in the last {TRAINER_RESTS / 60:.0f} minutes, so a training may be at "
+                    "work: after that it is set aside by itself"
+                ) from None
+            if (kept := set_aside(log, self.mixture.sources, self.mixture.strategy)) is None:
                 raise
             said = "had decisions of a training that left no checkpoint in"
             logger.warning("%s %s %s: they are in %s now", log, said, folder, kept)

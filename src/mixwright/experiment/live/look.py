@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mixwright.decisions import LOG
+from mixwright.decisions import LOG, TRAINER_RESTS
 from mixwright.errors import InputError
 from mixwright.experiment.core.run_folder import command_of
 from mixwright.experiment.core.stages import head_of, is_run
@@ -24,7 +24,6 @@ _LOSS = "mixture/loss/"
 _NAMES = b'"run": {'  # in decisions that name the sources: the first one, and the first one after each change
 _TRAINS = "train"  # the stage whose steps metrics.jsonl has
 _CHECKPOINTS = "checkpoint-*/trainer_state.json"
-TRAINER_RESTS = 600.0  # seconds without a line after which a Trainer counts as stopped
 
 
 @dataclass(frozen=True)
