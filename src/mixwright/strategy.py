@@ -133,7 +133,7 @@ def differences(before: str, now: str) -> str:
         return ""
     said = [] if former == latter else [f"{former} there, {latter} here"]
     differ = [name for name in here if name in then and then[name] != here[name]]
-    return "; ".join(said + [f"{name} {then[name]:.60} there, {here[name]:.60} here" for name in differ])
+    return "; ".join(said + [f"{name} {then[name]} there, {here[name]} here" for name in differ])
 
 
 def _parts(node: ast.expr) -> tuple[str, dict[str, str]]:

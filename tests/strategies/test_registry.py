@@ -3,7 +3,7 @@ import yaml
 
 from mixwright import BalancedPiKE, Every, Floor, Guard, InputError, PiKE, Schedule, Static, Temperature, Warmup
 from mixwright.strategies import by_name, from_config
-from mixwright.strategies.registry import known
+from mixwright.strategies.registry import check_named_before, known
 
 
 def test_by_name():
@@ -114,3 +114,13 @@ def test_wrappers_are_not_offered_as_strategies():
         from_config("xyz")
     assert "Known: ADO, AMAR" in str(error.value)
     assert "Guard" not in str(error.value)
+
+
+def test_what_a_name_meant_before_is_told_with_what_to_write():
+    now = by_name("pike", floor=0.05)
+    with pytest.raises(
+        InputError, match=r"r was begun with PiKE\(.*, which PiKE by name meant before; .* write 'rule: e"
+    ):
+        check_named_before(repr(PiKE(floor=0.05)), now, "r")
+    for before, strategy in ((PiKE(floor=0.1), now), (PiKE(), PiKE(rule="restoring")), (now, now)):
+        check_named_before(repr(before), strategy, "r")

@@ -226,6 +226,8 @@ def test_strategies_that_differ_are_told_apart_by_their_parts():
     assert differences(repr(before), repr(now)) == said + "Every.steps 20 there, 5 here"
     assert differences(repr(Guard(PiKE())), repr(PiKE())) == "Guard(PiKE) there, PiKE here"
     assert differences("Static([0.5, 0.5])", "Static([0.75, 0.25])") == "Static [0.5, 0.5] there, [0.75, 0.25] here"
+    many = [[0.05] * 18 + end for end in ([0.04, 0.06], [0.06, 0.04])]
+    assert differences(f"Static({many[0]})", f"Static({many[1]})") == f"Static {many[0]} there, {many[1]} here"
     assert differences("<Own object at 0x7f>", repr(PiKE())) == ""
     mixture = Mixture(["a", "b"], now)
     with pytest.raises(InputError, match=r"strategy is another one: PiKE.rule 'exponentiated' there, .*; use the same"):

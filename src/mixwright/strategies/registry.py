@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mixwright.errors import InputError
@@ -81,6 +82,20 @@ def _of_class(name: str, parameters: Mapping[str, Any]) -> Strategy[Any]:
                 f"{cls.__name__} needs the parameter {each!r}, found {sorted(parameters) or 'none'}; give it"
             )
     return cls(**parameters)
+
+
+def check_named_before(before: str, now: Strategy[Any], what: str) -> None:
+    """Raise InputError if `before`, the repr of a strategy, is what the name of `now` meant in former versions."""
+    inner: Any = now
+    while isinstance(inner, Wrapper):
+        inner = inner.strategy
+    if inner is now or type(inner) is not known()["PiKE"] or repr(replace(inner, rule="exponentiated")) != before:
+        return
+    raise InputError(
+        f"{what} was begun with {before}, which PiKE by name meant before; it means {now} now: write "
+        "'rule: exponentiated' beside the name, in its config.yaml and in your file, to go on as before, or finish it "
+        "with the version of mixwright that began it"
+    )
 
 
 def from_config(config: str | Mapping[str, Any] | Strategy[Any], sources: Sequence[str] | None = None) -> Strategy[Any]:

@@ -26,6 +26,7 @@ from mixwright.source_change import SourceChange
 from mixwright.steering.control import Control, follow
 from mixwright.steering.known import RECORD, read_record
 from mixwright.steering.orders import CONTROL, Order
+from mixwright.strategies.registry import check_named_before
 from mixwright.strategy import Strategy, check_revisions, recorded
 from mixwright.text.tokenizer import Tokenizer
 from mixwright.text.tokens import TokenStore
@@ -295,6 +296,8 @@ class LanguageModelLoop:
             differ = [key for key in {**now, **then} if then.get(key) != now.get(key)]
             if differ == ["revisions"]:
                 check_revisions(then.get("revisions", {}), self._followed, f"the training in {self.folder}")
+            if differ == ["strategy"] and then["strategy"] and isinstance(self.weights, Strategy):
+                check_named_before(str(then["strategy"][0]), self.weights, f"the training in {self.folder}")
             raise InputError(
                 f"{self.folder} holds a checkpoint that was made with other {' and '.join(differ)}; put back what was "
                 "there, or choose another folder"

@@ -23,6 +23,7 @@ from mixwright.files import fingerprint
 from mixwright.files.models import model_fingerprint
 from mixwright.mixture import Mixture
 from mixwright.strategies import Static
+from mixwright.strategies.registry import check_named_before
 from mixwright.strategy import check_revisions, recorded
 from mixwright.training.language_model import TrainingResult, train
 from mixwright.training.model import build_model
@@ -82,12 +83,17 @@ def check_row_weights(config: CompareConfig, training: Training, rows: Mapping[s
 def check_begun(config: CompareConfig, folder: Path) -> None:
     """Raise InputError if trainings in a run folder followed another form of an arm's rule than this version has."""
     begun = [inputs_of(path.parent) for path in sorted(folder.glob("trainings/*/begin.json"))]
+    arms = [repr(strategy_of(other, list(config.sources), config.measured)) for other in config.arms]
     for number, arm in enumerate(config.arms):
         if (strategy := strategy_of(arm, list(config.sources), config.measured)) is None:
             continue
         metric = config.observed(arm)["statistics_metric"]
         now = followed(strategy, metric)
         for inputs in begun:
+            before = str((inputs.get("strategy") or [None])[0])
+            if before not in arms:
+                with named(config.where("arms", str(number))):
+                    check_named_before(before, strategy, f"the arm {arm.title} in {folder}")
             if inputs.get("strategy") == [repr(strategy), arm.prior] and _metric(inputs) == metric:
                 with named(config.where("arms", str(number))):
                     check_revisions(inputs.get("revisions", {}), now, f"the arm {arm.title} in {folder}")
