@@ -10,6 +10,7 @@ from test_language_model import SPEC, digest, run
 from mixwright import BalancedPiKE, PiKE, Static
 from mixwright.errors import InputError
 from mixwright.gradients.adam import AdamMetric
+from mixwright.strategies import by_name
 from mixwright.text import byte_tokenizer
 from mixwright.training import step as step_module
 from mixwright.training.batches import Batches
@@ -260,4 +261,6 @@ def test_another_trainings_checkpoint_is_refused_where_asked(stores, tmp_path):
     for sources, strategy, named in ((swapped, PiKE(), "sources"), (stores, PiKE(floor=0.1), "strategy")):
         with pytest.raises(InputError, match=f"holds a checkpoint that was made with other {named};"):
             train(SPEC, sources, strategy, settings, tmp_path / "r", byte_tokenizer(), anew=False)
+    with pytest.raises(InputError, match=r"the training in .* was begun with PiKE\(.*: write 'rule: exponentiated'"):
+        train(SPEC, stores, by_name("pike"), settings, tmp_path / "r", byte_tokenizer(), anew=False)
     assert (tmp_path / "r" / "checkpoints" / "last.safetensors").exists()
