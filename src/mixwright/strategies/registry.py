@@ -87,9 +87,10 @@ def _of_class(name: str, parameters: Mapping[str, Any]) -> Strategy[Any]:
 def check_named_before(before: str, now: Strategy[Any], what: str) -> None:
     """Raise InputError if `before`, the repr of a strategy, is what the name of `now` meant in former versions."""
     inner: Any = now
+    pike: Any = known()["PiKE"]
     while isinstance(inner, Wrapper):
         inner = inner.strategy
-    if inner is now or type(inner) is not known()["PiKE"] or repr(replace(inner, rule="exponentiated")) != before:
+    if inner is now or type(inner) is not pike or repr(replace(inner, rule="exponentiated")) != before:
         return
     raise InputError(
         f"{what} was begun with {before}, which PiKE by name meant before; it means {now} now: write "
