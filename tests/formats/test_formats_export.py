@@ -463,16 +463,17 @@ def test_without_lengths_the_note_is_general_and_nothing_can_be_divided(lengths)
 
 
 def test_weights_are_divided_by_the_length_of_documents():
-    made = export(LONG, "trl", PATHS, per_document=True)
-    again = read(made.text, paths=PATHS)
+    rows = PATHS | {"law": "data/law.jsonl"}
+    made = export(LONG, "trl", rows, per_document=True)
+    again = read(made.text, paths=rows)
     # .75 / 100 to .25 / 1900 is 57 to 1
     assert again.weights == pytest.approx([57 / 58, 1 / 58, 0])
     assert "each was divided by the mean tokens" in made.notes[0]
     assert not any("draws rows" in n for n in made.notes)
     tokens = replace(LONG, unit="tokens")
     with pytest.raises(InputError, match="--per-document"):
-        export(tokens, "trl", PATHS)
-    assert export(tokens, "trl", PATHS, per_document=True).text == made.text
+        export(tokens, "trl", rows)
+    assert export(tokens, "trl", rows, per_document=True).text == made.text
     with pytest.raises(InputError, match="Megatron-LM takes shares of tokens, not of documents"):
         export(LONG, "megatron", PATHS, per_document=True)
 
@@ -482,8 +483,6 @@ def test_text_is_cut_into_the_documents_that_were_weighed():
         made = export(LONG, "datasets", TEXT, form=form)
         assert made.text.count("sample_by") == 1
         assert not any("each line" in n for n in made.notes)
-        own = export(LONG, "datasets", TEXT | {"law": {"path": "data/law.txt", "sample_by": "line"}}, form=form)
-        assert "document" not in own.text
         assert read(made.text).weights == (0.75, 0.25)
     for to, form in (("trl", "yaml"), ("datasets", "card")):
         says = "the rows of 'law' are not the documents that were weighed: the whole file was a document"
@@ -493,6 +492,50 @@ def test_text_is_cut_into_the_documents_that_were_weighed():
         assert "sample_by" not in made.text
         assert made.notes[0].startswith(says)
     assert "sample_by" not in export(replace(LONG, evidence={}), "datasets", TEXT).text
+
+
+@pytest.mark.parametrize(
+    ("law", "cut"),
+    [
+        ({"path": "text", "data_files": "law.txt"}, True),
+        ({"path": "law", "data_files": "**/*.txt"}, True),
+        ({"path": "text", "data_dir": "law"}, True),
+        ({"path": "law", "sample_by": "document"}, True),
+        ({"path": "law", "data_files": "*.jsonl"}, False),
+        ({"path": "json", "data_files": "law.txt"}, False),
+        ({"load_from_disk": "law"}, False),
+    ],
+)
+def test_text_is_seen_by_its_files_or_its_builder(law, cut):
+    made = export(LONG, "datasets", TEXT | {"law": law}, per_document=True)
+    assert ("'sample_by': 'document'" in made.text) == cut
+    assert made.notes[0].endswith("so that the tokens come out as the mixture asks")
+
+
+@pytest.mark.parametrize(
+    ("to", "law", "says"),
+    [
+        (
+            "datasets",
+            "law",
+            "may not be .*: the whole file .* and if its path holds text, .*; name its files with data_",
+        ),
+        ("trl", "data/law_text", "may not be .*; name its files with data_files"),
+        ("trl", {"path": "text", "data_files": "law.txt"}, "are not .* and here each line of text is a row; give JSON"),
+        ("datasets", {"path": "law.txt", "sample_by": "line"}, "are not .* here sample_by is 'line'; remove it from"),
+        ("datasets", {"path": "law", "sample_by": "line"}, "are not .* here sample_by is 'line'; remove it from"),
+    ],
+)
+def test_rows_that_are_not_the_documents_are_a_loss_and_nothing_is_promised(to, law, says):
+    paths = TEXT | {"law": law}
+    with pytest.raises(InputError, match=f"the rows of 'law' {says}"):
+        export(LONG, to, paths, per_document=True)
+    made = export(LONG, to, paths, per_document=True, allow_loss=True)
+    assert made.notes[1].endswith(
+        "; where the rows are other documents, the tokens do not come out as the mixture asks"
+    )
+    none = replace(LONG, weights=(1.0, 0.0, 0.0))
+    assert not any("the rows of" in note for note in export(none, to, paths).notes)  # law is not drawn
 
 
 def test_datasets_loads_the_documents_that_were_weighed(tmp_path):

@@ -140,9 +140,9 @@ def export(
         raise InputError(f"seed should be a whole number of at least 0, found {seed!r}")
     places = {} if made.keys is None else places_of(paths, mixture.sources, made.keys)
     notes: list[str] = []
-    if per_document:
-        mixture = _by_documents(mixture, made, notes)
     places, uncut = _sampled_by(mixture, made, chosen, places)
+    if per_document:
+        mixture = _by_documents(mixture, made, notes, exact=not uncut)
     kept = _kept(mixture, made, places, notes)
     job = Job(
         tuple(mixture.sources[i] for i in kept),
@@ -272,7 +272,7 @@ def _lengths_of(mixture: MixtureFile) -> dict[str, float]:
     return {name: float(n) for name, n in lengths.items() if n is not None} if good else {}
 
 
-def _by_documents(mixture: MixtureFile, made: Format, notes: list[str]) -> MixtureFile:
+def _by_documents(mixture: MixtureFile, made: Format, notes: list[str], exact: bool) -> MixtureFile:
     """Return a mixture whose weights are shares of documents; InputError if there is no need or no way."""
     if made.shares == "tokens":
         raise InputError(f"{made.tool} takes shares of tokens, not of documents: leave --per-document out")
@@ -285,9 +285,12 @@ def _by_documents(mixture: MixtureFile, made: Format, notes: list[str]) -> Mixtu
     shares = [weight / lengths[name] for name, weight in zip(mixture.sources, mixture.weights, strict=True)]
     total = math.fsum(shares)
     said = ", ".join(f"{name} {lengths[name]:,.0f}" for name in list(lengths)[:_NAMED])
+    so = ", so that the tokens come out as the mixture asks"
+    if not exact:
+        so = "; where the rows are other documents, the tokens do not come out as the mixture asks"
     notes.append(
         "the weights are shares of documents: each was divided by the mean tokens of its source's documents "
-        f"({said}{', ...' if len(lengths) > _NAMED else ''}), so that the tokens come out as the mixture asks"
+        f"({said}{', ...' if len(lengths) > _NAMED else ''}){so}"
     )
     return replace(mixture, weights=tuple(share / total for share in shares), unit="rows")
 
@@ -321,16 +324,27 @@ def _sampled_by(
     lost: list[str] = []
     if made.name not in ("datasets", "trl") or not isinstance(ways, Mapping):
         return found, lost
+    weights = dict(zip(mixture.sources, mixture.weights, strict=True))
     for name, place in places.items():
-        way = ways.get(name)
-        if way not in ("document", "paragraph") or "sample_by" in place.options or not loads_text(place):
+        way, own, text = ways.get(name), place.options.get("sample_by"), loads_text(place)
+        if way not in ("document", "paragraph", "line") or weights[name] == 0 or text is False or own == way:
             continue
-        if form in ("py", "yaml") and made.name == "datasets":
-            found[name] = Place(place.files, {**place.options, "sample_by": way}, place.max_epochs)
-        else:
-            what = "the whole file was a document" if way == "document" else "a paragraph was a document"
-            lost.append(
-                f"the rows of {name!r} are not the documents that were weighed: {what}, and here each line of text is "
-                "a row; give JSON lines with one document a line"
-            )
+        if text and own is None and form in ("py", "yaml") and made.name == "datasets":
+            if way != "line":
+                found[name] = Place(place.files, {**place.options, "sample_by": way}, place.max_epochs)
+        elif own is not None or way != "line":
+            lost.append(_uncut(name, way, own, text))
     return found, lost
+
+
+def _uncut(name: str, way: str, own: str | None, text: bool | None) -> str:
+    """Return a sentence for a source whose text is not cut as it was when it was weighed, or may not be."""
+    what = {"document": "the whole file", "paragraph": "a paragraph", "line": "a line"}[way]
+    here, advice = "here each line of text is a row", "give JSON lines with one document a line"
+    if own is not None:
+        here, advice = f"here sample_by is {own!r}", "remove it from the place"
+    elif text is None:
+        here = "if its path holds text, each line is a row here"
+        advice = "name its files with data_files, such as '**/*.txt' or '**/*.jsonl'"
+    might = "are not" if text or own is not None else "may not be"
+    return f"the rows of {name!r} {might} the documents that were weighed: {what} was a document, and {here}; {advice}"

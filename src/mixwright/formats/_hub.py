@@ -35,10 +35,15 @@ def load_arguments(source: str, place: Place) -> dict[str, Any]:
     return {"path": _builder(source, files), **options, "data_files": files, "split": split}
 
 
-def loads_text(place: Place) -> bool:
-    """Return whether a place is files of text, which datasets loads line by line by default."""
-    files = place.files or place.options.get("data_files") or ()
-    return any(_suffix(file) == ".txt" for file in ([files] if isinstance(files, str) else files))
+def loads_text(place: Place) -> bool | None:
+    """Return whether a place is files of text, which datasets loads line by line by default; None: a folder or name."""
+    if "load_from_disk" in place.options:
+        return False
+    if len(place.files) == 1 and place.files[0] in _BUILDERS.values():
+        return place.files[0] == "text"
+    files = place.options.get("data_files") or place.files
+    kinds = {_BUILDERS.get(_suffix(file)) for file in ([files] if isinstance(files, str) else files)}
+    return True if "text" in kinds else None if None in kinds else False
 
 
 def label(arguments: dict[str, Any]) -> str:
