@@ -481,7 +481,7 @@ def test_weights_are_divided_by_the_length_of_documents():
 def test_text_is_cut_into_the_documents_that_were_weighed():
     for form in ("py", "yaml"):
         made = export(LONG, "datasets", TEXT, form=form)
-        assert made.text.count("sample_by") == 1
+        assert made.text.replace("'", "").count("sample_by: document") == 1
         assert not any("each line" in n for n in made.notes)
         assert read(made.text).weights == (0.75, 0.25)
     for to, form in (("trl", "yaml"), ("datasets", "card")):
@@ -491,7 +491,7 @@ def test_text_is_cut_into_the_documents_that_were_weighed():
         made = export(LONG, to, TEXT, form=form, allow_loss=True)
         assert "sample_by" not in made.text
         assert made.notes[0].startswith(says)
-    assert "sample_by" not in export(replace(LONG, evidence={}), "datasets", TEXT).text
+    assert "'sample_by': " not in export(replace(LONG, evidence={}), "datasets", TEXT).text
 
 
 @pytest.mark.parametrize(
@@ -543,8 +543,18 @@ def test_datasets_loads_the_documents_that_were_weighed(tmp_path):
     (tmp_path / "law.txt").write_text("one\ntwo\n\nthree\n")
     (tmp_path / "web.jsonl").write_text('{"text": "web"}\n')
     paths = {"web": str(tmp_path / "web.jsonl"), "law": str(tmp_path / "law.txt")}
-    for way, rows in (("document", ["one\ntwo\n\nthree\n"]), ("paragraph", ["one\ntwo", "three\n"])):
+    ways = {
+        "document": ["one\ntwo\n\nthree\n"],
+        "paragraph": ["one\ntwo", "three\n"],
+        "line": ["one", "two", "three"],  # without the blank one
+    }
+    for way, rows in ways.items():
         mixture = replace(LONG, evidence=LONG.evidence | {"sample_by": {"law": way}})
         scope = {"__name__": "made"}
-        exec(export(mixture, "datasets", paths).text, scope)
+        made = export(mixture, "datasets", paths)
+        assert any("a line of white space ends" in note for note in made.notes) == (way == "paragraph")
+        assert not any("blank lines" in note for note in made.notes)
+        yaml = export(mixture, "datasets", paths, form="yaml")
+        assert any("blank lines of 'law' are rows for datasets" in note for note in yaml.notes) == (way == "line")
+        exec(made.text, scope)
         assert sorted(scope["load"](scope["SOURCES"]["law"])["text"]) == sorted(rows)

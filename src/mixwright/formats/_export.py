@@ -140,7 +140,7 @@ def export(
         raise InputError(f"seed should be a whole number of at least 0, found {seed!r}")
     places = {} if made.keys is None else places_of(paths, mixture.sources, made.keys)
     notes: list[str] = []
-    places, uncut = _sampled_by(mixture, made, chosen, places)
+    places, uncut = _sampled_by(mixture, made, chosen, places, notes)
     if per_document:
         mixture = _by_documents(mixture, made, notes, exact=not uncut)
     kept = _kept(mixture, made, places, notes)
@@ -317,7 +317,7 @@ def _note_on_lengths(mixture: MixtureFile, made: Format, lengths: Mapping[str, f
 
 
 def _sampled_by(
-    mixture: MixtureFile, made: Format, form: str, places: Mapping[str, Place]
+    mixture: MixtureFile, made: Format, form: str, places: Mapping[str, Place], notes: list[str]
 ) -> tuple[dict[str, Place], list[str]]:
     """Return the places where text is cut into rows as the mixture's documents were, and where it cannot be."""
     ways, found = mixture.evidence.get("sample_by"), dict(places)
@@ -327,11 +327,16 @@ def _sampled_by(
     weights = dict(zip(mixture.sources, mixture.weights, strict=True))
     for name, place in places.items():
         way, own, text = ways.get(name), place.options.get("sample_by"), loads_text(place)
-        if way not in ("document", "paragraph", "line") or weights[name] == 0 or text is False or own == way:
+        if way not in ("document", "paragraph", "line") or weights[name] == 0 or text is False:
+            continue
+        if text and way == "paragraph":
+            notes.append(f"a line of white space ends a paragraph of {name!r} in a search, and not in datasets")
+        if text and way == "line" and (made.name, form) != ("datasets", "py"):
+            notes.append(f"blank lines of {name!r} are rows for {made.tool}, and a search leaves them out; remove them")
+        if own == way:
             continue
         if text and own is None and form in ("py", "yaml") and made.name == "datasets":
-            if way != "line":
-                found[name] = Place(place.files, {**place.options, "sample_by": way}, place.max_epochs)
+            found[name] = Place(place.files, {**place.options, "sample_by": way}, place.max_epochs)
         elif own is not None or way != "line":
             lost.append(_uncut(name, way, own, text))
     return found, lost

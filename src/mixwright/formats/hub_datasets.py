@@ -28,6 +28,8 @@ def load(source, streaming=False):
         rows = rows.to_iterable_dataset() if streaming else rows
     else:
         rows = load_dataset(**source["load_dataset"], streaming=streaming)
+        if source["load_dataset"].get("sample_by") in ("line", "paragraph"):  # blank lines are rows there
+            rows = rows.filter(lambda row: row["text"].strip() != "")
     return concatenate_datasets([rows.shuffle(seed=SEED + epoch) for epoch in range(source.get("epochs", 1))])
 
 
