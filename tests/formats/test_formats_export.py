@@ -452,7 +452,7 @@ def test_lengths_of_documents_are_said_where_a_tool_draws_documents():
     assert not any("documents" in n for n in export(same, "streaming", PATHS).notes)
 
 
-@pytest.mark.parametrize("lengths", [None, {"web": 100}, {"web": 100, "law": "long", "never": 5}, [1, 2, 3]])
+@pytest.mark.parametrize("lengths", [None, {"web": 100}, [1, 2, 3]])
 def test_without_lengths_the_note_is_general_and_nothing_can_be_divided(lengths):
     bare = replace(
         LONG, evidence={"unit": "chunk"} if lengths is None else {"tokens_per_document": lengths, "unit": "chunk"}
@@ -460,6 +460,14 @@ def test_without_lengths_the_note_is_general_and_nothing_can_be_divided(lengths)
     assert any("on chunks of text of one length" in n for n in export(bare, "streaming", PATHS).notes)
     with pytest.raises(InputError, match=r"tokens_per_document\), found none; search again"):
         export(bare, "streaming", PATHS, per_document=True)
+
+
+@pytest.mark.parametrize("length", ["long", 10**400, -1, 0, True])
+@pytest.mark.parametrize("per_document", [False, True])
+def test_a_length_that_is_no_number_above_0_is_named(length, per_document):
+    damaged = replace(LONG, evidence={"tokens_per_document": {"web": 100, "law": length, "never": 5}})
+    with pytest.raises(InputError, match=r"tokens_per_document of 'law' .* should be a finite number above 0, found"):
+        export(damaged, "streaming", PATHS, per_document=per_document)
 
 
 def test_weights_are_divided_by_the_length_of_documents():

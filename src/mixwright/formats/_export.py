@@ -267,9 +267,20 @@ def _lengths_of(mixture: MixtureFile) -> dict[str, float]:
     found = mixture.evidence.get("tokens_per_document")
     if not isinstance(found, Mapping):
         return {}
-    lengths = {name: found.get(name) for name in mixture.sources}
-    good = all(isinstance(n, Real) and not isinstance(n, bool) and 0 < float(n) < math.inf for n in lengths.values())
-    return {name: float(n) for name, n in lengths.items() if n is not None} if good else {}
+    lengths: dict[str, float] = {}
+    for name in mixture.sources:
+        if (n := found.get(name)) is None:
+            return {}
+        try:
+            lengths[name] = float(n) if isinstance(n, Real) and not isinstance(n, bool) else math.nan
+        except OverflowError:
+            lengths[name] = math.inf
+        if not 0 < lengths[name] < math.inf:
+            raise InputError(
+                f"evidence.tokens_per_document of {name!r} in mixture.json should be a finite number above 0, found "
+                f"{n!r:.40}; correct it, or search again"
+            )
+    return lengths
 
 
 def _by_documents(mixture: MixtureFile, made: Format, notes: list[str], exact: bool) -> MixtureFile:
