@@ -257,8 +257,9 @@ def test_bad_changes():
 
 
 def test_a_missing_numba_is_one_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mixwright.stream.plan.compiled", None)
-    with pytest.raises(ImportError, match=r"pip install 'mixwright\[stream\]'"):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "mixwright.stream.plan.compiled", raising=False)
+    with pytest.raises(ImportError, match=r"^this needs the package 'numba'; .*pip install 'mixwright\[stream\]'$"):
         Plan({"a": 9}, [1.0], batch_size=2, compiled=True)
 
 
