@@ -14,6 +14,7 @@ from trainers import (  # noqa: E402
     CONTEXT,
     NAMES,
     STEPS,
+    VOCABULARY,
     Everything,
     by_hand,
     decisions,
@@ -335,6 +336,20 @@ def test_rows_that_are_wider_than_the_learned_positions_are_refused_before_the_f
     packed["position_ids"] = torch.arange(2 * CONTEXT)[None] % CONTEXT  # two rows behind each other
     batches = made.get_train_dataloader()
     batches._check_tokens(next(iter(batches.loader)), packed)
+
+
+def test_positions_that_are_counted_from_the_padding_on_are_fewer(tmp_path):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.RobertaConfig(
+        vocab_size=VOCABULARY, max_position_embeddings=CONTEXT, pad_token_id=1, is_decoder=True, **sizes
+    )
+    made = transformers.AutoModelForCausalLM.from_config(config)
+    wide = {name: TokenRows(np.arange(400) % 9, CONTEXT - 1) for name in NAMES}
+    with pytest.raises(InputError, match=f"should have at most {CONTEXT - 2} tokens, .* found {CONTEXT - 1}; give"):
+        use_mixture(trainer(tmp_path, made=made), wide, Static())
+    fits = trainer(tmp_path, made=made, max_steps=1)
+    use_mixture(fits, {name: TokenRows(2 + np.arange(400) % 7, CONTEXT - 2) for name in NAMES}, Static())
+    fits.train()
 
 
 def test_a_resume_with_other_sources_says_what_a_trainer_can_do(tmp_path):

@@ -104,12 +104,11 @@ def _positions(model: Any) -> float:
         return math.inf
     for path, module in model.named_modules():
         name = path.rpartition(".")[2]
-        # a table may have two rows more, for padding
-        if (
-            isinstance(module, Embedding)
-            and ("pos" in name or name == "wpe")
-            and 0 <= module.num_embeddings - limit <= 2
-        ):
+        if not isinstance(module, Embedding) or not ("pos" in name or name == "wpe"):
+            continue
+        if module.padding_idx is not None:  # RoBERTa and its kin count from there on
+            return module.num_embeddings - module.padding_idx - 1
+        if 0 <= module.num_embeddings - limit <= 2:  # a table may have two rows more, for padding
             return limit
     return math.inf
 
