@@ -182,6 +182,7 @@ def test_messages_name_the_key_the_share_and_the_mapping(tmp_path: Path) -> None
     two = {"sources": {"a": "a.jsonl", "b": "b.jsonl"}}
     for given, says in (
         ({"weights": {"a": 70, "b": 30}}, "should be at most 1 (a share of 1, not per cent: 70 % is 0.7), found 70"),
+        ({"strategy": "EXP3", "held_out": 5}, "should be below 1 (a share of 1, not per cent: 5 % is 0.05), found 5"),
         ({"strategy": "EXP3", "prior": "mix.txt"}, "'uniform' or 'natural' or a mapping (Where a strategy starts: "),
     ):
         with pytest.raises(InputError) as caught:

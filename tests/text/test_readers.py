@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pyarrow
@@ -303,13 +304,16 @@ def test_question_rows_of_the_hub_that_have_no_answer(tmp_path, changes, said):
         list(read_questions(path))
 
 
-def test_separated_values_are_refused_with_the_line_that_converts_them(write, tmp_path, monkeypatch):
-    write("a.csv", b'text,n\n"one, two",1\nthree,2\n')
+def test_separated_values_are_refused_with_the_line_that_converts_them(tmp_path):
+    folder = tmp_path / 'it\'s a "folder"'
+    folder.mkdir()
+    (folder / "a.csv").write_bytes(b'text,n\n"one, two",1\nthree,2\n')
     with pytest.raises(InputError, match=r"found '\.csv'; convert it: python -c") as caught:
-        read_documents(tmp_path / "a.csv")
-    monkeypatch.chdir(tmp_path)
-    exec(str(caught.value).partition("python -c '")[2].rstrip("'"))
-    assert list(read_documents(tmp_path / "a.jsonl")) == ["one, two", "three"]
+        read_documents(folder / "a.csv")
+    _, flag, code = shlex.split(str(caught.value).partition("convert it: ")[2])
+    assert flag == "-c"
+    exec(code)
+    assert list(read_documents(folder / "a.jsonl")) == ["one, two", "three"]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from random import Random
+from shlex import quote
 from typing import Any, Generic, Literal, TypeVar
 
 from mixwright.errors import InputError
@@ -19,10 +21,7 @@ from mixwright.files.rows import FoundRow, name_of, rows_of_file
 _TEXTS = (*ROWS, ".txt")
 _KNOWN = ".jsonl, .ndjson, .json (one JSON object per line) or .txt, each also with .gz or .zst, .parquet, or a folder"
 _NAME_IT = "name the right field with field: NAME"
-_CONVERT = (  # one line, for the kinds that people have
-    '; convert it: python -c \'import pandas; pandas.read_csv("{name}"{how}).to_json("{stem}.jsonl", '
-    'orient="records", lines=True)\''
-)
+_CONVERT = 'import pandas; pandas.read_csv({file}{how}).to_json({rows}, orient="records", lines=True)'
 _SEPARATED = {".csv": "", ".tsv": ', sep="\\t"'}
 _SEED = 0  # of samples: every run takes the same one
 SampleBy = Literal["document", "paragraph", "line"]
@@ -192,10 +191,16 @@ def _known(listing: Listing) -> Listing:
     for file in listing.files:
         if file not in listing.in_folder and kind_of(file) not in _TEXTS:
             found, kind = "".join(file.suffixes) or "no suffix", kind_of(file)
-            table = kind in _SEPARATED
-            way = _CONVERT.format(name=file.name, how=_SEPARATED[kind], stem=file.name.split(".")[0]) if table else ""
+            way = f"; convert it: {_conversion(file, kind)}" if kind in _SEPARATED else ""
             raise InputError(f"{file}: the name should end in {_KNOWN}; found {found!r}{way}")
     return listing
+
+
+def _conversion(file: Path, kind: str) -> str:
+    """Return the line for a shell that makes rows of a table of separated values, beside it."""
+    rows = str(file.with_name(file.name.split(".")[0] + ".jsonl"))
+    code = _CONVERT.format(file=json.dumps(str(file)), how=_SEPARATED[kind], rows=json.dumps(rows))
+    return f"python -c {quote(code)}"
 
 
 def _reading(

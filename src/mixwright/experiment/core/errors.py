@@ -142,8 +142,8 @@ def _besides(model: type[BaseModel], key: Key, detail: ErrorDetails, mappings: C
     if detail["type"] == "literal_error" and key in mappings:
         about = _description(model, key)
         return " or a mapping" + (f" ({about})" if about else "")
-    most = detail.get("ctx", {}).get("le")
-    if detail["type"] == "less_than_equal" and most == 1 and isinstance(found, int | float) and 2 <= found <= 100:
+    limits = detail.get("ctx", {})
+    if 1 in (limits.get("le"), limits.get("lt")) and isinstance(found, int | float) and 2 <= found <= 100:
         return f" (a share of 1, not per cent: {found:g} % is {found / 100:g})"
     return ""
 
