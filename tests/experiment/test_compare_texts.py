@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,8 +25,9 @@ from mixwright.experiment.core.arms import MEASURED
 from mixwright.experiment.text import compare_work
 from mixwright.experiment.text.compare import TextComparisonRun
 from mixwright.experiment.text.comparing import training as arm_training
+from mixwright.experiment.text.comparing.training import check_begun
 from mixwright.mixture_file import MixtureFile
-from mixwright.strategies import Temperature
+from mixwright.strategies import PiKE, Temperature
 
 
 @pytest.fixture(scope="module")
@@ -412,6 +414,17 @@ def test_an_arm_may_observe_more_often_and_in_another_metric(tmp_path, monkeypat
         with pytest.raises(InputError, match=said):
             drive(make(tmp_path, **{**more, "arms": kept, "seeds": 2}), tmp_path / "run")
     drive(make(tmp_path, **{**more, "arms": arms[:1]}), tmp_path / "run")  # the others go on
+
+
+def test_an_arm_begun_with_what_pike_by_name_meant_before_is_refused(tmp_path):
+    config = make(tmp_path, targets={}, arms=["uniform", {"strategy": {"name": "PiKE", "floor": 0.05}}])
+    stage = tmp_path / "run" / "trainings" / "one"
+    stage.mkdir(parents=True)
+    for before, refused in ((PiKE(floor=0.1), False), (PiKE(floor=0.05), True)):
+        (stage / "begin.json").write_text(json.dumps({"inputs": {"strategy": [repr(before), "uniform"]}}))
+        said = r"arms\.1: the arm PiKE in .*run was begun with PiKE\(.*: write 'rule: exponentiated' beside the name"
+        with pytest.raises(InputError, match=said) if refused else nullcontext():
+            check_begun(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize("key", [{"observe_every": 4}, {"statistics_metric": "adam"}])
