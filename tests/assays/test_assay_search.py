@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
+from sklearn.naive_bayes import GaussianNB
 from toys import SMALL, planted
 
 import mixwright
@@ -86,7 +87,9 @@ def test_a_classifier_that_reads_no_sparse_features_gets_dense_ones() -> None:
     table = planted()
     labels = np.where(table.labels < 0, np.nan, table.labels)
     sparse = AssayTable.from_arrays(csr_matrix(table.features), labels, table.assays)
-    model = HistGradientBoostingClassifier(max_iter=5)
+    model = GaussianNB()
+    with pytest.raises(TypeError, match="dense"):
+        model.fit(sparse.features, table.labels[:, 0])
     found = AssaySearch("target", classifier=model).fit(sparse)
     np.testing.assert_allclose(found.weights_, AssaySearch("target", classifier=model).fit(table).weights_)
     assert found.predict_proba(sparse).shape == (400, 2)
