@@ -102,7 +102,7 @@ def test_a_run_is_steered_stopped_resumed_and_says_so(config, tmp_path):
         handle.write("- pin: {code: 0.3}\n")
     for columns in (200, 80):
         shown = mixwright("steer", run, columns=columns)
-        expected = {"order", "pin code 0.2", "from step 5", "is it written", "undo"}
+        expected = {"order", "pin code 0.2", "from step 5", "written", "undo"}
         assert {words for words in expected if words in shown} == expected
         assert max(map(len, shown.splitlines()[2:])) <= columns
     assert "the run ended before it read it" in mixwright("steer", run)
