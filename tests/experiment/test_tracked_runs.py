@@ -19,9 +19,10 @@ from typer.testing import CliRunner
 
 from event_files import read_events
 from mixwright.cli.app import app
-from mixwright.errors import InputError
+from mixwright.errors import AlarmWarning, InputError
 from mixwright.experiment import drive
 from mixwright.experiment import make as configured
+from mixwright.watching.trackers.tracker import tracker_of
 
 TRACK = {"track": ["tensorboard"]}
 SHORT = {"tokens": 640, "batch_size": 4, "context": 32, "evaluate_every": 5}
@@ -84,6 +85,21 @@ def test_a_search_has_its_weights_and_its_verdict(tmp_path):
     for name, weight in zip(mixture["sources"], mixture["weights"], strict=True):
         assert numbers[f"weight/{name}"] == [(0, np.float32(weight))]
     assert words["verdict"] == [summary["verdict"]]
+
+
+def test_a_tracker_that_fails_at_its_end_is_noted_in_the_summary_and_on_the_page(tmp_path, monkeypatch):
+    class Failing(tracker_of("tensorboard")):
+        def close(self, failed):
+            raise OSError("the server is gone")
+
+    monkeypatch.setattr("mixwright.watching.trackers.tracked.tracker_of", lambda name: Failing)
+    config = {"kind": "likelihoods", "table": str(write_csv(tmp_path)), "search": {"shrinkage": 0.1}, **TRACK}
+    with pytest.warns(AlarmWarning, match="the server is gone"):
+        summary = drive(configured("search", config, folder=tmp_path), tmp_path / "run")
+    note = "the tracker tensorboard failed and got nothing from then on (OSError: the server is gone)"
+    assert [note in each for each in summary["notes"]].count(True) == 1
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["notes"] == summary["notes"]
+    assert note in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_trackers_are_chosen_in_the_file_or_on_the_command_line_alone(tmp_path, monkeypatch):

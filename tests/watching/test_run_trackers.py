@@ -2,10 +2,13 @@
 
 import json
 import os
+import socket
 import sys
+import time
 import types
 import warnings
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -100,6 +103,99 @@ def test_a_tracker_that_failed_and_goes_on_after_a_resume_is_no_longer_said_to_g
         "the tracker tensorboard failed and went on after a resume (OSError: [Errno 28] No space left on device); it "
         "has every step, but may lack held-out losses that were measured in between"
     ]  # fmt: skip
+
+
+class Hanging:
+    """A tracker whose server takes a connection and never answers; made up by `hanging`."""
+
+    let_go: Event
+    at: str
+    took: list
+
+    @classmethod
+    def prepare(cls):
+        cls.wait("prepare")
+
+    @classmethod
+    def wait(cls, where):
+        if where == cls.at:
+            cls.let_go.wait(60)
+
+    def open(self, about, step):
+        self.wait("open")
+        return step
+
+    def numbers(self, step, values):
+        self.took.append(step)
+
+    def flush(self):
+        pass
+
+    def close(self, failed):
+        self.wait("close")
+
+
+@pytest.fixture(params=["prepare", "open", "close"])
+def hanging(request, monkeypatch):
+    made = type("Made", (Hanging,), {"let_go": Event(), "at": request.param, "took": []})
+    monkeypatch.setattr("mixwright.watching.trackers.tracked.tracker_of", lambda name: made)
+    for name, seconds in {"_PREPARE": 0.2, "_OPEN": 0.4, "_FLUSH": 0.1, "_END": 0.8}.items():
+        monkeypatch.setattr(f"mixwright.watching.trackers.tracked.{name}", seconds)
+    yield made
+    made.let_go.set()
+
+
+def test_a_tracker_that_hangs_holds_no_run_and_is_noted_at_the_end(tmp_path, hanging):
+    start = time.monotonic()
+    with warnings.catch_warnings(record=True) as said, followed(tmp_path, "tensorboard") as tracked:
+        warnings.simplefilter("always")
+        tracked.prepare()
+        tracked.begin(0)
+        tracked.line(line(1))
+        tracked.flush()
+    assert time.monotonic() - start < 5
+    texts = [str(each.message) for each in said]
+    if hanging.at == "prepare":
+        assert "the trackers (tensorboard) did not answer for 0 s; the run goes on" in texts.pop(0)
+    assert len(texts) == 1
+    assert "tensorboard failed and got nothing from then on (no answer at the end of the run" in texts[0]
+    assert tracked.notes == notes_of([json.loads((tmp_path / RECORD).read_text())])
+    assert "no answer at the end" in tracked.notes[0]
+    hanging.let_go.set()  # it answers while other trainings of the process go on: it has all
+    assert tracked._aside.wait(10)
+    assert hanging.took == [1]
+    assert tracked.notes == notes_of([json.loads((tmp_path / RECORD).read_text())]) == []
+
+
+def test_a_server_of_mlflow_that_is_away_is_said_within_seconds(tmp_path, monkeypatch):
+    address = []
+    monkeypatch.setattr("mixwright.watching.trackers.mlflow._uri", lambda: address[-1])
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    kind = tracker_of("mlflow")
+    for local in (f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path), "databricks"):
+        address.append(local)
+        kind.reach()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address.append(f"http://name:secret@127.0.0.1:{server.getsockname()[1]}/base")
+        kind.reach()
+    with pytest.raises(InputError, match=r"should answer at http://127\.0\.0\.1:\d+ .*refused.*start it") as caught:
+        kind.reach()
+    assert "secret" not in str(caught.value)
+    with warnings.catch_warnings(record=True) as said, followed(tmp_path, "mlflow") as tracked:
+        warnings.simplefilter("always")
+        tracked.prepare()
+        tracked.begin(0)
+    assert len(said) == len(tracked.notes) == 1
+    assert "refused" in tracked.notes[0]
+    monkeypatch.setattr("mixwright.watching.trackers.tracker.find_spec", lambda name: True)
+    with pytest.raises(InputError, match="line 3: mlflow's server should answer"):
+        check_trackers(["mlflow"], "line 3")
+    check_trackers(["mlflow"], "line 3", begun=True)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    kind.reach()
 
 
 def test_nothing_is_told_or_written_without_trackers(tmp_path):

@@ -291,7 +291,7 @@ def drive(
             check_ranks(config, folder)
             check_engine(config, folder)
             if not is_finished(folder, values):
-                check_trackers(config.track or (), config.where("track"))
+                check_trackers(config.track or (), config.where("track"), begun=(folder / "config.yaml").exists())
             run.config = with_copies(config, folder, progress)
             run.check(progress)
             held = _opened(run, kind, folder, config_text(kind, values), progress)
@@ -305,13 +305,21 @@ def drive(
                 begin()
                 summary = {**_head(kind, run, command), **run.work(progress)}
                 run.track.flush()
-                others += [*changed_inputs(folder), *notes_of(records_of(folder) if config.track else ())]
+                others += [*changed_inputs(folder), *(known := notes_of(records_of(folder) if config.track else ()))]
                 summary["notes"] = [*summary.get("notes", ()), *(annotate(summary) if annotate else ()), *others]
                 check_held(now=True)
                 write_json(folder / "summary.json", summary)
                 tidy(folder, run.config)
                 if kind.page is not None:
                     run.track.result(write_page(summary, folder), summary.get("verdict"))
+                run.track.end()  # a tracker may also fail there
+                if late := [note for note in run.track.notes if note not in known]:
+                    summary["notes"] += late
+                    check_held(now=True)
+                    write_json(folder / "summary.json", summary)
+                    if kind.page is not None:
+                        write_page(summary, folder)
+                if kind.page is not None:
                     progress(REPORT, 1, 1)
                 return summary
 

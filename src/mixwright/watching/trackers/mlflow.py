@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+from mixwright.errors import InputError
 from mixwright.watching.trackers.tracker import PROJECT, About, Tracker
 
 _SECONDS = 1.0  # between two writes: one for each step takes longer than a small step
 _MOST = 1000  # numbers that MLflow takes at once
 _NOT_ALLOWED = re.compile(r"[^\w\-. :/]")
+_REACH = 3.0  # seconds for a server to take a connection; MLflow itself tries for four minutes
 _TEXT = 4000  # characters of a tag
+_PORTS = {"http": 80, "https": 443}
 _FILES = ("decisions.jsonl",)
 
 
@@ -29,12 +36,32 @@ class MLflow(Tracker):
     package = "mlflow"
 
     @classmethod
+    def reach(cls) -> None:
+        """Raise InputError if a server is named, and nothing takes a connection there; a proxy is not asked."""
+        address = _uri()
+        place = urlsplit(address)
+        proxies, host = getproxies(), place.hostname
+        if place.scheme not in _PORTS or not host:
+            return
+        if {place.scheme, "all"} & set(proxies) and not proxy_bypass(host):
+            return
+        try:
+            socket.create_connection((host, place.port or _PORTS[place.scheme]), timeout=_REACH).close()
+        except OSError as error:
+            raise InputError(
+                f"mlflow's server should answer at {place.scheme}://{place.netloc.rpartition('@')[2]} "
+                f"(MLFLOW_TRACKING_URI), found none ({error}); start it, set another address, or remove mlflow"
+            ) from error
+
+    @classmethod
     def prepare(cls) -> None:
         """Make the store and the experiment: several processes at once could not."""
+        cls.reach()
         _experiment(_client())
 
     def open(self, about: About, step: int) -> int:
         """Begin a run, or go on with it."""
+        self.reach()
         self._client, self._folder = _client(), about.folder
         self._names: dict[str, str] = {}
         self._waiting: list[Any] = []
@@ -109,11 +136,17 @@ def _whole_steps(metrics: list[Any]) -> int:
     return first or _MOST
 
 
-def _client() -> Any:
+def _mlflow() -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would tell its makers what is used
-    from mlflow import MlflowClient
+    return import_module("mlflow")
 
-    return MlflowClient()
+
+def _uri() -> str:
+    return str(_mlflow().get_tracking_uri())
+
+
+def _client() -> Any:
+    return _mlflow().MlflowClient()
 
 
 def _experiment(client: Any) -> str:

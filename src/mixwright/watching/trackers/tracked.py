@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from mixwright.errors import AlarmWarning
@@ -18,7 +20,8 @@ from mixwright.watching.trackers.records import Numbers, measured_of, numbers_of
 from mixwright.watching.trackers.tracker import About, Tracker, tracker_of
 
 METRICS, MIXTURE = "metrics.jsonl", "mixture.json"
-_FLUSH, _END = 5.0, 180.0  # seconds that a run waits for its trackers: at a checkpoint, at its end
+_PREPARE, _FLUSH, _END = 20.0, 5.0, 180.0  # seconds that a run waits for its trackers: first, at a checkpoint, last
+_OPEN = 60.0  # seconds that trackers may take to begin, from the first call on; a run does not wait longer at its end
 RECORD = "tracked.json"  # in the run's folder: how its trackers name it, and which of them failed or came back
 
 
@@ -60,19 +63,29 @@ class Tracked:
     _back: dict[str, str] = field(default_factory=dict)  # that failed in a former process, and go on in this one
     _aside: Aside = field(default_factory=Aside)
     _begun: bool = False
+    _first: float | None = None  # when they were first called
+    _opened: Event = field(default_factory=Event)
+    _late: dict[str, str] = field(default_factory=dict)  # that were not done at the end; they may still become so
     _ended: bool = False
     _measured: int = -1  # the last step whose measurements former processes passed on
 
     def prepare(self) -> None:
         """Make what the trackers of all trainings of a run share."""
-        for name in self.names:
-            with suppress(Exception):  # it fails again, and is left out, where a training begins
-                tracker_of(name).prepare()
+        if not self.names:
+            return
+        self._first = time.monotonic()
+        self._aside.do(self._prepare)
+        if not self._aside.wait(_PREPARE):
+            _warn(
+                f"the trackers ({', '.join(self.names)}) did not answer for {_PREPARE:.0f} s; the run goes on, and "
+                "they get what it writes when they answer"
+            )
 
     def begin(self, step: int) -> None:
         """Open all trackers; `step`: the last one that is done, whose run goes on."""
         if self.names and not self._begun:
-            self._begun = True
+            self._begun, self._first = True, self._first or time.monotonic()
+            self._opened.clear()
             self._do(partial(self._begin, step))
 
     def line(self, line: Mapping[str, Any]) -> None:
@@ -90,7 +103,8 @@ class Tracked:
     def flush(self) -> None:
         """Let trackers put on disk what they have: a checkpoint follows. One that takes long is not waited for."""
         self._do(partial(self._tell, None, lambda tracker: tracker.flush()))
-        self._aside.wait(_FLUSH)
+        if self._opened.is_set():
+            self._aside.wait(_FLUSH)
 
     def result(self, page: Path, verdict: Any = None) -> None:
         """Give the page and the mixture to the trackers that keep files, and the verdict and the weights to all."""
@@ -100,10 +114,18 @@ class Tracked:
             self._do(partial(self._result, page, None if ended else verdict, bool(training or ended)))
 
     def end(self, failed: bool = False) -> None:
-        """Close all trackers, but wait no longer than a tracker may take for that."""
+        """Close all trackers, but wait no longer than a tracker may take for that; those that take longer are noted."""
+        if not self._begun:
+            return
         self._do(partial(self._end, failed))
-        if not self._aside.wait(_END):
-            warnings.warn(f"trackers are not done after {_END:.0f} s; the run goes on", AlarmWarning, stacklevel=2)
+        before, first = time.monotonic(), self._first or 0.0
+        opened = self._opened.wait(max(_FLUSH, first + _OPEN - before))
+        if not (opened and self._aside.wait(before + _END - time.monotonic())):
+            said = f"no answer at the end of the run, for {time.monotonic() - before:.0f} s"
+            self._late = {name: said for name in self.names if name not in self._failed}
+            self._keep()
+            for name in self._late:
+                _warn(f"{_failure(name, said)}; the run goes on")
         self._begun = False
 
     def _do(self, what: Callable[[], None]) -> None:
@@ -114,17 +136,25 @@ class Tracked:
         try:
             what()
         except Exception as error:  # a thread that ends would do nothing for the others
+            self._opened.set()
             for name in self.names:
                 self._fail(name, error)
+
+    def _prepare(self) -> None:
+        for name in self.names:
+            with suppress(Exception):  # it fails again, and is left out, where a training begins
+                tracker_of(name).prepare()
 
     def _begin(self, step: int) -> None:
         record = _read(self.about.folder / RECORD)
         self.about.ids |= record.get("ids", {})
-        self._failed |= record.get("failed", {})
+        failed = record.get("failed", {})
+        self._failed |= {name: said for name, said in failed.items() if name not in self._late}
         self._back |= record.get("back", {})
         self._measured = record.get("measured", -1)
         for name in self.names:
             self._try(name, partial(self._open, name, step))
+        self._opened.set()
         self._catch_up(step)
         self._keep()
 
@@ -180,12 +210,13 @@ class Tracked:
     def _end(self, failed: bool) -> None:
         self._tell(None, lambda tracker: tracker.close(failed))
         self._live.clear()
+        self._late.clear()
         self._keep()
 
     @property
     def notes(self) -> list[str]:
         """Return sentences about trackers that failed."""
-        return notes_of([{"failed": self._failed, "back": self._back}])
+        return notes_of([{"failed": self._late | self._failed, "back": self._back}])
 
     def __enter__(self) -> Tracked:
         """Return it."""
@@ -217,12 +248,12 @@ class Tracked:
         said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         self._failed[name] = said
         self._keep()
-        warnings.warn(f"{_failure(name, said)}; the run goes on", AlarmWarning, stacklevel=2)
+        _warn(f"{_failure(name, said)}; the run goes on")
 
     def _keep(self) -> None:
         """Write the record; a full disk ends no run here."""
-        record = {"name": self.about.name, "ids": self.about.ids, "failed": self._failed, "back": self._back}
-        place = {"ended": self._ended, "measured": self._measured}
+        record = {"name": self.about.name, "ids": self.about.ids, "failed": self._late | self._failed}
+        place = {"back": self._back, "ended": self._ended, "measured": self._measured}
         try:
             write_json(self.about.folder / RECORD, record | place, durable=False)
         except (OSError, ValueError):
@@ -230,6 +261,10 @@ class Tracked:
 
 
 NOBODY = Tracked((), About("", "", Path()))  # of a run that no tracker follows
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, AlarmWarning, stacklevel=3)
 
 
 def _failure(name: str, said: str) -> str:

@@ -57,6 +57,10 @@ class Tracker(ABC):
     def check(cls) -> None:
         """Raise InputError, before any work, if the tracker cannot be used here; nothing is sent for that."""
 
+    @classmethod  # noqa: B027 - not every tracker has a server
+    def reach(cls) -> None:
+        """Raise InputError, within seconds, if the server where runs go does not answer."""
+
     @classmethod  # noqa: B027 - not every tracker has a store of its own
     def prepare(cls) -> None:
         """Make what the processes of a run share, before they begin."""
@@ -100,9 +104,9 @@ def tracker_of(name: str) -> type[Tracker]:
     return found
 
 
-def check_trackers(names: Sequence[str], where: str) -> None:
+def check_trackers(names: Sequence[str], where: str, begun: bool = False) -> None:
     """
-    Raise InputError if one of these trackers is not installed or not logged in.
+    Raise InputError if one of these trackers is not installed or not logged in, or a new run does not reach its server.
 
     Parameters
     ----------
@@ -110,6 +114,8 @@ def check_trackers(names: Sequence[str], where: str) -> None:
         Of `TRACKERS`.
     where
         Stands for the key in the message.
+    begun
+        Whether the run has begun: a server that is away never stops it then.
     """
     for name in names:
         kind = tracker_of(name)
@@ -120,5 +126,7 @@ def check_trackers(names: Sequence[str], where: str) -> None:
             )
         try:
             kind.check()
+            if not begun:
+                kind.reach()
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
