@@ -99,6 +99,21 @@ def test_a_run_of_an_earlier_version_and_what_is_no_run_have_a_clear_word(run, t
     assert "8080 is the port of --serve" in found.stderr
 
 
+def test_a_damaged_run_is_shown_without_what_is_damaged(run):
+    folder, claim = run
+    names = {"run": {"sources": ["a", "\ud800"], "prior": [0.5, 0.5]}, "begins": 3, "weights": [0.25, 0.75]}
+    lines = [{"begins": 2, "weights": [0.5, 0.5]}, names | {"observation": {}}, {"begins": 4, "weights": [2, -1]}]
+    (folder / "decisions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    claim.about |= {"title": "Two \ud800 sources"}
+    finish(folder, claim)
+    found = watch(folder)
+    assert found.exit_code == 0, found.output
+    assert found.stdout.startswith("Two \\ud800 sources: ")
+    assert "left out: 2 damaged lines of decisions.jsonl" in " ".join(found.stderr.split())
+    seen = json.loads(watch(folder, "--json").stdout)
+    assert (seen["weights"], seen["left_out"]) == ({"a": 0.25, "\ud800": 0.75}, "2 damaged lines of decisions.jsonl")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -153,6 +153,40 @@ def test_looking_says_weights_losses_and_how_far_and_writes_nothing(tmp_path):
         watched.look()
 
 
+def test_damaged_lines_are_left_out_and_counted(tmp_path):
+    run = made(tmp_path / "run")
+    first = (run / "decisions.jsonl").read_text()
+    (run / "decisions.jsonl").write_text("")
+    append(run / "decisions.jsonl", decision(5, [0.5, 0.5]), decision(7, [0.5, 0.5]))  # without the line of the names
+    seen = (watched := Watched(run)).look()
+    assert (seen.weights, seen.losses) == ({}, {"a": 3.0, "b": 2.0})
+    assert seen.left_out == "2 damaged lines of decisions.jsonl"
+    (run / "decisions.jsonl").write_text("")
+    assert watched.look().left_out == ""
+    (run / "decisions.jsonl").write_text(first)
+    wrong = [{"step": 10**400}, {"step": True}, {**step(3, a=1.0), "loss": 10**400}, step(3, a=float("nan")), [], "x"]
+    append(run / "metrics.jsonl", *wrong)
+    append(run / "decisions.jsonl", decision(4, [0.5, float("inf")]), decision(5, [0.5]), decision(6, [0.5, 0.5]))
+    seen = watched.look()
+    assert (seen.step, seen.loss, seen.weight_course["steps"]) == (2, 2.5, [0, 3, 6])
+    assert seen.left_out == "6 damaged lines of metrics.jsonl; 2 damaged lines of decisions.jsonl"
+    assert watched.look().left_out == seen.left_out
+
+
+def test_what_is_damaged_in_a_claim_is_left_out(tmp_path):
+    run = made(tmp_path / "run")
+    owner = json.loads((run / ".head" / "claim.1").read_text())
+    stages = {"a": [1, 2], "b": [1, "2", None], "train": [1, 8, 10**400]}
+    about = {"title": ["x"], "plan": 3, "note": "loss 2", "stages": stages}
+    (run / ".head" / "claim.1").write_text(json.dumps(owner | {"about": about}))
+    seen = Watched(run).look()
+    assert (seen.title, seen.plan, seen.note) == ("The run in run", "", "loss 2")
+    assert (seen.state, seen.stages) == ("running", {"train": [2, 8, None]})
+    (run / ".head" / "claim.1").write_text(json.dumps(owner | {"host": ["x"]}))
+    seen = Watched(run).look()
+    assert (seen.state, seen.host, seen.stages) == ("unknown", "", {})
+
+
 def test_a_run_is_finished_stopped_or_of_an_earlier_version(tmp_path):
     run = made(tmp_path / "run")
     claim = Claim(run / ".head", where=Here("another machine", "node7", 17, "1"))

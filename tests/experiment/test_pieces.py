@@ -187,6 +187,17 @@ def test_pieces_stay_that_the_last_command_had_no_need_to_plan_and_those_of_othe
     assert not list((run / "pieces").iterdir())
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"stage": 1}', "[" * 5000])
+def test_a_piece_that_is_damaged_is_left_out_and_named_where_it_is_asked_for(run, text):
+    first, *others = planned(run)
+    (first.place / "piece.json").write_text(text)
+    (others[0].place / "result.json").write_text('{"value": 1}')
+    assert [piece.key for piece in planned(run)] == [piece.key for piece in others]
+    assert [others[0].result(), others[0].state()["state"]] == [None, "open"]
+    with pytest.raises(InputError, match=f"should have a piece {first.key}, found {others[0].key}"):
+        Piece.read(run, first.key)
+
+
 def test_a_value_that_json_cannot_have_is_printed_as_null(run, monkeypatch):
     piece = planned(run)[0]
     record = json.loads((piece.place / "result.json").read_text())

@@ -20,7 +20,7 @@ def running(k: int = 3, pieces: int = 0, **changes: Any) -> dict[str, Any]:
         "note": "loss 2.314", "stages": {"tokenizer": [1, 1, None], "tokens": [3, 3, None], "train": [2325, 5000, 754]},
         "step": 2325, "loss": 2.314, "weights": weights[-1], "losses": losses[-1],
         "weight_course": {"steps": steps, "values": weights}, "loss_course": {"steps": steps, "values": losses},
-        "pieces": some_pieces(pieces),
+        "pieces": some_pieces(pieces), "left_out": "",
     }  # fmt: skip
     return made | changes
 

@@ -9,6 +9,7 @@ import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,9 @@ class Output:
 
     def __init__(self, quiet: bool, as_json: bool) -> None:
         self.quiet, self.as_json = quiet, as_json
+        for stream in (sys.stdout, sys.stderr):  # names in damaged files may have halves of surrogate pairs
+            if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")  # which is right in JSON too
         self.stdout, self.stderr = Console(), Console(stderr=True)
 
     def json(self, value: Any) -> None:

@@ -110,6 +110,23 @@ class Owner:
     held: bool
     about: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def share(self) -> float:
+        """Return how much of a piece is done, as its process said last; 0 before it did, or where that is damaged."""
+        found = self.about.get("share")
+        return float(found) if isinstance(found, int | float) and 0 <= found <= 1 else 0.0
+
+
+_KINDS = (str, str, str, int, str, int, bool, dict)  # of an Owner's fields
+
+
+def _owner(text: str) -> Owner:
+    """Return the owner that a claim's file names; ValueError, TypeError or RecursionError where that is damaged."""
+    owner = Owner(**json.loads(text))
+    if not all(isinstance(value, kind) for value, kind in zip(vars(owner).values(), _KINDS, strict=True)):
+        raise ValueError("a field of another kind")
+    return owner
+
 
 class Claim:
     """
@@ -232,8 +249,8 @@ class Claim:
         try:
             with open(self.folder / f"claim.{number}", encoding="utf-8") as handle:  # opening asks the server
                 text, stamp = handle.read(), os.fstat(handle.fileno()).st_mtime
-            return number, Owner(**json.loads(text)), stamp
-        except (OSError, ValueError, TypeError):
+            return number, _owner(text), stamp
+        except (OSError, ValueError, TypeError, RecursionError):
             return number, None, self._stamp(number)
 
     def _stamp(self, number: int) -> float:
@@ -247,7 +264,7 @@ class Claim:
             names = os.listdir(self.folder)
         except OSError:
             return []
-        return [int(name[6:]) for name in names if name.startswith("claim.") and name[6:].isdigit()]
+        return [int(name[6:]) for name in names if name.startswith("claim.") and name[6:].isdecimal()]
 
     def _now(self) -> float:
         """Return the time that the file system gives to a file now; of this machine only where it gives none."""

@@ -106,6 +106,8 @@ def _end(output: Output, seen: RunState, of_trainer: bool) -> None:
     from mixwright.experiment.live.look import FINISHED, UNKNOWN
     from mixwright.report.live.view import lead
 
+    if seen.left_out:
+        output.note(f"left out: {seen.left_out}")
     if of_trainer:
         resumes = "it ended, or observes more rarely. To resume it: trainer.train(resume_from_checkpoint=True)"
         output.note(lead(seen.to_json()) + ("" if seen.state == FINISHED else f"; {resumes}"))

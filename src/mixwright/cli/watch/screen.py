@@ -13,7 +13,7 @@ from rich.text import Text
 
 from mixwright.cli.output import StageLines
 from mixwright.experiment.live.look import RunState
-from mixwright.report.live.view import lead, pieces_view, sources_of, stage_words
+from mixwright.report.live.view import lead, piece_words, pieces_view, sources_of, stage_words
 from mixwright.report.words import number, percent
 
 _BAR = 24
@@ -184,7 +184,7 @@ class RunLines:
         for piece in seen.pieces:
             if piece["state"] == "failed":
                 where = f" on {piece['host']}" if piece.get("host") else ""
-                self._once(f"failed{where}: {piece['name']}: {str(piece['error']).strip().splitlines()[-1]}")
+                self._once(f"failed{where}: {piece['name']}: {piece_words(piece)}")
 
     def _once(self, text: str) -> None:
         if text and text not in self._told:

@@ -187,7 +187,7 @@ class _Loop:
     def _advanced(self, piece: Piece) -> bool:
         """Whether a try came further than those before: one that is cut off by its time is no failure then."""
         owner = Claim(piece.place).last_owner()
-        share = 0.0 if owner is None else float(owner.about.get("share", 0.0))
+        share = 0.0 if owner is None else owner.share
         advanced = share > self._reached.get(piece.key, 0.0)
         self._reached[piece.key] = max(share, self._reached.get(piece.key, 0.0))
         return advanced
@@ -205,7 +205,7 @@ class _Loop:
         hosts, begun = [], 0.0
         for key in islice((key for key in self._cluster.running() if key in self._left), _AT_ONCE):
             if (owner := Claim(self._left[key].place).owner()) is not None:
-                begun += self._left[key].size * float(owner.about.get("share", 0.0))
+                begun += self._left[key].size * owner.share
                 hosts.append(owner.host)
         done = (self._size - self._open + begun) / self._size
         note = f"{self._every - len(self._left) - len(self._failed)} of {self._every}"

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mixwright.checks import is_number
 from mixwright.errors import InputError
 from mixwright.experiment.core.config_parts import RunConfig
 from mixwright.experiment.core.parallel import Work
@@ -93,11 +94,10 @@ class Piece:
     @classmethod
     def read(cls, folder: Path, key: str) -> Piece:
         """Read a description; InputError if there is none."""
-        found = _read(folder / PIECES / key / "piece.json")
-        if found is None:
+        if (found := _described(folder, key)) is None:
             known = ", ".join(piece.key for piece in planned(folder)[:3]) or "none"
             raise InputError(f"{folder} should have a piece {key}, found {known}; see: mixwright piece {folder} --list")
-        return cls(folder, key, **{name: value for name, value in found.items() if name != "versions"})
+        return found
 
     def check_versions(self) -> None:
         """Raise InputError if this process has other versions than the one that planned the piece."""
@@ -112,11 +112,13 @@ class Piece:
 
     def result(self) -> dict[str, Any] | None:
         """Return what came of it: `value`, `seconds` and `host`; None as long as it is not done."""
-        return _read(self.place / "result.json")
+        found = _read(self.place / "result.json")
+        return found if found is not None and "value" in found and _fits(found, host=str, seconds=float) else None
 
     def failure(self) -> dict[str, Any] | None:
         """Return why the last try failed: `error`, `host`, and whether it is one that the user can `correct`."""
-        return _read(self.place / "failed.json")
+        found = _read(self.place / "failed.json")
+        return found if found is not None and _fits(found, error=str, host=str, correct=bool) else None
 
     def keep(self, value: Any, seconds: float, host: str) -> Any:
         """Write what came of it, and return the value as everybody will read it."""
@@ -146,7 +148,10 @@ class Piece:
             return {**about, "state": "done", "host": found["host"], "seconds": found["seconds"]}
         claim = claim or Claim(self.place)
         if (owner := claim.owner()) is not None and claim.held():
-            return {**about, "state": "running", "host": owner.host, **owner.about}
+            told = (
+                {"share": owner.share, "seconds": owner.about["seconds"]} if _fits(owner.about, seconds=float) else {}
+            )
+            return {**about, "state": "running", "host": owner.host, **told}
         if (failed := self.failure()) is not None:
             return {**about, "state": "failed", "host": failed["host"], "error": failed["error"]}
         return {**about, "state": "open"}
@@ -155,9 +160,30 @@ class Piece:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _fits(found: Mapping[str, Any], **kinds: type) -> bool:
+    """Whether fields are there and of their kinds; `float`: seconds or the like, a number of 0 to 1e12."""
+    numbers = {name for name, kind in kinds.items() if kind is float}
+    return all(isinstance(found.get(name), kind) for name, kind in kinds.items() if name not in numbers) and all(
+        is_number(found.get(name)) and 0 <= found[name] <= 1e12 for name in numbers
+    )
+
+
+def _described(folder: Path, key: str) -> Piece | None:
+    """Return a piece as its file describes it; None where that is not there, damaged or of a former version."""
+    if Path(key).name != key or (found := _read(folder / PIECES / key / "piece.json")) is None:
+        return None
+    found.pop("versions", None)
+    try:
+        piece = Piece(folder, key, **found)
+    except TypeError:
+        return None
+    fits = _fits(vars(piece), stage=str, name=str, what=str, arguments=list, size=float, ranks=int)
+    return piece if fits and isinstance(piece.threads, int | None) else None
 
 
 def versions() -> dict[str, str | None]:
@@ -227,9 +253,9 @@ def _key(what: str, arguments: list[Any], threads: int | None, config: RunConfig
 def planned(folder: Path, known: Mapping[str, Piece] = MappingProxyType({})) -> list[Piece]:
     """Return the pieces that the command at work in a run, or the last one, planned so far; `known` are not read."""
     stages = _read(folder / PIECES / _PLAN) or {}
-    every = [key for keys in stages.values() for key in keys]
-    there = [key for key in every if key in known or (folder / PIECES / key / "piece.json").is_file()]
-    return [known[key] if key in known else Piece.read(folder, key) for key in there]
+    every = [key for keys in stages.values() if isinstance(keys, list) for key in keys if isinstance(key, str)]
+    found = [known[key] if key in known else _described(folder, key) for key in every]
+    return [piece for piece in found if piece is not None]
 
 
 def tidy(folder: Path, config: RunConfig) -> None:
@@ -239,7 +265,7 @@ def tidy(folder: Path, config: RunConfig) -> None:
     Pieces of former configurations, data or versions go whole; those that a former command did for these ones stay.
     """
     stages = _read(folder / PIECES / _PLAN) or {}
-    kept = {key for keys in stages.values() for key in keys}
+    kept = {key for keys in stages.values() if isinstance(keys, list) for key in keys if isinstance(key, str)}
     places = [path for path in (folder / PIECES).glob("*/") if path.name != ARRAYS]
     for place in places:
         if place.name not in kept and not is_current(folder, place.name, config):

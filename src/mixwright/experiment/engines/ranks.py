@@ -80,7 +80,7 @@ def do_on_ranks(piece: Piece, config: RunConfig, report: Report) -> Any:
     def look() -> None:
         check_held()
         owner = Claim(piece.place).owner()
-        report(0.0 if owner is None else float(owner.about.get("share", 0.0)))
+        report(0.0 if owner is None else owner.share)
 
     if piece.result() is None:
         piece.forget_failure()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +27,7 @@ class GrowingLog:
 
     def __init__(self, path: Path, mark: bytes = b"") -> None:
         self._path, self._mark, self._at, self._file = path, mark, 0, 0
+        self.damaged = 0  # lines among those that were read, since the file was begun
 
     def more(self) -> tuple[bool, list[dict[str, Any]]]:
         """
@@ -39,18 +40,19 @@ class GrowingLog:
                 found = os.fstat(handle.fileno())
                 anew = found.st_size < self._at or found.st_ino != self._file
                 self._at, self._file = 0 if anew else self._at, found.st_ino
+                self.damaged = 0 if anew else self.damaged
                 return anew, self._read(handle, found.st_size)
         except OSError:
             return False, []
 
     def _read(self, handle: IO[bytes], size: int) -> list[dict[str, Any]]:
         if size - self._at > MOST_BYTES:
-            return _parsed(self._samples(handle, size))
+            return self._parsed(self._samples(handle, size))
         handle.seek(self._at)
         text = handle.read(size - self._at)
         whole = text.rfind(b"\n") + 1
         self._at += whole
-        return _parsed(text[:whole].splitlines())
+        return self._parsed(text[:whole].splitlines())
 
     def _samples(self, handle: IO[bytes], size: int) -> list[bytes]:
         """Return the first whole line, the last one, some of those between and all with the mark, in their order."""
@@ -77,17 +79,18 @@ class GrowingLog:
                 yield at, line
             at += len(line)
 
-
-def _parsed(lines: Any) -> list[dict[str, Any]]:
-    found = []
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            found.append(value)
-    return found
+    def _parsed(self, lines: Iterable[bytes]) -> list[dict[str, Any]]:
+        found = []
+        for line in lines:
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError):
+                value = None
+            if isinstance(value, dict):
+                found.append(value)
+            else:
+                self.damaged += bool(line.strip())
+        return found
 
 
 class LogCourse:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+from mixwright.checks import is_number
 from mixwright.decisions import LOG, TRAINER_RESTS
 from mixwright.errors import InputError
 from mixwright.experiment.core.run_folder import command_of
@@ -24,6 +25,8 @@ _LOSS = "mixture/loss/"
 _NAMES = b'"run": {'  # in decisions that name the sources: the first one, and the first one after each change
 _TRAINS = "train"  # the stage whose steps metrics.jsonl has
 _CHECKPOINTS = "checkpoint-*/trainer_state.json"
+_TOLD = ("title", "plan", "note", "why", "ended")  # words in the claim of a run
+_MOST = 1e100  # of a loss
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class RunState:
         {"steps": [...], "values": [{source: number}]}.
     pieces
         As `Piece.state` gives them.
+    left_out
+        Which lines of the logs are damaged, in words; nothing: none that was read.
     """
 
     folder: str
@@ -72,6 +77,7 @@ class RunState:
     weight_course: dict[str, Any] = field(default_factory=dict)
     loss_course: dict[str, Any] = field(default_factory=dict)
     pieces: list[dict[str, Any]] = field(default_factory=list)
+    left_out: str = ""
 
     @property
     def goes(self) -> bool:
@@ -138,7 +144,7 @@ class Watched:
         if self.of_trainer:
             return self._look_at_trainer()
         owner = None if own is not None else self._head.last_owner()
-        about = own if own is not None else owner.about if owner is not None else {}
+        about = own if own is not None else _told(owner.about) if owner is not None else {}
         if not is_run(self.folder):
             raise InputError(f"{self.folder} was the folder of a run, found that it is gone; check its storage")
         self._read_logs()
@@ -164,6 +170,7 @@ class Watched:
             self._weights.to_json(),
             self._losses.to_json(),
             list(self._states()),
+            self._left_out(),
         )
 
     def _look_at_trainer(self) -> RunState:
@@ -191,6 +198,7 @@ class Watched:
             losses=self._losses.last,
             weight_course=self._weights.to_json(),
             loss_course=self._losses.to_json(),
+            left_out=self._left_out(),
         )
 
     def _state(self, owner: Owner | None) -> str:
@@ -205,7 +213,7 @@ class Watched:
     def _title(self) -> str:
         try:
             return str(json.loads((self.folder / "summary.json").read_text(encoding="utf-8"))["title"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return f"The run in {self.folder.absolute().name}"
 
     def _read_logs(self) -> None:
@@ -213,32 +221,61 @@ class Watched:
         if anew:
             self._forget_losses()
         for line in lines:
-            if isinstance(step := line.get("step"), int):
-                if losses := _source_losses(line):
-                    self._losses.add(step, losses)
-                self._step = step
-                self._loss = line["loss"] if isinstance(line.get("loss"), int | float) else self._loss
+            self._metrics.damaged += not self._take_step(line)
         anew, lines = self._decisions.more()
         if anew:
             self._forget_weights()
         for line in lines:
-            self._decide(line)
+            self._decisions.damaged += not self._decide(line)
 
-    def _decide(self, line: Mapping[str, Any]) -> None:
-        """Take in a decision; one of other sources whose names were not read is left out."""
-        run = line.get("run", {})
-        self._sources = list(run.get("sources", self._sources))
-        if not self._weights.steps and len(run.get("prior") or ()) == len(self._sources):
-            self._weights.add(0, dict(zip(self._sources, run["prior"], strict=True)))
-        weights = line.get("weights")
-        if isinstance(weights, list) and len(weights) == len(self._sources) and isinstance(line.get("begins"), int):
-            self._weights.add(line["begins"], dict(zip(self._sources, weights, strict=True)))
-        if self.of_trainer:  # it has no metrics.jsonl
-            seen = line.get("observation") or {}
-            losses = dict(zip(self._sources, seen.get("loss") or (), strict=False))
-            if isinstance(seen.get("step"), int):
-                self._losses.add(seen["step"] + 1, {n: loss for n, loss in losses.items() if loss is not None})
-                self._step = seen["step"] + 1
+    def _left_out(self) -> str:
+        logs = (("metrics.jsonl", self._metrics.damaged), (LOG, self._decisions.damaged))
+        return "; ".join(
+            f"{count:,} damaged {'line' if count == 1 else 'lines'} of {name}" for name, count in logs if count
+        )
+
+    def _take_step(self, line: Mapping[str, Any]) -> bool:
+        """Take in a line of metrics.jsonl; return whether it is one of a training, or of something else."""
+        step, loss, losses = line.get("step"), line.get("loss"), _source_losses(line)
+        if step is None:
+            return True
+        if not _is_step(step) or losses is None or not (loss is None or _is_value(loss)):
+            return False
+        if losses:
+            self._losses.add(step, losses)
+        self._step, self._loss = step, self._loss if loss is None else float(loss)
+        return True
+
+    def _decide(self, line: Mapping[str, Any]) -> bool:
+        """Take in a decision and return True; what is damaged in it, or of unknown sources, is left out: False."""
+        run, seen, begins = (line.get(name) for name in ("run", "observation", "begins"))
+        run, whole = run if isinstance(run, Mapping) else {}, isinstance(run, Mapping | None)
+        if "sources" in run:
+            named = run["sources"]
+            known = isinstance(named, list) and all(isinstance(name, str) for name in named)
+            self._sources = named if known and len(set(named)) == len(named) else []
+        prior, weights = self._shares(run.get("prior")), self._shares(line.get("weights"))
+        if prior and not self._weights.steps:
+            self._weights.add(0, prior)
+        if weights and _is_step(begins):
+            self._weights.add(begins, weights)
+        whole &= bool(weights) and _is_step(begins) and (bool(prior) or run.get("prior") is None)
+        if not self.of_trainer:  # metrics.jsonl has the losses
+            return whole
+        step, losses = (seen.get("step"), seen.get("loss")) if isinstance(seen, Mapping) else (None, None)
+        if not _is_step(step) or not isinstance(losses, list | None):
+            return False
+        found = dict(zip(self._sources, losses or (), strict=False))
+        self._losses.add(step + 1, {name: float(loss) for name, loss in found.items() if _is_value(loss)})
+        self._step = step + 1
+        return whole and all(loss is None or _is_value(loss) for loss in losses or ())
+
+    def _shares(self, found: Any) -> dict[str, float]:
+        """Return a list of shares by the names of the sources; nothing where it is no list of as many shares."""
+        if not isinstance(found, list) or len(found) != len(self._sources):
+            return {}
+        fits = all(is_number(share) and 0 <= share <= 1 for share in found)
+        return dict(zip(self._sources, map(float, found), strict=True)) if fits else {}
 
     def _states(self) -> Iterator[dict[str, Any]]:
         """Yield how far the pieces are; those that are done are not asked again."""
@@ -266,9 +303,9 @@ def last_checkpoint(folder: Path) -> tuple[dict[str, Any], float]:
     try:
         state = {} if newest is None else json.loads(newest.read_text(encoding="utf-8"))
         numbers = {key: state.get(key) for key in ("global_step", "max_steps")}
-    except (OSError, ValueError, AttributeError):  # it is being written, or damaged
+    except (OSError, ValueError, AttributeError, RecursionError):  # it is being written, or damaged
         numbers = {}
-    return {key: value for key, value in numbers.items() if isinstance(value, int)}, _written(newest)
+    return {key: value for key, value in numbers.items() if _is_step(value)}, _written(newest)
 
 
 def _written(path: Path | None) -> float:
@@ -278,9 +315,30 @@ def _written(path: Path | None) -> float:
         return 0.0
 
 
-def _source_losses(line: Mapping[str, Any]) -> dict[str, float]:
-    """Return the losses by source in a line of metrics.jsonl, of texts or of pairs."""
+def _source_losses(line: Mapping[str, Any]) -> dict[str, float] | None:
+    """Return the losses by source in a line of metrics.jsonl, of texts or of pairs; None where one is damaged."""
     found = line.get("source_loss")
     if not isinstance(found, Mapping):
         found = {name[len(_LOSS) :]: value for name, value in line.items() if name.startswith(_LOSS)}
-    return {str(name): float(value) for name, value in found.items() if isinstance(value, int | float)}
+    known = {str(name): value for name, value in found.items() if value is not None}
+    fits = all(map(_is_value, known.values()))
+    return {name: float(value) for name, value in known.items()} if fits else None
+
+
+def _is_step(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_value(value: object) -> TypeGuard[float]:
+    """Whether a value is a number that a picture can have: its range should not be infinite."""
+    return is_number(value) and abs(value) <= _MOST
+
+
+def _told(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a claim says of a run, without what is damaged."""
+    words = {name: about[name] for name in _TOLD if isinstance(about.get(name), str)}
+    stages, found = {}, about.get("stages")
+    for name, numbers in found.items() if isinstance(found, Mapping) else ():
+        if isinstance(numbers, list) and len(numbers) == 3 and all(_is_value(n) and n >= 0 for n in numbers[:2]):
+            stages[name] = [*numbers[:2], numbers[2] if _is_value(numbers[2]) else None]
+    return {**words, "stages": stages}

@@ -82,6 +82,7 @@ def _facts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Step": count(summary["step"]) if trains else "",
         "Loss of the step": number(summary["loss"]) if trains and summary["loss"] is not None else "",
         "Now": "" if trains else summary["note"],
+        "Left out": summary["left_out"],
     }
     return [(term, text) for term, text in facts.items() if text]
 
@@ -165,8 +166,8 @@ def _named(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def piece_words(piece: Mapping[str, Any]) -> str:
     """Return what a piece is doing: 40 %, about 3 min 00 s left; or why it failed."""
-    if piece.get("error"):
-        return str(piece["error"]).strip().splitlines()[-1]
+    if piece["state"] == "failed":
+        return (str(piece["error"]).strip() or "it does not say why").splitlines()[-1]
     share = piece.get("share", 0.0)
     if piece["state"] != "running" or share <= 0:
         return "begun" if piece["state"] == "running" else ""
