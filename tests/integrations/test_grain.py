@@ -195,6 +195,22 @@ def test_batches_resume_late_and_on_other_ranks_with_weights_that_change():
     assert {key: type(value) for key, value in ranks[0].get_state().items()} == {k: type(v) for k, v in state.items()}
 
 
+def test_a_change_before_the_restored_step_that_was_not_drawn_is_refused():
+    pytest.importorskip("grain", reason="grain is not installed")
+    first, other = iter(batches(plan())), plan()
+    take(first, 5)
+    other.set_weights(LATER, at_step=3)
+    again = iter(batches(other))
+    before = again.get_state()
+    with pytest.raises(InputError, match=r"found a change at step 3: the state is of step 5"):
+        again.set_state(first.get_state())
+    assert again.get_state() == before
+    first = iter(batches(other))  # drawn so
+    found = [pairs(batch) for batch in take(first, 5)]
+    again.set_state(first.get_state())
+    assert found + [pairs(batch) for batch in again] == planned(other)
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_a_state_at_the_end_of_the_plan_is_restored_and_ends(workers):
     pytest.importorskip("grain", reason="grain is not installed")

@@ -77,6 +77,55 @@ def test_the_trainer_gets_the_plan_and_resumes_on_other_ranks(tmp_path, size, ac
     assert [step_of(loaders, batches, 2) for _ in range(3)] == planned()[5:]
 
 
+def resumed_at_five(*changes, given=()):
+    """A loader of a plan with changes, with the state of one after step 5."""
+    first, again = (
+        built(0, 1, make=lambda rank, size, those=those: MixtureLoader(sources(), with_changes(*those), steps=STEPS))
+        for those in (given, changes)
+    )
+    batches = iter(first)
+    before = [step_of([first], [batches], 1) for _ in range(5)]
+    again.load_state_dict(first.state_dict())
+    return before, again
+
+
+def with_changes(*changes):
+    made = plan()
+    for step, weights in changes:
+        made.set_weights(weights, at_step=step)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("given", "changes"),
+    [
+        ((), [(6, [0.0, 0.25, 0.75])]),
+        ((), [(5, [0.0, 0.25, 0.75]), (7, [1.0, 0.0, 0.0])]),
+        ([(6, [0.0, 1.0, 0.0])], [(6, [0.0, 0.25, 0.75])]),
+        ([(3, [0.1, 0.1, 0.8])], [(3, [0.1, 0.1, 0.8]), (6, [0.0, 0.25, 0.75])]),
+    ],
+)
+def test_a_change_of_weights_at_a_restart_begins_at_its_step(given, changes):
+    before, again = resumed_at_five(*changes, given=given)
+    saved = again.state_dict()
+    batches = iter(again)
+    steps = take(with_changes(*changes), STEPS)
+    expected = [list(zip(s.source.tolist(), s.row.tolist(), strict=True)) for s in steps]
+    found = before
+    for step in steps[5:]:
+        found.append(step_of([again], [batches], 1))
+        assert again.batch.weights.tolist() == step.weights.tolist()
+    assert found == expected
+    later = built(0, 1, make=lambda rank, size: MixtureLoader(sources(), plan(), steps=STEPS))
+    later.load_state_dict(saved)  # the state has the change, too
+    assert step_of([later], [iter(later)], 1) == expected[5]
+
+
+def test_a_change_before_the_restored_step_that_was_not_drawn_is_refused():
+    with pytest.raises(InputError, match=r"found a change at step 3: the state is of step 5.*use at_step=5 or later"):
+        resumed_at_five((3, [0.0, 0.25, 0.75]), (6, [1.0, 0.0, 0.0]))
+
+
 def test_a_checkpoint_within_a_step_is_refused_and_one_of_another_loader():
     loader = built(0, 1, accumulate=2)
     next(iter(loader))

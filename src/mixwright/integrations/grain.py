@@ -11,7 +11,7 @@ from mixwright.checks import whole_number
 from mixwright.errors import InputError, missing_extra
 from mixwright.stream.gather import Sources
 from mixwright.stream.numbered import labelled
-from mixwright.stream.plan.plan import Plan, PlannedStep
+from mixwright.stream.plan.plan import Plan, PlannedStep, resumed
 from mixwright.stream.slices import Slices, check_sizes
 
 try:
@@ -135,18 +135,12 @@ class _PlanIterator(DatasetIterator):
                 f"a state should be restored with its accumulate ({state['accumulate']}), found {accumulate}; set the "
                 "same, or accumulate in the training"
             )
-        saved = json.loads(state["stream"])
+        saved, text = json.loads(state["stream"]), state["stream"]
         of.sources.check_prints(saved["fingerprints"])
-        plan = copy.deepcopy(of.plan)
-        plan.load_state_dict(saved["plan"])
-        self._plan, self._planned, self._anchor, self._saved = plan, None, plan.step, state["stream"]
-        self._begin, self._given = state["begin"], state["batches"]
-        step, piece = self._at  # of a worker it may be after the end; __next__ plans up to there
-        self._change([change for change in of.plan.changes if change[0] >= step + bool(piece)])
-
-    def _change(self, changes: list[Any]) -> None:
-        """Ask for the weights that the given plan has for later steps than the state's."""
-        for step, weights in changes:
-            self._plan.set_weights(weights, at_step=step)
-        if changes:
-            self._anchor, self._saved = self._plan.step, self._text()
+        begin, given = state["begin"], state["batches"]
+        step, piece = divmod(begin + of.worker + given * of.workers, accumulate)  # of a worker it may be after the end
+        plan = resumed(of.plan, saved["plan"], step + bool(piece))
+        self._plan, self._planned, self._anchor, self._saved = plan, None, plan.step, text
+        self._begin, self._given = begin, given
+        if plan.changes:
+            self._saved = self._text()

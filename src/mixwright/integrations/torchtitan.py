@@ -13,6 +13,7 @@ import torch
 from mixwright.errors import InputError, missing_extra
 from mixwright.stream.batches import Batch, language_model_inputs
 from mixwright.stream.loader import MixtureLoader
+from mixwright.stream.plan.plan import resumed
 
 try:
     if _configured := find_spec("torchtitan.components.dataloader") is None:  # since August 2026
@@ -132,7 +133,7 @@ class MixtureDataLoader(BaseDataLoader):
         return {"stream": json.dumps(self.loader.state_dict())}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where a state was taken, on any number of ranks."""
+        """Go on where a state was taken, on any number of ranks; what the plan has for later steps holds there, too."""
         if not state_dict:
             return
         if not isinstance(state_dict.get("stream"), str):
@@ -140,7 +141,10 @@ class MixtureDataLoader(BaseDataLoader):
                 f"the checkpoint should hold the stream, found {', '.join(map(str, state_dict))}; it was saved with "
                 "another data loader: leave it out (checkpoint.exclude_from_loading)"
             )
-        self.loader.load_state_dict(json.loads(state_dict["stream"]))
+        state, plan = json.loads(state_dict["stream"]), self.loader.plan
+        if plan.changes:  # asked for in `make`, before torchtitan loads the state
+            state = {**state, "plan": resumed(plan, state["plan"]).state_dict()}
+        self.loader.load_state_dict(state)
         self.batch = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -464,6 +465,43 @@ class Plan:
 
 
 _Fast = Callable[..., tuple[NDArray[Any], NDArray[np.int64]]]
+
+
+def resumed(plan: Plan, state: Mapping[str, Any], step: int | None = None) -> Plan:
+    """
+    Return a copy of a plan that goes on at a state, with the weights that `plan` has for later steps.
+
+    Parameters
+    ----------
+    plan
+        As it was given, with the changes that were asked for; it stays as it is.
+    state
+        From `Plan.state_dict`.
+    step
+        The first step whose weights may change; None: the state's.
+
+    Raises
+    ------
+    InputError
+        If the state does not fit, or was drawn with other weights than those of a change that began before `step`.
+    """
+    made = copy.deepcopy(plan)
+    made.load_state_dict(state)
+    step = made.step if step is None else step
+    holds = [(made._state.since, made._state.weights), *made.changes]
+    since, weights = [change for change in holds if change[0] < step or change is holds[0]][-1]
+    earlier = [change for change in plan.changes if change[0] < step]
+    # the state's weights may be of a later change, one that was made while it ran
+    if earlier and since <= earlier[-1][0] and not np.allclose(weights, earlier[-1][1]):
+        raise InputError(
+            f"new weights should begin at a step that is not drawn yet, found a change at step {earlier[-1][0]}: the "
+            f"state is of step {step}, and its steps from {earlier[-1][0]} on were drawn with other weights; use "
+            f"at_step={step} or later, or an earlier state"
+        )
+    for begin, new in plan.changes:
+        if begin >= step:
+            made.set_weights(new, at_step=begin)
+    return made
 
 
 def _compiled_code(unit: str, compiled: bool | None, rows: int) -> _Fast | None:
