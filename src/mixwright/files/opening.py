@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +63,42 @@ def load_array(path: Path, mapped: bool = False) -> Any:
     if not isinstance(array, np.ndarray):
         raise ValueError("not one array")
     return array
+
+
+def load_arrays(path: Path, *names: str) -> dict[str, Any]:
+    """
+    Return arrays of a `.npz` file as `numpy.savez` writes it, all or some; ValueError for another or damaged file.
+
+    Packed members, and those that claim other sizes than they have, are refused before any is read: a small file of
+    somebody else may stand for more than the memory holds.
+    """
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+            if packed or sum(member.file_size for member in members) > path.stat().st_size:
+                raise ValueError("members that are packed, or larger than the file")
+            for member in members:
+                with archive.open(member) as handle:
+                    _check_size(handle, member.file_size)
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names or file.files}
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # a damaged archive fails in many ways
+        raise ValueError(f"no arrays: {error}") from None
+
+
+def _check_size(handle: IO[bytes], size: int) -> None:
+    """Raise ValueError if an array in a file of some bytes says that it has others."""
+    from numpy.lib import format as npy
+
+    read = npy.read_array_header_1_0 if npy.read_magic(handle) == (1, 0) else npy.read_array_header_2_0
+    shape, _, kind = read(handle)
+    if math.prod(shape) * kind.itemsize != size - handle.tell():
+        raise ValueError(f"an array {shape} in {size} bytes")
 
 
 def peek(handle: IO[bytes], size: int) -> bytes:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mixwright.errors import InputError
 from mixwright.files import atomic_write, fingerprint
+from mixwright.files.opening import load_arrays
 from mixwright.preference.pairs.rows import PairRows
 
 Array = NDArray[np.float32]
@@ -106,17 +107,15 @@ def _kind_words(kind: str) -> str:
 
 def _read(path: Path) -> dict[str, Array] | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = json.loads(str(file["about"]))["arrays"]
-            return {name: file[name] for name in names}
+        file = load_arrays(path)
+        return {name: file[name] for name in json.loads(str(file["about"]))["arrays"]}
     except Exception:  # a damaged archive fails in many ways; whatever it is, the numbers are made again
         return None
 
 
 def _about(path: Path) -> dict[str, Any] | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file["about"]))
+        about = json.loads(str(load_arrays(path, "about")["about"]))
     except Exception:  # as above
         return None
     return about if isinstance(about, dict) else None

@@ -28,6 +28,7 @@ from mixwright.experiment.preference.measures import HeldOutPairs, PairMeasures,
 from mixwright.experiment.preference.specialists import SpecialistJob, Specialists
 from mixwright.experiment.preference.work import PairWork, curve_of, ranks_for
 from mixwright.files import atomic_write, fingerprint
+from mixwright.files.opening import load_arrays
 from mixwright.preference.fitting import forget_checkpoints
 from mixwright.preference.losses import PairLoss
 from mixwright.preference.merges import merge
@@ -300,8 +301,8 @@ def _write(path: Path, pairs: Mapping[str, HeldOutPairs]) -> None:
 
 def _read(path: Path) -> dict[str, HeldOutPairs] | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = [key[:-2] for key in file.files if key.endswith("/0")]
-            return {name: HeldOutPairs(*(file[f"{name}/{i}"] for i in range(3))) for name in names}
+        file = load_arrays(path)
+        names = [key[:-2] for key in file if key.endswith("/0")]
+        return {name: HeldOutPairs(*(file[f"{name}/{i}"] for i in range(3))) for name in names}
     except Exception:  # a damaged archive fails in many ways; whatever it is, the numbers are made again
         return None
