@@ -51,9 +51,10 @@ def missing_extra(package: str, extra: str) -> MissingExtraError:
     needs is absent, or a version does not fit.
     """
     error, name = sys.exception(), _MODULES.get(package, package).partition(".")[0]
-    if isinstance(error, ImportError | OSError) and _is_there(name):
+    if isinstance(error, Exception) and _is_there(name):
+        why = " ".join(str(error).split())
         return MissingExtraError(
-            f"the package {package!r} is installed, but could not be imported ({error}); install what it needs, or "
+            f"the package {package!r} is installed, but could not be imported ({why}); install what it needs, or "
             f"versions that fit together: pip install --upgrade 'mixwright[{extra}]'"
         )
     return MissingExtraError(f"this needs the package {package!r}; install it with: pip install 'mixwright[{extra}]'")

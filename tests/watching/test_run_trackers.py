@@ -42,6 +42,44 @@ def test_a_tracker_that_is_not_installed_is_said_before_any_work(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", TRACKERS)
+@pytest.mark.parametrize("error", ["ImportError('no libx,\\n as it seems')", "RuntimeError('no libx, as it seems')"])
+def test_a_package_that_is_there_and_broken_is_said_before_any_work(tmp_path, monkeypatch, name, error):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text(f"raise {error}\n")
+    for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError) as caught:
+        check_trackers([name], "line 3")
+    assert str(caught.value).startswith(
+        f"line 3: the package {name!r} is installed, but could not be imported (no libx, as it seems); install"
+    )
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_keep_nothing_or_are_not_taken_are_said_before_any_work(tmp_path, monkeypatch):
+    def refusing():
+        raise ValueError("mode\n  should be online")
+
+    made = {name: types.ModuleType(name) for name in ("wandb", "mlflow")}
+    for name, module in made.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr("mixwright.watching.trackers.tracker.find_spec", lambda name: True)
+    made["wandb"].setup = lambda: types.SimpleNamespace(settings=types.SimpleNamespace(mode="disabled"))
+    with pytest.raises(InputError, match=r"line 3: wandb should keep the run, found WANDB_MODE=disabled.*offline"):
+        check_trackers(["wandb"], "line 3")
+    made["wandb"].setup = refusing
+    with pytest.raises(InputError, match=r"wandb should take its settings, found ValueError: mode should be online;"):
+        check_trackers(["wandb"], "line 3")
+    made["mlflow"].get_tracking_uri = lambda: f"file://{tmp_path}/mlruns"
+    made["mlflow"].MlflowClient = refusing
+    with pytest.raises(InputError, match=r"line 3: mlflow's MLFLOW_TRACKING_URI .*found file:.*sqlite:///mlflow\.db"):
+        check_trackers(["mlflow"], "line 3")
+    made["mlflow"].MlflowClient = object  # an older one
+    check_trackers(["mlflow"], "line 3")
+
+
 def test_a_tracker_that_fails_is_said_once_and_the_run_goes_on(tmp_path, monkeypatch):
     took = []
 
@@ -188,6 +226,7 @@ def test_a_server_of_mlflow_that_is_away_is_said_within_seconds(tmp_path, monkey
         tracked.begin(0)
     assert len(said) == len(tracked.notes) == 1
     assert "refused" in tracked.notes[0]
+    monkeypatch.setitem(sys.modules, "mlflow", types.ModuleType("mlflow"))
     monkeypatch.setattr("mixwright.watching.trackers.tracker.find_spec", lambda name: True)
     with pytest.raises(InputError, match="line 3: mlflow's server should answer"):
         check_trackers(["mlflow"], "line 3")
@@ -271,6 +310,23 @@ class Reader:
         return _of_rows((line["_step"], line) for line in lines)
 
 
+def keeps(name, folder, page):
+    """Whether a tracker has a page as an artifact: as a file, or offline in wandb as a record that it sends later."""
+    if name != "wandb":
+        found = [path for path in folder.rglob("*") if path.is_file() and path != page]
+        return page.read_bytes() in [path.read_bytes() for path in found]
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    from mixwright.watching.trackers.wandb import _records
+
+    files = [path.read_bytes() for path in folder.glob("wandb/offline-run-*/*.wandb")]
+    records = [Record.FromString(data) for file in files for data in _records(file)]
+    found = [record.artifact for record in records if record.HasField("artifact")]
+    return [(each.type, [entry.path for entry in each.manifest.contents]) for each in found] == [
+        (page.stem, [page.name])
+    ]
+
+
 def _of_rows(rows):
     numbers, words = {}, {}
     for step, values in rows:
@@ -296,6 +352,7 @@ def tracker(request, tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(value))
     if request.param == "trackio":  # it looks at its folder when it is imported
         monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path / "trackio")
+        monkeypatch.setattr("trackio.utils.ARTIFACTS_DIR", tmp_path / "trackio" / "artifacts", raising=False)
         monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", tmp_path / "trackio")
     return request.param, getattr(Reader(), request.param)
 
@@ -343,6 +400,7 @@ def test_what_a_tracker_has_equals_the_lines_also_after_a_resume(tmp_path, track
             tell(again, tmp_path, step)
         (tmp_path / "report.html").write_text("<html></html>")
         again.result(tmp_path / "report.html", "no better than uniform")
+    assert keeps(name, tmp_path, tmp_path / "report.html") == (name != "tensorboard")
     numbers, words = read(tmp_path)
     expected = {"loss": [2.0 + s / 7 for s in range(1, 7)], "loss/a": [1 / s for s in range(1, 7)],
                 "weight/a": [0.25] * 6}  # fmt: skip

@@ -36,6 +36,26 @@ class MLflow(Tracker):
     package = "mlflow"
 
     @classmethod
+    def load(cls) -> None:
+        """Import MLflow, which tells its makers nothing."""
+        _mlflow()
+
+    @classmethod
+    def check(cls) -> None:
+        """Raise InputError if runs would go into a folder of files, and this version of MLflow takes none."""
+        address = _uri()
+        if urlsplit(address).scheme not in ("", "file") or address.startswith(("databricks", "uc")):
+            return
+        try:
+            _client()
+        except Exception as error:
+            said = " ".join(str(error).split())[:60]
+            raise InputError(
+                f"mlflow's MLFLOW_TRACKING_URI should name a server or a database, found {address}, which this version "
+                f"of mlflow refuses ({said} ...); write MLFLOW_TRACKING_URI=sqlite:///mlflow.db, or remove mlflow"
+            ) from error
+
+    @classmethod
     def reach(cls) -> None:
         """Raise InputError if a server is named, and nothing takes a connection there; a proxy is not asked."""
         address = _uri()

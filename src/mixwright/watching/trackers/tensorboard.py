@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ class TensorBoard(Tracker):
     """
 
     package = "tensorboard"
+
+    @classmethod
+    def load(cls) -> None:
+        """Import the writer: the package alone imports next to nothing."""
+        import_module("tensorboard.compat.proto.event_pb2")
+        import_module("tensorboard.summary.writer.event_file_writer")
 
     def open(self, about: About, step: int) -> int:
         """Begin a file."""

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mixwright.errors import InputError
+from mixwright.errors import InputError, missing_extra
 
 PROJECT = "mixwright"  # where the tracker's own settings name none
 TRACKERS = {
@@ -52,6 +52,11 @@ class Tracker(ABC):
     """One run in one tracker. Whatever a method raises ends the tracking there, never the run."""
 
     package: ClassVar[str]  # what it needs installed
+
+    @classmethod
+    def load(cls) -> None:
+        """Import what it needs: a package that is there may be broken."""
+        import_module(cls.package)
 
     @classmethod  # noqa: B027 - not every tracker needs more than its package
     def check(cls) -> None:
@@ -125,8 +130,17 @@ def check_trackers(names: Sequence[str], where: str, begun: bool = False) -> Non
                 f"'mixwright[track]' (or {kind.package} alone), or remove {name}"
             )
         try:
+            kind.load()
+        except Exception as error:  # whatever a broken package raises
+            raise InputError(f"{where}: {missing_extra(kind.package, 'track')}, or remove {name}") from error
+        try:
             kind.check()
             if not begun:
                 kind.reach()
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
+        except Exception as error:  # whatever it says of its own settings
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise InputError(
+                f"{where}: {name} should take its settings, found {said}; correct its variables, or remove {name}"
+            ) from error

@@ -29,10 +29,15 @@ class WeightsAndBiases(Tracker):
 
     @classmethod
     def check(cls) -> None:
-        """Raise InputError if runs would be sent, and nobody is logged in."""
+        """Raise InputError if runs would be sent and nobody is logged in, or if nothing would be kept."""
         import wandb
 
         settings = wandb.setup().settings
+        if settings.mode == "disabled":
+            raise InputError(
+                "wandb should keep the run, found WANDB_MODE=disabled, which keeps nothing; keep runs in files with "
+                "WANDB_MODE=offline, or remove wandb"
+            )
         if settings.mode not in ("online", "run", "shared") or settings.api_key or _logged_in(settings.base_url):
             return
         raise InputError(
