@@ -1,6 +1,9 @@
 """A damaged file gives either what is in it or one InputError that names it: readers of files that people bring."""
 
 import gzip
+import io
+import json
+from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("pyarrow")
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 zstandard = pytest.importorskip("zstandard")
 
 from readers import READERS, VALUES  # noqa: E402
@@ -20,6 +24,7 @@ from mixwright import MixtureFile, Observation, RunTable  # noqa: E402
 from mixwright.decisions import read_decisions  # noqa: E402
 from mixwright.formats import export, read  # noqa: E402
 from mixwright.formats.reading.places import read_places  # noqa: E402
+from mixwright.report import write_card  # noqa: E402
 from mixwright.search.table.logs.read import read_logs  # noqa: E402
 from mixwright.search.table.table import LikelihoodTable  # noqa: E402
 from mixwright.steering.orders import read_orders  # noqa: E402
@@ -116,6 +121,34 @@ def mixture_of(tool: str, places: dict[str, str] | None) -> Target:
     return one("mixture.txt", text, None, lambda path: (read(path), read(path, tool)))
 
 
+def form_of(tool: str, form: str | None) -> Target:
+    """Return a mixture in a form of a tool beside its first one; croissant names files, which lie in a folder."""
+    shares = MixtureFile(sources=MIXTURE.sources, weights=MIXTURE.weights, unit="tokens")
+    with TemporaryDirectory() as folder, chdir(folder):
+        places = {name: f"{name}.jsonl" for name in MIXTURE.sources}
+        for path in places.values():
+            Path(path).write_text("{}\n")
+        made = shares if tool in ("megatron", "megatron-bridge", "automodel") else MIXTURE
+        text = export(made, tool, None if tool == "llama-factory" else places, form=form).text
+    return one("mixture.txt", text.encode(), None, lambda path: (read(path), read(path, tool)))
+
+
+def carded(path: Path) -> object:
+    """Write a section into a README, and put back what was there: an error may change nothing."""
+    before = path.read_bytes()
+    notes = write_card("## Trained on\nx\n", path, {"sources": {"web": {"path": {"dataset": "org/web"}}}})
+    written = path.read_bytes()
+    path.write_bytes(before)
+    return notes, written
+
+
+def details() -> bytes:
+    """Return what lighteval writes of a task."""
+    lines = (Path(__file__).parents[1] / "search" / "logs" / "lighteval_web.jsonl").read_text().splitlines()
+    pq.write_table(pa.Table.from_pylist([json.loads(line) for line in lines]), buffer := io.BytesIO())
+    return buffer.getvalue()
+
+
 def megatron() -> list[File]:
     sizes, tokens = np.array([3, 2], "<i4"), np.arange(5, dtype="<u2")
     head = b"MMIDIDX\x00\x00" + np.array([1], "<u8").tobytes() + bytes([8]) + np.array([2, 3], "<u8").tobytes()
@@ -146,7 +179,21 @@ FORMATS = {
     "olmo-core": {"web": "a/*.npy", "law": "b/*.npy"},
     "json": None,
 }
+FORMS = (
+    *(("megatron-bridge", None), ("automodel", None), ("llama-factory", None), ("croissant", None)),
+    *(("datasets", "card"), ("datasets", "yaml"), ("megatron", "json"), ("streaming", "py")),
+)
+README = (
+    b"---\ndatasets:\n- org/web\nlicense: mit\n---\n# A\n\n<!-- mixwright:begin (x) -->\na\n<!-- mixwright:end -->\n"
+)
 TARGETS: dict[str, Target] = {
+    **{f"mixture of {tool}{f', {form}' if form else ''}": form_of(tool, form) for tool, form in FORMS},
+    "card": one("README.md", README, None, carded),
+    "details of lighteval": Target(
+        [File("details_choose|0_2026-11-29T14-26-18.9.parquet", details())],
+        lambda folder: read_logs({"web": folder}),
+        whole=True,
+    ),
     **{f"mixture of {tool}": mixture_of(tool, places) for tool, places in FORMATS.items()},
     "likelihood table": table(),
     **{name: of_rows(name) for name in READERS if not name.startswith("stream")},
