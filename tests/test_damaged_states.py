@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -161,6 +162,48 @@ def watched(made: Watcher) -> object:
     return made.observe(4), made.state_dict()
 
 
+class InText:
+    """What has its state in a text, the stream's: here it may be damaged, too."""
+
+    def __init__(self, batches: Any, get: Callable[[], Any], put: Callable[[Any], None]) -> None:
+        self.batches, self.get, self.put = batches, get, put
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+    def state_dict(self) -> Any:
+        state = self.get()
+        return {**state, "stream": json.loads(state["stream"])}
+
+    def load_state_dict(self, state: Any) -> None:
+        if isinstance(state, dict) and not isinstance(state.get("stream", ""), str):
+            state = {**state, "stream": json.dumps(state["stream"])}
+        self.put(state)
+
+
+def in_grain(change: bool = False) -> InText:
+    from mixwright.integrations.grain import PlanBatches
+
+    sources = {name: TokenRows(np.arange(4 * size), 4) for name, size in SIZES.items()}
+    made = iter(PlanBatches(sources, _changing(whole()) if change else whole(), accumulate=2))
+    list(islice(made, 9))
+    return InText(made, made.get_state, made.set_state)
+
+
+def in_torchtitan(change: bool = False) -> InText:
+    from mixwright.integrations.torchtitan import Given, MixtureDataLoader
+
+    sources = {name: TokenRows(np.arange(4 * size), 4) for name, size in SIZES.items()}
+    plan = _changing(whole()) if change else whole()
+    made = MixtureDataLoader(Given(lambda *rank: MixtureLoader(sources, plan, *rank), None), dp_world_size=1, dp_rank=0)
+    list(islice(made, 5))
+    return InText(made, made.state_dict, made.load_state_dict)
+
+
+def whole() -> Plan:
+    return Plan(SIZES, (0.5, 0.3, 0.2), batch_size=12, seed=3)
+
+
 def a_step(made: Any) -> object:
     return list(islice(made, 3)), made.state_dict()
 
@@ -185,6 +228,12 @@ TARGETS = {
     "watcher with gradient statistics": Stateful(lambda: watcher(sampled()), watched),
     **{f"mixture of {name}": Stateful(lambda name=name: mixture(name), observed) for name in STRATEGIES},
 }
+
+
+for package, stream in (("grain", in_grain), ("torchtitan", in_torchtitan)):
+    if find_spec(package):
+        TARGETS[f"stream in {package}"] = Stateful(stream, a_step)
+        TARGETS[f"stream in {package} with a change"] = Stateful(lambda stream=stream: stream(change=True), a_step)
 
 
 def _changing(plan: Plan) -> Plan:
@@ -285,6 +334,43 @@ def test_streams_are_as_they_were_where_one_of_them_refuses() -> None:
     with pytest.raises(InputError, match=r"the streams is damaged .there is no row 99."):
         made.load_state_dict(state)
     assert json.dumps(made.state_dict()) == moved
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("begin", -1, "'begin' of the state should be a whole number of at least 0, found -1"),
+        ("batches", -3, "'batches' of the state should be a whole number of at least 0, found -3"),
+        ("batches", 10**400, "next step should be at or soon after 0, found 5"),
+        ("begin", 1.0, "'begin' .* found 1.0"),
+        ("stream", "x", "PlanBatches is damaged .Expecting value"),
+        ("stream", "[" * 100_000, "PlanBatches is damaged .maximum recursion"),
+        ("stream", 3, "PlanBatches is damaged"),
+        ("stream", {"fingerprints": {}}, "PlanBatches is damaged .it has no 'plan'"),
+        ("accumulate", None, r"its accumulate .None."),
+    ],
+)
+def test_a_state_in_grain_says_what_is_wrong(field: str, value: Any, says: str) -> None:
+    pytest.importorskip("grain", reason="grain is not installed")
+    made = in_grain()
+    before = made.state_dict()
+    with pytest.raises(InputError, match=says):
+        made.load_state_dict({**before, field: value} if field != "stream" or value != 3 else {**made.get(), field: 3})
+    assert made.state_dict() == before
+
+
+@pytest.mark.parametrize("change", [False, True])
+@pytest.mark.parametrize(
+    ("stream", "says"),
+    [("x", "damaged .Expecting"), ("[" * 100_000, "damaged"), ("[]", "MixtureLoader|damaged"), (3, "hold the stream")],
+)
+def test_a_state_in_torchtitan_says_what_is_wrong(stream: Any, says: str, change: bool) -> None:
+    pytest.importorskip("torchtitan", reason="torchtitan is not installed")
+    made = in_torchtitan(change)
+    before = made.state_dict()
+    with pytest.raises(InputError, match=says):
+        made.put({"stream": stream})
+    assert made.state_dict() == before
 
 
 def test_a_mixture_without_weights_in_force_is_refused() -> None:

@@ -73,7 +73,7 @@ def reading_state(of: str | Path, otherwise: str = "use another checkpoint") -> 
         if isinstance(of, Path):
             raise InputError(f"{of}: {error}") from error
         raise
-    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else error
         raise InputError(f"the state of {of} is damaged ({why}); {otherwise}") from error
 

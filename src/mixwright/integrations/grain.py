@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mixwright.checks import whole_number
+from mixwright.checks import reading_state, whole_number
 from mixwright.errors import InputError, missing_extra
 from mixwright.stream.gather import Sources
 from mixwright.stream.numbered import labelled
@@ -127,9 +127,13 @@ class _PlanIterator(DatasetIterator):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on where a state was taken."""
-        of, accumulate = self._of, self._of.slices.accumulate
         if not isinstance(state, Mapping) or state.get("version") != VERSION or "stream" not in state:
             raise InputError(f"there should be a state of PlanBatches, version {VERSION}, found {state!r:.80}")
+        with reading_state("PlanBatches"):
+            self._load(state)
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        of, accumulate = self._of, self._of.slices.accumulate
         if state["accumulate"] != accumulate:
             raise InputError(
                 f"a state should be restored with its accumulate ({state['accumulate']}), found {accumulate}; set the "
@@ -137,9 +141,14 @@ class _PlanIterator(DatasetIterator):
             )
         saved, text = json.loads(state["stream"]), state["stream"]
         of.sources.check_prints(saved["fingerprints"])
-        begin, given = state["begin"], state["batches"]
+        begin, given = (whole_number(state[name], f"{name!r} of the state", 0) for name in ("begin", "batches"))
         step, piece = divmod(begin + of.worker + given * of.workers, accumulate)  # of a worker it may be after the end
         plan = resumed(of.plan, saved["plan"], step + bool(piece))
+        if not plan.step <= step <= plan.step + _ANCHOR + of.workers // accumulate + 1:
+            raise InputError(
+                f"the state of PlanBatches is damaged: its next step should be at or soon after {plan.step}, found "
+                f"{step}; use another checkpoint"
+            )
         self._plan, self._planned, self._anchor, self._saved = plan, None, plan.step, text
         self._begin, self._given = begin, given
         if plan.changes:

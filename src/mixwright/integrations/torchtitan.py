@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mixwright.checks import reading_state
 from mixwright.errors import InputError, missing_extra
 from mixwright.stream.batches import Batch, language_model_inputs
 from mixwright.stream.loader import MixtureLoader
@@ -136,15 +137,16 @@ class MixtureDataLoader(BaseDataLoader):
         """Go on where a state was taken, on any number of ranks; what the plan has for later steps holds there, too."""
         if not state_dict:
             return
-        if not isinstance(state_dict.get("stream"), str):
-            raise InputError(
-                f"the checkpoint should hold the stream, found {', '.join(map(str, state_dict))}; it was saved with "
-                "another data loader: leave it out (checkpoint.exclude_from_loading)"
-            )
-        state, plan = json.loads(state_dict["stream"]), self.loader.plan
-        if plan.changes:  # asked for in `make`, before torchtitan loads the state
-            state = {**state, "plan": resumed(plan, state["plan"]).state_dict()}
-        self.loader.load_state_dict(state)
+        with reading_state("the stream"):
+            if not isinstance(state_dict.get("stream"), str):
+                raise InputError(
+                    f"the checkpoint should hold the stream, found {', '.join(map(str, state_dict))}; it was saved "
+                    "with another data loader: leave it out (checkpoint.exclude_from_loading)"
+                )
+            state, plan = json.loads(state_dict["stream"]), self.loader.plan
+            if plan.changes:  # asked for in `make`, before torchtitan loads the state
+                state = {**state, "plan": resumed(plan, state["plan"]).state_dict()}
+            self.loader.load_state_dict(state)
         self.batch = None
 
 
