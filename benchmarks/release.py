@@ -1,11 +1,13 @@
 """
 Can a release be installed? Wheel and sdist, in clean environments; `make release-check` runs it.
 
-`python benchmarks/release.py` builds both, installs the wheel for each Python that is found, runs `mixwright --version`
-and a search of a tiny table, installs each extra without torch or xgboost alone (others: --extras) and imports what it
-is for, tries the lowest versions of the core and of five of them (others: --lowest), and checks a program with the
-types of the installed wheel. It needs `uv` (pip install uv) and a package index.
---parts chooses among build, python, extras, lowest, types. --keep adds what was measured to
+`python benchmarks/release.py` builds both, installs the wheel for each Python of --pythons (one that is not here is
+an error), runs `mixwright --version` and a search of a tiny table, and does the same with the sdist. It installs each
+extra without torch or xgboost alone (others: --extras) and imports what it is for, tries the lowest versions of the
+core and of five of them (others: --lowest), and checks a program with the types of the installed wheel. Extras with
+torch and transformers also train on two texts. It needs `uv` (pip install uv) and a package index;
+UV_TORCH_BACKEND=cpu takes torch's build for the CPU.
+--parts chooses among build, python, sdist, extras, lowest, types. --keep adds what was measured to
 benchmarks/results/rows/release.jsonl, so the table can be of several calls and machines; --write makes
 benchmarks/results/release.md of the newest line of each check. Sizes are of a fresh environment, without pip.
 """
@@ -32,6 +34,7 @@ ROOT = Path(__file__).parents[1]
 CHECKS = {
     "build": "sdist, and the wheel from it",
     "python": "installed, imported, a search; with `cli` the command too",
+    "sdist": "the sdist in place of the wheel",
     "extras": "extra alone",
     "lowest": "lowest versions that are asked for",
     "types": "mypy on a program outside the tree",
@@ -46,6 +49,7 @@ IMPORTS = {  # what each extra is for
     "compare": "import mixwright.compare, scipy.stats",
     "lm": "import mixwright.training, torch, transformers, tokenizers, safetensors",
     "preference": "import mixwright.preference, peft, accelerate, datasets",
+    "trl": "import trl, mixwright.integrations.transformers; trl.SFTTrainer",
     "stream": "import mixwright.stream, numba",
     "runs": "import mixwright.runs, sklearn, lightgbm",
     "lm_eval": "import lm_eval, mixwright.training",
@@ -60,10 +64,12 @@ IMPORTS = {  # what each extra is for
 GPU = (
     "lm",
     "preference",
+    "trl",
     "lm_eval",
     "torchtitan",
     "tabular",
 )  # where the index gives gigabytes for GPUs, unless constraints say otherwise
+TRAINS = ("lm", "preference", "trl")
 LOWEST = ("", "cli", "data", "report", "constraints", "runs")
 TINY = """
 import numpy as np, mixwright
@@ -72,6 +78,10 @@ table = mixwright.LikelihoodTable.from_array(logs, ["a", "b", "c"])
 result = mixwright.MixMin().fit(table)
 assert abs(sum(result.weights) - 1) < 1e-9 and result.gap < 1e-6
 print(result.weights)
+"""
+TEXTS = """{"sources": {"a": "a.jsonl", "b": "b.jsonl"}, "tokenizer": "bytes", "strategy": "PiKE",
+"model": {"model_type": "gpt_neox", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+"training": {"steps": 45, "batch_size": 4, "context": 16}}
 """
 TYPED = """
 import mixwright
@@ -152,8 +162,19 @@ def used(own: Path, extra: str, folder: Path) -> None:
     """Import what an extra is for; search a tiny table; run the command where it is."""
     called(own, "-c", IMPORTS[extra], cwd=folder)
     called(own, "-c", TINY, cwd=folder)
-    if extra in ("cli", "lm"):
-        assert re.match(r"mixwright \d", called(own.parent / "mixwright", "--version", cwd=folder))
+    command = own.parent / "mixwright"
+    if extra in ("cli", *TRAINS):
+        assert re.match(r"mixwright \d", called(command, "--version", cwd=folder))
+        assert "AdapterConfig" in json.loads(called(command, "search", "--schema", cwd=folder))["$defs"]
+    if extra in TRAINS:
+        for name, line in (("a", "one two three four"), ("b", "alpha beta gamma delta")):
+            (folder / f"{name}.jsonl").write_text(
+                "".join(json.dumps({"text": f"{line} {i}"}) + "\n" for i in range(400))
+            )
+        (folder / "train.yaml").write_text(TEXTS)
+        called(command, "train", "train.yaml", "--run", "trained", cwd=folder)
+        assert (folder / "trained" / "decisions.jsonl").read_text(), "no decision of PiKE"
+        shutil.rmtree(folder / "trained")
 
 
 def measured(part: str, python: str, extra: str, work: Callable[[], float | None], keep: bool) -> bool:
@@ -205,18 +226,13 @@ def _patch(python: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", python.parts[-3])]
 
 
-def found_pythons(among: list[str]) -> list[str]:
-    """Return the Python that is installed for each version, as a path."""
-    found = []
-    for wanted in among:
-        own = sorted(Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python"), key=_patch)
-        try:
-            found.append(
-                str(own[-1]) if own else called("uv", "python", "find", "--no-python-downloads", wanted).strip()
-            )
-        except RuntimeError:
-            print(f"no Python {wanted} here", flush=True)
-    return found
+def found_python(wanted: str) -> str:
+    """Return the Python that is installed for a version, as a path."""
+    own = sorted(Path.home().glob(f".pyenv/versions/{wanted}.*/bin/python"), key=_patch)
+    try:
+        return str(own[-1]) if own else called("uv", "python", "find", "--no-python-downloads", wanted).strip()
+    except RuntimeError:
+        sys.exit(f"no Python {wanted} here: nothing was tried; install it, or name those that are here: --pythons 3.11")
 
 
 def version_of(python: str) -> str:
@@ -230,13 +246,16 @@ def checks(options: argparse.Namespace, parts: list[str]) -> Iterator[tuple[str,
     if not set(parts) - {"build"}:
         return
     wheel = next((options.out / "dist").glob("*.whl"), None) or sys.exit("there is no wheel: add build to --parts")
-    pythons = found_pythons(options.pythons.split(","))
+    pythons = options.found
     limits = ["--constraint", str(options.constraints)] if options.constraints else []
     with tempfile.TemporaryDirectory() as room:
         install = partial(check_install, Path(room) / "environment")
         if "python" in parts:
             for python, extra in itertools.product(pythons, ("", "cli")):
                 yield "python", python, extra, partial(install, python, wheel, extra)
+        if "sdist" in parts:
+            (sdist,) = (options.out / "dist").glob("*.tar.gz")
+            yield "sdist", pythons[0], "", partial(install, pythons[0], sdist, "")
         for extra in options.extras.split(",") if "extras" in parts else ():
             yield "extras", pythons[-1], extra, partial(install, pythons[-1], wheel, extra, *limits)
         for extra in options.lowest.split(",") if "lowest" in parts else ():
@@ -273,6 +292,7 @@ def main() -> int:
     parts, passed = [part for part in options.parts.split(",") if part], True
     if unknown := set(parts) - set(CHECKS):
         parser.error(f"--parts are among {', '.join(CHECKS)}, found {', '.join(unknown)}")
+    options.found = [found_python(wanted) for wanted in options.pythons.split(",")] if set(parts) - {"build"} else []
     for part, python, extra, work in checks(options, parts):
         passed &= measured(part, version_of(python), extra, work, options.keep)
     if options.write:

@@ -167,6 +167,7 @@ def test_probabilities_of_the_yaml_of_datasets_sum_to_one_as_numpy_asks():
 @pytest.mark.parametrize(
     ("mixture", "to", "paths", "options", "message"),
     [
+        (ROWS, "axolotl", PATHS, {}, "axolotl has no setting for a mixture .* export with to 'datasets' and form 'py'"),
         (ROWS, "megtron", PATHS, {}, "one of megatron, .* found 'megtron'; did you mean 'megatron'"),
         (ROWS, "trl", PATHS, {"form": "py"}, "trl is written as yaml, found the form 'py'"),
         (ROWS, "trl", None, {}, "a path for every source with a weight, found none for 'web', 'law'; give --path"),

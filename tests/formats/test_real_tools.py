@@ -67,6 +67,16 @@ def test_datasets_script(offline, tmp_path, streaming):
     assert max(drawn.values()) == 1500  # it ends with the first source that is used up
 
 
+def test_a_saved_mixture_has_its_rows_for_tools_that_mix_nothing(offline, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    export(MIXTURE, "datasets", write_rows(tmp_path)).write(tmp_path / "m.py")
+    rows = run_script(tmp_path / "m.py")["build"]()
+    rows.save_to_disk(str(tmp_path / "mixed"))  # axolotl's only data set
+    kept = datasets.load_from_disk(str(tmp_path / "mixed"))["source"]
+    assert list(kept) == list(rows["source"])
+    check_shares(Counter(kept), len(kept))
+
+
 def test_datasets_script_repeats_a_source_up_to_max_epochs(offline, tmp_path):
     pytest.importorskip("datasets")
     places = write_rows(tmp_path, 1000)

@@ -160,6 +160,12 @@ def export(
 
 
 def _format(to: str) -> Format:
+    if to == "axolotl":
+        raise InputError(
+            "axolotl has no setting for a mixture (the `weight` of a data set is the part of its rows that it keeps); "
+            "build the mixture and give it that folder as the only data set: export with to 'datasets' and form 'py', "
+            'then call build().save_to_disk("mixed")'
+        )
     if to not in FORMATS:
         nearest = get_close_matches(str(to), FORMATS, n=1)
         advice = f"did you mean {nearest[0]!r}?" if nearest else "choose one"
