@@ -101,9 +101,10 @@ from a cache, so the seconds say little. "Lowest" is the lowest version of all t
 """
 NOTE = """**Found by it.** Type checkers saw `Any` for every name that is imported on first use, `mixwright.MixMin`
 among them, since `__getattr__` tells them nothing. Stubs lie beside those packages now. torchtitan needs torch 2.8,
-which it does not ask for: the extra does. A package that lacks something that it needs was called absent.
+which it does not ask for: the extra does. A package that lacks something that it needs was called absent. With the
+lowest pydantic, 2.7 then, no configuration could be read; the extra asks for 2.9.
 
-**Sizes.** With Python 3.11 `lm` and what needs it have torch's build for the CPU (`--constraints constraints.txt`).
+**Sizes.** With Python 3.11 `lm` and what needs it, but `trl`, have torch's build for the CPU (`--constraints constraints.txt`).
 With 3.14, and in the rows of lowest versions, they have what the index gives on Linux: packages for GPUs, 4.5 GB
 more. torchtitan needs triton, which the build for the CPU does not bring.
 

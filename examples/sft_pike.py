@@ -6,7 +6,7 @@ Fine-tune on several tasks with TRL's SFTTrainer, while PiKE moves the weights o
 
 A file has a line {"prompt": ..., "completion": ...} (or "messages", or "text") for each example. `--model` is a folder
 of transformers, or a name on the hub. In place of "PiKE" goes any strategy, a mixture.json, or weights; docs/which.md
-says when weights that move are worth it. Needs: pip install 'mixwright[lm]' trl
+says when weights that move are worth it. Needs: pip install 'mixwright[trl]'
 """
 
 import argparse

@@ -96,7 +96,7 @@ def _eps(module: nn.Module) -> Any:
 
 
 def _linear(self: Any, x: Tensor) -> Tensor:
-    layer = vars(self)[NAME]
+    layer = self.__dict__[NAME]
     layer.check(x.shape)
     x, weight, bias = _cast(x), self.weight, self.bias
     y = F.linear(x, *_kept_out(layer, weight, bias))
@@ -104,7 +104,7 @@ def _linear(self: Any, x: Tensor) -> Tensor:
 
 
 def _conv1d(self: Any, x: Tensor) -> Tensor:
-    layer = vars(self)[NAME]
+    layer = self.__dict__[NAME]
     layer.check(x.shape)
     x = _cast(x)
     weight, bias = _kept_out(layer, self.weight, self.bias)
@@ -134,7 +134,7 @@ def _linear_tap(layer: Layer, y: Tensor, x: Tensor, weight: Tensor, bias: Tensor
 
 
 def _layer_norm(self: Any, x: Tensor) -> Tensor:
-    layer = vars(self)[NAME]
+    layer = self.__dict__[NAME]
     layer.check(x.shape)
     shape, (weight, bias), mean, rstd = self.normalized_shape, _kept_out(layer, self.weight, self.bias), None, None
     if layer.fused and x.dtype == weight.dtype and not torch.is_autocast_enabled(x.device.type):
@@ -145,7 +145,7 @@ def _layer_norm(self: Any, x: Tensor) -> Tensor:
 
 
 def _rms_norm(self: Any, x: Tensor) -> Tensor:
-    layer = vars(self)[NAME]
+    layer = self.__dict__[NAME]
     layer.check(x.shape)
     # RMSNorms differ in details, so the module's own forward gives the output
     y = layer.plain(self, x)
@@ -186,7 +186,7 @@ def _norm_tap(
 
 
 def _embedding(self: Any, tokens: Tensor) -> Tensor:
-    layer = vars(self)[NAME]
+    layer = self.__dict__[NAME]
     y = layer.plain(self, tokens)
     b = layer.rows.source.shape[0]
     if _same_for_all(tokens, b):  # positions, added to each row: their gradient is wanted row by row
