@@ -105,8 +105,8 @@ which it does not ask for: the extra does. A package that lacks something that i
 lowest pydantic, 2.7 then, no configuration could be read; the extra asks for 2.9.
 
 **Sizes.** With Python 3.11 `lm` and what needs it, but `trl`, have torch's build for the CPU
-(`--constraints constraints.txt`). With 3.14, and in the rows of lowest versions, they have what the index gives on Linux: packages for GPUs, 4.5 GB
-more. torchtitan needs triton, which the build for the CPU does not bring.
+(`--constraints constraints.txt`). With 3.14, and in the rows of lowest versions, they have what the index gives
+on Linux: packages for GPUs, 4.5 GB more. torchtitan needs triton, which the build for the CPU does not bring.
 
 **Not run here.** macOS and Windows."""
 
